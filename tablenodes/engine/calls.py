@@ -1,0 +1,111 @@
+"""The values that pass between the loop, the scheduler and a transport."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Request(NamedTuple):
+    """What all calls of a run have in common.
+
+    Attributes
+    ----------
+    method : str
+        ``POST`` or ``GET``.
+    url : str
+        The whole address, with its query.
+    headers : tuple of (str, str)
+        Every header that we set, the key's among them; never shown.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.url.partition('?')[0]})"
+
+
+class Call(NamedTuple):
+    """One attempt to have one row answered.
+
+    Attributes
+    ----------
+    key : int
+        The row's position in the table; no two calls in flight share it.
+    request : Request
+        The same object for all calls of a run.
+    body : bytes
+        The request's body, JSON.
+    total : float
+        Seconds that this attempt may take, from `start` to its last byte.
+    """
+
+    key: int
+    request: Request
+    body: bytes
+    total: float
+
+
+class Chunk(NamedTuple):
+    """Some bytes of a streamed answer, as they arrive."""
+
+    key: int
+    data: bytes
+
+
+class Answer(NamedTuple):
+    """The end of one attempt, good or bad.
+
+    Attributes
+    ----------
+    key : int
+        The `Call` that it answers.
+    status : int or None
+        The HTTP status that the server sent; None where it sent none.
+    headers : bytes
+        The header lines of the final response as they came; empty where none came.
+    body : bytes
+        What came of the body, decompressed; partial where `fault` is set.
+    fault : str or None
+        None for an exchange that came to its end as HTTP wants it; else what broke it: ``dns``, ``connect``,
+        ``timeout_connect``, ``tls``, ``proxy``, ``reset``, ``disconnected``, ``timeout_first_byte``, ``timeout_total``,
+        ``timeout_idle``, ``truncated``, ``protocol``, ``too_large``, ``bad_encoding``, ``internal_error``.
+    message : str
+        The transport's own words for the fault, without the key; empty where there was none.
+    sends : int
+        How many times the request was begun to be sent; a transport that repeats one silently counts each.
+    reused : bool
+        Whether it went over a connection that had carried an exchange before.
+    elapsed : float
+        Seconds from `start` to now.
+    """
+
+    key: int
+    status: int | None
+    headers: bytes
+    body: bytes
+    fault: str | None = None
+    message: str = ""
+    sends: int = 1
+    reused: bool = False
+    elapsed: float = 0.0
+
+
+Event = Chunk | Answer
+
+
+class Transport(Protocol):
+    """The seam between decisions and bytes. Used by one thread; it retries nothing and follows no redirect."""
+
+    def start(self, call: Call) -> None:
+        """Begin a call. Its `Answer` comes out of a later `wait`, exactly once, unless it is cancelled."""
+
+    def cancel(self, key: int) -> None:
+        """Drop a call: close its connection; no event of it comes any more. Unknown keys are ignored."""
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give the events that came, after `seconds` at the latest and as soon as there is one."""
+
+    def close(self) -> None:
+        """Drop every call and close every connection. A second time does nothing."""

@@ -1,0 +1,120 @@
+"""Every error a caller can see.
+
+::
+
+    TablenodesError
+    ├── UsageError (ValueError)        a call that cannot be carried out as it is written
+    │   ├── SettingError               a setting of a wrong name, type or range
+    │   ├── ColumnError                a column that is missing, repeated or has no text as its name
+    │   ├── TemplateError              a placeholder that cannot be read
+    │   ├── SchemaError                a schema that cannot be found, read or used
+    │   ├── TableError                 a table or a table's file that cannot be read or written
+    │   ├── WorkflowError              a workflow file that cannot be read or does not fit together
+    │   └── ConnectionSettingError     no key, an address that may not be used, a header that cannot be sent
+    ├── ModelError                     the embedded model is not installed, is damaged or does not start
+    ├── JournalError                   the journal is locked, foreign, damaged or cannot be written
+    ├── InvalidRequests                rows that cannot be sent, with ``on_invalid="raise"``; has ``.check``
+    └── Interrupted (KeyboardInterrupt)   a run that was stopped; has ``.output``, what it had by then
+
+A message says what was wrong, where (row, column, path) and what to do. It never holds a cell's value or a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class TablenodesError(Exception):
+    """The base of all errors of this package."""
+
+
+class UsageError(TablenodesError, ValueError):
+    """A call that cannot be carried out as it is written."""
+
+
+class SettingError(UsageError):
+    """A setting of a wrong name, type or range."""
+
+
+class ColumnError(UsageError):
+    """A column that is missing, repeated or has no text as its name."""
+
+
+class TemplateError(UsageError):
+    """A placeholder that cannot be read."""
+
+
+class SchemaError(UsageError):
+    """A schema that cannot be found, read or used."""
+
+
+class TableError(UsageError):
+    """A table, or a table's file, that cannot be read or written."""
+
+
+class WorkflowError(UsageError):
+    """A workflow file that cannot be read or does not fit together."""
+
+
+class ConnectionSettingError(UsageError):
+    """No key, an address that may not be used, or a header that cannot be sent."""
+
+
+class ModelError(TablenodesError):
+    """The embedded model is not installed, is damaged or does not start."""
+
+
+class JournalError(TablenodesError):
+    """The journal is locked, foreign, damaged or cannot be written."""
+
+
+class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
+    """Some rows cannot be sent, and ``on_invalid="raise"`` was asked for.
+
+    Attributes
+    ----------
+    check : Check
+        What was found, row by row.
+    """
+
+    def __init__(self, message: str, check: Any = None) -> None:
+        super().__init__(message)
+        self.check = check
+
+
+class Interrupted(TablenodesError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
+    """A run was stopped before its end.
+
+    Attributes
+    ----------
+    output : NodeOutput
+        What the run had by then; rows without an answer are ``not_sent`` or ``in_doubt``.
+    """
+
+    def __init__(self, message: str, output: Any = None) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Give ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    candidates : iterable of str
+        What could have been meant.
+
+    Returns
+    -------
+    str
+        A clause to put at the end of a message.
+    """
+    known = {candidate.casefold(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
+    return f"; did you mean {known[close[0]]!r}?" if close else ""

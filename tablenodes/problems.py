@@ -1,0 +1,57 @@
+"""What is wrong with one row: as a value, and in the API's own error shape."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+MESSAGE_LENGTH = 500
+"""An error message is at most this many characters long."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a request body.
+
+    Attributes
+    ----------
+    path : str
+        Where: a JSON path such as ``$.messages[0].role``.
+    rule : str
+        The schema's keyword, such as ``maximum``, or the name of a rule of ours.
+    message : str
+        What is wrong, worded from the rule and its limit, never from the value.
+    got : str
+        A type's name, or a number or an enumerated word of under 40 characters; may be empty.
+    """
+
+    path: str
+    rule: str
+    message: str
+    got: str = ""
+
+
+class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
+    """A value that cannot be plain JSON: raised by a conversion, or kept in a cell's place.
+
+    Its text says why, without the value.
+    """
+
+
+def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> str:
+    """Give the API's error object as JSON text.
+
+    Parameters
+    ----------
+    kind : str
+        The error's type, one of the outcomes of a row.
+    message : str
+        What happened; cut at `MESSAGE_LENGTH`.
+    param : str, optional
+        The JSON path or the setting that is meant.
+    code : str, optional
+        A machine-readable detail.
+    """
+    message = message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
+    error = {"type": kind, "message": message, "param": param, "code": code}
+    return orjson.dumps({"error": error}).decode()
