@@ -1,1 +1,75 @@
-"""Every row of a table is a request to a language-model API."""
+"""tablenodes: every row of a table is a request to a language-model API, every answer comes back as a row.
+
+>>> import tablenodes as tn
+>>> node = tn.CreateChatCompletion(model="gpt-4o-mini", prompt="Translate into French: {{ text }}")
+>>> result, configuration = node.run(table)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .nodes import CreateChatCompletion, CreateCompletion
+    from .nodes.check import Check
+    from .output import NodeOutput
+    from .problems import Problem
+    from .schemas import validate
+    from .settings import Limits, Retry, Timeout
+    from .tables import read_table
+    from .templates import col, literal
+    from .workflow import Workflow
+
+_HOMES = {
+    "Check": "nodes.check",
+    "Connection": "connection",
+    "CreateChatCompletion": "nodes",
+    "CreateCompletion": "nodes",
+    "Limits": "settings",
+    "NodeOutput": "output",
+    "Problem": "problems",
+    "Retry": "settings",
+    "Timeout": "settings",
+    "Workflow": "workflow",
+    "col": "templates",
+    "literal": "templates",
+    "read_table": "tables",
+    "validate": "schemas",
+}
+
+__all__ = [
+    "Check",
+    "Connection",
+    "CreateChatCompletion",
+    "CreateCompletion",
+    "Limits",
+    "NodeOutput",
+    "Problem",
+    "Retry",
+    "Timeout",
+    "Workflow",
+    "__version__",
+    "col",
+    "errors",
+    "literal",
+    "read_table",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is first used: importing the package costs neither pandas nor libcurl.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{errors.nearest(name, __all__)}")
+    found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,95 @@
+"""Addresses: which may be used, and what may be said to them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ConnectionSettingError
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_KEY = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
+
+_TRANSPORT_HEADERS = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "expect"}
+)
+
+
+def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
+    """Take a base URL apart, or say what is wrong with it.
+
+    Parameters
+    ----------
+    base_url : str
+        Such as ``https://api.openai.com/v1``.
+    name : str
+        What it is called in a message: a setting or an environment variable.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If it is no http or https address, or has a user name, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        port_fits = parts.port is None or 0 < parts.port < 65_536
+    except ValueError:
+        raise ConnectionSettingError(f"{name} is not an address; write it as https://HOST/v1") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_fits:
+        raise ConnectionSettingError(f"{name} is not an http or https address; write it as https://HOST/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ConnectionSettingError(f"{name} holds a user name or password; give the key as api_key= or api_key_env=")
+    if parts.query or parts.fragment:
+        raise ConnectionSettingError(f"{name} holds a query or a fragment; give a query as query=")
+    if re.search(r"[\x00-\x20\x7f\\]", base_url.strip()):
+        raise ConnectionSettingError(f"{name} holds a blank or a control character")
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address stays on this machine."""
+    host = host.rstrip(".").casefold()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(base_url: str) -> tuple[str, str, int]:
+    """Give scheme, host and port, in one spelling."""
+    parts = split_base_url(base_url)
+    return parts.scheme, str(parts.hostname).rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def check_key(key: str, name: str) -> str:
+    """Give the key without surrounding blanks, or say that it cannot be one, without showing it."""
+    if not isinstance(key, str):
+        raise ConnectionSettingError(f"{name} must be a text, not {type(key).__name__}")
+    if not _KEY.fullmatch(key):
+        raise ConnectionSettingError(
+            f"{name} is empty or holds a blank, a quote, a line break or a letter outside ASCII: copy it again"
+        )
+    return key
+
+
+def check_header(name: object, value: object) -> tuple[str, str]:
+    """Give a header that can be sent, or say what is wrong with it, without its value.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If the name is no header name or one that the connection sets itself, or the value holds CR, LF or NUL.
+    """
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise ConnectionSettingError("headers: a name must be letters, digits and hyphens")
+    if name.casefold() in _TRANSPORT_HEADERS:
+        raise ConnectionSettingError(f"headers: {name} is set by the connection itself")
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        raise ConnectionSettingError(
+            f"headers: the value of {name} must be a text without line breaks and control characters"
+        )
+    return name, value

@@ -1,0 +1,303 @@
+"""From a node's settings and a row's cells to a request body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .errors import ColumnError, SettingError, nearest
+from .plain import plain
+from .problems import Problem, Unfit
+from .templates import RESERVED, known
+from .typing_by_schema import Typing
+from .values import CellValue, Rejected, Row, SpokenValue, is_varying, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .schemas import Schema
+    from .values import Give
+
+BODY = "body"
+"""The column that may hold a whole request body in each row."""
+
+NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
+"""Request properties that a table may well use for something else: taken from a column only when named."""
+
+_PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
+_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a node says about its bodies, before any table is known.
+
+    Attributes
+    ----------
+    settings : mapping
+        The settings that were set, in their declared order, without the shortcuts.
+    columns : "auto" or tuple of str
+        Which same-named columns are taken.
+    shortcuts : bool
+        Whether ``prompt`` and ``system`` make messages.
+    extra_body : mapping
+        Properties that are put on top.
+    """
+
+    settings: Mapping[str, Any]
+    columns: str | tuple[str, ...] = "auto"
+    shortcuts: bool = False
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def parsed(self) -> dict[str, Any]:
+        """Give the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
+        made = {name: parse_setting(name, value) for name, value in self.settings.items()}
+        return _with_messages(made) if self.shortcuts else made
+
+
+def parse_setting(name: str, value: Any) -> Any:
+    """Parse one setting; placeholders may stand in texts, and anywhere inside the messages."""
+    scalar = isinstance(value, str)
+    allowed = name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
+    return parse(value, name, templates=allowed)
+
+
+def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
+    if "prompt" not in made:
+        return made
+    messages = _messages(made["prompt"], made.get("system"))
+    return {"messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"}
+
+
+def _messages(prompt: Any, system: Any) -> Any:
+    spoken = SpokenValue(prompt, system)
+    return spoken if is_varying(prompt) or is_varying(system) else spoken.messages(prompt, system)
+
+
+class BodyPlan:
+    """How the rows of one table become request bodies.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the node says.
+    schema : Schema
+        Types the values, and is the gate.
+    table : sequence of str
+        The table's columns.
+    defaults : mapping, optional
+        Properties that the server supplies where nobody sets them.
+    constants : mapping, optional
+        What ``inputs`` and ``outputs`` stand for in placeholders.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The columns that are read, in the order in which their cells are given to `build`.
+    sources : dict of str to str
+        Where each property comes from.
+    taken : tuple of str
+        The same-named columns that are taken, ``body`` among them.
+
+    Raises
+    ------
+    ColumnError
+        If a column that is named is not there.
+    SettingError
+        If settings do not fit together.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        schema: Schema,
+        table: Sequence[str],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.schema = schema
+        self._is_valid = schema.is_valid
+        constants = constants or {}
+        made = recipe.parsed()
+        for value in made.values():
+            if is_varying(value):
+                value.check(table, tuple(constants))
+        self.taken = _taken(recipe, schema, table, made)
+        values = self._values(recipe, made)
+        extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
+        values.update(extra)
+        self.columns = _columns_read(values, table, with_body=BODY in self.taken)
+        self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
+        self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
+        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
+        self._bind(values, row, defaults or {})
+
+    def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        system = made.get("system") if recipe.shortcuts else None
+        for name in (*self.schema.properties, *made):
+            if recipe.shortcuts and name == "system":
+                continue
+            if name in made:
+                values.setdefault(name, made[name])
+            elif name in self.taken and name != BODY:
+                values[name] = CellValue(name, name)
+            elif name == "messages" and recipe.shortcuts and "prompt" in self.taken:
+                if system is None and "system" in self.taken:
+                    system = CellValue("system", "system")
+                values[name] = _messages(CellValue("prompt", "prompt"), system)
+                system = None
+        if system is not None:
+            raise SettingError("system is set, but there is no prompt: set prompt=, or have a prompt column")
+        return values
+
+    def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
+        self._typings = {name: Typing(self.schema, (name,)) for name in values}
+        self._start: dict[str, Any] = {}
+        self._gives: list[tuple[str, Give]] = []
+        for name, value in values.items():
+            if is_varying(value):
+                self._start[name] = None
+                self._gives.append((name, value.bind(row, self._typings[name], f"$.{name}")))
+            else:
+                self._start[name] = self._typings[name](value)
+        self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
+        self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
+        self._body_at = row.position.get(BODY) if BODY in self.taken else None
+
+    def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
+        """Give a row's body, before the gate.
+
+        Parameters
+        ----------
+        cells : tuple
+            Plain cells of `columns`, in that order; None for null, an `Unfit` for a cell that cannot be JSON.
+
+        Raises
+        ------
+        Rejected
+            If a cell that is needed is empty or cannot be JSON.
+        """
+        if self._body_at is None:
+            body = self._start.copy()
+            for name, give in self._gives:
+                value = give(cells)
+                if value is None:
+                    del body[name]
+                else:
+                    body[name] = value
+        else:
+            body = {**_whole_body(cells[self._body_at]), **self._fixed}
+            for name, give in self._gives:
+                value = give(cells)
+                if value is not None:
+                    body[name] = value
+        for name, value in self._defaults.items():
+            body.setdefault(name, value)
+        return body
+
+    def encode(self, cells: tuple[Any, ...]) -> bytes:
+        """Give a row's body as it will be sent, after the gate.
+
+        Raises
+        ------
+        Rejected
+            If the row cannot become a valid body.
+        """
+        body = self.build(cells)
+        data = _dumps(body)
+        if self._is_valid(body):
+            return data
+        raise Rejected(*self.schema.problems(body))
+
+    def column_of(self, path: str) -> str | None:
+        """Give the column or columns that a body's path was filled from, or None."""
+        name = path.removeprefix("$.").partition(".")[0].partition("[")[0]
+        return self._columns_of.get(name, BODY if self._body_at is not None else None)
+
+    def looks_like_json(self, body: Mapping[str, Any]) -> list[str]:
+        """Give the properties whose text was probably meant as a JSON array."""
+        return [n for n, typing in self._typings.items() if n in body and typing.looks_like_json(body[n])]
+
+
+def _dumps(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except (TypeError, RecursionError):
+        for name, value in body.items():
+            try:
+                plain(value)
+            except Unfit as error:
+                raise Rejected(Problem(f"$.{name}", "json", f"the value {error}")) from None
+        raise Rejected(Problem("$", "json", "the body cannot be written as JSON")) from None
+
+
+def _whole_body(cell: Any) -> dict[str, Any]:
+    if cell is None:
+        return {}
+    if type(cell) is Unfit:
+        raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
+    if type(cell) is str:
+        try:
+            cell = orjson.loads(cell)
+        except orjson.JSONDecodeError as error:
+            where = f"line {error.lineno}, character {error.colno}"
+            raise Rejected(Problem("$", "json", f"column 'body' is not JSON ({where})", "string")) from None
+    if type(cell) is not dict:
+        kind = _KINDS.get(type(cell), "value")
+        raise Rejected(Problem("$", "type", "column 'body' must hold a request, a JSON object", kind))
+    for answer in ("choices", "error"):
+        if answer in cell:
+            message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
+            raise Rejected(Problem("$", "answer", message, "object"))
+    return cell
+
+
+_KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def _taken(recipe: Recipe, schema: Schema, table: Sequence[str], made: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the columns that are taken by their names."""
+    shortcuts = ("prompt", "system") if recipe.shortcuts else ()
+    possible = dict.fromkeys((*schema.properties, *shortcuts, BODY))
+    if recipe.columns == "auto":
+        wanted = [name for name in possible if name not in NAMED_ONLY and name != "system" and name in table]
+    else:
+        wanted = list(recipe.columns)
+        for name in wanted:
+            if name not in possible:
+                raise SettingError(f"columns: {name!r} is no property of the request{nearest(name, possible)}")
+            if name not in table:
+                raise ColumnError(f"columns: no column {name!r}{nearest(name, table) or known(table)}")
+    spoken = recipe.shortcuts and "messages" in made
+    taken = [n for n in wanted if n not in made and not (spoken and n in shortcuts)]
+    if recipe.shortcuts and "prompt" in taken and "messages" in taken:
+        raise ColumnError(
+            "the table has both a prompt and a messages column: choose one with "
+            'prompt=col("prompt") or messages=col("messages")'
+        )
+    return tuple(taken)
+
+
+def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:
+    varying = [value for value in values.values() if is_varying(value)]
+    read = dict.fromkeys(table) if any(value.whole_row() for value in varying) else {}
+    read |= dict.fromkeys(name for value in varying for name in value.columns())
+    if with_body:
+        read[BODY] = None
+    for name in read:
+        if name not in table and name not in RESERVED:
+            raise ColumnError(f"no column {name!r}{nearest(name, table) or known(table)}")
+    return tuple(read)
+
+
+def _source(name: str, value: Any, made: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
+    if name in extra:
+        return "extra_body"
+    columns = ", ".join(dict.fromkeys(value.columns())) if is_varying(value) else ""
+    if name in made:
+        return f"setting, with {columns}" if columns else "setting"
+    return f"column {columns}"

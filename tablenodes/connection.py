@@ -1,0 +1,404 @@
+"""Connection: where requests go and with which key, as a frozen value that shows no secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack, contextmanager
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from . import addresses
+from ._version import __version__
+from .engine.calls import Request
+from .errors import ConnectionSettingError, SettingError, nearest
+from .secret import MASK, Secret
+from .settings import Limits, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import requests
+
+    from .engine.calls import Transport
+    from .local import LocalModel
+
+OPENAI = "https://api.openai.com/v1"
+TRANSPORTS = ("curl", "requests")
+_SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
+
+
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """Where requests go and with which key.
+
+    Parameters
+    ----------
+    base_url : str, optional
+        The API's address, such as ``http://127.0.0.1:8080/v1``. Default: ``OPENAI_BASE_URL`` of the environment, else
+        ``https://api.openai.com/v1``.
+    api_key : str, optional
+        The key, sent as a bearer token. Default: ``OPENAI_API_KEY``, which goes to the environment's own base URL (or
+        ``https://api.openai.com/v1``) and nowhere else. ``""`` sends no key.
+    api_key_env : str, optional
+        The environment variable that holds the key, read at each run.
+    headers : mapping of str to str, optional
+        Further headers of every request.
+    query : mapping of str to str, optional
+        A query for every request's address, such as ``{"api-version": "2024-06-01"}``.
+    timeout : Timeout or float, optional
+        A plain number is the total in seconds.
+    proxy : str, optional
+        A proxy's address; default: those of the environment. Loopback addresses never go through one.
+    ca_bundle : str, optional
+        A file of trusted certificates.
+    session : requests.Session, optional
+        Your own session, with its authentication, adapters and hooks; used as it is.
+    transport : {"curl", "requests"} or Transport, optional
+        What carries the bytes. Default: libcurl, or `requests` where `session` is given. An object with the methods of
+        a transport is used as it is.
+    allow_insecure : bool
+        Let a key travel over plain http to another machine.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If an address, a key or a header cannot be used as it is written.
+    """
+
+    base_url: str | None = None
+    api_key: str | Secret | None = None
+    _: KW_ONLY
+    api_key_env: str | None = None
+    headers: Mapping[str, str | Secret] | None = None
+    query: Mapping[str, str] | None = None
+    timeout: Timeout | float | None = None
+    proxy: str | Secret | None = None
+    ca_bundle: str | None = None
+    session: requests.Session | None = None
+    transport: str | Transport | None = None
+    allow_insecure: bool = False
+    local_model: LocalModel | None = None
+    _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        if self.base_url is not None:
+            addresses.split_base_url(_text(self.base_url, "base_url"))
+        if isinstance(self.api_key, str):
+            key = addresses.check_key(self.api_key, "api_key") if self.api_key else ""
+            put(self, "api_key", Secret(key))
+        elif self.api_key is not None and not isinstance(self.api_key, Secret):
+            raise ConnectionSettingError(f"api_key must be a text, not {type(self.api_key).__name__}")
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ConnectionSettingError("api_key and api_key_env are both given: keep one")
+        put(self, "headers", _headers(self.headers))
+        if self.query is not None:
+            put(self, "query", {_text(k, "query"): str(v) for k, v in self.query.items()})
+        put(self, "timeout", _timeout(self.timeout))
+        _check_proxy(self.proxy)
+        if isinstance(self.proxy, str) and "@" in self.proxy:
+            put(self, "proxy", Secret(self.proxy))
+        if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
+            raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(self.ca_bundle)!r}")
+        _check_transport(self.transport, self.session)
+
+    @classmethod
+    def local(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Connection:
+        """Describe the embedded model: a small language model on this machine, without a key and without a network.
+
+        The description starts nothing. A run starts the model's server and ends it; in a ``with`` block the server
+        lives as long as the block.
+
+        Parameters
+        ----------
+        path : path, optional
+            A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder.
+        **options
+            Further fields of `tablenodes.local.LocalModel`, such as ``slots`` and ``context``.
+        """
+        from .local import LocalModel  # noqa: PLC0415 - the embedded model is an extra
+
+        try:
+            model = LocalModel(path=None if path is None else os.fspath(path), **options)
+        except TypeError:
+            allowed = [f.name for f in fields(LocalModel)]
+            wrong = next((name for name in options if name not in allowed), "")
+            raise SettingError(f"Connection.local() has no option {wrong!r}{nearest(wrong, allowed)}") from None
+        return cls(local_model=model)
+
+    def __repr__(self) -> str:
+        if self.local_model is not None:
+            return f"Connection.local({'' if self.local_model.path is None else repr(self.local_model.path)})"
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not f.repr or value is None or value == f.default:
+                continue
+            if f.name == "headers":
+                value = {name: MASK for name in value}
+            elif f.name in {"session", "transport"} and not isinstance(value, str):
+                value = f"<{type(value).__name__}>"
+            shown.append(f"{f.name}={value!r}")
+        return f"Connection({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Callable[..., Connection], tuple[dict[str, Any]]]:
+        # Sessions, transports and running servers stay where they are; secrets travel as "missing".
+        state = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        state["session"] = None
+        state["transport"] = self.transport if isinstance(self.transport, str) else None
+        return _restore, (state,)
+
+    def __enter__(self) -> Connection:
+        """Start the embedded model's server, if this is one; give a connection to it."""
+        stack = ExitStack()
+        self._running.append(stack)
+        if self.local_model is None:
+            return self
+        server = stack.enter_context(self.local_model.start())
+        started = replace(self, base_url=server.base_url, api_key=server.api_key)
+        started._running.append(None)
+        return started
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.pop().close()
+
+    @contextmanager
+    def open(self, environ: Mapping[str, str] | None = None) -> Iterator[Endpoint]:
+        """Resolve everything that the environment decides, and start the embedded model if it is asked for.
+
+        Parameters
+        ----------
+        environ : mapping of str to str, optional
+            Default: the process's environment.
+
+        Raises
+        ------
+        ConnectionSettingError
+            If there is no key for a server that needs one, or the key would travel in the open.
+        ModelError
+            If the embedded model is not installed or does not start.
+        """
+        if self.local_model is not None and self.base_url is None:
+            with self as started:
+                yield started._endpoint({})
+            return
+        yield self._endpoint(os.environ if environ is None else environ)
+
+    def _endpoint(self, environ: Mapping[str, str]) -> Endpoint:
+        base_url, from_environment = self._base_url(environ)
+        parts = addresses.split_base_url(base_url, "base_url" if self.base_url else "OPENAI_BASE_URL")
+        own = dict(self.headers or {})
+        for name, value in own.items():
+            if isinstance(value, Secret) and value.missing:
+                raise ConnectionSettingError(
+                    f"the value of header {name} is missing: secrets do not travel with a pickled connection"
+                )
+        names = {name.casefold() for name in own}
+        headers: list[tuple[str, str | Secret]] = list(own.items())
+        if "authorization" not in names:
+            key = self._key(environ, str(parts.hostname), from_environment, own)
+            if key is not None:
+                headers.append(("Authorization", Secret(f"Bearer {key.reveal()}")))
+        if from_environment:
+            for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
+                if environ.get(variable) and name.casefold() not in names:
+                    headers.append(addresses.check_header(name, environ[variable]))
+        if "user-agent" not in names:
+            headers.append(("User-Agent", f"tablenodes/{__version__}"))
+        travels = any(isinstance(value, Secret) for _, value in headers)
+        if parts.scheme == "http" and travels and not addresses.is_loopback(str(parts.hostname)) and not self.allow_insecure:
+            raise ConnectionSettingError(
+                f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True"
+            )
+        return Endpoint(base_url.strip().rstrip("/"), tuple(headers), self)
+
+    def _base_url(self, environ: Mapping[str, str]) -> tuple[str, bool]:
+        """Give the base URL, and whether the environment's key belongs to it."""
+        theirs = environ.get("OPENAI_BASE_URL") or OPENAI
+        if self.base_url is None:
+            return theirs, True
+        addresses.split_base_url(theirs, "OPENAI_BASE_URL")
+        return self.base_url, addresses.origin(self.base_url) == addresses.origin(theirs)
+
+    def _key(
+        self, environ: Mapping[str, str], host: str, from_environment: bool, headers: Mapping[str, object]
+    ) -> Secret | None:
+        if isinstance(self.api_key, Secret):
+            if self.api_key.missing:
+                raise ConnectionSettingError(
+                    "the API key is missing: it does not travel with a pickled connection; give api_key= again, or use api_key_env="
+                )
+            return self.api_key if self.api_key.reveal() else None
+        variable = self.api_key_env or ("OPENAI_API_KEY" if from_environment else None)
+        if variable and environ.get(variable):
+            return Secret(addresses.check_key(environ[variable].strip(), f"the environment variable {variable}"))
+        if self.api_key_env:
+            close = nearest(self.api_key_env, [n for n in environ if "KEY" in n.upper()])
+            raise ConnectionSettingError(f"the environment variable {self.api_key_env} is not set{close}")
+        unkeyed = self.session is not None or any(isinstance(value, Secret) for value in headers.values())
+        if unkeyed or addresses.is_loopback(host) or _is_custom(self.transport):
+            return None
+        if from_environment:
+            raise ConnectionSettingError(
+                f"no API key for {host}: set the environment variable OPENAI_API_KEY, or give api_key= or api_key_env="
+            )
+        raise ConnectionSettingError(
+            f"no API key for {host}: give api_key_env= or api_key= (OPENAI_API_KEY goes only to the environment's own "
+            'base URL), or api_key="" if the server needs none'
+        )
+
+
+def _restore(state: dict[str, Any]) -> Connection:
+    headers = state.pop("headers")
+    connection = Connection(**state)
+    object.__setattr__(connection, "headers", headers)
+    return connection
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A connection whose environment has been read: what one run talks to.
+
+    Attributes
+    ----------
+    base_url : str
+        Without a slash at its end.
+    headers : tuple of (str, str or Secret)
+        Every header of ours but those of the body.
+    connection : Connection
+        What it was made from.
+    """
+
+    base_url: str
+    headers: tuple[tuple[str, str | Secret], ...]
+    connection: Connection
+
+    @property
+    def slots(self) -> int | None:
+        """The most requests in flight that make sense, or None."""
+        return None if self.connection.local_model is None else self.connection.local_model.slots
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """Request properties that this server supplies where nobody sets them."""
+        return default_properties(self.connection)
+
+    @property
+    def timeout(self) -> Timeout:
+        """The timeouts of an attempt."""
+        timeout = self.connection.timeout
+        return timeout if isinstance(timeout, Timeout) else Timeout()
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What must never be in a result: the keys as they may be echoed."""
+        found = []
+        for _, value in self.headers:
+            if isinstance(value, Secret):
+                text = value.reveal()
+                found.append(text.removeprefix("Bearer ").encode("latin-1"))
+        return tuple(secret for secret in found if len(secret) >= 6)
+
+    def request(self, method: str, path: str) -> Request:
+        """Give what all calls to one path have in common."""
+        query = self.connection.query
+        url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
+        revealed = tuple((n, v.reveal() if isinstance(v, Secret) else v) for n, v in self.headers)
+        return Request(method, url, (*revealed, ("Content-Type", "application/json")))
+
+    def transport(self, limits: Limits, may_send: Callable[[int], bool] | None = None) -> Transport:
+        """Open what carries the bytes; whoever asks for it closes it."""
+        connection = self.connection
+        if _is_custom(connection.transport):
+            return connection.transport  # type: ignore[return-value]
+        proxy = connection.proxy.reveal() if isinstance(connection.proxy, Secret) else connection.proxy
+        options: dict[str, Any] = {
+            "timeout": self.timeout,
+            "body_bytes": limits.body_bytes,
+            "concurrency": limits.concurrency,
+            "proxy": proxy,
+            "ca_bundle": connection.ca_bundle,
+            "may_send": may_send,
+        }
+        opened: Transport
+        if connection.session is not None or connection.transport == "requests":
+            from .engine.requests_session import RequestsTransport  # noqa: PLC0415 - loaded where it is used
+
+            opened = RequestsTransport(**options, session=connection.session)
+        else:
+            from .engine.curl import CurlTransport  # noqa: PLC0415 - loaded where it is used
+
+            opened = CurlTransport(**options)
+        if connection.local_model is None:
+            return opened
+        from .local import FunctionCalls  # noqa: PLC0415 - the embedded model is an extra
+
+        return FunctionCalls(opened)
+
+
+def default_properties(connection: Connection | None) -> dict[str, str]:
+    """Give the request properties that a connection supplies where nobody sets them."""
+    if connection is None or connection.local_model is None:
+        return {}
+    from .local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
+
+    return {"model": DEFAULT_MODEL}
+
+
+def _is_custom(transport: object) -> bool:
+    return transport is not None and not isinstance(transport, str)
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ConnectionSettingError(f"{name} must be a text, not {type(value).__name__}")
+    return value
+
+
+def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
+    if headers is None:
+        return None
+    checked: dict[str, str | Secret] = {}
+    for name, value in headers.items():
+        plain = value.reveal() if isinstance(value, Secret) and not value.missing else value
+        if isinstance(plain, Secret):
+            checked[name] = plain
+            continue
+        addresses.check_header(name, plain)
+        checked[name] = Secret(plain) if _SENSITIVE.search(name) else plain
+    return checked
+
+
+def _timeout(timeout: Timeout | float | None) -> Timeout | None:
+    if timeout is None or isinstance(timeout, Timeout):
+        return timeout
+    return Timeout(total=timeout, connect=min(10, timeout) if isinstance(timeout, int | float) else 10)
+
+
+def _check_proxy(proxy: str | Secret | None) -> None:
+    if proxy is None or isinstance(proxy, Secret):
+        return
+    try:
+        parts = urlsplit(_text(proxy, "proxy"))
+        fits = parts.scheme in {"http", "https", "socks5", "socks5h"} and bool(parts.hostname)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ConnectionSettingError("proxy is not an address; write it as http://HOST:PORT")
+
+
+def _check_transport(transport: object, session: object) -> None:
+    if isinstance(transport, str) and transport not in TRANSPORTS:
+        raise ConnectionSettingError(
+            f"transport {transport!r} is not known{nearest(transport, TRANSPORTS)}; it is one of {', '.join(TRANSPORTS)}"
+        )
+    if _is_custom(transport):
+        lacks = [m for m in ("start", "cancel", "wait", "close") if not callable(getattr(transport, m, None))]
+        if lacks:
+            raise ConnectionSettingError(f"transport: the object has no method {lacks[0]}()")
+    if session is not None and transport not in {None, "requests"}:
+        raise ConnectionSettingError("session is used by the requests transport: leave transport out")
+    if session is not None and not callable(getattr(session, "request", None)):
+        raise ConnectionSettingError(f"session must be a requests.Session, not {type(session).__name__}")

@@ -1,0 +1,147 @@
+"""What a person sees: a bar that moves, a report that lines up, a table's first rows."""
+
+from __future__ import annotations
+
+import html as html_escaping
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from .output import Summary
+
+_DELAY = 1.0
+_BETWEEN = 0.1
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write one line for a person to the standard error stream."""
+    print(f"tablenodes: {printable(text)}", file=stream or sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or fake a line: control characters but no line break."""
+    return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+
+
+def in_notebook() -> bool:
+    """Tell whether a notebook is watching."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class Progress:
+    """A bar on the standard error stream: rows, rows a second, ok and failed. Shown once the work lasts a second.
+
+    Parameters
+    ----------
+    rows : int
+        How many rows there are.
+    shown : bool, optional
+        Default: in a terminal or a notebook.
+    """
+
+    def __init__(self, rows: int, shown: bool | None = None) -> None:
+        if shown is None:
+            shown = in_notebook() or sys.stderr.isatty()
+        self._bar: Any = _bar(rows) if shown and rows else None
+        self._next = 0.0
+
+    def update(self, settled: int, ok: int) -> None:
+        """Move the bar, ten times a second at most."""
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _BETWEEN
+            self._set(settled, ok)
+
+    def _set(self, settled: int, ok: int) -> None:
+        self._bar.set_postfix_str(f"{ok:,} ok, {settled - ok:,} failed", refresh=False)
+        self._bar.update(settled - self._bar.n)
+
+    def close(self, settled: int, ok: int) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._set(settled, ok)
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(rows: int) -> Any:
+    options: dict[str, Any] = {"total": rows, "unit": " rows", "delay": _DELAY, "dynamic_ncols": True}
+    if in_notebook():
+        try:
+            import ipywidgets  # noqa: F401, PLC0415 - without it the notebook's bar only warns
+            from tqdm.notebook import tqdm as notebook_bar  # noqa: PLC0415 - loaded where it is used
+
+            return notebook_bar(**options)
+        except ImportError:
+            pass
+    from tqdm import tqdm  # noqa: PLC0415 - loaded where it is used
+
+    return tqdm(**options)
+
+
+def report(summary: Summary) -> str:
+    """Give a run's numbers in a few lines that line up.
+
+    Parameters
+    ----------
+    summary : Summary
+        The run.
+    """
+    lines = [f"{summary.rows:,} rows in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
+    if summary.requests or summary.reused:
+        rate = f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 else ""
+        retried = ", ".join(f"{count:,} after {why}" for why, count in summary.retries.items() if count)
+        rows = [("requests", f"{summary.requests:,}{rate}")]
+        rows += [("reused", f"{summary.reused:,} answers from the journal")] if summary.reused else []
+        rows += [("retries", retried)] if retried else []
+        rows += [("paused", duration(summary.seconds_paused))] if summary.seconds_paused >= 0.1 else []
+        if summary.prompt_tokens or summary.completion_tokens:
+            rows.append(("tokens", f"{summary.prompt_tokens:,} in, {summary.completion_tokens:,} out"))
+        rows += [("stopped", summary.stopped)] if summary.stopped else []
+        lines += [f"  {name:<9}{value}" for name, value in rows]
+    return "\n".join(lines)
+
+
+def by_outcome(outcomes: Mapping[str, int]) -> str:
+    """Give ``18 ok, 2 invalid_request``."""
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "nothing to do"
+
+
+def duration(seconds: float) -> str:
+    """Give a time span with its unit: ``0.42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def head(table: Any, rows: int = 5) -> str:
+    """Give the first rows of any table as text."""
+    return repr(table.head(rows) if hasattr(table, "head") else table.slice(0, rows))
+
+
+def html(text: str, table: Any, rows: int = 10) -> str:
+    """Give a text and a table's first rows as HTML; both are escaped."""
+    shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
+    if hasattr(shown, "to_pandas") and not hasattr(shown, "_repr_html_"):
+        shown = shown.to_pandas()
+    return f"<pre>{html_escaping.escape(text)}</pre>{shown._repr_html_()}"

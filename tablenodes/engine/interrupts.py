@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM as a number that the loop looks at, never as an exception in the middle of something."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+AT_ONCE = 2
+"""From this level on the run leaves without waiting for what is in flight."""
+
+
+class Interrupts:
+    """While it is entered, signals only count: Ctrl-C one level, SIGTERM all levels at once.
+
+    Outside the main thread, where Python delivers no signals, it does nothing.
+
+    Attributes
+    ----------
+    level : int
+        0: go on; 1: send nothing new, let what is in flight come to its end; `AT_ONCE` or more: leave.
+    """
+
+    def __init__(self) -> None:
+        self.level = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        """Take the signals over."""
+        if threading.current_thread() is threading.main_thread():
+            self._take(signal.SIGINT, 1)
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                self._take(signal.SIGTERM, AT_ONCE)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _take(self, number: int, levels: int) -> None:
+        def count(signum: int, frame: FrameType | None) -> None:
+            self.level += levels
+
+        self._before[number] = signal.signal(number, count)

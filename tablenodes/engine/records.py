@@ -1,0 +1,132 @@
+"""What became of each row: one growing set of columns, a place a row."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..problems import Problem, error_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .calls import Answer
+    from .outcomes import Verdict
+
+NOT_SENT = "not_sent"
+OK = "ok"
+INVALID = "invalid_request"
+
+
+class Rejection(NamedTuple):
+    """A row that is not sent, and why.
+
+    Attributes
+    ----------
+    outcome : str
+        Its place in the closed vocabulary of outcomes.
+    problem : Problem
+        The first thing that is wrong.
+    """
+
+    outcome: str
+    problem: Problem
+
+
+class Records:
+    """The result of every row, by its position.
+
+    Parameters
+    ----------
+    rows : int
+        How many there are.
+    secrets : sequence of bytes
+        Texts that are masked wherever an answer echoes them.
+
+    Attributes
+    ----------
+    body, status, outcome, request_id, finish_reason : list
+        One place a row; None where there is none. A row that nothing happened to is ``not_sent``.
+    attempts : array of unsigned int
+        Sends that were begun.
+    maybe_billed, reused : bytearray
+        Flags, 0 or 1.
+    latency : array of float
+        Seconds of the last attempt; NaN where nothing was sent.
+    retry_after : dict of int to float
+        Seconds that the server asked to wait, for the rows where it did.
+    prompt_tokens, completion_tokens, total_tokens : list of int or None
+        As the server counted them.
+    counts : Counter
+        Rows that are settled, by outcome.
+    """
+
+    def __init__(self, rows: int, secrets: Sequence[bytes] = ()) -> None:
+        self.body: list[str | None] = [None] * rows
+        self.status: list[int | None] = [None] * rows
+        self.outcome: list[str] = [NOT_SENT] * rows
+        self.attempts = array("I", bytes(4 * rows))
+        self.maybe_billed = bytearray(rows)
+        self.reused = bytearray(rows)
+        self.latency = array("d", [float("nan")]) * rows
+        self.request_id: list[str | None] = [None] * rows
+        self.finish_reason: list[str | None] = [None] * rows
+        self.retry_after: dict[int, float] = {}
+        self.prompt_tokens: list[int | None] = [None] * rows
+        self.completion_tokens: list[int | None] = [None] * rows
+        self.total_tokens: list[int | None] = [None] * rows
+        self.counts: Counter[str] = Counter()
+        self._secrets = tuple(secrets)
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    @property
+    def settled(self) -> int:
+        """How many rows have come to their end."""
+        return self.counts.total()
+
+    def reject(self, row: int, rejection: Rejection) -> None:
+        """Put down that a row was not sent, and why."""
+        outcome, problem = rejection
+        self.body[row] = error_body(outcome, problem.message, problem.path)
+        self._settle(row, outcome)
+
+    def answer(self, row: int, answer: Answer, verdict: Verdict) -> None:
+        """Put down the end of a row: the answer's text as it came, or an error object where none came."""
+        outcome = verdict.outcome
+        if answer.status is None:
+            self.body[row] = error_body(outcome, verdict.message)
+        else:
+            self.body[row] = self.text(answer.body) if answer.body or outcome == OK else ""
+            self.status[row] = answer.status
+        self.latency[row] = answer.elapsed
+        self.request_id[row] = verdict.request_id
+        self.finish_reason[row] = verdict.finish_reason
+        if verdict.retry_after is not None:
+            self.retry_after[row] = verdict.retry_after
+        self.prompt_tokens[row] = verdict.prompt_tokens
+        self.completion_tokens[row] = verdict.completion_tokens
+        self.total_tokens[row] = verdict.total_tokens
+        self._settle(row, outcome)
+
+    def unanswered(self, row: int, outcome: str, message: str) -> None:
+        """Put down that a row has no answer, and why."""
+        self.body[row] = error_body(outcome, message)
+        self.status[row] = None
+        self._settle(row, outcome)
+
+    def text(self, data: bytes) -> str:
+        """Give an answer's bytes as text: U+FFFD for what is not UTF-8, an echoed key masked."""
+        for secret in self._secrets:
+            if secret in data:
+                data = data.replace(secret, b"***")
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode(errors="replace")
+
+    def _settle(self, row: int, outcome: str) -> None:
+        self.outcome[row] = outcome
+        self.counts[outcome] += 1

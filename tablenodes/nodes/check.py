@@ -1,0 +1,148 @@
+"""Check: what would be sent, what cannot be, and why; nothing is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .. import schemas, tables
+from ..bodies import BodyPlan
+from ..errors import TableError
+from ..values import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..problems import Problem
+    from ..tables import TableView
+    from .node import Node
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """What a run would send, and what it could not.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the table.
+    valid : int
+        Rows that would be sent.
+    problems : pandas.DataFrame
+        One row a problem: ``row`` (position, 0 is the first), ``column``, ``path``, ``rule``, ``message``, ``got``.
+    sources : dict of str to str
+        Where each request property comes from.
+    unknown : tuple of str
+        Properties that the schema does not know; they are sent all the same.
+    duplicates : int
+        Rows whose body is the same as an earlier row's; each is sent.
+    warnings : tuple of str
+        What will be sent but was perhaps not meant.
+    """
+
+    rows: int
+    valid: int
+    problems: Any
+    sources: Mapping[str, str]
+    unknown: tuple[str, ...]
+    duplicates: int
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"{self.valid:,} of {self.rows:,} rows can be sent"]
+        width = max(map(len, self.sources), default=0)
+        lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} rows ask the same as an earlier row; each is sent")
+        lines += list(self.lines())
+        return "\n".join(lines)
+
+    def lines(self, most: int = _SHOWN) -> Iterable[str]:
+        """Give one line a problem, `most` at the most."""
+        found = self.problems
+        for row, column, path, message, got in zip(
+            found["row"][:most], found["column"][:most], found["path"][:most], found["message"][:most], found["got"][:most],
+            strict=True,
+        ):
+            where = f", column {column}" if isinstance(column, str) and column else ""
+            what = f" (got {got})" if isinstance(got, str) and got else ""
+            yield f"row {row}{where}: {path} {message}{what}"
+        if len(found) > most:
+            yield f"… and {len(found) - most:,} problems more"
+
+
+def check(node: Node, table: Any, defaults: Mapping[str, Any] | None = None) -> Check:
+    """Check every row of a table against a node.
+
+    Parameters
+    ----------
+    node : Node
+        What is asked.
+    table : table
+        As in `Node.check`.
+    defaults : mapping, optional
+        Properties that the server will supply.
+    """
+    view = tables.view(table, read=False)
+    if view.one_shot:
+        raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
+    schema = schemas.load(node.schema, node.operation)
+    plan = BodyPlan(node.recipe(), schema, view.columns, defaults=defaults)
+    return check_rows(plan, view)
+
+
+def check_rows(plan: BodyPlan, view: TableView) -> Check:
+    """Check every row of a view against a plan."""
+    return _Checking(plan).over(view)
+
+
+class _Checking:
+    def __init__(self, plan: BodyPlan) -> None:
+        self.plan = plan
+        self.schema = plan.schema
+        self.found: list[tuple[int, str | None, Problem]] = []
+        self.seen: set[bytes] = set()
+        self.duplicates = 0
+        self.names: set[str] = set()
+        self.meant_as_json: set[str] = set()
+
+    def over(self, view: TableView) -> Check:
+        valid = sum(self._row(row, cells) for row, cells in enumerate(view.rows(self.plan.columns)))
+        unknown = tuple(sorted(self.names - set(self.schema.properties)))
+        problems = tables.frame(
+            {
+                "row": [row for row, _, _ in self.found],
+                "column": [column for _, column, _ in self.found],
+                **{key: [getattr(p, key) for _, _, p in self.found] for key in ("path", "rule", "message", "got")},
+            },
+            {"row": "integer", **dict.fromkeys(("column", "path", "rule", "message", "got"), "text")},
+        )
+        return Check(
+            len(view), valid, problems, self.plan.sources, unknown, self.duplicates, tuple(self._warnings(unknown))
+        )
+
+    def _row(self, row: int, cells: tuple[Any, ...]) -> bool:
+        try:
+            data = self.plan.encode(cells)
+        except Rejected as rejected:
+            self.found += [(row, self.plan.column_of(p.path), p) for p in rejected.problems]
+            return False
+        digest = hashlib.blake2b(data, digest_size=12).digest()
+        self.duplicates += digest in self.seen
+        self.seen.add(digest)
+        body = orjson.loads(data)
+        self.names.update(body)
+        self.meant_as_json.update(self.plan.looks_like_json(body))
+        return True
+
+    def _warnings(self, unknown: Iterable[str]) -> Iterable[str]:
+        for name in unknown:
+            yield f"{name} is no property that {self.schema.name} knows; it is sent as it is"
+        for name in sorted(self.meant_as_json):
+            yield f"{name} holds texts that look like JSON arrays; they are sent as texts"

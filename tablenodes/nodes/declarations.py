@@ -1,0 +1,132 @@
+"""The nodes: an operation, its path, its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..templates import Column, LiteralText
+
+    Text = str | Column | LiteralText | None
+    Number = float | str | Column | None
+    Integer = int | str | Column | None
+    Flag = bool | str | Column | None
+    List = Sequence[Any] | str | Column | None
+    Object = Mapping[str, Any] | str | Column | None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateChatCompletion(Node):
+    """Ask a chat model: POST /chat/completions.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    prompt : str
+        Short for one user message.
+    system : str
+        Short for a system message before it.
+    messages : list of dict
+        The whole conversation so far; in place of `prompt` and `system`.
+    model : str
+        The model's name.
+
+    Notes
+    -----
+    The other settings are the request's properties by their API names, as the schema describes them
+    (``tablenodes schema create_chat_completion``).
+    """
+
+    operation: ClassVar[str] = "create_chat_completion"
+    path: ClassVar[str] = "/chat/completions"
+    shortcuts: ClassVar[bool] = True
+
+    model: Text = None
+    prompt: Text = None
+    system: Text = None
+    messages: List = None
+    audio: Object = None
+    frequency_penalty: Number = None
+    function_call: Object = None
+    functions: List = None
+    logit_bias: Object = None
+    logprobs: Flag = None
+    max_completion_tokens: Integer = None
+    max_tokens: Integer = None
+    metadata: Object = None
+    modalities: List = None
+    moderation: Object = None
+    n: Integer = None
+    parallel_tool_calls: Flag = None
+    prediction: Object = None
+    presence_penalty: Number = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    prompt_cache_retention: Text = None
+    reasoning_effort: Text = None
+    response_format: Object = None
+    safety_identifier: Text = None
+    seed: Integer = None
+    service_tier: Text = None
+    stop: List = None
+    store: Flag = None
+    stream: Flag = None
+    stream_options: Object = None
+    temperature: Number = None
+    tool_choice: Object = None
+    tools: List = None
+    top_logprobs: Integer = None
+    top_p: Number = None
+    user: Text = None
+    verbosity: Text = None
+    web_search_options: Object = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateCompletion(Node):
+    """Have a model go on with a text: POST /completions.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    model : str
+        The model's name.
+    prompt : str, list of str, list of int or list of list of int
+        The text or texts to go on with, or their tokens.
+
+    Notes
+    -----
+    The other settings are the request's properties by their API names, as the schema describes them
+    (``tablenodes schema create_completion``).
+    """
+
+    operation: ClassVar[str] = "create_completion"
+    path: ClassVar[str] = "/completions"
+
+    model: Text = None
+    prompt: List = None
+    best_of: Integer = None
+    echo: Flag = None
+    frequency_penalty: Number = None
+    logit_bias: Object = None
+    logprobs: Integer = None
+    max_tokens: Integer = None
+    n: Integer = None
+    presence_penalty: Number = None
+    seed: Integer = None
+    stop: List = None
+    stream: Flag = None
+    stream_options: Object = None
+    suffix: Text = None
+    temperature: Number = None
+    top_p: Number = None
+    user: Text = None

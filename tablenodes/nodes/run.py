@@ -1,0 +1,239 @@
+"""How a node is run over a table: everything is put together here, and nothing is decided."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import display, schemas, tables
+from ..bodies import BodyPlan
+from ..connection import Connection
+from ..engine.loop import Loop
+from ..engine.outcomes import judge
+from ..engine.records import INVALID, OK, Records, Rejection
+from ..engine.scheduler import Scheduler
+from ..errors import Interrupted, InvalidRequests, SettingError, nearest
+from ..output import NodeOutput, Summary
+from ..problems import Problem
+from ..settings import Limits, Retry
+from ..templates import INPUTS, OUTPUTS
+from ..values import Rejected
+from .check import check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..connection import Endpoint
+    from ..tables import TableView
+    from .node import Node
+
+    Upstream = Callable[[int], Mapping[str, Any] | Rejection]
+
+_WORTH_A_JOURNAL = 100
+_ON_INVALID = ("report", "raise")
+_ON_IN_DOUBT = ("resend", "report")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a workflow adds to a run.
+
+    Attributes
+    ----------
+    inputs : mapping, optional
+        What ``{{ inputs }}`` stands for.
+    upstream : callable, optional
+        From a row's position to what ``{{ outputs }}`` stands for there, or to why the row cannot be sent.
+    scope : str
+        The node's id in the workflow; empty outside of one.
+    """
+
+    inputs: Mapping[str, Any] | None = None
+    upstream: Upstream | None = None
+    scope: str = ""
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What is there for placeholders, by name; `OUTPUTS` differs by row."""
+        found: dict[str, Any] = {} if self.inputs is None else {INPUTS: dict(self.inputs)}
+        if self.upstream is not None:
+            found[OUTPUTS] = None
+        return found
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run is carried out: the keyword arguments of `Node.run`, checked.
+
+    Raises
+    ------
+    SettingError
+        If one of them cannot be used.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    retry: Retry = field(default_factory=Retry)
+    journal: str | os.PathLike[str] | None = None
+    progress: bool | None = None
+    on_invalid: str = "report"
+    on_in_doubt: str = "resend"
+    on_text: Callable[[int, str], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("limits", Limits), ("retry", Retry)):
+            if not isinstance(getattr(self, name), kind):
+                raise SettingError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
+        for name, known in (("on_invalid", _ON_INVALID), ("on_in_doubt", _ON_IN_DOUBT)):
+            value = getattr(self, name)
+            if value not in known:
+                clause = nearest(value, known) if isinstance(value, str) else ""
+                raise SettingError(f'{name} must be one of "{known[0]}" and "{known[1]}"{clause}')
+        if self.journal is not None:
+            raise SettingError("journal is not available in this version")
+        if self.on_text is not None:
+            raise SettingError("on_text is not available in this version")
+
+
+def run(
+    node: Node, table: Any, connection: Connection | None = None, *, context: Context | None = None, **manner: Any
+) -> NodeOutput:
+    """Run a node over a table; see `Node.run`.
+
+    Parameters
+    ----------
+    node : Node
+        What is asked.
+    table : table
+        One request a row.
+    connection : Connection, optional
+        Where requests go.
+    context : Context, optional
+        What a workflow adds.
+    **manner
+        The other keyword arguments of `Node.run`.
+    """
+    how = Manner(**{name: value for name, value in manner.items() if value is not None})
+    connection = Connection() if connection is None else connection
+    if not isinstance(connection, Connection):
+        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    return _Run(node, tables.view(table), connection, context or Context(), how).carry_out()
+
+
+class _Run:
+    def __init__(
+        self, node: Node, view: TableView, connection: Connection, context: Context, manner: Manner
+    ) -> None:
+        self.node = node
+        self.view = view
+        self.connection = connection
+        self.context = context
+        self.manner = manner
+
+    def carry_out(self) -> NodeOutput:
+        with ExitStack() as stack:
+            endpoint: Endpoint = stack.enter_context(self.connection.open())
+            schema = schemas.load(self.node.schema, self.node.operation)
+            plan = BodyPlan(
+                self.node.recipe(),
+                schema,
+                self.view.columns,
+                defaults=endpoint.defaults,
+                constants=self.context.constants,
+            )
+            self._announce(plan)
+            if self.manner.on_invalid == "raise":
+                self._refuse_invalid(plan)
+            return self._send(plan, endpoint, stack)
+
+    def _announce(self, plan: BodyPlan) -> None:
+        if self.manner.progress is False:
+            return
+        if plan.taken:
+            display.say(f"{type(self.node).__name__}: columns taken: {', '.join(plan.taken)}")
+        if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
+            display.say("no journal: answers are lost if this process ends before the run does; give journal= to keep them")
+
+    def _refuse_invalid(self, plan: BodyPlan) -> None:
+        found = check_rows(plan, self.view)
+        if found.valid < found.rows:
+            first = next(iter(found.lines(1)))
+            message = f"{found.rows - found.valid:,} of {found.rows:,} rows cannot be sent, nothing was sent; first {first}"
+            raise InvalidRequests(message, found)
+
+    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> NodeOutput:
+        limits = self.manner.limits
+        records = Records(len(self.view), endpoint.secrets)
+        scheduler = Scheduler(limits, self.manner.retry, random=random.Random().random, capacity=endpoint.slots)
+        transport = endpoint.transport(limits, scheduler.may_send)
+        stack.callback(transport.close)
+        bar = stack.enter_context(display.Progress(len(self.view), self.manner.progress))
+        loop = Loop(
+            endpoint.request("POST", self.node.path),
+            transport,
+            scheduler,
+            records,
+            partial(judge, needs_choices=self.node.choices),
+            total=endpoint.timeout.total,
+            grace=limits.grace,
+            on_turn=lambda: bar.update(records.settled, records.counts[OK]),
+        )
+        began = time.monotonic()
+        loop.run(self._prepared(plan))
+        seconds = time.monotonic() - began
+        bar.close(records.settled, records.counts[OK])
+        output = NodeOutput(self.view, records, summarise(records, scheduler, seconds))
+        if loop.interrupted:
+            raise Interrupted(
+                f"interrupted: {records.counts[OK]:,} of {len(records):,} rows were answered; .output has them", output
+            )
+        return output
+
+    def _prepared(self, plan: BodyPlan) -> Iterator[bytes | Rejection]:
+        """Give each row's body, or why it has none; made as they are asked for."""
+        encode = plan.encode
+        for cells in self._cells(plan):
+            if type(cells) is Rejection:
+                yield cells
+                continue
+            try:
+                yield encode(cells)
+            except Rejected as rejected:
+                yield Rejection(INVALID, rejected.problems[0])
+            except Exception as error:  # noqa: BLE001 - one bad row never stops the run
+                what = f"the row could not be made into a request ({type(error).__name__})"
+                yield Rejection("internal_error", Problem("$", "internal", what))
+
+    def _cells(self, plan: BodyPlan) -> Iterator[Any]:
+        if OUTPUTS not in plan.columns or self.context.upstream is None:
+            yield from self.view.rows(plan.columns)
+            return
+        at = plan.columns.index(OUTPUTS)
+        upstream = self.context.upstream
+        for row, cells in enumerate(self.view.rows([name for name in plan.columns if name != OUTPUTS])):
+            found = upstream(row)
+            yield found if isinstance(found, Rejection) else (*cells[:at], found, *cells[at:])
+
+
+def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary:
+    """Give a run's numbers."""
+    outcomes = records.counts.copy()
+    outcomes["not_sent"] += len(records) - records.settled
+    ordered = {OK: outcomes.pop(OK, 0)} | dict(outcomes.most_common())
+    return Summary(
+        rows=len(records),
+        outcomes={name: count for name, count in ordered.items() if count},
+        requests=sum(records.attempts),
+        first_try=sum(o == OK and n == 1 for o, n in zip(records.outcome, records.attempts, strict=True)),
+        reused=sum(records.reused),
+        retries=scheduler.retries,
+        prompt_tokens=sum(n for n in records.prompt_tokens if n),
+        completion_tokens=sum(n for n in records.completion_tokens if n),
+        seconds=seconds,
+        seconds_paused=scheduler.seconds_paused,
+        stopped=scheduler.stopped,
+    )

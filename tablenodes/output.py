@@ -1,0 +1,183 @@
+"""NodeOutput: what a run gives back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from . import display
+from .engine.records import OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .engine.records import Records
+    from .tables import TableView
+
+_LOG_TYPES = {
+    "outcome": "text",
+    "attempts": "integer",
+    "maybe_billed": "boolean",
+    "request_id": "text",
+    "latency": "number",
+    "reused": "boolean",
+    "finish_reason": "text",
+    "retry_after": "number",
+    "prompt_tokens": "integer",
+    "completion_tokens": "integer",
+    "total_tokens": "integer",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the table.
+    outcomes : dict of str to int
+        Rows by outcome, ``ok`` first.
+    requests : int
+        Sends that were begun.
+    first_try : int
+        Rows that were ok with a single send of this run.
+    reused : int
+        Rows whose answer came from the journal.
+    retries : dict of str to int
+        Sends after the first, by what made them necessary.
+    prompt_tokens, completion_tokens : int
+        As the server counted them.
+    seconds, seconds_paused : float
+        From the first to the last moment of the run, and how much of it nothing could be sent.
+    stopped : str or None
+        Why the run ended early.
+    """
+
+    rows: int
+    outcomes: Mapping[str, int]
+    requests: int = 0
+    first_try: int = 0
+    reused: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    seconds_paused: float = 0.0
+    stopped: str | None = None
+
+    @property
+    def ok(self) -> int:
+        """Rows that were answered."""
+        return self.outcomes.get(OK, 0)
+
+    @property
+    def failed(self) -> int:
+        """Rows that were not."""
+        return self.rows - self.ok
+
+    def __str__(self) -> str:
+        return display.report(self)
+
+
+class NodeOutput:
+    """The Raw Response table and the configuration that it answers, with what became of every row.
+
+    Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
+    configuration, with its rows, its order and its index.
+
+    Attributes
+    ----------
+    result : table
+        The Raw Response: ``body`` (text: what the server sent, or an error object) and ``status`` (HTTP status,
+        nullable integer), one row an input row.
+    configuration : table
+        The very table that was given.
+    summary : Summary
+        The run in numbers.
+    """
+
+    def __init__(self, view: TableView, records: Records, summary: Summary) -> None:
+        self._view = view
+        self._records = records
+        self.configuration = view.table
+        self.summary = summary
+
+    @cached_property
+    def result(self) -> Any:
+        """The Raw Response table."""
+        records = self._records
+        return self._view.make(
+            {"body": records.body, "status": records.status}, {"body": "text", "status": "integer"}
+        )
+
+    @cached_property
+    def text(self) -> Any:
+        """The first choice's text of each row, null where the row is not ok: a column of the table's own kind."""
+        return self._view.series("text", self.texts(), "text")
+
+    @cached_property
+    def table(self) -> Any:
+        """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix."""
+        records = self._records
+        return self._view.beside(
+            {"text": self.texts(), "status": records.status, "outcome": records.outcome},
+            {"text": "text", "status": "integer", "outcome": "text"},
+        )
+
+    @cached_property
+    def log(self) -> Any:
+        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, and what was counted."""
+        records, rows = self._records, range(len(self._records))
+        columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in {"latency", "retry_after"}}
+        columns["maybe_billed"] = [flag == 1 for flag in records.maybe_billed]
+        columns["reused"] = [flag == 1 for flag in records.reused]
+        columns["latency"] = [None if math.isnan(seconds) else seconds for seconds in records.latency]
+        columns["retry_after"] = [records.retry_after.get(row) for row in rows]
+        return self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
+
+    @property
+    def succeeded(self) -> Any:
+        """The configuration's rows that are ok, runnable as they are."""
+        return self._rows(ok=True)
+
+    @property
+    def failed(self) -> Any:
+        """The configuration's rows that are not ok, runnable as they are."""
+        return self._rows(ok=False)
+
+    def _rows(self, *, ok: bool) -> Any:
+        return self._view.take([i for i, outcome in enumerate(self._records.outcome) if (outcome == OK) == ok])
+
+    def texts(self) -> list[str | None]:
+        """Give the first choice's text of each row as a list."""
+        records = self._records
+        return [
+            first_text(body) if outcome == OK else None
+            for body, outcome in zip(records.body, records.outcome, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.result
+        yield self.configuration
+
+    def __repr__(self) -> str:
+        return f"NodeOutput: {self.summary}\n{display.head(self.table)}"
+
+    def _repr_html_(self) -> str:
+        return display.html(str(self.summary), self.table)
+
+
+def first_text(body: str | None) -> str | None:
+    """Give the text of an answer's first choice, or None where it has none."""
+    try:
+        choice = orjson.loads(body or "")["choices"][0]
+        found = choice["message"].get("content") if "message" in choice else choice.get("text")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
