@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import orjson
-from jinja2 import meta, nodes
+from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import ColumnError, TemplateError, nearest
@@ -27,8 +27,8 @@ ROW = "row"
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"
 
-RESERVED = ("inputs", "outputs")
-"""Names that belong to workflows and are never columns."""
+INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
+"""Names that belong to workflows and are never columns: the same in every row, and another in each."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,12 @@ class Template:
     ----------
     names : tuple of str
         The names that it uses, in the order of the alphabet, `ROW` not among them.
+    columns : tuple of str
+        The columns that it uses by name.
     whole_row : bool
         Whether it may use any column (``row`` other than with a constant name).
+    upstream : tuple of str or None
+        The nodes whose answers it uses; None where it may be any.
 
     Raises
     ------
@@ -171,20 +175,36 @@ class Template:
         If a placeholder cannot be read.
     """
 
-    __slots__ = ("_code", "_parts", "_uses_row", "columns", "names", "place", "source", "whole_row")
+    __slots__ = (
+        "_code",
+        "_parts",
+        "_uses_row",
+        "columns",
+        "names",
+        "place",
+        "source",
+        "upstream",
+        "whole_row",
+    )
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
         self.place = place
         try:
             tree = _parse(source)
-            used = meta.find_undeclared_variables(tree)
+            used = {node.name for node in tree.find_all(nodes.Name)}
             # Made here, not at the first row: filters are looked up as the code is made.
             self._code = _environment().compile(tree)
         except jinja2.TemplateSyntaxError as error:
             where = f" (line {error.lineno})" if "\n" in source else ""
             raise TemplateError(f"{place}: a placeholder cannot be read{where}: {_syntax(error)}") from None
-        named, self.whole_row = _row_names(tree)
+        named, self.whole_row = _names_in(tree, ROW)
+        upstream, any_node = _names_in(tree, OUTPUTS)
+        self.upstream = tuple(sorted(upstream)) if not any_node else None
+        if "self" in used:  # the one name that Jinja keeps for itself
+            raise TemplateError(
+                f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column"
+            )
         self.names = tuple(sorted(used - {ROW}))
         self.columns = tuple(sorted((set(self.names) | named) - set(RESERVED)))
         self._uses_row = ROW in used
@@ -205,7 +225,9 @@ class Template:
                 raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow")
         for name in self.columns:
             if name not in columns:
-                raise ColumnError(f"{self.place}: no column {name!r}{nearest(name, columns) or known(columns)}")
+                raise ColumnError(
+                    f"{self.place}: no column {name!r}{nearest(name, columns) or known(columns)}"
+                )
 
     def bind(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
         """Give a function from a row's cells to the text.
@@ -238,7 +260,9 @@ class Template:
                 if (value := cells[index]) is not None:
                     variables[name] = _fit(value, name)
             if through_row:
-                variables[ROW] = {name: cells[index] for name, index in through_row if type(cells[index]) is not Unfit}
+                variables[ROW] = {
+                    name: cells[index] for name, index in through_row if type(cells[index]) is not Unfit
+                }
             try:
                 return compiled.render(variables)
             except jinja2.UndefinedError as error:
@@ -265,8 +289,8 @@ def _undefined(error: jinja2.UndefinedError, direct: Sequence[tuple[str, int]]) 
     text = str(error.message or "")
     for name, _ in direct:
         if text.startswith(f"{name!r} is undefined"):
-            return f"the cell of column {name!r} is empty; write {{{{ {name} | default(\"…\") }}}} to allow it"
-    return "a placeholder has no value in this row; write {{ … | default(\"…\") }} to allow it"
+            return f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
+    return 'a placeholder has no value in this row; write {{ … | default("…") }} to allow it'
 
 
 def _fit(value: Any, name: str) -> Any:
@@ -288,7 +312,7 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
             value, name = cells[part], names[part]  # type: ignore[index]
             if value is None:
                 raise EmptyCell(
-                    f"the cell of column {name!r} is empty; write {{{{ {name} | default(\"…\") }}}} to allow it"
+                    f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
                 )
             texts.append(as_text(_fit(value, name)))
         return "".join(texts)
@@ -326,12 +350,12 @@ def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
     return parts
 
 
-def _row_names(tree: nodes.Template) -> tuple[set[str], bool]:
-    """Give the columns reached as ``row["…"]`` or ``row.…``, and whether ``row`` is used in another way too."""
+def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
+    """Give the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
     named: set[str] = set()
     reached = 0
     for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
-        if not (isinstance(node.node, nodes.Name) and node.node.name == ROW):
+        if not (isinstance(node.node, nodes.Name) and node.node.name == mapping):
             continue
         if isinstance(node, nodes.Getattr):
             named.add(node.attr)
@@ -339,7 +363,7 @@ def _row_names(tree: nodes.Template) -> tuple[set[str], bool]:
         elif isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             named.add(node.arg.value)
             reached += 1
-    uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == ROW)
+    uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
     return named, uses > reached
 
 

@@ -1,0 +1,134 @@
+"""The shape of the package: imports run one way, and loading it costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tablenodes as tn
+
+PACKAGE = Path(tn.__file__).parent
+
+LAYERS = [
+    ("cli", "__main__"),
+    ("workflow", "workflow_file"),
+    ("nodes",),
+    ("output", "bodies", "connection"),
+    ("display", "values", "engine.loop"),
+    (
+        "engine.curl",
+        "engine.requests_session",
+        "engine.journal",
+        "engine.records",
+        "engine.scheduler",
+        "local",
+        "tables",
+        "schemas",
+    ),
+    ("*",),
+]
+"""From the doors down to plain values: a module imports from its own row and from those below it."""
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__") or "__init__", path
+
+
+def row_of(module):
+    for number, row in enumerate(LAYERS):
+        if any(module == name or module.startswith(name + ".") for name in row):
+            return number
+    return len(LAYERS) - 1
+
+
+def imported(path):
+    """Give the modules of ours that a file imports when it runs, those inside functions too."""
+    tree = ast.parse(path.read_text())
+    only_typing = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    package = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(tree):
+        if id(node) in only_typing or not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = ".".join((*package[: len(package) - node.level + 1], *(node.module or "").split("."))).strip(
+            "."
+        )
+        for alias in node.names:
+            candidate = f"{base}.{alias.name}".strip(".")
+            exists = (PACKAGE / (candidate.replace(".", "/") + ".py")).exists() or (
+                PACKAGE / candidate.replace(".", "/")
+            ).is_dir()
+            yield candidate if exists else base
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [pytest.param(*m, id=m[0]) for m in modules() if m[0] != "__init__"]
+)
+def test_imports_run_one_way(module, path):
+    """From the command line down to plain values, never back."""
+    upward = [name for name in imported(path) if row_of(name) < row_of(module)]
+    assert upward == []
+
+
+def test_exactly_one_place_imports_pandas_and_pyarrow():
+    """Everything else goes through it."""
+    users = set()
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            if any(name.split(".")[0] in {"pandas", "pyarrow", "polars", "duckdb"} for name in names):
+                users.add(module.split(".")[0])
+    assert users == {"tables"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    """pandas, pyarrow, libcurl and the rest wait until they are used."""
+    code = "import sys, tablenodes; print(*sorted(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"pandas", "pyarrow", "pycurl", "requests", "jinja2", "jsonschema", "numpy", "typer"} & set(
+        loaded
+    )
+
+
+def test_the_public_names_are_those_that_show():
+    """__all__, dir() and what can be got agree, and they are few."""
+    assert sorted(tn.__all__) == sorted(dir(tn))
+    assert len(tn.__all__) < 25
+    for name in tn.__all__:
+        assert getattr(tn, name) is not None
+    with pytest.raises(AttributeError, match="did you mean 'CreateChatCompletion'"):
+        tn.CreateChatCompletions  # noqa: B018
+
+
+def test_no_certificate_check_can_be_switched_off():
+    """No code path turns TLS verification off."""
+    for _, path in modules():
+        text = path.read_text()
+        assert "verify=False" not in text
+        assert "CERT_NONE" not in text
+
+
+def test_every_module_says_its_reason_and_stays_small():
+    """The first line says what a module is for; it has at most 400 lines."""
+    for module, path in modules():
+        text = path.read_text()
+        assert ast.get_docstring(ast.parse(text)), module
+        assert text.count("\n") <= 400, module
