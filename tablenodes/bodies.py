@@ -68,7 +68,9 @@ def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
     if "prompt" not in made:
         return made
     messages = _messages(made["prompt"], made.get("system"))
-    return {"messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"}
+    return {
+        "messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"
+    }
 
 
 def _messages(prompt: Any, system: Any) -> Any:
@@ -131,6 +133,8 @@ class BodyPlan:
         values.update(extra)
         self.columns = _columns_read(values, table, with_body=BODY in self.taken)
         self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
+        if BODY in self.taken:
+            self.sources["(all others)"] = f"column {BODY}"
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
         self._bind(values, row, defaults or {})

@@ -7,14 +7,14 @@ import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from . import addresses
 from ._version import __version__
-from .engine.calls import Request
+from .endpoint import Endpoint, is_custom
 from .errors import ConnectionSettingError, SettingError, nearest
 from .secret import MASK, Secret
-from .settings import Limits, Timeout
+from .settings import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -137,7 +137,7 @@ class Connection:
             if not f.repr or value is None or value == f.default:
                 continue
             if f.name == "headers":
-                value = {name: MASK for name in value}
+                value = dict.fromkeys(value, MASK)
             elif f.name in {"session", "transport"} and not isinstance(value, str):
                 value = f"<{type(value).__name__}>"
             shown.append(f"{f.name}={value!r}")
@@ -157,9 +157,7 @@ class Connection:
         if self.local_model is None:
             return self
         server = stack.enter_context(self.local_model.start())
-        started = replace(self, base_url=server.base_url, api_key=server.api_key)
-        started._running.append(None)
-        return started
+        return replace(self, base_url=server.base_url, api_key=server.api_key)
 
     def __exit__(self, *exception: object) -> None:
         self._running.pop().close()
@@ -202,13 +200,21 @@ class Connection:
             if key is not None:
                 headers.append(("Authorization", Secret(f"Bearer {key.reveal()}")))
         if from_environment:
-            for variable, name in (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")):
+            for variable, name in (
+                ("OPENAI_ORG_ID", "OpenAI-Organization"),
+                ("OPENAI_PROJECT_ID", "OpenAI-Project"),
+            ):
                 if environ.get(variable) and name.casefold() not in names:
                     headers.append(addresses.check_header(name, environ[variable]))
         if "user-agent" not in names:
             headers.append(("User-Agent", f"tablenodes/{__version__}"))
         travels = any(isinstance(value, Secret) for _, value in headers)
-        if parts.scheme == "http" and travels and not addresses.is_loopback(str(parts.hostname)) and not self.allow_insecure:
+        if (
+            parts.scheme == "http"
+            and travels
+            and not addresses.is_loopback(str(parts.hostname))
+            and not self.allow_insecure
+        ):
             raise ConnectionSettingError(
                 f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True"
             )
@@ -228,7 +234,8 @@ class Connection:
         if isinstance(self.api_key, Secret):
             if self.api_key.missing:
                 raise ConnectionSettingError(
-                    "the API key is missing: it does not travel with a pickled connection; give api_key= again, or use api_key_env="
+                    "the API key is missing: it does not travel with a pickled connection; "
+                    "give api_key= again, or use api_key_env="
                 )
             return self.api_key if self.api_key.reveal() else None
         variable = self.api_key_env or ("OPENAI_API_KEY" if from_environment else None)
@@ -238,7 +245,7 @@ class Connection:
             close = nearest(self.api_key_env, [n for n in environ if "KEY" in n.upper()])
             raise ConnectionSettingError(f"the environment variable {self.api_key_env} is not set{close}")
         unkeyed = self.session is not None or any(isinstance(value, Secret) for value in headers.values())
-        if unkeyed or addresses.is_loopback(host) or _is_custom(self.transport):
+        if unkeyed or addresses.is_loopback(host) or is_custom(self.transport):
             return None
         if from_environment:
             raise ConnectionSettingError(
@@ -255,100 +262,6 @@ def _restore(state: dict[str, Any]) -> Connection:
     connection = Connection(**state)
     object.__setattr__(connection, "headers", headers)
     return connection
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A connection whose environment has been read: what one run talks to.
-
-    Attributes
-    ----------
-    base_url : str
-        Without a slash at its end.
-    headers : tuple of (str, str or Secret)
-        Every header of ours but those of the body.
-    connection : Connection
-        What it was made from.
-    """
-
-    base_url: str
-    headers: tuple[tuple[str, str | Secret], ...]
-    connection: Connection
-
-    @property
-    def slots(self) -> int | None:
-        """The most requests in flight that make sense, or None."""
-        return None if self.connection.local_model is None else self.connection.local_model.slots
-
-    @property
-    def defaults(self) -> dict[str, str]:
-        """Request properties that this server supplies where nobody sets them."""
-        return default_properties(self.connection)
-
-    @property
-    def timeout(self) -> Timeout:
-        """The timeouts of an attempt."""
-        timeout = self.connection.timeout
-        return timeout if isinstance(timeout, Timeout) else Timeout()
-
-    @property
-    def secrets(self) -> tuple[bytes, ...]:
-        """What must never be in a result: the keys as they may be echoed."""
-        found = []
-        for _, value in self.headers:
-            if isinstance(value, Secret):
-                text = value.reveal()
-                found.append(text.removeprefix("Bearer ").encode("latin-1"))
-        return tuple(secret for secret in found if len(secret) >= 6)
-
-    def request(self, method: str, path: str) -> Request:
-        """Give what all calls to one path have in common."""
-        query = self.connection.query
-        url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
-        revealed = tuple((n, v.reveal() if isinstance(v, Secret) else v) for n, v in self.headers)
-        return Request(method, url, (*revealed, ("Content-Type", "application/json")))
-
-    def transport(self, limits: Limits, may_send: Callable[[int], bool] | None = None) -> Transport:
-        """Open what carries the bytes; whoever asks for it closes it."""
-        connection = self.connection
-        if _is_custom(connection.transport):
-            return connection.transport  # type: ignore[return-value]
-        proxy = connection.proxy.reveal() if isinstance(connection.proxy, Secret) else connection.proxy
-        options: dict[str, Any] = {
-            "timeout": self.timeout,
-            "body_bytes": limits.body_bytes,
-            "concurrency": limits.concurrency,
-            "proxy": proxy,
-            "ca_bundle": connection.ca_bundle,
-            "may_send": may_send,
-        }
-        opened: Transport
-        if connection.session is not None or connection.transport == "requests":
-            from .engine.requests_session import RequestsTransport  # noqa: PLC0415 - loaded where it is used
-
-            opened = RequestsTransport(**options, session=connection.session)
-        else:
-            from .engine.curl import CurlTransport  # noqa: PLC0415 - loaded where it is used
-
-            opened = CurlTransport(**options)
-        if connection.local_model is None:
-            return opened
-        from .local import FunctionCalls  # noqa: PLC0415 - the embedded model is an extra
-
-        return FunctionCalls(opened)
-
-
-def default_properties(connection: Connection | None) -> dict[str, str]:
-    """Give the request properties that a connection supplies where nobody sets them."""
-    if connection is None or connection.local_model is None:
-        return {}
-    from .local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
-
-    return {"model": DEFAULT_MODEL}
-
-
-def _is_custom(transport: object) -> bool:
-    return transport is not None and not isinstance(transport, str)
 
 
 def _text(value: object, name: str) -> str:
@@ -392,9 +305,9 @@ def _check_proxy(proxy: str | Secret | None) -> None:
 def _check_transport(transport: object, session: object) -> None:
     if isinstance(transport, str) and transport not in TRANSPORTS:
         raise ConnectionSettingError(
-            f"transport {transport!r} is not known{nearest(transport, TRANSPORTS)}; it is one of {', '.join(TRANSPORTS)}"
+            f"no transport {transport!r}{nearest(transport, TRANSPORTS)}; it is one of {', '.join(TRANSPORTS)}"
         )
-    if _is_custom(transport):
+    if is_custom(transport):
         lacks = [m for m in ("start", "cancel", "wait", "close") if not callable(getattr(transport, m, None))]
         if lacks:
             raise ConnectionSettingError(f"transport: the object has no method {lacks[0]}()")

@@ -112,9 +112,7 @@ class NodeOutput:
     def result(self) -> Any:
         """The Raw Response table."""
         records = self._records
-        return self._view.make(
-            {"body": records.body, "status": records.status}, {"body": "text", "status": "integer"}
-        )
+        return self._view.make({"body": records.body, "status": records.status}, {"body": "text", "status": "integer"})
 
     @cached_property
     def text(self) -> Any:
@@ -132,7 +130,7 @@ class NodeOutput:
 
     @cached_property
     def log(self) -> Any:
-        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, and what was counted."""
+        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens."""
         records, rows = self._records, range(len(self._records))
         columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in {"latency", "retry_after"}}
         columns["maybe_billed"] = [flag == 1 for flag in records.maybe_billed]

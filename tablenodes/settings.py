@@ -132,9 +132,7 @@ class Retry:
             _number(self, name, 0, 30 * 86_400)
 
 
-def _number(
-    owner: Any, name: str, low: float, high: float, *, whole: bool = False, optional: bool = False
-) -> None:
+def _number(owner: Any, name: str, low: float, high: float, *, whole: bool = False, optional: bool = False) -> None:
     value = getattr(owner, name)
     if value is None and optional:
         return

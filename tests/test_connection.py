@@ -72,9 +72,7 @@ def test_a_key_is_named_for_another_server():
     assert headers(tn.Connection("https://a.example/v1", KEY), {})["Authorization"] == f"Bearer {KEY}"
     named = tn.Connection("https://a.example/v1", api_key_env="OTHER_KEY")
     assert headers(named, {"OTHER_KEY": KEY})["Authorization"] == f"Bearer {KEY}"
-    assert "did you mean 'OTHER_KEY'" in refusal(
-        tn.Connection(LOCAL, api_key_env="OTHR_KEY"), {"OTHER_KEY": KEY}
-    )
+    assert "did you mean 'OTHER_KEY'" in refusal(tn.Connection(LOCAL, api_key_env="OTHR_KEY"), {"OTHER_KEY": KEY})
 
 
 def test_an_empty_key_sends_none():
@@ -95,9 +93,7 @@ def test_plain_http_to_another_machine_is_refused_when_a_key_would_travel():
     assert headers(allowed, {})["Authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "127.0.0.1", "127.8.9.10", "[::1]", "LOCALHOST", "app.localhost"]
-)
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "[::1]", "LOCALHOST", "app.localhost"])
 def test_loopback_is_recognised(host):
     """Every spelling of this machine may be spoken to in the open."""
     assert headers(tn.Connection(f"http://{host}:9/v1", KEY), {})["Authorization"]
@@ -138,9 +134,7 @@ def test_an_address_that_cannot_be_used_is_refused_at_once(base_url):
     assert "pw" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "key", ["has space", "line\nbreak", 'quo"te', "it's", "schlüssel", "tab\t", "\x00nul", "cr\r"]
-)
+@pytest.mark.parametrize("key", ["has space", "line\nbreak", 'quo"te', "it's", "schlüssel", "tab\t", "\x00nul", "cr\r"])
 def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key):
     """The message says what to look for, not what was found."""
     with pytest.raises(tn.errors.ConnectionSettingError) as caught:

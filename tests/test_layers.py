@@ -17,7 +17,7 @@ LAYERS = [
     ("cli", "__main__"),
     ("workflow", "workflow_file"),
     ("nodes",),
-    ("output", "bodies", "connection"),
+    ("output", "bodies", "connection", "endpoint"),
     ("display", "values", "engine.loop"),
     (
         "engine.curl",
@@ -60,9 +60,7 @@ def imported(path):
     for node in ast.walk(tree):
         if id(node) in only_typing or not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        base = ".".join((*package[: len(package) - node.level + 1], *(node.module or "").split("."))).strip(
-            "."
-        )
+        base = ".".join((*package[: len(package) - node.level + 1], *(node.module or "").split("."))).strip(".")
         for alias in node.names:
             candidate = f"{base}.{alias.name}".strip(".")
             exists = (PACKAGE / (candidate.replace(".", "/") + ".py")).exists() or (
@@ -71,9 +69,7 @@ def imported(path):
             yield candidate if exists else base
 
 
-@pytest.mark.parametrize(
-    ("module", "path"), [pytest.param(*m, id=m[0]) for m in modules() if m[0] != "__init__"]
-)
+@pytest.mark.parametrize(("module", "path"), [pytest.param(*m, id=m[0]) for m in modules() if m[0] != "__init__"])
 def test_imports_run_one_way(module, path):
     """From the command line down to plain values, never back."""
     upward = [name for name in imported(path) if row_of(name) < row_of(module)]
@@ -100,12 +96,8 @@ def test_exactly_one_place_imports_pandas_and_pyarrow():
 def test_importing_the_package_loads_nothing_heavy():
     """pandas, pyarrow, libcurl and the rest wait until they are used."""
     code = "import sys, tablenodes; print(*sorted(m for m in sys.modules if '.' not in m))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert not {"pandas", "pyarrow", "pycurl", "requests", "jinja2", "jsonschema", "numpy", "typer"} & set(
-        loaded
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pandas", "pyarrow", "pycurl", "requests", "jinja2", "jsonschema", "numpy", "typer"} & set(loaded)
 
 
 def test_the_public_names_are_those_that_show():

@@ -167,7 +167,7 @@ def test_row_reaches_a_column_of_any_name():
 )
 def test_a_placeholder_that_cannot_be_read_is_an_error_at_once(source):
     """The place is named."""
-    with pytest.raises(tn.errors.TemplateError, match="^prompt: a placeholder cannot be read"):
+    with pytest.raises(tn.errors.TemplateError, match=r"^prompt: a placeholder cannot be read"):
         Template(source, "prompt")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from .calls import Answer, Call
-from .interrupts import AT_ONCE, Interrupts
-from .records import Rejection
+from .calls import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from .calls import Request, Transport
     from .outcomes import Verdict

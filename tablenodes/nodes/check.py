@@ -67,7 +67,11 @@ class Check:
         """Give one line a problem, `most` at the most."""
         found = self.problems
         for row, column, path, message, got in zip(
-            found["row"][:most], found["column"][:most], found["path"][:most], found["message"][:most], found["got"][:most],
+            found["row"][:most],
+            found["column"][:most],
+            found["path"][:most],
+            found["message"][:most],
+            found["got"][:most],
             strict=True,
         ):
             where = f", column {column}" if isinstance(column, str) and column else ""
@@ -124,7 +128,13 @@ class _Checking:
             {"row": "integer", **dict.fromkeys(("column", "path", "rule", "message", "got"), "text")},
         )
         return Check(
-            len(view), valid, problems, self.plan.sources, unknown, self.duplicates, tuple(self._warnings(unknown))
+            len(view),
+            valid,
+            problems,
+            self.plan.sources,
+            unknown,
+            self.duplicates,
+            tuple(self._warnings(unknown)),
         )
 
     def _row(self, row: int, cells: tuple[Any, ...]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from ..values import Rejected
 from .check import check_rows
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping
 
     from ..connection import Endpoint
@@ -100,7 +100,12 @@ class Manner:
 
 
 def run(
-    node: Node, table: Any, connection: Connection | None = None, *, context: Context | None = None, **manner: Any
+    node: Node,
+    table: Any,
+    connection: Connection | None = None,
+    *,
+    context: Context | None = None,
+    **manner: Any,
 ) -> NodeOutput:
     """Run a node over a table; see `Node.run`.
 
@@ -125,9 +130,7 @@ def run(
 
 
 class _Run:
-    def __init__(
-        self, node: Node, view: TableView, connection: Connection, context: Context, manner: Manner
-    ) -> None:
+    def __init__(self, node: Node, view: TableView, connection: Connection, context: Context, manner: Manner) -> None:
         self.node = node
         self.view = view
         self.connection = connection
@@ -156,13 +159,17 @@ class _Run:
         if plan.taken:
             display.say(f"{type(self.node).__name__}: columns taken: {', '.join(plan.taken)}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
-            display.say("no journal: answers are lost if this process ends before the run does; give journal= to keep them")
+            display.say(
+                "no journal: answers are lost if this process ends before the run does; give journal= to keep them"
+            )
 
     def _refuse_invalid(self, plan: BodyPlan) -> None:
         found = check_rows(plan, self.view)
         if found.valid < found.rows:
             first = next(iter(found.lines(1)))
-            message = f"{found.rows - found.valid:,} of {found.rows:,} rows cannot be sent, nothing was sent; first {first}"
+            message = (
+                f"{found.rows - found.valid:,} of {found.rows:,} rows cannot be sent, nothing was sent; first {first}"
+            )
             raise InvalidRequests(message, found)
 
     def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> NodeOutput:
@@ -189,7 +196,8 @@ class _Run:
         output = NodeOutput(self.view, records, summarise(records, scheduler, seconds))
         if loop.interrupted:
             raise Interrupted(
-                f"interrupted: {records.counts[OK]:,} of {len(records):,} rows were answered; .output has them", output
+                f"interrupted: {records.counts[OK]:,} of {len(records):,} rows were answered; .output has them",
+                output,
             )
         return output
 

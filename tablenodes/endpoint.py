@@ -1,0 +1,113 @@
+"""Endpoint: a connection whose environment has been read; what one run talks to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from .engine.calls import Request
+from .secret import Secret
+from .settings import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .connection import Connection
+    from .engine.calls import Transport
+    from .settings import Limits
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A connection whose environment has been read: what one run talks to.
+
+    Attributes
+    ----------
+    base_url : str
+        Without a slash at its end.
+    headers : tuple of (str, str or Secret)
+        Every header of ours but those of the body.
+    connection : Connection
+        What it was made from.
+    """
+
+    base_url: str
+    headers: tuple[tuple[str, str | Secret], ...]
+    connection: Connection
+
+    @property
+    def slots(self) -> int | None:
+        """The most requests in flight that make sense, or None."""
+        return None if self.connection.local_model is None else self.connection.local_model.slots
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """Request properties that this server supplies where nobody sets them."""
+        return default_properties(self.connection)
+
+    @property
+    def timeout(self) -> Timeout:
+        """The timeouts of an attempt."""
+        timeout = self.connection.timeout
+        return timeout if isinstance(timeout, Timeout) else Timeout()
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What must never be in a result: the keys as they may be echoed."""
+        found = []
+        for _, value in self.headers:
+            if isinstance(value, Secret):
+                text = value.reveal()
+                found.append(text.removeprefix("Bearer ").encode("latin-1"))
+        return tuple(secret for secret in found if len(secret) >= 6)
+
+    def request(self, method: str, path: str) -> Request:
+        """Give what all calls to one path have in common."""
+        query = self.connection.query
+        url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
+        revealed = tuple((n, v.reveal() if isinstance(v, Secret) else v) for n, v in self.headers)
+        return Request(method, url, (*revealed, ("Content-Type", "application/json")))
+
+    def transport(self, limits: Limits, may_send: Callable[[int], bool] | None = None) -> Transport:
+        """Open what carries the bytes; whoever asks for it closes it."""
+        connection = self.connection
+        if is_custom(connection.transport):
+            return connection.transport  # type: ignore[return-value]
+        proxy = connection.proxy.reveal() if isinstance(connection.proxy, Secret) else connection.proxy
+        options: dict[str, Any] = {
+            "timeout": self.timeout,
+            "body_bytes": limits.body_bytes,
+            "concurrency": limits.concurrency,
+            "proxy": proxy,
+            "ca_bundle": connection.ca_bundle,
+            "may_send": may_send,
+        }
+        opened: Transport
+        if connection.session is not None or connection.transport == "requests":
+            from .engine.requests_session import RequestsTransport  # noqa: PLC0415 - loaded where it is used
+
+            opened = RequestsTransport(**options, session=connection.session)
+        else:
+            from .engine.curl import CurlTransport  # noqa: PLC0415 - loaded where it is used
+
+            opened = CurlTransport(**options)
+        if connection.local_model is None:
+            return opened
+        from .local import FunctionCalls  # noqa: PLC0415 - the embedded model is an extra
+
+        return FunctionCalls(opened)
+
+
+def default_properties(connection: Connection | None) -> dict[str, str]:
+    """Give the request properties that a connection supplies where nobody sets them."""
+    if connection is None or connection.local_model is None:
+        return {}
+    from .local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
+
+    return {"model": DEFAULT_MODEL}
+
+
+def is_custom(transport: object) -> bool:
+    """Tell whether a transport is the user's own object."""
+    return transport is not None and not isinstance(transport, str)

@@ -1,0 +1,303 @@
+"""From settings and cells to a request body: where each property comes from, and what it becomes."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tablenodes as tn
+from tablenodes import schemas
+from tablenodes.bodies import NAMED_ONLY, BodyPlan
+from tablenodes.problems import Unfit
+from tablenodes.values import Rejected
+
+MESSAGES = [{"role": "user", "content": "p"}]
+
+
+def plan_of(node, columns, **more):
+    return BodyPlan(node.recipe(), schemas.load(node.schema, node.operation), columns, **more)
+
+
+def encoded(node, /, cells=None, **more):
+    cells = cells or {}
+    plan = plan_of(node, list(cells), **more)
+    return orjson.loads(plan.encode(tuple(cells[name] for name in plan.columns)))
+
+
+def rejected(node, cells):
+    with pytest.raises(Rejected) as caught:
+        encoded(node, cells)
+    return caught.value.problems
+
+
+def chat(**settings):
+    return tn.CreateChatCompletion(**{"model": "m"} | settings)
+
+
+# Where a property comes from.
+
+
+def test_a_setting_goes_before_a_column_and_a_column_before_the_body():
+    """Highest first: the node's setting, the column of the same name, the row's body."""
+    body = {"model": "b", "messages": MESSAGES, "temperature": 0.1, "top_p": 0.1, "max_tokens": 1}
+    cells = {"body": orjson.dumps(body).decode(), "top_p": 0.2, "temperature": 0.2}
+    assert encoded(tn.CreateChatCompletion(temperature=0.3), cells) == body | {"temperature": 0.3, "top_p": 0.2}
+
+
+def test_a_null_cell_leaves_the_property_to_the_next_source():
+    """A null cell says nothing."""
+    assert encoded(chat(prompt="p"), {"temperature": None}) == {"model": "m", "messages": MESSAGES}
+    body = {"model": "b", "messages": MESSAGES, "temperature": 0.1}
+    assert encoded(tn.CreateChatCompletion(), {"body": body, "temperature": None}) == body
+
+
+@pytest.mark.parametrize("name", sorted(NAMED_ONLY & set(tn.CreateChatCompletion.setting_names())))
+def test_some_columns_are_taken_only_when_named(name):
+    """A table may well use n, user or store for something else."""
+    value = {"n": 2, "user": "u", "store": True, "metadata": {"a": "b"}, "stream": False, "seed": 3}[name]
+    assert name not in encoded(chat(prompt="p"), {name: value})
+    assert encoded(chat(prompt="p", columns=[name]), {name: value})[name] == value
+
+
+def test_columns_can_be_chosen_or_none_taken():
+    """A list takes exactly those; an empty one takes none, the body neither."""
+    cells = {"temperature": 1, "top_p": 1, "body": orjson.dumps({"n": 2}).decode()}
+    assert encoded(chat(prompt="p", columns=["top_p"]), cells) == {"model": "m", "messages": MESSAGES, "top_p": 1}
+    assert encoded(chat(prompt="p", columns=()), cells) == {"model": "m", "messages": MESSAGES}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [(["temprature"], "did you mean 'temperature'"), (["seed"], "no column 'seed'"), (["base_url"], "no property")],
+)
+def test_a_column_that_cannot_be_taken_is_said(columns, message):
+    """With the nearest name."""
+    with pytest.raises(tn.errors.UsageError, match=message):
+        plan_of(chat(prompt="p", columns=columns), ["temperature"])
+
+
+@given(
+    st.sampled_from(
+        ["base_url", "api_key", "headers", "Authorization", "extra_headers", "timeout", "url", "method", "proxy"]
+    ),
+    st.text(),
+)
+def test_a_cell_never_sets_more_than_the_body(name, value):
+    """Columns named like connection settings are passed through and nothing else."""
+    assert encoded(chat(prompt="p"), {name: value}) == {"model": "m", "messages": MESSAGES}
+
+
+def test_extra_body_is_put_on_top_and_may_hold_nulls_and_columns():
+    """For properties of a certain server, and for an explicit null."""
+    node = chat(prompt="p", extra_body={"top_k": 5, "stop": None, "min_p": tn.col("m")})
+    assert encoded(node, {"m": 0.5, "stop": "x"}) == {
+        "model": "m",
+        "messages": MESSAGES,
+        "top_k": 5,
+        "stop": None,
+        "min_p": 0.5,
+    }
+
+
+def test_a_default_fills_what_nobody_sets():
+    """The embedded model supplies its own name."""
+    node = tn.CreateChatCompletion(prompt="p")
+    assert encoded(node, {}, defaults={"model": "small"})["model"] == "small"
+    assert encoded(node, {"model": "mine"}, defaults={"model": "small"})["model"] == "mine"
+    assert encoded(node, {"model": None}, defaults={"model": "small"})["model"] == "small"
+
+
+# The body column.
+
+
+@pytest.mark.parametrize(
+    ("cell", "rule", "message"),
+    [
+        ('{"choices": []}', "answer", "holds an answer"),
+        ({"error": {}}, "answer", "holds an answer"),
+        ("[1]", "type", "must hold a request"),
+        ("7", "type", "must hold a request"),
+        ("{", "json", "is not JSON"),
+        (Unfit("is bytes"), "cell", "is bytes"),
+    ],
+)
+def test_a_body_that_is_no_request_is_said(cell, rule, message):
+    """An answer that was left in the table is told from a request."""
+    (problem,) = rejected(tn.CreateChatCompletion(), {"body": cell})
+    assert problem.rule == rule
+    assert message in problem.message
+
+
+def test_a_whole_body_is_sent_as_it_is():
+    """Text or mapping, with properties the schema does not know and with explicit nulls."""
+    body = {"model": "m", "messages": MESSAGES, "stop": None, "own": {"a": [1, 2.5, None]}}
+    assert encoded(tn.CreateChatCompletion(), {"body": body}) == body
+    assert encoded(tn.CreateChatCompletion(), {"body": orjson.dumps(body).decode()}) == body
+
+
+# Prompt and system.
+
+
+def test_prompt_and_system_become_messages():
+    """One user message, a system message before it."""
+    assert encoded(chat(prompt="p"))["messages"] == MESSAGES
+    assert encoded(chat(prompt="p", system="s"))["messages"] == [{"role": "system", "content": "s"}, *MESSAGES]
+    assert encoded(chat(prompt="{{ a }}", system="{{ b }}!"), {"a": "p", "b": "s"})["messages"] == [
+        {"role": "system", "content": "s!"},
+        *MESSAGES,
+    ]
+
+
+def test_a_prompt_column_does_the_same():
+    """A system setting goes with it."""
+    assert encoded(chat(), {"prompt": "p"})["messages"] == MESSAGES
+    assert encoded(chat(system="s"), {"prompt": "p"})["messages"] == [{"role": "system", "content": "s"}, *MESSAGES]
+    assert encoded(chat(columns=["prompt", "system"]), {"prompt": "p", "system": "s"})["messages"][0]["content"] == "s"
+    assert encoded(chat(), {"prompt": "p", "system": "s"})["messages"] == MESSAGES
+
+
+def test_a_null_prompt_makes_no_message_at_all():
+    """The row lacks its messages; it is not sent with the system message alone."""
+    (problem,) = rejected(chat(system="s"), {"prompt": None})
+    assert (problem.path, problem.rule) == ("$.messages", "required")
+
+
+def test_a_null_system_text_makes_no_system_message():
+    """The prompt is sent alone."""
+    assert encoded(chat(prompt="p", system=tn.col("s")), {"s": None})["messages"] == MESSAGES
+
+
+def test_what_does_not_go_together_is_an_error_before_any_row():
+    """Two ways to say the messages, or half of one."""
+    with pytest.raises(tn.errors.SettingError, match="prompt or messages, not both"):
+        chat(prompt="p", messages=MESSAGES)
+    with pytest.raises(tn.errors.SettingError, match="there is no prompt"):
+        plan_of(chat(system="s"), ["messages"])
+    with pytest.raises(tn.errors.ColumnError, match="both a prompt and a messages column"):
+        plan_of(chat(), ["prompt", "messages"])
+    with pytest.raises(tn.errors.SettingError, match="set twice"):
+        chat(prompt="p", temperature=1, extra_body={"temperature": None})
+
+
+def test_in_completions_prompt_is_the_apis_own():
+    """A text, or lists of texts and tokens."""
+    node = tn.CreateCompletion(model="m")
+    for prompt in ("p", ["a", "b"], [1, 2], [[1], [2]]):
+        assert encoded(node, {"prompt": prompt})["prompt"] == prompt
+    assert encoded(tn.CreateCompletion(model="m", prompt=["{{ a }}", "b"]), {"a": "x"})["prompt"] == ["x", "b"]
+
+
+# Columns inside settings.
+
+
+def test_a_column_may_stand_anywhere_in_a_setting():
+    """A null cell leaves its key, or its item, out."""
+    node = chat(messages=[{"role": "user", "content": tn.col("q"), "name": tn.col("who")}, tn.col("more")])
+    assert encoded(node, {"q": "x", "who": None, "more": None})["messages"] == [{"role": "user", "content": "x"}]
+    more = {"role": "user", "content": "y"}
+    assert encoded(node, {"q": "x", "who": "n", "more": more})["messages"] == [
+        {"role": "user", "content": "x", "name": "n"},
+        more,
+    ]
+
+
+def test_placeholders_never_stand_in_tools_and_never_in_a_literal():
+    """There they are text."""
+    tools = [{"type": "function", "function": {"name": "{{ f }}", "description": "{{ f }}"}}]
+    assert encoded(chat(prompt="p", tools=tools))["tools"] == tools
+    assert encoded(chat(prompt=tn.literal("{{ f }}")))["messages"][0]["content"] == "{{ f }}"
+    assert encoded(chat(messages=[{"role": "user", "content": tn.literal("{{")}]))["messages"][0]["content"] == "{{"
+
+
+def test_a_column_that_is_not_there_is_an_error_with_the_nearest_name():
+    """Wherever it is named."""
+    for node in (chat(prompt="{{ reviw }}"), chat(prompt=tn.col("reviw")), chat(messages=[{"content": "{{ reviw }}"}])):
+        with pytest.raises(tn.errors.ColumnError, match="did you mean 'review'"):
+            plan_of(node, ["review"])
+
+
+def test_only_the_columns_that_are_needed_are_read():
+    """A wide table costs nothing."""
+    assert plan_of(chat(prompt="{{ a }} {{ row['b c'] }}"), ["x", "a", "b c", "temperature", "n"]).columns == (
+        "a",
+        "b c",
+        "temperature",
+    )
+    assert plan_of(chat(prompt="{{ row }}"), ["x", "a"]).columns == ("x", "a")
+
+
+# Typing by the schema.
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sent"),
+    [
+        ("temperature", "0.5", 0.5),
+        ("temperature", " 1 ", 1),
+        ("max_tokens", "16", 16),
+        ("max_tokens", 16.0, 16),
+        ("max_tokens", "16.0", 16),
+        ("logprobs", "true", True),
+        ("logit_bias", '{"50256": -100}', {"50256": -100}),
+        ("logit_bias", {"50256": -100.0}, {"50256": -100}),
+        ("response_format", '{"type": "text"}', {"type": "text"}),
+        ("stop", "[1]", "[1]"),
+        ("tool_choice", "none", "none"),
+        ("temperature", 2, 2),
+        ("user", "12", "12"),
+    ],
+)
+def test_cells_settings_and_rendered_texts_are_typed_alike(name, given, sent):
+    """A text becomes JSON only where no text is allowed; 16.0 becomes 16 where it says integer."""
+    for node, cells in (
+        (chat(prompt="p", **{name: given}), {}),
+        (chat(prompt="p", columns=[name]), {name: given}),
+        (chat(prompt="p", **{name: tn.col("c")}), {"c": given}),
+        (chat(prompt="p", **{name: "{{ c }}"}), {"c": given}),
+    ):
+        got = encoded(node, cells)[name]
+        assert (got, type(got)) == (sent, type(sent))
+
+
+@pytest.mark.parametrize("given", ["warm", "NaN", "1,5", "", "0x10", "True", "3"])
+def test_a_text_that_is_no_number_stays_for_the_schema_to_refuse(given):
+    """The message names the rule, not the text."""
+    (problem,) = rejected(chat(prompt="p"), {"temperature": given})
+    assert problem.path == "$.temperature"
+    assert given not in problem.message or given in {"", "3"}
+
+
+def test_a_cell_that_cannot_be_json_rejects_its_row_only_where_it_is_needed():
+    """The column is named, not the value."""
+    (problem,) = rejected(chat(prompt="p"), {"temperature": Unfit("holds NaN")})
+    assert problem == ("$.temperature", "cell", "the cell of column 'temperature' holds NaN", "")
+    assert encoded(chat(prompt="p"), {"other": Unfit("holds NaN")})
+
+
+def test_a_lone_surrogate_rejects_its_row():
+    """What is no character is not sent."""
+    (problem,) = rejected(chat(prompt="{{ a }}"), {"a": "x\ud800"})
+    assert (problem.path, problem.rule) == ("$.messages", "json")
+
+
+def test_settings_that_cannot_be_json_are_refused_at_once():
+    """The place inside the setting is named."""
+    with pytest.raises(tn.errors.SettingError, match="temperature"):
+        chat(prompt="p", temperature=float("nan"))
+    with pytest.raises(tn.errors.SettingError, match=r"messages\[0\].content"):
+        chat(messages=[{"role": "user", "content": b"x"}])
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_large_integers_arrive_exactly(seed):
+    """64-bit integers make the round trip."""
+    assert encoded(chat(prompt="p", columns=["seed"]), {"seed": seed})["seed"] == seed
+
+
+@given(st.text().filter(lambda text: not any("\ud800" <= c <= "\udfff" for c in text)))
+def test_any_text_of_a_cell_arrives_to_the_letter(text):
+    """Whatever it looks like."""
+    assert encoded(chat(), {"prompt": text})["messages"][0]["content"] == text
+    assert encoded(chat(prompt="<{{ a }}>"), {"a": text})["messages"][0]["content"] == f"<{text}>"
