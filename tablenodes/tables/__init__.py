@@ -1,0 +1,11 @@
+"""Tables: rows out of any of them, a table of the same kind back, and files. Only here are pandas and pyarrow known."""
+
+from __future__ import annotations
+
+from .files import read_table
+from .opening import view
+from .pandas_view import frame
+from .view import TableView
+from .writing import write_table, write_text
+
+__all__ = ["TableView", "frame", "read_table", "view", "write_table", "write_text"]

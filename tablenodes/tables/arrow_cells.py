@@ -1,0 +1,182 @@
+"""Arrow columns as plain cells: the type decides how, so that clean types cost no work per cell."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import pyarrow
+from pyarrow import types
+
+from ..plain import plain
+from ..problems import Unfit
+from .view import Column, attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[Any], list[Any]]
+    Convert = Callable[[Any], Any]
+
+_PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")
+"""Extension types whose values Python sees better than their storage."""
+
+_UNREADABLE = (ValueError, OverflowError, NotImplementedError)
+
+
+def arrow_column(cells: Any, *, nan_is_null: bool = False) -> Column:
+    """Give the way to read a column.
+
+    Parameters
+    ----------
+    cells : pyarrow.Array or pyarrow.ChunkedArray
+        The column.
+    nan_is_null : bool
+        Whether NaN is a null, as in pandas, or a value that cannot be sent.
+    """
+    chunked = cells if isinstance(cells, pyarrow.ChunkedArray) else pyarrow.chunked_array([cells])
+    convert = arrow_reader(chunked.type, nan_is_null=nan_is_null)
+
+    def read(start: int, stop: int) -> list[Any]:
+        part = chunked.slice(start, stop - start)
+        try:
+            return convert(part)
+        except _UNREADABLE:
+            return _one_by_one(part, convert)
+
+    def size(start: int, stop: int) -> int:
+        return int(chunked.slice(start, stop - start).nbytes)
+
+    # A slice of string views counts the whole of the buffers that it looks into.
+    return Column(read) if _is_view(chunked.type) else Column(read, size)
+
+
+def arrow_reader(kind: Any, *, nan_is_null: bool = False) -> Read:
+    """Give the function that turns a chunked array of this type into plain cells."""
+    if _is_text(kind):
+        return _texts
+    if _is_exact(kind):
+        return _exact
+    if types.is_floating(kind):
+        return partial(_floats, nan_is_null=nan_is_null)
+    if inner := _wrapped(kind):
+        return partial(_unwrapped, inner=inner, read=arrow_reader(inner, nan_is_null=nan_is_null))
+    if types.is_time64(kind) and kind.unit == "ns":
+        return _nanosecond_times
+    return partial(_converted, convert=_converter(kind) or plain)
+
+
+def _wrapped(kind: Any) -> Any:
+    """Give the type that a dictionary or an extension type stands for, or None for any other."""
+    if types.is_dictionary(kind):
+        return kind.value_type
+    if isinstance(kind, pyarrow.BaseExtensionType) and kind.extension_name not in _PYTHONS_OWN:
+        return kind.storage_type
+    return None
+
+
+def _unwrapped(part: Any, *, inner: Any, read: Read) -> list[Any]:
+    if types.is_dictionary(part.type):
+        return read(part.cast(inner))
+    return read(pyarrow.chunked_array([chunk.storage for chunk in part.chunks], type=inner))
+
+
+def _is_text(kind: Any) -> Any:
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _is_exact(kind: Any) -> Any:
+    return types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)
+
+
+def _is_view(kind: Any) -> Any:
+    return types.is_string_view(kind) or types.is_binary_view(kind)
+
+
+def _texts(part: Any) -> list[Any]:
+    found: list[Any] = part.to_numpy().tolist()
+    return found
+
+
+def _exact(part: Any) -> list[Any]:
+    found: list[Any] = part.to_pylist()
+    return found
+
+
+def _floats(part: Any, *, nan_is_null: bool) -> list[Any]:
+    if part.null_count == 0 and numpy.isfinite(numbers := part.to_numpy()).all():
+        finite: list[Any] = numbers.tolist()
+        return finite
+    if nan_is_null:
+        return [None if cell is None or math.isnan(cell) else attempt(plain, cell) for cell in part.to_pylist()]
+    return [attempt(plain, cell) for cell in part.to_pylist()]
+
+
+def _nanosecond_times(part: Any) -> list[Any]:
+    return [None if time is None else _time(time) for time in part.cast(pyarrow.int64()).to_pylist()]
+
+
+def _time(nanoseconds: int) -> str:
+    """Write a time of day as ISO 8601; Python's own times end at microseconds."""
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    if not fraction:
+        return clock
+    return f"{clock}.{fraction:09}" if fraction % 1000 else f"{clock}.{fraction // 1000:06}"
+
+
+def _converted(part: Any, *, convert: Convert) -> list[Any]:
+    return [None if cell is None else attempt(convert, cell) for cell in part.to_pylist()]
+
+
+def _one_by_one(part: Any, convert: Read) -> list[Any]:
+    """Convert cell by cell, after one of them spoilt the whole part."""
+    cells: list[Any] = []
+    for position in range(len(part)):
+        try:
+            cells += convert(part.slice(position, 1))
+        except _UNREADABLE:
+            cells.append(Unfit(f"holds a {str(part.type)[:60]} that cannot be read"))
+    return cells
+
+
+def _converter(kind: Any) -> Convert | None:
+    """Give the function that makes a cell of a nested type plain, or None where it is so already."""
+    if types.is_struct(kind):
+        return partial(_struct, fields={field.name: _converter(field.type) for field in kind})
+    if types.is_map(kind):
+        return partial(_map, convert=_converter(kind.item_type))
+    if _is_list(kind):
+        convert = _converter(kind.value_type)
+        return convert and partial(_list, convert=convert)
+    if inner := kind.value_type if types.is_run_end_encoded(kind) else _wrapped(kind):
+        return _converter(inner)
+    return None if _is_text(kind) or _is_exact(kind) else plain
+
+
+def _is_list(kind: Any) -> bool:
+    checks = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
+    return any(getattr(types, check)(kind) for check in checks)
+
+
+def _struct(cell: dict[str, Any], *, fields: dict[str, Convert | None]) -> dict[str, Any]:
+    """Leave a struct's null fields out: every struct of a column has all fields, of its own or not."""
+    return {
+        name: convert(value) if (convert := fields[name]) else value
+        for name, value in cell.items()
+        if value is not None
+    }
+
+
+def _map(cell: list[tuple[Any, Any]], *, convert: Convert | None) -> Any:
+    pairs = [(key, value if value is None or convert is None else convert(value)) for key, value in cell]
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise Unfit("holds two keys that are the same text")
+    return plain(made)
+
+
+def _list(cell: list[Any], *, convert: Convert) -> list[Any]:
+    return [None if value is None else convert(value) for value in cell]

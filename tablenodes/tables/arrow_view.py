@@ -1,0 +1,52 @@
+"""Arrow tables, and every other producer of Arrow data once it is read into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import pyarrow
+
+from .arrow_cells import arrow_column
+from .view import Column, TableView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ArrowView(TableView):
+    """A `pyarrow.Table`."""
+
+    kind = "pyarrow"
+
+    def __init__(self, table: Any, *, one_shot: bool = False) -> None:
+        super().__init__(table, table.column_names, one_shot=one_shot)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def _column(self, name: str) -> Column:
+        return arrow_column(self.table.column(name))
+
+    def _cell(self, name: str, position: int) -> Any:
+        return self.table.column(name)[position].as_py()
+
+    def _take(self, positions: Any) -> Any:
+        if (numpy.diff(positions) > 0).all():
+            # Unlike take, a filter works chunk by chunk and so never outgrows the offsets of a plain string.
+            mask = numpy.zeros(len(self), dtype=bool)
+            mask[positions] = True
+            return self.table.filter(pyarrow.array(mask))
+        return self.table.take(pyarrow.array(positions))
+
+    def _make(self, columns: Mapping[str, Any]) -> Any:
+        return pyarrow.table(dict(columns))
+
+    def _series(self, name: str, column: Any) -> Any:
+        return pyarrow.chunked_array([column])
+
+    def _beside(self, made: Any) -> Any:
+        table = self.table
+        for name in made.column_names:
+            table = table.append_column(name, made.column(name))
+        return table

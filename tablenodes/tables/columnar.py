@@ -1,0 +1,165 @@
+"""Parquet and Arrow files: into a data frame without losing an integer or inventing a null, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas
+import pyarrow
+from pyarrow import ipc, parquet, types
+
+from ..errors import ColumnError, TableError
+from .arrow_cells import arrow_column
+from .view import checked_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .view import TableView
+
+
+def read_parquet(place: Path, name: str) -> pandas.DataFrame:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    TableError
+        If it is not one, or is damaged.
+    ColumnError
+        If two columns have one name.
+    """
+    return _read(place, name, "Parquet", lambda source: parquet.ParquetFile(source).read())
+
+
+def read_arrow(place: Path, name: str) -> pandas.DataFrame:
+    """Read an Arrow file: the file format, which Feather is too, or the stream format.
+
+    Raises
+    ------
+    TableError
+        If it is not one, or is damaged.
+    ColumnError
+        If two columns have one name.
+    """
+    return _read(place, name, "Arrow", _from_ipc)
+
+
+def _from_ipc(source: Any) -> Any:
+    start = source.read(6)
+    source.seek(0)
+    return (ipc.open_file if start == b"ARROW1" else ipc.open_stream)(source).read_all()
+
+
+def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pandas.DataFrame:
+    try:
+        with pyarrow.OSFile(str(place)) as source:
+            table = read(source)
+        table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+        raise TableError(f"{name} is not a whole {kind} file, or is damaged") from error
+    try:
+        checked_names(table.column_names)
+        return _data_frame(_known_types(table))
+    except ColumnError as error:
+        raise ColumnError(f"{name}: {error}") from None
+    except (pyarrow.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise TableError(f"{name} holds a column that pandas cannot take") from error
+
+
+def _known_types(table: Any) -> Any:
+    """Give the table with its extension types as what they store: a type of somebody's is never built from a file."""
+    for position, field in enumerate(table.schema):
+        kind = field.type
+        column = table.column(position)
+        if isinstance(kind, pyarrow.BaseExtensionType) and not kind.extension_name.startswith("pandas."):
+            made = _stored(column, kind)
+        elif types.is_string_view(kind):
+            made = column.cast(pyarrow.large_string())
+        else:
+            continue
+        table = table.set_column(position, field.name, made)
+    return table
+
+
+def _stored(column: Any, kind: Any) -> Any:
+    if kind.extension_name == "arrow.uuid":
+        return pyarrow.chunked_array([pyarrow.array(arrow_column(column).read(0, len(column)), pyarrow.string())])
+    storage = pyarrow.chunked_array([chunk.storage for chunk in column.chunks], type=kind.storage_type)
+    return storage.cast(pyarrow.bool_()) if kind.extension_name == "arrow.bool8" else storage
+
+
+def _data_frame(table: Any) -> pandas.DataFrame:
+    """Keep integers with nulls integers, and nested types Arrow's own, whose null fields are known as such."""
+    with_nulls = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
+
+    def dtype(kind: Any) -> Any:
+        if types.is_nested(kind):
+            return pandas.ArrowDtype(kind)
+        if kind in with_nulls and types.is_boolean(kind):
+            return pandas.BooleanDtype()
+        if kind in with_nulls and types.is_integer(kind):
+            return pandas.api.types.pandas_dtype(str(kind).replace("i", "I").replace("u", "U"))
+        return None
+
+    frame: pandas.DataFrame = table.to_pandas(types_mapper=dtype)
+    return frame
+
+
+def write_columnar(
+    source: TableView, form: str, handle: Any, text: Callable[[TableView, str], list[str | None]]
+) -> None:
+    """Write a table as Parquet, or in Arrow's file format.
+
+    Parameters
+    ----------
+    source : TableView
+        The table.
+    form : str
+        ``parquet`` or ``arrow``.
+    handle : file
+        An open binary file.
+    text : callable
+        Gives a column as texts, JSON where a cell is nested; used for one that the format cannot hold.
+    """
+    table = _arrow_table(source, form, text)
+    if form == "parquet":
+        parquet.write_table(table, handle)
+        return
+    with ipc.new_file(handle, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _arrow_table(source: TableView, form: str, text: Callable[[TableView, str], list[str | None]]) -> Any:
+    table = source.table
+    for name in source.columns:
+        if _holds(table, name, form):
+            continue
+        made = source.series(name, text(source, name), "text")
+        if source.kind == "pyarrow":
+            table = table.set_column(source.columns.index(name), name, made)
+        elif source.kind == "polars":
+            table = table.with_columns(made)
+        else:
+            table = table.assign(**{name: made})
+    return _to_arrow(table)
+
+
+def _to_arrow(table: Any) -> Any:
+    if isinstance(table, pandas.DataFrame):
+        return pyarrow.Table.from_pandas(table)
+    return table if isinstance(table, pyarrow.Table) else table.to_arrow()
+
+
+def _holds(table: Any, name: str, form: str) -> bool:
+    """Say whether the format can hold a column: its type is tried on no rows."""
+    try:
+        column = _to_arrow(table[[name]] if not isinstance(table, pyarrow.Table) else table.select([name]))
+        with pyarrow.BufferOutputStream() as nowhere:
+            if form == "parquet":
+                parquet.write_table(column.slice(0, 0), nowhere)
+            else:
+                ipc.new_file(nowhere, column.schema).close()
+    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
+        return False
+    return True

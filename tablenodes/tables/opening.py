@@ -1,0 +1,135 @@
+"""Find out what kind of table somebody gave, and say what to do where it is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas
+import pyarrow
+
+from ..errors import TableError
+from .arrow_view import ArrowView
+from .pandas_view import PandasView
+from .view import Column, TableView
+
+_KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
+
+_NO_TABLES = (
+    ("polars", "LazyFrame", "call .collect() on it first"),
+    ("polars", "Series", "call .to_frame() on it first"),
+    ("pandas", "Series", "call .to_frame() on it first"),
+    ("pyarrow", "Array", "make one with pyarrow.table({'name': it})"),
+    ("pyarrow", "ChunkedArray", "make one with pyarrow.table({'name': it})"),
+    ("builtins", "str", "read it with tablenodes.read_table(path) first"),
+    ("pathlib", "PurePath", "read it with tablenodes.read_table(path) first"),
+    ("builtins", "list", "make one with pandas.DataFrame(it)"),
+    ("builtins", "tuple", "make one with pandas.DataFrame(it)"),
+    ("builtins", "dict", "make one with pandas.DataFrame(it)"),
+)
+
+
+def view(table: Any, *, read: bool = True) -> TableView:
+    """Give the view of a table.
+
+    Parameters
+    ----------
+    table : table
+        A `pandas.DataFrame`, a `polars.DataFrame`, a `pyarrow.Table`, or an object that produces Arrow data: a
+        DuckDB relation, a record batch, a stream of record batches.
+    read : bool
+        Whether a stream may be read. If not, the view of a stream has its columns but no rows, and the stream
+        is as it was.
+
+    Raises
+    ------
+    TableError
+        For anything else; says what to do.
+    ColumnError
+        If two columns have one name, or a name is not text.
+    """
+    if isinstance(table, pandas.DataFrame):
+        return PandasView(table)
+    if isinstance(table, pyarrow.Table):
+        return ArrowView(table)
+    if _is_from(table, "polars", "DataFrame"):
+        from .polars_view import PolarsView  # noqa: PLC0415 - whoever has such a table has Polars
+
+        return PolarsView(table)
+    if hint := _hint(table):
+        raise TableError(f"a {type(table).__name__} is not a table: {hint}")
+    return _producer(table, read=read)
+
+
+def _is_from(table: Any, library: str, name: str) -> bool:
+    return any(base.__name__ == name and base.__module__.partition(".")[0] == library for base in type(table).__mro__)
+
+
+def _hint(table: Any) -> str:
+    """Say what to do with something that is no table; empty for what produces Arrow data."""
+    for library, name, hint in _NO_TABLES:
+        if _is_from(table, library, name):
+            return hint
+    if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
+        return ""
+    for method in ("to_pandas", "toPandas", "to_arrow", "to_table"):
+        if hasattr(table, method):
+            return f"call .{method}() on it first"
+    return f"give {_KINDS}"
+
+
+def _producer(table: Any, *, read: bool) -> TableView:
+    one_shot = _is_used_up(table)
+    if one_shot and not read:
+        return _Unread(table)
+    try:
+        if hasattr(table, "__arrow_c_stream__"):
+            found = pyarrow.RecordBatchReader.from_stream(table).read_all()
+        else:
+            found = pyarrow.Table.from_batches([pyarrow.record_batch(table)])
+    except (pyarrow.ArrowException, OSError) as error:
+        kind = type(table).__name__
+        raise TableError(f"the rows of the {kind} could not be read: {type(error).__name__}") from error
+    return ArrowView(found, one_shot=one_shot)
+
+
+def _is_used_up(table: Any) -> bool:
+    """Say whether reading uses it up; where that cannot be known, it is taken to."""
+    rereadable = hasattr(table, "__len__") or hasattr(table, "__arrow_c_array__")
+    return not rereadable and not _is_from(table, "duckdb", "DuckDBPyRelation")
+
+
+class _Unread(TableView):
+    """A stream that must not be used up."""
+
+    kind = "pyarrow"
+
+    def __init__(self, table: Any) -> None:
+        schema = getattr(table, "schema", None)
+        super().__init__(table, getattr(schema, "names", ()), one_shot=True)
+
+    def __len__(self) -> int:
+        raise self._refusal()
+
+    def _column(self, name: str) -> Column:
+        raise self._refusal()
+
+    def _cell(self, name: str, position: int) -> Any:
+        raise self._refusal()
+
+    def _take(self, positions: Any) -> Any:
+        raise self._refusal()
+
+    def _make(self, columns: Any) -> Any:
+        raise self._refusal()
+
+    def _series(self, name: str, column: Any) -> Any:
+        raise self._refusal()
+
+    def _beside(self, made: Any) -> Any:
+        raise self._refusal()
+
+    def _refusal(self) -> TableError:
+        kind = type(self.table).__name__
+        return TableError(
+            f"a {kind} can be read only once: read it into a table first, with .read_all() or pyarrow.table(it)"
+        )

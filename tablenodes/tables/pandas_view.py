@@ -1,0 +1,137 @@
+"""pandas data frames: each dtype has its own shortest way to plain cells."""
+
+from __future__ import annotations
+
+import decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import pandas
+from pyarrow import types
+
+from ..plain import plain
+from .arrow_cells import arrow_column
+from .view import Column, TableView, arrow_array, attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class PandasView(TableView):
+    """A `pandas.DataFrame`."""
+
+    kind = "pandas"
+
+    def __init__(self, table: pandas.DataFrame) -> None:
+        super().__init__(table, table.columns)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def _column(self, name: str) -> Column:
+        return pandas_column(self.table[name].array)
+
+    def _cell(self, name: str, position: int) -> Any:
+        return self.table[name].array[position]
+
+    def _take(self, positions: Any) -> Any:
+        return self.table.iloc[positions]
+
+    def _make(self, columns: Mapping[str, Any]) -> Any:
+        return _frame(columns, self.table.index)
+
+    def _series(self, name: str, column: Any) -> Any:
+        return pandas.Series(pandas_array(column), index=self.table.index, name=name, copy=False)
+
+    def _beside(self, made: Any) -> Any:
+        return pandas.concat([self.table, made], axis=1)
+
+
+def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pandas.DataFrame:
+    """Give a new data frame whose rows are counted from 0.
+
+    Parameters
+    ----------
+    columns, types : mapping
+        As in `TableView.make`; all columns are equally long.
+    """
+    made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
+    return _frame(made, pandas.RangeIndex(len(next(iter(made.values()), ()))))
+
+
+def _frame(columns: Mapping[str, Any], index: pandas.Index[Any]) -> pandas.DataFrame:
+    arrays = {name: pandas_array(column) for name, column in columns.items()}
+    return pandas.DataFrame(arrays, index=index, copy=False)
+
+
+def pandas_array(column: Any) -> Any:
+    """Give an Arrow array of one of the types of a made column as the array that pandas has for it."""
+    dtype: Any = None
+    if types.is_integer(column.type):
+        dtype = pandas.Int64Dtype()
+    elif types.is_boolean(column.type):
+        dtype = pandas.BooleanDtype()
+    elif types.is_large_string(column.type):
+        dtype = pandas.Series([""]).dtype  # pandas' own for text: objects before its version 3
+    if hasattr(dtype, "__from_arrow__"):
+        return dtype.__from_arrow__(column)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def with_named_index(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Give the table with the levels of its index that have a name of their own as columns on its left."""
+    names = [name for name in table.index.names if isinstance(name, str) and name not in table.columns]
+    return table.reset_index(level=names) if names else table
+
+
+def pandas_column(cells: Any) -> Column:
+    """Give the way to read a column.
+
+    Parameters
+    ----------
+    cells : pandas.api.extensions.ExtensionArray
+        The column, as ``Series.array`` gives it.
+    """
+    dtype = cells.dtype
+    if isinstance(dtype, pandas.ArrowDtype) or getattr(dtype, "storage", "").startswith("pyarrow"):
+        return arrow_column(cells.__arrow_array__(), nan_is_null=True)
+    if isinstance(dtype, pandas.CategoricalDtype):
+        return _categories(cells)
+    convert = _reader(cells)
+    return Column(lambda start, stop: convert(cells[start:stop]))
+
+
+def _reader(cells: Any) -> Callable[[Any], list[Any]]:
+    """Give the function that turns a part of the column into plain cells."""
+    dtype = cells.dtype
+    if isinstance(dtype, numpy.dtype) and dtype.kind in "biu":
+        return lambda part: part.to_numpy().tolist()
+    if isinstance(dtype, numpy.dtype) and dtype.kind == "f":
+        return lambda part: _floats(part.to_numpy())
+    if isinstance(cells, pandas.arrays.IntegerArray | pandas.arrays.BooleanArray):
+        return lambda part: part.to_numpy(dtype=object, na_value=None).tolist()
+    if isinstance(cells, pandas.arrays.FloatingArray):
+        return lambda part: _floats(part.to_numpy(dtype="float64", na_value=numpy.nan))
+    return lambda part: _objects(numpy.asarray(part, dtype=object).tolist())
+
+
+def _categories(cells: Any) -> Column:
+    known = pandas_column(cells.categories.array)
+    values = [*known.read(0, len(cells.categories)), None]  # the code of a missing value is -1: the last
+    return Column(lambda start, stop: [values[code] for code in cells.codes[start:stop].tolist()])
+
+
+def _floats(numbers: Any) -> list[Any]:
+    found: list[Any] = numbers.tolist()
+    return found if numpy.isfinite(numbers).all() else _objects(found)
+
+
+def _objects(cells: list[Any]) -> list[Any]:
+    return [cell if type(cell) is str and cell.isascii() else _object(cell) for cell in cells]
+
+
+def _object(cell: Any) -> Any:
+    missing = isinstance(cell, float | numpy.floating | decimal.Decimal) and bool(pandas.isna(cell))  # type: ignore[arg-type]
+    if missing or cell is None:
+        return None
+    return attempt(plain, cell)

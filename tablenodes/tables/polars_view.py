@@ -1,0 +1,67 @@
+"""Polars data frames; imported only where one was given, so Polars is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars
+import pyarrow
+
+from ..plain import plain
+from .arrow_cells import arrow_reader
+from .view import Column, TableView, attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WIDE = ("Int128", "UInt128")
+
+
+class PolarsView(TableView):
+    """A `polars.DataFrame`."""
+
+    kind = "polars"
+
+    def __init__(self, table: Any) -> None:
+        super().__init__(table, table.columns)
+
+    def __len__(self) -> int:
+        return int(self.table.height)
+
+    def _column(self, name: str) -> Column:
+        cells = self.table.get_column(name)
+        kind = cells.dtype
+        if kind == polars.String:
+            return Column(
+                lambda start, stop: cells.slice(start, stop - start).to_list(),
+                lambda start, stop: cells.slice(start, stop - start).str.len_bytes().sum(),
+            )
+        if kind == polars.Object or str(kind) in _WIDE:
+            return Column(lambda start, stop: _objects(cells.slice(start, stop - start).to_list()))
+        if kind.is_integer() or kind in (polars.Boolean, polars.Null):
+            return Column(lambda start, stop: cells.slice(start, stop - start).to_list())
+        return Column(lambda start, stop: _through_arrow(cells.slice(start, stop - start)))
+
+    def _cell(self, name: str, position: int) -> Any:
+        return self.table.get_column(name)[position]
+
+    def _take(self, positions: Any) -> Any:
+        return self.table[polars.Series(positions, dtype=polars.UInt32), :]
+
+    def _make(self, columns: Mapping[str, Any]) -> Any:
+        return polars.DataFrame([self._series(name, column) for name, column in columns.items()])
+
+    def _series(self, name: str, column: Any) -> Any:
+        return polars.Series(name, column)
+
+    def _beside(self, made: Any) -> Any:
+        return self.table.with_columns(made.get_columns())
+
+
+def _objects(cells: list[Any]) -> list[Any]:
+    return [None if cell is None else attempt(plain, cell) for cell in cells]
+
+
+def _through_arrow(cells: Any) -> list[Any]:
+    column = pyarrow.chunked_array([cells.to_arrow()])
+    return arrow_reader(column.type)(column)

@@ -1,0 +1,51 @@
+"""What text files of tables have in common: their encoding, and lines that a message can name."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from ..errors import TableError
+
+_OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_SAVE = "save it as UTF-8"
+
+
+def without_mark(content: bytes, name: str) -> bytes:
+    """Give a file's text without its byte order mark.
+
+    Raises
+    ------
+    TableError
+        If it is empty, or begins as UTF-16 or a packed file does.
+    """
+    if content.startswith(_OTHER_ENCODINGS):
+        raise TableError(f"{name} is in UTF-16 or UTF-32: {_SAVE}")
+    if content.startswith(b"PK\x03\x04"):
+        raise TableError(f"{name} is a spreadsheet or an archive, not text: save it as CSV, in UTF-8")
+    if b"\0" in content[:4]:  # the first letters of UTF-16 without a mark
+        raise TableError(f"{name} is not text, or is in UTF-16: {_SAVE}")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not content.strip(b"\r\n"):
+        raise TableError(f"{name} is empty")
+    return content
+
+
+def check_encoding(content: bytes, name: str) -> None:
+    """Say which line is not UTF-8.
+
+    Raises
+    ------
+    TableError
+        If one is not.
+    """
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = line_of(content, error.start)
+        raise TableError(f"{name}, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252); {_SAVE}") from None
+
+
+def line_of(content: bytes, position: int) -> int:
+    """Give the number, from 1 on, of the line that a position is in."""
+    return 1 + sum(1 for _ in re.finditer(rb"\r\n?|\n", content[:position]))

@@ -1,0 +1,259 @@
+"""What a table is to the rest of the package, whatever library it comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from collections import Counter
+from itertools import repeat
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy
+import pyarrow
+
+from ..errors import ColumnError, nearest
+from ..problems import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+ROWS = 2_000
+"""Rows that are converted at a time."""
+
+BYTES = 32 * 2**20
+"""Fewer rows are converted at a time where they are longer than this together."""
+
+_SHOWN = 5
+
+_TYPES = MappingProxyType(
+    {
+        "text": pyarrow.large_string(),
+        "integer": pyarrow.int64(),
+        "number": pyarrow.float64(),
+        "boolean": pyarrow.bool_(),
+    }
+)
+
+
+class Column(NamedTuple):
+    """How the cells of one column are read.
+
+    Attributes
+    ----------
+    read : callable
+        Takes a first position and one past the last, gives the plain cells between.
+    size : callable
+        Takes the same, gives their bytes in about, 0 where reading them costs no new memory.
+    """
+
+    read: Callable[[int, int], list[Any]]
+    size: Callable[[int, int], int] = lambda _start, _stop: 0
+
+
+class TableView(ABC):
+    """A table that somebody gave: its rows as plain values, and tables of its kind made for it.
+
+    Attributes
+    ----------
+    kind : str
+        ``pandas``, ``pyarrow`` or ``polars``.
+    table : table
+        The very object that was given. For another Arrow producer (a DuckDB relation, a stream of record
+        batches): the `pyarrow.Table` that was read from it.
+    columns : tuple of str
+        The columns' names.
+    one_shot : bool
+        Whether the object that was given is a stream, which reading uses up.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, table: Any, names: Iterable[Any], *, one_shot: bool = False) -> None:
+        self.table = table
+        self.columns = checked_names(names)
+        self.one_shot = one_shot
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Give the number of rows."""
+
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Give the rows in their order, as tuples of plain JSON cells.
+
+        No other column is converted, and at most `ROWS` rows at a time.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The columns that are wanted; of none, each row is an empty tuple.
+
+        Returns
+        -------
+        iterator of tuple
+            A null cell is None; a cell that cannot be plain JSON is an `Unfit` in its place, not raised.
+
+        Raises
+        ------
+        ColumnError
+            If the table has no such column.
+        """
+        for name in columns:
+            if name not in self.columns:
+                raise ColumnError(f"the table has no column {name!r}{nearest(name, self.columns)}")
+        if len(columns) == 0:
+            return repeat((), len(self))
+        return self._rows([self._column(name) for name in columns])
+
+    def _rows(self, columns: list[Column]) -> Iterator[tuple[Any, ...]]:
+        start, length = 0, len(self)
+        while start < length:
+            stop = min(start + ROWS, length)
+            while stop - start > 1 and sum(column.size(start, stop) for column in columns) > BYTES:
+                stop = start + (stop - start) // 2
+            yield from zip(*(column.read(start, stop) for column in columns), strict=True)
+            start = stop
+
+    @abstractmethod
+    def _column(self, name: str) -> Column:
+        """Give the way to read one column's cells."""
+
+    def cell(self, name: str, position: int) -> Any:
+        """Give one cell as the table's own library does, for what `rows` gives an `Unfit`."""
+        return self._cell(name, position)
+
+    @abstractmethod
+    def _cell(self, name: str, position: int) -> Any: ...
+
+    def take(self, positions: Sequence[int]) -> Any:
+        """Give a table of the same kind with the rows at these positions, their index kept.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Positions from 0 on, in the order that is wanted.
+        """
+        return self._take(numpy.asarray(positions, dtype=numpy.int64))
+
+    @abstractmethod
+    def _take(self, positions: Any) -> Any: ...
+
+    def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+        """Give a new table of the same kind with the same index.
+
+        Parameters
+        ----------
+        columns : mapping of str to sequence
+            Each column's values, as long as the table: lists with None for null, or arrays of `array`; NaN in
+            a number column is a null too.
+        types : mapping of str to str
+            Each column's type: ``text``, ``integer`` (nullable), ``number`` or ``boolean``.
+        """
+        return self._make({name: arrow_array(values, types[name]) for name, values in columns.items()})
+
+    @abstractmethod
+    def _make(self, columns: Mapping[str, Any]) -> Any:
+        """Give the table of these Arrow arrays."""
+
+    def series(self, name: str, values: Sequence[Any], of: str) -> Any:
+        """Give one new column, with the table's index: a Series, or a ChunkedArray in Arrow.
+
+        Parameters
+        ----------
+        name : str
+            The column's name, where its kind has one.
+        values : sequence
+            As in `make`.
+        of : str
+            The column's type, as in `make`.
+        """
+        return self._series(name, arrow_array(values, of))
+
+    @abstractmethod
+    def _series(self, name: str, column: Any) -> Any: ...
+
+    def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+        """Give a new table: the given one with these columns to its right.
+
+        A name that the table has already gets a suffix: ``text`` becomes ``text_2``.
+
+        Parameters
+        ----------
+        columns, types : mapping
+            As in `make`.
+        """
+        names = free_names(columns, self.columns)
+        made = {names[name]: arrow_array(values, types[name]) for name, values in columns.items()}
+        return self._beside(self._make(made))
+
+    @abstractmethod
+    def _beside(self, made: Any) -> Any:
+        """Give the table with the columns of `made`, whose names are free, to its right."""
+
+
+def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
+    """Give a table's column names, all of them text and none of them twice.
+
+    Raises
+    ------
+    ColumnError
+        If one is not text, or stands for two columns.
+    """
+    names = tuple(names)
+    wrong = [name for name in names if not isinstance(name, str) or not _is_text(name)]
+    if wrong:
+        raise ColumnError(f"column names must be text, but {_listed(wrong)} not; table.rename(columns=str) helps")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ColumnError(f"column names must differ, but {_listed(repeated)} there more than once; rename them")
+    return tuple(map(str, names))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _listed(names: Sequence[Any]) -> str:
+    shown = [repr(name)[:60] for name in names[:_SHOWN]]
+    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return f"{', '.join(shown + more)} {'is' if len(names) == 1 else 'are'}"
+
+
+def free_names(wanted: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """Give each wanted name one that is not taken: itself, or itself with ``_2``, ``_3`` and so on."""
+    wanted = list(wanted)
+    free, used = {}, {*taken}
+    for name in wanted:
+        found, number = name, 1
+        while found in used or (number > 1 and found in wanted):
+            number += 1
+            found = f"{name}_{number}"
+        used.add(found)
+        free[name] = found
+    return free
+
+
+def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
+    """Convert a cell, and give the `Unfit` in its place where that cannot be."""
+    try:
+        return convert(cell)
+    except Unfit as unfit:
+        return Unfit(*unfit.args)  # a fresh one: the one that was raised keeps its frames, and so the cell, alive
+
+
+def arrow_array(values: Sequence[Any], of: str) -> Any:
+    """Give values as an Arrow array of one of the four types of a made column."""
+    vector = numpy.asarray(values) if isinstance(values, array) else values
+    try:
+        return pyarrow.array(vector, _TYPES[of], from_pandas=True)
+    except UnicodeEncodeError:
+        return pyarrow.array(map(_repaired, values), _TYPES[of])
+
+
+def _repaired(text: str | None) -> str | None:
+    """Put U+FFFD for each half of a surrogate pair, which no table library can hold."""
+    return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,152 @@
+"""Write a table's file: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+import pandas
+import pyarrow
+
+from ..errors import TableError
+from .columnar import write_columnar
+from .formats import Format, format_of, path_of
+from .opening import view
+from .pandas_view import with_named_index
+from .text_writing import column_texts, text_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
+
+
+def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> None:
+    """Write a table to a file, by its ending.
+
+    The file is replaced in one step when all of it is on the disk: a reader sees the old one or the new one, and after
+    a failure the old one is still there.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes. Of a pandas index, the levels with a name become columns in a text format.
+    path : str or path
+        The file; its ending is one of those that `read_table` knows. In CSV, a nested value is JSON text.
+    what : str
+        What the file is called in messages.
+
+    Raises
+    ------
+    TableError
+        If the ending is unknown, the path is a folder or a device, or the file cannot be written.
+    """
+    place = path_of(path, what)
+    form = format_of(place, what)
+    name = f"{what} {str(place)!r}"
+    target = _check_target(place, name)
+    try:
+        with _replacing(target) as handle:
+            _write(table, form, handle)
+    except (OSError, pyarrow.ArrowException) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise TableError(f"{name} could not be written: {why}") from error
+
+
+def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
+    """Write a table to an open text stream, such as the standard output.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    stream : text stream
+        Where to. It is written in UTF-8 where it lies over a binary one.
+    form : str
+        ``csv``, ``tsv`` or ``jsonl``.
+
+    Raises
+    ------
+    TableError
+        If a cell cannot be written as text.
+    """
+    pieces = text_pieces(_source(table), form)
+    binary = getattr(stream, "buffer", None)
+    stream.flush()
+    for piece in pieces:
+        if binary is None:
+            stream.write(piece)
+        else:
+            binary.write(piece.encode())
+    stream.flush()
+
+
+def _source(table: Any) -> Any:
+    return view(with_named_index(table) if isinstance(table, pandas.DataFrame) else table)
+
+
+def _write(table: Any, form: Format, handle: IO[bytes]) -> None:
+    if form.name in ("parquet", "arrow"):
+        write_columnar(view(table), form.name, handle, column_texts)
+        return
+    pieces = text_pieces(_source(table), form.name)
+    if form.compression is None:
+        for piece in pieces:
+            handle.write(piece.encode())
+        return
+    with pyarrow.CompressedOutputStream(handle, form.compression) as packed:
+        for piece in pieces:
+            packed.write(piece.encode())
+
+
+def _check_target(place: Path, name: str) -> str:
+    """Give the file to replace, behind any symbolic link."""
+    if _DEVICE.match(place.name):
+        raise TableError(f"{name}: {place.name.partition('.')[0]!r} is the name of a device on Windows; choose another")
+    if not place.parent.is_dir():
+        raise TableError(f"{name}: there is no folder {str(place.parent)!r}; make it first")
+    target = os.path.realpath(place)
+    if os.path.lexists(target):
+        mode = os.stat(target).st_mode
+        if not stat.S_ISREG(mode):
+            raise TableError(f"{name} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file")
+        if not os.access(target, os.W_OK):
+            raise TableError(f"{name} is write-protected")
+    return target
+
+
+@contextmanager
+def _replacing(target: str) -> Iterator[IO[bytes]]:
+    """Give a new private file that takes the target's place at the end, and its mode."""
+    folder = os.path.dirname(target)
+    fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(fresh, flags, 0o666)
+    try:
+        mode = stat.S_IMODE(os.stat(target if os.path.exists(target) else fresh).st_mode)
+        os.chmod(fresh, 0o600)
+        with open(descriptor, "wb", closefd=False) as handle:
+            yield handle
+        os.fsync(descriptor)
+        os.chmod(fresh, mode)
+        os.replace(fresh, target)
+    except BaseException:
+        os.unlink(fresh)
+        raise
+    finally:
+        os.close(descriptor)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
