@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .calls import Answer
-    from .outcomes import Verdict
+    from .attempts import Done
 
 NOT_SENT = "not_sent"
 OK = "ok"
@@ -93,13 +93,21 @@ class Records:
         self.body[row] = error_body(outcome, problem.message, problem.path)
         self._settle(row, outcome)
 
-    def answer(self, row: int, answer: Answer, verdict: Verdict) -> None:
-        """Put down the end of a row: the answer's text as it came, or an error object where none came."""
-        outcome = verdict.outcome
+    def answer(self, answer: Answer, done: Done) -> None:
+        """Put down the end of a row: the last answer's text as it came, or an error object where none came.
+
+        Parameters
+        ----------
+        answer : Answer
+            The row's last one.
+        done : Done
+            What it means, and what it took.
+        """
+        row, verdict, self.attempts[row], self.maybe_billed[row] = done
         if answer.status is None:
-            self.body[row] = error_body(outcome, verdict.message)
+            self.body[row] = error_body(verdict.outcome, verdict.message)
         else:
-            self.body[row] = self.text(answer.body) if answer.body or outcome == OK else ""
+            self.body[row] = self.text(answer.body)
             self.status[row] = answer.status
         self.latency[row] = answer.elapsed
         self.request_id[row] = verdict.request_id
@@ -109,13 +117,20 @@ class Records:
         self.prompt_tokens[row] = verdict.prompt_tokens
         self.completion_tokens[row] = verdict.completion_tokens
         self.total_tokens[row] = verdict.total_tokens
-        self._settle(row, outcome)
+        self._settle(row, verdict.outcome)
 
     def unanswered(self, row: int, outcome: str, message: str) -> None:
         """Put down that a row has no answer, and why."""
         self.body[row] = error_body(outcome, message)
-        self.status[row] = None
         self._settle(row, outcome)
+
+    def fill_unsettled(self, outcome: str, message: str) -> None:
+        """Put down one end for all rows that have none."""
+        body = error_body(outcome, message)
+        for row, has_body in enumerate(self.body):
+            if has_body is None:
+                self.body[row] = body
+                self._settle(row, outcome)
 
     def text(self, data: bytes) -> str:
         """Give an answer's bytes as text: U+FFFD for what is not UTF-8, an echoed key masked."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..connection import Endpoint
+    from ..endpoint import Endpoint
     from ..tables import TableView
     from .node import Node
 
