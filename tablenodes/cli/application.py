@@ -1,0 +1,100 @@
+"""The command ``tablenodes``: its parts put together, errors as one line, and the exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .._version import __version__
+from ..errors import TablenodesError
+from . import describing, embedded, running
+from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
+from .printing import complain, quiet_pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXIT_CODES = (
+    "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted. "
+    "The key is read from the environment: OPENAI_API_KEY, or the variable that --api-key-env names."
+)
+
+
+class Commands(TyperGroup):
+    """The commands; an error of ours is one line, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            with quiet_pipe():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:  # Interrupted is one of them
+            complain(str(stopped) or "interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except TablenodesError as error:
+            complain(str(error), "error")
+            raise typer.Exit(BAD_INPUT) from None
+
+
+application = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog=_EXIT_CODES,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tablenodes {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Every row of a table is a request to a language-model API; every answer comes back as a row."""
+
+
+application.command("run")(running.run)
+application.command("check")(running.check)
+application.command("call")(running.call)
+application.command("nodes")(describing.nodes)
+application.command("schema")(describing.schema)
+application.add_typer(embedded.model, name="model")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends by SystemExit.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the command's name. Default: the process's own.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _refuse_keys(given)
+    application(args=given, prog_name="tablenodes")
+
+
+def _refuse_keys(arguments: list[str]) -> None:
+    """Refuse a key as an argument: it would stand in the list of processes and in the shell's history."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument.partition("=")[0] in ("--api-key", "--key"):
+            complain(
+                "a key is never an argument, where others can read it: "
+                "put it into an environment variable, and name that with --api-key-env",
+                "error",
+            )
+            raise SystemExit(BAD_USAGE)

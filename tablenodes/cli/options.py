@@ -1,0 +1,133 @@
+"""The options that several commands have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..connection import Connection
+    from ..settings import Limits
+    from ..workflow import Workflow
+
+File = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's YAML file.", show_default=False)]
+Table = Annotated[
+    str | None,
+    typer.Option("--table", "-t", metavar="FILE", help="The configuration table: .csv, .jsonl, .parquet, …"),
+]
+Rows = Annotated[
+    int | None, typer.Option("--rows", metavar="N", min=0, help="Take only the table's first N rows, to try it out.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where the table goes, by its ending; - for the standard output. Relative to the current directory.",
+    ),
+]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="table|raw",
+        help="table: the configuration with text, status and outcome; raw: body and status.",
+    ),
+]
+Lines = Annotated[bool, typer.Option("--jsonl", help="Write JSON lines, not CSV, to the standard output.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=VALUE", help="A value for one of the workflow's inputs."),
+]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", "-c", metavar="N", help="Requests in flight at a time.")
+]
+MaxRequests = Annotated[
+    int | None, typer.Option("--max-requests", metavar="N", help="Requests that may be sent in all, for each node.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="The API's address, such as http://127.0.0.1:8080/v1.")
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="The environment variable that holds the API key."),
+]
+Local = Annotated[bool, typer.Option("--local", help="Use the embedded model, on this machine.")]
+Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no bar, and say less.")]
+
+
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Give ``NAME=VALUE`` texts as a dict.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is not of that form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter("write it as NAME=VALUE", param_hint=option)
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
+        found[name] = value
+    return found
+
+
+def connected(
+    connection: Connection | None, base_url: str | None, api_key_env: str | None, local: bool
+) -> Connection | None:
+    """Give a connection with what the options say in place of its own.
+
+    A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
+    """
+    if local and (base_url or api_key_env):
+        raise typer.BadParameter(
+            "it needs no address and no key: leave --base-url and --api-key-env out", param_hint="--local"
+        )
+    if not (local or base_url or api_key_env):
+        return connection
+    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
+
+    from ..connection import Connection  # noqa: PLC0415
+
+    if local:
+        return Connection.local()
+    kept = connection if connection is not None and connection.local_model is None else Connection()
+    if base_url is None:
+        return replace(kept, api_key=None, api_key_env=api_key_env)
+    return replace(kept, base_url=base_url, api_key=None, api_key_env=api_key_env, headers=None, query=None)
+
+
+def limited(limits: Limits | None, concurrency: int | None, max_requests: int | None) -> Limits | None:
+    """Give limits with what the options say in place of their own."""
+    changed = {"concurrency": concurrency, "max_requests": max_requests}
+    given = {name: value for name, value in changed.items() if value is not None}
+    if not given:
+        return limits
+    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
+
+    from ..settings import Limits  # noqa: PLC0415
+
+    return replace(limits or Limits(), **given)
+
+
+def destined(workflow: Workflow, output: str | None, form: str | None, lines: bool) -> tuple[Workflow, str]:
+    """Give a workflow whose output is where the options say (none: the standard output), and the table's format."""
+    from ..workflow.destination import FORMATS, Destination  # noqa: PLC0415 - loaded where it is used
+
+    if form is not None and form not in FORMATS:
+        raise typer.BadParameter(f"it is one of {' and '.join(FORMATS)}", param_hint="--format")
+    own = workflow.output if isinstance(workflow.output, Destination) else None
+    form = form or (own.format if own else "table")
+    path = own.path if output is None and own else output
+    if path is None or path == "-":
+        return workflow.replace(output=None), form
+    if lines:
+        raise typer.BadParameter("it is for the standard output: name a file that ends in .jsonl", param_hint="--jsonl")
+    return workflow.replace(output=Destination(path, form)), form

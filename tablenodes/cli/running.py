@@ -1,0 +1,237 @@
+"""``tablenodes run``, ``check`` and ``call``: build a workflow, run it, show what came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .exit_codes import BAD_INPUT, OK, SOME_FAILED
+from .printing import is_terminal, show, show_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..output import NodeOutput
+    from ..workflow import Workflow
+
+_OUTCOMES_EXPLAINED = 5
+
+Node = Annotated[str, typer.Argument(metavar="NODE", help="The node's name: tablenodes nodes lists them.")]
+Source = Annotated[str, typer.Argument(metavar="TABLE", help="The configuration table: .csv, .jsonl, .parquet, …")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="NAME=VALUE", help="One of the node's settings: tablenodes nodes NODE lists them."
+    ),
+]
+Model = Annotated[str | None, typer.Option("--model", help="Short for --set model=…")]
+Prompt = Annotated[str | None, typer.Option("--prompt", help="Short for --set prompt=…, such as 'Sum up: {{ text }}'")]
+System = Annotated[str | None, typer.Option("--system", help="Short for --set system=…")]
+
+
+def run(
+    file: options.File,
+    table: options.Table = None,
+    rows: options.Rows = None,
+    output: options.Output = None,
+    form: options.Form = None,
+    jsonl: options.Lines = False,
+    inputs: options.Inputs = None,
+    concurrency: options.Concurrency = None,
+    max_requests: options.MaxRequests = None,
+    base_url: options.BaseUrl = None,
+    api_key_env: options.KeyVariable = None,
+    local: options.Local = False,
+    no_progress: options.Quiet = False,
+) -> None:
+    """Run a workflow and write its table.
+
+    The paths in the file are relative to the file; the output is relative to the current directory.
+    """
+    from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
+
+    given = options.pairs(inputs, "--input")
+    workflow = Workflow.load(file)
+    workflow = workflow.replace(
+        connection=options.connected(workflow.connection, base_url, api_key_env, local),
+        limits=options.limited(workflow.limits, concurrency, max_requests),
+    )
+    workflow, form = options.destined(workflow, output, form, jsonl)
+    shown = Showing(form, jsonl, asked=output is not None, progress=False if no_progress else None)
+    raise typer.Exit(shown.run(workflow, table, rows, _inputs(workflow, given)))
+
+
+def check(
+    file: options.File,
+    table: options.Table = None,
+    rows: options.Rows = None,
+    inputs: options.Inputs = None,
+    local: options.Local = False,
+) -> None:
+    """Say what a workflow would send, what cannot be, and why; nothing is sent."""
+    from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
+
+    given = options.pairs(inputs, "--input")
+    workflow = Workflow.load(file)
+    workflow = workflow.replace(connection=options.connected(workflow.connection, None, None, local))
+    found = workflow.check(_opened(workflow, table, rows), _inputs(workflow, given))
+    for name, each in found.items():
+        show(f"{name}: {each!r}")
+    raise typer.Exit(OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT)
+
+
+def call(
+    node: Node,
+    table: Source,
+    settings: Settings = None,
+    model: Model = None,
+    prompt: Prompt = None,
+    system: System = None,
+    rows: options.Rows = None,
+    output: options.Output = None,
+    form: options.Form = None,
+    jsonl: options.Lines = False,
+    concurrency: options.Concurrency = None,
+    max_requests: options.MaxRequests = None,
+    base_url: options.BaseUrl = None,
+    api_key_env: options.KeyVariable = None,
+    local: options.Local = False,
+    no_progress: options.Quiet = False,
+) -> None:
+    """Run one node over a table.
+
+    The table goes to --output; without one, its first rows are shown in a terminal, and CSV goes into a pipe.
+    """
+    from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
+    from ..workflow import Workflow  # noqa: PLC0415
+    from .typed_settings import typed  # noqa: PLC0415
+
+    given = options.pairs(settings, "--set")
+    for name, value in (("model", model), ("prompt", prompt), ("system", system)):
+        if value is not None and given.setdefault(name, value) is not value:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
+    kind = find_node(node)
+    workflow = Workflow(
+        {kind.operation: kind(**typed(kind, given))},
+        connection=options.connected(None, base_url, api_key_env, local),
+        limits=options.limited(None, concurrency, max_requests),
+    )
+    workflow, form = options.destined(workflow, output, form, jsonl)
+    shown = Showing(form, jsonl, asked=output is not None, progress=False if no_progress else None)
+    raise typer.Exit(shown.run(workflow, table, rows, {}))
+
+
+class Showing:
+    """Runs a workflow and shows what came of it.
+
+    Parameters
+    ----------
+    form : str
+        ``table`` or ``raw``.
+    jsonl : bool
+        Whether the standard output gets JSON lines in place of CSV.
+    asked : bool
+        Whether the output was named, so that all of it goes there.
+    progress : bool or None
+        As in `Node.run`.
+    """
+
+    def __init__(self, form: str, jsonl: bool, *, asked: bool, progress: bool | None) -> None:
+        self._form = form
+        self._jsonl = jsonl
+        self._asked = asked
+        self._progress = progress
+
+    def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
+        """Run it and give the exit code; a run that is stopped shows what it has first."""
+        from ..errors import Interrupted  # noqa: PLC0415 - loaded where it is used
+
+        opened = _opened(workflow, table, rows)
+        try:
+            outputs = workflow.run(opened, inputs, progress=self._progress)
+        except Interrupted as stopped:
+            self._show(workflow, stopped.output)
+            raise
+        self._show(workflow, outputs)
+        return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
+
+    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:
+        from .. import display  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.destination import Destination, chosen  # noqa: PLC0415
+
+        if not outputs:
+            return
+        for name, output in outputs.items():
+            display.say(
+                f"{name}: {display.report(output.summary)}" if len(outputs) > 1 else display.report(output.summary)
+            )
+            for line in failures(output):
+                display.say(line)
+        last = list(outputs.values())[-1]
+        table = chosen(last, self._form)
+        if isinstance(workflow.output, Destination):
+            display.say(f"wrote {workflow.output.path}: {last.summary.rows:,} rows")
+            show_table(table)
+        elif is_terminal() and not self._asked and not self._jsonl:
+            show_table(table)
+        else:
+            write_table(table, "jsonl" if self._jsonl else "csv")
+
+
+def failures(output: NodeOutput) -> list[str]:
+    """Give one line for each kind of failure: how many rows, which is the first, and why.
+
+    Words of ours say why; of a server's answer only its status and the code or type of its error are shown, since its
+    message may repeat what it was sent.
+    """
+    if not output.summary.failed:
+        return []
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    outcomes = (outcome for (outcome,) in tables.view(output.log).rows(("outcome",)))
+    answers = tables.view(output.result).rows(("body", "status"))
+    counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}
+    first: dict[str, str] = {}
+    for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
+        if outcome in counts and outcome not in first:
+            first[outcome] = f"row {row}: {_why(body, status)}"
+        if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
+            break
+    return [f"{counts[outcome]:,} {outcome}, first {why}" for outcome, why in first.items()]
+
+
+def _why(body: Any, status: Any) -> str:
+    import orjson  # noqa: PLC0415 - loaded where it is used
+
+    try:
+        error = orjson.loads(body)["error"]
+        if status is None:
+            return f"{error['param'] + ': ' if error.get('param') else ''}{error['message']}"
+        words = [error.get("code"), error.get("type")]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        words = []
+    named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
+    return ", ".join([f"HTTP {status}", *named[:1]])
+
+
+def _opened(workflow: Workflow, path: str | None, rows: int | None) -> Any:
+    """Give what a workflow is run on: a table's path, or its first rows."""
+    if rows is None:
+        return path
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.checking import file_of, opened  # noqa: PLC0415
+    from ..workflow.destination import Destination  # noqa: PLC0415
+
+    if isinstance(workflow.output, Destination):
+        workflow.output.check(file_of(workflow, path))
+    view = opened(workflow, path)
+    return tables.view(view.take(range(min(rows, len(view))))).table
+
+
+def _inputs(workflow: Workflow, given: Mapping[str, str]) -> dict[str, Any]:
+    from ..workflow.inputs import check_names  # noqa: PLC0415 - loaded where it is used
+
+    check_names(workflow.inputs, given)
+    return {name: workflow.inputs[name].read(text) for name, text in given.items()}

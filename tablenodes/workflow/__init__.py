@@ -1,0 +1,5 @@
+"""Workflows: nodes over one configuration table, in Python and in YAML."""
+
+from .workflow import Workflow
+
+__all__ = ["Workflow"]

@@ -1,0 +1,78 @@
+"""What ``{{ outputs }}`` stands for: the answers of earlier nodes, row by row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..engine.records import OK, Rejection
+from ..problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..output import NodeOutput
+
+UPSTREAM_FAILED = "upstream_failed"
+
+
+class Answers:
+    """Gives the earlier answers to one row, parsed when the row asks for them.
+
+    Parameters
+    ----------
+    outputs : mapping of str to NodeOutput
+        The earlier nodes' results, by their ids.
+    ids : iterable of str
+        Those that are read.
+    """
+
+    def __init__(self, outputs: Mapping[str, NodeOutput], ids: Iterable[str]) -> None:
+        self._records = [(name, outputs[name]._records) for name in ids]  # noqa: SLF001 - the result before it is a table
+
+    def __call__(self, row: int) -> dict[str, Any] | Rejection:
+        """Give the answers to a row by node id, or why it cannot be sent."""
+        found: dict[str, Any] = {}
+        for name, records in self._records:
+            outcome = records.outcome[row]
+            if outcome != OK:
+                return failed(name, f"it ended as {outcome}")
+            try:
+                found[name] = parsed(records.body[row])
+            except (ValueError, TypeError):
+                return failed(name, "it is no JSON that can be read")
+        return found
+
+
+def failed(name: str, why: str) -> Rejection:
+    """Give a row's rejection for want of an earlier answer."""
+    problem = Problem(f"outputs.{name}", "upstream", f"there is no answer of node {name!r} for this row: {why}")
+    return Rejection(UPSTREAM_FAILED, problem)
+
+
+def parsed(body: str | None) -> Any:
+    """Give an answer as placeholders see it: the arguments of its calls are parsed too.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON.
+    """
+    answer = orjson.loads(body or "")
+    if '"arguments"' in (body or ""):
+        for choice in answer.get("choices") or ():
+            message = choice.get("message") or {}
+            calls = [message.get("function_call")]
+            calls += [call.get("function") for call in message.get("tool_calls") or ()]
+            for call in calls:
+                _parse_arguments(call)
+    return answer
+
+
+def _parse_arguments(call: Any) -> None:
+    if isinstance(call, dict) and isinstance(call.get("arguments"), str):
+        try:
+            call["arguments"] = orjson.loads(call["arguments"])
+        except orjson.JSONDecodeError:
+            return  # what a model wrote instead of JSON stays the text that it is

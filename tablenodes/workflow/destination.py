@@ -1,0 +1,120 @@
+"""Destination: the file that a run's table goes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TableError, WorkflowError, nearest
+
+if TYPE_CHECKING:
+    from ..output import NodeOutput
+
+FORMATS = ("table", "raw")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the last node's table goes.
+
+    Parameters
+    ----------
+    path : str
+        A file, relative to the current directory when it runs; its ending says what is written.
+    format : {"table", "raw"}
+        ``table``: the configuration with text, status and outcome beside it; ``raw``: body and status.
+
+    Raises
+    ------
+    WorkflowError
+        If one of them is something else.
+    """
+
+    path: str
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
+            raise WorkflowError(f"output: path must be a file's path, not {_kind(self.path)}")
+        object.__setattr__(self, "path", os.fspath(self.path))
+        if self.format not in FORMATS:
+            hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
+            raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}")
+
+    def check(self, table: str | None = None) -> None:
+        """Make sure, before anything is sent, that the table can be written.
+
+        Parameters
+        ----------
+        table : str, optional
+            The file of the table that is read, which is never written over.
+
+        Raises
+        ------
+        TableError
+            If it cannot be written, or is that file.
+        """
+        from ..tables.formats import format_of, path_of  # noqa: PLC0415 - loads pandas
+        from ..tables.writing import _check_target  # noqa: PLC0415
+
+        if table is not None and _same(self.path, table):
+            raise TableError(f"output {self.path!r} is the table that is read: name another file")
+        place = path_of(self.path, "output")
+        format_of(place, "output")
+        target = _check_target(place, f"output {str(place)!r}")
+        if not os.access(os.path.dirname(target), os.W_OK | os.X_OK):
+            raise TableError(f"output {str(place)!r}: the folder {str(place.parent)!r} is write-protected")
+
+    def write(self, output: NodeOutput) -> None:
+        """Write a node's table.
+
+        Raises
+        ------
+        TableError
+            If it cannot be written.
+        """
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        tables.write_table(chosen(output, self.format), self.path)
+
+
+def chosen(output: NodeOutput, form: str) -> Any:
+    """Give the one of a run's tables that a format means."""
+    return output.result if form == "raw" else output.table
+
+
+def destination(value: Any) -> Destination | None:
+    """Give a destination from a path, or from a mapping with ``path`` and ``format``; None stays None.
+
+    Raises
+    ------
+    WorkflowError
+        If it is none of them.
+    """
+    if value is None or isinstance(value, Destination):
+        return value
+    if isinstance(value, Mapping):
+        unknown = [name for name in value if name not in ("path", "format")]
+        if unknown:
+            raise WorkflowError(
+                f"output: unknown key {str(unknown[0])[:40]!r}{nearest(str(unknown[0]), ('path', 'format'))}"
+            )
+        if "path" not in value:
+            raise WorkflowError("output: path is missing")
+        return Destination(**value)
+    return Destination(value)
+
+
+def _same(one: str, other: str) -> bool:
+    paths = [Path(each).expanduser() for each in (one, other)]
+    try:
+        return paths[0].samefile(paths[1])
+    except OSError:
+        return os.path.abspath(paths[0]) == os.path.abspath(paths[1])
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value in (None, "") else type(value).__name__

@@ -1,0 +1,163 @@
+"""Inputs: what a workflow is told at each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..errors import WorkflowError, nearest
+from ..plain import plain
+from ..problems import Unfit
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+_DECLARATION = ("type", "default", "required", "description")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a workflow: ``{{ inputs.NAME }}``.
+
+    Parameters
+    ----------
+    type : str, optional
+        ``string``, ``integer``, ``number``, ``boolean``, ``array`` or ``object``. Default: the default's type; without
+        one, any.
+    default : object, optional
+        Its value where a run gives none.
+    required : bool, optional
+        Whether a run must give it. Default: where there is no default.
+    description : str, optional
+        What it is for.
+
+    Raises
+    ------
+    WorkflowError
+        If these do not fit together.
+    """
+
+    type: str | None = None
+    default: Any = None
+    required: bool | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.type is not None and (not isinstance(self.type, str) or self.type not in _TYPES):
+            hint = nearest(str(self.type), _TYPES) or f"; it is one of {', '.join(_TYPES)}"
+            raise WorkflowError(f"type: {str(self.type)[:40]!r} is no type{hint}")
+        try:
+            object.__setattr__(self, "default", plain(self.default))
+        except Unfit as error:
+            raise WorkflowError(f"default: {error}") from None
+        if self.type is None and self.default is not None:
+            object.__setattr__(self, "type", _type_of(self.default))
+        elif self.default is not None and not _fits(self.default, self.type):
+            raise WorkflowError(f"default: must be of type {self.type}")
+        if self.required is None:
+            object.__setattr__(self, "required", self.default is None)
+        elif not isinstance(self.required, bool):
+            raise WorkflowError("required: must be true or false")
+        if self.description is not None and not isinstance(self.description, str):
+            raise WorkflowError("description: must be a text")
+
+    def read(self, text: str) -> Any:
+        """Give the value that a text of the command line stands for; a text that does not fit is given as it is."""
+        if self.type in (None, "string"):
+            return text
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+
+    def document(self) -> Any:
+        """Give it as it is written in a file: its default alone where that says everything."""
+        short = Input(default=self.default)
+        nested = isinstance(self.default, dict)
+        if self == short and not nested:
+            return self.default
+        fields = {name: value for name in _DECLARATION if (value := getattr(self, name)) is not None}
+        for name in ("type", "required"):
+            if fields.get(name) == getattr(short, name) and not (nested and name == "type"):
+                fields.pop(name, None)
+        return fields
+
+
+def declared(name: object, value: Any) -> Input:
+    """Give an input from its default, or from a mapping with ``type``, ``default``, ``required``, ``description``.
+
+    Raises
+    ------
+    WorkflowError
+        If it cannot be read; the message begins with the input's name.
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise WorkflowError("an input's name must be made of letters, digits and underscores")
+    if isinstance(value, Input):
+        return value
+    try:
+        if isinstance(value, Mapping) and value and set(value) <= set(_DECLARATION):
+            return Input(**value)
+        return Input(default=value)
+    except WorkflowError as error:
+        raise WorkflowError(f"{name}.{error}") from None
+
+
+def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give every input's value for one run.
+
+    Parameters
+    ----------
+    inputs : mapping of str to Input
+        What the workflow declares.
+    given : mapping, optional
+        What the run gives.
+
+    Raises
+    ------
+    WorkflowError
+        If an input is given that there is none of, a required one is not given, or one is of another type.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise WorkflowError(f"inputs must be a mapping of names to values, not {type(given).__name__}")
+    given = given or {}
+    check_names(inputs, given)
+    values = {name: given.get(name, declaration.default) for name, declaration in inputs.items()}
+    for name, declaration in inputs.items():
+        try:
+            values[name] = plain(values[name])
+        except Unfit as error:
+            raise WorkflowError(f"input {name!r} {error}") from None
+        if values[name] is None and declaration.required:
+            raise WorkflowError(f"input {name!r} needs a value: give it as inputs={{{name!r}: …}}, or --input {name}=…")
+        if values[name] is not None and not _fits(values[name], declaration.type):
+            raise WorkflowError(f"input {name!r} must be of type {declaration.type}")
+    return values
+
+
+def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
+    """Raise `WorkflowError` for an input that the workflow does not have, with the nearest name."""
+    for name in given:
+        if name not in inputs:
+            known = f"; it has {', '.join(inputs)}" if inputs else "; it has none"
+            raise WorkflowError(f"the workflow has no input {str(name)[:40]!r}{nearest(str(name), inputs) or known}")
+
+
+def _fits(value: Any, kind: str | None) -> bool:
+    if kind is None:
+        return True
+    if isinstance(value, bool):
+        return kind == "boolean"
+    return isinstance(value, _TYPES[kind])
+
+
+def _type_of(value: Any) -> str:
+    return next(name for name in _TYPES if _fits(value, name))

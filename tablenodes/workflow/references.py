@@ -1,0 +1,119 @@
+"""What the nodes of a workflow refer to: earlier nodes and inputs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, TemplateSyntaxError
+from jinja2.nodes import Const, Getattr, Getitem, Name
+
+from ..errors import WorkflowError, nearest
+from ..templates import INPUTS, OUTPUTS
+from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from ..nodes import Node
+    from ..templates import Template
+
+_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+
+
+class Loose(NamedTuple):
+    """A reference to something that is not there.
+
+    Attributes
+    ----------
+    node : int
+        The node's position.
+    place : str
+        Where in its settings, such as ``messages[0].content``.
+    message : str
+        What is wrong.
+    """
+
+    node: int
+    place: str
+    message: str
+
+
+def check_id(name: object, earlier: Collection[str]) -> None:
+    """Raise `WorkflowError` for what cannot be a node's id, so that ``outputs.ID`` always means one node."""
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        raise WorkflowError("id: must be made of at most 64 letters, digits and underscores, no digit first")
+    if name in earlier:
+        raise WorkflowError(f"id: {name!r} is the id of an earlier node")
+
+
+def loose(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> Iterator[Loose]:
+    """Give every reference to an input or to an earlier node that is not there."""
+    inputs, ids = tuple(inputs), [name for name, _ in nodes]
+    for position, (_, node) in enumerate(nodes):
+        for template in templates(node):
+            for name in template.upstream or ():
+                if name not in ids[:position]:
+                    yield Loose(position, template.place, _no_node(name, ids, position))
+            for name in _inputs(template.source):
+                if name not in inputs:
+                    known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
+                    yield Loose(position, template.place, f"no input {name!r}{nearest(name, inputs) or known}")
+
+
+def _no_node(name: str, ids: Sequence[str], position: int) -> str:
+    earlier = ids[:position]
+    if name == ids[position]:
+        return f"node {name!r} cannot read its own answer"
+    if name in ids:
+        return f"node {name!r} comes later: only the answers of earlier nodes can be read"
+    known = f"; earlier are {', '.join(earlier)}" if earlier else "; it is the first node"
+    return f"no earlier node {name!r}{nearest(name, earlier) or known}"
+
+
+def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
+    """Give the ids of the nodes whose answers a node reads, in their order; None where it reads none.
+
+    Where a placeholder may mean any, all earlier ones are given.
+    """
+    reading = [template for template in templates(node) if OUTPUTS in template.names]
+    if not reading:
+        return None
+    if any(template.upstream is None for template in reading):
+        return tuple(earlier)
+    named = {name for template in reading for name in template.upstream or ()}
+    return tuple(name for name in earlier if name in named)
+
+
+def templates(node: Node) -> Iterator[Template]:
+    """Give every text with placeholders in a node's settings."""
+    for value in node.recipe().parsed().values():
+        yield from _templates(value)
+
+
+def _templates(value: Any) -> Iterator[Template]:
+    if isinstance(value, TextValue):
+        yield value.template
+    elif isinstance(value, SpokenValue):
+        yield from _templates(value.system)
+        yield from _templates(value.prompt)
+    elif isinstance(value, ObjectValue | ArrayValue):
+        for item in value.items.values() if isinstance(value, ObjectValue) else value.items:
+            yield from _templates(item)
+
+
+def _inputs(source: str) -> Iterator[str]:
+    """Give the names that a text reaches as ``inputs.…`` or ``inputs["…"]``."""
+    environment = Environment(autoescape=False)  # noqa: S701 - it only parses
+    for placeholder in _PLACEHOLDER.findall(source):
+        try:
+            tree = environment.parse(placeholder)
+        except TemplateSyntaxError:
+            continue  # a text inside holds }}: it was read well already, and such a name is found at the first row
+        for found in tree.find_all(Getattr):
+            if isinstance(found.node, Name) and found.node.name == INPUTS:
+                yield found.attr
+        for item in tree.find_all(Getitem):
+            if isinstance(item.node, Name) and item.node.name == INPUTS and isinstance(item.arg, Const):
+                yield str(item.arg.value)

@@ -1,0 +1,276 @@
+"""Read the parts of a workflow's document: each key known, each value of its type, each error with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from .. import schemas
+from ..bodies import parse_setting
+from ..connection import Connection
+from ..errors import UsageError, WorkflowError, nearest
+from ..nodes import find_node
+from ..settings import Limits, Retry, Timeout
+from .destination import destination
+from .inputs import declared
+from .references import check_id, loose
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from ..nodes import Node
+    from .inputs import Input
+    from .yaml_reading import Document, Path_
+
+KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", "nodes", "output")
+LOCAL = "local"
+
+_CONNECTION = {
+    "base_url": "text",
+    "api_key_env": "text",
+    "headers": "texts",
+    "query": "texts",
+    "timeout": "timeout",
+    "proxy": "text",
+    "ca_bundle": "path",
+    "transport": "text",
+    "allow_insecure": "boolean",
+}
+_IN_A_MESSAGE = re.compile(r"[A-Za-z_]\w*(?:\[\d+\]|\.\w+)*")
+_STEP = re.compile(r"\[(\d+)\]|(\w+)")
+
+
+class Reader:
+    """Makes a workflow's parts of a document.
+
+    Parameters
+    ----------
+    document : Document
+        What the file holds.
+    folder : str
+        What the paths in it are relative to, but the output's.
+    """
+
+    def __init__(self, document: Document, folder: str) -> None:
+        self.document = document
+        self.folder = folder
+
+    def read(self) -> dict[str, Any]:
+        """Give the arguments of `Workflow`.
+
+        Raises
+        ------
+        WorkflowError
+            For the first thing that is wrong, with its file and line.
+        """
+        top = self.mapping((), KEYS)
+        if "nodes" not in top:
+            raise self.document.error((), f"nodes: is missing{self._hint_at_nodes(top)}")
+        made: dict[str, Any] = {name: self.text((name,)) for name in ("id", "description") if top.get(name) is not None}
+        if top.get("table") is not None:
+            made["table"] = self.path(("table",))
+        if top.get("connection") is not None:
+            made["connection"] = self.connection()
+        for name, kind in (("limits", Limits), ("retry", Retry)):
+            if top.get(name) is not None:
+                made[name] = self.settings((name,), kind)
+        made["inputs"] = self.inputs() if top.get("inputs") is not None else {}
+        made["nodes"] = self.nodes()
+        self._refuse_loose(made["nodes"], made["inputs"])
+        if top.get("output") is not None:
+            with self.locating(()):
+                made["output"] = destination(top["output"])
+        return made
+
+    @staticmethod
+    def _hint_at_nodes(top: Collection[str]) -> str:
+        return "; a workflow file needs a list of nodes, each with an id and a type" if top else ""
+
+    # Values of a type.
+
+    def at(self, path: Path_) -> Any:
+        """Give the value at a path."""
+        value = self.document.value
+        for step in path:
+            value = value[step]
+        return value
+
+    @contextmanager
+    def locating(self, path: Path_) -> Iterator[None]:
+        """Give an error of what is made inside the file and the line."""
+        try:
+            yield
+        except UsageError as error:
+            raise self.document.error(self.meant(path, str(error)), error) from None
+
+    def meant(self, path: Path_, message: str) -> Path_:
+        """Give the path of what a message begins with, as far as the document has it."""
+        found = _IN_A_MESSAGE.match(message)
+        for index, name in _STEP.findall(found[0]) if found else ():
+            longer = (*path, int(index) if index else name)
+            if longer not in self.document.lines:
+                break
+            path = longer
+        return path
+
+    def mapping(self, path: Path_, known: Collection[str] | None = None) -> dict[str, Any]:
+        """Give a mapping, all of whose keys are known."""
+        value = self.at(path)
+        if not isinstance(value, dict):
+            raise self._wrong(path, "a mapping of keys to values", value)
+        for key in value:
+            if known is not None and key not in known:
+                hint = nearest(key, known) or f"; there are {', '.join(known)}"
+                raise self.document.error((*path, key), f"{_dotted(path)}unknown key {key[:40]!r}{hint}")
+        return value
+
+    def text(self, path: Path_) -> str:
+        """Give a text."""
+        value = self.at(path)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(path, "a text", value)
+        return value
+
+    def path(self, path: Path_) -> str:
+        """Give the path of a file, made absolute from the document's folder."""
+        return os.path.abspath(os.path.join(self.folder, os.path.expanduser(self.text(path))))
+
+    def _wrong(self, path: Path_, wanted: str, value: Any) -> WorkflowError:
+        name = ".".join(map(str, path)) or "the file"
+        return self.document.error(path, f"{name}: must be {wanted}, not {_kind(value)}")
+
+    # Parts of a workflow.
+
+    def settings(self, path: Path_, kind: type[Any]) -> Any:
+        """Give one of the frozen values of settings."""
+        given = self.mapping(path, [field.name for field in fields(kind)])
+        for name, value in given.items():
+            with self.locating((*path, name)):
+                kind(**{name: value})
+        return kind(**given)
+
+    def connection(self) -> Connection:
+        """Give the connection: ``local``, or a mapping of its settings."""
+        path: Path_ = ("connection",)
+        if self.at(path) == LOCAL:
+            return Connection.local()
+        if isinstance(self.at(path), str):
+            raise self.document.error(
+                path, f"connection: must be {LOCAL}, or a mapping such as {{base_url: …, api_key_env: OPENAI_API_KEY}}"
+            )
+        given = self.mapping(path)
+        if "api_key" in given:
+            raise self.document.error(
+                (*path, "api_key"),
+                "connection: a key does not belong in a file: name the environment variable that holds it"
+                " as api_key_env",
+            )
+        self.mapping(path, [*_CONNECTION, LOCAL])
+        if LOCAL in given:
+            return self._local((*path, LOCAL))
+        made = {name: self._connection_setting((*path, name)) for name, value in given.items() if value is not None}
+        for name, value in made.items():
+            with self.locating((*path, name)):
+                Connection(**{name: value})
+        with self.locating(path):
+            return Connection(**made)
+
+    def _local(self, path: Path_) -> Connection:
+        if len(self.mapping(path[:-1])) > 1:
+            raise self.document.error(path, f"connection: {LOCAL} stands alone: leave the other keys out")
+        options = self.mapping(path)
+        if options.get("path") is not None:
+            options = {**options, "path": self.path((*path, "path"))}
+        with self.locating(path):
+            return Connection.local(**options)
+
+    def _connection_setting(self, path: Path_) -> Any:
+        kind, value = _CONNECTION[str(path[-1])], self.at(path)
+        if kind == "timeout":
+            return self.settings(path, Timeout) if isinstance(value, dict) else value
+        if kind == "texts":
+            return {name: str(item) for name, item in self.mapping(path).items() if self._is_plain((*path, name), item)}
+        if kind == "boolean":
+            if not isinstance(value, bool):
+                raise self._wrong(path, "true or false", value)
+            return value
+        return self.path(path) if kind == "path" else self.text(path)
+
+    def _is_plain(self, path: Path_, value: Any) -> bool:
+        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return True
+        raise self._wrong(path, "a text", value)
+
+    def inputs(self) -> dict[str, Input]:
+        """Give the inputs by name."""
+        path: Path_ = ("inputs",)
+        made = {}
+        for name, value in self.mapping(path).items():
+            with self.locating(path):
+                made[name] = declared(name, value)
+        return made
+
+    def nodes(self) -> list[tuple[str, Node]]:
+        """Give the nodes with their ids."""
+        value = self.at(("nodes",))
+        if not isinstance(value, list) or not value:
+            raise self._wrong(("nodes",), "a list of nodes", value)
+        made: list[tuple[str, Node]] = []
+        for position in range(len(value)):
+            path = ("nodes", position)
+            name, node = self._node(path)
+            with self.locating(path):
+                check_id(name, [earlier for earlier, _ in made])
+            made.append((name, node))
+        return made
+
+    def _node(self, path: Path_) -> tuple[str, Node]:
+        given = self.mapping(path)
+        for name in ("id", "type"):
+            if given.get(name) is None:
+                raise self.document.error(path, f"a node needs an {name}" if name == "id" else f"a node needs a {name}")
+        name = self.text((*path, "id"))
+        of_type = self.text((*path, "type"))
+        with self.locating((*path, "type")):
+            kind = find_node(of_type)
+        self.mapping(path, ("id", "type", *kind.setting_names()))
+        settings = {key: value for key, value in given.items() if key not in ("id", "type") and value is not None}
+        if "schema" in settings:
+            settings["schema"] = self._schema((*path, "schema"), kind.operation)
+        for key, value in settings.items():
+            with self.locating(path):
+                parse_setting(key, value)
+        with self.locating(path):
+            return name, kind(**settings)
+
+    def _schema(self, path: Path_, operation: str) -> Any:
+        value = self.at(path)
+        if isinstance(value, str):
+            value = anchored(value, self.folder)
+        with self.locating(path):
+            schemas.load(value, operation)
+        return value
+
+    def _refuse_loose(self, nodes: list[tuple[str, Node]], inputs: dict[str, Input]) -> None:
+        for reference in loose(nodes, inputs):
+            path = self.meant(("nodes", reference.node), reference.place)
+            raise self.document.error(path, f"{reference.place}: {reference.message}")
+
+
+def anchored(schema: str, folder: str) -> str:
+    """Give the absolute path of a schema's file; the name of a bundled revision stays."""
+    bare = os.path.basename(schema) == schema and not schema.endswith(".json")
+    path = os.path.abspath(os.path.join(folder, os.path.expanduser(schema)))
+    return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path
+
+
+def _dotted(path: Path_) -> str:
+    return f"{'.'.join(map(str, path))}: " if path and path[0] != "nodes" else ""
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number") if value != "" else "an empty text"

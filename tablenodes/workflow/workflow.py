@@ -1,0 +1,309 @@
+"""Workflow: nodes over one configuration table, each of which may read the answers of those before it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ..connection import Connection
+from ..errors import UsageError, WorkflowError, nearest
+from ..nodes import Node
+from ..settings import Limits, Retry
+from . import inputs as inputs_of
+from .destination import Destination, destination
+from .references import check_id, loose
+from .settings_reading import Reader, anchored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..nodes.check import Check
+    from ..output import NodeOutput
+
+    Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
+    Table = Any
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True, repr=False)
+class Workflow:
+    """Nodes that run one after another over the same configuration table.
+
+    A later node reads an earlier one's answer to the same row as ``{{ outputs.ID.choices[0].message.content }}``
+    (the arguments of function calls are there as parsed JSON), and the workflow's inputs as ``{{ inputs.NAME }}``.
+
+    Parameters
+    ----------
+    nodes : mapping of str to Node, or sequence of (str, Node)
+        The nodes with their ids, in the order in which they run.
+    id : str, optional
+        The workflow's name.
+    description : str, optional
+        What it is for.
+    connection : Connection, optional
+        Where requests go. Default: ``Connection()``, which reads the environment.
+    table : path, optional
+        The configuration table's file, where a run names no other.
+    inputs : mapping, optional
+        Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
+    output : path or mapping, optional
+        Where the last node's table is written; relative to the current directory of the run. A mapping has ``path`` and
+        ``format``: ``table`` (default) or ``raw`` (body and status).
+    limits : Limits, optional
+        What each node's run may use at most.
+    retry : Retry, optional
+        How often a row is tried again.
+
+    Raises
+    ------
+    WorkflowError
+        If the parts do not fit together: two nodes of one id, a reference to a node that is not earlier or to an input
+        that is not there.
+    """
+
+    nodes: Nodes
+    _: KW_ONLY
+    id: str | None = None
+    description: str | None = None
+    connection: Connection | None = None
+    table: str | os.PathLike[str] | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    output: Destination | str | os.PathLike[str] | Mapping[str, str] | None = None
+    limits: Limits | None = None
+    retry: Retry | None = None
+    _reader: Reader | None = field(default=None, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "nodes", _checked_nodes(self.nodes))
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise WorkflowError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+        if self.id is not None and not _ID.fullmatch(self.id):
+            raise WorkflowError("id must be made of letters, digits, dots, hyphens and underscores, at most 100")
+        if self.table is not None:
+            put(self, "table", _checked_path(self.table))
+        if not isinstance(self.inputs, Mapping):
+            raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
+        put(self, "inputs", {name: inputs_of.declared(name, value) for name, value in self.inputs.items()})
+        put(self, "output", destination(self.output))
+        for reference in loose(self.steps, self.inputs):
+            node = self.steps[reference.node][0]
+            raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
+
+    @property
+    def steps(self) -> tuple[tuple[str, Node], ...]:
+        """The nodes with their ids, in their order."""
+        return self.nodes  # type: ignore[return-value]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a workflow from a YAML file.
+
+        The paths in it (the table's, a schema's, certificates', a model's) are relative to the file; the output's is
+        relative to the current directory of the run.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+
+        Raises
+        ------
+        WorkflowError
+            If it cannot be read or does not fit together; names the file and the line.
+        """
+        from . import yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
+
+        place = Path(path).expanduser()
+        document = yaml_reading.read(place, os.fspath(path))
+        reader = Reader(document, str(place.parent))
+        arguments = reader.read()
+        with reader.locating(()):
+            made = cls(**arguments)
+        object.__setattr__(made, "_reader", reader)
+        return made
+
+    def to_yaml(self, folder: str | os.PathLike[str] = ".") -> str:
+        """Give the workflow as YAML text, as `load` reads it.
+
+        Parameters
+        ----------
+        folder : path
+            Where the file will stand: the paths in it are relative to that.
+
+        Raises
+        ------
+        WorkflowError
+            If something in it cannot be in a file: a key, a session.
+        """
+        from . import document, yaml_writing  # noqa: PLC0415 - loaded where it is needed
+
+        return yaml_writing.write(document.document(self, os.path.abspath(folder)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the workflow to a YAML file; ``Workflow.load`` of it gives an equal one.
+
+        Raises
+        ------
+        WorkflowError
+            If something in it cannot be in a file, or the file cannot be written.
+        """
+        place = Path(path).expanduser()
+        text = self.to_yaml(place.parent)
+        try:
+            place.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise WorkflowError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def replace(self, **parts: Any) -> Self:
+        """Give a workflow with some parts changed.
+
+        Raises
+        ------
+        WorkflowError
+            If there is no such part, or the parts do not fit together.
+        """
+        known = [each.name for each in fields(self) if each.init]
+        for name in parts:
+            if name not in known:
+                raise WorkflowError(f"a workflow has no part {name!r}{nearest(name, known)}")
+        made = replace(self, **parts)
+        object.__setattr__(made, "_reader", None if "nodes" in parts else self._reader)
+        return made
+
+    def check(
+        self, table: Table = None, inputs: Mapping[str, Any] | None = None, connection: Connection | None = None
+    ) -> dict[str, Check]:
+        """Find out, without sending anything, what each node would send, what cannot be, and why.
+
+        What depends on an earlier node's answer is known only when that has come, and is left out; a row that cannot be
+        sent at an earlier node whose answer is read is a problem of the later one too.
+
+        Parameters
+        ----------
+        table : table or path, optional
+            One request a row. Default: the workflow's own.
+        inputs : mapping, optional
+            The inputs' values.
+        connection : Connection, optional
+            Default: the workflow's own.
+
+        Returns
+        -------
+        dict of str to Check
+            By node id, in their order.
+
+        Raises
+        ------
+        UsageError
+            If the nodes and the table do not fit together.
+        """
+        from . import checking  # noqa: PLC0415 - pandas is loaded where it is needed
+
+        return checking.check(self, table, inputs, connection)
+
+    def run(
+        self,
+        table: Table = None,
+        inputs: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+        *,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+        on_invalid: str = "report",
+        on_in_doubt: str = "resend",
+    ) -> dict[str, NodeOutput]:
+        """Run every node over the table, one after another, and write the output if one is named.
+
+        Parameters
+        ----------
+        table : table or path, optional
+            One request a row. Default: the workflow's own.
+        inputs : mapping, optional
+            The inputs' values.
+        connection : Connection, optional
+            Default: the workflow's own. The embedded model's server lives for the whole run.
+        limits, retry, journal, progress, on_invalid, on_in_doubt
+            As in `Node.run`, for each node. Defaults for `limits` and `retry`: the workflow's own.
+
+        Returns
+        -------
+        dict of str to NodeOutput
+            By node id, in their order. A row whose earlier answer is missing or not ok is ``upstream_failed``.
+
+        Raises
+        ------
+        UsageError
+            If something does not fit together; nothing has been sent then.
+        InvalidRequests
+            If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
+        Interrupted
+            If the run was stopped; ``.output`` is the dict as far as it had come, and the output is written with that.
+        """
+        from . import running  # noqa: PLC0415 - the engine is loaded where it is needed
+
+        manner = {
+            "limits": limits or self.limits,
+            "retry": retry or self.retry,
+            "journal": journal,
+            "progress": progress,
+            "on_invalid": on_invalid,
+            "on_in_doubt": on_in_doubt,
+        }
+        return running.run(self, table, inputs, connection, manner)
+
+    def located(self, position: int, error: UsageError) -> UsageError:
+        """Give an error of a node's with the node's id, and with file and line where it was loaded from one."""
+        name = self.steps[position][0]
+        where = f"node {name!r}: {error}"
+        if self._reader is not None:
+            document = self._reader.document
+            path = self._reader.meant(("nodes", position), str(error))
+            where = f"{document.name}:{document.line(path)}: {where}"
+        return type(error)(where)
+
+    def __repr__(self) -> str:
+        shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
+        shown += [f"{name}={value!r}" for name in _SHOWN if (value := getattr(self, name))]
+        return f"Workflow({'; '.join(shown)})"
+
+
+_KINDS: Mapping[str, type] = {"id": str, "description": str, "connection": Connection, "limits": Limits, "retry": Retry}
+_SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry")
+
+
+def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
+    try:
+        pairs = [(name, node) for name, node in (nodes.items() if isinstance(nodes, Mapping) else nodes)]
+    except (TypeError, ValueError):
+        raise WorkflowError("nodes must be a mapping of ids to nodes, or a list of (id, node)") from None
+    if not pairs:
+        raise WorkflowError("a workflow needs a node")
+    for position, (name, node) in enumerate(pairs):
+        check_id(name, [earlier for earlier, _ in pairs[:position]])
+        if not isinstance(node, Node):
+            raise WorkflowError(f"node {name!r} must be a node, not {type(node).__name__}")
+    return tuple((name, _anchored(node)) for name, node in pairs)
+
+
+def _anchored(node: Node) -> Node:
+    """Give a node whose schema's path does not depend on the current directory."""
+    if not isinstance(node.schema, str | os.PathLike):
+        return node
+    schema = anchored(os.fspath(node.schema), ".")
+    return node if schema == node.schema else node.replace(schema=schema)
+
+
+def _checked_path(path: Any) -> str:
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise WorkflowError("table must be the path of a file; give a table itself to run() or check()")
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))

@@ -1,0 +1,250 @@
+"""Read YAML into plain values, with the line of each for messages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import WorkflowError, nearest
+from ..templates import col, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    Path_ = tuple[str | int, ...]
+
+MOST_BYTES = 2**20
+"""A workflow file is at most this long."""
+MOST_VALUES = 100_000
+"""It holds at most this many values once its aliases are written out: the bound for those that multiply."""
+DEPTH = 100
+"""Its lists and mappings are nested at most this deep."""
+
+QUOTE_IT = 'a value that starts with {{ must be in quotes: "{{ … }}"'
+
+_YAML = "tag:yaml.org,2002:"
+_IMPLICIT = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
+# The core schema of YAML 1.2, whatever the parser's own idea of it is.
+_NULL = re.compile(r"(?:~|null|Null|NULL)?")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
+_UNQUOTED = re.compile(r"(?:[:\-,\[]|^)\s*\{\{")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file that has been read.
+
+    Attributes
+    ----------
+    name : str
+        The file, as its reader named it.
+    value : object
+        What it holds: plain values, `Column` and `LiteralText`.
+    lines : mapping of tuple to int
+        The line, from 1 on, of each value (of its key, where it has one), by its keys and positions from the top.
+    """
+
+    name: str
+    value: Any
+    lines: Mapping[Path_, int] = field(default_factory=dict)
+
+    def line(self, path: Path_) -> int:
+        """Give the line of a value, or of the nearest one around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def error(self, path: Path_, message: object) -> WorkflowError:
+        """Give an error that names the file and the line."""
+        return WorkflowError(f"{self.name}:{self.line(path)}: {message}")
+
+
+def read(path: Path, name: str) -> Document:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    WorkflowError
+        If there is no such file, it is too large or it is not YAML; names the line where there is one.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise WorkflowError(f"{name}: no such file{_nearest_file(path)}") from None
+    except OSError as error:
+        raise WorkflowError(f"{name}: cannot be read ({error.strerror})") from None
+    if len(content) > MOST_BYTES:
+        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the most that a workflow file may have")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise WorkflowError(f"{name}:{line}: is not UTF-8 text") from None
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> Document:
+    """Read YAML from a text.
+
+    Raises
+    ------
+    WorkflowError
+        If it is not YAML, or more of it than a workflow needs; names the line.
+    """
+    try:
+        root = _composed(text, name)
+        if root is None:
+            raise WorkflowError(f"{name}:1: is empty")
+        building = _Building(name)
+        value = building.build(root, ())
+    except RecursionError:
+        raise WorkflowError(f"{name}:1: is nested more than {DEPTH} levels deep") from None
+    return Document(name, value, building.lines)
+
+
+def _nearest_file(path: Path) -> str:
+    try:
+        return nearest(path.name, (each.name for each in path.parent.iterdir()))
+    except OSError:
+        return f"; there is no folder {str(path.parent)!r} either"
+
+
+def _composed(text: str, name: str) -> Any:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - 50 ms that only a workflow file costs
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+
+    try:
+        # Only the tree: no value is made by the library, whatever a tag asks for.
+        return YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        line, message = _explained(error, text)
+    except YAMLError as error:
+        line, message = text.count("\n", 0, getattr(error, "position", 0)) + 1, "a character that no YAML may hold"
+    raise WorkflowError(f"{name}:{line}: {message}")
+
+
+def _explained(error: Any, text: str) -> tuple[int, str]:
+    """Give the line and what is wrong there, in one line."""
+    problem = str(error.problem or error.context or "cannot be read").replace("but found another", "there is another")
+    mark = error.problem_mark or error.context_mark
+    line = mark.line if mark else 0
+    lines = text.splitlines() or [""]
+    if _UNQUOTED.search(lines[min(line, len(lines) - 1)]):
+        return line + 1, QUOTE_IT
+    if r"'\t'" in problem:
+        return line + 1, "a tab stands where only blanks can: indent with blanks"
+    if "end of stream" in problem or "<stream end>" in problem:
+        opened = error.context_mark.line if error.context_mark else line
+        return opened + 1, f"{error.context or 'something'} that does not end".removeprefix("while scanning ")
+    if "mapping values are not allowed" in problem:
+        problem = "a second ': ' in one line; put a text that holds one in quotes"
+    return line + 1, f"is not YAML: {problem}"
+
+
+class _Building:
+    """Makes plain values of the parser's tree."""
+
+    def __init__(self, name: str) -> None:
+        self.lines: dict[Path_, int] = {}
+        self._name = name
+        self._count = 0
+        self._around: list[int] = []
+
+    def build(self, node: Any, path: Path_) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        self._count += 1
+        if self._count > MOST_VALUES:
+            self._fail(node, f"holds more than {MOST_VALUES:,} values, aliases written out")
+        if node.id == "scalar":
+            return self._scalar(node)
+        if id(node) in self._around:
+            self._fail(node, "an alias stands inside what it repeats")
+        if len(self._around) >= DEPTH:
+            self._fail(node, f"is nested more than {DEPTH} levels deep")
+        if node.tag not in (_YAML + "map", _YAML + "seq"):
+            self._fail(node, _unknown_tag(node.tag))
+        self._around.append(id(node))
+        value = self._mapping(node, path) if node.id == "mapping" else self._sequence(node, path)
+        self._around.pop()
+        return value
+
+    def _sequence(self, node: Any, path: Path_) -> list[Any]:
+        return [self.build(item, (*path, position)) for position, item in enumerate(node.value)]
+
+    def _mapping(self, node: Any, path: Path_) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.id == "mapping" and key_node.flow_style:
+                self._fail(key_node, QUOTE_IT)
+            if key_node.id != "scalar":
+                self._fail(key_node, "a key must be a text")
+            key = key_node.value
+            if key == "<<" and key_node.style is None:
+                self._fail(key_node, "merging with << is not read: write the keys out")
+            line = key_node.start_mark.line + 1
+            if key in made:
+                first = self.lines[*path, key]
+                self._fail(key_node, f"{key!r} is given twice, the first time in line {first}")
+            self.lines[*path, key] = line
+            made[key] = self.build(value_node, (*path, key))
+        return made
+
+    def _scalar(self, node: Any) -> Any:
+        maker = _TAGS.get(node.tag)
+        if maker is not None:
+            return maker(node.value)
+        if node.tag not in _IMPLICIT:
+            self._fail(node, _unknown_tag(node.tag))
+        if node.style is not None:
+            return node.value
+        try:
+            return _plain(node.value)
+        except ValueError:
+            self._fail(node, "a number with more digits than can be read")
+
+    def _fail(self, node: Any, message: str) -> NoReturn:
+        raise WorkflowError(f"{self._name}:{node.start_mark.line + 1}: {message}")
+
+
+def is_text(text: str) -> bool:
+    """Tell whether an unquoted scalar is read as the text that it is."""
+    return isinstance(_plain(text), str)
+
+
+def _plain(text: str) -> Any:  # noqa: PLR0911 - the core schema, line by line
+    """Give what an unquoted scalar stands for."""
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOLEAN.fullmatch(text):
+        return text.lower() == "true"
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _OCTAL_OR_HEX.fullmatch(text):
+        return int(text, 0)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if found := _NOT_FINITE.fullmatch(text):
+        return float("".join(found.groups()))
+    return text
+
+
+def _unknown_tag(tag: str) -> str:
+    shown = tag.replace(_YAML, "!!")
+    return f"the tag {shown[:40]!r} is not read; there are {' and '.join(_TAGS)}"
+
+
+_TAGS: Mapping[str, Callable[[str], Any]] = {"!col": col, "!literal": literal}
