@@ -1,0 +1,121 @@
+"""What libcurl's error codes mean, in the words of `Answer.fault`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# The codes are libcurl's CURLE_*, as numbers: pycurl names only some of them.
+_OPERATION_TIMEDOUT = 28
+_RECV_ERROR = 56
+
+_CERTIFICATE = dict.fromkeys((53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98), "tls")
+
+# Before the request was begun to be sent: nothing can have been executed.
+_BEFORE_SENDING = {
+    5: "proxy",  # the proxy's name is not known
+    6: "dns",
+    7: "connect",
+    28: "timeout_connect",
+    35: "connect",  # the TLS handshake broke off
+    52: "connect",
+    55: "connect",
+    56: "connect",
+    97: "proxy",
+    **_CERTIFICATE,
+}
+
+_AFTER_SENDING = {
+    1: "protocol",  # HTTP/0.9: there was no status line
+    8: "protocol",  # what came is not HTTP
+    18: "truncated",
+    23: "bad_encoding",  # bytes after the end of what was compressed
+    35: "reset",
+    52: "disconnected",
+    55: "reset",
+    56: "reset",
+    61: "bad_encoding",
+    100: "protocol",  # headers longer, or more, than libcurl takes
+    **_CERTIFICATE,
+}
+
+
+class Circumstances(NamedTuple):
+    """What was known of a transfer when it ended.
+
+    Attributes
+    ----------
+    sent : bool
+        The request was begun to be sent.
+    heard : bool
+        Some byte of an answer came.
+    refused : bool
+        A send was forbidden.
+    too_large : bool
+        The transfer was ended because of its length.
+    complete : bool
+        The final response's headers came whole.
+    until_close : bool
+        Only the connection's end can be the body's end.
+    secure : bool
+        The connection is encrypted.
+    proxied : bool
+        The way leads through a proxy.
+    proxy_status : int
+        What the proxy answered to CONNECT, or in the server's place; 0 for nothing.
+    system_error : int
+        The operating system's error number, 0 for none.
+    """
+
+    sent: bool
+    heard: bool
+    refused: bool
+    too_large: bool
+    complete: bool
+    until_close: bool
+    secure: bool
+    proxied: bool
+    proxy_status: int
+    system_error: int
+
+
+def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, str]:
+    """Give the fault's name and the words for it.
+
+    Parameters
+    ----------
+    code : int
+        libcurl's result, 0 for success.
+    words : str
+        libcurl's words.
+    seen : Circumstances
+        What else is known.
+    """
+    if seen.too_large:
+        return "too_large", "the answer is longer than the limit for bodies"
+    if seen.refused:
+        return "disconnected", "sending it again was refused" if seen.sent else "sending it was refused"
+    if seen.proxied and seen.proxy_status == 407:
+        return "proxy", "the proxy asks for a user name and password (407)"
+    if code == 0:
+        return (None, "") if seen.complete else ("truncated", "the connection ended within the headers")
+    fault = _after_sending(code, seen) if seen.sent else _before_sending(code, seen)
+    if fault == "truncated" and seen.until_close:
+        return None, ""  # an end without TLS's farewell, where no length tells better
+    return fault, words or f"libcurl error {code}"
+
+
+def _before_sending(code: int, seen: Circumstances) -> str:
+    fault = _BEFORE_SENDING.get(code, "internal_error")
+    in_the_tunnel = 200 <= seen.proxy_status < 300
+    return "proxy" if fault == "connect" and seen.proxied and not in_the_tunnel else fault
+
+
+def _after_sending(code: int, seen: Circumstances) -> str:
+    if code == _OPERATION_TIMEDOUT:
+        return "timeout_total" if seen.heard else "timeout_first_byte"
+    if code == _RECV_ERROR and not seen.system_error:
+        # Nothing went wrong below HTTP, or the other side left a TLS connection without a farewell.
+        if not seen.heard:
+            return "disconnected"
+        return "truncated" if seen.secure else "protocol"
+    return _AFTER_SENDING.get(code, "internal_error")
