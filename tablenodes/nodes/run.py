@@ -238,7 +238,7 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary
         requests=sum(records.attempts),
         first_try=sum(o == OK and n == 1 for o, n in zip(records.outcome, records.attempts, strict=True)),
         reused=sum(records.reused),
-        retries=scheduler.retries,
+        retries={kind: count for kind, count in scheduler.retries.items() if count},
         prompt_tokens=sum(n for n in records.prompt_tokens if n),
         completion_tokens=sum(n for n in records.completion_tokens if n),
         seconds=seconds,
