@@ -101,7 +101,7 @@ def _array(items: list[Any], above: tuple[int, ...]) -> list[Any]:
         return items
     made: list[Any] | None = None
     for position, item in enumerate(items):
-        changed = _plain(item, inside)
+        changed = item if type(item) is str and item.isascii() else _plain(item, inside)
         if made is None and changed is not item:
             made = items[:position]
         if made is not None:
@@ -124,7 +124,7 @@ def _object(fields: Mapping[Any, Any], above: tuple[int, ...], *, copy: bool = F
     made: dict[str, Any] | None = {} if copy else None
     for position, (key, item) in enumerate(fields.items()):
         name = key if type(key) is str and key.isascii() else _key(key)
-        changed = _plain(item, inside)
+        changed = item if type(item) is str and item.isascii() else _plain(item, inside)
         if made is None and (changed is not item or name is not key):
             made = dict(islice(fields.items(), position))
         if made is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .files import read_table
 from .opening import view
 from .pandas_view import frame
-from .view import TableView
+from .views import TableView
 from .writing import write_table, write_text
 
 __all__ = ["TableView", "frame", "read_table", "view", "write_table", "write_text"]

@@ -12,7 +12,7 @@ from pyarrow import types
 
 from ..plain import plain
 from ..problems import Unfit
-from .view import Column, attempt
+from .views import Column, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")
 """Extension types whose values Python sees better than their storage."""
 
-_UNREADABLE = (ValueError, OverflowError, NotImplementedError)
+_UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError, NotImplementedError)
 
 
 def arrow_column(cells: Any, *, nan_is_null: bool = False) -> Column:
@@ -47,10 +47,21 @@ def arrow_column(cells: Any, *, nan_is_null: bool = False) -> Column:
             return _one_by_one(part, convert)
 
     def size(start: int, stop: int) -> int:
-        return int(chunked.slice(start, stop - start).nbytes)
+        return _size(chunked.slice(start, stop - start))
 
-    # A slice of string views counts the whole of the buffers that it looks into.
-    return Column(read) if _is_view(chunked.type) else Column(read, size)
+    return Column(read, size)
+
+
+def _size(part: Any) -> int:
+    """Give the bytes of a part in about; one that looks into shared buffers would count them whole."""
+    if types.is_string_view(part.type):
+        return sum(_viewed(chunk) for chunk in part.chunks if len(chunk))
+    return 0 if "_view" in str(part.type) else int(part.nbytes)
+
+
+def _viewed(chunk: Any) -> int:
+    views = numpy.frombuffer(chunk.buffers()[1], dtype=numpy.int32)  # four a text, the first of them its length
+    return int(views[chunk.offset * 4 : (chunk.offset + len(chunk)) * 4 : 4].sum(dtype=numpy.int64))
 
 
 def arrow_reader(kind: Any, *, nan_is_null: bool = False) -> Read:
@@ -61,7 +72,7 @@ def arrow_reader(kind: Any, *, nan_is_null: bool = False) -> Read:
         return _exact
     if types.is_floating(kind):
         return partial(_floats, nan_is_null=nan_is_null)
-    if inner := _wrapped(kind):
+    if (inner := _wrapped(kind)) and not _is_undecodable(kind):
         return partial(_unwrapped, inner=inner, read=arrow_reader(inner, nan_is_null=nan_is_null))
     if types.is_time64(kind) and kind.unit == "ns":
         return _nanosecond_times
@@ -77,6 +88,11 @@ def _wrapped(kind: Any) -> Any:
     return None
 
 
+def _is_undecodable(kind: Any) -> bool:
+    """Say whether Arrow has no way to look up this dictionary's values all at once."""
+    return bool(types.is_dictionary(kind) and (types.is_nested(kind.value_type) or "_view" in str(kind.value_type)))
+
+
 def _unwrapped(part: Any, *, inner: Any, read: Read) -> list[Any]:
     if types.is_dictionary(part.type):
         return read(part.cast(inner))
@@ -89,10 +105,6 @@ def _is_text(kind: Any) -> Any:
 
 def _is_exact(kind: Any) -> Any:
     return types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)
-
-
-def _is_view(kind: Any) -> Any:
-    return types.is_string_view(kind) or types.is_binary_view(kind)
 
 
 def _texts(part: Any) -> list[Any]:
@@ -145,7 +157,8 @@ def _one_by_one(part: Any, convert: Read) -> list[Any]:
 def _converter(kind: Any) -> Convert | None:
     """Give the function that makes a cell of a nested type plain, or None where it is so already."""
     if types.is_struct(kind):
-        return partial(_struct, fields={field.name: _converter(field.type) for field in kind})
+        fields = {field.name: _converter(field.type) for field in kind}
+        return partial(_struct, fields=fields) if any(fields.values()) else _clean_struct
     if types.is_map(kind):
         return partial(_map, convert=_converter(kind.item_type))
     if _is_list(kind):
@@ -168,6 +181,10 @@ def _struct(cell: dict[str, Any], *, fields: dict[str, Convert | None]) -> dict[
         for name, value in cell.items()
         if value is not None
     }
+
+
+def _clean_struct(cell: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in cell.items() if value is not None}
 
 
 def _map(cell: list[tuple[Any, Any]], *, convert: Convert | None) -> Any:

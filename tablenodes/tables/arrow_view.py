@@ -8,7 +8,7 @@ import numpy
 import pyarrow
 
 from .arrow_cells import arrow_column
-from .view import Column, TableView
+from .views import Column, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

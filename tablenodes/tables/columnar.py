@@ -10,13 +10,13 @@ from pyarrow import ipc, parquet, types
 
 from ..errors import ColumnError, TableError
 from .arrow_cells import arrow_column
-from .view import checked_names
+from .views import checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .view import TableView
+    from .views import TableView
 
 
 def read_parquet(place: Path, name: str) -> pandas.DataFrame:

@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from ..errors import ColumnError, TableError
 from .text_files import check_encoding, line_of, without_mark
-from .view import checked_names
+from .views import checked_names
 
 if TYPE_CHECKING:
     import pandas
@@ -93,15 +93,14 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
 
 
 def _shape(content: bytes, separators: str) -> _Shape:
-    """Give the shape of the likeliest separator: one that makes several columns of the whole file, if there is one."""
+    """Give the first shape that makes several columns of the whole file, or else the one whose header has the most."""
     shapes = []
     for separator in separators:
         shape = _cut(content, separator.encode())
         if shape.good == len(content) and len(shape.names) > 1:
             return shape
         shapes.append(shape)
-    whole = [shape for shape in shapes if shape.good == len(content)]
-    return whole[0] if whole else max(shapes, key=lambda shape: len(shape.names))
+    return max(shapes, key=lambda shape: len(shape.names))
 
 
 def _cut(content: bytes, separator: bytes) -> _Shape:
@@ -162,7 +161,7 @@ def _complaint(content: bytes, shape: _Shape, name: str) -> TableError:
     fields = "1 field" if len(found) == 1 else f"{len(found)} fields"
     return TableError(
         f"{name}, line {line_of(content, shape.good)}: {fields} where the header has {len(shape.names)};"
-        " a text that holds a separator must be in quotes"
+        f" a text that holds {shape.separator.decode()!r} must be in quotes"
     )
 
 

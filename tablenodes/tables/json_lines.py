@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -15,12 +13,13 @@ import pandas
 from ..errors import TableError
 from .pandas_view import pandas_array
 from .text_files import check_encoding, without_mark
-from .view import arrow_array, checked_names
+from .views import arrow_array, checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LONG_INTEGER = re.compile(rb"\d{19}")
+_DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
 _TYPES = {str: "text", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -47,13 +46,16 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
     rows = 0
     for row in _objects(content, name):
         for key, value in row.items():
-            column = columns.setdefault(key, [])
-            column.extend(repeat(None, rows - len(column)))
+            column = columns.get(key)
+            if column is None:
+                column = columns[key] = [None] * rows
             column.append(value)
         rows += 1
+        if len(row) < len(columns):
+            for column in columns.values():
+                if len(column) < rows:
+                    column.append(None)
     checked_names(columns)
-    for column in columns.values():
-        column.extend(repeat(None, rows - len(column)))
     arrays = {key: _array(column) for key, column in columns.items()}
     return pandas.DataFrame(arrays, index=pandas.RangeIndex(rows), copy=False)
 
@@ -74,8 +76,8 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
 
 def _parsed(line: bytes) -> Any:
     found = orjson.loads(line)
-    # orjson rounds an integer of more than 64 bits to a float; Python reads it as it is
-    return json.loads(line) if _LONG_INTEGER.search(line) else found
+    # orjson rounds an integer of more than 64 bits to a float; Python reads it as it is.
+    return json.loads(line) if _LONG_NUMBER in line.translate(_DIGITS_TO_0) else found
 
 
 def _kind(value: Any) -> str:

@@ -10,7 +10,7 @@ import pyarrow
 from ..errors import TableError
 from .arrow_view import ArrowView
 from .pandas_view import PandasView
-from .view import Column, TableView
+from .views import Column, TableView
 
 _KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 

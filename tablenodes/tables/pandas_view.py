@@ -11,7 +11,7 @@ from pyarrow import types
 
 from ..plain import plain
 from .arrow_cells import arrow_column
-from .view import Column, TableView, arrow_array, attempt
+from .views import Column, TableView, arrow_array, attempt, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ class PandasView(TableView):
         return len(self.table)
 
     def _column(self, name: str) -> Column:
-        return pandas_column(self.table[name].array)
+        return pandas_column(self.table[name])
 
     def _cell(self, name: str, position: int) -> Any:
         return self.table[name].array[position]
@@ -84,39 +84,38 @@ def with_named_index(table: pandas.DataFrame) -> pandas.DataFrame:
     return table.reset_index(level=names) if names else table
 
 
-def pandas_column(cells: Any) -> Column:
+def pandas_column(column: Any) -> Column:
     """Give the way to read a column.
 
     Parameters
     ----------
-    cells : pandas.api.extensions.ExtensionArray
-        The column, as ``Series.array`` gives it.
+    column : pandas.Series or pandas.Index
+        The column.
     """
-    dtype = cells.dtype
+    dtype, cells = column.dtype, column.array
     if isinstance(dtype, pandas.ArrowDtype) or getattr(dtype, "storage", "").startswith("pyarrow"):
         return arrow_column(cells.__arrow_array__(), nan_is_null=True)
     if isinstance(dtype, pandas.CategoricalDtype):
         return _categories(cells)
-    convert = _reader(cells)
+    convert = _reader(dtype)
     return Column(lambda start, stop: convert(cells[start:stop]))
 
 
-def _reader(cells: Any) -> Callable[[Any], list[Any]]:
-    """Give the function that turns a part of the column into plain cells."""
-    dtype = cells.dtype
+def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
+    """Give the function that turns a part of a column of this dtype into plain cells."""
     if isinstance(dtype, numpy.dtype) and dtype.kind in "biu":
         return lambda part: part.to_numpy().tolist()
     if isinstance(dtype, numpy.dtype) and dtype.kind == "f":
         return lambda part: _floats(part.to_numpy())
-    if isinstance(cells, pandas.arrays.IntegerArray | pandas.arrays.BooleanArray):
+    if isinstance(dtype, pandas.api.extensions.ExtensionDtype) and dtype.kind in "biu" and dtype.na_value is pandas.NA:
         return lambda part: part.to_numpy(dtype=object, na_value=None).tolist()
-    if isinstance(cells, pandas.arrays.FloatingArray):
+    if isinstance(dtype, pandas.Float32Dtype | pandas.Float64Dtype):
         return lambda part: _floats(part.to_numpy(dtype="float64", na_value=numpy.nan))
     return lambda part: _objects(numpy.asarray(part, dtype=object).tolist())
 
 
 def _categories(cells: Any) -> Column:
-    known = pandas_column(cells.categories.array)
+    known = pandas_column(cells.categories)
     values = [*known.read(0, len(cells.categories)), None]  # the code of a missing value is -1: the last
     return Column(lambda start, stop: [values[code] for code in cells.codes[start:stop].tolist()])
 
@@ -127,7 +126,7 @@ def _floats(numbers: Any) -> list[Any]:
 
 
 def _objects(cells: list[Any]) -> list[Any]:
-    return [cell if type(cell) is str and cell.isascii() else _object(cell) for cell in cells]
+    return [cell if type(cell) is str and (cell.isascii() or is_text(cell)) else _object(cell) for cell in cells]
 
 
 def _object(cell: Any) -> Any:

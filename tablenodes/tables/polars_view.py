@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import polars
-import pyarrow
 
 from ..plain import plain
-from .arrow_cells import arrow_reader
-from .view import Column, TableView, attempt
+from .arrow_cells import arrow_column
+from .views import Column, TableView, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,16 +30,14 @@ class PolarsView(TableView):
     def _column(self, name: str) -> Column:
         cells = self.table.get_column(name)
         kind = cells.dtype
-        if kind == polars.String:
-            return Column(
-                lambda start, stop: cells.slice(start, stop - start).to_list(),
-                lambda start, stop: cells.slice(start, stop - start).str.len_bytes().sum(),
-            )
-        if kind == polars.Object or str(kind) in _WIDE:
+        if kind == polars.Object or str(kind) in _WIDE:  # which Arrow has no type for
             return Column(lambda start, stop: _objects(cells.slice(start, stop - start).to_list()))
-        if kind.is_integer() or kind in (polars.Boolean, polars.Null):
-            return Column(lambda start, stop: cells.slice(start, stop - start).to_list())
-        return Column(lambda start, stop: _through_arrow(cells.slice(start, stop - start)))
+        # Once and as a frame: that copies nothing, where a part of a list column would copy the whole.
+        level = (
+            polars.CompatLevel.oldest() if kind in (polars.Categorical, polars.Enum) else polars.CompatLevel.newest()
+        )
+        table = cells.to_frame().to_arrow(compat_level=level)
+        return arrow_column(table.column(0))
 
     def _cell(self, name: str, position: int) -> Any:
         return self.table.get_column(name)[position]
@@ -60,8 +57,3 @@ class PolarsView(TableView):
 
 def _objects(cells: list[Any]) -> list[Any]:
     return [None if cell is None else attempt(plain, cell) for cell in cells]
-
-
-def _through_arrow(cells: Any) -> list[Any]:
-    column = pyarrow.chunked_array([cells.to_arrow()])
-    return arrow_reader(column.type)(column)

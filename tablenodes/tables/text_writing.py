@@ -16,7 +16,7 @@ from .formats import SEPARATORS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .view import TableView
+    from .views import TableView
 
 _LINES = 1_000
 _NEEDS_QUOTES = re.compile('[",;\\t\\r\\n\ufeff]')
@@ -57,11 +57,13 @@ def _csv_lines(source: TableView, separator: str) -> Iterator[str]:
     yield separator.join(map(_field, source.columns)) + "\n"
     for row in _rows(source, source.columns):
         yield (
-            separator.join(
-                [cell if type(cell) is str and cell and not search(cell) else _field(_text(cell)) for cell in row]
-            )
+            separator.join([cell if type(cell) is str and cell and not search(cell) else _cell(cell) for cell in row])
             + "\n"
         )
+
+
+def _cell(cell: Any) -> str:
+    return str(cell) if type(cell) is int or type(cell) is float else _field(_text(cell))
 
 
 def _field(text: str | None) -> str:

@@ -200,7 +200,7 @@ def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
         If one is not text, or stands for two columns.
     """
     names = tuple(names)
-    wrong = [name for name in names if not isinstance(name, str) or not _is_text(name)]
+    wrong = [name for name in names if not isinstance(name, str) or not is_text(name)]
     if wrong:
         raise ColumnError(f"column names must be text, but {_listed(wrong)} not; table.rename(columns=str) helps")
     repeated = [name for name, count in Counter(names).items() if count > 1]
@@ -209,9 +209,10 @@ def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _is_text(name: str) -> bool:
+def is_text(text: str) -> bool:
+    """Say whether a text has no half of a surrogate pair in it."""
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
