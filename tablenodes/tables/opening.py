@@ -12,7 +12,7 @@ from .arrow_view import ArrowView
 from .pandas_view import PandasView
 from .views import Column, TableView
 
-_KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
+KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 
 _NO_TABLES = (
     ("polars", "LazyFrame", "call .collect() on it first"),
@@ -74,7 +74,7 @@ def _hint(table: Any) -> str:
     for method in ("to_pandas", "toPandas", "to_arrow", "to_table"):
         if hasattr(table, method):
             return f"call .{method}() on it first"
-    return f"give {_KINDS}"
+    return f"give {KINDS}"
 
 
 def _producer(table: Any, *, read: bool) -> TableView:
