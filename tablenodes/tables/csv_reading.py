@@ -100,7 +100,7 @@ def _shape(content: bytes, separators: str) -> _Shape:
         if shape.good == len(content) and len(shape.names) > 1:
             return shape
         shapes.append(shape)
-    return max(shapes, key=lambda shape: len(shape.names))
+    return max(shapes, key=lambda shape: max(len(shape.names), 1))
 
 
 def _cut(content: bytes, separator: bytes) -> _Shape:

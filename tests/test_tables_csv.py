@@ -1,0 +1,293 @@
+"""CSV as people have it: read as it stands, or refused with the line that is wrong, before anything is sent."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tablenodes import tables
+from tablenodes.errors import ColumnError, TableError
+from tablenodes.tables import csv_reading
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",;\t\r\n\ufeff \0'))
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Give a function that reads bytes as a CSV file: its columns' names, and its rows."""
+
+    def read_bytes(content, name="reviews.csv"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        table = tables.read_table(path)
+        found = tables.view(table)
+        return found.columns, list(found.rows(found.columns))
+
+    return read_bytes
+
+
+@pytest.fixture
+def refuse(read, tmp_path):
+    """Give a function that reads bytes and gives the message of their refusal, without the path."""
+
+    def refused(content, name="reviews.csv", error=TableError):
+        with pytest.raises(error) as caught:
+            read(content, name)
+        return str(caught.value).replace(f"table {str(tmp_path / name)!r}", "FILE")
+
+    return refused
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["NA", "N/A", "NaN", "null", "None", "nan", "007", "1e5", "true", " x ", "#", "-"])
+def test_every_text_stays_text(read, text):
+    """No text is a number, a truth value or a null to us."""
+    assert read(f"a,b\n{text},1\n".encode()) == (("a", "b"), [(text, "1")])
+
+
+def test_an_empty_cell_is_null_and_a_quoted_one_an_empty_text(read):
+    """The two are told apart, and both differ from every other text."""
+    assert read(b'a,b\n,""\n"",\n') == (("a", "b"), [(None, ""), ("", None)])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
+    """Excel begins its UTF-8 files with one."""
+    assert read(b'\xef\xbb\xbf"a",b\n1,2\n') == (("a", "b"), [("1", "2")])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_end_as_any_system_ends_them(read, end, last):
+    """Unix, Windows and old Mac line ends, with or without one at the file's end."""
+    content = end.join(["a,b", "1,2", "3,"]) + (end if last else "")
+    assert read(content.encode()) == (("a", "b"), [("1", "2"), ("3", None)])
+
+
+def test_quoted_cells_hold_anything(read):
+    """Separators, line ends and doubled quotes inside quotes are text, byte for byte."""
+    assert read(b'a,b\n"x,""y""\r\nz\n\rw",2\n') == (("a", "b"), [('x,"y"\r\nz\n\rw', "2")])
+
+
+def test_names_may_be_quoted_too(read):
+    """A name is read as a cell is."""
+    assert read(b'"a,""1""\n2",b\n1,2\n') == (('a,"1"\n2', "b"), [("1", "2")])
+
+
+def test_a_quote_inside_an_unquoted_cell_is_text(read):
+    """Inches and the like need no quoting."""
+    assert read(b'size,n\n5" pipe,x"y"\n') == (("size", "n"), [('5" pipe', 'x"y"')])
+
+
+def test_a_nul_inside_a_cell_is_text(read):
+    """JSON can carry one, so it is passed on."""
+    assert read(b"a,b\n1,x\0y\n") == (("a", "b"), [("1", "x\0y")])
+
+
+def test_a_cell_of_ten_megabytes_is_read(read):
+    """Nothing bounds a cell but memory."""
+    long = "é" * 5_000_000
+    assert read(f'a,b\n1,2\n"{long}",3\n4,5\n'.encode()) == (("a", "b"), [("1", "2"), (long, "3"), ("4", "5")])
+
+
+def test_blank_lines_are_skipped_in_a_file_of_several_columns(read):
+    """Also before the header and at the end."""
+    assert read(b"\n\r\na,b\n\n1,2\n\r\n3,4\n\n") == (("a", "b"), [("1", "2"), ("3", "4")])
+    assert read(b"a,b\n\n\n") == (("a", "b"), [])
+
+
+def test_a_blank_line_is_a_null_cell_in_a_file_of_one_column(read):
+    """Skipping it would shift every answer that follows."""
+    assert read(b'a\nx\n\n""\ny\n\n') == (("a",), [("x",), (None,), ("",), ("y",), (None,)])
+    assert read(b"a\n\n") == (("a",), [(None,)])
+
+
+@pytest.mark.parametrize("content", [b"a,b", b"a,b\n", b"a,b\r\n"])
+def test_a_header_alone_is_a_table_of_no_rows(read, content):
+    """Its columns are text, as always."""
+    assert read(content) == (("a", "b"), [])
+
+
+def test_the_columns_of_no_rows_are_text_too(tmp_path):
+    """The types of a table do not depend on how many rows it has."""
+    (tmp_path / "none.csv").write_bytes(b"a,b\n")
+    (tmp_path / "some.csv").write_bytes(b"a,b\nx,\n")
+    none, some = tables.read_table(tmp_path / "none.csv"), tables.read_table(tmp_path / "some.csv")
+    assert list(none.dtypes) == list(some.dtypes) == [pd.Series(["x"]).dtype] * 2
+
+
+def test_semicolons_separate_where_commas_do_not(read):
+    """Excel writes them in much of Europe; a file of one column whose texts hold some stays one of one column."""
+    assert read(b'a;b\n1,5;"x;y"\n') == (("a", "b"), [("1,5", "x;y")])
+    assert read(b'"a";"b"\n1;2\n') == (("a", "b"), [("1", "2")])
+    assert read(b"a\nx;y\nz\n") == (("a",), [("x;y",), ("z",)])
+    assert read(b'"a;b"\nx\n') == (("a;b",), [("x",)])
+    assert read(b"a;b,c\n1;2,3\n") == (("a;b", "c"), [("1;2", "3")])
+
+
+def test_tabs_separate_a_tsv_file(read):
+    """And commas are text there."""
+    assert read(b'a\tb\n1,5\t"x\ty"\n', "x.tsv") == (("a", "b"), [("1,5", "x\ty")])
+
+
+@pytest.mark.parametrize("block", [64, 1000])
+def test_a_file_may_be_longer_than_one_block(read, monkeypatch, block):
+    """Records that lie across two blocks are read as any other."""
+    monkeypatch.setattr(csv_reading, "_BLOCK", block)
+    rows = [(f"text {number}", "a\nb" if number % 2 else None) for number in range(200)]
+    content = "a,b\n" + "".join(f'{a},"{b}"\n' if b else f"{a},\n" for a, b in rows)
+    assert read(content.encode()) == (("a", "b"), rows)
+
+
+@given(
+    names=st.lists(TEXT.filter(lambda name: "\0" not in name), min_size=1, max_size=3, unique=True),
+    cells=st.lists(st.none() | TEXT, max_size=12),
+    ending=st.sampled_from([".csv", ".tsv"]),
+)
+@settings(deadline=None, max_examples=150)
+def test_what_is_written_is_read_back(tmp_path_factory, names, cells, ending):
+    """Any texts, empty texts and nulls, under any names, in one column or several."""
+    rows = [tuple(cells[at : at + len(names)]) for at in range(0, len(cells) - len(names) + 1, len(names))]
+    path = tmp_path_factory.mktemp("round") / f"trip{ending}"
+    table = pd.DataFrame(rows, columns=names, dtype=object)
+    tables.write_table(table, path)
+    found = tables.view(tables.read_table(path))
+    assert found.columns == tuple(names)
+    assert list(found.rows(names)) == rows
+
+
+@given(st.lists(st.lists(st.text("ab, \"'\n\r;x", min_size=1), min_size=2, max_size=2), max_size=8))
+@settings(deadline=None, max_examples=100)
+def test_what_python_writes_is_read_as_python_reads_it(tmp_path_factory, rows):
+    """A file of the standard library's writer means the same to both."""
+    written = io.StringIO()
+    csv.writer(written).writerows([["first", "second"], *rows])
+    path = tmp_path_factory.mktemp("python") / "x.csv"
+    path.write_bytes(written.getvalue().encode())
+    found = tables.view(tables.read_table(path))
+    assert [list(row) for row in found.rows(found.columns)] == rows
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"a,b\n1,2\n1,2,3\n",
+            "FILE, line 3: 3 fields where the header has 2; a text that holds ',' must be in quotes",
+        ),
+        (b"a,b\n1\n", "FILE, line 2: 1 field where the header has 2; a text that holds ',' must be in quotes"),
+        (b"a;b\n1;2;3\n", "FILE, line 2: 3 fields where the header has 2; a text that holds ';' must be in quotes"),
+        (
+            b'a,b\r\n"x\r\ny",1\r\n\r\n1\r\n',
+            "FILE, line 5: 1 field where the header has 2; a text that holds ',' must be in quotes",
+        ),
+        (b'a,b\n1,2\n3,"x\n4,5\n', "FILE, line 3: a quote is opened and never closed"),
+        (b'a,"b\n1,2\n', "FILE, line 1: a quote is opened and never closed"),
+        (
+            b'a,b\n1,"He said "no" to me"\n',
+            "FILE, line 2: text after a closing quote (a quote inside quotes is written twice)",
+        ),
+        (
+            b'a,b\n"x\ny"z,2\n',
+            "FILE, line 3: text after a closing quote (a quote inside quotes is written twice)",
+        ),
+    ],
+)
+def test_a_broken_record_is_named_by_its_line(refuse, content, message):
+    """The line is the one that an editor shows, quoted line ends counted."""
+    assert refuse(content) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a,b\n1,2\ncafé,3\n".encode("latin-1"), 3),
+        ("café,b\n1,2\n".encode("latin-1"), 1),
+        ('a,b\n"x\ny",2\n1,“quote”\n'.encode("windows-1252"), 4),
+        (b"a,b\n\xff,1\n1,2,3\n", 2),
+    ],
+)
+def test_another_encoding_is_named_with_its_first_line(refuse, content, line):
+    """What is not UTF-8 is never guessed at, and it is said before anything else of a later line."""
+    message = f"FILE, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252); save it as UTF-8"
+    assert refuse(content) == message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_mark_of_utf_16_is_known(refuse, encoding):
+    """Excel's "Unicode text" is UTF-16."""
+    content = "\ufeffa,b\n1,2\n".encode(encoding) if encoding == "utf-16-be" else "a,b\n1,2\n".encode(encoding)
+    assert refuse(content) == "FILE is in UTF-16 or UTF-32: save it as UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be"])
+def test_utf_16_without_a_mark_is_known_by_its_first_letters(refuse, encoding):
+    """A NUL among the first four bytes is no text that anybody wrote."""
+    assert refuse("a,b\n1,2\n".encode(encoding)) == "FILE is not text, or is in UTF-16: save it as UTF-8"
+
+
+def test_a_spreadsheet_under_another_name_is_known(refuse):
+    """An .xlsx that was renamed is not read as one long name."""
+    message = "FILE is a spreadsheet or an archive, not text: save it as CSV, in UTF-8"
+    assert refuse(b"PK\x03\x04\x14\x00\x06\x00") == message
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n", b"\r\n\r\n"])
+def test_a_file_of_nothing_has_no_header(refuse, content):
+    """An empty file is a mistake; a table of no rows has its header."""
+    assert refuse(content) == "FILE is empty"
+
+
+def test_names_must_differ(refuse):
+    """Names without one are names too: two of them are one name twice."""
+    message = "FILE: column names must differ, but 'a' is there more than once; rename them"
+    assert refuse(b"a,b,a\n1,2,3\n", error=ColumnError) == message
+    message = "FILE: column names must differ, but '' is there more than once; rename them"
+    assert refuse(b"a,,\n1,2,3\n", error=ColumnError) == message
+
+
+def test_a_record_longer_than_a_block_is_refused_in_a_line(refuse, monkeypatch):
+    """The converter's own bound has a message of ours."""
+    monkeypatch.setattr(csv_reading, "_BLOCK", 64)
+    assert refuse(b"a,b\n1," + b"x" * 500 + b"\n") == "FILE could not be read: a record is longer than 64 bytes"
+
+
+@given(st.binary(max_size=60) | TEXT.map(str.encode))
+@settings(deadline=None, max_examples=400)
+def test_no_bytes_end_in_a_traceback(tmp_path_factory, content):
+    """Whatever a file holds, it is a table or one line about it without its text."""
+    path = tmp_path_factory.mktemp("any") / "x.csv"
+    path.write_bytes(content)
+    try:
+        tables.view(tables.read_table(path))
+    except (TableError, ColumnError) as refused:
+        message = str(refused)
+    else:
+        message = ""
+    assert len(message) < 500
+    assert "\n" not in message
+
+
+def test_a_message_holds_no_cell(refuse):
+    """What a broken record says stays in the file."""
+    assert "secret" not in refuse(b"a,b\nsecret,secret,secret\n")
+    assert "secret" not in refuse(b'a,b\n"secret" secret,secret\n')
+    assert "secret" not in refuse(b"a,b\nsecret,\xff\n")
+
+
+def test_the_time_grows_with_the_file_and_not_faster(tmp_path):
+    """A file that is broken in its last line is judged as fast as one that is not: nothing is tried twice over."""
+    line = b'1,"' + b'""a,' * 200 + b'",' + b"x" * 200 + b"\n"
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b,c\n" + line * 20_000 + b'1,"' + b'""' * 100_000)
+    with pytest.raises(TableError, match="line 20002: a quote is opened and never closed"):
+        tables.read_table(path)
