@@ -69,7 +69,17 @@ class ModelError(TablenodesError):
 
 
 class JournalError(TablenodesError):
-    """The journal is locked, foreign, damaged or cannot be written."""
+    """The journal is locked, foreign, damaged or cannot be written.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had when the journal failed in the middle of it; None where nothing was sent.
+    """
+
+    def __init__(self, message: str, output: Any = None) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name

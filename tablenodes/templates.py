@@ -350,14 +350,15 @@ def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
     """Give the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
     named: set[str] = set()
     reached = 0
-    for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
-        if not (isinstance(node.node, nodes.Name) and node.node.name == mapping):
-            continue
-        if isinstance(node, nodes.Getattr):
-            named.add(node.attr)
+    for attribute in tree.find_all(nodes.Getattr):
+        if isinstance(attribute.node, nodes.Name) and attribute.node.name == mapping:
+            named.add(attribute.attr)
             reached += 1
-        elif isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            named.add(node.arg.value)
+    for item in tree.find_all(nodes.Getitem):
+        if not (isinstance(item.node, nodes.Name) and item.node.name == mapping):
+            continue
+        if isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
+            named.add(item.arg.value)
             reached += 1
     uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
     return named, uses > reached

@@ -468,7 +468,7 @@ def test_nothing_is_left_after_a_run(transport):
         ({"limits": 5}, "limits must be a Limits, not int"),
         ({"retry": {}}, "retry must be a Retry, not dict"),
         ({"on_invalid": "rais"}, "did you mean 'raise'"),
-        ({"on_in_doubt": "x"}, '"resend" and "report"'),
+        ({"on_in_doubt": "x"}, '"resend", "report"'),
     ],
 )
 def test_how_a_run_is_carried_out_is_checked_first(manner, message):

@@ -29,7 +29,8 @@ _SCHEMA = """
 CREATE TABLE row (
     digest BLOB NOT NULL, occurrence INTEGER NOT NULL,
     sends INTEGER NOT NULL, billed INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT, kind TEXT, status INTEGER, headers BLOB, body BLOB, latency REAL, message TEXT, crc INTEGER,
+    outcome TEXT, kind TEXT, status INTEGER, headers BLOB, body BLOB, fault TEXT, message TEXT, latency REAL,
+    crc INTEGER,
     PRIMARY KEY (digest, occurrence)
 ) WITHOUT ROWID;
 CREATE TABLE run (clean INTEGER NOT NULL);
@@ -41,10 +42,10 @@ ON CONFLICT DO UPDATE SET sends = sends + excluded.sends, outcome = NULL, body =
 """
 _DONE = """
 UPDATE row SET sends = sends + ?, billed = max(billed, ?), outcome = ?, kind = ?, status = ?, headers = ?, body = ?,
-latency = ?, message = ?, crc = ? WHERE digest = ? AND occurrence = ?
+fault = ?, message = ?, latency = ?, crc = ? WHERE digest = ? AND occurrence = ?
 """
 _FIND = """
-SELECT sends, billed, outcome, kind, status, headers, body, latency, message, crc FROM row
+SELECT sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc FROM row
 WHERE digest = ? AND occurrence = ?
 """
 
@@ -72,11 +73,13 @@ class Entry(NamedTuple):
     status : int or None
         The HTTP status.
     headers, body : bytes
-        As they came.
+        As they came, without a secret.
+    fault : str or None
+        What broke the exchange.
+    message : str
+        The transport's words for it.
     latency : float
         Seconds.
-    message : str
-        The transport's words, where there was no answer.
     """
 
     sends: int
@@ -86,13 +89,14 @@ class Entry(NamedTuple):
     status: int | None = None
     headers: bytes = b""
     body: bytes = b""
-    latency: float = 0.0
+    fault: str | None = None
     message: str = ""
+    latency: float = 0.0
 
     @property
     def crc(self) -> int:
         """Check sum over what must not change."""
-        start = zlib.crc32(repr((self.outcome, self.status)).encode())
+        start = zlib.crc32(repr((self.outcome, self.kind, self.status, self.fault)).encode())
         return zlib.crc32(self.body, zlib.crc32(self.headers, start))
 
 
@@ -180,7 +184,7 @@ class Journal:
             raise JournalError(f"{self.path}: this is no journal of tablenodes; give another path")
         if application == APPLICATION and version != VERSION:
             raise JournalError(
-                f"{self.path}: the journal has version {version}, this program reads version {VERSION}; give another path"
+                f"{self.path}: the journal has version {version}, this program reads {VERSION}; give another path"
             )
 
     def __len__(self) -> int:
@@ -198,11 +202,11 @@ class Journal:
             found = self._database.execute(_FIND, key).fetchone()
         if found is None:
             return None
-        sends, billed, outcome, kind, status, headers, body, latency, message, crc = found
+        sends, billed, outcome, *_ = found
         if outcome is None:
             return Entry(sends, bool(billed), None)
-        entry = Entry(sends, bool(billed), outcome, kind, status, headers or b"", body or b"", latency, message or "")
-        if entry.crc != crc:
+        entry = Entry(sends, bool(billed), *found[2:-1])
+        if entry.crc != found[-1]:
             raise JournalError(f"{self.path}: an answer in the journal is damaged; keep it, and give another path")
         return entry
 
@@ -226,9 +230,8 @@ class Journal:
             Sends beyond the one that was intended.
         """
         self._begin()
-        sent = (entry.outcome, entry.kind, entry.status, entry.headers, entry.body, entry.latency, entry.message)
         with self._worded():
-            self._database.execute(_DONE, (unforeseen, entry.billed, *sent, entry.crc, *key))
+            self._database.execute(_DONE, (unforeseen, *entry[1:], entry.crc, *key))
         self.sends += unforeseen
 
     def _begin(self) -> None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..errors import JournalError
 from ..problems import Problem
+from .attempts import Done
 from .calls import Answer, Call
 from .interrupts import AT_ONCE, Interrupts
+from .keeping import Keeping
 from .records import NOT_SENT, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .calls import Request, Transport
+    from .keeping import Found
     from .outcomes import Verdict
     from .records import Records
-    from .attempts import Done
     from .scheduler import Scheduler
 
 _AT_A_TURN = 64
@@ -37,6 +40,7 @@ _NOT_SENT_BECAUSE = {
     "max_requests": "not sent: max_requests is reached",
     "token_budget": "not sent: token_budget is spent",
     "interrupted": "not sent: the run was interrupted",
+    "journal": "not sent: the journal failed",
 }
 
 
@@ -55,6 +59,10 @@ class Loop:
         Where the results go.
     judge : callable
         What an answer means.
+    redact : callable
+        Takes the secrets out of an answer.
+    keeping : Keeping
+        What is kept beyond this process.
     total : float
         Seconds that one attempt may take.
     grace : float
@@ -68,6 +76,8 @@ class Loop:
     ----------
     interrupted : bool
         Whether the run was ended by a signal.
+    failure : JournalError or None
+        Why the journal failed; what was in flight then came to its end and is in the records.
     """
 
     def __init__(
@@ -77,6 +87,8 @@ class Loop:
         scheduler: Scheduler,
         records: Records,
         judge: Callable[[Answer], Verdict],
+        redact: Callable[[Answer], Answer],
+        keeping: Keeping,
         *,
         total: float,
         grace: float,
@@ -88,6 +100,9 @@ class Loop:
         self._scheduler = scheduler
         self._records = records
         self._judge = judge
+        self._redact = redact
+        self._keeping = keeping
+        self._before: dict[int, Found] = {}
         self._total = total
         self._grace = grace
         self._on_turn = on_turn or (lambda: None)
@@ -98,6 +113,7 @@ class Loop:
         # Bodies are looked into only once the server has refused a model.
         self._models_matter = False
         self.interrupted = False
+        self.failure: JournalError | None = None
         scheduler.cap(getattr(transport, "capacity", None) or sys.maxsize)
 
     def run(self, prepared: Iterable[bytes | Rejection]) -> None:
@@ -124,31 +140,91 @@ class Loop:
         """Begin calls while there is room: tell whether no fresh row is left, and whether more could be begun."""
         scheduler, now = self._scheduler, self._clock()
         room = scheduler.room(now)
-        exhausted = False
-        for _ in range(min(room, _AT_A_TURN)):
-            row = scheduler.next_retry(now)
-            if row is None:
-                row = self._next_fresh(rows)
-            if row is None:
-                exhausted = True
-                break
-            body = self._bodies[row]
-            seconds = scheduler.started(row, now, len(body) // _BYTES_PER_TOKEN)
-            self._transport.start(Call(row, self._request, body, min(self._total, seconds)))
+        retries, fresh = self._choose(rows, min(room, _AT_A_TURN), now)
+        exhausted = len(retries) + len(fresh) < min(room, _AT_A_TURN)
+        # One commit: the answers whose slots are taken again, and what is about to be sent.
+        self._keep(self._keeping.commit)
+        if self.failure is not None:
+            self._put_back(retries, fresh, now)
+        else:
+            for row in (*retries, *fresh):
+                body = self._bodies[row]
+                seconds = scheduler.started(row, now, len(body) // _BYTES_PER_TOKEN)
+                self._transport.start(Call(row, self._request, body, min(self._total, seconds)))
         for done in scheduler.take_ended():
             self._end(done)
         return exhausted, room > _AT_A_TURN and not exhausted
+
+    def _choose(
+        self, rows: Iterator[tuple[int, bytes | Rejection]], most: int, now: float
+    ) -> tuple[list[int], list[int]]:
+        """Take the rows to send next, those that are tried again first, and put down that they will be sent."""
+        retries: list[int] = []
+        fresh: list[int] = []
+        while len(retries) + len(fresh) < most and self.failure is None:
+            row = self._scheduler.next_retry(now)
+            if row is not None:
+                retries.append(row)
+            elif (row := self._next_fresh(rows)) is not None:
+                fresh.append(row)
+            else:
+                break
+            self._keep(self._keeping.intend, row)
+        return retries, fresh
+
+    def _keep(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """Have the journal do something; once it fails, nothing is sent any more and it is left alone."""
+        try:
+            return act(*arguments)
+        except JournalError as error:
+            self.failure = error
+            self._keeping = Keeping()
+            self._scheduler.stop("journal")
+            return None
+
+    def _put_back(self, retries: list[int], fresh: list[int], now: float) -> None:
+        """Leave rows as they were before they were chosen."""
+        for row in retries:
+            self._scheduler.put_back(row, now)
+        for row in fresh:
+            del self._bodies[row]
+            self._before.pop(row, None)
 
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
         for row, body in rows:
             if isinstance(body, bytes) and (missing := self._missing_model(body)) is not None:
                 body = Rejection(NOT_SENT, Problem("$.model", "model", missing))  # noqa: PLW2901 - the row's end
-            if isinstance(body, bytes):
+            if isinstance(body, Rejection):
+                self._records.reject(row, body)
+                continue
+            found = self._keep(self._keeping.recall, row, body)
+            if found is None:
+                return None
+            if not self._reuse(row, found):
                 self._bodies[row] = body
                 return row
-            self._records.reject(row, body)
         return None
+
+    def _reuse(self, row: int, found: Found) -> bool:
+        """Give a row the end that it had in an earlier run; tell whether it had one."""
+        if found.answer is not None:
+            done = Done(row, self._judge(found.answer), found.sends, found.billed)
+            self._records.answer(found.answer, done)
+            self._records.reused[row] = 1
+            return True
+        if found.in_doubt:
+            self._doubt(row, found.sends)
+            return True
+        if found.sends:
+            self._before[row] = found
+        return False
+
+    def _doubt(self, row: int, sends: int) -> None:
+        """Put down that a row was sent and nothing came back."""
+        self._records.unanswered(row, "in_doubt", "sent, but no answer was seen; it may have been executed and billed")
+        self._records.attempts[row] = sends
+        self._records.maybe_billed[row] = 1
 
     def _missing_model(self, body: bytes) -> str | None:
         """Say why a row is not sent whose model the server has refused again and again; None where it is sent."""
@@ -159,7 +235,9 @@ class Loop:
     def _settle(self, answer: Answer) -> None:
         """Take an answer in: it is the row's end, or the row will be tried again."""
         row = answer.key
+        answer = self._redact(answer)
         verdict = self._judge(answer)
+        self._keep(self._keeping.put_down, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = _model(self._bodies[row]) if self._models_matter else None
         done = self._scheduler.answered(row, verdict, answer.sends, self._clock(), model)
@@ -171,6 +249,10 @@ class Loop:
         """Put a row's end down and forget what it was asked."""
         row = done.key
         del self._bodies[row]
+        before = self._before.pop(row, None)
+        if before is not None:
+            done = done._replace(attempts=done.attempts + before.sends, maybe_billed=done.maybe_billed or before.billed)
+        self._keeping.forget(row)
         self._records.answer(self._last.pop(row), done)
 
     def _ended(self, *, exhausted: bool) -> bool:
@@ -202,10 +284,10 @@ class Loop:
             self._end(done)
         for row in self._bodies:
             self._transport.cancel(row)
-            self._records.unanswered(row, "in_doubt", "the run ended before the answer came; it may have been executed")
-            self._records.attempts[row] += 1
-            self._records.maybe_billed[row] = 1
+            before = self._before.get(row)
+            self._doubt(row, 1 + (before.sends if before else 0))
         self._bodies.clear()
+        self._keep(self._keeping.commit)
         reason = self._scheduler.stopped
         if reason is not None:
             self._records.fill_unsettled(NOT_SENT, _NOT_SENT_BECAUSE.get(reason, f"not sent: {reason}"))

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..problems import Problem, error_body
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .calls import Answer
     from .attempts import Done
+    from .calls import Answer
 
 NOT_SENT = "not_sent"
 OK = "ok"
@@ -41,8 +39,6 @@ class Records:
     ----------
     rows : int
         How many there are.
-    secrets : sequence of bytes
-        Texts that are masked wherever an answer echoes them.
 
     Attributes
     ----------
@@ -62,7 +58,7 @@ class Records:
         Rows that are settled, by outcome.
     """
 
-    def __init__(self, rows: int, secrets: Sequence[bytes] = ()) -> None:
+    def __init__(self, rows: int) -> None:
         self.body: list[str | None] = [None] * rows
         self.status: list[int | None] = [None] * rows
         self.outcome: list[str] = [NOT_SENT] * rows
@@ -77,7 +73,6 @@ class Records:
         self.completion_tokens: list[int | None] = [None] * rows
         self.total_tokens: list[int | None] = [None] * rows
         self.counts: Counter[str] = Counter()
-        self._secrets = tuple(secrets)
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -107,7 +102,7 @@ class Records:
         if answer.status is None:
             self.body[row] = error_body(verdict.outcome, verdict.message)
         else:
-            self.body[row] = self.text(answer.body)
+            self.body[row] = text(answer.body)
             self.status[row] = answer.status
         self.latency[row] = answer.elapsed
         self.request_id[row] = verdict.request_id
@@ -132,16 +127,14 @@ class Records:
                 self.body[row] = body
                 self._settle(row, outcome)
 
-    def text(self, data: bytes) -> str:
-        """Give an answer's bytes as text: U+FFFD for what is not UTF-8, an echoed key masked."""
-        for secret in self._secrets:
-            if secret in data:
-                data = data.replace(secret, b"***")
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return data.decode(errors="replace")
-
     def _settle(self, row: int, outcome: str) -> None:
         self.outcome[row] = outcome
         self.counts[outcome] += 1
+
+
+def text(data: bytes) -> str:
+    """Give an answer's bytes as text, U+FFFD for what is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace")

@@ -154,6 +154,7 @@ class Node:
         on_invalid: str = "report",
         on_in_doubt: str = "resend",
         on_text: Callable[[int, str], None] | None = None,
+        retry_failed: str = "transient",
     ) -> NodeOutput:
         """Send one request a row and give every answer in its row's place.
 
@@ -177,6 +178,8 @@ class Node:
             What happens with rows that an earlier run sent without seeing an answer.
         on_text : callable, optional
             Called with the row's position and each piece of text of a streamed answer.
+        retry_failed : {"transient", "all", "none"}
+            Which rows that failed in an earlier run of the same journal are sent again.
 
         Returns
         -------
@@ -189,6 +192,9 @@ class Node:
             If something does not fit together; nothing has been sent then.
         InvalidRequests
             If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
+        JournalError
+            If the journal is in use, foreign, damaged or cannot be written. Where it fails in the middle of a run,
+            what was in flight comes to its end, and ``.output`` has it.
         Interrupted
             If the run was stopped; ``.output`` has what came by then.
         """
@@ -205,6 +211,7 @@ class Node:
             on_invalid=on_invalid,
             on_in_doubt=on_in_doubt,
             on_text=on_text,
+            retry_failed=retry_failed,
         )
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import display, schemas, tables
 from ..bodies import BodyPlan
 from ..connection import Connection
+from ..engine.journal import Journal, Keys
+from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
 from ..engine.loop import Loop
 from ..engine.outcomes import judge
 from ..engine.records import INVALID, OK, Records, Rejection
+from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..errors import Interrupted, InvalidRequests, SettingError, nearest
+from ..errors import Interrupted, InvalidRequests, JournalError, SettingError, nearest
 from ..output import NodeOutput, Summary
 from ..problems import Problem
 from ..settings import Limits, Retry
@@ -25,18 +30,17 @@ from ..values import Rejected
 from .check import check_rows
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping
 
     from ..endpoint import Endpoint
+    from ..engine.calls import Request
     from ..tables import TableView
     from .node import Node
 
     Upstream = Callable[[int], Mapping[str, Any] | Rejection]
 
 _WORTH_A_JOURNAL = 100
-_ON_INVALID = ("report", "raise")
-_ON_IN_DOUBT = ("resend", "report")
+_CHOICES = {"on_invalid": ("report", "raise"), "on_in_doubt": ("resend", "report"), "retry_failed": RETRY_FAILED}
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,20 @@ class Manner:
     on_invalid: str = "report"
     on_in_doubt: str = "resend"
     on_text: Callable[[int, str], None] | None = None
+    retry_failed: str = "transient"
 
     def __post_init__(self) -> None:
         for name, kind in (("limits", Limits), ("retry", Retry)):
             if not isinstance(getattr(self, name), kind):
                 raise SettingError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
-        for name, known in (("on_invalid", _ON_INVALID), ("on_in_doubt", _ON_IN_DOUBT)):
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
                 clause = nearest(value, known) if isinstance(value, str) else ""
-                raise SettingError(f'{name} must be one of "{known[0]}" and "{known[1]}"{clause}')
-        if self.journal is not None:
-            raise SettingError("journal is not available in this version")
+                choices = ", ".join(f'"{choice}"' for choice in known)
+                raise SettingError(f"{name} must be one of {choices}{clause}")
+        if self.journal is not None and not isinstance(self.journal, str | os.PathLike):
+            raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
         if self.on_text is not None:
             raise SettingError("on_text is not available in this version")
 
@@ -173,18 +179,33 @@ class _Run:
             raise InvalidRequests(message, found)
 
     def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> NodeOutput:
-        limits = self.manner.limits
-        records = Records(len(self.view), endpoint.secrets)
-        scheduler = Scheduler(limits, self.manner.retry, random=random.Random().random, capacity=endpoint.slots)
+        how, limits = self.manner, self.manner.limits
+        at_most_once = how.retry.ambiguous == 0
+        request = endpoint.request("POST", self.node.path)
+        journal = self._journal(stack)
+        keeping = self._keeping(journal, request, plan, at_most_once=at_most_once)
+        scheduler = Scheduler(
+            limits,
+            how.retry,
+            random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
+            sent_before=0 if journal is None else journal.sends,
+            capacity=endpoint.slots,
+        )
+        # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
+        exact = journal is not None and (at_most_once or limits.max_requests is not None)
         transport = endpoint.transport(limits, scheduler.may_send)
         stack.callback(transport.close)
-        bar = stack.enter_context(display.Progress(len(self.view), self.manner.progress))
+        records = Records(len(self.view))
+        redaction = Redaction(endpoint.secrets)
+        bar = stack.enter_context(display.Progress(len(self.view), how.progress))
         loop = Loop(
-            endpoint.request("POST", self.node.path),
+            request,
             transport,
             scheduler,
             records,
-            partial(judge, needs_choices=self.node.choices),
+            partial(judge, needs_choices=self.node.choices, at_most_once=at_most_once, secrets=endpoint.secrets),
+            redaction,
+            keeping,
             total=endpoint.timeout.total,
             grace=limits.grace,
             on_turn=lambda: bar.update(records.settled, records.counts[OK]),
@@ -194,11 +215,36 @@ class _Run:
         seconds = time.monotonic() - began
         bar.close(records.settled, records.counts[OK])
         output = NodeOutput(self.view, records, summarise(records, scheduler, seconds))
+        return self._ended(output, loop)
+
+    def _journal(self, stack: ExitStack) -> Journal | None:
+        if self.manner.journal is None:
+            return None
+        journal = Journal(Path(self.manner.journal))
+        stack.callback(journal.close)
+        return journal
+
+    def _keeping(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Keeping:
+        if journal is None:
+            return Keeping()
+        keeping = JournalKeeping(
+            journal,
+            Keys(request, self.context.scope),
+            resend_doubtful=self.manner.on_in_doubt == "resend",
+            retry_failed=self.manner.retry_failed,
+            at_most_once=at_most_once,
+        )
+        if len(journal) and self.manner.progress is not False:
+            reused, sending = keeping.survey(self._prepared(plan), Keys(request, self.context.scope))
+            display.say(f"{reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
+        return keeping
+
+    def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
+        answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
+        if loop.failure is not None:
+            raise JournalError(f"{loop.failure}; {answered}", output)
         if loop.interrupted:
-            raise Interrupted(
-                f"interrupted: {records.counts[OK]:,} of {len(records):,} rows were answered; .output has them",
-                output,
-            )
+            raise Interrupted(f"interrupted: {answered}", output)
         return output
 
     def _prepared(self, plan: BodyPlan) -> Iterator[bytes | Rejection]:
@@ -235,8 +281,8 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary
     return Summary(
         rows=len(records),
         outcomes={name: count for name, count in ordered.items() if count},
-        requests=sum(records.attempts),
-        first_try=sum(o == OK and n == 1 for o, n in zip(records.outcome, records.attempts, strict=True)),
+        requests=scheduler.sent,
+        first_try=scheduler.first_try,
         reused=sum(records.reused),
         retries={kind: count for kind, count in scheduler.retries.items() if count},
         prompt_tokens=sum(n for n in records.prompt_tokens if n),
