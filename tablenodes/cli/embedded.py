@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .exit_codes import BAD_INPUT, OK
 from .printing import show
 
 model = typer.Typer(
@@ -18,23 +19,24 @@ model = typer.Typer(
 @model.command()
 def install() -> None:
     """Download the embedded model into the user's cache folder (about 100 MB), if it is not there."""
-    from .. import local  # noqa: PLC0415 - an extra, loaded where it is used
+    from .. import display, local  # noqa: PLC0415 - loaded where it is used
 
-    local.install()
+    local.install(display.say)
 
 
 @model.command()
 def status() -> None:
-    """Say whether the embedded model is installed, and where."""
-    from .. import local  # noqa: PLC0415 - an extra, loaded where it is used
+    """Say whether the embedded model can be used, and where its file is."""
+    from .. import local  # noqa: PLC0415 - loaded where it is used
 
-    show(str(local.status()))
-    raise typer.Exit(0 if local.installed() else 1)
+    found = local.status()
+    show(str(found))
+    raise typer.Exit(OK if found.ready else BAD_INPUT)
 
 
 @model.command()
 def remove() -> None:
     """Delete the embedded model from the user's cache folder."""
-    from .. import local  # noqa: PLC0415 - an extra, loaded where it is used
+    from .. import display, local  # noqa: PLC0415 - loaded where it is used
 
-    local.remove()
+    display.say("the embedded model is removed" if local.remove() else "there is no embedded model to remove")

@@ -181,11 +181,15 @@ class Reader:
     def _local(self, path: Path_) -> Connection:
         if len(self.mapping(path[:-1])) > 1:
             raise self.document.error(path, f"connection: {LOCAL} stands alone: leave the other keys out")
-        options = self.mapping(path)
+        from ..local import LocalModel  # noqa: PLC0415 - loaded where it is used
+
+        options = self.mapping(path, [field.name for field in fields(LocalModel)])
         if options.get("path") is not None:
             options = {**options, "path": self.path((*path, "path"))}
-        with self.locating(path):
-            return Connection.local(**options)
+        for name, value in options.items():
+            with self.locating((*path, name)):
+                Connection.local(**{name: value})
+        return Connection.local(**options)
 
     def _connection_setting(self, path: Path_) -> Any:
         kind, value = _CONNECTION[str(path[-1])], self.at(path)

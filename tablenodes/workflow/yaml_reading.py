@@ -149,7 +149,7 @@ def _explained(error: Any, text: str) -> tuple[int, str]:
         return line + 1, "a tab stands where only blanks can: indent with blanks"
     if "end of stream" in problem or "<stream end>" in problem:
         opened = error.context_mark.line if error.context_mark else line
-        return opened + 1, f"{error.context or 'something'} that does not end".removeprefix("while scanning ")
+        return opened + 1, f"a quote or bracket opened {'here' if opened < line else 'before'} is not closed"
     if "mapping values are not allowed" in problem:
         problem = "a second ': ' in one line; put a text that holds one in quotes"
     return line + 1, f"is not YAML: {problem}"

@@ -1,0 +1,528 @@
+"""Workflows: nodes over one table, where a later one reads the earlier answers to the same row."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import threading
+
+import orjson
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from servers import Exchange, answer, echo, fault_server, message
+
+import tablenodes as tn
+from tablenodes.errors import (
+    ColumnError,
+    ConnectionSettingError,
+    InvalidRequests,
+    SettingError,
+    TableError,
+    WorkflowError,
+)
+from tablenodes.workflow.answers import Answers
+
+ASK = tn.CreateChatCompletion(model="m", prompt="First {{ word }}")
+AGAIN = tn.CreateChatCompletion(model="m", prompt="Then {{ outputs.ask.choices[0].message.content }} of {{ word }}")
+
+
+def words(count=3):
+    return pd.DataFrame({"word": [f"w{i}" for i in range(count)]}, index=range(10, 10 + count))
+
+
+def prompt_of(received):
+    return orjson.loads(received.body)["messages"][-1]["content"]
+
+
+def chat(text, **message_parts):
+    return {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text} | message_parts, "finish_reason": "stop"}
+        ]
+    }
+
+
+def by_prompt(reaction):
+    """Answer by the last message's text."""
+
+    def react(exchange: Exchange) -> None:
+        reaction(prompt_of(exchange.received))(exchange)
+
+    return react
+
+
+SHOUT = by_prompt(lambda prompt: answer(chat(prompt.upper())))
+
+
+def run(workflow, table, script=SHOUT, **more):
+    with fault_server(script) as server:
+        out = workflow.run(table, connection=tn.Connection(server.url), progress=False, **more)
+    return out, server.requests
+
+
+# --- what a workflow is ----------------------------------------------------------------------------------------------
+
+
+def test_nodes_are_given_as_a_mapping_or_as_pairs():
+    """Both keep their order; a workflow is a value."""
+    made = tn.Workflow({"ask": ASK, "again": AGAIN})
+    assert made == tn.Workflow([("ask", ASK), ("again", AGAIN)])
+    assert made.nodes == (("ask", ASK), ("again", AGAIN))
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_workflow_shows_what_it_is():
+    """Nodes, then what was set."""
+    made = tn.Workflow({"ask": ASK}, id="x", output="o.csv")
+    assert repr(made) == (
+        "Workflow(ask: CreateChatCompletion; id='x'; output=Destination(path='o.csv', format='table'))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"nodes": []}, "a workflow needs a node"),
+        ({"nodes": 5}, "nodes must be a mapping of ids to nodes"),
+        ({"nodes": ["ask"]}, "nodes must be a mapping of ids to nodes"),
+        ({"nodes": {"ask": "x"}}, "node 'ask' must be a node, not str"),
+        ({"nodes": {5: ASK}}, "id: must be made of"),
+        ({"nodes": [("a", ASK), ("a", ASK)]}, "id: 'a' is the id of an earlier node"),
+        ({"nodes": {"again": AGAIN, "ask": ASK}}, "node 'again': prompt: node 'ask' comes later"),
+        ({"connection": "local"}, "connection must be a Connection, not str"),
+        ({"limits": 5}, "limits must be a Limits"),
+        ({"id": "a/b"}, "id must be made of"),
+        ({"table": words()}, "table must be the path of a file; give a table itself to run"),
+        ({"inputs": ["x"]}, "inputs must be a mapping"),
+        ({"output": 5}, "output: path must be a file's path, not int"),
+        ({"output": ""}, "output: path must be a file's path, not nothing"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(arguments, expected):
+    """When the workflow is made, not when it is run."""
+    with pytest.raises(WorkflowError, match=expected):
+        tn.Workflow(**{"nodes": {"ask": ASK}, **arguments})
+
+
+def test_a_part_can_be_replaced():
+    """The rest stays; an unknown part is an error."""
+    made = tn.Workflow({"ask": ASK}, id="x")
+    assert made.replace(output="o.csv") == tn.Workflow({"ask": ASK}, id="x", output="o.csv")
+    with pytest.raises(WorkflowError, match="no part 'outputs'; did you mean 'output'"):
+        made.replace(outputs="o.csv")
+
+
+def test_a_schema_file_does_not_depend_on_the_current_directory(tmp_path, monkeypatch):
+    """A path is made absolute when the workflow is made."""
+    monkeypatch.chdir(tmp_path)
+    made = tn.Workflow({"ask": ASK.replace(schema="my.json")})
+    assert made.steps[0][1].schema == str(tmp_path / "my.json")
+    assert tn.Workflow({"ask": ASK.replace(schema={"type": "object"})}).steps[0][1].schema == {"type": "object"}
+
+
+# --- what a run does -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [lambda f: f, pa.Table.from_pandas, pl.from_pandas])
+def test_a_later_node_reads_the_earlier_answer_to_the_same_row(kind):
+    """Row by row, in whatever kind of table; the configuration is passed through."""
+    table = kind(words(5))
+    out, requests = run(tn.Workflow({"ask": ASK, "again": AGAIN}), table)
+    assert list(out) == ["ask", "again"]
+    assert out["again"].configuration is table
+    assert out["again"].texts() == [f"THEN FIRST W{i} OF W{i}" for i in range(5)]
+    assert len(requests) == 10
+
+
+def test_rows_of_a_stream_are_read_once_for_all_nodes():
+    """It is read into a table, which every node gets."""
+    stream = pa.Table.from_pandas(words(), preserve_index=False).to_reader()
+    out, _ = run(tn.Workflow({"ask": ASK, "again": AGAIN}), stream)
+    assert out["again"].texts()[2] == "THEN FIRST W2 OF W2"
+
+
+def test_a_row_without_an_earlier_answer_is_upstream_failed():
+    """It is not sent; the others are."""
+    table = pd.DataFrame({"word": ["a", None, "bad"]})
+    script = by_prompt(
+        lambda prompt: answer({"error": {"message": "no"}}, 400) if "bad" in prompt else answer(chat("x"))
+    )
+    out, requests = run(tn.Workflow({"ask": ASK, "again": AGAIN}), table, script)
+    assert list(out["again"].log["outcome"]) == ["ok", "upstream_failed", "upstream_failed"]
+    bodies = [json.loads(body)["error"] for body in out["again"].result["body"][1:]]
+    assert [error["message"].rpartition(": ")[2] for error in bodies] == [
+        "it ended as invalid_request",
+        "it ended as http_error",
+    ]
+    assert len(requests) == 3
+
+
+def test_a_node_that_reads_no_answer_runs_on_every_row():
+    """Only what is read matters."""
+    out, _ = run(
+        tn.Workflow({"ask": AGAIN.replace(prompt="{{ word | default('-') }}"), "b": ASK}),
+        pd.DataFrame({"word": ["a", None]}),
+    )
+    assert list(out["ask"].log["outcome"]) == ["ok", "ok"]
+    assert list(out["b"].log["outcome"]) == ["ok", "invalid_request"]
+
+
+def test_any_answer_may_be_reached_by_a_name_that_is_worked_out():
+    """Then every earlier answer must be there."""
+    which = AGAIN.replace(prompt="{{ outputs[word].choices[0].message.content }}")
+    out, _ = run(tn.Workflow({"a": ASK, "b": ASK, "c": which}), pd.DataFrame({"word": ["a", "b", "x"]}))
+    assert out["c"].texts() == ["FIRST A", "FIRST B", None]
+    assert list(out["c"].log["outcome"]) == ["ok", "ok", "invalid_request"]
+
+
+def test_the_arguments_of_calls_are_parsed():
+    """``arguments`` is JSON in a text, and reached as what it says; what is no JSON stays a text."""
+    call = {"name": "reply", "arguments": '{"urgency": "reply now", "title": "Mr"}'}
+    broken = {"function": {"name": "x", "arguments": "{broken"}}
+    script = by_prompt(
+        lambda prompt: answer(
+            chat(None, function_call=call, tool_calls=[broken, {"function": call}])
+            if "First" in prompt
+            else chat(prompt)
+        )
+    )
+    said = "outputs.ask.choices[0].message"
+    later = ASK.replace(
+        prompt=f"{{{{ {said}.function_call.arguments.urgency }}}}, "
+        f"{{{{ {said}.tool_calls[1].function.arguments.title }}}}, {{{{ {said}.tool_calls[0].function.arguments }}}}"
+    )
+    out, _ = run(tn.Workflow({"ask": ASK, "later": later}), words(1), script)
+    assert out["later"].texts() == ["reply now, Mr, {broken"]
+
+
+def test_an_answer_that_cannot_be_parsed_ends_its_row():
+    """It may be good enough for the API and too deep for us: the row says so, the others go on."""
+
+    class Output:
+        class _records:  # noqa: N801 - as there
+            outcome = ("ok", "ok", "ok")
+            body = ("[" * 5000, '{"choices": []}', "[1]")
+
+    answers = Answers({"ask": Output}, ["ask"])
+    assert answers(0).outcome == "upstream_failed"
+    assert answers(0).problem.message.endswith("it is no JSON that can be read")
+    assert answers(1) == {"ask": {"choices": []}}
+
+
+def test_inputs_are_the_same_in_every_row():
+    """Defaults, unless the run gives others."""
+    node = ASK.replace(prompt="{{ inputs.verb }} {{ word }}", temperature="{{ inputs.heat }}")
+    workflow = tn.Workflow({"ask": node}, inputs={"verb": "say", "heat": 0.5})
+    out, requests = run(workflow, words(2), inputs={"verb": "sing"})
+    assert out["ask"].texts() == ["SING W0", "SING W1"]
+    assert orjson.loads(requests[0].body)["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"wort": "x"}, "no input 'wort'; did you mean 'word'"),
+        ({"x": "x"}, "no input 'x'; it has word, number"),
+        ({"word": 5}, "input 'word' must be of type string"),
+        ({"word": "x", "number": "5"}, "input 'number' must be of type integer"),
+        ({"word": "x", "number": True}, "input 'number' must be of type integer"),
+        ({}, "input 'word' needs a value"),
+        ({"word": b"x"}, "input 'word' holds bytes"),
+        (["word"], "inputs must be a mapping of names to values"),
+    ],
+)
+def test_inputs_are_checked_before_anything_is_sent(given, expected):
+    """Names, types, and those that must be given."""
+    node = ASK.replace(prompt="{{ inputs.word }}")
+    workflow = tn.Workflow({"ask": node}, inputs={"word": {"type": "string"}, "number": 1})
+    with fault_server(echo()) as server, pytest.raises(WorkflowError, match=expected):
+        workflow.run(words(), given, tn.Connection(server.url), progress=False)
+    assert server.requests == []
+
+
+def test_an_input_that_is_not_required_may_be_missing():
+    """It is as an empty cell is."""
+    node = ASK.replace(prompt="{{ inputs.word | default('-') }}")
+    out, _ = run(tn.Workflow({"ask": node}, inputs={"word": {"required": False}}), words(1))
+    assert out["ask"].texts() == ["-"]
+
+
+def test_a_workflow_without_inputs_says_so():
+    """Nothing is passed over in silence."""
+    with pytest.raises(WorkflowError, match="no input 'x'; it has none"):
+        tn.Workflow({"ask": ASK}).check(words(), {"x": 1})
+
+
+def test_a_workflow_reads_its_table_and_writes_its_output(tmp_path, monkeypatch):
+    """The table beside the file, the output in the current directory; again makes the same."""
+    (tmp_path / "flows").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words().to_csv("flows/words.csv", index=False)
+    tn.Workflow({"ask": ASK}, table="flows/words.csv", output="out.csv").save("flows/w.yaml")
+    workflow = tn.Workflow.load("flows/w.yaml")
+    out, _ = run(workflow, None)
+    assert (tmp_path / "out.csv").read_text() == "word,text,status,outcome\n" + "".join(
+        f"w{i},FIRST W{i},200,ok\n" for i in range(3)
+    )
+    assert list(out["ask"].table["text"]) == ["FIRST W0", "FIRST W1", "FIRST W2"]
+
+
+def test_a_raw_output_is_body_and_status(tmp_path):
+    """The last node's Raw Response."""
+    path = tmp_path / "out.jsonl"
+    run(tn.Workflow({"ask": ASK}, output={"path": str(path), "format": "raw"}), words(1))
+    written = json.loads(path.read_text())
+    assert sorted(written) == ["body", "status"]
+    assert json.loads(written["body"])["choices"][0]["message"]["content"] == "FIRST W0"
+
+
+def test_limits_and_retries_of_a_run_go_before_those_of_the_workflow():
+    """One value replaces the other."""
+    workflow = tn.Workflow({"ask": ASK}, limits=tn.Limits(max_requests=1), retry=tn.Retry(server_error=0))
+    out, requests = run(workflow, words(3))
+    assert out["ask"].summary.outcomes == {"ok": 1, "not_sent": 2}
+    out, requests = run(workflow, words(3), limits=tn.Limits(max_requests=2))
+    assert len(requests) == 2
+
+
+# --- before anything is sent -----------------------------------------------------------------------------------------
+
+REFUSED = {
+    "no table": (lambda folder: ({}, {}), WorkflowError, "no table"),
+    "table is missing": (lambda folder: ({}, {"table": str(folder / "t.csv")}), TableError, "there is no such file"),
+    "no table at all": (lambda folder: ({}, {"table": 5}), TableError, "int is not a table"),
+    "column": (
+        lambda folder: ({"nodes": {"a": ASK, "b": ASK.replace(prompt="{{ wrd }}")}}, {"table": words()}),
+        ColumnError,
+        "node 'b': prompt: no column 'wrd'; did you mean 'word'",
+    ),
+    "connection": (lambda folder: ({}, {"table": words(), "connection": "x"}), WorkflowError, "connection must be"),
+    "output is the table": (
+        lambda folder: ({"output": str(folder / "in.csv")}, {"table": folder / "in.csv"}),
+        TableError,
+        "is the table that is read",
+    ),
+    "output is the table, another name": (
+        lambda folder: ({"output": str(folder / "x" / ".." / "in.csv")}, {"table": folder / "in.csv"}),
+        TableError,
+        "is the table that is read",
+    ),
+    "output is the workflow's table": (
+        lambda folder: ({"output": "/no/t.csv", "table": "/no/t.csv"}, {}),
+        TableError,
+        "is the table that is read",
+    ),
+    "output ending": (
+        lambda folder: ({"output": str(folder / "out.txt")}, {"table": words()}),
+        TableError,
+        "must end in one of",
+    ),
+    "output folder": (lambda folder: ({"output": "/no/out.csv"}, {"table": words()}), TableError, "there is no folder"),
+    "output is a folder": (
+        lambda folder: ({"output": str(folder / "d.csv")}, {"table": words()}),
+        TableError,
+        "is a folder",
+    ),
+    "output is a device": (
+        lambda folder: ({"output": str(folder / "con.csv")}, {"table": words()}),
+        TableError,
+        "a device",
+    ),
+    "journal": (lambda folder: ({}, {"table": words(), "on_invalid": "x"}), SettingError, "on_invalid must be one of"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_before_anything_is_sent(tmp_path, name):
+    """Also what only a later node would meet."""
+    (tmp_path / "in.csv").write_text("word\na\n")
+    (tmp_path / "d.csv").mkdir()
+    (tmp_path / "x").mkdir()
+    make, error, expected = REFUSED[name]
+    parts, arguments = make(tmp_path)
+    with fault_server(echo()) as server:
+        workflow = tn.Workflow(**{"nodes": {"ask": ASK}, **parts, "connection": tn.Connection(server.url)})
+        with pytest.raises(error, match=expected):
+            workflow.run(**{"progress": False, **arguments})
+    assert server.requests == []
+    assert (tmp_path / "in.csv").read_text() == "word\na\n"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions bind no administrator")
+def test_a_write_protected_folder_is_found_before_anything_is_sent(tmp_path):
+    """The table could not be written at the end."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(TableError, match="is write-protected"):
+        tn.Workflow({"ask": ASK}, output=str(tmp_path / "out.csv")).run(words())
+
+
+def test_a_write_protected_folder_is_seen(tmp_path, monkeypatch):
+    """As the test before, for an administrator."""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(TableError, match="is write-protected"):
+        tn.Workflow({"ask": ASK}, output=str(tmp_path / "out.csv")).run(words())
+
+
+def test_without_a_key_nothing_is_sent():
+    """The connection's own words."""
+    with pytest.raises(ConnectionSettingError, match="no API key"):
+        tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection("https://example.com/v1"))
+
+
+def test_a_column_that_is_not_there_is_named_with_its_line(tmp_path):
+    """File and line of the setting, also when it is found with the table."""
+    (tmp_path / "w.yaml").write_text(
+        "nodes:\n- id: a\n  type: CreateChatCompletion\n  messages:\n  - role: user\n    content: 'x {{ wrd }}'\n"
+    )
+    with pytest.raises(ColumnError, match=r"w\.yaml:6: node 'a': messages\[0\]\.content: no column 'wrd'"):
+        tn.Workflow.load(tmp_path / "w.yaml").replace(id="x").check(words())
+
+
+def test_rows_that_cannot_be_sent_can_be_refused_as_a_whole():
+    """``on_invalid="raise"`` looks at every node first."""
+    table = pd.DataFrame({"word": ["a", None]})
+    workflow = tn.Workflow({"ok": AGAIN.replace(prompt="x"), "ask": ASK})
+    with fault_server(echo()) as server:
+        with pytest.raises(
+            InvalidRequests, match=r"node 'ask': 1 of 2 rows cannot be sent, nothing was sent; first row 1"
+        ):
+            workflow.run(table, connection=tn.Connection(server.url), on_invalid="raise", progress=False)
+        assert server.requests == []
+        out = workflow.run(words(), connection=tn.Connection(server.url), on_invalid="raise", progress=False)
+    assert out["ask"].summary.ok == 3
+
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_each_node_would_send():
+    """What depends on answers is left out, and said to be."""
+    found = tn.Workflow({"ask": ASK, "again": AGAIN.replace(max_tokens="{{ outputs.ask.usage.total_tokens }}")}).check(
+        words()
+    )
+    assert [(each.valid, each.rows) for each in found.values()] == [(3, 3), (3, 3)]
+    assert found["again"].sources["messages"] == "setting, with word, outputs"
+    assert found["again"].duplicates == 0
+    assert "it reads the answers of ask" in found["again"].warnings[-1]
+
+
+def test_check_finds_what_does_not_depend_on_answers():
+    """A setting that is wrong is wrong whatever is answered."""
+    table = pd.DataFrame({"word": ["a", "b"], "temperature": ["1", "5"]})
+    found = tn.Workflow({"ask": ASK.replace(temperature=0), "again": AGAIN}).check(table)["again"]
+    assert (found.valid, list(found.problems["path"])) == (1, ["$.temperature"])
+
+
+def test_check_hands_rows_that_cannot_be_sent_on():
+    """What reads their answers cannot be sent either."""
+    found = tn.Workflow({"ask": ASK, "again": AGAIN.replace(prompt="{{ outputs | tojson }}")}).check(
+        pd.DataFrame({"word": ["a", None]})
+    )
+    assert [each.valid for each in found.values()] == [1, 1]
+    assert "there is no answer of node 'ask'" in found["again"].problems["message"][0]
+
+
+def test_check_takes_whatever_is_looked_for_in_an_answer_as_there():
+    """It is not there yet: neither a condition nor a filter over it is held against the row."""
+    prompt = (
+        "{{ outputs['ask'].choices | map(attribute='x') | join }}{{ 'x' if 'y' in outputs.ask else word }}"
+        "{{ outputs.ask.get('x') }}{{ outputs.ask.choices[0].x.upper() }}"
+    )
+    found = tn.Workflow({"ask": ASK, "again": AGAIN.replace(prompt=prompt)}).check(words())
+    assert found["again"].valid == 3
+
+
+def test_check_leaves_a_stream_alone():
+    """It can be read only once."""
+    stream = pa.Table.from_pandas(words(), preserve_index=False).to_reader()
+    with pytest.raises(TableError, match="read it into a table"):
+        tn.Workflow({"ask": ASK}).check(stream)
+    assert stream.read_all().num_rows == 3
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+
+def interrupting(script, at):
+    """Have Ctrl-C come with the request of this number."""
+    count = iter(range(1, 100))
+
+    def react(exchange: Exchange) -> None:
+        if next(count) == at:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        script(exchange)
+
+    return react
+
+
+def test_a_stopped_run_keeps_and_writes_what_it_has(tmp_path):
+    """The error carries the outputs as far as they had come."""
+    workflow = tn.Workflow(
+        {"ask": ASK, "again": AGAIN}, output=str(tmp_path / "out.csv"), limits=tn.Limits(concurrency=1)
+    )
+    with fault_server(interrupting(SHOUT, 7)) as server, pytest.raises(tn.errors.Interrupted) as caught:
+        workflow.run(words(5), connection=tn.Connection(server.url), progress=False)
+    out = caught.value.output
+    assert list(out) == ["ask", "again"]
+    assert out["ask"].summary.ok == 5
+    answered = out["again"].summary.ok
+    assert answered in (2, 3)
+    assert out["again"].summary.outcomes["not_sent"] == 5 - answered
+    assert f"node 'again' has {answered} of 5 rows answered" in str(caught.value)
+    assert (tmp_path / "out.csv").read_text().count(",ok") == answered
+
+
+class _Stopped:
+    """A transport that is stopped when it is asked for anything."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def start(self, call):
+        raise self.error
+
+    def cancel(self, key): ...
+    def wait(self, seconds): ...
+    def close(self): ...
+
+
+def test_ctrl_c_between_nodes_is_an_interruption_too():
+    """Wherever it comes, it is the same error."""
+    with pytest.raises(tn.errors.Interrupted, match="before anything was sent") as caught:
+        tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection(transport=_Stopped(KeyboardInterrupt())))
+    assert caught.value.output == {}
+
+
+def test_what_earlier_nodes_were_answered_is_written_whatever_happens(tmp_path):
+    """Paid for is not lost."""
+    path = tmp_path / "out.csv"
+
+    class Breaks(tn.CreateChatCompletion):
+        def recipe(self):
+            if path.with_suffix(".now").exists():
+                raise MemoryError
+            return super().recipe()
+
+    def react(exchange: Exchange) -> None:
+        path.with_suffix(".now").touch()
+        exchange.send(message(json.dumps(chat("x")).encode()))
+
+    with fault_server(react) as server, pytest.raises(MemoryError):
+        tn.Workflow({"ask": ASK, "b": Breaks(model="m", prompt="y")}, output=str(path)).run(
+            words(1), connection=tn.Connection(server.url), progress=False
+        )
+    assert path.read_text() == "word,text,status,outcome\nw0,x,200,ok\n"
+
+
+def test_one_embedded_server_serves_all_nodes(monkeypatch):
+    """It is started once and ended once."""
+    opened = []
+    enter, leave = tn.Connection.__enter__, tn.Connection.__exit__
+    monkeypatch.setattr(tn.Connection, "__enter__", lambda self: opened.append("in") or enter(self))
+    monkeypatch.setattr(tn.Connection, "__exit__", lambda self, *error: opened.append("out") or leave(self, *error))
+    run(tn.Workflow({"ask": ASK, "again": AGAIN}), words())
+    assert opened == ["in", "out"]

@@ -1,0 +1,495 @@
+"""Workflow files: YAML 1.2, read safely; what is wrong is said with its file and line; what is written reads back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tablenodes as tn
+from tablenodes.errors import WorkflowError
+from tablenodes.workflow import yaml_reading, yaml_writing
+
+NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
+
+
+def load(folder: Path, text: str | bytes) -> tn.Workflow:
+    path = folder / "w.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return tn.Workflow.load(path)
+
+
+def value(text: str):
+    return yaml_reading.parse(text, "w.yaml").value
+
+
+# --- scalars ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scalar", "expected"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("1_000", "1_000"),
+        ("0b11", "0b11"),
+        ("=", "="),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("true", True),
+        ("False", False),
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("-5", -5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ('"5"', "5"),
+        ("'true'", "true"),
+        ("!col review", tn.col("review")),
+        ('!literal "{{ x }}"', tn.literal("{{ x }}")),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(scalar, expected):
+    """`no` and `12:30` stay text: no value is of another type than it looks like."""
+    found = value(f"x: {scalar}\n")["x"]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_a_directive_does_not_bring_yaml_1_1_back():
+    """`no` is a text whatever the file's head asks for."""
+    assert value("%YAML 1.1\n---\nx: no\n") == {"x": "no"}
+
+
+def test_not_a_number_is_read():
+    """`.nan` is a number, which the settings refuse."""
+    assert str(value("x: .nan\n")["x"]) == "nan"
+
+
+def test_aliases_repeat_what_they_name():
+    """An anchor saves writing; each place gets a value of its own."""
+    made = value("a: &x [1, {b: 2}]\nc: *x\n")
+    assert made == {"a": [1, {"b": 2}], "c": [1, {"b": 2}]}
+    assert made["a"] is not made["c"]
+
+
+def test_keys_are_texts():
+    """Keys of JSON objects are texts: a token's number and a word such as yes too."""
+    assert value("50256: 1\ntrue: 2\nnull: 3\n") == {"50256": 1, "true": 2, "null": 3}
+
+
+# --- what is wrong, and where ----------------------------------------------------------------------------------------
+
+WRONG = {
+    "empty": ("", "w.yaml:1: is empty"),
+    "not a mapping": ("- a\n", "w.yaml:1: the file: must be a mapping of keys to values, not a list"),
+    "no nodes": ("id: x\n", "w.yaml:1: nodes: is missing; a workflow file needs a list of nodes"),
+    "unknown key": ("id: x\nnods: []\n", "w.yaml:2: unknown key 'nods'; did you mean 'nodes'?"),
+    "unknown setting": (NODE + "    promt: hi\n", "w.yaml:4: unknown key 'promt'; did you mean 'prompt'?"),
+    "unknown node": (
+        "nodes:\n- id: a\n  type: CreateChatCompletions\n",
+        "w.yaml:3: no node 'CreateChatCompletions'; did you",
+    ),
+    "duplicate key": ("id: x\nid: y\n", "w.yaml:2: 'id' is given twice, the first time in line 1"),
+    "nodes is no list": ("nodes: {a: 1}\n", "w.yaml:1: nodes: must be a list of nodes, not a mapping"),
+    "no nodes in it": ("nodes: []\n", "w.yaml:1: nodes: must be a list of nodes, not a list"),
+    "node is a text": ("nodes:\n  - hi\n", "w.yaml:2: nodes.0: must be a mapping of keys to values, not a text"),
+    "no id": ("nodes:\n  - type: CreateChatCompletion\n", "w.yaml:2: a node needs an id"),
+    "no type": ("nodes:\n  - id: a\n", "w.yaml:2: a node needs a type"),
+    "id is a number": (
+        "nodes:\n  - id: 5\n    type: CreateCompletion\n",
+        "w.yaml:2: nodes.0.id: must be a text, not a number",
+    ),
+    "id is no name": (
+        "nodes:\n- id: ../x\n  type: CreateCompletion\n",
+        "w.yaml:2: id: must be made of at most 64 letters",
+    ),
+    "same id": (NODE + "  - id: a\n    type: CreateCompletion\n", "w.yaml:4: id: 'a' is the id of an earlier node"),
+    "workflow id": ("id: a b\n" + NODE, "w.yaml:1: id must be made of letters"),
+    "unquoted": (NODE + "    prompt: {{ x }}\n", "w.yaml:4: a value that starts with {{ must be in quotes"),
+    "unquoted, more": (NODE + "    prompt: {{ x }} y\n", "w.yaml:4: a value that starts with {{ must be in quotes"),
+    "unquoted, index": (NODE + "    prompt: {{ x[0].y }}\n", "w.yaml:4: a value that starts with {{ must be in quotes"),
+    "unquoted in a list": (
+        NODE + "    stop:\n    - {{ x }} y\n",
+        "w.yaml:5: a value that starts with {{ must be in quotes",
+    ),
+    "tab": ("a:\n\t- b\n", "w.yaml:2: a tab stands where only blanks can"),
+    "second colon": ("a: b: c\n", "w.yaml:1: is not YAML: a second ': ' in one line"),
+    "unclosed quote": ("a: 1\nb: 'x\nc: 2\n", "w.yaml:2: a quote or bracket opened here is not closed"),
+    "unclosed list": ("a: 1\nb: [1,\n", "w.yaml:3: a quote or bracket opened before is not closed"),
+    "bad escape": ('a: "\\q"\n', "w.yaml:1: is not YAML: found unknown escape character"),
+    "control character": ("a: 1\nb: \x01\n", "w.yaml:2: a character that no YAML may hold"),
+    "two documents": ("a: 1\n---\nb: 2\n", "w.yaml:2: is not YAML"),
+    "unknown alias": ("a: *x\n", "w.yaml:1: is not YAML: found undefined alias"),
+    "python tag": ("a: !!python/object:os.system x\n", "w.yaml:1: the tag '!!python/object:os.system' is not read"),
+    "tag on a list": ("a: !x [1]\n", "w.yaml:1: the tag '!x' is not read; there are !col and !literal"),
+    "merge": ("a: {b: 1}\n<<: {c: 1}\n", "w.yaml:2: merging with << is not read"),
+    "key is a list": ("? [a]\n: b\n", "w.yaml:1: a key must be a text"),
+    "alias in itself": ("a: &x [*x]\n", "w.yaml:1: an alias stands inside what it repeats"),
+    "long number": ("a: " + "9" * 5000 + "\n", "w.yaml:1: a number with more digits than can be read"),
+    "deep": ("a: " + "[" * 150 + "]" * 150 + "\n", "w.yaml:1: is nested more than 100 levels deep"),
+    "very deep": ("a: " + "[" * 2_000, "w.yaml:1: is nested more than 100 levels deep"),
+    "template": (NODE + '    model: m\n    prompt: "{{ a b }}"\n', "w.yaml:5: prompt: a placeholder cannot be read"),
+    "template inside": (
+        NODE + '    messages:\n    - role: user\n      content: "{{ ( }}"\n',
+        "w.yaml:6: messages[0].content: a placeholder cannot be read",
+    ),
+    "prompt and messages": (NODE + "    messages: []\n    prompt: x\n", "w.yaml:5: prompt makes messages of its own"),
+    "nan": (NODE + "    temperature: .nan\n", "w.yaml:4: temperature holds NaN"),
+    "extra_body": (NODE + "    extra_body: 5\n", "w.yaml:4: extra_body must be a mapping"),
+    "columns": (NODE + "    columns: all\n", 'w.yaml:4: columns must be "auto" or a list'),
+    "schema": (NODE + "    schema: openai-2026-8\n", "w.yaml:4: no schema revision 'openai-2026-8'; did you mean"),
+    "schema file": (NODE + "    schema: my.json\n", "w.yaml:4: schema "),
+    "limits": ("limits:\n  concurrency: 0\n" + NODE, "w.yaml:2: Limits.concurrency must be a whole number from 1"),
+    "limits key": ("limits:\n  concurency: 1\n" + NODE, "w.yaml:2: limits: unknown key 'concurency'; did you mean"),
+    "retry": ("retry: {ambiguous: x}\n" + NODE, "w.yaml:1: Retry.ambiguous must be a whole number"),
+    "timeout": (
+        "connection:\n  base_url: http://127.0.0.1\n  timeout:\n    total: 0\n" + NODE,
+        "w.yaml:4: Timeout.total must be a number",
+    ),
+    "timeout as a text": ("connection:\n  timeout: soon\n" + NODE, "w.yaml:2: Timeout.total must be a number"),
+    "api_key": (
+        "connection:\n  base_url: http://127.0.0.1\n  api_key: sk-canary\n" + NODE,
+        "w.yaml:3: connection: a key does not belong in a file",
+    ),
+    "connection text": ("connection: locale\n" + NODE, "w.yaml:1: connection: must be local, or a mapping such as"),
+    "connection key": (
+        "connection: {base_ur: x}\n" + NODE,
+        "w.yaml:1: connection: unknown key 'base_ur'; did you mean",
+    ),
+    "connection list": ("connection: [x]\n" + NODE, "w.yaml:1: connection: must be a mapping of keys to values"),
+    "base_url": ("connection:\n  base_url: ftp://x\n" + NODE, "w.yaml:2: base_url"),
+    "base_url number": ("connection:\n  base_url: 5\n" + NODE, "w.yaml:2: connection.base_url: must be a text"),
+    "header list": ("connection:\n  headers:\n    x: [1]\n" + NODE, "w.yaml:3: connection.headers.x: must be a text"),
+    "allow_insecure": ("connection: {allow_insecure: 1}\n" + NODE, "connection.allow_insecure: must be true or false"),
+    "two ways": (
+        "connection: {base_url: http://x.de, transport: curll}\n" + NODE,
+        "w.yaml:1: no transport 'curll'; did you mean 'curl'",
+    ),
+    "both": (
+        "connection:\n  session: x\n" + NODE,
+        "w.yaml:2: connection: unknown key 'session'",
+    ),
+    "local and more": ("connection: {local: {}, proxy: x}\n" + NODE, "w.yaml:1: connection: local stands alone"),
+    "local option": (
+        "connection: {local: {slot: 2}}\n" + NODE,
+        "w.yaml:1: connection.local: unknown key 'slot'; did you",
+    ),
+    "local value": ("connection:\n  local:\n    slots: 0\n" + NODE, "w.yaml:3: the local model's slots must be"),
+    "table": ("table: [x]\n" + NODE, "w.yaml:1: table: must be a text, not a list"),
+    "empty table": ('table: ""\n' + NODE, "w.yaml:1: table: must be a text, not an empty text"),
+    "inputs": ("inputs: [x]\n" + NODE, "w.yaml:1: inputs: must be a mapping"),
+    "input type": ("inputs:\n  n: 1\n  m: {type: int}\n" + NODE, "w.yaml:3: m.type: 'int' is no type"),
+    "input default": (
+        "inputs:\n  n:\n    type: integer\n    default: x\n" + NODE,
+        "w.yaml:4: n.default: must be of type",
+    ),
+    "input name": ("inputs:\n  a-b: 1\n" + NODE, "w.yaml:1: an input's name must be made of letters"),
+    "input required": ("inputs:\n  n: {required: 5}\n" + NODE, "w.yaml:2: n.required: must be true or false"),
+    "input description": ("inputs:\n  n: {description: 5}\n" + NODE, "w.yaml:2: n.description: must be a text"),
+    "output": (NODE + "output: [x]\n", "w.yaml:4: output: path must be a file's path, not list"),
+    "output path": (NODE + "output: {format: raw}\n", "w.yaml:4: output: path is missing"),
+    "output key": (NODE + "output: {path: x.csv, form: raw}\n", "w.yaml:4: output: unknown key 'form'; did you mean"),
+    "output format": (NODE + "output: {path: x.csv, format: rae}\n", "w.yaml:4: output: format must be one of"),
+    "later node": (
+        NODE + '    prompt: "{{ outputs.b.x }}"\n  - {id: b, type: CreateCompletion}\n',
+        "w.yaml:4: prompt: node 'b' comes later",
+    ),
+    "own answer": (NODE + '    prompt: "{{ outputs.a.x }}"\n', "w.yaml:4: prompt: node 'a' cannot read its own answer"),
+    "first node": (NODE + '    prompt: "{{ outputs.b.x }}"\n', "no earlier node 'b'; it is the first node"),
+    "no such node": (
+        NODE + '  - id: b\n    type: CreateChatCompletion\n    system: "{{ outputs.A.x }}"\n    prompt: x\n',
+        "w.yaml:6: system: no earlier node 'A'; did you mean 'a'?",
+    ),
+    "no such input": (
+        "inputs: {word: x}\n" + NODE + '    prompt: "{{ inputs.wird }}"\n',
+        "w.yaml:5: prompt: no input 'wird'; did you mean 'word'?",
+    ),
+    "no inputs": (
+        NODE + "    prompt: \"{{ inputs['x'] }}\"\n",
+        "w.yaml:4: prompt: no input 'x'; declare it under inputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_with_its_line(tmp_path, monkeypatch, name):
+    """One line: the file, the line, what is wrong and, where a name is close, which was meant."""
+    monkeypatch.chdir(tmp_path)
+    text, expected = WRONG[name]
+    Path("w.yaml").write_text(text)
+    with pytest.raises(WorkflowError) as caught:
+        tn.Workflow.load("w.yaml")
+    message = str(caught.value)
+    assert expected in message
+    assert message.startswith("w.yaml:")
+    assert "\n" not in message
+    assert "canary" not in message
+
+
+def test_a_file_that_is_not_there_is_named_with_its_nearest(tmp_path):
+    """A typing error in the path is the most common one."""
+    (tmp_path / "reviews.yaml").write_text(NODE)
+    with pytest.raises(WorkflowError, match=r"review\.yaml: no such file; did you mean 'reviews\.yaml'\?"):
+        tn.Workflow.load(tmp_path / "review.yaml")
+    with pytest.raises(WorkflowError, match=r"there is no folder .* either"):
+        tn.Workflow.load(tmp_path / "no" / "review.yaml")
+    with pytest.raises(WorkflowError, match="cannot be read"):
+        tn.Workflow.load(tmp_path)
+
+
+def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path):
+    """UTF-8 only, with or without a mark."""
+    with pytest.raises(WorkflowError, match=r"w\.yaml:2: is not UTF-8 text"):
+        load(tmp_path, b"id: x\n# \xe4\n")
+    assert load(tmp_path, b"\xef\xbb\xbf" + NODE.encode()).steps[0][0] == "a"
+
+
+def test_a_file_has_a_bounded_length(tmp_path):
+    """It is not even parsed."""
+    with pytest.raises(WorkflowError, match="longer than 1,048,576 bytes"):
+        load(tmp_path, b"#" * (2**20 + 1))
+
+
+def test_aliases_that_multiply_are_bounded():
+    """A few lines of aliases cannot fill the memory."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(WorkflowError, match="holds more than 100,000 values"):
+        value("\n".join(lines))
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_relative_to_the_file_but_the_output(tmp_path, monkeypatch):
+    """A workflow can be run from anywhere with its table; what it makes stays where it is run."""
+    monkeypatch.chdir("/")
+    (tmp_path / "schema.json").write_text('{"type": "object"}')
+    (tmp_path / "certificates.pem").write_text("")
+    made = load(
+        tmp_path,
+        "table: data/x.csv\nconnection: {base_url: https://x.de/v1, ca_bundle: certificates.pem}\n"
+        + NODE
+        + "    schema: ./schema.json\noutput: out.csv\n",
+    )
+    assert made.table == str(tmp_path / "data" / "x.csv")
+    assert made.steps[0][1].schema == str(tmp_path / "schema.json")
+    assert made.connection.ca_bundle == str(tmp_path / "certificates.pem")
+    assert made.output.path == "out.csv"
+
+
+def test_a_saved_workflow_finds_its_files_again(tmp_path, monkeypatch):
+    """Paths are written relative to the new file."""
+    monkeypatch.chdir(tmp_path)
+    made = tn.Workflow({"a": tn.CreateCompletion(model="m", prompt="x")}, table="data/x.csv")
+    (tmp_path / "flows").mkdir()
+    made.save("flows/w.yaml")
+    assert "table: ../data/x.csv" in Path("flows/w.yaml").read_text()
+    monkeypatch.chdir("/")
+    assert tn.Workflow.load(tmp_path / "flows" / "w.yaml") == made
+
+
+# --- there and back --------------------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
+    [
+        "no",
+        "null",
+        "1e3",
+        "0x1",
+        " x",
+        "x ",
+        "a: b",
+        "a #b",
+        "- a",
+        "{{ x }}",
+        "a\n",
+        "a\n\nb",
+        "\n",
+        "a\r\nb",
+        "\x85",
+        "\ufeff",
+    ]
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+REFERENCES = st.builds(tn.col, TEXTS) | st.builds(tn.literal, TEXTS)
+VALUES = st.recursive(
+    SCALARS | REFERENCES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_what_is_written_reads_back_the_same(document):
+    """Any texts, numbers and nesting; also texts that look like something else."""
+    assert value(yaml_writing.write(document)) == document
+
+
+PLAIN = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.text(st.characters(codec="utf-8", exclude_characters="{")) | st.just("{{ model }}"),
+        "temperature": st.floats(0, 2) | st.just(tn.col("t")),
+        "max_tokens": st.integers(1, 99),
+        "stop": st.lists(st.sampled_from(["a", "{{ x }}"]), min_size=1, max_size=3),
+        "tools": st.lists(st.dictionaries(TEXTS, PLAIN, max_size=2), min_size=1, max_size=2),
+        "messages": st.just([{"role": "user", "content": "{{ inputs.word }} of {{ x }}"}]),
+        "columns": st.just(()) | st.just(("seed",)),
+        "schema": st.sampled_from(["openai-2024-05", "openai-2026-08", "/x/y.json"]) | st.just({"type": "object"}),
+        "extra_body": st.dictionaries(st.just("top_k"), PLAIN, max_size=1),
+    },
+)
+INPUTS = st.dictionaries(
+    st.sampled_from(["a", "b"]),
+    PLAIN
+    | st.none()
+    | st.just({"type": "string"})
+    | st.just({"type": "number", "default": 1})
+    | st.just({"required": False, "description": "x"})
+    | st.just({"default": {"type": "x"}}),
+)
+CONNECTIONS = st.none() | st.builds(
+    tn.Connection,
+    st.sampled_from([None, "https://x.de/v1"]),
+    api_key_env=st.sampled_from([None, "X_KEY"]),
+    headers=st.none() | st.just({"X-Team": "a b"}),
+    query=st.none() | st.just({"api-version": "2024-06-01"}),
+    timeout=st.none() | st.just(30) | st.just(tn.Timeout(connect=1, idle=5)),
+    proxy=st.sampled_from([None, "http://proxy.de:3128"]),
+    transport=st.sampled_from([None, "requests"]),
+    allow_insecure=st.booleans(),
+)
+
+
+@given(
+    SETTINGS,
+    INPUTS,
+    CONNECTIONS,
+    st.none() | st.builds(tn.Limits, concurrency=st.integers(1, 9)),
+    st.none() | st.builds(tn.Retry, ambiguous=st.integers(0, 2)),
+    st.sampled_from([None, "x.csv", {"path": "x.parquet", "format": "raw"}]),
+    st.sampled_from([None, "t.csv", "/t/t.csv"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_workflow_saved_and_loaded_is_the_same(
+    tmp_path_factory, node, inputs, connection, limits, retry, output, table
+):
+    """load(save(w)) == w."""
+    monkeypatched = tmp_path_factory.getbasetemp() / "w.yaml"
+    made = tn.Workflow(
+        {"a": tn.CreateChatCompletion(**node)},
+        id="x",
+        description="first\nsecond",
+        inputs={"word": "x", **inputs},
+        connection=connection,
+        limits=limits,
+        retry=retry,
+        output=output,
+        table=table,
+    )
+    schema = node.get("schema")
+    if isinstance(schema, str) and schema.startswith("/"):  # it is looked at when it is loaded
+        made = made.replace(nodes={"a": made.steps[0][1].replace(schema="openai-2024-05")})
+    made.save(monkeypatched)
+    assert tn.Workflow.load(monkeypatched) == made
+
+
+def test_an_embedded_model_is_written_as_local(tmp_path):
+    """With its options, where it has some."""
+    node = {"a": tn.CreateCompletion(prompt="x")}
+    (tmp_path / "m.gguf").write_text("")
+    for connection, text in (
+        (tn.Connection.local(), "connection: local\n"),
+        (tn.Connection.local(str(tmp_path / "m.gguf")), "connection:\n  local:\n    path: m.gguf\n"),
+        (tn.Connection.local(slots=2), "connection:\n  local:\n    slots: 2\n"),
+    ):
+        made = tn.Workflow(node, connection=connection)
+        made.save(tmp_path / "w.yaml")
+        assert text in (tmp_path / "w.yaml").read_text()
+        assert tn.Workflow.load(tmp_path / "w.yaml") == made
+
+
+@pytest.mark.parametrize(
+    ("connection", "message"),
+    [
+        (lambda: tn.Connection("https://x.de/v1", "sk-canary"), "use api_key_env in place of api_key"),
+        (lambda: tn.Connection("https://x.de/v1", headers={"X-Key": "canary"}), "headers holds a secret"),
+        (lambda: tn.Connection("https://x.de/v1", "", proxy="http://u:canary@p.de:1"), "a key is not written"),
+        (lambda: tn.Connection("https://x.de/v1", proxy="http://u:canary@p.de:1"), "proxy holds a secret"),
+        (lambda: tn.Connection("https://x.de/v1", session=_Session()), "a session cannot be written"),
+    ],
+)
+def test_no_secret_and_no_object_is_written_to_a_file(tmp_path, connection, message):
+    """A file is for sharing."""
+    made = tn.Workflow({"a": tn.CreateCompletion(prompt="x")}, connection=connection())
+    with pytest.raises(WorkflowError, match=message) as caught:
+        made.save(tmp_path / "w.yaml")
+    assert "canary" not in str(caught.value)
+    assert not (tmp_path / "w.yaml").exists()
+
+
+class _Session:
+    def request(self) -> None: ...
+
+
+def test_a_folder_cannot_be_written_to(tmp_path):
+    """One line, as for every file."""
+    with pytest.raises(WorkflowError, match="cannot be written"):
+        tn.Workflow({"a": tn.CreateCompletion(prompt="x")}).save(tmp_path)
+
+
+def test_what_no_file_can_hold_is_named():
+    """A node may hold more than YAML does."""
+    made = tn.Workflow({"a": tn.CreateCompletion(prompt="x", schema={"x": b"1"})})
+    with pytest.raises(WorkflowError, match=r"schema\.x: holds bytes, which no workflow file can"):
+        made.to_yaml()
+
+
+def test_a_workflow_is_written_for_people(tmp_path):
+    """In the order of the settings, texts of several lines as blocks, quotes only where they are needed."""
+    made = tn.Workflow(
+        [
+            (
+                "a",
+                tn.CreateChatCompletion(
+                    model="gpt-4o-mini", prompt="One {{ x }}\ntwo", stop=["no", "b"], temperature=0
+                ),
+            )
+        ],
+        inputs={"word": "x"},
+        output="out.csv",
+    )
+    assert made.to_yaml(tmp_path) == (
+        "inputs:\n  word: x\nnodes:\n  - id: a\n    type: CreateChatCompletion\n    model: gpt-4o-mini\n"
+        "    prompt: |-\n      One {{ x }}\n      two\n    stop:\n      - no\n      - b\n    temperature: 0\n"
+        "output: out.csv\n"
+    )
+
+
+def test_a_loaded_workflow_can_be_pickled(tmp_path):
+    """It is a value."""
+    made = load(tmp_path, NODE)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_users_home_is_understood(tmp_path, monkeypatch):
+    """``~`` as in a shell."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.yaml").write_text("table: ~/x.csv\n" + NODE)
+    assert tn.Workflow.load("~/w.yaml").table == os.path.join(tmp_path, "x.csv")
