@@ -56,6 +56,10 @@ def _refused(words: str, outcome: str = "http_error") -> Rule:
     return Rule(outcome, _C, False, words)
 
 
+def _broken(fault: str, kind: Failure, words: str) -> Rule:
+    return Rule(fault, kind, True, words)  # may have run if it was begun to be sent at all
+
+
 _STATUS_RULES = {
     400: _refused("the server refused the request"),
     401: _refused("the server refused the key", "auth"),
@@ -86,23 +90,26 @@ _REDIRECT = _refused(
 _OTHER_STATUS = _refused("the server answered with a failure")
 
 FAULT_RULES = {
-    "dns": Rule("dns", _A, False, "the server's name was not found"),
-    "connect": Rule("connect", _A, False, "no connection to the server"),
-    "timeout_connect": Rule("timeout_connect", _A, False, "no connection to the server in time"),
-    "tls": Rule("tls", _C, False, "the server's certificate was not accepted"),
-    "proxy": Rule("proxy", _A, False, "the proxy gave no connection"),
-    "reset": Rule("reset", _B, True, "the connection was reset before the answer was whole"),
-    "disconnected": Rule("disconnected", _B, True, "the server closed the connection without an answer"),
-    "timeout_first_byte": Rule("timeout_first_byte", _B, True, "no answer in time"),
-    "timeout_total": Rule("timeout_total", _B, True, "the answer was not whole in time"),
-    "timeout_idle": Rule("timeout_idle", _B, True, "the answer stopped coming"),
-    "truncated": Rule("truncated", _B, True, "the answer was cut off"),
-    "protocol": Rule("protocol", _B, True, "the answer was not HTTP as it should be"),
-    "too_large": Rule("too_large", _C, True, "the answer is longer than Limits.body_bytes"),
-    "bad_encoding": Rule("bad_encoding", _C, True, "the answer's content encoding cannot be read"),
-    "stream_truncated": Rule("stream_truncated", _B, True, "the stream ended before the answer did"),
-    "stream_error": Rule("stream_error", _B, True, "the stream could not be read"),
-    "internal_error": Rule("internal_error", _C, True, "an error in this program"),
+    rule.outcome: rule
+    for rule in (
+        _broken("dns", _A, "the server's name was not found"),
+        _broken("connect", _A, "no connection to the server"),
+        _broken("timeout_connect", _A, "no connection to the server in time"),
+        _broken("tls", _C, "the server's certificate was not accepted"),
+        _broken("proxy", _A, "the proxy gave no connection"),
+        _broken("reset", _B, "the connection was reset before the answer was whole"),
+        _broken("disconnected", _B, "the server closed the connection without an answer"),
+        _broken("timeout_first_byte", _B, "no answer in time"),
+        _broken("timeout_total", _B, "the answer was not whole in time"),
+        _broken("timeout_idle", _B, "the answer stopped coming"),
+        _broken("truncated", _B, "the answer was cut off"),
+        _broken("protocol", _B, "the answer was not HTTP as it should be"),
+        _broken("too_large", _C, "the answer is longer than Limits.body_bytes"),
+        _broken("bad_encoding", _C, "the answer's content encoding cannot be read"),
+        _broken("stream_truncated", _B, "the stream ended before the answer did"),
+        _broken("stream_error", _B, "the stream could not be read"),
+        _broken("internal_error", _C, "an error in this program"),
+    )
 }
 REFUSED_BY_PROXY = _STATUS_RULES[407]
 

@@ -254,6 +254,8 @@ class _Failing:
             rule = rules.REFUSED_BY_PROXY
         elif stale or (rule.kind is Failure.AMBIGUOUS and answer.sends == 0):
             rule = rule._replace(kind=Failure.NOT_EXECUTED)
+        elif rule.kind is Failure.NOT_EXECUTED and answer.sends and self._at_most_once:
+            rule = rule._replace(kind=Failure.AMBIGUOUS)  # a silent repeat failed, and the first may have arrived
         return self._by_rule(rule, told=answer.message, stale_connection=stale)
 
     def _unreadable(self, error: UnreadableError) -> Verdict:

@@ -136,6 +136,13 @@ class Scheduler:
             self._ended.append(self._rows.pop(key).done(key))
         return None
 
+    def put_back(self, key: int, now: float) -> None:
+        """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
+        if self.stopped is None:
+            heapq.heappush(self._due, (now, key))
+        else:
+            self._ended.append(self._rows.pop(key).done(key))
+
     def is_missing(self, model: str) -> bool:
         """Whether the server has said often enough that it does not know a model: its rows need not be sent."""
         return model in self._circuits.missing_models
