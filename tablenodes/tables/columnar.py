@@ -94,7 +94,7 @@ def _data_frame(table: Any) -> pandas.DataFrame:
     with_nulls = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
 
     def dtype(kind: Any) -> Any:
-        if types.is_nested(kind):
+        if types.is_nested(kind) or types.is_time64(kind):  # Python's own times end at microseconds
             return pandas.ArrowDtype(kind)
         if kind in with_nulls and types.is_boolean(kind):
             return pandas.BooleanDtype()
@@ -152,12 +152,14 @@ def _to_arrow(table: Any) -> Any:
 
 
 def _holds(table: Any, name: str, form: str) -> bool:
-    """Say whether the format can hold a column: its type is tried on no rows."""
+    """Say whether the format can hold a column: it is tried on its first row."""
+    if str(getattr(table[name], "dtype", "")) == "Object":
+        return False  # of Polars' objects Arrow would get the addresses
     try:
-        column = _to_arrow(table[[name]] if not isinstance(table, pyarrow.Table) else table.select([name]))
+        column = _to_arrow(table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]])
         with pyarrow.BufferOutputStream() as nowhere:
             if form == "parquet":
-                parquet.write_table(column.slice(0, 0), nowhere)
+                parquet.write_table(column.slice(0, 1), nowhere)
             else:
                 ipc.new_file(nowhere, column.schema).close()
     except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):

@@ -55,6 +55,8 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
             for column in columns.values():
                 if len(column) < rows:
                     column.append(None)
+    if rows == 0:
+        raise TableError(f"{name} is empty")
     checked_names(columns)
     arrays = {key: _array(column) for key, column in columns.items()}
     return pandas.DataFrame(arrays, index=pandas.RangeIndex(rows), copy=False)

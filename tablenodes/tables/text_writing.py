@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,8 @@ def _rows(source: TableView, columns: tuple[str, ...]) -> Iterator[tuple[Any, ..
 
 
 def _number(source: TableView, name: str, position: int, unfit: Unfit) -> str:
-    cell = source.cell(name, position)
-    if isinstance(cell, float | int | Decimal | numpy.number):
-        return str(cell)
+    with suppress(ValueError, OverflowError, NotImplementedError):
+        cell = source.cell(name, position)
+        if isinstance(cell, float | int | Decimal | numpy.number):
+            return str(cell)
     raise TableError(f"row {position}, column {name!r} {unfit}, which text cannot; leave it out, or write .parquet")

@@ -1,0 +1,468 @@
+"""Tables' files other than CSV, and everything about a file that is no matter of its format."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import gzip
+import os
+import pickle
+import uuid
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from tablenodes import tables
+from tablenodes.errors import ColumnError, TableError
+from tablenodes.problems import Unfit
+
+BIG = 2**60 + 1
+
+
+def cells(path):
+    """Read a file, and give its rows as dictionaries of plain cells."""
+    found = tables.view(tables.read_table(path))
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows(found.columns)]
+
+
+def refused(path, error=TableError):
+    """Give the message with which a file is refused, without its folder."""
+    with pytest.raises(error) as caught:
+        tables.read_table(path)
+    return str(caught.value).replace(f"{os.path.dirname(path)}/", "")
+
+
+# --- which file -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_is_said_with_its_nearest_neighbour(tmp_path):
+    """A typing mistake is found at a glance."""
+    (tmp_path / "reviews.csv").write_bytes(b"a\n")
+    assert refused(tmp_path / "review.csv") == (
+        "table 'review.csv': there is no such file; did you mean 'reviews.csv'?"
+    )
+    assert refused(tmp_path / "zebra.jsonl") == "table 'zebra.jsonl': there is no such file"
+
+
+def test_a_folder_that_is_not_there_is_said_too(tmp_path):
+    """The mistake may be in the folder's name."""
+    with pytest.raises(TableError, match=r"there is no such file; there is no folder '.*data' either$"):
+        tables.read_table(tmp_path / "data" / "x.csv")
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x", "x.csv.zip", "x.json", ".csv", "x.parquet.gz", "x.gz"])
+def test_an_ending_that_is_not_known_is_refused_with_those_that_are(tmp_path, name):
+    """Nothing is guessed from a file's content."""
+    (tmp_path / name).write_bytes(b"a\n1\n")
+    assert refused(tmp_path / name) == (
+        f"table '{name}' must end in one of .csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .feather, .ipc"
+        " (the text formats also with .gz, .bz2, .zst)"
+    )
+
+
+def test_what_a_file_is_called_stands_in_its_message(tmp_path):
+    """A workflow's inputs are told apart."""
+    with pytest.raises(TableError, match=r"^inputs '.*x\.csv': there is no such file"):
+        tables.read_table(tmp_path / "x.csv", what="inputs")
+
+
+def test_a_folder_is_not_a_table(tmp_path):
+    """Whatever its name ends in."""
+    (tmp_path / "x.csv").mkdir()
+    assert refused(tmp_path / "x.csv") == "table 'x.csv' is a folder, not a file"
+
+
+def test_a_device_is_not_a_table(tmp_path):
+    """Neither an endless device nor a pipe that nobody writes to is opened."""
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert refused(tmp_path / "zero.csv") == "table 'zero.csv' is a device, not a file"
+    assert refused(tmp_path / "pipe.csv") == "table 'pipe.csv' is a device, not a file"
+
+
+def test_a_file_that_the_system_refuses_is_said_in_its_words(tmp_path):
+    """A name that is too long, a disk that fails."""
+    assert refused(tmp_path / f"{'x' * 300}.csv").endswith("could not be read: File name too long")
+    (tmp_path / "memory.csv").symlink_to("/proc/self/mem")
+    assert refused(tmp_path / "memory.csv") == "table 'memory.csv' could not be read: Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (5, "the table's path must be text, not a int"),
+        (b"x.csv", "the table's path must be text, not a bytes"),
+        ("a\0.csv", "the table's path must be text without a NUL"),
+        (
+            "https://example.com/x.csv",
+            "table 'https://example.com/x.csv' is an address: download it, and name the file",
+        ),
+    ],
+)
+def test_a_path_is_a_path(path, message):
+    """What is none is said to be none."""
+    with pytest.raises(TableError) as caught:
+        tables.read_table(path)
+    assert str(caught.value) == message
+
+
+def test_a_path_may_be_written_in_several_ways(tmp_path, monkeypatch):
+    """As text or as a path, from the home folder, with the ending in capitals."""
+    (tmp_path / "X.CSV").write_bytes(b"a\n1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (tmp_path / "X.CSV", str(tmp_path / "X.CSV"), "~/X.CSV"):
+        assert cells(path) == [{"a": "1"}]
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
+def test_a_text_file_may_be_compressed(tmp_path, ending):
+    """Both ways, by its second ending."""
+    table = pd.DataFrame({"a": ["é", None, ""]})
+    for name in (f"x.csv.{ending}", f"x.jsonl.{ending}"):
+        tables.write_table(table, tmp_path / name)
+        assert cells(tmp_path / name) == [{"a": "é"}, {"a": None}, {"a": ""}]
+        assert b"a" not in (tmp_path / name).read_bytes()[:3]
+
+
+def test_a_file_packed_in_parts_is_read_whole(tmp_path):
+    """Log files are often gzip files that were put one behind the other."""
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"a\n1\n") + gzip.compress(b"2\n"))
+    assert cells(tmp_path / "x.csv.gz") == [{"a": "1"}, {"a": "2"}]
+
+
+def test_a_packed_file_that_is_cut_is_refused(tmp_path):
+    """Half a file is never read as a whole one."""
+    whole = gzip.compress(b"a\n" + os.urandom(1000).hex().encode() + b"\n")
+    for content in (whole[:-200], b"a\n1\n"):
+        (tmp_path / "x.csv.gz").write_bytes(content)
+        assert refused(tmp_path / "x.csv.gz") == "table 'x.csv.gz' could not be read: it is damaged or cut"
+
+
+# --- JSON Lines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """Give a function that writes bytes as a JSON Lines file and gives its path."""
+
+    def write(content):
+        (tmp_path / "x.jsonl").write_bytes(content)
+        return tmp_path / "x.jsonl"
+
+    return write
+
+
+def test_rows_may_have_different_names(lines):
+    """What a row does not have is a null there, and no null gets into what it has."""
+    path = lines(b'{"a": 1}\n{"b": {"c": 2}}\n{"b": {"d": null}, "a": 3}\n')
+    assert cells(path) == [{"a": 1, "b": None}, {"a": None, "b": {"c": 2}}, {"a": 3, "b": {"d": None}}]
+
+
+def test_a_column_of_one_kind_has_its_type(lines):
+    """So that it can be worked with as any data frame can."""
+    table = tables.read_table(lines(b'{"t":"x","i":1,"n":0.5,"b":true,"m":1}\n{"t":null,"i":null,"m":"x"}\n'))
+    assert [*map(str, table.dtypes)] == [str(pd.Series(["x"]).dtype), "Int64", "float64", "boolean", "object"]
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 2**63, 2**64 - 1])
+def test_integers_are_exact(lines, number):
+    """Up to 64 bits they are read as they are written, nulls beside them or not."""
+    assert cells(lines(b'{"a": %d}\n{"a": null}\n' % number)) == [{"a": number}, {"a": None}]
+
+
+def test_an_integer_that_no_request_can_carry_is_not_rounded(lines):
+    """It is kept whole, and then said to be too long."""
+    [row] = cells(lines(b'{"a": [123456789012345678901234567890]}\n'))
+    assert isinstance(row["a"], Unfit)
+    assert str(row["a"]) == "holds an integer of more than 64 bits"
+
+
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(lines):
+    """Lines may end as Windows ends them, the last one not at all."""
+    assert cells(lines(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}')) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1}\n{"a": 1\n', "table 'x.jsonl', line 2: not valid JSON"),
+        (b"\n{'a': 1}\n", "table 'x.jsonl', line 2: not valid JSON"),
+        (b'{"a": NaN}\n', "table 'x.jsonl', line 1: not valid JSON"),
+        (b'{"a": 1e999}\n', "table 'x.jsonl', line 1: not valid JSON"),
+        (b'{"a": "\\ud800"}\n', "table 'x.jsonl', line 1: not valid JSON"),
+        (b'{"a": ' + b"[" * 100_000, "table 'x.jsonl', line 1: not valid JSON"),
+        (b'{"a": ' + b"9" * 5_000 + b"}\n", "table 'x.jsonl', line 1: not valid JSON"),
+        (b"[1]\n", "table 'x.jsonl', line 1: a JSON array where an object is needed"),
+        (b'{"a": 1}\nnull\n', "table 'x.jsonl', line 2: a JSON null where an object is needed"),
+        (b'"x"\n', "table 'x.jsonl', line 1: a JSON string where an object is needed"),
+        (b"true\n", "table 'x.jsonl', line 1: a JSON boolean where an object is needed"),
+        (b"1.5\n", "table 'x.jsonl', line 1: a JSON number where an object is needed"),
+        (
+            b'{"a": 1}\n{"a": "\xe9"}\n',
+            "table 'x.jsonl', line 2: not UTF-8 (perhaps Latin-1 or Windows-1252); save it as UTF-8",
+        ),
+        (b"\n \n", "table 'x.jsonl' is empty"),
+        (b"", "table 'x.jsonl' is empty"),
+        ('{"a": 1}'.encode("utf-16"), "table 'x.jsonl' is in UTF-16 or UTF-32: save it as UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_object_is_named(lines, content, message):
+    """The number is that of the line in the file, and none of its text is shown."""
+    assert refused(lines(content)) == message
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b", "é", ""]),
+            st.recursive(
+                st.none()
+                | st.booleans()
+                | st.integers(-(2**63), 2**64 - 1)
+                | st.floats(allow_nan=False, allow_infinity=False)
+                | st.text(st.characters(exclude_categories=["Cs"])),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+                max_leaves=8,
+            ),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_written_as_json_lines_is_read_back(tmp_path_factory, rows):
+    """Every JSON value, at any depth, with every number exact."""
+    names = sorted({name for row in rows for name in row})
+    path = tmp_path_factory.mktemp("round") / "trip.jsonl"
+    table = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+    tables.write_table(table.set_axis(range(len(rows))), path)
+    expected = [{name: row.get(name) for name in names} for row in rows]
+    assert orjson.dumps(cells(path)) == orjson.dumps(expected)
+
+
+# --- Parquet and Arrow ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["x.parquet", "x.arrow", "x.feather", "x.ipc"])
+def columnar(request, tmp_path):
+    """Give a function that writes an Arrow table as each format, with Arrow's own means, and gives its path."""
+    path = tmp_path / request.param
+
+    def write(table):
+        if path.suffix == ".parquet":
+            pq.write_table(table, path)
+        elif path.suffix == ".feather":
+            pyarrow.feather.write_feather(table, path)
+        else:
+            new = pa.ipc.new_file if path.suffix == ".ipc" else pa.ipc.new_stream
+            with new(str(path), table.schema) as writer:
+                writer.write_table(table)
+        return path
+
+    return write
+
+
+def test_columns_with_nulls_keep_their_types(columnar):
+    """Integers with nulls stay integers, to the last digit."""
+    table = pa.table(
+        {
+            "i": pa.array([BIG, None]),
+            "u": pa.array([2**63, None], pa.uint64()),
+            "s": pa.array([1, None], pa.int8()),
+            "b": [True, None],
+            "t": ["", None],
+        }
+    )
+    path = columnar(table)
+    assert cells(path) == table.to_pylist()
+    assert [*map(str, tables.read_table(path).dtypes[:4])] == ["Int64", "UInt64", "Int8", "boolean"]
+
+
+def test_columns_without_nulls_are_plain_pandas(columnar):
+    """As `pandas.read_parquet` would have them."""
+    read = tables.read_table(columnar(pa.table({"i": [1, 2], "b": [True, False], "x": [0.5, 1.0], "t": ["a", "b"]})))
+    assert [*map(str, read.dtypes)] == ["int64", "bool", "float64", str(pd.Series(["x"]).dtype)]
+
+
+def test_nested_columns_have_no_null_of_another_row(columnar):
+    """A struct has only the fields of its own row."""
+    rows = [
+        {"m": [{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "1"}], "s": {"a": 1}},
+        {"m": None, "s": {"b": [1.5]}},
+    ]
+    assert cells(columnar(pa.table({"m": [row["m"] for row in rows], "s": [row["s"] for row in rows]}))) == rows
+
+
+def test_other_types_are_read(columnar):
+    """Dates, decimals, dictionaries, bytes, floats with nulls."""
+    table = pa.table(
+        {
+            "d": [datetime.date(2024, 2, 29), None],
+            "ts": pa.array([0, None], pa.timestamp("us", "UTC")),
+            "dec": [decimal.Decimal("1.10"), None],
+            "dict": pa.array(["a", None]).dictionary_encode(),
+            "raw": [b"x", None],
+            "x": [0.5, None],
+        }
+    )
+    first, second = cells(columnar(table))
+    assert str(first.pop("raw")) == "holds bytes"
+    assert first == {"d": "2024-02-29", "ts": "1970-01-01T00:00:00+00:00", "dec": 1.1, "dict": "a", "x": 0.5}
+    assert set(second.values()) == {None}
+
+
+def test_an_index_that_was_saved_is_an_index_again(tmp_path):
+    """As pandas does it."""
+    table = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="id"))
+    tables.write_table(table, tmp_path / "x.parquet")
+    assert_frame_equal(tables.read_table(tmp_path / "x.parquet"), table)
+
+
+def test_a_folder_named_as_a_partition_adds_no_column(tmp_path):
+    """A file is what is in it."""
+    (tmp_path / "year=2024").mkdir()
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "year=2024" / "x.parquet")
+    assert cells(tmp_path / "year=2024" / "x.parquet") == [{"a": 1}]
+
+
+def test_names_must_differ_in_a_columnar_file(columnar):
+    """Two columns of one name are refused with the file's name."""
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    message = refused(columnar(table), ColumnError)
+    assert message.endswith("column names must differ, but 'a' is there more than once; rename them")
+    assert message.startswith("table 'x.")
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1garbagePAR1", b"ARROW1garbage", b"\xff\xff\xff\xff"])
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path, name, content):
+    """In one line, whatever is wrong with it."""
+    (tmp_path / name).write_bytes(content)
+    kind = {"x.parquet": "Parquet", "x.arrow": "Arrow"}[name]
+    assert refused(tmp_path / name) == f"table '{name}' is not a whole {kind} file, or is damaged"
+
+
+def test_texts_that_are_not_utf_8_are_found(tmp_path):
+    """An Arrow file can claim that its bytes are text; it is not believed."""
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), pa.schema([("a", pa.string())])) as writer:
+        writer.write_table(pa.table({"a": broken}))
+    assert refused(tmp_path / "x.arrow") == "table 'x.arrow' is not a whole Arrow file, or is damaged"
+
+
+class Canary:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self._path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self._path,)
+
+
+@pytest.mark.parametrize("name", ["arrow.py_extension_type", "somebodys.type"])
+def test_an_extension_type_in_a_file_is_read_as_what_it_stores(columnar, tmp_path, name):
+    """No pickle inside a file is ever loaded, and no type is built from one."""
+    metadata = {
+        "ARROW:extension:name": name,
+        "ARROW:extension:metadata": pickle.dumps(Canary(tmp_path / "canary")),
+    }
+    field = pa.field("a", pa.string(), metadata=metadata)
+    path = columnar(pa.Table.from_arrays([pa.array(["x", None])], schema=pa.schema([field])))
+    assert cells(path) == [{"a": "x"}, {"a": None}]
+    assert not (tmp_path / "canary").exists()
+
+
+class Registered(pa.ExtensionType):
+    """A type of the user's own, known to Arrow while a test runs."""
+
+    def __init__(self):
+        super().__init__(pa.int64(), "tests.registered")
+
+    def __arrow_ext_serialize__(self):
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type, serialized):
+        return cls()
+
+
+def test_a_type_that_is_registered_is_read_as_what_it_stores_too(columnar):
+    """A table's types are those that requests are made of."""
+    pa.register_extension_type(Registered())
+    try:
+        path = columnar(pa.table({"a": pa.ExtensionArray.from_storage(Registered(), pa.array([1, None]))}))
+        assert cells(path) == [{"a": 1}, {"a": None}]
+    finally:
+        pa.unregister_extension_type("tests.registered")
+
+
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="this pyarrow has no UUIDs")
+def test_arrows_own_extension_types_are_read_as_what_they_mean(columnar):
+    """A UUID is its text, an 8-bit boolean a boolean."""
+    number = uuid.UUID(int=7)
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8()))
+    path = columnar(pa.table({"u": pa.array([number.bytes, None], pa.uuid()), "b": flags}))
+    assert cells(path) == [{"u": str(number), "b": True}, {"u": None, "b": None}]
+
+
+def test_a_pandas_type_comes_back(tmp_path):
+    """pandas' own extension types are restored by pandas."""
+    table = pd.DataFrame({"p": pd.PeriodIndex(["2024-02"], freq="M")})
+    tables.write_table(table, tmp_path / "x.parquet")
+    assert_frame_equal(tables.read_table(tmp_path / "x.parquet"), table)
+
+
+def test_views_of_texts_are_read(tmp_path):
+    """Newer writers store texts as views."""
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), pa.schema([("a", pa.string_view())])) as writer:
+        writer.write_table(pa.table({"a": pa.array(["x", None], pa.string_view())}))
+    assert cells(tmp_path / "x.arrow") == [{"a": "x"}, {"a": None}]
+
+
+def test_types_that_pandas_has_not_stay_arrows(columnar):
+    """Nothing is lost on the way: times of nanoseconds, maps."""
+    table = pa.table(
+        {
+            "t": pa.array([1, None], pa.time64("ns")),
+            "m": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    assert cells(columnar(table)) == [{"t": "00:00:00.000000001", "m": {"k": 1}}, {"t": None, "m": None}]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.text(st.characters(exclude_categories=["Cs"])),
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.none() | st.booleans(),
+            st.none()
+            | st.dictionaries(st.sampled_from(["a", "b"]), st.lists(st.integers(0, 9)), min_size=1, max_size=2),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(["x.parquet", "x.arrow"]),
+)
+@settings(deadline=None, max_examples=40)
+def test_what_is_written_as_columns_is_read_back(tmp_path_factory, rows, name):
+    """Texts, integers, booleans and nested values, each row its own."""
+    path = tmp_path_factory.mktemp("round") / name
+    columns = [*zip(*rows, strict=True)] or [[]] * 4
+    table = pd.DataFrame(
+        {
+            "t": pd.Series(columns[0], dtype=object),
+            "i": pd.array(columns[1], "Int64"),
+            "b": pd.array(columns[2], "boolean"),
+            "d": pd.Series(columns[3], dtype=object),
+        }
+    )
+    tables.write_table(table, path)
+    assert [tuple(row.values()) for row in cells(path)] == rows
