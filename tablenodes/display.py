@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _DELAY = 1.0
 _BETWEEN = 0.1
+_CELL_WIDTH = 40
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -135,8 +136,11 @@ def duration(seconds: float) -> str:
 
 
 def head(table: Any, rows: int = 5) -> str:
-    """Give the first rows of any table as text."""
-    return repr(table.head(rows) if hasattr(table, "head") else table.slice(0, rows))
+    """Give the first rows of any table as text, every column among them."""
+    shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
+    if hasattr(shown, "to_string") and hasattr(shown, "columns"):  # pandas would leave out the answers of a wide table
+        return str(shown.to_string(max_colwidth=_CELL_WIDTH))
+    return repr(shown)
 
 
 def html(text: str, table: Any, rows: int = 10) -> str:
