@@ -137,7 +137,7 @@ class _Keywords:
     def _properties(self, validator: Any, properties: Any, instance: Any, _schema: Any) -> Errors:
         for name in instance if isinstance(instance, dict) else ():
             if name in properties and not self._gates.fits(validator, properties[name], instance[name]):
-                yield from validator.descend(instance[name], properties[name], path=name)
+                yield from _down(validator, instance[name], properties[name], name)
 
     def _items(self, validator: Any, items: Any, instance: Any, schema: Any) -> Errors:
         if not isinstance(items, dict) or "prefixItems" in schema:
@@ -145,7 +145,7 @@ class _Keywords:
         elif isinstance(instance, list | tuple):
             for index, item in enumerate(instance):
                 if not self._gates.fits(validator, items, item):
-                    yield from validator.descend(item, items, path=index)
+                    yield from _down(validator, item, items, index)
 
     def _pattern(self, _validator: Any, pattern: str, instance: Any, _schema: Any) -> Errors:
         if isinstance(instance, str) and not _matching(pattern)(instance):
@@ -154,20 +154,28 @@ class _Keywords:
     def _pattern_properties(self, validator: Any, patterns: Any, instance: Any, _schema: Any) -> Errors:
         for pattern, schema in patterns.items() if isinstance(instance, dict) else ():
             for name in filter(_matching(pattern), instance):
-                yield from validator.descend(instance[name], schema, path=name, schema_path=pattern)
+                yield from _down(validator, instance[name], schema, name)
 
     def _additional_properties(self, validator: Any, more: Any, instance: Any, schema: Any) -> Errors:
         names = extra(instance, schema) if isinstance(instance, dict) else []
         if isinstance(more, dict):
             for name in names:
                 if not self._gates.fits(validator, more, instance[name]):
-                    yield from validator.descend(instance[name], more, path=name)
+                    yield from _down(validator, instance[name], more, name)
         elif names and not more:
             yield ValidationError("")
 
     def _unique_items(self, _validator: Any, unique: Any, instance: Any, _schema: Any) -> Errors:
         if unique and isinstance(instance, list | tuple) and not _unique(instance):
             yield ValidationError("")
+
+
+def _down(validator: Any, instance: Any, schema: Any, step: str | int) -> Errors:
+    """Go one step down; a schema that allows nothing fails at that step, which jsonschema leaves out."""
+    if schema is False:
+        yield ValidationError("", path=[step], validator="false", instance=instance)
+    else:
+        yield from validator.descend(instance, schema, path=step)
 
 
 def _unique(items: Any) -> bool:
@@ -181,9 +189,14 @@ def _named_discriminator(schema: Any) -> tuple[str, ...]:
 
 
 def _closest(validator: Any, branches: list[Any], instance: Any) -> list[ValidationError]:
-    """Give the errors of the branch that fits down to the deepest place, with the fewest of them."""
+    """Give the errors of the branch that fits down to the deepest place, with the fewest errors, of type above all."""
     tried = [list(islice(validator.descend(instance, branch), _CANDIDATE_ERRORS)) for branch in branches]
-    return max(tried, key=lambda errors: (max((len(error.path) for error in errors), default=0), -len(errors)))
+    return max(tried, key=_closeness)
+
+
+def _closeness(errors: list[ValidationError]) -> tuple[int, int, int]:
+    deepest = max((len(error.path) for error in errors), default=0)
+    return deepest, -sum(error.validator == "type" for error in errors), -len(errors)
 
 
 class _Gates:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,25 +13,20 @@ from . import subschemas
 from .branch_validator import branch_validator, extra
 from .errors import nearest
 from .problems import Problem
-from .subschemas import Path, kind
-from .wording import Fault, got, message
+from .subschemas import kind
+from .wording import Fault, got, message, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .subschemas import Path
+
 MOST_PROBLEMS = 20
 """No more problems than this are told of one body."""
 
-LEVELS = 250
-"""A body may be nested this deep; what writes and reads JSON ends a little later."""
-
 _MOST_VALUES = 10_000
-_DIGITS = 4300
-_BITS = math.ceil(_DIGITS * math.log2(10))
-_PATH_LENGTH = 200
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
-_NUMBER_NAME = re.compile(r"[0-9]{1,20}")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_NAME_LENGTH = 60
+_FALSE_BY_ITSELF = ("additionalProperties", "unevaluatedProperties")
 
 
 class Explainer:
@@ -58,8 +52,8 @@ class Explainer:
     def __call__(self, body: Any) -> list[Problem]:
         """Give what is wrong with a rejected body: at least one problem, at most `MOST_PROBLEMS`."""
         faults = self._found(body) or self._found_by_gate(body)
-        problems = dict.fromkeys(problem for fault in faults for problem in self._worded(fault))
-        return list(islice(problems, MOST_PROBLEMS)) or [Problem("$", "schema", "does not fit the schema")]
+        problems = islice((problem for fault in faults for problem in self._worded(fault)), MOST_PROBLEMS)
+        return list(dict.fromkeys(problems)) or [Problem("$", "schema", "does not fit the schema")]
 
     def _found(self, body: Any) -> list[Fault]:
         """Give the faults that `jsonschema` finds, as far as it gets in a deep body."""
@@ -85,7 +79,7 @@ class Explainer:
             steps = [str(step) for step in error.schema_path] or [""]
             schema = subschemas.target(self._document, _pointer(steps[:-1]))
             limit = subschemas.target(self._document, _pointer(steps))
-            rule = "false" if limit is False and not isinstance(schema, dict) else steps[-1]
+            rule = "false" if limit is False and steps[-1] not in _FALSE_BY_ITSELF else steps[-1]
             return [Fault(path, rule, limit, instance, schema)]
         except ValueError:
             pass  # a class that is no JSON, or a depth that the gate cannot show
@@ -95,67 +89,14 @@ class Explainer:
         path, rule, limit, instance, schema = fault
         if rule == "required" and isinstance(limit, list) and isinstance(instance, dict):
             missing = (name for name in limit if name not in instance)
-            yield from (Problem(self._shown((*path, name)), rule, "is required") for name in missing)
+            yield from (Problem(shown((*path, name), self._known), rule, "is required") for name in missing)
         elif rule == "additionalProperties" and isinstance(schema, dict) and isinstance(instance, dict):
             for name in extra(instance, schema):
-                text = "is no property that the schema knows" + nearest(name, schema.get("properties", {}))
-                yield Problem(self._shown((*path, name)), rule, text, kind(instance[name]))
+                meant = nearest(name, schema.get("properties", {})) if len(name) < _NAME_LENGTH else ""
+                text = f"is no property that the schema knows{meant}"
+                yield Problem(shown((*path, name), self._known), rule, text, kind(instance[name]))
         else:
-            yield Problem(self._shown(path), rule, message(fault), got(fault))
-
-    def _shown(self, path: Path) -> str:
-        """Give a path as text; ``[*]`` stands for a name that may be somebody's text."""
-        shown = "$" + "".join(self._step(step) for step in path)
-        return shown if len(shown) <= _PATH_LENGTH else shown[: _PATH_LENGTH - 1] + "…"
-
-    def _step(self, step: str | int) -> str:
-        if isinstance(step, int):
-            return f"[{step}]"
-        if _PLAIN_NAME.fullmatch(step):
-            return f".{step}"
-        if _NUMBER_NAME.fullmatch(step) or (step in self._known and step.isprintable()):
-            return "['{}']".format(step.replace("\\", "\\\\").replace("'", "\\'"))
-        return "[*]"
-
-
-def unwritable(body: object) -> Problem | None:
-    """Give the first value that JSON cannot hold: another class, a key, a number or a depth.
-
-    None where all is well; whole numbers of up to 4,300 digits are.
-    """
-    properties = body.items() if isinstance(body, dict) and not _unfit(body) else [("", body)]
-    for name, value in properties:
-        fault, culprit = _first_unfit(value)
-        if fault:
-            path = f"$.{name}" if _PLAIN_NAME.fullmatch(name) else "$"
-            return Problem(path, "json", fault, type(culprit).__name__[:40])
-    return None
-
-
-def _first_unfit(value: object) -> tuple[str, object]:
-    waiting = [(0, value)]
-    while waiting:
-        depth, one = waiting.pop()
-        fault = _unfit(one) or (f"is nested more than {LEVELS} levels deep" if depth > LEVELS else "")
-        if fault:
-            return fault, one
-        if isinstance(one, dict | list | tuple):
-            waiting.extend((depth + 1, item) for item in (one.values() if isinstance(one, dict) else one))
-    return "", None
-
-
-def _unfit(value: object) -> str:
-    if isinstance(value, dict):
-        return "" if all(type(key) is str for key in value) else "has a key that is not text"
-    if type(value) is str:
-        lone = not value.isascii() and _SURROGATE.search(value)
-        return "has a lone surrogate, half of a character" if lone else ""
-    if type(value) is float:
-        return "" if math.isfinite(value) else "must be a finite number"
-    if type(value) is int:
-        return "" if value.bit_length() <= _BITS else f"has more than {_DIGITS:,} digits"
-    plain = value is None or type(value) in (list, tuple, bool)
-    return "" if plain else "must be plain JSON: text, a number, true, false, null, a list or an object"
+            yield Problem(shown(path, self._known), rule, message(fault), got(fault))
 
 
 def _is_large(body: Any) -> bool:

@@ -14,12 +14,14 @@ import orjson
 
 from . import subschemas
 from .errors import SchemaError, nearest
+from .plain import plain
+from .problems import Problem, Unfit
+from .wording import shown
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
     from .explanations import Explainer
-    from .problems import Problem
 
 DEFAULT_REVISION = "openai-2026-08"
 """The bundled revision that is used where none is named."""
@@ -81,27 +83,23 @@ class Schema:
         return verdict
 
     def problems(self, body: object) -> list[Problem]:
-        """Give what is wrong with a body, at most 20 problems; an empty list for one that fits.
+        """Give what is wrong with a body, at most 20 problems; an empty list for one that fits and can be written.
 
         Parameters
         ----------
         body : object
-            A request's body; a mapping of plain JSON, where it is right.
+            A request's body: a mapping of plain JSON, or of what a request would make plain (dates, NumPy numbers).
         """
-        if not isinstance(body, dict) and isinstance(body, Mapping):
-            body = dict(body)
         try:
             orjson.dumps(body, option=_PLAIN_JSON)
-        except (TypeError, RecursionError):
-            from .explanations import unwritable  # noqa: PLC0415 - loads jsonschema
-
-            problem = unwritable(body)
-            if problem:
-                return [problem]
-        try:
             fits = self.is_valid(body)
-        except ValueError:  # a class of Python that the gate does not take for JSON
-            fits = False
+        except (TypeError, ValueError, RecursionError):
+            try:
+                body = _made_plain(body)
+            except Unfit as unfit:
+                path, reason = unfit.args
+                return [Problem(shown(path, self._properties), "json", f"the value {reason}")]
+            fits = self.is_valid(body)
         return [] if fits else self._explain(body)
 
     def unknown(self, body: Mapping[str, Any]) -> list[str]:
@@ -161,6 +159,19 @@ class Schema:
         return admitted
 
 
+def _made_plain(body: object) -> Any:
+    path: tuple[str | int, ...] = ()
+    try:
+        if isinstance(body, Mapping):
+            for name, value in body.items():
+                path = (name,) if isinstance(name, str) else ()
+                plain(value)
+            path = ()
+        return plain(body)
+    except Unfit as unfit:
+        raise Unfit(path, str(unfit)) from None
+
+
 def validate(
     body: Mapping[str, Any],
     operation: str = "create_chat_completion",
@@ -171,7 +182,7 @@ def validate(
     Parameters
     ----------
     body : mapping
-        The body, of plain JSON.
+        The body: plain JSON, or what a request would make plain (dates, NumPy numbers).
     operation : str
         The operation, such as ``create_chat_completion``.
     schema : str, path or mapping
@@ -330,11 +341,11 @@ def _compiled(document: dict[str, Any], name: str) -> jsonschema_rs.Validator:
     try:
         return jsonschema_rs.validator_for(document, retriever=_refuse, validate_formats=False)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:_SHOWN]
+        reason = str(error).partition("\n")[0]
         if isinstance(getattr(error, "kind", None), jsonschema_rs.ValidationErrorKind.Referencing):
             raise subschemas.bad_reference(document, name, reason) from None
         place = "/".join(("", *map(str, getattr(error, "instance_path", ()))))
-        raise SchemaError(f"schema {name}: not a JSON Schema{place and ', at ' + place}: {reason}") from None
+        raise SchemaError(f"schema {name}: not a JSON Schema{place and ', at ' + place}: {reason[:_SHOWN]}") from None
 
 
 def _refuse(address: str) -> NoReturn:

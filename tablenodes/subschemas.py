@@ -14,6 +14,7 @@ Path = tuple[str | int, ...]
 
 TYPES = frozenset({"string", "number", "integer", "boolean", "null", "array", "object"})
 
+_SHOWN = 200
 _UNIONS = ("anyOf", "oneOf")
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"})
 _VALUES = frozenset({"enum", "const", "default", "examples", "example"})
@@ -256,12 +257,12 @@ def bad_reference(document: Any, name: str, reason: str) -> SchemaError:
     draft = document.get("$schema")
     if isinstance(draft, str) and f"'{draft}'" in reason:
         return SchemaError(f"schema {name}: $schema {draft!r} is no draft of JSON Schema that is known")
-    named = [each for each in _references(document) if reason.find(f"{each.lstrip('#')}'") > 0]
+    named = [each for each in _references(document) if f"{each.partition('#')[0] or each[1:]}'" in reason]
     if not named:
-        return SchemaError(f"schema {name}: a $ref is not followed: {reason}")
+        return SchemaError(f"schema {name}: a $ref is not followed: {reason[:_SHOWN]}")
     local = named[0].startswith("#")
     fault = "points at nothing in it" if local else "points outside it; only references inside (#/…) are followed"
-    return SchemaError(f"schema {name}: $ref {named[0]!r} {fault}")
+    return SchemaError(f"schema {name}: $ref {named[0][:_SHOWN]!r} {fault}")
 
 
 def _references(schema: Any) -> Iterator[str]:

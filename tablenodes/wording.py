@@ -1,18 +1,25 @@
-"""The words for what is wrong: from a schema's rule and its limit, never from the value."""
+"""The words for what is wrong and where: from a schema's rule and its limit, never from the value."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import nearest
 from .problems import MESSAGE_LENGTH
 from .subschemas import Path, kind
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 _GOT_LENGTH = 40
 _WORD_LENGTH = 60
 _WORDS_SHOWN = 12
+_PATH_LENGTH = 200
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_NUMBER_NAME = re.compile(r"[0-9]{1,20}")
 
 
 class Fault(NamedTuple):
@@ -73,6 +80,8 @@ _OTHER_WORDS = {
     "oneOf": "must fit exactly one of the forms that the schema allows",
     "uniqueItems": "must not repeat an item",
     "false": "is not allowed here",
+    "items": "has more items than the schema knows",
+    "not": "must not fit what the schema rules out",
     "contains": "lacks an item that the schema asks for",
     "unevaluatedProperties": "has a property that the schema does not know",
     "unevaluatedItems": "has more items than the schema knows",
@@ -135,6 +144,36 @@ def got(fault: Fault) -> str:
         short = isinstance(value, float) or value.bit_length() < 4 * _GOT_LENGTH
         text = repr(value) if short else ""
         return text if 0 < len(text) < _GOT_LENGTH else kind(value)
-    if fault.rule == "enum" and isinstance(fault.limit, list) and _nearest_word(fault.limit, value):
+    if (
+        fault.rule == "enum"
+        and isinstance(fault.limit, list)
+        and _nearest_word(fault.limit, value)
+        and value.isprintable()
+    ):
         return str(value)
     return kind(value)[:_GOT_LENGTH]
+
+
+def shown(path: Path, known: Container[str] = ()) -> str:
+    """Give a path as text, such as ``$.messages[0].role``.
+
+    Parameters
+    ----------
+    path : tuple of str or int
+        The steps down, property names and positions.
+    known : container of str
+        The names that the schema holds. Others are shown where they are plain names or numbers; for the rest, which
+        may be somebody's text, stands ``[*]``.
+    """
+    text = "$" + "".join(_step(step, known) for step in path)
+    return text if len(text) <= _PATH_LENGTH else text[: _PATH_LENGTH - 1] + "…"
+
+
+def _step(step: str | int, known: Container[str]) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    if _PLAIN_NAME.fullmatch(step):
+        return f".{step}"
+    if _NUMBER_NAME.fullmatch(step) or (step in known and step.isprintable()):
+        return "['{}']".format(step.replace("\\", "\\\\").replace("'", "\\'"))
+    return "[*]"
