@@ -17,20 +17,21 @@ class EpollReadiness:
 
     libcurl takes a connection's socket out after each exchange and puts it back for the next. Wishes are
     therefore gathered and only what they come to is told to the kernel, once before each wait.
+
+    Attributes
+    ----------
+    wishes : dict of int to int
+        What libcurl wants for a socket from now on, in its own numbers; emptied by `wait`.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._wishes: dict[int, int] = {}
+        self.wishes: dict[int, int] = {}
         self._watched: set[int] = set()
-
-    def wish(self, wish: int, descriptor: int, _multi: object = None, _assigned: object = None) -> None:
-        """Take libcurl's wish for one socket; this is its socket callback."""
-        self._wishes[descriptor] = wish
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
         """Give the sockets that are ready and what they are ready for, after `seconds` at the latest."""
-        if self._wishes:
+        if self.wishes:
             self._apply()
         return [(descriptor, _NEWS[mask & 31]) for descriptor, mask in self._epoll.poll(seconds)]
 
@@ -40,7 +41,7 @@ class EpollReadiness:
 
     def _apply(self) -> None:
         epoll, watched = self._epoll, self._watched
-        for descriptor, wish in self._wishes.items():
+        for descriptor, wish in self.wishes.items():
             if wish == _REMOVE:
                 if descriptor in watched:
                     watched.discard(descriptor)
@@ -56,28 +57,30 @@ class EpollReadiness:
             else:
                 watched.add(descriptor)
                 epoll.register(descriptor, _EPOLL_MASKS[wish])
-        self._wishes.clear()
+        self.wishes.clear()
 
 
 class SelectorReadiness:
-    """Watches sockets by a selector of the standard library (kqueue, poll, select)."""
+    """Watches sockets by a selector of the standard library (kqueue, poll, select).
+
+    Attributes
+    ----------
+    wishes : dict of int to int
+        As in `EpollReadiness`.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._wishes: dict[int, int] = {}
-
-    def wish(self, wish: int, descriptor: int, _multi: object = None, _assigned: object = None) -> None:
-        """Take libcurl's wish for one socket; this is its socket callback."""
-        self._wishes[descriptor] = wish
+        self.wishes: dict[int, int] = {}
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
         """Give the sockets that are ready and what they are ready for, after `seconds` at the latest."""
-        for descriptor, wish in self._wishes.items():
+        for descriptor, wish in self.wishes.items():
             with contextlib.suppress(KeyError, OSError):
                 self._selector.unregister(descriptor)
             if wish != _REMOVE:
                 self._selector.register(descriptor, wish)
-        self._wishes.clear()
+        self.wishes.clear()
         return [(key.fd, events) for key, events in self._selector.select(seconds)]
 
     def close(self) -> None:

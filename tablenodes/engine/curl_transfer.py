@@ -1,0 +1,255 @@
+"""One libcurl handle and the call that it carries: what goes in, what comes out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pycurl
+
+from .calls import Answer, Chunk
+from .curl_faults import Circumstances, fault_of
+from .response_head import final_head, tells_its_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .calls import Call, Event, Request
+    from .curl_lane import Lane
+
+# What libcurl would add of its own where we do not set it.
+_UNWANTED = ("Accept", "Content-Type", "Expect")
+_CONSTANT_OPTIONS = (
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),  # a proxy that only tunnels is not told our headers
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.TCP_NODELAY, 1),
+    (pycurl.TCP_KEEPALIVE, 1),
+    (pycurl.ACCEPT_ENCODING, ""),  # all that this libcurl can decode
+)
+
+
+class Common:
+    """What all transfers of one transport share.
+
+    Attributes
+    ----------
+    body_bytes : int
+        The longest body.
+    may_send : callable or None
+        Asked before each send.
+    clock : callable
+        Monotonic seconds.
+    stream : bool
+        Tell of each piece of a body.
+    events : list of Event
+        What came and is not fetched yet.
+    last_piece : dict of Transfer to float
+        When the last piece of each stream came, the oldest first.
+    raised : BaseException or None
+        What `may_send` raised, for whoever is in Python's care to raise again.
+    """
+
+    def __init__(
+        self, body_bytes: int, may_send: Callable[[int], bool] | None, clock: Callable[[], float], stream: bool
+    ) -> None:
+        self.body_bytes = body_bytes
+        self.may_send = may_send
+        self.clock = clock
+        self.stream = stream
+        self.events: list[Event] = []
+        self.last_piece: dict[Transfer, float] = {}
+        self.raised: BaseException | None = None
+
+
+class Transfer:
+    """One libcurl handle, and the call that it carries at the moment.
+
+    libcurl keeps most of what is set for the next call: the options of one request are set once.
+    """
+
+    __slots__ = (
+        "call",
+        "common",
+        "handle",
+        "head",
+        "heard",
+        "lane",
+        "pieces",
+        "proxied",
+        "refused",
+        "request",
+        "room",
+        "secure",
+        "sends",
+        "started",
+        "total",
+    )
+
+    call: Call
+
+    def __init__(self, common: Common, lane: Lane) -> None:
+        self.common = common
+        self.lane = lane
+        self.request: Request | None = None
+        self.proxied = False
+        self.secure = False
+        self.total = 0.0
+        self.head: list[bytes] = []
+        self.pieces: list[bytes] = []
+        self.handle = handle = pycurl.Curl()
+        handle.transfer = self
+        for option, value in _CONSTANT_OPTIONS:
+            handle.setopt(option, value)
+        handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
+        handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.take)
+        handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
+
+    def configure(self, request: Request, *, proxy: str | None, trusted: str, connect: float) -> None:
+        """Set what all calls of one request have in common.
+
+        Parameters
+        ----------
+        request : Request
+            Method, address and headers.
+        proxy : str or None
+            The proxy to go through.
+        trusted : str
+            A file or folder of CA certificates.
+        connect : float
+            Seconds until the connection stands.
+        """
+        setopt = self.handle.setopt
+        self.request = request
+        self.proxied = proxy is not None
+        self.secure = request.url.startswith("https:")
+        setopt(pycurl.URL, request.url)
+        setopt(pycurl.HTTPHEADER, _header_lines(request))
+        setopt(pycurl.USERAGENT, "")  # pycurl's own; ours is among the headers
+        setopt(pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1)
+        # Both are set in any case: libcurl would ask the environment itself.
+        setopt(pycurl.PROXY, proxy or "")
+        setopt(pycurl.NOPROXY, "")
+        folder = os.path.isdir(trusted)
+        setopt(pycurl.CAPATH if folder else pycurl.CAINFO, trusted)
+        setopt(pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted)
+        setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000)))
+
+    def begin(self, call: Call, now: float) -> None:
+        """Take a call on."""
+        self.call = call
+        self.started = now
+        self.sends = 0
+        self.refused = False
+        self.heard = False
+        self.room = self.common.body_bytes
+        self.head.clear()
+        self.pieces.clear()
+        if call.request.method != "GET":
+            self.handle.setopt(pycurl.POSTFIELDS, call.body)
+        if call.total != self.total:
+            self.total = call.total
+            self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
+
+    def may_send(self, _address: str, _own_address: str, _port: int, _own_port: int) -> int:
+        """Say to libcurl whether it may send the request over the connection that it has."""
+        ask = self.common.may_send
+        try:
+            if ask is None or ask(self.call.key):
+                self.sends += 1
+                return int(pycurl.PREREQFUNC_OK)
+        except BaseException as error:  # noqa: BLE001 - pycurl would print it and go on; `wait` raises it
+            self.common.raised = error
+        self.refused = True
+        return int(pycurl.PREREQFUNC_ABORT)
+
+    def take(self, piece: bytes) -> int | None:
+        """Keep a piece of the body; 0 ends a transfer whose body is too long."""
+        self.pieces.append(piece)
+        self.room -= len(piece)
+        return None if self.room >= 0 else 0
+
+    def take_and_tell(self, piece: bytes) -> int | None:
+        """Keep a piece of a streamed body, tell of it, and begin to wait for the next."""
+        common = self.common
+        allowed = piece[: self.room]
+        if allowed:
+            common.events.append(Chunk(self.call.key, allowed))
+        common.last_piece.pop(self, None)
+        common.last_piece[self] = common.clock()
+        return self.take(piece)
+
+    def answer(self, now: float) -> Answer:
+        """Give the answer of a transfer that libcurl calls complete."""
+        handle, head = self.handle, self.head
+        status = handle.getinfo(pycurl.RESPONSE_CODE)
+        if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
+            return self.failure(pycurl.E_OK, "", now)
+        pieces = self.pieces
+        return Answer(
+            self.call.key,
+            status,
+            b"".join(head[1:-1]),
+            pieces[0] if len(pieces) == 1 else b"".join(pieces),
+            None,
+            "",
+            self.sends,
+            handle.getinfo(pycurl.NUM_CONNECTS) == 0,
+            now - self.started,
+        )
+
+    def failure(self, code: int, words: str, now: float) -> Answer:
+        """Give the answer of a transfer that ended in another way than most."""
+        getinfo = self.handle.getinfo
+        status = getinfo(pycurl.RESPONSE_CODE)
+        headers, complete = self.final_head(status)
+        in_tunnel = self.proxied and self.secure
+        seen = Circumstances(
+            sent=self.sends > 0,
+            heard=self.heard or (status > 0 if in_tunnel else bool(self.head)),
+            refused=self.refused,
+            too_large=self.room < 0,
+            complete=complete,
+            until_close=complete and not tells_its_length(headers),
+            secure=self.secure,
+            proxied=self.proxied,
+            proxy_status=getinfo(pycurl.HTTP_CONNECTCODE) or (status if self.proxied else 0),
+            system_error=getinfo(pycurl.OS_ERRNO),
+        )
+        fault, words = fault_of(code, words, seen)
+        if fault == "proxy":  # what came is not the server's
+            return Answer(self.call.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
+        return self.ended(fault, words, now)
+
+    def ended(self, fault: str | None, words: str, now: float) -> Answer:
+        """Give an answer with what came of it until now."""
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        headers, complete = self.final_head(status)
+        return Answer(
+            self.call.key,
+            # An encoding that cannot be decoded ends a transfer in the middle of its headers.
+            status if complete or (fault == "bad_encoding" and status >= 200) else None,
+            headers,
+            b"".join(self.pieces)[: self.common.body_bytes],
+            fault,
+            words,
+            self.sends,
+            # libcurl repeats a request only where a reused connection was dead.
+            self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0),
+            now - self.started,
+        )
+
+    def final_head(self, status: int) -> tuple[bytes, bool]:
+        """Give the final response's header lines, and whether they are all there."""
+        headers, complete = final_head(self.head)
+        # Without a status of the server's own, what came was interim, or a proxy's.
+        return (headers, True) if complete and status >= 200 else (b"", False)
+
+
+def _header_lines(request: Request) -> list[bytes]:
+    present = {name.casefold() for name, _ in request.headers}
+    ours = [f"{name}: {value}".encode("latin-1") if value else f"{name};".encode() for name, value in request.headers]
+    return ours + [f"{name}:".encode() for name in _UNWANTED if name.casefold() not in present]
