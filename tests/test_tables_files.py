@@ -325,6 +325,19 @@ def test_an_index_that_was_saved_is_an_index_again(tmp_path):
     assert_frame_equal(tables.read_table(tmp_path / "x.parquet"), table)
 
 
+@pytest.mark.parametrize("said", [b"garbage", b"[]", b'{"index_columns": ["gone"], "columns": 5}'])
+def test_what_a_file_says_of_its_index_may_be_nonsense(columnar, said):
+    """The columns are read all the same."""
+    table = pa.table({"a": [1, 2]}).replace_schema_metadata({b"pandas": said})
+    assert cells(columnar(table)) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_date_that_python_has_not_is_refused_in_a_line(columnar):
+    """Instead of with an error of pandas' own."""
+    path = columnar(pa.table({"a": pa.array([2**31 - 1], pa.date32())}))
+    assert refused(path) == f"table '{path.name}' holds a value or a type that pandas cannot take"
+
+
 def test_a_folder_named_as_a_partition_adds_no_column(tmp_path):
     """A file is what is in it."""
     (tmp_path / "year=2024").mkdir()

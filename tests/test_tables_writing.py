@@ -246,6 +246,29 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path):
     assert os.listdir(tmp_path / "real") == ["y.csv"]
 
 
+def test_a_path_that_leads_nowhere_is_said_in_the_systems_words(tmp_path):
+    """A link to itself, a name that is too long."""
+    (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
+    assert refused(TABLE, tmp_path / "x.csv") == (
+        "output 'x.csv' could not be written: Too many levels of symbolic links"
+    )
+    assert refused(TABLE, tmp_path / f"{'x' * 300}.csv").endswith("could not be written: File name too long")
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+    """Some file systems cannot; the file itself is on the disk by then."""
+    real = os.fsync
+
+    def for_files_only(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", for_files_only)
+    tables.write_table(TABLE, tmp_path / "x.csv")
+    assert os.listdir(tmp_path) == ["x.csv"]
+
+
 def test_a_relative_path_is_written_from_here(tmp_path, monkeypatch):
     """`..` too: where a file goes is the user's own decision."""
     (tmp_path / "here").mkdir()

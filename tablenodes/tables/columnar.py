@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from .views import TableView
 
+_NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
+
 
 def read_parquet(place: Path, name: str) -> pandas.DataFrame:
     """Read a Parquet file.
@@ -63,8 +65,8 @@ def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pand
         return _data_frame(_known_types(table))
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
-    except (pyarrow.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise TableError(f"{name} holds a column that pandas cannot take") from error
+    except _NOT_TAKEN as error:
+        raise TableError(f"{name} holds a value or a type that pandas cannot take") from error
 
 
 def _known_types(table: Any) -> Any:
@@ -102,7 +104,11 @@ def _data_frame(table: Any) -> pandas.DataFrame:
             return pandas.api.types.pandas_dtype(str(kind).replace("i", "I").replace("u", "U"))
         return None
 
-    frame: pandas.DataFrame = table.to_pandas(types_mapper=dtype)
+    frame: pandas.DataFrame
+    try:
+        frame = table.to_pandas(types_mapper=dtype)
+    except _NOT_TAKEN:  # perhaps for what the file says of its index and its dtypes, which is not needed
+        frame = table.replace_schema_metadata(None).to_pandas(types_mapper=dtype)
     return frame
 
 

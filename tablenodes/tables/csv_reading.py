@@ -77,12 +77,10 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
     if shape.good < len(content):
         check_encoding(content[: shape.good], name)
         raise _complaint(content, shape, name)
+    check_encoding(content[: shape.body], name)
     try:
         names = checked_names(_text(field) for field in shape.names)
         table = _converted(content, shape, names)
-    except UnicodeDecodeError:
-        check_encoding(content, name)
-        raise
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except pyarrow.ArrowInvalid as error:

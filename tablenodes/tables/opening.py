@@ -10,7 +10,7 @@ import pyarrow
 from ..errors import TableError
 from .arrow_view import ArrowView
 from .pandas_view import PandasView
-from .views import Column, TableView
+from .views import TableView
 
 KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 
@@ -108,28 +108,12 @@ class _Unread(TableView):
         super().__init__(table, getattr(schema, "names", ()), one_shot=True)
 
     def __len__(self) -> int:
-        raise self._refusal()
+        return int(self._refuse())
 
-    def _column(self, name: str) -> Column:
-        raise self._refusal()
-
-    def _cell(self, name: str, position: int) -> Any:
-        raise self._refusal()
-
-    def _take(self, positions: Any) -> Any:
-        raise self._refusal()
-
-    def _make(self, columns: Any) -> Any:
-        raise self._refusal()
-
-    def _series(self, name: str, column: Any) -> Any:
-        raise self._refusal()
-
-    def _beside(self, made: Any) -> Any:
-        raise self._refusal()
-
-    def _refusal(self) -> TableError:
+    def _refuse(self, *_positional: Any, **_named: Any) -> Any:
         kind = type(self.table).__name__
-        return TableError(
+        raise TableError(
             f"a {kind} can be read only once: read it into a table first, with .read_all() or pyarrow.table(it)"
         )
+
+    _column = _cell = _take = _make = _series = _beside = _refuse

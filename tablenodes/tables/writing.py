@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import pandas
@@ -49,9 +49,8 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     place = path_of(path, what)
     form = format_of(place, what)
     name = f"{what} {str(place)!r}"
-    target = _check_target(place, name)
     try:
-        with _replacing(target) as handle:
+        with _replacing(_check_target(place, name)) as handle:
             _write(table, form, handle)
     except (OSError, pyarrow.ArrowException) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
@@ -128,23 +127,25 @@ def _replacing(target: str) -> Iterator[IO[bytes]]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(fresh, flags, 0o666)
     try:
-        mode = stat.S_IMODE(os.stat(target if os.path.exists(target) else fresh).st_mode)
-        os.chmod(fresh, 0o600)
-        with open(descriptor, "wb", closefd=False) as handle:
-            yield handle
-        os.fsync(descriptor)
+        try:
+            mode = stat.S_IMODE(os.stat(target if os.path.exists(target) else fresh).st_mode)
+            os.chmod(fresh, 0o600)
+            with open(descriptor, "wb", closefd=False) as handle:
+                yield handle
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.chmod(fresh, mode)
         os.replace(fresh, target)
     except BaseException:
         os.unlink(fresh)
         raise
-    finally:
-        os.close(descriptor)
     _sync_folder(folder)
 
 
 def _sync_folder(folder: str) -> None:
-    if os.name == "posix":
+    """Put the new name on the disk too, where the file system can."""
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
