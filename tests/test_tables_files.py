@@ -380,6 +380,7 @@ class Canary:
         return os.mkdir, (self._path,)
 
 
+@pytest.mark.filterwarnings("ignore:pickle-based:RuntimeWarning", "ignore:pyarrow.PyExtensionType:FutureWarning")
 @pytest.mark.parametrize("name", ["arrow.py_extension_type", "somebodys.type"])
 def test_an_extension_type_in_a_file_is_read_as_what_it_stores(columnar, tmp_path, name):
     """No pickle inside a file is ever loaded, and no type is built from one."""

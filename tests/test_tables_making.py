@@ -327,6 +327,13 @@ def test_a_stream_that_fails_is_an_error_without_its_words():
         tables.view(broken)
 
 
+def test_a_relation_whose_query_fails_is_an_error_without_its_words():
+    """The same where the library raises an error of its own."""
+    broken = duckdb.sql("SELECT CAST(t AS INTEGER) FROM (SELECT 'secret' || range t FROM range(3))")
+    with pytest.raises(TableError, match=r"^the rows of the DuckDBPyRelation could not be read: ConversionException$"):
+        tables.view(broken)
+
+
 class Foreign:
     def to_pandas(self):
         raise NotImplementedError

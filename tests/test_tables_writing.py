@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tablenodes import tables
@@ -414,5 +415,11 @@ def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_value_that_a_format_cannot_hold_is_an_error_in_a_line(tmp_path):
     """Without the words of the writer, which hold the value."""
     table = pa.table({"a": pa.array([0, 2**62], pa.timestamp("s"))})
+    try:
+        pq.write_table(table, pa.BufferOutputStream())
+    except pa.ArrowInvalid:
+        pass
+    else:
+        pytest.skip("this pyarrow writes it")
     assert refused(table, tmp_path / "x.parquet") == "output 'x.parquet' could not be written: ArrowInvalid"
     assert os.listdir(tmp_path) == []

@@ -77,7 +77,8 @@ def _known_types(table: Any) -> Any:
         if isinstance(kind, pyarrow.BaseExtensionType) and not kind.extension_name.startswith("pandas."):
             made = _stored(column, kind)
         elif types.is_string_view(kind):
-            made = column.cast(pyarrow.large_string())
+            texts = (chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks)
+            made = pyarrow.chunked_array([pyarrow.array(part, pyarrow.large_string()) for part in texts])
         else:
             continue
         table = table.set_column(position, field.name, made)

@@ -14,6 +14,8 @@ from .views import TableView
 
 KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 
+_DUCKDB = ("duckdb", "DuckDBPyRelation")
+
 _NO_TABLES = (
     ("polars", "LazyFrame", "call .collect() on it first"),
     ("polars", "Series", "call .to_frame() on it first"),
@@ -82,20 +84,25 @@ def _producer(table: Any, *, read: bool) -> TableView:
     if one_shot and not read:
         return _Unread(table)
     try:
-        if hasattr(table, "__arrow_c_stream__"):
-            found = pyarrow.RecordBatchReader.from_stream(table).read_all()
-        else:
-            found = pyarrow.Table.from_batches([pyarrow.record_batch(table)])
-    except (pyarrow.ArrowException, OSError) as error:
+        found = _read(table)
+    except Exception as error:  # of whatever library it is; what it says may hold a cell
         kind = type(table).__name__
         raise TableError(f"the rows of the {kind} could not be read: {type(error).__name__}") from error
     return ArrowView(found, one_shot=one_shot)
 
 
+def _read(table: Any) -> Any:
+    if _is_from(table, *_DUCKDB):  # whose stream, in its versions before 2, is only what an earlier reader left
+        return table.to_arrow_table()
+    if hasattr(table, "__arrow_c_stream__"):
+        return pyarrow.RecordBatchReader.from_stream(table).read_all()
+    return pyarrow.Table.from_batches([pyarrow.record_batch(table)])
+
+
 def _is_used_up(table: Any) -> bool:
     """Say whether reading uses it up; where that cannot be known, it is taken to."""
     rereadable = hasattr(table, "__len__") or hasattr(table, "__arrow_c_array__")
-    return not rereadable and not _is_from(table, "duckdb", "DuckDBPyRelation")
+    return not rereadable and not _is_from(table, *_DUCKDB)
 
 
 class _Unread(TableView):
