@@ -1,0 +1,19 @@
+"""The embedded model: a small language model in a child process on the user's own machine."""
+
+from .functions import FunctionCalls
+from .installation import install
+from .model_files import DEFAULT_MODEL, ModelStatus, installed, remove, status
+from .server import SLOTS, LocalModel, LocalServer
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "SLOTS",
+    "FunctionCalls",
+    "LocalModel",
+    "LocalServer",
+    "ModelStatus",
+    "install",
+    "installed",
+    "remove",
+    "status",
+]

@@ -1,0 +1,202 @@
+"""Requests that offer functions, said to a model that knows none: as a schema, examples and plain words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from .contradictions import contradiction
+from .function_examples import examples
+
+OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
+"""The properties of a request that speak of functions."""
+
+RESULTS = ("tool", "function")
+"""The roles of a message that holds what a function gave."""
+
+
+class Offer(NamedTuple):
+    """The functions of a request of which one will be called.
+
+    Attributes
+    ----------
+    functions : tuple of dict
+        Each with ``name`` and perhaps ``description`` and ``parameters``; only those that may be called.
+    refused : str
+        What cannot be served, as ``functions/NAME`` (chosen and not offered) or ``tools/TYPE``; else empty.
+    legacy : bool
+        Whether they came as ``functions``, and not as ``tools``.
+    """
+
+    functions: tuple[dict[str, Any], ...]
+    refused: str
+    legacy: bool
+
+
+def plainly(body: bytes) -> tuple[bytes, Offer | None]:
+    """Turn a chat request's functions into what any model with a chat template understands.
+
+    A schema for the answer that nothing satisfies becomes one that the server refuses: the engine would not survive it.
+
+    Parameters
+    ----------
+    body : bytes
+        A request's body, JSON.
+
+    Returns
+    -------
+    body : bytes
+        The very same object if there is nothing to change.
+    offer : Offer or None
+        What was offered, if the answer will be a call.
+    """
+    # Inside a text a quote is escaped, so no prompt meets this test; every mention of a function or a schema does.
+    if b'"tool' not in body and b'"function' not in body and b'"response_format"' not in body:
+        return body, None
+    request = orjson.loads(body)
+    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+        return body, None
+    given = request.copy()
+    offer = _offer(request)
+    for name in OFFERS:
+        request.pop(name, None)
+    request["messages"] = _in_words(request["messages"])
+    if offer is not None:
+        _ask_for_a_call(request, offer)
+    wrong = contradiction(request.get("response_format"))
+    if wrong:
+        request["response_format"] = _answer_schema({"$ref": f"#/{wrong}"})
+    return (body if request == given else orjson.dumps(request)), offer
+
+
+def _ask_for_a_call(request: dict[str, Any], offer: Offer) -> None:
+    messages = request["messages"]
+    start = next((i for i, m in enumerate(messages) if _role(m) not in {"system", "developer"}), len(messages))
+    request["messages"] = [*messages[:start], *examples(offer.functions), *messages[start:]]
+    request["response_format"] = _answer_schema(call_schema(offer))
+    # A call is short, and of no use before it is whole.
+    request.pop("stream", None)
+    request.pop("stream_options", None)
+
+
+def _answer_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def call_schema(offer: Offer) -> dict[str, Any]:
+    """Give the schema of a call: an object of ``name`` and ``arguments``, one variant a function.
+
+    What cannot be served becomes a schema that the server refuses by its name, with status 400.
+    """
+    if offer.refused:
+        return {"$ref": f"#/{offer.refused}"}
+    definitions = {}
+    variants = []
+    for number, function in enumerate(offer.functions):
+        place = f"#/$defs/{number}"
+        definitions[str(number)] = _moved(function.get("parameters") or {"type": "object", "properties": {}}, place)
+        variants.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": function["name"]}, "arguments": {"$ref": place}},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    return {"$defs": definitions, "anyOf": variants}
+
+
+def _offer(request: dict[str, Any]) -> Offer | None:
+    """Read which functions may be called; None if the answer will be words."""
+    legacy = not request.get("tools")
+    tools = [{"function": f} for f in request.get("functions") or ()] if legacy else request["tools"]
+    if not tools:
+        return None
+    offered = {tool["function"]["name"]: tool["function"] for tool in tools if "function" in tool}
+    mode, names = _choice(request.get("function_call" if legacy else "tool_choice"))
+    refused = [f"tools/{tool.get('type')}" for tool in tools if "function" not in tool]
+    refused += [f"functions/{name}" for name in names or () if name not in offered]
+    allowed = tuple(function for name, function in offered.items() if names is None or name in names)
+    # Left to itself this model calls nothing, so "auto" means a call; after a function's result it means words.
+    messages = request["messages"]
+    answered = bool(messages) and _role(messages[-1]) in RESULTS
+    if mode == "none" or (mode == "auto" and answered):
+        return None
+    return Offer(allowed, refused[0] if refused else "", legacy)
+
+
+def _choice(choice: Any) -> tuple[str, tuple[str, ...] | None]:
+    """Read ``tool_choice`` or ``function_call``: a mode, and the names that are allowed (None: all)."""
+    if choice is None or isinstance(choice, str):
+        return choice or "auto", None
+    if "allowed_tools" in choice:
+        allowed = choice["allowed_tools"]
+        return allowed.get("mode", "auto"), tuple(_named(tool) for tool in allowed.get("tools", ()))
+    return "required", (_named(choice),)
+
+
+def _named(choice: dict[str, Any]) -> str:
+    kind = choice.get("type", "function")
+    return str((choice.get(kind) or choice).get("name", ""))
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """Let references inside a schema point to where it now stands."""
+    if isinstance(schema, dict):
+        moved = {key: _moved(value, place) for key, value in schema.items()}
+        target = schema.get("$ref")
+        if isinstance(target, str) and target.startswith("#"):
+            moved["$ref"] = place + target[1:]
+        return moved
+    return [_moved(item, place) for item in schema] if isinstance(schema, list) else schema
+
+
+def _in_words(messages: list[Any]) -> list[Any]:
+    """Say calls and their results as an assistant's and a user's words, the only roles that the model knows."""
+    names: dict[str, str] = {}
+    said = []
+    for message in messages:
+        calls = _calls(message)
+        names.update({str(call.get("id")): call["function"]["name"] for call in calls if "id" in call})
+        if calls:
+            texts = [_text(message.get("content")), *(_call_in_words(call["function"]) for call in calls)]
+            said.append({"role": "assistant", "content": "\n".join(text for text in texts if text)})
+        elif _role(message) in RESULTS:
+            name = message.get("name") or names.get(str(message.get("tool_call_id")), "the function")
+            said.append({"role": "user", "content": f"The answer of {name} is: {_text(message.get('content'))}"})
+        else:
+            said.append(message)
+    return said
+
+
+def _calls(message: Any) -> list[dict[str, Any]]:
+    if _role(message) != "assistant":
+        return []
+    calls = [call for call in message.get("tool_calls") or () if "function" in call]
+    if message.get("function_call"):
+        calls.append({"function": message["function_call"]})
+    return calls
+
+
+def _call_in_words(function: dict[str, Any]) -> str:
+    try:
+        arguments = orjson.loads(function.get("arguments") or "{}")
+    except orjson.JSONDecodeError:
+        arguments = {}
+    said = ", ".join(f"{key} {_word(value)}" for key, value in arguments.items()) if isinstance(arguments, dict) else ""
+    return f"Calling {function.get('name')}{' with ' if said else ''}{said}."
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return "" if content is None else str(content)
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None

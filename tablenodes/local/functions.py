@@ -1,0 +1,125 @@
+"""Functions and tools of the embedded model: a transport around the real one, and its answers in the API's shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..engine.calls import Answer
+from .function_requests import Offer, plainly
+
+if TYPE_CHECKING:
+    from ..engine.calls import Call, Event, Transport
+
+
+class FunctionCalls:
+    """A transport that serves functions and tools with a schema-constrained answer.
+
+    A small model ignores ``tools`` and ``functions``. So they are taken out of a request, and the answer is held to a
+    JSON schema: an object of ``name`` and ``arguments``, one variant a function. What comes back is given the API's own
+    shape. Requests that speak of no functions pass untouched.
+
+    - One call is made, whatever ``parallel_tool_calls`` says.
+    - ``"auto"`` always calls a function: this model can't tell when it should not. Where the conversation ends with a
+      function's result, ``"auto"`` answers it in words.
+    - The request's own ``response_format`` gives way where a function is called.
+    - Examples of the functions are put before the conversation and are among the prompt's tokens.
+    - ``stream`` is left out where a function is called: the answer is one JSON object.
+    - An answer that isn't a whole call (a small ``max_tokens`` cut it) stays as it is: a text.
+
+    Parameters
+    ----------
+    inner : Transport
+        What carries the bytes.
+    """
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self._offers: dict[int, Offer] = {}
+
+    @property
+    def capacity(self) -> int | None:
+        """The most calls that the inner transport takes at a time, if it says so."""
+        return getattr(self._inner, "capacity", None)
+
+    def start(self, call: Call) -> None:
+        """Begin a call, with its functions said plainly."""
+        body, offer = plainly(call.body)
+        if offer is not None:
+            self._offers[call.key] = offer
+        self._inner.start(call if body is call.body else call._replace(body=body))
+
+    def cancel(self, key: int) -> None:
+        """Drop a call."""
+        self._offers.pop(key, None)
+        self._inner.cancel(key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give the events that came, answers with a call in the API's shape."""
+        events = self._inner.wait(seconds)
+        return [self._told(event) for event in events] if self._offers else events
+
+    def close(self) -> None:
+        """Drop every call and close every connection."""
+        self._offers.clear()
+        self._inner.close()
+
+    def _told(self, event: Event) -> Event:
+        if not isinstance(event, Answer):
+            return event
+        offer = self._offers.pop(event.key, None)
+        if offer is None or event.status != 200 or event.fault is not None:
+            return event
+        return event._replace(body=with_calls(event.body, offer))
+
+
+def with_calls(body: bytes, offer: Offer) -> bytes:
+    """Put the calls of an answer where the API has them.
+
+    Parameters
+    ----------
+    body : bytes
+        A ``chat.completion`` whose choices' texts are calls.
+    offer : Offer
+        What the request offered.
+
+    Returns
+    -------
+    bytes
+        The very same object if no choice is a whole call of an offered function.
+    """
+    answer = _parsed(body)
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list):
+        return body
+    found = False
+    for number, choice in enumerate(choices):
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(message, dict) or (function := _call(message.get("content"), offer)) is None:
+            continue
+        found = True
+        message["content"] = None
+        if offer.legacy:
+            message["function_call"] = function
+        else:
+            identity = f"call_{str(answer.get('id', '')).removeprefix('chatcmpl-')}_{number}"
+            message["tool_calls"] = [{"id": identity, "type": "function", "function": function}]
+        choice["finish_reason"] = "function_call" if offer.legacy else "tool_calls"
+    return orjson.dumps(answer) if found else body
+
+
+def _call(content: Any, offer: Offer) -> dict[str, str] | None:
+    call = _parsed(content) if isinstance(content, str) else None
+    if not isinstance(call, dict) or "arguments" not in call:
+        return None
+    if all(call.get("name") != function.get("name") for function in offer.functions):
+        return None
+    return {"name": call["name"], "arguments": orjson.dumps(call["arguments"]).decode()}
+
+
+def _parsed(text: bytes | str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None

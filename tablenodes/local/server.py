@@ -1,0 +1,226 @@
+"""The model's server: a recipe, and the child process that it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ..errors import ModelError, SettingError
+from .model_files import DEFAULT_MODEL, NO_ENGINE, checked, engine_version
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SLOTS = 4
+"""Requests that the server works on at a time; more clients than slots starve each other."""
+
+CHILD = Path(__file__).with_name("child.py")
+FAREWELL = 2.0
+"""Seconds that the child is given to leave by itself."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """How to start the embedded model; it starts nothing by itself.
+
+    Parameters
+    ----------
+    path : str or path, optional
+        A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder.
+    slots : int
+        Requests worked on at a time, 1 to 64.
+    context : int
+        Tokens of all slots together, 256 to 16,777,216; each slot has its equal part for a request and its answer.
+    threads : int, optional
+        Threads that compute, 1 to 1,024. Default: the usable cores, 8 at most.
+    startup : float
+        Seconds until the server must be ready, 0.1 to 3,600.
+
+    Raises
+    ------
+    SettingError
+        If one of them is of a wrong type or out of its range.
+    """
+
+    path: str | None = None
+    slots: int = SLOTS
+    context: int = 8192
+    threads: int | None = None
+    startup: float = 60
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            if not isinstance(self.path, str | os.PathLike):
+                raise SettingError(f"the local model's path must be a path, not {type(self.path).__name__}")
+            object.__setattr__(self, "path", os.fspath(self.path))
+        _in_range("slots", self.slots, 1, 64)
+        _in_range("context", self.context, 256, 2**24)
+        if self.threads is not None:
+            _in_range("threads", self.threads, 1, 1024)
+        _in_range("startup", self.startup, 0.1, 3600, whole=False)
+
+    def start(self) -> LocalServer:
+        """Start the server in a child process and wait until it answers.
+
+        Returns
+        -------
+        LocalServer
+            To be closed by the caller, or used as a context manager. It also ends when this process does.
+
+        Raises
+        ------
+        ModelError
+            If the model or the engine is missing or damaged, or the server does not start; with what to do.
+        """
+        file = checked(self.path)
+        if engine_version() is None:
+            raise ModelError(NO_ENGINE)
+        api_key = secrets.token_urlsafe(24)
+        recipe = {
+            "path": str(file),
+            "alias": DEFAULT_MODEL if self.path is None else file.stem,
+            "slots": self.slots,
+            "context": self.context,
+            "threads": self.threads,
+            "api_key": api_key,
+        }
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+        try:
+            # A session of its own: neither a Ctrl-C nor a closed terminal reaches the child before its parent.
+            child = subprocess.Popen(  # noqa: S603 - this Python, with a file of ours
+                [sys.executable, "-P", str(CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.close()
+            raise ModelError(f"the model's server cannot be started with {sys.executable}: {error.strerror}") from None
+        server = LocalServer(child, log, api_key, self.slots)
+        try:
+            server.base_url = server.wait_until_ready(json.dumps(recipe).encode() + b"\n", self.startup)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+
+class LocalServer:
+    """A running server of the embedded model; made by `LocalModel.start`.
+
+    Attributes
+    ----------
+    base_url : str
+        ``http://127.0.0.1:PORT/v1``.
+    api_key : str
+        The random key that this server wants; never shown by its `repr`.
+    slots : int
+        Requests worked on at a time.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], api_key: str, slots: int) -> None:
+        self.base_url = ""
+        self.api_key = api_key
+        self.slots = slots
+        self._child = child
+        self._log = log
+
+    def __repr__(self) -> str:
+        return f"LocalServer({self.base_url}, slots={self.slots}{', ended' if self._child.poll() is not None else ''})"
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The child process's id."""
+        return self._child.pid
+
+    @property
+    def ended(self) -> str | None:
+        """Why there is no server any more: its exit or signal, and the first line of its log; None while it runs."""
+        code = self._child.poll()
+        return None if code is None else f"{_ending(code)}{self._logged()}"
+
+    def wait_until_ready(self, recipe: bytes, seconds: float) -> str:
+        """Hand the recipe over and give the address that the child prints; `ModelError` if none comes."""
+        child = self._child
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
+        late = threading.Timer(seconds, child.kill)
+        late.start()
+        try:
+            try:
+                child.stdin.write(recipe)
+                child.stdin.flush()
+            except OSError:
+                pass  # it is gone: the empty answer and its log say why
+            line = child.stdout.readline()
+        finally:
+            in_time = late.is_alive()
+            late.cancel()
+            late.join()
+        if not in_time and not line:
+            raise ModelError(f"the model's server was not ready within {seconds:g} s{self._logged()}")
+        answer = json.loads(line) if line else {"error": _ending(child.wait())}
+        if "error" in answer:
+            raise ModelError(f"the model's server did not start: {answer['error']}{self._logged()}")
+        return str(answer["base_url"])
+
+    def close(self) -> None:
+        """End the server. A second time does nothing."""
+        child = self._child
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None and not pipe.closed:
+                _say_goodbye(pipe) if pipe is child.stdin else pipe.close()
+        try:
+            child.wait(FAREWELL)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        self._log.close()
+
+    def _logged(self) -> str:
+        """Give the first line of the child's log, as a clause; later lines follow from it."""
+        if self._log.closed:
+            return ""
+        self._log.seek(0)
+        line = self._log.readline(400).decode("utf-8", "replace").strip()
+        return f" ({line})" if line else ""
+
+
+def _say_goodbye(pipe: IO[bytes]) -> None:
+    # A line, and not the end of the pipe alone, which a forked process of ours may hold open.
+    try:
+        pipe.write(b"\n")
+        pipe.close()
+    except OSError:
+        pass  # it is gone already
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"it was ended by {name}{'; the engine needs a processor with AVX2' if name == 'SIGILL' else ''}"
+
+
+def _in_range(name: str, value: object, low: float, high: float, *, whole: bool = True) -> None:
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not fits or not low <= value <= high:  # type: ignore[operator]
+        kind = "a whole number" if whole else "a number"
+        raise SettingError(f"the local model's {name} must be {kind} from {low:,} to {high:,}")
