@@ -1,0 +1,91 @@
+"""Writes the documentation page about speed: ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.report import markdown, promise_cells, scenario_cells, version_cells
+from benchmarks.roster import IN_FLIGHT, ROSTER, SLOW_IN_FLIGHT
+from benchmarks.servers import LATENCY
+from benchmarks.workload import REVIEW_LENGTH, TEMPLATE, completion
+
+if TYPE_CHECKING:
+    from benchmarks.report import Report
+
+
+def page(report: Report) -> str:
+    """Give the page as Markdown."""
+    machine, micro = report.machine, report.micro
+    notes = "\n".join(f"- {one.title}: {one.note}" for one in ROSTER if one.note)
+    return f"""\
+# How fast it is
+
+Measured on {machine.day} on {machine.cores} cores of an {machine.processor} ({machine.system}), with Python
+{machine.python} and nginx {machine.nginx}. Written by `python -m benchmarks`.
+
+## A server that answers at once
+
+{IN_FLIGHT} requests in flight. This is what a client costs: the server takes next to no time, so what is slow here is
+slow by itself.
+
+{markdown(scenario_cells(report.prompt))}
+
+## A server that answers after {LATENCY} second
+
+tablenodes and the libcurl loop have {SLOW_IN_FLIGHT:,} requests in flight, so at most {SLOW_IN_FLIGHT:,} rows/s are
+possible. Each of the others has as many as it is fastest with; more made it slower. tablenodes starts from a limit of
+1,024 open files, the usual one.
+
+{markdown(scenario_cells(report.slow))}
+
+## Small costs
+
+| | |
+| --- | ---: |
+| `import tablenodes` | {micro.import_seconds:.3f} s |
+| the schema gate (`tn.validate`), a valid body | {micro.gate_microseconds:.1f} µs |
+| `node.check`: cell, placeholder, body and gate, a row | {micro.check_microseconds:.1f} µs |
+
+## What we promise
+
+{markdown(promise_cells(report.prompt, report.slow, micro))}
+
+## What is measured
+
+- Everyone answers the same question about texts of {REVIEW_LENGTH} characters: `{TEMPLATE}`
+- The server is an nginx with one worker on the same machine. It sends everyone the same chat completion of
+  {len(completion())} bytes; the second one holds each answer back for {LATENCY} s. Client and server share the cores.
+- Each contestant runs in a process of its own, the others in a virtual environment of their own with the releases
+  below, as their documentation shows: one client, the number of requests in flight set, all else as it comes.
+- The clock runs from a list of texts in memory to a list of answers in memory, after a warm-up of up to 500 rows.
+  Imports and making a client don't count. For tablenodes that is a DataFrame, placeholders, the schema gate, the
+  requests, the retry and accounting machinery, and reading the answers' texts. Every answer is checked.
+- CPU time is that of the contestant's process with all its threads; the server's is not in it.
+- The libcurl loop is the limit for any client on libcurl: it sends the same bytes each time and reads no answer. It
+  runs on the same libcurl as tablenodes.
+- Slower contestants get fewer rows, so that each takes some seconds. Contestants take turns; "x" columns are medians of
+  the ratios within a turn, since a machine is not equally fast all the time. "rows" says how many, and in how many
+  turns if more than one.
+{notes}
+
+## What is not measured
+
+A real API: there, the network and the model take nearly all the time, and rate limits the rest. What remains of these
+figures there is how many requests you can have in flight, and what is left of your CPU. Also not: writing a journal,
+streaming, TLS, memory.
+
+## Releases
+
+{markdown(version_cells(report.prompt, report.slow))}
+
+## Do it again
+
+```
+pip install -e .
+python -m benchmarks            # some six minutes, and the first time as long again to install the others
+python -m benchmarks --quick    # half a minute: tablenodes, the openai SDK, the libcurl loop
+```
+
+It needs nginx (on Debian and Ubuntu `sudo apt-get install nginx-light`) and keeps its virtual environments in
+`.benchmarks/`.
+"""
