@@ -202,6 +202,8 @@ def tunnel(port: int) -> Reaction:
             back = threading.Thread(target=_pump, args=(target, exchange.sock), daemon=True)
             back.start()
             _pump(exchange.sock, target)
+            with contextlib.suppress(OSError):
+                target.shutdown(socket.SHUT_RDWR)
             back.join(5)
         raise Ended
 

@@ -184,8 +184,14 @@ class CurlTransport:
                     common.events.append(handle.transfer.answer(now))
                     self._release(handle.transfer)
                 for handle, code, words in failed:
-                    common.events.append(handle.transfer.failure(code, words, now))
-                    self._release(handle.transfer)
+                    transfer = handle.transfer
+                    if transfer.stale:
+                        lane.multi.remove_handle(handle)
+                        transfer.again()
+                        lane.multi.add_handle(handle)
+                        continue
+                    common.events.append(transfer.failure(code, words, now))
+                    self._release(transfer)
         moved.clear()
         if common.last_piece:
             self._end_idle(now)

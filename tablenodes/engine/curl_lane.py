@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
 
 import pycurl
 
@@ -19,6 +21,9 @@ WIDTH = 256
 
 _NEARLY = 0.05
 """Seconds before the end of a call's time in which it is noted whether something has come."""
+
+_TCP_INFO = struct.Struct("=44xI4xI72xQ")
+"""Of Linux's struct tcp_info: milliseconds since the last data was sent, since it was received, bytes received."""
 
 
 class Lane:
@@ -41,7 +46,6 @@ class Lane:
         self._wishes = readiness.wishes
         self._by_descriptor = by_descriptor
         self._clock = clock
-        self._read_at: dict[int, float] = {}
         multi.setopt(pycurl.M_PIPELINING, 0)
         multi.setopt(pycurl.M_MAXCONNECTS, WIDTH + 8)
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._wish)
@@ -58,8 +62,6 @@ class Lane:
         """Read and write on one socket, and do what is due."""
         if 0 < self.timer <= now:
             self._note_heard(now, in_flight)
-        if news & 1:
-            self._read_at[descriptor] = now
         self.multi.socket_action(descriptor, news)
 
     def _wish(self, wish: int, descriptor: int, _multi: object, _assigned: object) -> None:
@@ -80,5 +82,19 @@ class Lane:
         """
         for transfer in in_flight:
             if transfer.lane is self and transfer.started + transfer.total <= now + _NEARLY and not transfer.secure:
-                descriptor = transfer.handle.getinfo(pycurl.ACTIVESOCKET)
-                transfer.heard = self._read_at.get(descriptor, -NEVER) >= transfer.started
+                transfer.heard = _has_received(transfer.handle)
+
+
+def _has_received(handle: Any) -> bool:
+    """Whether a byte has come on a handle's connection since its request was sent, as the kernel knows it."""
+    descriptor = handle.getinfo(pycurl.ACTIVESOCKET)
+    if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
+        return False
+    with socket.socket(fileno=descriptor) as sock:
+        known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        sock.detach()
+    if len(known) < _TCP_INFO.size:
+        return False
+    since_sent, since_received, received = _TCP_INFO.unpack(known)
+    is_new = handle.getinfo(pycurl.NUM_CONNECTS) > 0
+    return bool(received if is_new else since_received < since_sent)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import socket
 from typing import TYPE_CHECKING
 
 import pycurl
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
+_GO_ON = int(pycurl.PREREQFUNC_OK)
+_ABORT = int(pycurl.PREREQFUNC_ABORT)
 _CONSTANT_OPTIONS = (
     (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
@@ -50,7 +55,9 @@ class Common:
     last_piece : dict of Transfer to float
         When the last piece of each stream came, the oldest first.
     raised : BaseException or None
-        What `may_send` raised, for whoever is in Python's care to raise again.
+        What `may_send` raised, to be raised again outside of libcurl.
+    descriptors : dict of tuple to int
+        The socket of each connection, by its ends: our address and port, the other address and port.
     """
 
     def __init__(
@@ -63,6 +70,17 @@ class Common:
         self.events: list[Event] = []
         self.last_piece: dict[Transfer, float] = {}
         self.raised: BaseException | None = None
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        self.descriptors: dict[tuple[str, int, str, int], int] = {}
+
+    def readable(self, descriptor: int) -> bool:
+        """Whether something, the end included, has come on a socket."""
+        if self._poll is None:
+            return bool(select.select((descriptor,), (), (), 0)[0])
+        self._poll.register(descriptor, select.POLLIN)
+        found = self._poll.poll(0)
+        self._poll.unregister(descriptor)
+        return bool(found)
 
 
 class Transfer:
@@ -77,7 +95,9 @@ class Transfer:
         "handle",
         "head",
         "heard",
+        "is_fresh",
         "lane",
+        "opened",
         "pieces",
         "proxied",
         "refused",
@@ -85,6 +105,7 @@ class Transfer:
         "room",
         "secure",
         "sends",
+        "stale",
         "started",
         "total",
     )
@@ -98,6 +119,9 @@ class Transfer:
         self.proxied = False
         self.secure = False
         self.total = 0.0
+        self.stale = False
+        self.is_fresh = False
+        self.opened: list[int] = []
         self.head: list[bytes] = []
         self.pieces: list[bytes] = []
         self.handle = handle = pycurl.Curl()
@@ -107,6 +131,7 @@ class Transfer:
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
         handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.take)
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
+        handle.setopt(pycurl.SOCKOPTFUNCTION, self.opening)
 
     def configure(self, request: Request, *, proxy: str | None, trusted: str, connect: float) -> None:
         """Set what all calls of one request have in common.
@@ -148,23 +173,50 @@ class Transfer:
         self.room = self.common.body_bytes
         self.head.clear()
         self.pieces.clear()
+        self.opened.clear()
+        if self.is_fresh:
+            self.is_fresh = False
+            self.handle.setopt(pycurl.FRESH_CONNECT, 0)
         if call.request.method != "GET":
             self.handle.setopt(pycurl.POSTFIELDS, call.body)
         if call.total != self.total:
             self.total = call.total
             self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
 
-    def may_send(self, _address: str, _own_address: str, _port: int, _own_port: int) -> int:
+    def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
         """Say to libcurl whether it may send the request over the connection that it has."""
-        ask = self.common.may_send
+        common = self.common
+        ends = own_address, own_port, address, port
         try:
-            if ask is None or ask(self.call.key):
+            if self.opened:
+                common.descriptors[ends] = _bound_to(own_port, self.opened)
+                self.opened.clear()
+            elif common.readable(common.descriptors[ends]):
+                self.stale = True
+                return _ABORT
+            if common.may_send is None or common.may_send(self.call.key):
                 self.sends += 1
-                return int(pycurl.PREREQFUNC_OK)
+                return _GO_ON
         except BaseException as error:  # noqa: BLE001 - pycurl would print it and go on; `wait` raises it
-            self.common.raised = error
+            common.raised = error
         self.refused = True
-        return int(pycurl.PREREQFUNC_ABORT)
+        return _ABORT
+
+    def opening(self, descriptor: int, _purpose: int) -> int:
+        """Take note of a socket that is about to be connected."""
+        self.opened.append(descriptor)
+        return 0
+
+    def again(self) -> None:
+        """Prepare for the same call over a new connection, where it was not sent over a stale one.
+
+        libcurl looks at an idle connection only after a second. What a server sent in between, be it the end or
+        an answer that nobody asked for, would be taken for the answer to the next call.
+        """
+        self.stale = False
+        self.is_fresh = True
+        self.head.clear()
+        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
 
     def take(self, piece: bytes) -> int | None:
         """Keep a piece of the body; 0 ends a transfer whose body is too long."""
@@ -247,6 +299,17 @@ class Transfer:
         headers, complete = final_head(self.head)
         # Without a status of the server's own, what came was interim, or a proxy's.
         return (headers, True) if complete and status >= 200 else (b"", False)
+
+
+def _bound_to(port: int, descriptors: list[int]) -> int:
+    """Give the one of these sockets that has this port here; the others lost the race for the connection."""
+    for descriptor in descriptors[1:]:
+        with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as sock:
+            name = sock.getsockname()
+            sock.detach()
+            if name[1] == port:
+                return descriptor
+    return descriptors[0]
 
 
 def _header_lines(request: Request) -> list[bytes]:

@@ -20,7 +20,7 @@ from .calls import Answer, Chunk
 from .environment import certificates, proxy_for, sockets_allowed
 from .requests_faults import fault_of, never_sent, proxy_refusal
 from .response_head import final_head
-from .watched_http import Attempt, Current, WatchedAdapter
+from .watched_http import Attempt, Current, TooLargeError, WatchedAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -301,6 +301,8 @@ class RequestsTransport:
             if self._stream and kept:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
                 attempt.rest(self._timeout.idle)
+            if len(kept) < len(piece):
+                raise TooLargeError
 
     def _answer(self, attempt: Attempt, fault: str | None = None, words: str = "") -> Answer:
         headers, complete = final_head(attempt.lines)

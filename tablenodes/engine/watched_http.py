@@ -86,13 +86,10 @@ class Attempt:
             raise SendRefusedError
 
     def take(self, piece: bytes) -> bytes:
-        """Keep a piece of the body, as far as there is room; `TooLargeError` if there is not enough."""
+        """Keep a piece of the body, and give as much of it as there was room for."""
         kept = piece[: self._room]
         self._room -= len(kept)
-        if kept:
-            self.pieces.append(kept)
-        if len(kept) < len(piece):
-            raise TooLargeError
+        self.pieces.append(kept)
         return kept
 
     def own(self, connection: Any, sock: Any = None) -> None:
@@ -152,6 +149,15 @@ class WatchedAdapter(HTTPAdapter):
         if not known:
             _watch(made, self._current)
         return made
+
+    def close(self) -> None:
+        """Close the pools: urllib3 would leave that to whoever drops the last reference to them."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping that can be iterated
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
         """Give the adapter's TLS context to an encrypted connection."""

@@ -1,0 +1,123 @@
+"""Calls carried by a transport, for tests: make one, send one, send many."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tablenodes.engine.calls import Answer, Call, Chunk, Event, Request, Transport
+from tablenodes.settings import Timeout
+
+BOTH = ("curl", "requests")
+HEADERS = (("Authorization", "Bearer sk-1234567890"), ("User-Agent", "tests"), ("Content-Type", "application/json"))
+BODY = b'{"model":"m","messages":[]}'
+PATIENCE = 20.0
+"""Seconds after which a test gives up on an answer."""
+
+
+def new_transport(kind: str, **settings: Any) -> Transport:
+    """Make a transport: ``curl`` or ``requests``."""
+    from tablenodes.engine.curl import CurlTransport
+    from tablenodes.engine.requests_session import RequestsTransport
+
+    defaults = {"timeout": Timeout(connect=2, total=10), "body_bytes": 100_000, "concurrency": 8}
+    made: Any = {"curl": CurlTransport, "requests": RequestsTransport}[kind]
+    return made(**defaults | settings)
+
+
+@contextlib.contextmanager
+def transport_of(kind: str, **settings: Any) -> Iterator[Transport]:
+    """Make a transport and close it at the end."""
+    transport = new_transport(kind, **settings)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def events_until(transport: Transport, key: int) -> list[Event]:
+    """Give every event up to the answer to `key`."""
+    events: list[Event] = []
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for event in transport.wait(1.0):
+            events.append(event)
+            if isinstance(event, Answer) and event.key == key:
+                return events
+    raise AssertionError(f"no answer within {PATIENCE:g} s")
+
+
+def answer_to(
+    transport: Transport,
+    url: str,
+    *,
+    key: int = 0,
+    body: bytes = BODY,
+    total: float = 5.0,
+    method: str = "POST",
+    headers: tuple[tuple[str, str], ...] = HEADERS,
+) -> Answer:
+    """Send one call and give its answer."""
+    transport.start(Call(key, Request(method, url, headers), body, total))
+    last = events_until(transport, key)[-1]
+    assert isinstance(last, Answer)
+    return last
+
+
+def answers_to(transport: Transport, url: str, bodies: Iterable[bytes], concurrency: int) -> dict[int, Answer]:
+    """Send many calls, so many at a time, and give their answers by position."""
+    request = Request("POST", url, HEADERS)
+    waiting = enumerate(bodies)
+    answers: dict[int, Answer] = {}
+    begun = 0
+    while True:
+        while begun - len(answers) < concurrency and (following := next(waiting, None)) is not None:
+            transport.start(Call(following[0], request, following[1], 60.0))
+            begun += 1
+        if len(answers) == begun:
+            return answers
+        for event in transport.wait(5.0):
+            assert isinstance(event, Answer)
+            assert event.key not in answers
+            answers[event.key] = event
+
+
+def chunks_in(events: list[Event]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, Chunk))
+
+
+def open_sockets() -> int:
+    """How many sockets and event queues this process has."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith(("socket:", "anon_inode:"))
+    return count
+
+
+def peak_memory() -> Callable[[], int]:
+    """Begin to watch this process's memory; give a function that tells by how many bytes it grew at most."""
+
+    def in_status(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+    Path("/proc/self/clear_refs").write_text("5")
+    before = in_status("VmRSS")
+    return lambda: in_status("VmHWM") - before
+
+
+@contextlib.contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """Fail if a thread or a socket outlives the context by more than a moment."""
+    before = threading.active_count(), open_sockets()
+    yield
+    end = time.monotonic() + 5
+    while (left := (threading.active_count(), open_sockets())) > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert left <= before, "threads or sockets are left"
