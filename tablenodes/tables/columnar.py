@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .views import TableView
 
+_ARROWS_OWN = ("arrow.uuid", "arrow.bool8")
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
 
 
@@ -56,40 +57,43 @@ def _from_ipc(source: Any) -> Any:
 def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pandas.DataFrame:
     try:
         with pyarrow.OSFile(str(place)) as source:
-            table = read(source)
+            table = _changed(read(source), _stored)
         table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{name} is not a whole {kind} file, or is damaged") from error
     try:
         checked_names(table.column_names)
-        return _data_frame(_known_types(table))
+        return _data_frame(_changed(table, _known))
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except _NOT_TAKEN as error:
         raise TableError(f"{name} holds a value or a type that pandas cannot take") from error
 
 
-def _known_types(table: Any) -> Any:
-    """Give the table with its extension types as what they store: a type of somebody's is never built from a file."""
-    for position, field in enumerate(table.schema):
-        kind = field.type
-        column = table.column(position)
-        if isinstance(kind, pyarrow.BaseExtensionType) and not kind.extension_name.startswith("pandas."):
-            made = _stored(column, kind)
-        elif types.is_string_view(kind):
-            texts = (chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks)
-            made = pyarrow.chunked_array([pyarrow.array(part, pyarrow.large_string()) for part in texts])
-        else:
-            continue
-        table = table.set_column(position, field.name, made)
+def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
+    for position, name in enumerate(table.column_names):
+        table = table.set_column(position, name, change(table.column(position)))
     return table
 
 
-def _stored(column: Any, kind: Any) -> Any:
-    if kind.extension_name == "arrow.uuid":
-        return pyarrow.chunked_array([pyarrow.array(arrow_column(column).read(0, len(column)), pyarrow.string())])
-    storage = pyarrow.chunked_array([chunk.storage for chunk in column.chunks], type=kind.storage_type)
-    return storage.cast(pyarrow.bool_()) if kind.extension_name == "arrow.bool8" else storage
+def _stored(column: Any) -> Any:
+    """Give what a column of an extension type stores: a type of somebody's own is never built from a file."""
+    kind = column.type
+    if not isinstance(kind, pyarrow.BaseExtensionType) or kind.extension_name.startswith(("pandas.", *_ARROWS_OWN)):
+        return column
+    return pyarrow.chunked_array([chunk.storage for chunk in column.chunks], type=kind.storage_type)
+
+
+def _known(column: Any) -> Any:
+    """Give a column of a type that pandas has no array for as its like."""
+    kind = column.type
+    if types.is_string_view(kind) or getattr(kind, "extension_name", "") == "arrow.uuid":
+        read = arrow_column(column).read
+        return pyarrow.chunked_array([pyarrow.array(read(0, len(column)), pyarrow.large_string())])
+    if getattr(kind, "extension_name", "") == "arrow.bool8":
+        stored = [chunk.storage for chunk in column.chunks]
+        return pyarrow.chunked_array(stored, type=kind.storage_type).cast(pyarrow.bool_())
+    return column
 
 
 def _data_frame(table: Any) -> pandas.DataFrame:
