@@ -16,10 +16,12 @@ import pytest
 from servers import Exchange, answer, echo, fault_server, message
 
 import tablenodes as tn
+from tablenodes.engine.journal import Journal
 from tablenodes.errors import (
     ColumnError,
     ConnectionSettingError,
     InvalidRequests,
+    JournalError,
     SettingError,
     TableError,
     WorkflowError,
@@ -332,7 +334,13 @@ REFUSED = {
         TableError,
         "a device",
     ),
-    "journal": (lambda folder: ({}, {"table": words(), "on_invalid": "x"}), SettingError, "on_invalid must be one of"),
+    "manner": (lambda folder: ({}, {"table": words(), "on_invalid": "x"}), SettingError, "on_invalid must be one of"),
+    "journal": (lambda folder: ({}, {"table": words(), "journal": 5}), SettingError, "journal must be a path"),
+    "journal is the table": (
+        lambda folder: ({}, {"table": folder / "in.csv", "journal": folder / "in.csv"}),
+        JournalError,
+        "is the table that is read",
+    ),
 }
 
 
@@ -488,6 +496,24 @@ class _Stopped:
     def cancel(self, key): ...
     def wait(self, seconds): ...
     def close(self): ...
+
+
+def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):
+    """The error carries the outputs, and they are written."""
+    commit, failures = Journal.commit, iter([JournalError("the disk is full")])
+
+    def full(self):
+        commit(self)
+        if self.sends >= 4 and (failure := next(failures, None)):
+            raise failure
+
+    monkeypatch.setattr(Journal, "commit", full)
+    workflow = tn.Workflow({"ask": ASK, "b": ASK}, output=str(tmp_path / "out.csv"), limits=tn.Limits(concurrency=1))
+    with fault_server(SHOUT) as server, pytest.raises(JournalError, match="the disk is full") as caught:
+        workflow.run(words(), connection=tn.Connection(server.url), progress=False, journal=tmp_path / "j")
+    assert list(caught.value.output) == ["ask", "b"]
+    assert caught.value.output["ask"].summary.ok == 3
+    assert (tmp_path / "out.csv").read_text().startswith("word,text,status,outcome\n")
 
 
 def test_ctrl_c_between_nodes_is_an_interruption_too():

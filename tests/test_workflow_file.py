@@ -195,6 +195,7 @@ WRONG = {
     "input name": ("inputs:\n  a-b: 1\n" + NODE, "w.yaml:1: an input's name must be made of letters"),
     "input required": ("inputs:\n  n: {required: 5}\n" + NODE, "w.yaml:2: n.required: must be true or false"),
     "input description": ("inputs:\n  n: {description: 5}\n" + NODE, "w.yaml:2: n.description: must be a text"),
+    "input col": ("inputs:\n  n: !col x\n" + NODE, "w.yaml:2: n.default: holds a value of type Column"),
     "output": (NODE + "output: [x]\n", "w.yaml:4: output: path must be a file's path, not list"),
     "output path": (NODE + "output: {format: raw}\n", "w.yaml:4: output: path is missing"),
     "output key": (NODE + "output: {path: x.csv, form: raw}\n", "w.yaml:4: output: unknown key 'form'; did you mean"),
@@ -486,6 +487,32 @@ def test_a_loaded_workflow_can_be_pickled(tmp_path):
     """It is a value."""
     made = load(tmp_path, NODE)
     assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_text_with_braces_inside_a_placeholder_is_read(tmp_path):
+    """What only looks like the end of a placeholder is none."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ '}}' }}{{ inputs.word }}")
+    assert tn.Workflow({"a": node}, inputs={"word": "x"}).steps[0][1] == node
+
+
+def test_a_file_on_another_drive_keeps_its_path(monkeypatch):
+    """There is no way from one to the other."""
+
+    def elsewhere(path, start):
+        raise ValueError
+
+    monkeypatch.setattr(os.path, "relpath", elsewhere)
+    assert "table: /t.csv" in tn.Workflow({"a": tn.CreateCompletion(prompt="x")}, table="/t.csv").to_yaml()
+
+
+def test_certificates_are_found_from_the_file(tmp_path):
+    """Their path is written relative to it."""
+    (tmp_path / "c.pem").write_text("")
+    connection = tn.Connection("https://x.de/v1", ca_bundle=str(tmp_path / "c.pem"))
+    made = tn.Workflow({"a": tn.CreateCompletion(prompt="x")}, connection=connection)
+    made.save(tmp_path / "w.yaml")
+    assert "ca_bundle: c.pem" in (tmp_path / "w.yaml").read_text()
+    assert tn.Workflow.load(tmp_path / "w.yaml") == made
 
 
 def test_a_users_home_is_understood(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,11 +44,31 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", metavar="NAME=VALUE", help="A value for one of the workflow's inputs."),
 ]
+Journal = Annotated[
+    str | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="Keeps every answer: the same command again sends only what is missing."
+        " Default: beside the output, with .journal at its end; none for the standard output.",
+    ),
+]
+RetryFailed = Annotated[
+    str,
+    typer.Option(
+        "--retry-failed", metavar="transient|all|none", help="Which failed rows of the journal are sent again."
+    ),
+]
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", "-c", metavar="N", help="Requests in flight at a time.")
 ]
 MaxRequests = Annotated[
-    int | None, typer.Option("--max-requests", metavar="N", help="Requests that may be sent in all, for each node.")
+    int | None,
+    typer.Option(
+        "--max-requests",
+        metavar="N",
+        help="Requests that may be sent in all, retries and the journal's earlier runs among them.",
+    ),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="The API's address, such as http://127.0.0.1:8080/v1.")
@@ -77,6 +98,19 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{name} is given twice", param_hint=option)
         found[name] = value
     return found
+
+
+def choice(value: str, known: Sequence[str], option: str) -> str:
+    """Give a value that is one of those that are known.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is none of them.
+    """
+    if value not in known:
+        raise typer.BadParameter(f"it is one of {', '.join(known)}", param_hint=option)
+    return value
 
 
 def connected(
@@ -117,14 +151,19 @@ def limited(limits: Limits | None, concurrency: int | None, max_requests: int | 
     return replace(limits or Limits(), **given)
 
 
+def journal_of(workflow: Workflow, journal: str | None) -> str | None:
+    """Give the journal's path: the one that is named, else one beside the output, else none."""
+    if journal is not None or workflow.output is None:
+        return journal
+    return f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
+
+
 def destined(workflow: Workflow, output: str | None, form: str | None, lines: bool) -> tuple[Workflow, str]:
     """Give a workflow whose output is where the options say (none: the standard output), and the table's format."""
     from ..workflow.destination import FORMATS, Destination  # noqa: PLC0415 - loaded where it is used
 
-    if form is not None and form not in FORMATS:
-        raise typer.BadParameter(f"it is one of {' and '.join(FORMATS)}", param_hint="--format")
     own = workflow.output if isinstance(workflow.output, Destination) else None
-    form = form or (own.format if own else "table")
+    form = choice(form or (own.format if own else "table"), FORMATS, "--format")
     path = own.path if output is None and own else output
     if path is None or path == "-":
         return workflow.replace(output=None), form

@@ -15,7 +15,7 @@ from ..display import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 25
 _WIDTH_ELSEWHERE = 120
 _GAP = "  "
 _LEAST = 8

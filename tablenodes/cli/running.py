@@ -33,12 +33,15 @@ System = Annotated[str | None, typer.Option("--system", help="Short for --set sy
 
 def run(
     file: options.File,
+    *,
     table: options.Table = None,
     rows: options.Rows = None,
     output: options.Output = None,
     form: options.Form = None,
     jsonl: options.Lines = False,
     inputs: options.Inputs = None,
+    journal: options.Journal = None,
+    retry_failed: options.RetryFailed = "transient",
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -59,12 +62,18 @@ def run(
         limits=options.limited(workflow.limits, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    shown = Showing(form, jsonl, asked=output is not None, progress=False if no_progress else None)
+    manner = {
+        "journal": options.journal_of(workflow, journal),
+        "retry_failed": options.choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
+        "progress": False if no_progress else None,
+    }
+    shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, _inputs(workflow, given)))
 
 
 def check(
     file: options.File,
+    *,
     table: options.Table = None,
     rows: options.Rows = None,
     inputs: options.Inputs = None,
@@ -85,6 +94,7 @@ def check(
 def call(
     node: Node,
     table: Source,
+    *,
     settings: Settings = None,
     model: Model = None,
     prompt: Prompt = None,
@@ -93,6 +103,8 @@ def call(
     output: options.Output = None,
     form: options.Form = None,
     jsonl: options.Lines = False,
+    journal: options.Journal = None,
+    retry_failed: options.RetryFailed = "transient",
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -119,7 +131,12 @@ def call(
         limits=options.limited(None, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    shown = Showing(form, jsonl, asked=output is not None, progress=False if no_progress else None)
+    manner = {
+        "journal": options.journal_of(workflow, journal),
+        "retry_failed": options.choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
+        "progress": False if no_progress else None,
+    }
+    shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 
 
@@ -134,25 +151,28 @@ class Showing:
         Whether the standard output gets JSON lines in place of CSV.
     asked : bool
         Whether the output was named, so that all of it goes there.
-    progress : bool or None
-        As in `Node.run`.
+    manner : dict
+        Keyword arguments of `Workflow.run`.
     """
 
-    def __init__(self, form: str, jsonl: bool, *, asked: bool, progress: bool | None) -> None:
+    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any]) -> None:
         self._form = form
         self._jsonl = jsonl
         self._asked = asked
-        self._progress = progress
+        self._manner = manner
 
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
-        from ..errors import Interrupted  # noqa: PLC0415 - loaded where it is used
+        from .. import display  # noqa: PLC0415 - loaded where it is used
+        from ..errors import Interrupted, JournalError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
         try:
-            outputs = workflow.run(opened, inputs, progress=self._progress)
-        except Interrupted as stopped:
-            self._show(workflow, stopped.output)
+            outputs = workflow.run(opened, inputs, **self._manner)
+        except (Interrupted, JournalError) as stopped:
+            self._show(workflow, stopped.output or {})
+            if self._manner["journal"] is not None and stopped.output:
+                display.say("run the same command again to go on: what was answered is not sent again")
             raise
         self._show(workflow, outputs)
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TableError, WorkflowError, nearest
+from ..errors import JournalError, TableError, WorkflowError, nearest
 
 if TYPE_CHECKING:
     from ..output import NodeOutput
@@ -106,6 +106,23 @@ def destination(value: Any) -> Destination | None:
             raise WorkflowError("output: path is missing")
         return Destination(**value)
     return Destination(value)
+
+
+def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, output: str | None) -> None:
+    """Raise `JournalError` for a journal that is the table or the output as well.
+
+    Parameters
+    ----------
+    journal : path
+        Where the answers are kept.
+    table, output : str, optional
+        The other files.
+    """
+    if not isinstance(journal, str | os.PathLike):
+        return  # the run itself words that
+    for path, what in ((table, "the table that is read"), (output, "the output")):
+        if path is not None and _same(os.fspath(journal), path):
+            raise JournalError(f"journal {os.fspath(journal)!r} is {what}: name another file")
 
 
 def _same(one: str, other: str) -> bool:

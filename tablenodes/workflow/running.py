@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Interrupted, InvalidRequests
+from .. import tables
+from ..errors import Interrupted, InvalidRequests, JournalError
 from ..nodes.run import Context
 from ..nodes.run import run as run_node
 from . import checking
 from .answers import Answers
+from .destination import refuse_as_journal
 from .inputs import resolved
 from .references import upstream
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from ..nodes import Node
     from ..nodes.check import Check
     from ..output import NodeOutput
+    from ..settings import Limits
     from .destination import Destination
     from .workflow import Workflow
 
@@ -42,8 +46,11 @@ def run(
     connection = checking.connection_of(workflow, connection)
     values = resolved(workflow.inputs, inputs)
     destination: Any = workflow.output
+    source = checking.file_of(workflow, table)
     if destination is not None:
-        destination.check(checking.file_of(workflow, table))
+        destination.check(source)
+    if manner.get("journal") is not None:
+        refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
     view = checking.opened(workflow, table)
     plans = checking.plans(workflow, view, values, connection)
     if manner.get("on_invalid") == "raise":
@@ -54,17 +61,39 @@ def run(
         with connection as opened:
             for name, node in workflow.steps:
                 context = Context(values, _answers(node, outputs), name)
-                outputs[name] = run_node(node, view.table, opened, context=context, **manner)
-    except KeyboardInterrupt as stopped:
-        if isinstance(stopped, Interrupted):
-            outputs[name] = stopped.output
-        _write(destination, outputs)
-        raise Interrupted(_interrupted(outputs), outputs) from None
-    except BaseException:
-        _write(destination, outputs)  # what earlier nodes were answered is not lost
+                left = {**manner, "limits": _left(manner, outputs)}
+                outputs[name] = run_node(node, view.table, opened, context=context, **left)
+    except BaseException as error:
+        if isinstance(error, Interrupted | JournalError) and error.output is not None:
+            outputs[name] = error.output
+        _write(destination, outputs)  # what was answered is not lost
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(_interrupted(outputs), outputs) from None
+        if isinstance(error, JournalError):
+            raise JournalError(str(error), outputs) from None
         raise
     _write(destination, outputs)
     return outputs
+
+
+def _left(manner: Mapping[str, Any], outputs: Mapping[str, NodeOutput]) -> Limits | None:
+    """Give the limits for the next node: what earlier ones have sent and used counts, since it is one run."""
+    limits: Limits | None = manner.get("limits")
+    if limits is None or not outputs:
+        return limits
+    if limits.max_requests is not None and manner.get("journal") is None:  # a journal counts them itself
+        sent = sum(output.summary.requests for output in outputs.values())
+        limits = replace(limits, max_requests=max(0, limits.max_requests - sent))
+    if limits.token_budget is not None:
+        used = sum(map(_tokens, outputs.values()))
+        limits = replace(limits, token_budget=max(0, limits.token_budget - used))
+    return limits
+
+
+def _tokens(output: NodeOutput) -> int:
+    """Give the tokens of the answers that this run was sent, those from the journal aside."""
+    rows = tables.view(output.log).rows(("total_tokens", "reused"))
+    return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
 
 
 def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:

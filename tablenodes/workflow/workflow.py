@@ -55,7 +55,7 @@ class Workflow:
         Where the last node's table is written; relative to the current directory of the run. A mapping has ``path`` and
         ``format``: ``table`` (default) or ``raw`` (body and status).
     limits : Limits, optional
-        What each node's run may use at most.
+        What a run may use at most.
     retry : Retry, optional
         How often a row is tried again.
 
@@ -221,6 +221,7 @@ class Workflow:
         progress: bool | None = None,
         on_invalid: str = "report",
         on_in_doubt: str = "resend",
+        retry_failed: str = "transient",
     ) -> dict[str, NodeOutput]:
         """Run every node over the table, one after another, and write the output if one is named.
 
@@ -232,8 +233,10 @@ class Workflow:
             The inputs' values.
         connection : Connection, optional
             Default: the workflow's own. The embedded model's server lives for the whole run.
-        limits, retry, journal, progress, on_invalid, on_in_doubt
-            As in `Node.run`, for each node. Defaults for `limits` and `retry`: the workflow's own.
+        limits, retry : Limits, Retry, optional
+            Default: the workflow's own. The requests and tokens of all nodes together count.
+        journal, progress, on_invalid, on_in_doubt, retry_failed
+            As in `Node.run`, for each node; they share the journal.
 
         Returns
         -------
@@ -248,6 +251,8 @@ class Workflow:
             If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
         Interrupted
             If the run was stopped; ``.output`` is the dict as far as it had come, and the output is written with that.
+        JournalError
+            If the journal cannot be used or fails; ``.output`` as before, where something was sent.
         """
         from . import running  # noqa: PLC0415 - the engine is loaded where it is needed
 
@@ -258,6 +263,7 @@ class Workflow:
             "progress": progress,
             "on_invalid": on_invalid,
             "on_in_doubt": on_in_doubt,
+            "retry_failed": retry_failed,
         }
         return running.run(self, table, inputs, connection, manner)
 

@@ -1,0 +1,595 @@
+"""The command line: tables to the standard output or a file, words to the standard error stream, errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from servers import Exchange, answer, echo, fault_server
+
+import tablenodes as tn
+from tablenodes.cli import main, printing
+from tablenodes.cli.options import connected
+
+WORKFLOW = """\
+connection: {{base_url: "{url}"}}
+table: words.csv
+inputs: {{verb: say, times: 1}}
+nodes:
+  - id: ask
+    type: CreateChatCompletion
+    model: m
+    prompt: "{{{{ inputs.verb }}}} {{{{ word }}}}"
+output: out.csv
+"""
+
+
+def shout(exchange: Exchange) -> None:
+    """Answer with the prompt in capitals; a prompt with ``bad`` is refused, in words that repeat it."""
+    prompt = orjson.loads(exchange.received.body)["messages"][-1]["content"]
+    if "bad" in prompt:
+        answer({"error": {"message": f"canary {prompt}", "type": "no", "code": "bad_word"}}, 400)(exchange)
+        return
+    message = {"role": "assistant", "content": prompt.upper()}
+    answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})(exchange)
+
+
+@pytest.fixture
+def server():
+    with fault_server(shout) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, server):
+    """A folder with a workflow and its table, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    Path("w.yaml").write_text(WORKFLOW.format(url=server.url))
+    Path("words.csv").write_text("word,n\na,1\nb,2\n")
+    return tmp_path
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs the command line; gives its exit code and what it printed."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in arguments])
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_the_table_and_shows_it(folder, command):
+    """The file is written, said to be, and its first rows are shown aligned."""
+    code, out, err = command("run", "w.yaml")
+    assert code == 0
+    assert Path("out.csv").read_text() == "word,n,text,status,outcome\na,1,SAY A,200,ok\nb,2,SAY B,200,ok\n"
+    assert out.splitlines() == [
+        "word  n  text   status  outcome",
+        "a     1  SAY A     200  ok",
+        "b     2  SAY B     200  ok",
+    ]
+    assert "2 rows in " in err
+    assert "2 ok" in err
+    assert "wrote out.csv: 2 rows" in err
+
+
+def test_the_same_command_again_asks_nothing(folder, command, server):
+    """A journal beside the output has every answer; the output is the same."""
+    command("run", "w.yaml")
+    first = Path("out.csv").read_bytes()
+    code, _, err = command("run", "w.yaml")
+    assert (code, len(server.requests), Path("out.csv").read_bytes()) == (0, 2, first)
+    assert "2 of 2 reused from the journal" in err
+    assert Path("out.csv.journal").exists()
+
+
+def test_failed_rows_of_the_journal_are_sent_again_as_asked(folder, command, server):
+    """``--retry-failed all`` asks again what the server has refused."""
+    Path("words.csv").write_text("word\nbad\n")
+    assert command("run", "w.yaml")[0] == 3
+    assert command("run", "w.yaml")[0] == 3
+    assert len(server.requests) == 1
+    assert command("run", "w.yaml", "--retry-failed", "all")[0] == 3
+    assert len(server.requests) == 2
+    code, _, err = command("run", "w.yaml", "--retry-failed", "some")
+    assert (code, "it is one of transient, all, none" in err) == (2, True)
+
+
+def test_options_go_before_the_file(folder, command):
+    """Table, inputs, output and format."""
+    Path("t.jsonl").write_text('{"word": "c"}\n')
+    arguments = [
+        "run",
+        "w.yaml",
+        "--table",
+        "t.jsonl",
+        "--input",
+        "verb=sing",
+        "--output",
+        "o.jsonl",
+        "--format",
+        "raw",
+    ]
+    assert command(*arguments)[0] == 0
+    written = json.loads(Path("o.jsonl").read_text())
+    assert set(written) == {"body", "status"}
+    assert "SING C" in written["body"]
+    assert not Path("out.csv").exists()
+
+
+def test_a_file_keeps_its_format_when_only_the_path_changes(folder, command):
+    """``format: raw`` holds for another output too, unless the command line says otherwise."""
+    Path("w.yaml").write_text(Path("w.yaml").read_text().replace("out.csv", "{path: out.csv, format: raw}"))
+    command("run", "w.yaml", "--output", "o.csv")
+    assert Path("o.csv").read_text().startswith("body,status\n")
+    _, out, _ = command("run", "w.yaml", "--output", "-")
+    assert out.startswith("body,status\n")
+
+
+@pytest.mark.parametrize("options", [["--output", "-"], []])
+def test_the_standard_output_gets_the_table_alone(folder, command, options):
+    """As CSV, for a pipe; every word goes to the standard error stream, and no journal is kept."""
+    if not options:
+        Path("w.yaml").write_text(Path("w.yaml").read_text().replace("output: out.csv\n", ""))
+    code, out, err = command("run", "w.yaml", *options)
+    assert (code, out) == (0, "word,n,text,status,outcome\na,1,SAY A,200,ok\nb,2,SAY B,200,ok\n")
+    assert "2 ok" in err
+    assert [path.name for path in folder.iterdir() if "journal" in path.name or path.name.startswith("out")] == []
+
+
+def test_json_lines_go_to_the_standard_output(folder, command):
+    """One object a row."""
+    _, out, _ = command("run", "w.yaml", "--output", "-", "--jsonl", "--rows", "1")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["SAY A"]
+    code, _, err = command("run", "w.yaml", "--jsonl")
+    assert (code, "name a file that ends in .jsonl" in err) == (2, True)
+
+
+def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
+    """In a terminal, without an output, the table is shown; the rest is counted."""
+    Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(30)))
+    monkeypatch.setattr(printing, "is_terminal", lambda: True)
+    monkeypatch.setattr("tablenodes.cli.running.is_terminal", lambda: True)
+    _, out, _ = command("call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder))
+    lines = out.splitlines()
+    assert lines[1].split() == ["w0", "W0", "200", "ok"]
+    assert (len(lines), lines[-1]) == (27, "… and 5 rows more")
+
+
+def connection(folder):
+    url = Path("w.yaml").read_text().split('"')[1]
+    return ["--base-url", url, "--model", "m"]
+
+
+def test_only_the_first_rows_are_taken(folder, command, server):
+    """To try something out."""
+    assert command("run", "w.yaml", "--rows", "1")[0] == 0
+    assert len(server.requests) == 1
+    assert Path("out.csv").read_text().count("\n") == 2
+    assert command("run", "w.yaml", "--rows", "0", "--output", "none.csv")[0] == 0
+    assert len(server.requests) == 1
+
+
+def test_some_rows_that_fail_make_another_exit_code(folder, command):
+    """3; and for each kind of failure the first row and why, without what the server repeated."""
+    Path("words.csv").write_text("word\na\nbad\n\n")
+    code, _, err = command("run", "w.yaml")
+    assert code == 3
+    assert "1 http_error, first row 1: HTTP 400, bad_word" in err
+    assert "1 invalid_request, first row 2: $.messages[0].content: the cell of column 'word' is empty" in err
+    assert "canary" not in err
+
+
+def test_a_failure_without_words_has_its_status(folder, command, server):
+    """Whatever the body is."""
+    Path("words.csv").write_text("word\na\n")
+    with fault_server(answer("<html>canary</html>", 404)) as other:
+        code, _, err = command("run", "w.yaml", "--base-url", other.url)
+    assert (code, "1 http_error, first row 0: HTTP 404\n" in err) == (3, True)
+
+
+def test_limits_are_set_for_a_run(folder, command, server):
+    """Requests that may be sent, and how many at a time."""
+    code, _, err = command("run", "w.yaml", "--max-requests", "1", "--concurrency", "1", "--no-progress")
+    assert (code, len(server.requests)) == (3, 1)
+    assert "1 not_sent" in err
+
+
+def test_all_nodes_of_a_run_share_its_limits(folder, command, server):
+    """With a journal and without one."""
+    text = Path("w.yaml").read_text()
+    second = text.partition("  - id: ask")[2].partition("output:")[0]
+    Path("w.yaml").write_text(text.replace("output:", f"  - id: again{second}output:"))
+    for options in ([], ["--output", "-"]):
+        before = len(server.requests)
+        code, _, err = command("run", "w.yaml", "--max-requests", "3", *options)
+        assert (code, len(server.requests) - before) == (3, 3)
+        assert "ask: 2 rows" in err
+        assert "again: 2 rows" in err
+
+
+def test_tokens_of_all_nodes_count(folder, server):
+    """A budget is for the whole run."""
+    workflow = tn.Workflow.load("w.yaml")
+    ask = workflow.steps[0][1]
+    with fault_server(echo()) as other:  # each answer uses two tokens
+        out = workflow.replace(nodes={"a": ask, "b": ask}, output=None).run(
+            connection=tn.Connection(other.url), limits=tn.Limits(concurrency=1, token_budget=5), progress=False
+        )
+    assert [output.summary.ok for output in out.values()] == [2, 1]
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "no file": (["run", "x.yaml"], "x.yaml: no such file; did you mean 'w.yaml'?"),
+    "no table": (["run", "w.yaml", "--table", "word.csv"], "there is no such file; did you mean 'words.csv'?"),
+    "column": (
+        ["run", "w.yaml", "--table", "other.csv"],
+        "w.yaml:8: node 'ask': prompt: no column 'word'; did you mean 'wort'?",
+    ),
+    "yaml": (["run", "bad.yaml"], "bad.yaml:1: unknown key 'nods'; did you mean 'nodes'?"),
+    "input": (["run", "w.yaml", "--input", "verp=x"], "the workflow has no input 'verp'; did you mean 'verb'?"),
+    "input type": (["run", "w.yaml", "--input", "times=x"], "input 'times' must be of type integer"),
+    "key": (["run", "w.yaml", "--base-url", "https://example.com/v1"], "no API key for example.com"),
+    "key variable": (["run", "w.yaml", "--api-key-env", "CANARY_KE"], "the environment variable CANARY_KE is not set"),
+    "output is the table": (["run", "w.yaml", "-o", "words.csv"], "output 'words.csv' is the table that is read"),
+    "output is the table, some rows": (
+        ["run", "w.yaml", "-o", "words.csv", "--rows", "1"],
+        "is the table that is read",
+    ),
+    "output folder": (["run", "w.yaml", "-o", "no/out.csv"], "there is no folder 'no'"),
+    "output ending": (["run", "w.yaml", "-o", "out.txt"], "must end in one of"),
+    "journal is the table": (
+        ["run", "w.yaml", "--journal", "words.csv"],
+        "journal 'words.csv' is the table that is read",
+    ),
+    "journal is the output": (["run", "w.yaml", "--journal", "./out.csv"], "journal './out.csv' is the output"),
+    "journal is something else": (["run", "w.yaml", "--journal", "other.csv"], "other.csv: this is no journal"),
+    "limits": (["run", "w.yaml", "--concurrency", "0"], "Limits.concurrency must be a whole number from 1"),
+    "node": (
+        ["call", "CreateChatCompletions", "words.csv"],
+        "no node 'CreateChatCompletions'; did you mean 'CreateChatCompletion'?",
+    ),
+    "setting": (
+        ["call", "CreateChatCompletion", "words.csv", "-s", "temprature=0"],
+        "no setting 'temprature'; did you mean",
+    ),
+    "not json": (
+        ["call", "CreateChatCompletion", "words.csv", "-s", "messages=[{"],
+        "messages: is not JSON, at character",
+    ),
+    "extra": (["call", "CreateChatCompletion", "words.csv", "-s", "extra_body=x"], "extra_body: is not JSON"),
+    "operation": (["schema", "create_chat"], "has no operation 'create_chat'; did you mean 'create_chat_completion'?"),
+    "revision": (["schema", "--revision", "openai-2026"], "no schema revision 'openai-2026'; did you mean"),
+    "property": (["schema", "create_completion", "-p", "temp"], "has no property 'temp'; did you mean"),
+    "unknown node": (["nodes", "Chat"], "no node 'Chat'; there are CreateChatCompletion, CreateCompletion"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
+    """Exit code 1, what is wrong and what to do, no traceback, nothing sent and nothing printed."""
+    monkeypatch.setenv("CANARY_KEY", "sk-canary")
+    Path("bad.yaml").write_text("nods: []\n")
+    Path("other.csv").write_text("wort\nx\n")
+    arguments, expected = WRONG[name]
+    code, out, err = command(*arguments)
+    assert (code, out) == (1, "")
+    lines = [line for line in err.splitlines() if "columns taken" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("tablenodes: error: ")
+    assert expected in lines[0]
+    assert "sk-canary" not in err
+    assert server.requests == []
+    assert Path("words.csv").read_text() == "word,n\na,1\nb,2\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run"], "Missing argument"),
+        (["ran", "w.yaml"], "No such command 'ran'"),
+        (["run", "w.yaml", "--no-such"], "No such option"),
+        (["run", "w.yaml", "--input", "verb"], "write it as NAME=VALUE"),
+        (["run", "w.yaml", "--input", "=x"], "write it as NAME=VALUE"),
+        (["run", "w.yaml", "-i", "verb=x", "-i", "verb=y"], "verb is given twice"),
+        (["run", "w.yaml", "--local", "--base-url", "http://127.0.0.1"], "it needs no address and no key"),
+        (["run", "w.yaml", "--format", "csv"], "it is one of table, raw"),
+        (["run", "w.yaml", "--rows", "-1"], "--rows"),
+        (["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"], "model is given twice"),
+    ],
+)
+def test_bad_usage_has_its_own_exit_code(folder, command, arguments, expected):
+    """2, with the way to help."""
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert expected in err
+
+
+@pytest.mark.parametrize("arguments", [["run", "w.yaml", "--api-key", "sk-canary"], ["call", "--api-key=sk-canary"]])
+def test_a_key_is_never_an_argument(command, arguments):
+    """It would stand in the list of processes; the refusal names what to do and does not repeat it."""
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert "--api-key-env" in err
+    assert "canary" not in err
+
+
+def test_what_follows_two_hyphens_is_no_option(folder, command):
+    """A file may have any name."""
+    code, _, err = command("run", "--", "--api-key")
+    assert (code, "--api-key: no such file" in err) == (1, True)
+
+
+def test_ctrl_c_at_any_time_is_quiet(folder, command, monkeypatch):
+    """130 and one line, also before there is anything to show."""
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tn.Workflow, "load", stopped)
+    assert command("run", "w.yaml") == (130, "", "tablenodes: interrupted\n")
+
+
+def test_ctrl_c_shows_what_there_is(folder, command, monkeypatch):
+    """In process as well: the table so far, how to go on, 130."""
+    Path("words.csv").write_text("word\n" + "w\n" * 9)
+    count = iter(range(100))
+
+    def react(exchange: Exchange) -> None:
+        if next(count) == 2:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        shout(exchange)
+
+    with fault_server(react) as server:
+        code, out, err = command("run", "w.yaml", "--base-url", server.url, "--concurrency", "1")
+    assert (code, out.count("\n")) == (130, 10)
+    assert "run the same command again to go on" in err
+    assert "of 9 rows answered" in err
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch):
+    """What is left to print goes nowhere."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with printing.quiet_pipe():
+            print("x" * 100_000)
+        print("x" * 100_000, flush=True)
+
+
+def test_nothing_moves_the_terminals_cursor(folder, command):
+    """Control characters of cells, names and messages are shown, not obeyed."""
+    Path("words.csv").write_text('word\n"\x1b[31mred\rx\ny"\n')
+    _, out, _ = command("run", "w.yaml")
+    assert "\\x1b[31mred\\x0dx⏎y" in out
+    assert "\x1b" not in out
+    _, _, err = command("run", "\x1b[31m\nx.yaml")
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+
+
+# --- the connection --------------------------------------------------------------------------------------------------
+
+
+def test_a_key_for_one_address_does_not_go_to_another():
+    """``--base-url`` leaves the workflow's key and headers behind, and keeps how it is connected."""
+    own = tn.Connection("https://a.de/v1", api_key_env="A_KEY", headers={"X-Key": "secret"}, timeout=5)
+    assert connected(own, "https://b.de/v1", None, local=False) == tn.Connection("https://b.de/v1", timeout=5)
+    assert connected(own, None, "B_KEY", local=False) == tn.Connection(
+        "https://a.de/v1", api_key_env="B_KEY", headers={"X-Key": "secret"}, timeout=5
+    )
+    assert connected(own, None, None, local=False) is own
+    assert connected(own, None, None, local=True) == tn.Connection.local()
+    assert connected(tn.Connection.local(), "https://b.de/v1", None, local=False) == tn.Connection("https://b.de/v1")
+
+
+def test_the_key_comes_from_the_variable_that_is_named(folder, command, server, monkeypatch):
+    """And from nowhere else."""
+    monkeypatch.setenv("MY_KEY", "sk-mine")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    command("run", "w.yaml", "--api-key-env", "MY_KEY")
+    command("run", "w.yaml", "--output", "-")
+    assert [received.headers.get("authorization") for received in server.requests] == ["Bearer sk-mine"] * 2 + [
+        None
+    ] * 2
+
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+
+def test_check_sends_nothing(folder, command, server):
+    """It says what would be sent and why not; exit code 1 where rows are invalid."""
+    code, out, err = command("check", "w.yaml")
+    assert (code, err) == (0, "")
+    assert "ask: 2 of 2 rows can be sent" in out
+    Path("words.csv").write_text("word\na\n\n")
+    code, out, _ = command("check", "w.yaml", "--input", "verb=sing", "--local")
+    assert code == 1
+    assert "ask: 1 of 2 rows can be sent" in out
+    assert "row 1, column word: $.messages[0].content the cell" in out
+    assert command("check", "w.yaml", "--rows", "1")[0] == 0
+    assert server.requests == []
+
+
+# --- call ------------------------------------------------------------------------------------------------------------
+
+
+def test_call_runs_one_node(folder, command, server):
+    """Settings are typed by the schema, placeholders filled in."""
+    messages = '[{"role": "system", "content": "x"}, {"role": "user", "content": "hi {{ word }}"}]'
+    settings = ["temperature=0", "max_tokens={{ n }}", 'stop=["a", "b"]', "stream=false", f"messages={messages}"]
+    settings += ['extra_body={"top_k": 1}', "columns=", "schema=openai-2024-05"]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    code, out, _ = command("call", "CreateChatCompletion", "words.csv", *connection(folder), *arguments)
+    assert code == 0
+    assert [row["text"] for row in csv.DictReader(io.StringIO(out))] == ["HI A", "HI B"]
+    assert sorted((orjson.loads(r.body) for r in server.requests), key=lambda body: body["max_tokens"])[1] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "hi b"}],
+        "temperature": 0,
+        "max_tokens": 2,
+        "stop": ["a", "b"],
+        "stream": False,
+        "top_k": 1,
+    }
+
+
+def test_a_text_that_looks_like_json_stays_one_where_it_may(folder, command, server):
+    """A prompt is a text; a stop that is no JSON array is a text too."""
+    arguments = ["--prompt", '["{{ word }}"]', "--system", "{x}", "--set", "stop=[a", "--set", "columns=auto"]
+    command("call", "CreateChatCompletion", "words.csv", *connection(folder), "--rows", "1", *arguments)
+    body = orjson.loads(server.requests[0].body)
+    assert [message["content"] for message in body["messages"]] == ["{x}", '["a"]']
+    assert body["stop"] == "[a"
+
+
+def test_columns_are_named_with_commas(folder, command, server):
+    """Those that are named are taken, and no others."""
+    Path("words.csv").write_text("word,seed,temperature\na,5,1\n")
+    arguments = ["--prompt", "{{ word }}", "--set", "columns=seed, "]
+    command("call", "CreateChatCompletion", "words.csv", *connection(folder), *arguments)
+    body = orjson.loads(server.requests[0].body)
+    assert (body["seed"], "temperature" in body) == (5, False)
+
+
+# --- what there is ---------------------------------------------------------------------------------------------------
+
+
+def test_nodes_are_listed(command):
+    """Name, request and what it does, in columns."""
+    code, out, _ = command("nodes")
+    assert code == 0
+    assert "CreateChatCompletion  POST /chat/completions  Ask a chat model.\n" in out
+
+
+@pytest.mark.parametrize("kind", [tn.CreateChatCompletion, tn.CreateCompletion])
+def test_a_node_lists_its_settings(command, kind):
+    """Every setting, with type, limits and what it is."""
+    _, out, _ = command("nodes", kind.__name__)
+    listed = [line.split()[0] for line in out.splitlines()[3:] if not line.startswith(" ")]
+    assert listed == list(kind.setting_names())
+    assert "[0 to 2; default 1]" in out
+
+
+def test_schemas_are_listed(command):
+    """By revision."""
+    _, out, _ = command("schema")
+    assert "openai-2026-08  create_chat_completion" in out
+    _, out, _ = command("schema", "--revision", "openai-2024-05")
+    assert out == "openai-2024-05  create_chat_completion\nopenai-2024-05  create_completion\n"
+
+
+def test_a_schema_is_shown(command, tmp_path):
+    """An overview, one property in full, or the document itself; of a file too."""
+    _, out, _ = command("schema", "create_chat_completion")
+    assert "* messages" in out
+    assert "at least 1 item]" in out
+    _, out, _ = command("schema", "create_chat_completion", "--property", "reasoning_effort")
+    assert out.startswith("reasoning_effort: string\n")
+    assert "none|minimal|low" in out
+    _, out, _ = command("schema", "create_completion", "--json")
+    assert json.loads(out)["required"] == ["model", "prompt"]
+    _, out, _ = command("schema", "create_completion", "-p", "model", "--json")
+    assert json.loads(out)["type"] == "string"
+    limits = {"maxLength": 5, "default": 7}
+    (tmp_path / "s.json").write_text(
+        json.dumps({"properties": {"x": limits, "y": {"minLength": 2}}, "required": ["x"]})
+    )
+    _, out, _ = command("schema", "create_completion", "--revision", tmp_path / "s.json")
+    assert [line.split() for line in out.splitlines()[2:]] == [
+        ["*", "x", "any", "[at", "most", "5", "characters;", "default", "7]"],
+        ["y", "any", "[at", "least", "2", "characters]"],
+    ]
+
+
+def test_help_and_version(command):
+    """Every command has help; the exit codes stand in it."""
+    _, out, _ = command("--help")
+    assert "130 interrupted" in " ".join(out.split())
+    for name in ("run", "check", "call", "nodes", "schema", "model"):
+        assert name in out
+        assert command(name, "--help")[0] == 0
+    assert command("--version") == (0, f"tablenodes {tn.__version__}\n", "")
+
+
+def test_the_embedded_model_is_looked_after(command, monkeypatch, tmp_path):
+    """Its state, with the command to run; removing what is not there is no error."""
+    monkeypatch.setenv("TABLENODES_CACHE", str(tmp_path))
+    code, out, _ = command("model", "status")
+    assert code == 1
+    assert "tablenodes model install" in out
+    code, _, err = command("model", "remove")
+    assert (code, "no embedded model to remove" in err) == (0, True)
+    monkeypatch.setattr("tablenodes.local.install", lambda say: say("downloading"))
+    code, _, err = command("model", "install")
+    assert (code, err) == (0, "tablenodes: downloading\n")
+    monkeypatch.setattr("tablenodes.local.remove", lambda: True)
+    assert "is removed" in command("model", "remove")[2]
+
+
+# --- printing --------------------------------------------------------------------------------------------------------
+
+
+def test_columns_line_up_whatever_the_letters():
+    """Letters that take two columns or none are counted as they are shown."""
+    lines = list(printing.aligned([["a", "b"], ["日本", "x"], ["é", "y"], ["", "z"]]))
+    assert lines == ["a     b", "日本  x", "é     y", "      z"]
+
+
+def test_the_widest_columns_are_cut_for_the_terminal():
+    """The narrow ones stay whole, and nothing is cut to nothing."""
+    lines = list(printing.aligned([["id", "text", "more"], ["1", "x" * 50, "日" * 30]], width=40))
+    assert [printing.columns_of(line) <= 40 for line in lines] == [True, True]
+    assert lines[1].startswith("1   xxxx")
+    assert lines[1].count("…") == 2
+    assert len(next(iter(printing.aligned([["a" * 20] * 9], width=10)))) == 8 * 9 + 2 * 8
+
+
+def test_cells_are_shown_in_one_line():
+    """Text as it is, anything else as JSON, null as nothing."""
+    cells = [None, "a\tb\nc", 5, 1.5, True, {"a": [1]}, object()]
+    assert [printing.cell_text(cell) for cell in cells] == ["", "a b⏎c", "5", "1.5", "true", '{"a":[1]}', "?"]
+
+
+def test_an_empty_table_is_shown_by_its_names(capsys):
+    """There is nothing else of it."""
+    printing.show_table(pd.DataFrame({"a": [], "b": []}))
+    assert capsys.readouterr().out == "a  b\n"
+
+
+def test_no_heavy_library_is_loaded_for_help_and_lists():
+    """``--help`` comes at once; pandas waits for a table."""
+    import subprocess
+
+    code = (
+        "import sys\nfrom tablenodes.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    for arguments, unwanted in (
+        (["--help"], {"pandas", "pyarrow", "numpy", "pycurl", "jinja2", "orjson", "ruamel", "rich", "jsonschema_rs"}),
+        (["nodes"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
+        (["schema", "create_completion"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        assert unwanted & set(done.stderr.split()) == set()
