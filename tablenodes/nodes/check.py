@@ -76,7 +76,7 @@ class Check:
         ):
             where = f", column {column}" if isinstance(column, str) and column else ""
             what = f" (got {got})" if isinstance(got, str) and got else ""
-            yield f"row {row}{where}: {path} {message}{what}"
+            yield f"row {row}{where}: {path}: {message}{what}"
         if len(found) > most:
             yield f"… and {len(found) - most:,} problems more"
 
