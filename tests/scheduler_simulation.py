@@ -82,7 +82,7 @@ class Simulation:
     def run(self) -> Simulation:
         began = self.now
         while True:
-            if self.interrupt_at is not None and self.now - began >= self.interrupt_at:
+            if self.interrupt_at is not None and self.now >= began + self.interrupt_at:
                 self.scheduler.stop("interrupted")
             self._start_what_may()
             for done in self.scheduler.take_ended():

@@ -142,7 +142,17 @@ def test_an_empty_body_is_no_answer(status, body):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>log in</html>", b"{", b'{"a":1}}', b'{"a":01}', b'{"a":"\x01"}', b"nope", b'{"a":' + b"[" * 2000]
+    "body",
+    [
+        b'{"a":' + b"[" * 2000 + b"}" * 2001,
+        b"<html>log in</html>",
+        b"{",
+        b'{"a":1}}',
+        b'{"a":01}',
+        b'{"a":"\x01"}',
+        b"nope",
+        b'{"a":' + b"[" * 2000,
+    ],
 )
 def test_what_is_no_json_is_asked_again(body):
     """A captive portal or a broken answer: another attempt may bring a good one."""
@@ -334,8 +344,8 @@ def test_only_what_may_have_been_executed_may_be_billed():
         (A, "dns connect timeout_connect proxy"),
         (
             B,
-            "reset disconnected timeout_first_byte timeout_total timeout_idle truncated protocol "
-            "stream_truncated stream_error",
+            "reset disconnected timeout_first_byte timeout_total timeout_idle "
+            + "truncated protocol stream_truncated stream_error",
         ),
         (C, "tls too_large bad_encoding internal_error"),
     ],

@@ -30,12 +30,15 @@ class Mark(NamedTuple):
         Tokens of these calls, as they were estimated.
     cost : float
         This call's tokens among them.
+    guess : float
+        What the loop guessed them to be.
     """
 
     at: float
     calls: int
     tokens: float
     cost: float
+    guess: float
 
 
 class _Trust(enum.IntEnum):
@@ -158,7 +161,8 @@ class Allowance:
         known = self._trust is _Trust.AT_RESET or self._refill_is_known()
         if known and mark.at >= self._lowered_at:
             self._lowered_at = now
-            self._trust = _Trust(max(_Trust.CONFIRMED, self._trust - 1))
+            steadily = self._trust is _Trust.STEADILY
+            self._trust = _Trust.AT_RESET if steadily and self._may_reset() else _Trust.CONFIRMED
 
     def unused(self, mark: Mark, units: float) -> None:
         """Take it that a call used up nothing: it was refused, or reached nobody."""
@@ -197,6 +201,11 @@ class Allowance:
 
     def _refill_is_known(self) -> bool:
         return self._measured >= policy.REFILL_MEASURED_FROM
+
+    def _may_reset(self) -> bool:
+        """Whether the time that the server names can be one at which all is back: far less has come back in it."""
+        seen = self._refilled * self._period / self._measured
+        return self._measured < 2 * self._period or seen >= self._limit / 2
 
     def _measure(self, refilled: float, seconds: float) -> None:
         self._refilled += refilled

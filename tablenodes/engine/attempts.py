@@ -45,6 +45,8 @@ class Attempts:
         Whether the row had its immediate repeat after a dead connection.
     verdict : Verdict
         What the last answer meant.
+    kind : Failure
+        What kind of failure that was.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Attempts:
         "_sends",
         "failures",
         "first_at",
+        "kind",
         "reconnected",
         "started_at",
         "tries",
@@ -59,6 +62,7 @@ class Attempts:
     )
 
     verdict: Verdict
+    kind: Failure
 
     def __init__(self, first_at: float) -> None:
         self.first_at = self.started_at = first_at

@@ -32,6 +32,8 @@ class Pacing:
         "_allowances",
         "_before",
         "_calls",
+        "_counted",
+        "_guessed",
         "_lately",
         "_lately_since",
         "_mean",
@@ -50,7 +52,8 @@ class Pacing:
         self._calls = self._read_from = self._lately = self._before = 0
         self._lately_since = -math.inf
         self._tokens = 0.0
-        self._mean = 1.0
+        self._mean = policy.TOKENS_GUESS
+        self._counted = self._guessed = policy.TOKENS_GUESS
 
     def room(self, now: float) -> int:
         """Give how many calls may be started now."""
@@ -77,7 +80,8 @@ class Pacing:
 
     def started(self, now: float, tokens: float) -> Mark:
         """Count a call of about `tokens` tokens, 0 where nobody knows; what comes back goes to `answered`."""
-        cost = tokens or self._mean
+        guess = tokens or policy.TOKENS_GUESS
+        cost = guess * self._counted / self._guessed
         if now - self._lately_since >= policy.ON_THE_WAY:
             self._before = self._lately if now - self._lately_since < 2 * policy.ON_THE_WAY else 0
             self._lately, self._lately_since = 0, now
@@ -85,6 +89,7 @@ class Pacing:
         self._calls += 1
         self._tokens += cost
         if self.active:
+            self._mean += policy.TOKENS_MEMORY * (cost - self._mean)
             if self._request_pace is not None:
                 self._request_pace.take(now, 1.0)
             if self._token_pace is not None:
@@ -94,7 +99,7 @@ class Pacing:
                 asks = requests.take(now, self._calls, 1.0)
                 if token_allowance.take(now, self._tokens, cost) or asks:
                     self._read_from = 0
-        return Mark(now, self._calls, self._tokens, cost)
+        return Mark(now, self._calls, self._tokens, cost, guess)
 
     def answered(
         self,
@@ -124,7 +129,9 @@ class Pacing:
             What kind of failure it was; None for none.
         """
         if tokens:
-            self._mean += (tokens - self._mean) * (policy.TOKENS_MEMORY if self._mean != 1.0 else 1.0)
+            kept = 1 - policy.TOKENS_MEMORY
+            self._counted = kept * self._counted + tokens
+            self._guessed = kept * self._guessed + mark.guess
         unused = kind in _UNUSED
         if self._token_pace is not None and (tokens is not None or unused):
             self._token_pace.take(now, ((tokens or 0) if not unused else 0) - mark.cost)

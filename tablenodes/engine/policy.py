@@ -55,8 +55,10 @@ SPREAD_HASTE = 1.25
 """How much faster than evenly an allowance is spent that is renewed at once: nothing is left over at the end."""
 RESET_UNKNOWN = 1.0
 """Seconds until an allowance is asked for again where the server names no time."""
+TOKENS_GUESS = 500.0
+"""Tokens of a call of which nobody knows any."""
 TOKENS_MEMORY = 0.1
-"""The weight of the newest answer in the mean tokens of a call."""
+"""The weight of the newest call in what is known of tokens: their mean, and how far guesses are off."""
 SHORTEST_WAIT = 0.001
 """Seconds: a wait for an allowance is never shorter."""
 

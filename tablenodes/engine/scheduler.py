@@ -170,8 +170,7 @@ class Scheduler:
         row = self._rows.get(key) if self._rows else None
         if row is None:
             return self._retry.row_deadline
-        if row.verdict.kind is not None:
-            self.retries[row.verdict.kind.value] += 1
+        self.retries[row.kind.value] += 1
         return max(policy.SHORTEST_WAIT, row.first_at + self._retry.row_deadline - now)
 
     def may_send(self, key: int) -> bool:
@@ -294,7 +293,8 @@ class Scheduler:
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
         """Take a failure in; give when the row may go again, None where it may not."""
         self._failing = True
-        is_probe = self._outage.probe == key and kind in _OUTAGE_KINDS
+        row.kind = kind
+        is_probe = self._outage.probe == key and kind in _OUTAGE_KINDS and self._most_failures[kind] > 0
         reconnects = row.verdict.stale_connection and not row.reconnected and not is_probe
         if not is_probe:  # a probe's failure says something about the server, nothing about its row
             row.count(kind, sends)
@@ -351,6 +351,7 @@ class Scheduler:
         """Take it that the server answers."""
         if self._outage.answered(now):
             self._window.reopen()
+            self._closed.add(now, max(now, self._pause_until))
 
     def _recovered(self, now: float, model: str | None) -> None:
         """Take a success in after failures."""
@@ -363,7 +364,8 @@ class Scheduler:
         self._window.narrow(started_at, now)
         if until > self._pause_until:
             self._pause_until = until
-            self._closed.add(now, until)
+            if not self._outage.is_shut:
+                self._closed.add(now, until)
 
     def _unreserved(self) -> int:
         """Give how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""

@@ -1,0 +1,431 @@
+"""What the scheduler decides for a row, a key, a model and a run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from scheduler_simulation import Simulation, fault, ok, status
+
+from tablenodes.engine.attempts import Done
+from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcome_rules import Failure
+from tablenodes.engine.outcomes import judge
+from tablenodes.engine.scheduler import Scheduler
+from tablenodes.settings import Limits, Retry
+
+NEVER = Retry(row_deadline=30 * 86_400)
+
+
+def scheduler(retry=None, chance=0.5, **limits):
+    return Scheduler(Limits(**limits), retry or Retry(), random=lambda: chance)
+
+
+def verdict(code=200, headers=b"", body=b'{"choices":[{}],"usage":{"total_tokens":10}}', **more):
+    return judge(Answer(0, code, headers + b"content-length: 1\r\n" if code else b"", body if code else b"", **more))
+
+
+OK = verdict()
+
+
+def attempt(plan, key, now, answer, *, sends=1, model=None, seconds=0.0):
+    plan.started(key, now)
+    return plan.answered(key, answer, sends, now + seconds, model)
+
+
+def failures(rows, server, key=0, **more):
+    """Run a table and give when `key` was started, as seconds from the first start."""
+    run = Simulation(rows, server, **more).run()
+    first = run.starts[0].at
+    return run, [start.at - first for start in run.starts if start.key == key]
+
+
+# Room.
+
+
+def test_the_window_is_the_concurrency():
+    """As many calls as the limit says are in flight, and the machine may allow fewer."""
+    plan = scheduler(concurrency=3)
+    assert plan.room(0.0) == 3
+    plan.started(0, 0.0)
+    assert (plan.room(0.0), plan.in_flight) == (2, 1)
+    plan.cap(1)
+    assert plan.room(0.0) == 0
+    assert plan.answered(0, OK, 1, 0.1) == Done(0, OK, 1, False)
+    assert plan.room(0.1) == 1
+    assert Scheduler(Limits(), Retry(), random=float, capacity=7).room(0.0) == 7
+    assert Scheduler(Limits(concurrency=3), Retry(), random=float, capacity=0).room(0.0) == 1
+
+
+def test_nothing_changes_by_itself_while_the_window_is_full():
+    """Then only an answer can; with a place free and nothing due there is nothing to wait for either."""
+    plan = scheduler(concurrency=1)
+    assert plan.wait_until(0.0) is None
+    plan.started(0, 0.0)
+    assert plan.wait_until(0.0) is None
+
+
+def test_a_call_may_take_what_is_left_of_its_rows_time():
+    """The deadline runs from the first start."""
+    plan = scheduler(Retry(row_deadline=100))
+    assert plan.started(0, 1000.0) == 100
+    assert plan.answered(0, verdict(500), 1, 1030.0) is None
+    assert plan.started(plan.next_retry(1040.0), 1040.0) == 60
+
+
+# Retries by kind.
+
+
+@pytest.mark.parametrize(
+    ("answer", "limit"),
+    [
+        (fault("connect", reached=False), "not_executed"),
+        (status(429), "throttled"),
+        (status(500), "server_error"),
+        (fault("reset"), "ambiguous"),
+    ],
+)
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_each_kind_of_failure_has_its_own_count(answer, limit, most):
+    """A row is tried once, and again as often as its kind allows."""
+    retry = Retry(**{limit: most})
+    if limit != "ambiguous" and most == 0:
+        retry = Retry(**{limit: 0}, ambiguous=1)
+    run = Simulation(1, lambda now, key: answer, retry=retry).run()
+    assert len(run.starts) == 1 + most
+    assert run.scheduler.retries[limit] == most
+    assert run.outcomes != ["ok"]
+
+
+def test_kinds_are_counted_apart_and_attempts_together():
+    """A row that fails in turns uses up one count at a time, and `max_attempts` ends it."""
+    turns = [status(500), fault("connect"), status(429)]
+
+    def server(now, key):
+        server.calls += 1
+        return turns[server.calls % 3]
+
+    server.calls = 0
+    run = Simulation(1, server, retry=Retry(max_attempts=9)).run()
+    assert (len(run.starts), run.done[0].attempts) == (9, 9)
+
+
+def test_a_final_failure_is_sent_once():
+    """Nothing would change."""
+    run = Simulation(3, lambda now, key: status(400)).run()
+    assert (len(run.starts), run.outcomes) == (3, ["http_error"] * 3)
+
+
+def test_a_row_that_recovers_is_ok_and_counts_its_sends():
+    """The numbers tell the first try from the others."""
+    run = Simulation(2, lambda now, key: ok() if key or now > 1000.1 else status(500)).run()
+    assert run.outcomes == ["ok", "ok"]
+    assert (run.done[0].attempts, run.done[1].attempts) == (2, 1)
+    assert (run.scheduler.first_try, run.scheduler.sent, run.scheduler.retries["server_error"]) == (1, 3, 1)
+
+
+def test_the_deadline_ends_a_row_before_a_wait_that_is_too_long():
+    """No wait is begun whose end comes too late."""
+    run, starts = failures(1, lambda now, key: status(429, b"retry-after: 40\r\n"), retry=Retry(row_deadline=100))
+    assert len(starts) == 3
+    assert run.seconds < 100
+
+
+def test_the_deadline_ends_a_row_that_waits_for_others():
+    """A row whose time runs out at a gate that others shut comes out as it is."""
+    plan = scheduler(Retry(row_deadline=50), concurrency=2)
+    plan.started(1, 0.0)
+    assert attempt(plan, 0, 0.0, verdict(500)) is None
+    assert plan.answered(1, verdict(429, b"retry-after: 60\r\n"), 1, 0.1).verdict.outcome == "rate_limited"
+    assert plan.room(60.2) == 1
+    assert plan.next_retry(60.2) is None
+    assert [done.verdict.outcome for done in plan.take_ended()] == ["http_error"]
+    assert plan.take_ended() == []
+
+
+def test_backoff_doubles_under_full_jitter():
+    """Without a word from the server, chance spreads the retries under a doubling limit."""
+    _, starts = failures(1, lambda now, key: status(500), latency=lambda chance: 0.0, seed=3)
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert len(gaps) == 4
+    for number, gap in enumerate(gaps):
+        assert 0.05 <= gap <= 0.5 * 2**number
+
+
+def test_a_delay_on_a_server_error_is_the_rows_alone():
+    """A 500 that names a delay is not sent before it; the others go on."""
+    plan = scheduler()
+    assert attempt(plan, 0, 0.0, verdict(500, b"retry-after: 7\r\n")) is None
+    assert plan.room(0.0) > 0
+    assert plan.next_retry(6.9) is None
+    assert 7.0 <= plan.wait_until(6.9) <= 8.0
+    assert plan.next_retry(8.0) == 0
+
+
+def test_a_delay_on_a_server_error_that_is_too_long_ends_the_row_alone():
+    """It would not be sent earlier, and nobody waits so long."""
+    plan = scheduler()
+    done = attempt(plan, 0, 0.0, verdict(500, b"retry-after: 301\r\n"))
+    assert (done.verdict.outcome, done.verdict.retry_after) == ("http_error", 301.0)
+    assert plan.stopped is None
+
+
+def test_a_dead_connection_is_repeated_at_once_and_once():
+    """The second time it waits as any failure that reached nobody."""
+    _, starts = failures(1, lambda now, key: fault("reset", reused=True), latency=lambda chance: 0.0)
+    assert starts[1] == starts[0]
+    assert starts[2] - starts[1] >= 0.05
+    assert len(starts) == 6
+
+
+def test_dead_connections_are_no_outage():
+    """After a restart of the server all idle connections are dead, and the server is well."""
+    run = Simulation(
+        200,
+        lambda now, key: fault("reset", reused=True) if run.begun[key] < 1 else ok(),
+        limits=Limits(concurrency=8),
+    )
+    run.run()
+    assert run.count("ok") == 200
+    assert run.scheduler.seconds_paused == 0
+
+
+# Throttling.
+
+
+def test_a_delay_pauses_everybody():
+    """Nothing is sent before it has passed, whoever was told; the row itself comes a little later."""
+    plan = scheduler()
+    assert attempt(plan, 0, 0.0, verdict(429, b"retry-after: 2\r\n")) is None
+    assert (plan.room(1.999), plan.wait_until(0.0)) == (0, 2.0)
+    assert plan.room(2.0) > 0
+    assert plan.next_retry(2.0) is None
+    assert plan.wait_until(2.0) == pytest.approx(2.1)
+    assert plan.next_retry(2.2) == 0
+
+
+def test_the_longest_delay_counts():
+    """A shorter one that comes later opens nothing."""
+    plan = scheduler()
+    plan.started(1, 0.0)
+    attempt(plan, 0, 0.0, verdict(429, b"retry-after: 5\r\n"))
+    plan.answered(1, verdict(429, b"retry-after: 1\r\n"), 1, 0.1)
+    assert plan.wait_until(0.1) == 5.0
+
+
+def test_without_a_delay_the_pause_is_ours():
+    """From half a second to one second at first, and the row goes when it ends."""
+    plan = scheduler(chance=1.0)
+    attempt(plan, 0, 0.0, verdict(429))
+    assert plan.wait_until(0.0) == 1.0
+    assert (plan.room(0.99), plan.next_retry(1.0)) == (0, 0)
+
+
+def test_a_delay_that_is_too_long_ends_the_run():
+    """It is neither slept through nor cut short: a later run resumes."""
+    run = Simulation(50, lambda now, key: status(429, b"retry-after: 86400\r\n"), limits=Limits(concurrency=4)).run()
+    assert run.scheduler.stopped == "rate_limited"
+    assert run.seconds < 1
+    assert (run.count("rate_limited"), run.count("not_sent")) == (4, 46)
+    assert run.done[0].verdict.retry_after == 86400.0
+
+
+def test_a_throttle_that_forbids_a_retry_still_pauses_the_others():
+    """The delay was said to everybody."""
+    plan = scheduler()
+    done = attempt(plan, 0, 0.0, verdict(429, b"retry-after: 3\r\nx-should-retry: false\r\n"))
+    assert done.verdict.kind is Failure.FINAL
+    assert plan.wait_until(0.0) == 3.0
+
+
+def test_a_row_that_is_put_off_again_and_again_waits_longer():
+    """A server that names the moment of its next free place to everybody uses up no row."""
+    _, starts = failures(1, lambda now, key: status(429, b"retry-after-ms: 1\r\n"), latency=lambda chance: 0.0)
+    assert len(starts) == 11
+    assert starts[-1] > 1
+
+
+def test_after_a_pause_fewer_go_and_then_more_again():
+    """0.7 of the window, and one more for each window of successes."""
+    plan = scheduler(concurrency=10)
+    attempt(plan, 0, 0.0, verdict(429, b"retry-after: 1\r\n"))
+    assert plan.room(1.0) == 7
+    sizes = []
+    for key in range(1, 40):
+        attempt(plan, key, 1.0, OK)
+        sizes.append(plan.room(1.0))
+    assert sizes[:8] == [7] * 6 + [8] * 2
+    assert sizes[-1] == 10
+
+
+def test_one_wave_of_throttles_narrows_once():
+    """All answers of a wave say the same."""
+    plan = scheduler(concurrency=10)
+    for key in range(5):
+        plan.started(key, 0.0)
+    for key in range(5):
+        plan.answered(key, verdict(429, b"retry-after: 1\r\n"), 1, 0.1)
+    assert plan.room(2.0) == 7
+    attempt(plan, 9, 2.0, verdict(429, b"retry-after: 1\r\n"))
+    assert plan.room(4.0) == 4
+
+
+# Circuits.
+
+
+@pytest.mark.parametrize(("code", "reason"), [(401, "auth"), (403, "auth"), (402, "quota")])
+def test_five_refusals_in_a_row_stop_the_run(code, reason):
+    """The key is refused for every row: at most one window and the count are sent."""
+    for concurrency in (1, 8, 64):
+        run = Simulation(500, lambda now, key: status(code), limits=Limits(concurrency=concurrency)).run()
+        assert run.scheduler.stopped == reason
+        assert len(run.starts) <= concurrency + 5
+        assert run.count("not_sent") == 500 - len(run.starts)
+
+
+def test_a_refusal_among_successes_is_the_rows_own():
+    """A key that is being rotated fails a row, and the others go on."""
+    run = Simulation(100, lambda now, key: status(401) if key % 5 == 0 else ok(), limits=Limits(concurrency=1)).run()
+    assert run.scheduler.stopped is None
+    assert (run.count("auth"), run.count("ok")) == (20, 80)
+
+
+def test_a_spent_quota_stops_the_run_at_once():
+    """Nothing more will succeed; rows that wait end with what they have."""
+    plan = scheduler()
+    attempt(plan, 0, 0.0, verdict(500))
+    done = attempt(plan, 1, 0.0, verdict(429, body=b'{"error":{"code":"insufficient_quota"}}'))
+    assert (done.verdict.outcome, plan.stopped) == ("quota_exhausted", "quota")
+    assert [(ended.key, ended.verdict.outcome) for ended in plan.take_ended()] == [(0, "http_error")]
+    assert (plan.room(9.0), plan.wait_until(9.0), plan.waiting) == (0, None, 0)
+
+
+def test_a_missing_model_stops_its_own_rows():
+    """After five refusals its rows are not sent; those of other models are."""
+    missing = b'{"error":{"code":"model_not_found"}}'
+    run = Simulation(
+        200,
+        lambda now, key: ok() if key % 2 else status(404, body=missing),
+        model=lambda key: "good" if key % 2 else "gone",
+        limits=Limits(concurrency=2),
+    ).run()
+    assert run.scheduler.stopped is None
+    assert run.count("ok") == 100
+    assert run.count("http_error") <= 6
+    assert len(run.blocked) == 100 - run.count("http_error")
+
+
+def test_a_model_that_answers_is_not_missing():
+    """Only refusals in a row count, and only those of a row that names its model."""
+    plan = scheduler()
+    missing = verdict(404, body=b'{"error":{"code":"model_not_found"}}')
+    for key in range(20):
+        attempt(plan, key, 0.0, OK if key % 5 == 4 else missing, model="m")
+        attempt(plan, 100 + key, 0.0, missing)
+    assert not plan.is_missing("m")
+    attempt(plan, 20, 0.0, missing, model="other")
+    for key in range(21, 26):
+        attempt(plan, key, 0.0, OK, model="m")
+        attempt(plan, key + 20, 0.0, missing, model="other")
+    assert plan.is_missing("other")
+
+
+# Spending.
+
+
+@pytest.mark.parametrize("code", [200, 500])
+@pytest.mark.parametrize("before", [0, 7, 30])
+def test_no_more_requests_than_allowed(code, before):
+    """Retries, silent repeats and earlier runs are counted, to the request."""
+    run = Simulation(
+        50,
+        lambda now, key: ok() if code == 200 else status(code),
+        limits=Limits(max_requests=20, concurrency=8),
+        sent_before=before,
+        repeats=0.3,
+    ).run()
+    assert run.begun.total() == max(0, 20 - before)
+    assert run.scheduler.stopped == "max_requests"
+
+
+def test_requests_that_were_never_begun_are_given_back():
+    """A refused connection costs no request."""
+    run = Simulation(
+        10,
+        lambda now, key: fault("connect", reached=False) if now < 1001 else ok(),
+        limits=Limits(max_requests=10, concurrency=2),
+    ).run()
+    assert run.count("ok") == 10
+
+
+def test_tokens_end_the_run_when_they_are_spent():
+    """Nothing new is sent; what is in flight comes to its end."""
+    run = Simulation(100, lambda now, key: ok(), limits=Limits(token_budget=95, concurrency=4)).run()
+    assert run.scheduler.stopped == "token_budget"
+    assert 10 <= run.count("ok") <= 13
+    assert run.scheduler.tokens == 10 * run.count("ok")
+    assert scheduler(token_budget=0).stopped == "token_budget"
+
+
+def test_a_transport_repeats_a_request_only_where_that_is_allowed():
+    """The first send of a call always may go; another one within the row's limits."""
+    plan = scheduler(Retry(not_executed=2, max_attempts=4))
+    plan.started(0, 0.0)
+    assert [plan.may_send(0) for _ in range(5)] == [True, True, True, False, False]
+    assert plan.answered(0, verdict(500, sends=3), 3, 0.1) is None
+    plan.started(plan.next_retry(1.0), 1.0)
+    assert [plan.may_send(0), plan.may_send(0)] == [True, False]
+    plan.started(1, 1.0)
+    assert plan.may_send(1)
+    plan.stop("interrupted")
+    assert not plan.may_send(1)
+
+
+def test_at_most_once_repeats_nothing_that_may_have_run():
+    """Neither by a transport nor by the scheduler; what was refused before its execution is tried again."""
+    retry = Retry(ambiguous=0)
+    plan = scheduler(retry)
+    plan.started(0, 0.0)
+    assert [plan.may_send(0), plan.may_send(0)] == [True, False]
+    for answer in (status(500), status(503), fault("reset"), fault("reset", reused=True), ok() | {"body": b""}):
+        run = Simulation(1, lambda now, key, answer=answer: answer, retry=retry).run()
+        assert len(run.starts) == 1
+    assert len(Simulation(1, lambda now, key: status(429), retry=retry).run().starts) == 11
+    assert len(Simulation(1, lambda now, key: fault("connect", reached=False), retry=retry).run().starts) == 6
+
+
+def test_what_may_be_billed_is_said():
+    """An attempt whose answer was lost may be billed, also where a later one is ok."""
+    run = Simulation(2, lambda now, key: ok() if key or now > 1000.1 else fault("reset")).run()
+    assert [run.done[key].maybe_billed for key in (0, 1)] == [True, False]
+
+
+# Stopping.
+
+
+def test_a_stop_sends_nothing_more_and_loses_nothing():
+    """Rows that wait come out as they are; calls in flight come to their end and are not repeated."""
+    run = Simulation(100, lambda now, key: status(500), interrupt_at=0.07, limits=Limits(concurrency=4)).run()
+    assert run.scheduler.stopped == "interrupted"
+    assert all(start.at <= 1000.07 for start in run.starts)
+    assert run.count("http_error") + run.count("not_sent") == 100
+
+
+def test_the_first_reason_to_stop_stays():
+    """What comes later did not stop it."""
+    plan = scheduler()
+    plan.stop("journal")
+    plan.stop("interrupted")
+    assert plan.stopped == "journal"
+
+
+def test_a_row_that_could_not_be_started_waits_on_or_ends():
+    """It is due at once; after a stop it ends with the verdict that it has."""
+    plan = scheduler(chance=0.0)
+    attempt(plan, 0, 0.0, verdict(500))
+    assert plan.next_retry(1.0) == 0
+    plan.put_back(0, 1.0)
+    assert plan.next_retry(1.0) == 0
+    plan.stop("journal")
+    plan.put_back(0, 1.0)
+    assert [done.key for done in plan.take_ended()] == [0]
