@@ -204,7 +204,7 @@ class _Gates:
 
     def __init__(self, document: dict[str, Any], draft: str | None) -> None:
         address = document.get("$id", "urn:tablenodes:schema")
-        whole = {**document, "$id": address, "id": address}  # draft 4 knows the one, later drafts the other
+        whole = {**document, "$id": address}
         self._base = {"definitions": {"whole": whole}, **({"$schema": draft} if draft else {})}
         self._address = address.rstrip("#")
         self._pointers = dict(_pointers(document))
@@ -229,7 +229,7 @@ class _Gates:
         part = {**self._base, "$ref": f"{self._address}#{self._pointers[place]}"}
         try:
             gate = jsonschema_rs.validator_for(part, retriever=_refuse, validate_formats=False)
-        except ValueError:  # a document with addresses of its own inside
+        except ValueError:  # an old draft, or a document with addresses of its own inside
             return None
         test: Callable[[Any], bool] = gate.is_valid
         return test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
@@ -132,8 +132,10 @@ def test_long_limits_are_cut():
     """Of many words the first twelve; of a long word its beginning."""
     ((_, said, _),) = own({"enum": [f"word{number}" for number in range(40)]}, 1)
     assert said.endswith("word11, … (40 in all)")
-    ((_, said, _),) = own({"enum": ["w" * 500 for _ in range(1)]}, 1)
+    ((_, said, _),) = own({"enum": ["w" * 500]}, 1)
     assert len(said) < 80
+    ((_, said, _),) = own({"enum": [str(number) * 100 for number in range(1, 13)]}, 1)
+    assert len(said) == MESSAGE_LENGTH
 
 
 # The place that is meant.
@@ -209,6 +211,15 @@ def test_everything_that_is_wrong_is_told_at_once():
         "$.tool_choice",
         "$.logit_bias['50256']",
     }
+
+
+def test_a_value_that_fits_too_many_forms_is_told_beside_the_rest():
+    """Where exactly one must fit."""
+    schema = {"properties": {"a": {"oneOf": [{"minimum": 1}, {"minimum": 2}]}, "b": {"type": "null"}}}
+    assert [(p.path, p.rule) for p in schemas.load(schema, "x").problems({"a": 3, "b": 3})] == [
+        ("$.a", "oneOf"),
+        ("$.b", "type"),
+    ]
 
 
 def test_no_more_than_twenty_problems_are_told():
@@ -289,6 +300,17 @@ def test_a_value_that_is_no_json_is_a_problem(value, said):
         assert chat(**{name: value}) == [(f"$.{name}", "json", said, "")]
 
 
+def test_objects_that_only_look_like_json_are_problems():
+    """Though a JSON writer might take them."""
+    import dataclasses
+
+    @dataclasses.dataclass
+    class Own:
+        a: int = 1
+
+    assert chat(unknown=Own()) == [("$.unknown", "json", "the value holds a value of type Own", "")]
+
+
 def test_a_body_that_is_no_mapping_or_has_odd_keys_is_a_problem():
     """At the root."""
     for body, got in ((None, "null"), ([], "array"), ("t", "string"), (5, "5")):
@@ -328,6 +350,7 @@ anywhere = st.recursive(
 properties = schemas.load(schemas.DEFAULT_REVISION, "create_chat_completion").properties
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*properties, CANARY]), anywhere, max_size=4))
 def test_no_message_path_or_got_carries_the_bodys_text(body):
     """Neither values nor names that are not the schema's; and all of it stays short."""
