@@ -15,20 +15,12 @@ PACKAGE = Path(tn.__file__).parent
 
 LAYERS = [
     ("cli", "__main__"),
-    ("workflow", "workflow_file"),
+    ("workflow",),
     ("nodes",),
     ("output", "bodies", "connection", "endpoint"),
     ("display", "values", "engine.loop"),
-    (
-        "engine.curl",
-        "engine.requests_session",
-        "engine.journal",
-        "engine.records",
-        "engine.scheduler",
-        "local",
-        "tables",
-        "schemas",
-    ),
+    ("engine.keeping", "engine.curl", "engine.requests_session", "engine.scheduler", "local", "tables", "schemas"),
+    ("engine.journal", "engine.records", "engine.outcomes", "explanations"),
     ("*",),
 ]
 """From the doors down to plain values: a module imports from its own row and from those below it."""
