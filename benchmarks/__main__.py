@@ -18,6 +18,7 @@ from benchmarks.roster import IN_FLIGHT, LIMIT, ROSTER, ROWS, SDK, TABLENODES, c
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.machine import Machine
     from benchmarks.roster import Contestant
 
 PAGE = runner.CHECKOUT / "docs" / "benchmarks.md"
@@ -35,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     names = asked.only or ([TABLENODES, SDK, LIMIT] if asked.quick else [])
     runner.limit_open_files(None)  # nginx inherits it
+    machine = this_machine(servers.nginx_version(binary))
+    if machine.busy:
+        _say(f"other programs keep {machine.load:.0f} of {machine.cores} cores busy: figures will be too low")
     with servers.canned_servers(binary) as addresses:
         prompt, slow = _scenarios(addresses, asked.quick, asked.rows)
-        found = _measured(prompt, slow, chosen(names), servers.nginx_version(binary))
+        found = _measured(prompt, slow, chosen(names), machine)
     print(_printed(found))
     if not (names or asked.no_write):
         PAGE.parent.mkdir(exist_ok=True)
@@ -93,7 +97,7 @@ def _scenarios(addresses: servers.Addresses, quick: bool, rows: int) -> tuple[ru
 
 
 def _measured(
-    prompt: runner.Scenario, slow: runner.Scenario, contestants: Sequence[Contestant], nginx: str
+    prompt: runner.Scenario, slow: runner.Scenario, contestants: Sequence[Contestant], machine: Machine
 ) -> report.Report:
     _say("small costs")
     micro = _micro()
@@ -101,7 +105,7 @@ def _measured(
     prompt_outcome = runner.carry_out(prompt, contestants, _say)
     _say(f"a server that answers after {servers.LATENCY} s")
     slow_outcome = runner.carry_out(slow, contestants, _say)
-    return report.Report(this_machine(nginx), prompt_outcome, slow_outcome, micro)
+    return report.Report(machine, prompt_outcome, slow_outcome, micro)
 
 
 def _micro() -> Micro:

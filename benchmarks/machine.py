@@ -28,6 +28,8 @@ class Machine(NamedTuple):
         Python's version.
     nginx : str
         nginx's version.
+    load : float
+        How many programs wanted to run before anything was measured: the system's load of the last minute.
     """
 
     day: str
@@ -36,13 +38,20 @@ class Machine(NamedTuple):
     system: str
     python: str
     nginx: str
+    load: float
+
+    @property
+    def busy(self) -> bool:
+        """Whether other work took so much of the machine that the figures are too low."""
+        return self.load > self.cores / 2
 
 
 def this_machine(nginx: str) -> Machine:
     """Describe the machine that this process runs on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     system = f"{platform.system()} {platform.release().partition('-')[0]}"
-    return Machine(date.today().isoformat(), processor(), cores, system, platform.python_version(), nginx)
+    load = os.getloadavg()[0]
+    return Machine(date.today().isoformat(), processor(), cores, system, platform.python_version(), nginx, load)
 
 
 def processor() -> str:

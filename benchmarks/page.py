@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def page(report: Report) -> str:
     """Give the page as Markdown."""
     machine, micro = report.machine, report.micro
+    load = f"other programs kept {machine.load:.0f} cores busy" if machine.busy else "nothing else was running"
     notes = "\n".join(f"- {one.title}: {one.note}" for one in ROSTER if one.note)
     return f"""\
 # How fast it is
 
 Measured on {machine.day} on {machine.cores} cores of an {machine.processor} ({machine.system}), with Python
-{machine.python} and nginx {machine.nginx}. Written by `python -m benchmarks`.
+{machine.python} and nginx {machine.nginx}; {load}. Written by `python -m benchmarks`.
 
 ## A server that answers at once
 

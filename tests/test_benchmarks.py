@@ -142,6 +142,13 @@ def test_the_page_names_versions_but_no_machine() -> None:
     assert str(runner.CHECKOUT) not in text
 
 
+@pytest.mark.parametrize(("load", "said"), [(0.4, "nothing else was running"), (3.6, "kept 4 cores busy")])
+def test_the_page_says_when_the_machine_was_busy(load: float, said: str) -> None:
+    """Figures of a machine with other work are marked as such."""
+    here = machine.this_machine("1.22.1")._replace(cores=2, load=load)
+    assert said in page(report.Report(here, outcome(), outcome(), Micro(0.1, 1, 1)))
+
+
 def test_the_processor_is_read_from_the_system() -> None:
     """The model's name is the first one that is told."""
     assert machine.model_name("processor\t: 0\nmodel name\t: AMD EPYC 7: x\nmodel name\t: other\n") == "AMD EPYC 7: x"
