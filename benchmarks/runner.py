@@ -136,7 +136,7 @@ def run(command: Sequence[str], open_files: int | None = None) -> Measurement:
     except subprocess.TimeoutExpired:
         raise Failed(f"not finished after {PATIENCE} s") from None
     if done.returncode:
-        raise Failed(_last_line(done.stderr)[:200] or f"ended with {done.returncode}")
+        raise Failed(_last_line(done.stderr).replace(str(CHECKOUT), ".")[:200] or f"ended with {done.returncode}")
     try:
         return Measurement(**json.loads(_last_line(done.stdout)))
     except (ValueError, TypeError):

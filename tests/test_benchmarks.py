@@ -215,6 +215,7 @@ def test_figures_are_the_last_line_that_a_contestant_prints() -> None:
     [
         ("raise SystemExit('no such option')", "no such option"),
         ("raise SystemExit(3)", "ended with 3"),
+        ("import os; raise SystemExit('in ' + os.getcwd() + '/x')", "^in \\./x"),
         ("print('done')", "printed no figures"),
         ("print('[1]')", "printed no figures"),
         ("", "printed no figures"),
@@ -403,7 +404,7 @@ def test_both_servers_send_the_canned_answer_and_one_of_them_late() -> None:
         assert ask(addresses.prompt) == (200, workload.completion())
         start = time.monotonic()
         assert ask(addresses.slow) == (200, workload.completion())
-        assert servers.LATENCY * 0.9 < time.monotonic() - start < servers.LATENCY + 2
+        assert time.monotonic() - start > servers.LATENCY * 0.9
 
 
 @needs_nginx
@@ -423,5 +424,4 @@ def test_the_libcurl_loop_answers_every_row(concurrency: int) -> None:
         arguments = json.dumps({"base_url": addresses.prompt, **job})
         found = runner.run([sys.executable, "-m", "benchmarks.contestants.raw_libcurl", arguments])
     assert (found.rows, found.failures) == (2000, 0)
-    assert found.rows_per_second > 500
-    assert found.cpu_per_row > 0
+    assert found.cpu_seconds > 0
