@@ -329,6 +329,7 @@ def test_a_key_is_never_an_argument(command, arguments):
     """It would stand in the list of processes; the refusal names what to do and does not repeat it."""
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
+    assert "a key is never an argument" in err
     assert "--api-key-env" in err
     assert "canary" not in err
 

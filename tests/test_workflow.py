@@ -400,8 +400,9 @@ def test_rows_that_cannot_be_sent_can_be_refused_as_a_whole():
         ):
             workflow.run(table, connection=tn.Connection(server.url), on_invalid="raise", progress=False)
         assert server.requests == []
-        out = workflow.run(words(), connection=tn.Connection(server.url), on_invalid="raise", progress=False)
-    assert out["ask"].summary.ok == 3
+        reading = tn.Workflow({"ask": ASK, "again": AGAIN})
+        out = reading.run(words(), connection=tn.Connection(server.url), on_invalid="raise", progress=False)
+    assert out["again"].summary.ok == 3
 
 
 # --- check -----------------------------------------------------------------------------------------------------------
