@@ -190,6 +190,7 @@ def test_what_python_writes_is_read_as_python_reads_it(tmp_path_factory, rows):
             b'a,b\r\n"x\r\ny",1\r\n\r\n1\r\n',
             "FILE, line 5: 1 field where the header has 2; a text that holds ',' must be in quotes",
         ),
+        (b"a,b\r1,2\r1\r", "FILE, line 3: 1 field where the header has 2; a text that holds ',' must be in quotes"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "FILE, line 3: a quote is opened and never closed"),
         (b'a,"b\n1,2\n', "FILE, line 1: a quote is opened and never closed"),
         (

@@ -205,6 +205,14 @@ def test_rows_are_taken_by_position(kind, positions):
     assert as_dict(taken) == {"a": [[1, 2, 3][at] for at in positions], "b": [["x", None, "z"][at] for at in positions]}
 
 
+@pytest.mark.slow
+def test_rows_of_more_than_two_gigabytes_are_taken():
+    """Arrow's plain strings end at 2 GB a chunk, so the chunks of a table are never put together."""
+    chunk = pa.array(["x" * 1_000_000] * 800)
+    taken = tables.view(pa.table({"a": pa.chunked_array([chunk] * 3)})).take(range(2400))
+    assert taken.num_rows == 2400
+
+
 @pytest.mark.parametrize("kind", ["pandas", "pyarrow", "polars"])
 def test_what_was_taken_has_the_types_of_the_table(kind):
     """Also when no row is left: the rows that failed can be run again as they are."""

@@ -77,6 +77,10 @@ PANDAS = {
     "sparse numbers": (pd.arrays.SparseArray([0.5, np.nan, 0.5]), [0.5, None, 0.5]),
     "Arrow integers": (pd.array([16, None, BIG], pd.ArrowDtype(pa.int64())), [16, None, BIG]),
     "Arrow floats": (pd.array([0.5, None], pd.ArrowDtype(pa.float64())), [0.5, None]),
+    "Arrow floats that are not finite": (
+        pd.arrays.ArrowExtensionArray(pa.chunked_array([[float("nan"), float("inf"), None]])),
+        [None, "<holds infinity>", None],
+    ),
     "Arrow structs": (
         pd.array([{"x": 1, "y": None}, None], pd.ArrowDtype(pa.struct([("x", pa.int64()), ("y", pa.string())]))),
         [{"x": 1}, None],
@@ -382,6 +386,7 @@ def test_long_cells_are_converted_a_few_at_a_time(kind, text_type, monkeypatch):
     found._column = watched
     assert [len(cell or "") for (cell,) in found.rows(["a"])] == [0, *([400] * 50), *([1] * 100)]
     assert max(sizes[:20]) <= 3
+    assert max(sizes) >= 40
 
 
 def test_a_single_cell_over_the_bound_is_read_alone(monkeypatch):

@@ -325,8 +325,9 @@ def test_a_protected_file_or_folder_is_not_written_to(tmp_path):
     (tmp_path / "x.csv").chmod(0o400)
     assert refused(TABLE, tmp_path / "x.csv") == "output 'x.csv' is write-protected"
     tmp_path.chmod(0o500)
-    assert refused(TABLE, tmp_path / "y.csv") == "output 'y.csv' could not be written: Permission denied"
+    message = refused(TABLE, tmp_path / "y.csv")
     tmp_path.chmod(0o700)
+    assert message == f"output 'y.csv': the folder {str(tmp_path)!r} is write-protected"
 
 
 def test_a_file_that_may_not_be_written_is_said_to_be_protected(tmp_path, monkeypatch):
@@ -334,7 +335,21 @@ def test_a_file_that_may_not_be_written_is_said_to_be_protected(tmp_path, monkey
     (tmp_path / "x.csv").write_text("old")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert refused(TABLE, tmp_path / "x.csv") == "output 'x.csv' is write-protected"
+    assert refused(TABLE, tmp_path / "y.csv") == f"output 'y.csv': the folder {str(tmp_path)!r} is write-protected"
     assert (tmp_path / "x.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["folder.csv", "loop.csv", "nowhere/x.csv", "x.xlsx", "CON.csv", f"{'x' * 300}.csv"])
+def test_an_output_is_refused_before_anything_is_sent_as_it_would_be_after(tmp_path, name):
+    """In the same words, and nothing is written by asking."""
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(TableError) as caught:
+        tables.check_output(tmp_path / name)
+    assert str(caught.value).replace(f"{os.path.dirname(tmp_path / name)}/", "") == refused(TABLE, tmp_path / name)
+    tables.check_output(tmp_path / "fine.csv")
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 # --- when it fails ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,6 @@ from .files import read_table
 from .opening import view
 from .pandas_view import frame
 from .views import TableView
-from .writing import write_table, write_text
+from .writing import check_output, write_table, write_text
 
-__all__ = ["TableView", "frame", "read_table", "view", "write_table", "write_text"]
+__all__ = ["TableView", "check_output", "frame", "read_table", "view", "write_table", "write_text"]

@@ -57,6 +57,30 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
         raise TableError(f"{name} could not be written: {why}") from error
 
 
+def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
+    """Make sure, before anything is sent, that a table can be written to a file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    what : str
+        What the file is called in messages.
+
+    Raises
+    ------
+    TableError
+        Where `write_table` would, as far as that can be known without writing.
+    """
+    place = path_of(path, what)
+    format_of(place, what)
+    name = f"{what} {str(place)!r}"
+    try:
+        _check_target(place, name)
+    except OSError as error:
+        raise TableError(f"{name} could not be written: {error.strerror}") from None
+
+
 def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
     """Write a table to an open text stream, such as the standard output.
 
@@ -110,12 +134,15 @@ def _check_target(place: Path, name: str) -> str:
     if not place.parent.is_dir():
         raise TableError(f"{name}: there is no folder {str(place.parent)!r}; make it first")
     target = os.path.realpath(place)
-    if os.path.lexists(target):
+    with suppress(FileNotFoundError):
         mode = os.stat(target).st_mode
         if not stat.S_ISREG(mode):
             raise TableError(f"{name} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file")
         if not os.access(target, os.W_OK):
             raise TableError(f"{name} is write-protected")
+    folder = os.path.dirname(target)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TableError(f"{name}: the folder {folder!r} is write-protected")
     return target
 
 
