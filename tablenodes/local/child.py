@@ -8,6 +8,7 @@ end of its parent ends it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -32,12 +33,13 @@ def main() -> NoReturn:
     parent = os.getppid()
     say = _own_voice()
     line = sys.stdin.buffer.readline()
-    if not line:
+    if not line.strip():
         os._exit(0)
     threading.Thread(target=_leave_when_let_go, daemon=True).start()
     try:
         server = serve(json.loads(line))
     except Exception as error:  # noqa: BLE001 - whatever it was, the parent says it
+        time.sleep(0.1)  # the engine's log is written by a thread of its own
         say({"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
     bound_memory()
@@ -97,12 +99,15 @@ def bound_memory() -> None:
 
 
 def _own_voice() -> Callable[[dict[str, str]], None]:
-    """Keep the standard output for our one line: what the engine prints goes to the log."""
+    """Keep the standard output for our one line: what the engine prints there is dropped."""
     voice = os.dup(1)
-    os.dup2(2, 1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.close(silence)
 
     def say(what: dict[str, str]) -> None:
-        os.write(voice, json.dumps(what).encode() + b"\n")
+        with contextlib.suppress(OSError):  # the parent is gone: its end is noticed elsewhere
+            os.write(voice, json.dumps(what).encode() + b"\n")
         os.close(voice)
 
     return say

@@ -45,7 +45,11 @@ class FunctionCalls:
 
     def start(self, call: Call) -> None:
         """Begin a call, with its functions said plainly."""
-        body, offer = plainly(call.body)
+        try:
+            body, offer = plainly(call.body)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            # Not of the API's shape, which only a schema of the user's own lets pass: the server says what is wrong.
+            body, offer = call.body, None
         if offer is not None:
             self._offers[call.key] = offer
         self._inner.start(call if body is call.body else call._replace(body=body))
