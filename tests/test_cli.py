@@ -427,7 +427,7 @@ def test_check_sends_nothing(folder, command, server):
     code, out, _ = command("check", "w.yaml", "--input", "verb=sing", "--local")
     assert code == 1
     assert "ask: 1 of 2 rows can be sent" in out
-    assert "row 1, column word: $.messages[0].content the cell" in out
+    assert "row 1, column word: $.messages[0].content: the cell" in out
     assert command("check", "w.yaml", "--rows", "1")[0] == 0
     assert server.requests == []
 

@@ -57,16 +57,11 @@ class Destination:
         TableError
             If it cannot be written, or is that file.
         """
-        from ..tables.formats import format_of, path_of  # noqa: PLC0415 - loads pandas
-        from ..tables.writing import _check_target  # noqa: PLC0415
+        from .. import tables  # noqa: PLC0415 - loads pandas
 
         if table is not None and _same(self.path, table):
             raise TableError(f"output {self.path!r} is the table that is read: name another file")
-        place = path_of(self.path, "output")
-        format_of(place, "output")
-        target = _check_target(place, f"output {str(place)!r}")
-        if not os.access(os.path.dirname(target), os.W_OK | os.X_OK):
-            raise TableError(f"output {str(place)!r}: the folder {str(place.parent)!r} is write-protected")
+        tables.check_output(self.path)
 
     def write(self, output: NodeOutput) -> None:
         """Write a node's table.
