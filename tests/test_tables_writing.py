@@ -149,6 +149,10 @@ def test_columns_of_other_kinds_that_a_format_cannot_hold_are_written_as_json(tm
     path = tmp_path / f"x.{ending}"
     tables.write_table(pa.table({"n": [5, 6], "u": union}), path)
     assert list(tables.view(tables.read_table(path)).rows(["n", "u"]))[1] == (6, "y")
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array([{"a": 1}]))
+    tables.write_table(pa.table({"n": [5, 6], "d": twice}), path)
+    expected = '{"a":1}' if ending == "parquet" else {"a": 1}
+    assert list(tables.view(tables.read_table(path)).rows(["n", "d"])) == [(5, expected), (6, expected)]
     tables.write_table(pl.DataFrame({"n": [5, 6], "o": pl.Series([{"a": 1}, "y"], dtype=pl.Object)}), path)
     assert list(tables.view(tables.read_table(path)).rows(["n", "o"])) == [(5, '{"a":1}'), (6, "y")]
 
