@@ -246,14 +246,12 @@ def test_killing_the_parent_ends_the_server_though_a_fork_lives_on(engine):
 @linux
 def test_closing_is_quick_though_a_fork_holds_the_pipe(engine):
     """The server is told to leave; it does not have to be killed."""
-    with engine.start() as running:
-        fork = os.fork()
-        if not fork:
-            time.sleep(60)
-            os._exit(0)
-    os.kill(fork, signal.SIGKILL)
-    os.waitpid(fork, 0)
-    assert running.ended == "it ended with exit code 0"
+    script = (
+        "import os, signal, sys, time; from tablenodes.local import LocalModel; s = LocalModel(sys.argv[1]).start(); "
+        "fork = os.fork() or time.sleep(60); s.close(); os.kill(fork, signal.SIGKILL); print(s.ended)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, engine.path], capture_output=True, text=True, check=True)
+    assert done.stdout == "it ended with exit code 0\n"
 
 
 @posix
@@ -320,6 +318,13 @@ def test_a_python_that_cannot_be_started_is_said(engine, monkeypatch):
     """As in a program that has Python inside it."""
     monkeypatch.setattr(sys, "executable", str(Path(engine.path).with_name("no-python")))
     assert "cannot be started" in refusal(engine.start)
+
+
+@posix
+def test_a_python_that_is_none_is_said(engine, monkeypatch):
+    """It ends without having read its recipe."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert refusal(engine.start) == "the model's server did not start: it ended with exit code 1"
 
 
 @with_engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -164,11 +165,9 @@ class LocalServer:
         late = threading.Timer(seconds, child.kill)
         late.start()
         try:
-            try:
+            with contextlib.suppress(OSError):  # it is gone: no line comes, and its log says why
                 child.stdin.write(recipe)
                 child.stdin.flush()
-            except OSError:
-                pass  # it is gone: the empty answer and its log say why
             line = child.stdout.readline()
         finally:
             in_time = late.is_alive()
@@ -205,11 +204,9 @@ class LocalServer:
 
 def _say_goodbye(pipe: IO[bytes]) -> None:
     # A line, and not the end of the pipe alone, which a forked process of ours may hold open.
-    try:
+    with contextlib.suppress(OSError):  # it is gone already
         pipe.write(b"\n")
         pipe.close()
-    except OSError:
-        pass  # it is gone already
 
 
 def _ending(code: int) -> str:
