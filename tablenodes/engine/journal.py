@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
-import stat
-import zlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from ..errors import JournalError
+from .journal_file import VERSION, check_sum, make_index, mark_clean, opened, worded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from .calls import Request
 
-VERSION = 1
-APPLICATION = 0x74626C6E
-"""Tells our SQLite files from others (``tbln``)."""
-
-_SCHEMA = """
-CREATE TABLE row (
-    digest BLOB NOT NULL, occurrence INTEGER NOT NULL,
-    sends INTEGER NOT NULL, billed INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT, kind TEXT, status INTEGER, headers BLOB, body BLOB, fault TEXT, message TEXT, latency REAL,
-    crc INTEGER,
-    PRIMARY KEY (digest, occurrence)
-) WITHOUT ROWID;
-CREATE TABLE run (clean INTEGER NOT NULL);
-INSERT INTO run VALUES (1);
-"""
-_INTEND = """
-INSERT INTO row (digest, occurrence, sends) VALUES (?, ?, ?)
-ON CONFLICT DO UPDATE SET sends = sends + excluded.sends, outcome = NULL, body = NULL, headers = NULL, crc = NULL
-"""
+_COLUMNS = "id, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc"
+_BY_PLACE = f"SELECT {_COLUMNS} FROM row WHERE id = ?"  # noqa: S608 - constants
+_BY_KEY = f"SELECT {_COLUMNS} FROM row WHERE digest = ? AND occurrence = ?"  # noqa: S608
+_INTEND = "INSERT OR REPLACE INTO row (id, digest, occurrence, sends, billed, crc) VALUES (?, ?, ?, ?, ?, ?)"
 _DONE = """
-UPDATE row SET sends = sends + ?, billed = max(billed, ?), outcome = ?, kind = ?, status = ?, headers = ?, body = ?,
-fault = ?, message = ?, latency = ?, crc = ? WHERE digest = ? AND occurrence = ?
-"""
-_FIND = """
-SELECT sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc FROM row
-WHERE digest = ? AND occurrence = ?
+UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, headers = ?, body = ?, fault = ?, message = ?,
+latency = ?, crc = ? WHERE id = ?
 """
 
 
@@ -55,6 +33,33 @@ class Key(NamedTuple):
 
     digest: bytes
     occurrence: int
+
+
+class Keys:
+    """Gives each row its key.
+
+    Parameters
+    ----------
+    request : Request
+        Its method and address are part of every key; its headers are not, so a key may be rotated.
+    scope : str
+        The node's id in a workflow.
+    """
+
+    def __init__(self, request: Request, scope: str = "") -> None:
+        parts = urlsplit(request.url)
+        named = [scope, request.method, f"{parts.scheme}://{parts.netloc}", parts.path, parts.query, VERSION]
+        self._start = hashlib.sha256(orjson.dumps(named) + b"\n")
+        self._seen: dict[bytes, int] = {}
+
+    def key(self, body: bytes) -> Key:
+        """Give the key of the next row, in the table's order."""
+        hashed = self._start.copy()
+        hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
+        digest = hashed.digest()
+        occurrence = self._seen.get(digest, 0)
+        self._seen[digest] = occurrence + 1
+        return Key(digest, occurrence)
 
 
 class Entry(NamedTuple):
@@ -93,47 +98,47 @@ class Entry(NamedTuple):
     message: str = ""
     latency: float = 0.0
 
-    @property
-    def crc(self) -> int:
-        """Check sum over what must not change."""
-        start = zlib.crc32(repr((self.outcome, self.kind, self.status, self.fault)).encode())
-        return zlib.crc32(self.body, zlib.crc32(self.headers, start))
 
+class Line:
+    """A row's place in the journal, and what is counted there.
 
-class Keys:
-    """Gives each row its key.
-
-    Parameters
+    Attributes
     ----------
-    request : Request
-        Its method and address are part of every key; its headers are not, so a key may be rotated.
-    scope : str
-        The node's id in a workflow.
+    key : Key
+        What it is found by.
+    place : int
+        Its number; 0 until it is first put down.
+    sends : int
+        Sends that were begun, in all runs.
+    billed : bool
+        Whether one of them may have been executed without its answer having come.
     """
 
-    def __init__(self, request: Request, scope: str = "") -> None:
-        parts = urlsplit(request.url)
-        named = [scope, request.method, f"{parts.scheme}://{parts.netloc}", parts.path, parts.query, VERSION]
-        self._start = hashlib.sha256(orjson.dumps(named) + b"\n")
-        self._seen: dict[bytes, int] = {}
+    __slots__ = ("billed", "key", "place", "sends")
 
-    def key(self, body: bytes) -> Key:
-        """Give the key of the next row, in the table's order."""
-        hashed = self._start.copy()
-        hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
-        digest = hashed.digest()
-        occurrence = self._seen.get(digest, 0)
-        self._seen[digest] = occurrence + 1
-        return Key(digest, occurrence)
+    def __init__(self, key: Key, place: int = 0, sends: int = 0, *, billed: bool = False) -> None:
+        self.key = key
+        self.place = place
+        self.sends = sends
+        self.billed = billed
 
 
 class Journal:
     """One SQLite file, held by one run at a time.
 
+    What is put down is on the disk with the next `commit`.
+
     Parameters
     ----------
     path : Path
         Made if it is not there, readable by its owner alone.
+
+    Attributes
+    ----------
+    rows : int
+        How many rows it had when it was opened.
+    sends : int
+        Sends that were begun, in all runs.
 
     Raises
     ------
@@ -144,101 +149,57 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._worded():
-            existed = _prepare(path)
-            self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
-            try:
-                self._open(existed=existed)
-            except BaseException:
-                self._database.close()
-                raise
-        self._begun = False
-        self.sends: int = self._database.execute("SELECT coalesce(sum(sends), 0) FROM row").fetchone()[0]
-
-    def _open(self, *, existed: bool) -> None:
-        run = self._database.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        if existed:
-            self._refuse_foreign()
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("BEGIN IMMEDIATE")
-        if not run("SELECT 1 FROM sqlite_schema WHERE name = 'row'").fetchone():
-            for statement in _SCHEMA.split(";\n"):
-                run(statement)
-            run(f"PRAGMA application_id = {APPLICATION}")
-            run(f"PRAGMA user_version = {VERSION}")
-        clean = run("SELECT clean FROM run").fetchone()[0]
-        run("UPDATE run SET clean = 0")
-        run("COMMIT")
-        if not clean:
-            found = run("PRAGMA integrity_check(1)").fetchone()[0]
-            if found != "ok":
-                raise JournalError(f"{self.path}: the journal is damaged; keep it, and give another path to start anew")
-
-    def _refuse_foreign(self) -> None:
-        application = self._database.execute("PRAGMA application_id").fetchone()[0]
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if application != APPLICATION and tables:
-            raise JournalError(f"{self.path}: this is no journal of tablenodes; give another path")
-        if application == APPLICATION and version != VERSION:
-            raise JournalError(
-                f"{self.path}: the journal has version {version}, this program reads {VERSION}; give another path"
-            )
+        self._database, self.rows, self.sends = opened(path)
+        self._last = self._last_on_disk = self.rows
+        self._indexed = False
+        self._intents: list[Line] = []
+        self._dones: list[tuple[Any, ...]] = []
 
     def __len__(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM row").fetchone()[0])
+        return self._last
 
-    def find(self, key: Key) -> Entry | None:
-        """Give what is known of a row, or None.
+    def at(self, place: int) -> tuple[Line, Entry] | None:
+        """Give the row at a place, or None."""
+        return _found(self._execute(_BY_PLACE, (place,)).fetchone())
 
-        Raises
-        ------
-        JournalError
-            If what is there does not match its check sum.
-        """
-        with self._worded():
-            found = self._database.execute(_FIND, key).fetchone()
-        if found is None:
-            return None
-        sends, billed, outcome, *_ = found
-        if outcome is None:
-            return Entry(sends, bool(billed), None)
-        entry = Entry(sends, bool(billed), *found[2:-1])
-        if entry.crc != found[-1]:
-            raise JournalError(f"{self.path}: an answer in the journal is damaged; keep it, and give another path")
-        return entry
+    def find(self, key: Key) -> tuple[Line, Entry] | None:
+        """Give the row of a key, or None."""
+        if not self._indexed:
+            with worded(self.path):
+                make_index(self._database)
+            self._indexed = True
+        return _found(self._execute(_BY_KEY, key).fetchone())
 
-    def intend(self, key: Key) -> None:
-        """Put down that a request is about to be sent; on disk with the next `commit`."""
-        self._begin()
-        with self._worded():
-            self._database.execute(_INTEND, (*key, 1))
+    def intend(self, line: Line) -> None:
+        """Put down that a request is about to be sent."""
+        if not line.place:
+            self._last += 1
+            line.place = self._last
+        line.sends += 1
         self.sends += 1
+        self._intents.append(line)
 
-    def done(self, key: Key, entry: Entry, unforeseen: int = 0) -> None:
-        """Put down a row's end; on disk with the next `commit`.
+    def done(self, line: Line, entry: Entry, unforeseen: int = 0) -> None:
+        """Put down what came of a send.
 
         Parameters
         ----------
-        key : Key
+        line : Line
             The row.
         entry : Entry
             Its end; its ``sends`` are not used.
         unforeseen : int
             Sends beyond the one that was intended.
         """
-        self._begin()
-        with self._worded():
-            self._database.execute(_DONE, (unforeseen, *entry[1:], entry.crc, *key))
         self.sends += unforeseen
-
-    def _begin(self) -> None:
-        if not self._begun:
-            with self._worded():
-                self._database.execute("BEGIN IMMEDIATE")
-            self._begun = True
+        line.sends += unforeseen
+        line.billed = line.billed or entry.billed
+        _, _, outcome, kind, status, headers, body, fault, message, latency = entry
+        sends, billed = line.sends, int(line.billed)
+        crc = check_sum(*line.key, sends, billed, outcome, kind, status, fault, message, headers, body)
+        self._dones.append(
+            (sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc, line.place)
+        )
 
     def commit(self) -> None:
         """Bring everything that was put down to the disk, with one sync.
@@ -246,55 +207,98 @@ class Journal:
         Raises
         ------
         JournalError
-            If the disk is full or fails.
+            If the disk is full or fails. What was intended is then taken back, for nothing of it was sent; the answers
+            are kept, and are tried again with the next commit.
         """
-        if self._begun:
-            with self._worded():
-                self._database.execute("COMMIT")
-            self._begun = False
+        if not self._intents and not self._dones:
+            return
+        database = self._database
+        try:
+            with worded(self.path):
+                database.execute("BEGIN IMMEDIATE")
+                if self._dones:
+                    database.executemany(_DONE, self._dones)
+                if self._intents:
+                    database.executemany(_INTEND, map(_intent, self._intents))
+                database.execute("COMMIT")
+        except JournalError:
+            self._take_back()
+            raise
+        self._dones.clear()
+        self._intents.clear()
+        self._last_on_disk = self._last
 
     def close(self) -> None:
-        """Commit, mark the end as a clean one, and let the file go."""
-        try:
+        """Commit, mark the end as a clean one, and let the file go.
+
+        What fails here is not raised: whoever must know commits first, and a file without the mark is only looked
+        through the more closely.
+        """
+        with suppress(JournalError, sqlite3.Error):
             self.commit()
-            with self._worded():
-                self._database.execute("UPDATE run SET clean = 1")
-        finally:
-            self._database.close()
+            mark_clean(self._database)
+        self._database.close()
 
-    @contextmanager
-    def _worded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            words = _WORDS.get(error.sqlite_errorcode & 0xFF, "the journal cannot be written")
-            raise JournalError(f"{self.path}: {words}") from None
-        except sqlite3.DatabaseError:
-            raise JournalError(
-                f"{self.path}: this is no journal, or it is damaged; keep it, and give another path to start anew"
-            ) from None
-        except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror or 'cannot be opened'}") from None
+    def _take_back(self) -> None:
+        for line in self._intents:
+            line.sends -= 1
+            if line.place > self._last_on_disk:
+                line.place = 0
+        self.sends -= len(self._intents)
+        self._last = self._last_on_disk
+        self._intents.clear()
+        if self._database.in_transaction:
+            with suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
 
-
-_WORDS = {
-    sqlite3.SQLITE_BUSY: "the journal is in use by another run; wait for it, or give another path",
-    sqlite3.SQLITE_LOCKED: "the journal is in use by another run; wait for it, or give another path",
-    sqlite3.SQLITE_FULL: "the disk is full; make room and run again: what is in the journal is not sent again",
-    sqlite3.SQLITE_READONLY: "the journal cannot be written: the file or its folder is read-only",
-    sqlite3.SQLITE_CANTOPEN: "the journal cannot be opened",
-    sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
-}
+    def _execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        with worded(self.path):
+            return self._database.execute(statement, parameters)
 
 
-def _prepare(path: Path) -> bool:
-    """Make the file if it is not there, private from its first moment; tell whether it was there."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-        os.close(os.open(path, flags, 0o600))
-        return False
-    if not stat.S_ISREG(found.st_mode):
-        raise JournalError(f"{path}: the journal must be an ordinary file, not a link, a folder or a device")
-    return found.st_size > 0
+class Finder:
+    """Looks rows up one after the other, in the table's order.
+
+    In an unchanged table each row stands behind the one before, and when all rows of the journal have been found no
+    other is looked for: only for what was moved, added or taken out is the index asked.
+
+    Parameters
+    ----------
+    journal : Journal
+        Open.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._next = 1
+        self._left = journal.rows
+
+    def find(self, key: Key) -> tuple[Line, Entry] | None:
+        """Give what is known of a row, or None."""
+        if not self._left:
+            return None
+        found = self._journal.at(self._next)
+        if found is None or found[0].key != key:
+            found = self._journal.find(key)
+            if found is None:
+                return None
+        self._left -= 1
+        self._next = found[0].place + 1
+        return found
+
+
+def _intent(line: Line) -> tuple[Any, ...]:
+    digest, occurrence = line.key
+    sends, billed = line.sends, int(line.billed)
+    crc = check_sum(digest, occurrence, sends, billed, None, None, None, None, None, None, None)
+    return line.place, digest, occurrence, sends, billed, crc
+
+
+def _found(columns: tuple[Any, ...] | None) -> tuple[Line, Entry] | None:
+    if columns is None:
+        return None
+    place, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, _ = columns
+    line = Line(Key(digest, occurrence), place, sends, billed=bool(billed))
+    if outcome is None:
+        return line, Entry(sends, bool(billed), None)
+    return line, Entry(sends, bool(billed), outcome, kind, status, headers, body, fault, message, latency)

@@ -6,19 +6,19 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from .calls import Answer
-from .journal import Entry
+from .journal import Entry, Finder, Line
 from .outcome_rules import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .journal import Journal, Key, Keys
+    from .journal import Journal, Keys
     from .outcomes import Verdict
     from .records import Rejection
 
 _KEPT_HEADERS = re.compile(
-    rb"^(?:content-type|date|retry-after(?:-ms)?|x-should-retry|[\w-]*request-id|x-ratelimit-[\w-]+|openai-[\w-]+)"
-    rb":[^\r\n]*\r?\n?",
+    rb"^(?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|x-should-retry|[\w-]*request-id"
+    rb"|x-ratelimit-[\w-]+|openai-[\w-]+):[^\r\n]*\r?\n?",
     re.IGNORECASE | re.MULTILINE,
 )
 """What an answer is judged by, and found again by; a cookie is neither."""
@@ -28,23 +28,23 @@ RETRY_FAILED = ("transient", "all", "none")
 
 
 class Found(NamedTuple):
-    """What is to be done with a row, by what is known of it.
+    """What is known of a row from earlier runs, and whether that is its end.
 
     Attributes
     ----------
-    answer : Answer or None
-        The answer to reuse; None where the row is to be sent or is in doubt.
-    in_doubt : bool
-        Whether it was sent, nothing came back, and it is not to be sent again.
     sends : int
         Sends of earlier runs.
+    again : bool
+        Whether it is to be sent; what follows is its end only if it is not.
+    answer : Answer or None
+        What came of the last send; None where nothing did.
     billed : bool
         Whether an earlier send may have been executed without its answer being delivered.
     """
 
-    answer: Answer | None = None
-    in_doubt: bool = False
     sends: int = 0
+    again: bool = True
+    answer: Answer | None = None
     billed: bool = False
 
 
@@ -56,7 +56,14 @@ class Keeping:
 
     The loop asks `recall` before a row's first send, says `intend` before each send and `put_down` after each answer,
     and calls `commit` once a turn, before it sends what was intended.
+
+    Attributes
+    ----------
+    knows : bool
+        Whether anything is known from earlier runs.
     """
+
+    knows = False
 
     def recall(self, row: int, body: bytes) -> Found:
         """Tell what is known of a row; called once a row, in the table's order."""
@@ -106,32 +113,29 @@ class JournalKeeping(Keeping):
         self._resend_doubtful = resend_doubtful
         self._retry_failed = retry_failed
         self._at_most_once = at_most_once
-        self._key_of: dict[int, Key] = {}
+        self._finder = Finder(journal)
+        self._line_of: dict[int, Line] = {}
+        self.knows = journal.rows > 0
 
     def recall(self, row: int, body: bytes) -> Found:
         """Tell what is known of a row."""
         key = self._keys.key(body)
-        entry = self._journal.find(key)
-        if entry is not None and (found := self._final(row, entry)) is not None:
-            return found
-        self._key_of[row] = key
-        if entry is None:
+        found = self._finder.find(key)
+        if found is None:
+            self._line_of[row] = Line(key)
             return _NOTHING
-        return Found(sends=entry.sends, billed=entry.billed or entry.outcome is None)
-
-    def _final(self, row: int, entry: Entry) -> Found | None:
-        """Give what ends a row without a send; None where it is to be sent."""
-        if entry.outcome is None:
-            return None if self._resend_doubtful else Found(in_doubt=True, sends=entry.sends, billed=True)
-        if entry.kind is not None and self._again(entry):
-            return None
-        answer = Answer(
-            row, entry.status, entry.headers, entry.body, entry.fault, entry.message, entry.sends, False, entry.latency
-        )
-        return Found(answer, sends=entry.sends, billed=entry.billed)
+        line, entry = found
+        line.billed = billed = entry.billed or entry.outcome is None
+        again = self._again(entry)
+        if again:
+            self._line_of[row] = line
+        return Found(entry.sends, again, _answer(row, entry), billed)
 
     def _again(self, entry: Entry) -> bool:
-        if self._at_most_once and entry.billed:
+        """Tell whether a row is to be sent that was sent before."""
+        if entry.outcome is None:
+            return self._resend_doubtful
+        if entry.kind is None or (self._at_most_once and entry.billed):
             return False
         if self._retry_failed == "transient":
             return entry.kind != Failure.FINAL.value or entry.outcome in _ANOTHER_DAY
@@ -139,43 +143,51 @@ class JournalKeeping(Keeping):
 
     def survey(self, prepared: Iterable[bytes | Rejection], keys: Keys) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""
+        finder = Finder(self._journal)
         reused = sending = 0
         for body in prepared:
             if isinstance(body, bytes):
-                entry = self._journal.find(keys.key(body))
-                ends = entry is not None and self._final(0, entry) is not None
-                reused += ends
-                sending += not ends
+                found = finder.find(keys.key(body))
+                again = found is None or self._again(found[1])
+                reused += not again
+                sending += again
         return reused, sending
 
     def intend(self, row: int) -> None:
         """Put down that a row is about to be sent."""
-        self._journal.intend(self._key_of[row])
+        self._journal.intend(self._line_of[row])
 
     def put_down(self, answer: Answer, verdict: Verdict) -> None:
         """Put down what came of a send."""
-        kind = None if verdict.kind is None else verdict.kind.value
+        message = answer.message
         entry = Entry(
             answer.sends,
             verdict.may_have_run,
             verdict.outcome,
-            kind,
+            None if verdict.kind is None else verdict.kind.value,
             answer.status,
             b"".join(_KEPT_HEADERS.findall(answer.headers)),
             answer.body,
             answer.fault,
-            answer.message,
+            message if message.isascii() else message.encode(errors="replace").decode(),
             answer.elapsed,
         )
-        self._journal.done(self._key_of[answer.key], entry, answer.sends - 1)
+        self._journal.done(self._line_of[answer.key], entry, answer.sends - 1)
 
     def forget(self, row: int) -> None:
         """Take it that a row has come to its end."""
-        self._key_of.pop(row, None)
+        self._line_of.pop(row, None)
 
     def commit(self) -> None:
         """Bring what was put down to the disk."""
         self._journal.commit()
+
+
+def _answer(row: int, entry: Entry) -> Answer | None:
+    if entry.outcome is None:
+        return None
+    status, headers, body, fault, message, latency = entry[4:]
+    return Answer(row, status, headers, body, fault, message, entry.sends, elapsed=latency)
 
 
 _ANOTHER_DAY = frozenset({"auth", "quota_exhausted", "rate_limited"})

@@ -1,0 +1,244 @@
+"""The journal's file: made whole or not at all, and looked through before a word of it is believed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERSION = 1
+APPLICATION = 0x74626C6E
+"""Tells our SQLite files from others (``tbln``)."""
+
+_TABLES = {
+    "row": """CREATE TABLE row (
+    id INTEGER PRIMARY KEY, digest BLOB NOT NULL, occurrence INTEGER NOT NULL,
+    sends INTEGER NOT NULL, billed INTEGER NOT NULL,
+    outcome TEXT, kind TEXT, status INTEGER, fault TEXT, message TEXT, headers BLOB, body BLOB,
+    latency REAL, crc INTEGER NOT NULL
+)""",
+    "run": "CREATE TABLE run (clean INTEGER NOT NULL)",
+}
+"""Rows are only ever put at the end: what a commit writes lies together, however many rows there are."""
+
+_INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
+"""Finds a row by its key. It is made for the first row that is not where it is looked for first."""
+
+_DAMAGED = "is damaged; keep it, and give another path to start anew"
+_WORDS = {
+    sqlite3.SQLITE_BUSY: "the journal is in use by another run; wait for it, or give another path",
+    sqlite3.SQLITE_LOCKED: "the journal is in use by another run; wait for it, or give another path",
+    sqlite3.SQLITE_FULL: "the disk is full; make room and run again: what is in the journal is not sent again",
+    sqlite3.SQLITE_READONLY: "the journal cannot be written: the file or its folder is read-only",
+    sqlite3.SQLITE_PERM: "the journal cannot be written: the file or its folder is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the journal cannot be opened; its folder may be read-only",
+    sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
+    sqlite3.SQLITE_TOOBIG: "an answer is longer than a journal can hold; lower Limits.body_bytes",
+    sqlite3.SQLITE_NOTADB: "this is no journal; give another path",
+}
+
+
+def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
+    """Open a journal's file, which is made if it is not there; no other process can open it meanwhile.
+
+    Returns
+    -------
+    sqlite3.Connection, int, int
+        The open file, how many rows are in it, and how many sends were begun for them.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be used; one that is there is never begun anew.
+    """
+    with worded(path):
+        if not os.path.lexists(path):
+            _make(path)
+        log = _size(f"{path}-wal")
+        _refuse_other_files(path)
+        database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
+        try:
+            found = _look_through(database, path, log)
+            _mark_unclean(database)
+        except BaseException:
+            database.close()
+            raise
+    return database, *found
+
+
+def make_index(database: sqlite3.Connection) -> None:
+    """Make sure that rows can be found by their keys."""
+    for statement in _INDEX.values():
+        database.execute(statement.replace("INDEX", "INDEX IF NOT EXISTS"))
+
+
+def mark_clean(database: sqlite3.Connection) -> None:
+    """Put down that nothing is under way."""
+    database.execute("UPDATE run SET clean = 1")
+
+
+def check_sum(
+    digest: bytes,
+    occurrence: int,
+    sends: int,
+    billed: int,
+    outcome: str | None,
+    kind: str | None,
+    status: int | None,
+    fault: str | None,
+    message: str | None,
+    headers: bytes | None,
+    body: bytes | None,
+) -> int:
+    """Give the check sum over a row's columns, all but the latency."""
+    short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
+    return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
+
+
+@contextmanager
+def worded(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say into a `JournalError` of one line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        words = _WORDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, f"the journal {_DAMAGED}")
+        raise JournalError(f"{path}: {words}") from None
+    except OverflowError:
+        raise JournalError(f"{path}: {_WORDS[sqlite3.SQLITE_TOOBIG]}") from None
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror or 'cannot be opened'}") from None
+    except ValueError:
+        raise JournalError("the journal's path holds a character that no path can hold") from None
+
+
+def _make(path: Path) -> None:
+    """Make an empty journal, private from its first moment; a process that dies here leaves none."""
+    if not path.parent.is_dir():
+        raise JournalError(f"{path}: there is no folder {str(path.parent)!r}; make it first")
+    for ending in ("-wal", "-journal"):
+        if os.path.lexists(f"{path}{ending}"):
+            raise JournalError(
+                f"{path}: there is no journal, but a part of one, {path.name}{ending}, which may hold answers; "
+                "put the journal back beside it, or give another path"
+            )
+    fresh = path.parent / f".{secrets.token_hex(8)}.part"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with open(descriptor, "wb") as handle:
+            handle.write(_empty())
+            handle.flush()
+            os.fsync(descriptor)
+        _put(fresh, path)
+    finally:
+        os.unlink(fresh)
+    _sync_folder(path.parent)
+
+
+def _empty() -> bytes:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        for statement in _TABLES.values():
+            database.execute(statement)
+        database.execute("INSERT INTO run VALUES (1)")
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        return bytes(database.serialize())
+    finally:
+        database.close()
+
+
+def _put(fresh: Path, path: Path) -> None:
+    """Give a file its name, which nobody else may have taken meanwhile."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # another run was first; who may use it is for the lock to say
+    except OSError:  # a file system without links
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        with open(descriptor, "wb") as handle:
+            handle.write(fresh.read_bytes())
+            handle.flush()
+            os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refuse_other_files(path: Path) -> None:
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise JournalError(f"{path}: the journal must be an ordinary file, not a link, a folder or a device")
+    if not found.st_size:
+        raise JournalError(f"{path}: the file is empty, which no journal is; delete it if nothing was in it")
+
+
+def _look_through(database: sqlite3.Connection, path: Path, log: int) -> tuple[int, int]:
+    """Make sure that the file is a journal, and that nothing of it is lost or changed; count its rows and sends."""
+    run = database.execute
+    run("PRAGMA locking_mode = EXCLUSIVE")
+    if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise JournalError(f"{path}: this is no journal of tablenodes; give another path")
+    version = run("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise JournalError(
+            f"{path}: the journal has version {version}, this program reads {VERSION}; give another path"
+        )
+    mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+    run("PRAGMA synchronous = FULL")
+    if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise JournalError(f"{path}: the journal {_DAMAGED}")
+    schema = dict(run("SELECT name, sql FROM sqlite_schema"))
+    marks = run("SELECT clean FROM run").fetchall() if schema in (_TABLES, _TABLES | _INDEX) else []
+    found = _counted(database) if marks in ([(0,)], [(1,)]) else None
+    if found is None:
+        raise JournalError(f"{path}: the journal {_DAMAGED}")
+    if marks == [(0,)] and mode == "wal" and not log:
+        raise JournalError(
+            f"{path}: the last run ended in the middle, and {path.name}-wal, which belongs to the journal, is gone; "
+            "put it back beside it, or give another path to start anew"
+        )
+    return found
+
+
+def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
+    """Count rows and sends; None where a row is missing, or does not fit the check sum that it was given."""
+    columns = "id, crc, digest, occurrence, sends, billed, outcome, kind, status, fault, message, headers, body"
+    count = sends = 0
+    try:
+        for place, crc, *values in database.execute(f"SELECT {columns} FROM row ORDER BY id"):  # noqa: S608 - constant
+            count += 1
+            if place != count or crc != check_sum(*values):
+                return None
+            sends += values[2]
+    except TypeError:  # a text or a number where bytes were, or the other way round
+        return None
+    return count, sends
+
+
+def _mark_unclean(database: sqlite3.Connection) -> None:
+    """Put down in the file itself that a run is under way, so that a later one misses what is not in it yet."""
+    database.execute("UPDATE run SET clean = 0")
+    database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
