@@ -14,15 +14,15 @@ from ..problems import Problem
 from .attempts import Done
 from .calls import Answer, Call
 from .interrupts import AT_ONCE, Interrupts
-from .keeping import Keeping
+from .outcome_rules import Failure
+from .outcomes import Verdict
 from .records import NOT_SENT, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .calls import Request, Transport
-    from .keeping import Found
-    from .outcomes import Verdict
+    from .keeping import Found, Keeping
     from .records import Records
     from .scheduler import Scheduler
 
@@ -109,6 +109,7 @@ class Loop:
         self._clock = clock
         self._bodies: dict[int, bytes] = {}
         self._last: dict[int, Answer] = {}
+        self._unsent: set[int] = set()
         self._leave_at = math.inf
         # Bodies are looked into only once the server has refused a model.
         self._models_matter = False
@@ -126,15 +127,25 @@ class Loop:
         """
         rows = enumerate(prepared)
         with Interrupts() as interrupts:
-            while True:
+            while not self._leaves(interrupts):
                 exhausted, more = self._start(rows)
                 self._on_turn()
-                if self._ended(exhausted=exhausted) or self._leaves(interrupts):
+                if self._ended(exhausted=exhausted):
                     break
                 for event in self._transport.wait(0.0 if more else self._patience()):
                     if type(event) is Answer:
                         self._settle(event)
-        self._leave()
+            self._leave(rows, interrupts)
+
+    def may_send_once(self, key: int) -> bool:
+        """Say whether a transport may begin a send, where each must be in the journal before it is made.
+
+        A repeat that only the transport knows of would be lost by a kill; refused, it is sent as an attempt of its own.
+        """
+        if key not in self._unsent:
+            return False
+        self._unsent.discard(key)
+        return self._scheduler.may_send(key)
 
     def _start(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> tuple[bool, bool]:
         """Begin calls while there is room: tell whether no fresh row is left, and whether more could be begun."""
@@ -150,6 +161,7 @@ class Loop:
             for row in (*retries, *fresh):
                 body = self._bodies[row]
                 seconds = scheduler.started(row, now, len(body) // _BYTES_PER_TOKEN)
+                self._unsent.add(row)
                 self._transport.start(Call(row, self._request, body, min(self._total, seconds)))
         for done in scheduler.take_ended():
             self._end(done)
@@ -173,12 +185,11 @@ class Loop:
         return retries, fresh
 
     def _keep(self, act: Callable[..., Any], *arguments: Any) -> Any:
-        """Have the journal do something; once it fails, nothing is sent any more and it is left alone."""
+        """Have the journal do something; once it fails, nothing is sent any more."""
         try:
             return act(*arguments)
         except JournalError as error:
-            self.failure = error
-            self._keeping = Keeping()
+            self.failure = self.failure or error
             self._scheduler.stop("journal")
             return None
 
@@ -188,7 +199,9 @@ class Loop:
             self._scheduler.put_back(row, now)
         for row in fresh:
             del self._bodies[row]
-            self._before.pop(row, None)
+            before = self._before.pop(row, None)
+            if before is not None:
+                self._end_as_before(row, before)
 
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
@@ -201,24 +214,22 @@ class Loop:
             found = self._keep(self._keeping.recall, row, body)
             if found is None:
                 return None
-            if not self._reuse(row, found):
+            if found.again:
                 self._bodies[row] = body
+                if found.sends or found.answer is not None:
+                    self._before[row] = found
                 return row
+            self._end_as_before(row, found)
         return None
 
-    def _reuse(self, row: int, found: Found) -> bool:
-        """Give a row the end that it had in an earlier run; tell whether it had one."""
-        if found.answer is not None:
+    def _end_as_before(self, row: int, found: Found) -> None:
+        """Give a row the end that it had in an earlier run."""
+        if found.answer is None:
+            self._doubt(row, found.sends)
+        else:
             done = Done(row, self._judge(found.answer), found.sends, found.billed)
             self._records.answer(found.answer, done)
             self._records.reused[row] = 1
-            return True
-        if found.in_doubt:
-            self._doubt(row, found.sends)
-            return True
-        if found.sends:
-            self._before[row] = found
-        return False
 
     def _doubt(self, row: int, sends: int) -> None:
         """Put down that a row was sent and nothing came back."""
@@ -236,7 +247,11 @@ class Loop:
         """Take an answer in: it is the row's end, or the row will be tried again."""
         row = answer.key
         answer = self._redact(answer)
-        verdict = self._judge(answer)
+        try:
+            verdict = self._judge(answer)
+        except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
+            words = f"an error in this program ({type(error).__name__})"
+            verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         self._keep(self._keeping.put_down, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = _model(self._bodies[row]) if self._models_matter else None
@@ -278,7 +293,7 @@ class Loop:
         change = self._scheduler.wait_until(now)
         return _LONGEST_WAIT if change is None else min(_LONGEST_WAIT, max(0.0, change - now))
 
-    def _leave(self) -> None:
+    def _leave(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Put down the rows that have no end: those in flight are in doubt, the others were not sent."""
         for done in self._scheduler.take_ended():
             self._end(done)
@@ -290,7 +305,23 @@ class Loop:
         self._keep(self._keeping.commit)
         reason = self._scheduler.stopped
         if reason is not None:
+            if self._keeping.knows:
+                self._look_up(rows, interrupts)
             self._records.fill_unsettled(NOT_SENT, _NOT_SENT_BECAUSE.get(reason, f"not sent: {reason}"))
+
+    def _look_up(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
+        """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
+        for row, body in rows:
+            if interrupts.level >= AT_ONCE or self._clock() >= self._leave_at:
+                break
+            if isinstance(body, Rejection):
+                self._records.reject(row, body)
+                continue
+            found = self._keep(self._keeping.recall, row, body)
+            if found is None:
+                break
+            if found.sends or found.answer is not None:
+                self._end_as_before(row, found)
 
 
 def _model(body: bytes) -> str:

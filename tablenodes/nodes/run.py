@@ -191,9 +191,13 @@ class _Run:
             sent_before=0 if journal is None else journal.sends,
             capacity=endpoint.slots,
         )
+
+        def once(key: int) -> bool:
+            return loop.may_send_once(key)
+
         # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
-        exact = journal is not None and (at_most_once or limits.max_requests is not None)
-        transport = endpoint.transport(limits, scheduler.may_send)
+        exact = journal is not None and limits.max_requests is not None
+        transport = endpoint.transport(limits, once if exact else scheduler.may_send)
         stack.callback(transport.close)
         records = Records(len(self.view))
         redaction = Redaction(endpoint.secrets)
