@@ -31,7 +31,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
-            self._take(signal.SIGINT, 1)
+            # A shell has a process in the background ignore Ctrl-C; what is no handler of Python's cannot be put back.
+            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+                self._take(signal.SIGINT, 1)
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 self._take(signal.SIGTERM, AT_ONCE)
         return self
