@@ -36,12 +36,13 @@ class Redaction:
 
     def __call__(self, answer: Answer) -> Answer:
         """Give the answer without the secrets; the very same object where it holds none."""
+        told = answer.message.encode(errors="replace")
         for form in self._forms:
-            if form in answer.body or form in answer.headers:
+            if form in answer.body or form in answer.headers or form in told:
                 return answer._replace(
                     body=self.mask(answer.body),
                     headers=self.mask(answer.headers),
-                    message=self.mask(answer.message.encode()).decode(),
+                    message=self.mask(told).decode(),
                 )
         return answer
 
