@@ -23,6 +23,10 @@ LENGTH = b"Content-Length: 1\r\n"
 
 A, R, S, B, C = Failure
 
+AFTER_SENDING = (
+    "reset disconnected timeout_first_byte timeout_total timeout_idle truncated protocol stream_truncated stream_error"
+)
+
 
 def answer(status=200, body=GOOD, headers=LENGTH, **more):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -47,6 +51,7 @@ def test_a_whole_answer_is_ok():
     assert (verdict.request_id, verdict.finish_reason) == ("req_1", "stop")
     assert (verdict.prompt_tokens, verdict.completion_tokens, verdict.total_tokens) == (9, 1, 10)
     assert not verdict.may_have_run
+    assert not verdict.stale_connection
 
 
 @pytest.mark.parametrize("status", [200, 201, 206])
@@ -344,8 +349,7 @@ def test_only_what_may_have_been_executed_may_be_billed():
         (A, "dns connect timeout_connect proxy"),
         (
             B,
-            "reset disconnected timeout_first_byte timeout_total timeout_idle "
-            + "truncated protocol stream_truncated stream_error",
+            AFTER_SENDING,
         ),
         (C, "tls too_large bad_encoding internal_error"),
     ],
@@ -380,8 +384,9 @@ def test_a_dead_reused_connection_is_repeated(fault):
     verdict = judge(silent(fault, reused=True))
     assert (verdict.outcome, verdict.kind, verdict.stale_connection) == (fault, A, True)
     assert verdict.may_have_run
-    partial = Answer(0, 200, b"a: b\r\n", b"{", fault, reused=True)
-    assert (judge(partial).kind, judge(partial).stale_connection) == (B, False)
+    for began in ((200, b"a: b\r\n", b"{"), (200, b"", b""), (None, b"a: b\r\n", b""), (None, b"", b"{")):
+        partial = judge(Answer(0, *began, fault, reused=True))
+        assert (partial.kind, partial.stale_connection) == (B, False)
     assert judge(silent(fault)).kind is B
 
 

@@ -220,7 +220,7 @@ def test_a_pace_says_when_it_has_room():
     assert (pace.room(5.0, 1.0), pace.ready_at()) == (1, -math.inf)
     pace.take(5.0, 1.0)
     assert (pace.room(5.5, 1.0), pace.ready_at(), pace.room(6.0, 1.0)) == (0, 6.0, 1)
-    assert Pace(6000.0).room(0.0, 1.0) == 10
+    assert (Pace(6000.0).room(0.0, 1.0), Pace(6000.0).room(0.0, 4.0)) == (10, 3)
 
 
 # One allowance, closely.
@@ -248,6 +248,13 @@ def test_calls_on_their_way_may_not_have_been_counted():
     allowance = Allowance()
     allowance.observe(RateLimit(39.0, 40.0, 1.0), mark(60), 60.0, 64.0, 63.0, 0.05)
     assert allowance.room(0.06, 64.0, 1.0) == 0
+
+
+def test_a_call_on_its_way_is_not_counted_twice():
+    """Those that were started since are on their way as well."""
+    allowance = Allowance()
+    allowance.observe(RateLimit(39.0, 40.0, 1.0), mark(60), 60.0, 64.0, 4.0, 0.05)
+    assert allowance.room(0.06, 64.0, 1.0) == 34
 
 
 def test_news_of_an_older_call_is_old():

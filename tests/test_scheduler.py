@@ -57,6 +57,19 @@ def test_the_window_is_the_concurrency():
     assert Scheduler(Limits(concurrency=3), Retry(), random=float, capacity=0).room(0.0) == 1
 
 
+def test_a_probe_needs_a_place_too():
+    """Where the machine allows fewer calls than are in flight, not even a probe goes."""
+    plan = scheduler(concurrency=10)
+    for key in range(10):
+        plan.started(key, 0.0)
+    plan.cap(5)
+    for key in range(5):
+        plan.answered(key, verdict(503), 1, 0.1)
+    assert (plan.room(9.0), plan.wait_until(9.0)) == (0, None)
+    plan.answered(5, verdict(503), 1, 9.0)
+    assert plan.room(9.0) == 1
+
+
 def test_nothing_changes_by_itself_while_the_window_is_full():
     """Then only an answer can; with a place free and nothing due there is nothing to wait for either."""
     plan = scheduler(concurrency=1)
@@ -221,6 +234,17 @@ def test_without_a_delay_the_pause_is_ours():
     assert (plan.room(0.99), plan.next_retry(1.0)) == (0, 0)
 
 
+def test_our_pauses_double():
+    """Each time a row is throttled without a word, the pause is twice as long, up to a minute."""
+    run, starts = failures(1, lambda now, key: status(429), latency=lambda chance: 0.0)
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert len(gaps) == 10
+    for number, gap in enumerate(gaps):
+        longest = min(60.0, 2.0**number)
+        assert longest / 2 <= gap <= longest
+    assert run.scheduler.seconds_paused == pytest.approx(sum(gaps), abs=60)
+
+
 def test_a_delay_that_is_too_long_ends_the_run():
     """It is neither slept through nor cut short: a later run resumes."""
     run = Simulation(50, lambda now, key: status(429, b"retry-after: 86400\r\n"), limits=Limits(concurrency=4)).run()
@@ -254,8 +278,7 @@ def test_after_a_pause_fewer_go_and_then_more_again():
     for key in range(1, 40):
         attempt(plan, key, 1.0, OK)
         sizes.append(plan.room(1.0))
-    assert sizes[:8] == [7] * 6 + [8] * 2
-    assert sizes[-1] == 10
+    assert sizes == [7] * 6 + [8] * 8 + [9] * 9 + [10] * 16
 
 
 def test_one_wave_of_throttles_narrows_once():
@@ -288,6 +311,18 @@ def test_a_refusal_among_successes_is_the_rows_own():
     run = Simulation(100, lambda now, key: status(401) if key % 5 == 0 else ok(), limits=Limits(concurrency=1)).run()
     assert run.scheduler.stopped is None
     assert (run.count("auth"), run.count("ok")) == (20, 80)
+
+
+def test_a_success_sets_the_count_of_refusals_back():
+    """Five in a row it takes, before and after."""
+    plan = scheduler()
+    for key in range(20):
+        attempt(plan, key, 0.0, OK if key % 5 == 4 else verdict(401))
+    assert plan.stopped is None
+    for key in range(20, 25):
+        assert plan.stopped is None
+        attempt(plan, key, 0.0, verdict(401))
+    assert plan.stopped == "auth"
 
 
 def test_a_spent_quota_stops_the_run_at_once():
@@ -373,6 +408,7 @@ def test_a_transport_repeats_a_request_only_where_that_is_allowed():
     plan.started(0, 0.0)
     assert [plan.may_send(0) for _ in range(5)] == [True, True, True, False, False]
     assert plan.answered(0, verdict(500, sends=3), 3, 0.1) is None
+    assert plan.retries["not_executed"] == 2
     plan.started(plan.next_retry(1.0), 1.0)
     assert [plan.may_send(0), plan.may_send(0)] == [True, False]
     plan.started(1, 1.0)

@@ -8,6 +8,9 @@ from itertools import pairwise
 import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
+from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcomes import judge
+from tablenodes.engine.scheduler import Scheduler
 from tablenodes.settings import Limits, Retry
 
 ROWS = 1000
@@ -45,6 +48,30 @@ def test_a_server_that_is_down_is_not_stormed(answer, concurrency):
     assert run.count("not_sent") >= ROWS - 2 * concurrency - 5
     assert 600 <= run.seconds <= 640
     assert run.scheduler.seconds_paused == pytest.approx(600, abs=15)
+
+
+@pytest.mark.parametrize("concurrency", [2, 5, 9])
+def test_only_failures_in_a_row_are_an_outage(concurrency):
+    """A success in between starts the count again, also after an outage; the last one shuts the gate."""
+    threshold = max(5, concurrency)
+    plan = Scheduler(Limits(concurrency=concurrency), Retry(), random=lambda: 0.5)
+    good, bad = judge(Answer(0, 200, b"", b'{"choices":[{}]}')), judge(Answer(0, 503, b"", b""))
+
+    def shuts_after(failures, since, now):
+        for key in range(since, since + failures):
+            plan.started(key, now)
+            plan.answered(key, bad, 1, now)
+        return plan.room(now) == 0
+
+    for turn, now in enumerate((0.0, 100.0)):
+        assert not shuts_after(threshold - 1, 100 * turn, now)
+        plan.started(99, now)
+        plan.answered(99, good, 1, now)
+        assert not shuts_after(threshold - 1, 100 * turn + 20, now)
+        assert shuts_after(1, 100 * turn + 40, now)
+        assert plan.room(now + 1) == 1
+        plan.started(98, now + 1)
+        plan.answered(98, good, 1, now + 1)
 
 
 def test_probes_come_alone_and_ever_more_rarely():
