@@ -101,20 +101,31 @@ def post(running, path="/chat/completions", key=None, **body):
             return error.code, json.loads(error.read())
 
 
+def states(pid):
+    """Give the states of a process's threads: S asleep, T stopped, Z dead and not waited for; none if it is gone."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
 def alive(pid):
     """Tell whether a process runs; a dead one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return not states(pid) <= {"Z"}
+
+
+def becomes(pid, wanted, seconds=5):
+    """Wait, that long at most, until all of a process is in a state, or gone."""
+    end = time.monotonic() + seconds
+    while not states(pid) <= wanted and time.monotonic() < end:
+        time.sleep(0.01)
+    return states(pid) <= wanted
 
 
 def gone(pid, seconds):
     """Wait for a process to end, that long at most."""
-    end = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not alive(pid)
+    return becomes(pid, {"Z"}, seconds)
 
 
 def refusal(act):
@@ -254,16 +265,17 @@ def test_closing_is_quick_though_a_fork_holds_the_pipe(engine):
     assert done.stdout == "it ended with exit code 0\n"
 
 
-@posix
+@linux
 def test_a_server_that_hangs_is_killed(engine, monkeypatch):
     """It is given a moment to leave."""
     monkeypatch.setattr(server, "FAREWELL", 0.1)
     with engine.start() as running:
         os.kill(running.pid, signal.SIGSTOP)
+        assert becomes(running.pid, {"T"})
     assert running.ended == "it was ended by SIGKILL"
 
 
-@posix
+@linux
 def test_a_server_that_died_says_how(engine):
     """And closing it does no harm."""
     with engine.start() as running:
