@@ -115,9 +115,10 @@ def peak_memory() -> Callable[[], int]:
 @contextlib.contextmanager
 def nothing_left_behind() -> Iterator[None]:
     """Fail if a thread or a socket outlives the context by more than a moment."""
-    before = threading.active_count(), open_sockets()
+    threads, sockets = threading.active_count(), open_sockets()
     yield
     end = time.monotonic() + 5
-    while (left := (threading.active_count(), open_sockets())) > before and time.monotonic() < end:
+    while (threading.active_count() > threads or open_sockets() > sockets) and time.monotonic() < end:
         time.sleep(0.01)
-    assert left <= before, "threads or sockets are left"
+    assert threading.active_count() <= threads, "threads are left"
+    assert open_sockets() <= sockets, "sockets are left"

@@ -465,18 +465,42 @@ def test_headers_that_are_cut(kind):
 
 
 @pytest.mark.parametrize("extra", [b"GARBAGE", WHOLE], ids=["garbage", "a second answer"])
-@pytest.mark.parametrize("later", [False, True])
-def test_more_than_the_content_length(kind, extra, later):
+def test_more_than_the_content_length(kind, extra):
     """20, 61: the answer is good; its connection is dropped, and the next row gets its own answer."""
-    script = [pieces([WHOLE, extra], 0.05) if later else raw(WHOLE + extra), echo()]
-    with fault_server(script) as server, transport_of(kind) as transport:
+    first, second, server = answers_by([raw(WHOLE + extra), echo()], kind, 2)
+    assert summary(first) == summary(second) == (200, None, completion(BODY))
+    assert (second.sends, second.reused) == (1, False)
+    assert [each.connection for each in server.requests] == [1, 2]
+
+
+@pytest.mark.parametrize("extra", [b"GARBAGE", WHOLE, b""], ids=["garbage", "a second answer", "the end"])
+def test_what_comes_on_an_idle_connection(kind, extra):
+    """7, 20, 61: it is seen before anything is sent; the next row gets its own answer, over another connection."""
+    asked = []
+    has_come = threading.Event()
+
+    def react(exchange):
+        exchange.send(WHOLE)
+        exchange.pause(0.05)
+        if extra:
+            exchange.send(extra)
+        else:
+            exchange.sock.shutdown(socket.SHUT_WR)
+        has_come.set()
+
+    with (
+        fault_server([react, echo()]) as server,
+        transport_of(kind, may_send=lambda key: asked.append(key) or True) as transport,
+    ):
         first = answer_to(transport, server.url)
-        if later:
-            time.sleep(0.1)  # the garbage is what is waited for; nothing tells of it
+        assert has_come.wait(5)
         second = answer_to(transport, server.url, key=1, body=b'{"other":1}')
+        third = answer_to(transport, server.url, key=2)
         assert summary(first) == (200, None, completion(BODY))
         assert summary(second) == (200, None, completion(b'{"other":1}'))
-        assert [each.connection for each in server.requests] == [1, 2]
+        assert (second.sends, second.reused, third.sends, third.reused) == (1, False, 1, True)
+        assert [each.connection for each in server.requests] == [1, 2, 2]
+        assert asked == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

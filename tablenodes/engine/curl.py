@@ -6,8 +6,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-import pycurl
-
 from .curl_lane import NEVER, WIDTH, Lane
 from .curl_transfer import Common, Transfer
 from .environment import certificates, proxy_for, sockets_allowed
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
     from ..settings import Timeout
     from .calls import Call, Event
-
-_LARGE = 2**20
 
 
 class CurlTransport:
@@ -217,6 +213,5 @@ class CurlTransport:
         del self._in_flight[transfer.call.key]
         if self._common.last_piece:
             self._common.last_piece.pop(transfer, None)
-        if len(transfer.call.body) > _LARGE:
-            transfer.handle.setopt(pycurl.POSTFIELDS, b"")
+        transfer.drop()
         self._spare.append(transfer)

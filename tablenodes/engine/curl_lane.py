@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import struct
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pycurl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .curl_transfer import Transfer
     from .readiness import Readiness
@@ -85,14 +86,23 @@ class Lane:
                 transfer.heard = _has_received(transfer.handle)
 
 
+@contextlib.contextmanager
+def borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """Give one of libcurl's sockets as an object, and leave it open."""
+    sock = socket.socket(fileno=descriptor)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
 def _has_received(handle: Any) -> bool:
     """Whether a byte has come on a handle's connection since its request was sent, as the kernel knows it."""
     descriptor = handle.getinfo(pycurl.ACTIVESOCKET)
     if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
         return False
-    with socket.socket(fileno=descriptor) as sock:
+    with borrowed(descriptor) as sock:
         known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        sock.detach()
     if len(known) < _TCP_INFO.size:
         return False
     since_sent, since_received, received = _TCP_INFO.unpack(known)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 from typing import TYPE_CHECKING
 
 import pycurl
 
 from .calls import Answer, Chunk
 from .curl_faults import Circumstances, fault_of
+from .curl_lane import borrowed
 from .response_head import final_head, tells_its_length
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
+_LARGE = 2**20
 _GO_ON = int(pycurl.PREREQFUNC_OK)
 _ABORT = int(pycurl.PREREQFUNC_ABORT)
 _CONSTANT_OPTIONS = (
@@ -56,8 +57,8 @@ class Common:
         When the last piece of each stream came, the oldest first.
     raised : BaseException or None
         What `may_send` raised, to be raised again outside of libcurl.
-    descriptors : dict of tuple to int
-        The socket of each connection, by its ends: our address and port, the other address and port.
+    news : dict of tuple to callable
+        For each connection, by its ends, what tells whether anything has come on it.
     """
 
     def __init__(
@@ -70,17 +71,7 @@ class Common:
         self.events: list[Event] = []
         self.last_piece: dict[Transfer, float] = {}
         self.raised: BaseException | None = None
-        self._poll = select.poll() if hasattr(select, "poll") else None
-        self.descriptors: dict[tuple[str, int, str, int], int] = {}
-
-    def readable(self, descriptor: int) -> bool:
-        """Whether something, the end included, has come on a socket."""
-        if self._poll is None:
-            return bool(select.select((descriptor,), (), (), 0)[0])
-        self._poll.register(descriptor, select.POLLIN)
-        found = self._poll.poll(0)
-        self._poll.unregister(descriptor)
-        return bool(found)
+        self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 
 class Transfer:
@@ -171,8 +162,6 @@ class Transfer:
         self.refused = False
         self.heard = False
         self.room = self.common.body_bytes
-        self.head.clear()
-        self.pieces.clear()
         self.opened.clear()
         if self.is_fresh:
             self.is_fresh = False
@@ -189,9 +178,9 @@ class Transfer:
         ends = own_address, own_port, address, port
         try:
             if self.opened:
-                common.descriptors[ends] = _bound_to(own_port, self.opened)
+                common.news[ends] = _news_of(_bound_to(own_port, self.opened))
                 self.opened.clear()
-            elif common.readable(common.descriptors[ends]):
+            elif common.news.get(ends, _nothing_new)(0):
                 self.stale = True
                 return _ABORT
             if common.may_send is None or common.may_send(self.call.key):
@@ -220,9 +209,12 @@ class Transfer:
 
     def take(self, piece: bytes) -> int | None:
         """Keep a piece of the body; 0 ends a transfer whose body is too long."""
-        self.pieces.append(piece)
         self.room -= len(piece)
-        return None if self.room >= 0 else 0
+        if self.room < 0:
+            self.pieces.append(piece[: self.room])
+            return 0
+        self.pieces.append(piece)
+        return None
 
     def take_and_tell(self, piece: bytes) -> int | None:
         """Keep a piece of a streamed body, tell of it, and begin to wait for the next."""
@@ -285,7 +277,7 @@ class Transfer:
             # An encoding that cannot be decoded ends a transfer in the middle of its headers.
             status if complete or (fault == "bad_encoding" and status >= 200) else None,
             headers,
-            b"".join(self.pieces)[: self.common.body_bytes],
+            b"".join(self.pieces),
             fault,
             words,
             self.sends,
@@ -293,6 +285,13 @@ class Transfer:
             self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0),
             now - self.started,
         )
+
+    def drop(self) -> None:
+        """Forget what it carried; its handle is kept for another call."""
+        self.head.clear()
+        self.pieces.clear()
+        if len(self.call.body) > _LARGE:
+            self.handle.setopt(pycurl.POSTFIELDS, b"")
 
     def final_head(self, status: int) -> tuple[bytes, bool]:
         """Give the final response's header lines, and whether they are all there."""
@@ -304,12 +303,23 @@ class Transfer:
 def _bound_to(port: int, descriptors: list[int]) -> int:
     """Give the one of these sockets that has this port here; the others lost the race for the connection."""
     for descriptor in descriptors[1:]:
-        with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as sock:
-            name = sock.getsockname()
-            sock.detach()
-            if name[1] == port:
+        with contextlib.suppress(OSError), borrowed(descriptor) as sock:
+            if sock.getsockname()[1] == port:
                 return descriptor
     return descriptors[0]
+
+
+def _nothing_new(_seconds: int) -> bool:
+    return False
+
+
+def _news_of(descriptor: int) -> Callable[[int], object]:
+    """Give a function that waits for so many seconds, 0 for none, until something comes, be it the end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return poll.poll
+    return lambda seconds: select.select((descriptor,), (), (), seconds)[0]
 
 
 def _header_lines(request: Request) -> list[bytes]:

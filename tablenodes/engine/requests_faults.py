@@ -46,7 +46,7 @@ _NEVER_SENT = (
 )
 
 
-def fault_of(error: Exception, attempt: Attempt, *, streaming: bool = False) -> tuple[str, str]:
+def fault_of(error: Exception, attempt: Attempt) -> tuple[str, str]:
     """Give the fault's name and the words for it.
 
     Parameters
@@ -55,8 +55,6 @@ def fault_of(error: Exception, attempt: Attempt, *, streaming: bool = False) -> 
         What broke the exchange.
     attempt : Attempt
         The exchange.
-    streaming : bool
-        Whether a body is being read whose pieces must come within a time of their own.
     """
     if isinstance(error, TooLargeError):
         return "too_large", "the answer is longer than the limit for bodies"
@@ -64,9 +62,7 @@ def fault_of(error: Exception, attempt: Attempt, *, streaming: bool = False) -> 
         return _out_of_time(attempt)
     if attempt.sends:
         fault, words = _first_fit(error, _AFTER_SENDING)
-        if fault == "timeout":
-            return ("timeout_idle", words) if streaming else _out_of_time(attempt)
-        return fault, words
+        return _out_of_time(attempt) if fault == "timeout" else (fault, words)
     if attempt.proxy_status not in (None, 200):
         return proxy_refusal(attempt.proxy_status)
     fault, words = _first_fit(error, _BEFORE_SENDING)
@@ -87,6 +83,8 @@ def never_sent(error: Exception) -> bool:
 
 
 def _out_of_time(attempt: Attempt) -> tuple[str, str]:
+    if attempt.stalled:
+        return "timeout_idle", "nothing came for too long in the middle of a stream"
     if not attempt.sends:
         return "timeout_connect", "no connection in time"
     if attempt.heard:

@@ -108,11 +108,14 @@ class RequestsTransport:
         if self._may_send is not None and not self._may_send(call.key):
             self._events.append(self._answer(attempt, "disconnected", "sending it was refused"))
             return
+        if len(self._attempts) + self._abandoned >= len(self._threads):
+            self._add_thread()
+        if not self._threads:
+            self._events.append(self._answer(attempt, "internal_error", "the system gives no thread"))
+            return
         self._attempts[call.key] = attempt
         self._next_look = min(self._next_look, self._end_of(attempt))
         self._waiting.put(attempt)
-        if len(self._attempts) + self._abandoned > len(self._threads):
-            self._add_thread()
 
     def cancel(self, key: int) -> None:
         """Drop a call and close its connection."""
@@ -191,10 +194,8 @@ class RequestsTransport:
         thread = threading.Thread(target=self._work, name="tablenodes-requests", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the machine gives no more threads: those that there are do it
-            if not self._threads:
-                raise
-            self.capacity = len(self._threads)
+        except RuntimeError:  # the system gives no more threads: those that there are do it
+            self.capacity = max(1, len(self._threads))
             return
         self._threads.append(thread)
 
@@ -209,11 +210,13 @@ class RequestsTransport:
 
     def _take(self, attempt: Attempt, event: Event) -> None:
         current = self._attempts.get(attempt.call.key) is attempt
-        if isinstance(event, Answer):
-            if current:
-                del self._attempts[attempt.call.key]
-            else:
-                self._abandoned -= 1
+        if isinstance(event, Chunk):
+            attempt.last_piece = self._clock()
+            self._next_look = min(self._next_look, self._end_of(attempt))
+        elif current:
+            del self._attempts[attempt.call.key]
+        else:
+            self._abandoned -= 1
         if current:
             self._events.append(event)
 
@@ -221,10 +224,13 @@ class RequestsTransport:
         """When a call is to be looked after, if it has not answered by then."""
         if attempt.expired_at is not None:
             return attempt.expired_at + _LAST_WORDS
-        end = attempt.call.total
+        end = attempt.started + attempt.call.total
         if not attempt.sends:
-            end = min(end, self._timeout.connect + _LENIENCE)
-        return attempt.started + end
+            end = min(end, attempt.started + self._timeout.connect + _LENIENCE)
+        return min(end, self._idle_end(attempt))
+
+    def _idle_end(self, attempt: Attempt) -> float:
+        return _NEVER if attempt.last_piece is None else attempt.last_piece + self._timeout.idle
 
     def _look_for_the_late(self, now: float) -> None:
         """End the calls whose time is over; answer for those whose thread does not."""
@@ -232,7 +238,7 @@ class RequestsTransport:
             if self._end_of(attempt) > now:
                 continue
             if attempt.expired_at is None:
-                attempt.expire(now)
+                attempt.expire(now, stalled=self._idle_end(attempt) <= now)
             else:
                 fault, words = fault_of(TimeoutError(), attempt)
                 del self._attempts[attempt.call.key]
@@ -261,9 +267,7 @@ class RequestsTransport:
         except Exception as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
-            streaming = self._stream and bool(attempt.pieces)
-            fault, words = fault_of(error, attempt, streaming=streaming)
-            return self._answer(attempt, fault, words)
+            return self._answer(attempt, *fault_of(error, attempt))
         finally:
             if response is not None:
                 with contextlib.suppress(Exception):
@@ -300,7 +304,6 @@ class RequestsTransport:
             kept = attempt.take(piece)
             if self._stream and kept:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
-                attempt.rest(self._timeout.idle)
             if len(kept) < len(piece):
                 raise TooLargeError
 

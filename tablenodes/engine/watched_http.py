@@ -52,6 +52,10 @@ class Attempt:
         Whether it goes through a proxy that we know of.
     pieces : list of bytes
         What came of the body, decompressed.
+    last_piece : float or None
+        When the last piece of a streamed body was told of.
+    stalled : bool
+        Whether it was ended because no piece came any more.
     expired_at : float or None
         When it was ended from outside.
     connection : urllib3.connection.HTTPConnection or None
@@ -69,6 +73,8 @@ class Attempt:
         self.proxied = False
         self.proxy_status: int | None = None
         self.pieces: list[bytes] = []
+        self.last_piece: float | None = None
+        self.stalled = False
         self.expired_at: float | None = None
         self._room = room
         self._lock = threading.Lock()
@@ -98,8 +104,9 @@ class Attempt:
             self.connection, self._socket = connection, sock
         connection.owner = self
 
-    def expire(self, now: float) -> None:
-        """End it: shut its socket down, upon which its thread wakes up."""
+    def expire(self, now: float, *, stalled: bool = False) -> None:
+        """End it, because it stalled or for another reason: its socket is shut down, and its thread wakes up."""
+        self.stalled = stalled
         self.expired_at = now
         with self._lock:
             connection = self.connection
@@ -111,11 +118,6 @@ class Attempt:
             with contextlib.suppress(OSError):
                 # SSLSocket.shutdown would drop the TLS object under the feet of the thread that reads.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-    def rest(self, seconds: float) -> None:
-        """Let the socket wait for no longer than `seconds` for each further piece."""
-        with contextlib.suppress(OSError):
-            self._socket.settimeout(seconds)
 
 
 class Current(threading.local):
@@ -227,8 +229,6 @@ class _WatchedResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         """Read the head."""
-        if self.headers is not None:
-            return
         attempt = self.current.attempt
         stream = self.fp
         self.fp = cast("Any", _HeadLines(stream, attempt))

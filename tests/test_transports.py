@@ -1,0 +1,868 @@
+"""What every transport does, whatever carries the bytes: one suite for libcurl and for requests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from exchanges import (
+    BODY,
+    BOTH,
+    HEADERS,
+    answer_to,
+    answers_to,
+    chunks_in,
+    events_until,
+    new_transport,
+    nothing_left_behind,
+    open_sockets,
+    transport_of,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from requests.adapters import BaseAdapter, HTTPAdapter
+from servers import (
+    LOOPBACK,
+    answer,
+    chunks,
+    completion,
+    digest,
+    echo,
+    echo_server,
+    endless,
+    fault_server,
+    fin,
+    head,
+    message,
+    pieces,
+    raw,
+    refusing_port,
+    reset,
+    server_context,
+    silence,
+)
+from urllib3.util.retry import Retry
+
+from tablenodes.engine import curl_transfer, readiness
+from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.errors import ConnectionSettingError
+from tablenodes.settings import Timeout
+
+OURS = {name.lower(): value for name, value in HEADERS}
+
+
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_certificates_of_this_machine(monkeypatch):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    return server_context(tmp_path_factory.mktemp("tls"))
+
+
+# --- the answer ---
+
+
+def test_an_answer_holds_what_the_server_sent(kind):
+    """Status, header lines and body as they came."""
+    with (
+        fault_server(answer(b'{"a":1}', 429, [("Retry-After", "2"), ("X-A", "1"), ("X-A", "2")])) as server,
+        transport_of(kind) as transport,
+    ):
+        found = answer_to(transport, server.url, key=7)
+    assert (found.key, found.status, found.body, found.fault, found.message) == (7, 429, b'{"a":1}', None, "")
+    assert (found.sends, found.reused) == (1, False)
+    assert 0 < found.elapsed < 5
+    assert found.headers.splitlines() == [
+        b"Content-Type: application/json",
+        b"Retry-After: 2",
+        b"X-A: 1",
+        b"X-A: 2",
+        b"Content-Length: 7",
+    ]
+
+
+def test_a_trailer_is_no_header(kind):
+    """What stands behind the body came too late to tell anything about it."""
+    sent = head(200, {"Transfer-Encoding": "chunked"}) + b"2\r\n{}\r\n0\r\nX-Late: 1\r\n\r\n"
+    with fault_server([raw(sent), echo()]) as server, transport_of(kind) as transport:
+        found = answer_to(transport, server.url)
+        assert (found.status, found.body, found.fault) == (200, b"{}", None)
+        assert found.headers == b"Transfer-Encoding: chunked\r\n"
+        assert answer_to(transport, server.url, key=1).reused
+
+
+def test_lines_that_end_without_a_carriage_return(kind):
+    """As lenient as every other client."""
+    with fault_server(raw(b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}")) as server, transport_of(kind) as transport:
+        found = answer_to(transport, server.url)
+    assert (found.status, found.headers, found.body, found.fault) == (200, b"Content-Length: 2\n", b"{}", None)
+
+
+def test_connections_are_kept(kind):
+    """One after the other goes over one connection."""
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        found = [answer_to(transport, server.url, key=key).reused for key in range(5)]
+        assert found == [False, True, True, True, True]
+        assert server.connections == 1
+
+
+def test_encrypted_connections_are_kept(kind, tls):
+    """A TLS handshake is paid once."""
+    with (
+        fault_server(echo(), tls=tls[0]) as server,
+        transport_of(kind, ca_bundle=str(tls[1])) as transport,
+    ):
+        found = [answer_to(transport, server.url, key=key).reused for key in range(4)]
+    assert found == [False, True, True, True]
+
+
+@given(body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 700), max_size=12), chunked=st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("kind", BOTH)
+def test_however_an_answer_is_cut_into_segments_it_is_the_same(kind, body, cuts, chunked):
+    """15: at whatever bytes, with a Content-Length or in chunks."""
+    if chunked:
+        middle = len(body) // 2
+        parts = [part for part in (body[:middle], body[middle:]) if part]
+        sent = head(200, {"Transfer-Encoding": "chunked"}) + chunks(*parts)
+    else:
+        sent = message(body)
+    edges = sorted({0, len(sent), *[cut for cut in cuts if cut < len(sent)]})
+    script = pieces([sent[start:end] for start, end in itertools.pairwise(edges)])
+    with fault_server(script) as server, transport_of(kind) as transport:
+        found = answer_to(transport, server.url)
+    assert (found.status, found.fault, found.body) == (200, None, body)
+
+
+# --- the request ---
+
+
+def test_exactly_our_headers_are_sent(kind):
+    """S3: and those without which HTTP does not work."""
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        answer_to(transport, server.url)
+        answer_to(transport, server.url, key=1, headers=())
+        sent, bare = (each.headers for each in server.requests)
+        transports = {"host": f"{LOOPBACK}:{server.port}", "content-length": str(len(BODY))}
+        assert "gzip" in sent.pop("accept-encoding")
+        assert "gzip" in bare.pop("accept-encoding")
+        assert sent == OURS | transports
+        assert bare == transports
+
+
+def test_the_body_is_sent_as_it_is(kind):
+    """Byte for byte, any byte, none too."""
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        for key, body in enumerate((BODY, bytes(range(256)) * 100, b"")):
+            answer_to(transport, server.url, key=key, body=body)
+            assert server.requests[-1].body == body
+
+
+def test_a_get_has_no_body(kind):
+    """Whatever the call holds."""
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        found = answer_to(transport, server.url + "/models?limit=2", method="GET")
+        assert (found.status, found.fault) == (200, None)
+        received = server.requests[0]
+        assert (received.method, received.path, received.body) == ("GET", "/v1/models?limit=2", b"")
+        assert "content-length" not in received.headers
+
+
+def test_requests_may_alternate(kind):
+    """Another address, other headers, another method: nothing of the call before is left."""
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        answer_to(transport, server.url + "/a", headers=(("X-One", "1"),))
+        answer_to(transport, server.url + "/b", key=1, method="GET", headers=(("X-Two", "2"),))
+        answer_to(transport, server.url + "/c", key=2, headers=(("X-Three", ""),))
+        assert [(each.method, each.path) for each in server.requests] == [
+            ("POST", "/v1/a"),
+            ("GET", "/v1/b"),
+            ("POST", "/v1/c"),
+        ]
+        assert [[name for name in each.headers if name.startswith("x-")] for each in server.requests] == [
+            ["x-one"],
+            ["x-two"],
+            ["x-three"],
+        ]
+
+
+def test_no_cookie_is_kept(kind):
+    """S3: an answer changes no later request."""
+    with fault_server(echo(headers={"Set-Cookie": "a=b; Path=/"})) as server, transport_of(kind) as transport:
+        for key in range(2):
+            answer_to(transport, server.url, key=key)
+        assert [each.headers.get("cookie") for each in server.requests] == [None, None]
+
+
+def test_netrc_and_other_variables_change_nothing(kind, tmp_path, monkeypatch):
+    """S3, S4: a login for this very host in netrc, and a file for TLS keys."""
+    for name in (".netrc", "_netrc"):
+        (tmp_path / name).write_text(f"machine {LOOPBACK} login me password canary\ndefault login me password canary\n")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / ".curlrc").write_text("header = canary: yes\n")
+    for name, value in (("HOME", tmp_path), ("CURL_HOME", tmp_path), ("NETRC", tmp_path / ".netrc")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    with fault_server(echo()) as server, transport_of(kind) as transport:
+        answer_to(transport, server.url)
+        answer_to(transport, server.url, key=1, headers=())
+        assert [each.headers.get("authorization") for each in server.requests] == [OURS["authorization"], None]
+
+
+# --- proxies and certificates ---
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_used(kind, monkeypatch, variable):
+    """S4: as every other tool does."""
+    with fault_server(echo()) as proxy, transport_of(kind) as transport:
+        monkeypatch.setenv(variable, f"{LOOPBACK}:{proxy.port}")
+        found = answer_to(transport, "http://api.test/v1/x")
+        assert (found.status, found.fault, found.body) == (200, None, completion(BODY))
+        assert [each.path for each in proxy.requests] == ["http://api.test/v1/x"]
+
+
+def test_a_named_proxy_comes_before_that_of_the_environment(kind, monkeypatch):
+    """S4: with its login."""
+    with fault_server(echo()) as proxy, fault_server(echo()) as other:
+        monkeypatch.setenv("http_proxy", other.url)
+        monkeypatch.setenv("no_proxy", "*")
+        with transport_of(kind, proxy=f"http://me:secret@{LOOPBACK}:{proxy.port}") as transport:
+            answer_to(transport, "http://api.test/v1/x")
+        assert [each.headers["proxy-authorization"] for each in proxy.requests] == ["Basic bWU6c2VjcmV0"]
+        assert other.connections == 0
+
+
+def test_loopback_addresses_bypass_every_proxy(kind, monkeypatch):
+    """S4: the model on this machine is reached from this machine."""
+    with fault_server(echo()) as server, fault_server(echo()) as proxy:
+        for name in ("http_proxy", "HTTPS_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for named in (None, proxy.url):
+            with transport_of(kind, proxy=named) as transport:
+                assert answer_to(transport, server.url).status == 200
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_of_the_environment_are_trusted(kind, monkeypatch, tls, variable):
+    """S4: a company's own."""
+    monkeypatch.setenv(variable, str(tls[1]))
+    with fault_server(echo(), tls=tls[0]) as server, transport_of(kind) as transport:
+        assert answer_to(transport, server.url).status == 200
+
+
+def test_a_folder_of_certificates_is_trusted(kind, tls, tmp_path):
+    """S4: as openssl rehash prepares it."""
+    (tmp_path / "one.pem").write_bytes(tls[1].read_bytes())
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+    with fault_server(echo(), tls=tls[0]) as server, transport_of(kind, ca_bundle=str(tmp_path)) as transport:
+        assert answer_to(transport, server.url).status == 200
+
+
+def test_certificates_that_do_not_exist(kind, monkeypatch):
+    """S5: said before anything is sent."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
+    with pytest.raises(ConnectionSettingError, match="SSL_CERT_FILE names certificates that do not exist"):
+        new_transport(kind)
+
+
+# --- many at a time ---
+
+
+def test_every_row_gets_its_own_answer(kind):
+    """S27: ten thousand rows at concurrency 64, each answer with the digest of its own row."""
+    count = {"curl": 10_000, "requests": 2_000}[kind]
+    bodies = [b'{"row":%d}' % number for number in range(count)]
+    with echo_server() as url, transport_of(kind, concurrency=64) as transport:
+        answers = answers_to(transport, url, bodies, 64)
+    wrong = [key for key, found in answers.items() if digest(bodies[key]).encode() not in found.body]
+    assert (len(answers), wrong) == (count, [])
+    assert {(found.status, found.fault, found.sends) for found in answers.values()} == {(200, None, 1)}
+    assert sum(not found.reused for found in answers.values()) <= 64
+
+
+@pytest.mark.slow
+def test_every_row_gets_its_own_answer_from_threads_too():
+    """S27: at full length."""
+    bodies = [b'{"row":%d}' % number for number in range(10_000)]
+    with echo_server() as url, transport_of("requests", concurrency=64) as transport:
+        answers = answers_to(transport, url, bodies, 64)
+    assert all(digest(bodies[key]).encode() in found.body for key, found in answers.items())
+
+
+def test_rows_and_faults_in_one_crowd(kind):
+    """S27: connections that die and lie hand no row another row's answer."""
+    script = [echo(), raw(message(b"{}") + message(b"{}")), fin(), reset(), echo(), raw(b"nonsense\r\n", then="close")]
+    bodies = [b'{"row":%d}' % number for number in range(300)]
+
+    def react(exchange):
+        script[int(exchange.received.body[7:-1]) % len(script)](exchange)
+
+    with fault_server(react) as server, transport_of(kind, concurrency=16) as transport:
+        answers = answers_to(transport, server.url, bodies, 16)
+    assert set(answers) == set(range(300))
+    for key, found in answers.items():
+        if key % len(script) in (0, 4) and found.fault is None:
+            assert found.body == completion(bodies[key])
+        elif key % len(script) == 1 and found.fault is None:
+            assert found.body == b"{}"
+    assert sum(found.fault is None for found in answers.values()) >= 145
+
+
+def test_hundreds_wait_at_a_time():
+    """More than one lane of libcurl's, and more sockets than select can watch; all of them wait at once."""
+    bodies = [b'{"row":%d}' % number for number in range(1_400)]
+    with echo_server(latency=0.5) as url, transport_of("curl", concurrency=1_400) as transport:
+        begun = time.monotonic()
+        answers = answers_to(transport, url, bodies, 1_400)
+        assert time.monotonic() - begun < 20
+        longest = max(found.elapsed for found in answers.values())
+    assert all(digest(bodies[key]).encode() in found.body for key, found in answers.items())
+    assert longest < 20
+
+
+def test_libcurl_without_epoll(monkeypatch):
+    """Where there is neither epoll nor poll, a selector of the standard library does it."""
+    monkeypatch.delattr("select.epoll")
+    monkeypatch.delattr("select.poll")
+    chosen = readiness.readiness()
+    chosen.close()
+    assert isinstance(chosen, readiness.SelectorReadiness)
+    bodies = [b'{"row":%d}' % number for number in range(300)]
+    with echo_server() as url, transport_of("curl", concurrency=16) as transport:
+        answers = answers_to(transport, url, bodies, 16)
+        assert answer_to(transport, f"http://{LOOPBACK}:9/v1", key=-1).fault == "connect"
+    assert all(digest(bodies[key]).encode() in found.body for key, found in answers.items())
+
+
+# --- waiting, dropping, ending ---
+
+
+def test_waiting_ends_after_its_time(kind):
+    """At once for 0; and it burns no processor meanwhile."""
+    with fault_server(silence()) as server, transport_of(kind) as transport:
+        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
+        used, begun = time.process_time(), time.monotonic()
+        assert transport.wait(0.4) == []
+        assert 0.35 < time.monotonic() - begun < 0.9
+        assert time.process_time() - used < 0.2
+        begun = time.monotonic()
+        assert transport.wait(0) == []
+        assert time.monotonic() - begun < 0.2
+
+
+def test_waiting_ends_with_the_first_event(kind):
+    """Whatever time was given."""
+    with fault_server(echo(delay=0.1)) as server, transport_of(kind) as transport:
+        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
+        begun = time.monotonic()
+        while not transport.wait(10):
+            pass
+        assert time.monotonic() - begun < 3
+
+
+def test_a_dropped_call_is_never_answered(kind):
+    """Its connection is closed, its key is free for another call, and the others go on."""
+    closed = threading.Event()
+
+    def react(exchange):
+        if exchange.received.body == b"drop":
+            exchange.sock.settimeout(5)
+            if exchange.sock.recv(1) == b"":
+                closed.set()
+            exchange.close()
+        echo(delay=0.2)(exchange)
+
+    with fault_server(react) as server, transport_of(kind) as transport:
+        request = Request("POST", server.url, ())
+        transport.start(Call(1, request, b"drop", 5.0))
+        transport.start(Call(2, request, b"keep", 5.0))
+        while len(server.requests) < 2:
+            assert transport.wait(0.01) == []
+        transport.cancel(1)
+        transport.cancel(99)
+        transport.start(Call(1, request, b"again", 5.0))
+        found = {}
+        while len(found) < 2:
+            found.update({event.key: event for event in transport.wait(1)})
+        assert {key: event.body for key, event in found.items()} == {
+            1: completion(b"again"),
+            2: completion(b"keep"),
+        }
+        assert transport.wait(0.1) == []
+        assert closed.wait(5)
+
+
+def test_an_answer_that_was_not_fetched_is_dropped_with_its_call(kind):
+    """After cancel there is no event, even of what has already come."""
+    with fault_server(echo()) as server, transport_of(kind, may_send=lambda key: key != 1) as transport:
+        transport.start(Call(1, Request("POST", server.url, ()), BODY, 5.0))
+        transport.cancel(1)
+        assert transport.wait(0.2) == []
+
+
+def test_closing_ends_everything_at_once(kind):
+    """T20, T15: calls in flight, threads, sockets; the fixture counts them. A second time does nothing."""
+    with fault_server(silence()) as server:
+        transport = new_transport(kind)
+        before = open_sockets()
+        for key in range(6):
+            transport.start(Call(key, Request("POST", server.url, ()), BODY, 600.0))
+        while len(server.requests) < 6:
+            transport.wait(0.05)
+        assert open_sockets() > before
+        begun = time.monotonic()
+        transport.close()
+        transport.close()
+        assert time.monotonic() - begun < 1
+
+
+def test_a_signal_costs_no_answer(kind):
+    """76: a handler that only sets a flag may run at any moment."""
+    interrupted = []
+    before = signal.signal(signal.SIGALRM, lambda *_: interrupted.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.002)
+    try:
+        bodies = [b'{"row":%d}' % number for number in range(400)]
+        with echo_server() as url, transport_of(kind) as transport:
+            answers = answers_to(transport, url, bodies, 8)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    assert all(digest(bodies[key]).encode() in found.body for key, found in answers.items())
+
+
+# --- who may send ---
+
+
+def test_a_send_may_be_refused(kind):
+    """S28: then nothing is sent, and the answer says so."""
+    asked = []
+    with (
+        fault_server(echo()) as server,
+        transport_of(kind, may_send=lambda key: asked.append(key) or key != 5) as transport,
+    ):
+        assert answer_to(transport, server.url, key=4).sends == 1
+        found = answer_to(transport, server.url, key=5)
+        assert (found.status, found.fault, found.sends, found.reused) == (None, "disconnected", 0, False)
+        assert asked == [4, 5]
+        assert len(server.requests) == 1
+
+
+def test_what_the_asked_one_raises_is_not_lost(kind):
+    """87: it comes out of the transport, not onto the terminal, and the other calls go on."""
+
+    class AskedError(Exception):
+        pass
+
+    def may_send(key):
+        if key == 1:
+            raise AskedError
+        return True
+
+    with fault_server(echo()) as server, transport_of(kind, may_send=may_send) as transport:
+        with pytest.raises(AskedError):
+            answer_to(transport, server.url, key=1)
+        assert answer_to(transport, server.url, key=2).status == 200
+        assert [each.body for each in server.requests] == [BODY]
+
+
+# --- the process ---
+
+
+def in_child(function):
+    """Run a function in a forked child; give whether it returned True."""
+    child = os.fork()
+    if child == 0:
+        passed = False
+        try:
+            passed = function()
+        finally:
+            os._exit(0 if passed else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_forked_child_leaves_the_parents_connections_alone(kind, tls, encrypted):
+    """82: it opens its own; a call that the parent has in flight is the parent's."""
+    context, trusted = tls
+
+    def react(exchange):
+        echo(delay=0.4 if exchange.received.body == b"slow" else 0)(exchange)
+
+    with (
+        fault_server(react, tls=context if encrypted else None) as server,
+        transport_of(kind, ca_bundle=str(trusted)) as transport,
+    ):
+        assert answer_to(transport, server.url, key=0).status == 200
+        transport.start(Call(1, Request("POST", server.url, ()), b"slow", 5.0))
+        while len(server.requests) < 2:
+            assert transport.wait(0.01) == []
+
+        def use_it():
+            found = answer_to(transport, server.url, key=2, body=b"child")
+            mine = answer_to(transport, server.url, key=3, body=b"child")
+            transport.close()
+            return (found.status, found.reused, mine.reused) == (200, False, True)
+
+        assert in_child(use_it)
+        assert events_until(transport, 1)[-1].body == completion(b"slow")
+        assert answer_to(transport, server.url, key=4).reused
+        parents = {each.connection for each in server.requests if each.body != b"child"}
+        childs = {each.connection for each in server.requests if each.body == b"child"}
+        assert parents.isdisjoint(childs)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_may_close_or_cancel(kind):
+    """82: to no effect on the parent."""
+    with fault_server(echo(delay=0.3)) as server, transport_of(kind) as transport:
+        transport.start(Call(1, Request("POST", server.url, ()), BODY, 5.0))
+        while not server.requests:
+            assert transport.wait(0.01) == []
+
+        def drop_it():
+            transport.cancel(1)
+            transport.close()
+            return True
+
+        assert in_child(drop_it)
+        assert events_until(transport, 1)[-1].body == completion(BODY)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_fewer_sockets_than_asked_for(kind):
+    """88: the transport says how many calls may be in flight, and none of these is lost."""
+    script = f"""
+        import resource, sys
+        sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 170))
+        from exchanges import answers_to, transport_of
+        with transport_of({kind!r}, concurrency=500) as transport:
+            room = transport.capacity
+            assert 20 <= room <= 100, room
+            bodies = [b"%d" % number for number in range(200)]
+            found = answers_to(transport, sys.argv[1], bodies, room)
+            assert all(each.status == 200 for each in found.values())
+        with transport_of({kind!r}, concurrency=20) as transport:
+            assert transport.capacity == 20
+    """
+    with echo_server(latency=0.05) as url:
+        ended = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script), url], check=False, capture_output=True, text=True
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_soft_limit_of_open_files_is_raised():
+    """88: where the system allows it, all calls get their sockets."""
+    script = """
+        import resource
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+        from tablenodes.engine.environment import sockets_allowed
+        assert sockets_allowed(700) == 700
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 700
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_fewer_threads_than_asked_for(monkeypatch):
+    """88: the threads that there are do all the work."""
+    begin = threading.Thread.start
+
+    def start(thread):
+        if (
+            thread.name == "tablenodes-requests"
+            and sum(each.name == thread.name for each in threading.enumerate()) >= 2
+        ):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with echo_server() as url, transport_of("requests", concurrency=8) as transport:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        answers = answers_to(transport, url, [b"%d" % number for number in range(50)], 8)
+        assert {found.status for found in answers.values()} == {200}
+        assert transport.capacity == 2
+
+
+def test_no_thread_at_all(monkeypatch):
+    """88: the row is answered all the same."""
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with fault_server(echo()) as server, transport_of("requests") as transport:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            found = answer_to(transport, server.url)
+        assert (found.status, found.fault, found.sends) == (None, "internal_error", 0)
+        assert answer_to(transport, server.url, key=1).status == 200
+
+
+def test_calls_that_hang_keep_no_others_from_their_threads():
+    """88: up to twice as many threads as calls in flight; beyond that a call waits, in vain at the worst."""
+    hangs = endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.1)
+    with requests.Session() as session, fault_server(hangs) as server:
+        limits = {"concurrency": 2, "timeout": Timeout(connect=0.3, total=5)}
+        with transport_of("requests", session=session, **limits) as transport:
+            found = [answer_to(transport, server.url, key=key, total=0.2) for key in range(4)]
+            late = answer_to(transport, server.url, key=9, total=0.4)
+            assert [each.fault for each in found] == ["timeout_first_byte"] * 4
+            assert (late.fault, late.sends) == ("timeout_connect", 0)
+            server.close()
+
+
+def test_the_socket_of_a_connection_is_known_by_its_port():
+    """20: where two addresses were tried, the one that won is looked at before a connection is used again."""
+    with (
+        socket.create_server((LOOPBACK, 0)) as listener,
+        socket.create_connection(listener.getsockname()) as loser,
+        socket.socket() as never,
+        socket.create_connection(listener.getsockname()) as winner,
+    ):
+        port = winner.getsockname()[1]
+        tried = [loser.fileno(), 999_999, never.fileno(), winner.fileno()]
+        assert curl_transfer._bound_to(port, tried) == winner.fileno()
+        assert curl_transfer._bound_to(port, [winner.fileno()]) == winner.fileno()
+        assert winner.getsockname()[1] == port
+
+
+# --- a session of the user's ---
+
+
+class Recording(BaseAdapter):
+    """An adapter that answers by itself, as mocks do."""
+
+    def __init__(self, respond):
+        super().__init__()
+        self.respond = respond
+        self.seen = []
+        self.closed = False
+
+    def send(self, request, **options):
+        self.seen.append((request, options))
+        found = self.respond(request)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def close(self):
+        self.closed = True
+
+
+def response(status=200, body=b"{}", headers=()):
+    made = requests.Response()
+    made.status_code = status
+    made.raw = io.BytesIO(body)
+    made.headers.update(headers)
+    return made
+
+
+def test_a_given_session_is_used_as_it_is():
+    """Its headers, login and hooks go into each request, and it is not closed."""
+    seen = []
+    with requests.Session() as session, fault_server(echo()) as server:
+        session.headers["X-Corporate"] = "yes"
+        session.auth = ("me", "secret")
+        session.hooks["response"].append(lambda found, **_: seen.append(found.status_code))
+        before = dict(session.headers), session.adapters.copy(), session.trust_env, session.verify
+        with transport_of("requests", session=session) as transport:
+            found = answer_to(transport, server.url, headers=(("User-Agent", "tests"),))
+            assert (found.status, found.body, found.sends, found.reused) == (200, completion(BODY), 1, False)
+        assert (dict(session.headers), session.adapters, session.trust_env, session.verify) == before
+        assert session.post(server.url, data=b"x", timeout=5).status_code == 200
+        first = server.requests[0]
+        assert (first.headers["x-corporate"], first.headers["user-agent"]) == ("yes", "tests")
+        assert first.headers["authorization"].startswith("Basic ")
+        assert seen == [200, 200]
+
+
+def test_a_given_sessions_adapter_answers():
+    """A mock without any socket: every row its own answer."""
+    adapter = Recording(lambda request: response(body=request.body.upper(), headers={"X-Request-Id": "r1"}))
+    session = requests.Session()
+    session.mount("https://", adapter)
+    with transport_of("requests", session=session) as transport:
+        answers = answers_to(transport, "https://api.test/v1", [b"a%d" % number for number in range(50)], 8)
+        redirect = answer_to(transport, "https://api.test/v1", key=99)
+    assert {key: found.body for key, found in answers.items()} == {key: b"A%d" % key for key in range(50)}
+    assert answers[0].headers == b"X-Request-Id: r1\r\n"
+    assert redirect.status == 200
+    request, options = adapter.seen[0]
+    assert (request.method, request.url, options["stream"]) == ("POST", "https://api.test/v1", True)
+    assert not adapter.closed
+
+
+def test_a_given_session_follows_no_redirect():
+    """S2: whatever its own settings are."""
+    with fault_server(echo()) as target, fault_server(answer(b"{}", 307, {"Location": target.url})) as server:
+        with requests.Session() as session, transport_of("requests", session=session) as transport:
+            assert answer_to(transport, server.url).status == 307
+        assert target.connections == 0
+
+
+def test_a_given_sessions_own_retries_are_counted():
+    """T7: what an adapter of the user's repeats by itself was sent as well."""
+    with requests.Session() as session, fault_server([answer(b"{}", 503), answer(b"{}", 503), echo()]) as server:
+        retries = Retry(3, status_forcelist=[503], allowed_methods=None, backoff_factor=0)
+        session.mount("http://", HTTPAdapter(max_retries=retries))
+        with transport_of("requests", session=session) as transport:
+            found = answer_to(transport, server.url)
+        assert (found.status, found.sends) == (200, len(server.requests)) == (200, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "sends"),
+    [
+        (requests.exceptions.ConnectTimeout("x"), "timeout_connect", 0),
+        (requests.exceptions.ProxyError("x"), "proxy", 0),
+        (requests.exceptions.InvalidSchema("x"), "proxy", 0),
+        (requests.exceptions.ReadTimeout("x"), "timeout_first_byte", 1),
+        (requests.exceptions.ConnectionError("x"), "reset", 1),
+        (requests.exceptions.ChunkedEncodingError("x"), "truncated", 1),
+        (requests.exceptions.ContentDecodingError("x"), "bad_encoding", 1),
+        (ConnectionResetError(104, "gone"), "reset", 1),
+        (KeyError("the user's own hook"), "internal_error", 1),
+    ],
+)
+def test_what_a_given_session_raises_has_a_name(error, fault, sends):
+    """87: any exception ends its own row, without a word of its text."""
+    session = requests.Session()
+    session.mount("https://", Recording(lambda _: error))
+    with transport_of("requests", session=session) as transport:
+        found = answer_to(transport, "https://api.test/v1")
+    assert (found.status, found.fault, found.sends) == (None, fault, sends)
+    assert "own hook" not in found.message
+
+
+def test_a_given_session_that_reaches_nobody():
+    """2: nothing was sent."""
+    with (
+        requests.Session() as session,
+        refusing_port() as port,
+        transport_of("requests", session=session) as transport,
+    ):
+        found = answer_to(transport, f"http://{LOOPBACK}:{port}/v1")
+    assert (found.fault, found.sends) == ("connect", 0)
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        (silence(), "timeout_first_byte"),
+        (pieces([message(b"x" * 50)[:30]] * 3, 0.1, then="hold"), "timeout_first_byte"),
+        (raw(head(200, {"Content-Length": "9"}) + b"abc", then="hold"), "timeout_total"),
+    ],
+)
+def test_a_given_session_that_hangs_is_answered_for(script, fault):
+    """10, T8: its socket is out of reach, but its row ends in time."""
+    with (
+        requests.Session() as session,
+        fault_server(script) as server,
+        transport_of("requests", session=session) as transport,
+    ):
+        found = answer_to(transport, server.url, total=0.4)
+        assert (found.fault, found.sends) == (fault, 1)
+        assert found.elapsed < 0.4 + 0.5
+        server.close()
+
+
+def test_a_given_sessions_stream_is_told_piece_by_piece():
+    """51: as far as its adapter lets it come."""
+    sent = [head(200, {"Transfer-Encoding": "chunked"}), chunks(b"one", end=False), chunks(b"two")]
+    with (
+        requests.Session() as session,
+        fault_server(pieces(sent, 0.1)) as server,
+        transport_of("requests", session=session, stream=True) as transport,
+    ):
+        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
+        events = events_until(transport, 0)
+    assert chunks_in(events) == events[-1].body == b"onetwo"
+    assert len(events) == 3
+
+
+def test_a_given_sessions_stream_may_stall():
+    """52: its socket is out of reach, but its row ends in time, with what came."""
+    sent = [head(200, {"Transfer-Encoding": "chunked"}), chunks(b"one", end=False)]
+    with (
+        requests.Session() as session,
+        fault_server(pieces(sent, then="hold")) as server,
+        transport_of("requests", session=session, stream=True, timeout=Timeout(idle=0.3)) as transport,
+    ):
+        found = answer_to(transport, server.url)
+        assert (found.status, found.fault, found.body) == (200, "timeout_idle", b"one")
+        assert found.elapsed < 0.3 + 0.5
+        server.close()
+
+
+def test_a_long_answer_of_a_given_session_is_cut():
+    """47: at the same limit."""
+    session = requests.Session()
+    session.mount("https://", Recording(lambda _: response(body=b"x" * 5000)))
+    with transport_of("requests", session=session, body_bytes=1000) as transport:
+        found = answer_to(transport, "https://api.test/v1")
+    assert (found.status, found.fault, found.body) == (200, "too_large", b"x" * 1000)
+
+
+# --- what must not be seen ---
+
+
+@pytest.mark.parametrize("script", [reset(), raw(b"canary-from-server\r\n\r\n", then="close"), answer(b"{}", 401)])
+def test_no_message_holds_a_key_or_a_servers_words(kind, script):
+    """S6: whatever goes wrong."""
+    with fault_server(script) as server, transport_of(kind) as transport:
+        found = answer_to(transport, server.url + "?token=canary-in-query")
+    assert "canary" not in found.message
+    assert "sk-1234567890" not in repr(found)
+    assert isinstance(found, Answer)
+
+
+def test_what_is_sent_is_not_logged(kind, caplog):
+    """S22: at no level."""
+    caplog.set_level(0)
+    with fault_server([echo(), reset()]) as server, transport_of(kind) as transport:
+        for key in range(2):
+            answer_to(transport, server.url, key=key, body=b"canary-prompt")
+    assert "canary" not in caplog.text
+    assert "sk-1234567890" not in caplog.text
+
+
+def test_timeouts_of_a_stream_are_settings(kind):
+    """52: the idle limit is the connection's own."""
+    with transport_of(kind, stream=True, timeout=Timeout(idle=1)) as transport:
+        assert transport.wait(0) == []
+
+
+def test_digests_are_what_they_seem():
+    """The echo server's digest is that of the body."""
+    assert digest(b"x") == hashlib.sha256(b"x").hexdigest()
