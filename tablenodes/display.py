@@ -107,7 +107,7 @@ def report(summary: Summary) -> str:
     """
     lines = [f"{summary.rows:,} rows in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
     if summary.requests or summary.reused:
-        rate = f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 else ""
+        rate = f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
         retried = ", ".join(f"{count:,} after {why}" for why, count in summary.retries.items() if count)
         rows = [("requests", f"{summary.requests:,}{rate}")]
         rows += [("reused", f"{summary.reused:,} answers from the journal")] if summary.reused else []
@@ -138,7 +138,7 @@ def duration(seconds: float) -> str:
 def head(table: Any, rows: int = 5) -> str:
     """Give the first rows of any table as text, every column among them."""
     shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
-    if hasattr(shown, "to_string") and hasattr(shown, "columns"):  # pandas would leave out the answers of a wide table
+    if type(shown).__module__.startswith("pandas"):  # it would leave out the answers of a wide table
         return str(shown.to_string(max_colwidth=_CELL_WIDTH))
     return repr(shown)
 

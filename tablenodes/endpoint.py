@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from .engine.calls import Request
 from .secret import Secret
@@ -68,6 +68,13 @@ class Endpoint:
         url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
         revealed = tuple((n, v.reveal() if isinstance(v, Secret) else v) for n, v in self.headers)
         return Request(method, url, (*revealed, ("Content-Type", "application/json")))
+
+    def identity(self, path: str) -> str:
+        """Give the address by which a journal knows a path: the embedded model's port is another one at each run."""
+        model = self.connection.local_model
+        if model is None:
+            return self.request("POST", path).url
+        return f"embedded://model/{quote(model.path or default_properties(self.connection)['model'])}{path}"
 
     def transport(self, limits: Limits, may_send: Callable[[int], bool] | None = None) -> Transport:
         """Open what carries the bytes; whoever asks for it closes it."""

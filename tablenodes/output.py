@@ -152,6 +152,10 @@ class NodeOutput:
     def _rows(self, *, ok: bool) -> Any:
         return self._view.take([i for i, outcome in enumerate(self._records.outcome) if (outcome == OK) == ok])
 
+    def answer(self, row: int) -> tuple[str, str | None]:
+        """Give a row's outcome and body, by its position, without making a table."""
+        return self._records.outcome[row], self._records.body[row]
+
     def texts(self) -> list[str | None]:
         """Give the first choice's text of each row as a list."""
         records = self._records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -183,7 +183,8 @@ class _Run:
         at_most_once = how.retry.ambiguous == 0
         request = endpoint.request("POST", self.node.path)
         journal = self._journal(stack)
-        keeping = self._keeping(journal, request, plan, at_most_once=at_most_once)
+        known_as = request._replace(url=endpoint.identity(self.node.path))
+        keeping = self._keeping(journal, known_as, plan, at_most_once=at_most_once)
         scheduler = Scheduler(
             limits,
             how.retry,
@@ -225,7 +226,7 @@ class _Run:
         if self.manner.journal is None:
             return None
         journal = Journal(Path(self.manner.journal))
-        stack.callback(journal.close)
+        stack.callback(_close, journal)
         return journal
 
     def _keeping(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Keeping:
@@ -240,7 +241,8 @@ class _Run:
         )
         if len(journal) and self.manner.progress is not False:
             reused, sending = keeping.survey(self._prepared(plan), Keys(request, self.context.scope))
-            display.say(f"{reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
+            name = self.context.scope or type(self.node).__name__
+            display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
         return keeping
 
     def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
@@ -275,6 +277,12 @@ class _Run:
         for row, cells in enumerate(self.view.rows([name for name in plan.columns if name != OUTPUTS])):
             found = upstream(row)
             yield found if isinstance(found, Rejection) else (*cells[:at], found, *cells[at:])
+
+
+def _close(journal: Journal) -> None:
+    # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
+    with suppress(JournalError):
+        journal.close()
 
 
 def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary:

@@ -29,17 +29,17 @@ class Answers:
     """
 
     def __init__(self, outputs: Mapping[str, NodeOutput], ids: Iterable[str]) -> None:
-        self._records = [(name, outputs[name]._records) for name in ids]  # noqa: SLF001 - the result before it is a table
+        self._outputs = [(name, outputs[name]) for name in ids]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejection:
         """Give the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
-        for name, records in self._records:
-            outcome = records.outcome[row]
+        for name, output in self._outputs:
+            outcome, body = output.answer(row)
             if outcome != OK:
                 return failed(name, f"it ended as {outcome}")
             try:
-                found[name] = parsed(records.body[row])
+                found[name] = parsed(body)
             except (ValueError, TypeError):
                 return failed(name, "it is no JSON that can be read")
         return found
