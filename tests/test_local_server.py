@@ -214,6 +214,15 @@ def test_the_key_is_neither_shown_nor_on_a_command_line(engine):
         assert running.api_key not in repr(running)
 
 
+@linux
+def test_a_running_server_has_a_bound_on_its_memory(engine):
+    """The system's own: a schema can make the engine want all there is."""
+    with engine.start() as running:
+        limits = Path(f"/proc/{running.pid}/limits").read_text()
+    [bound] = [line.split()[3] for line in limits.splitlines() if line.startswith("Max address space")]
+    assert 2**30 < int(bound) < 2**33
+
+
 @posix
 def test_a_ctrl_c_is_the_parents_to_answer(engine):
     """Requests in flight get the time that the run gives them."""

@@ -1,0 +1,133 @@
+"""What the embedded model is good for: the sample's reviews, and functions, through whole runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import tablenodes as tn
+from tablenodes import local
+from tablenodes.local import model_files
+
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.skipif(
+        model_files.engine_version() is None or local.installed() is None,
+        reason="the embedded model is not installed: pip install 'tablenodes[local]', then tablenodes model install",
+    ),
+]
+
+REVIEWS = Path(__file__).parent.parent / "sample_workflows" / "data" / "reviews.csv"
+
+
+def function(name, description, **properties):
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"name": name, "description": description, "parameters": parameters}
+
+
+TEXT = {"type": "string"}
+WEATHER = function("get_weather", "Get the current weather for a city", city=TEXT)
+ALARM = function("set_alarm", "Set an alarm at a time of day", time=TEXT)
+LIGHT = function("switch_light", "Switch the light in a room on or off", room=TEXT, state={"enum": ["on", "off"]})
+ORDER = function("find_order", "Look up an order by its number", order_number={"type": "integer"})
+FUNCTIONS = [WEATHER, ALARM, LIGHT, ORDER]
+
+REQUESTS = [
+    ("What is the weather in Paris?", "get_weather"),
+    ("Set an alarm for 22:15.", "set_alarm"),
+    ("Where is my order 48213?", "find_order"),
+    ("Turn off the light in the kitchen.", "switch_light"),
+    ("Show me order number 12.", "find_order"),
+    ("Is it raining in Oslo right now?", "get_weather"),
+    ("Switch the bedroom light on.", "switch_light"),
+    ("Please set the alarm to 7 in the morning.", "set_alarm"),
+]
+
+
+@pytest.fixture(scope="module")
+def connection():
+    """One server for all runs of this file."""
+    with tn.Connection.local() as started:
+        yield started
+
+
+def run(connection, *bodies):
+    node = tn.CreateChatCompletion(temperature=0, max_tokens=60)
+    return node.run(pd.DataFrame({"body": [json.dumps(body) for body in bodies]}), connection=connection)
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def test_the_sentiment_of_the_sample_is_right_nine_times_of_ten(connection):
+    """The README's own prompt, on 30 reviews."""
+    table = tn.read_table(REVIEWS)
+    node = tn.CreateChatCompletion(
+        prompt="Is this review positive or negative? Review: {{ review }} Answer with one word.",
+        temperature=0,
+        max_tokens=8,
+    )
+    output = node.run(table, connection=connection)
+    said = ["negative" if "negative" in text.lower() else "positive" for text in output.text]
+    right = sum(word == label for word, label in zip(said, table["label"], strict=True))
+    assert right / len(table) >= 0.9
+
+
+def test_the_right_function_is_chosen(connection):
+    """Seven times of eight, among four; always one that was offered, with arguments of its schema."""
+    tools = [{"type": "function", "function": offered} for offered in FUNCTIONS]
+    output = run(connection, *({"messages": [user(text)], "tools": tools} for text, _ in REQUESTS))
+    calls = [json.loads(body)["choices"][0]["message"]["tool_calls"][0]["function"] for body in output.result["body"]]
+    right = sum(call["name"] == name for call, (_, name) in zip(calls, REQUESTS, strict=True))
+    assert right >= 7
+    properties = {offered["name"]: set(offered["parameters"]["properties"]) for offered in FUNCTIONS}
+    assert all(set(json.loads(call["arguments"])) == properties[call["name"]] for call in calls)
+
+
+def test_a_tools_result_is_answered_in_words(connection):
+    """The second turn: a call, what it gave, and now the answer."""
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    output = run(
+        connection,
+        {
+            "messages": [
+                user("What is the weather in Paris?"),
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": "12 degrees, light rain"},
+            ],
+            "tools": [{"type": "function", "function": WEATHER}],
+        },
+    )
+    assert "rain" in output.text[0]
+
+
+def test_what_cannot_be_served_is_the_servers_error_and_the_other_rows_go_on(connection):
+    """An unknown function, a schema of a wrong type and one that nothing satisfies: 400 each."""
+    impossible = {"type": "string", "minLength": 5, "maxLength": 2}
+    broken = {"name": "f", "parameters": {"type": "nonsense"}}
+    output = run(
+        connection,
+        {"messages": [user("Hi")], "functions": [WEATHER], "function_call": {"name": "nope"}},
+        {"messages": [user("Hi")], "functions": [broken]},
+        {
+            "messages": [user("Hi")],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": impossible}},
+        },
+        {"messages": [user("Hi")]},
+    )
+    assert list(output.result["status"]) == [400, 400, 400, 200]
+    assert "cannot resolve $ref #/functions/nope" in output.result["body"][0]
+    assert "unrecognized type nonsense" in output.result["body"][1]
+    assert "minLength is greater than maxLength" in output.result["body"][2]
+
+
+def test_a_call_comes_in_one_piece_though_a_stream_was_asked_for(connection):
+    """One JSON object, in the API's shape."""
+    output = run(connection, {"messages": [user("Rain in Rome?")], "functions": [WEATHER], "stream": True})
+    message = json.loads(output.result["body"][0])["choices"][0]["message"]
+    assert message["function_call"]["name"] == "get_weather"
+    assert list(output.log["outcome"]) == ["ok"]
