@@ -205,11 +205,10 @@ def test_an_answer_that_cannot_be_parsed_ends_its_row():
     """It may be good enough for the API and too deep for us: the row says so, the others go on."""
 
     class Output:
-        class _records:  # noqa: N801 - as there
-            outcome = ("ok", "ok", "ok")
-            body = ("[" * 5000, '{"choices": []}', "[1]")
+        def answer(self, row):
+            return "ok", ("[" * 5000, '{"choices": []}')[row]
 
-    answers = Answers({"ask": Output}, ["ask"])
+    answers = Answers({"ask": Output()}, ["ask"])
     assert answers(0).outcome == "upstream_failed"
     assert answers(0).problem.message.endswith("it is no JSON that can be read")
     assert answers(1) == {"ask": {"choices": []}}
