@@ -253,9 +253,7 @@ def test_a_wide_and_deep_value_is_walked_once():
     assert visits == 1
 
 
-@pytest.mark.parametrize(
-    "value", [list(range(1000)), [0.5] * 1000, ["a"] * 1000, [2**64 - 1, -(2**63)] * 500]
-)
+@pytest.mark.parametrize("value", [list(range(1000)), [0.5] * 1000, ["a"] * 1000, [2**64 - 1, -(2**63)] * 500])
 def test_a_long_list_of_one_kind_is_taken_as_it_is(value):
     """Token ids and embeddings are not copied."""
     assert plain(value) is value

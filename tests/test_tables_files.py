@@ -80,10 +80,10 @@ def test_a_folder_is_not_a_table(tmp_path):
 
 
 def test_a_device_is_not_a_table(tmp_path):
-    """Neither an endless device nor a pipe that nobody writes to is opened."""
-    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    """Neither a device nor a pipe that nobody writes to is opened."""
+    (tmp_path / "null.csv").symlink_to("/dev/null")
     os.mkfifo(tmp_path / "pipe.csv")
-    assert refused(tmp_path / "zero.csv") == "table 'zero.csv' is a device, not a file"
+    assert refused(tmp_path / "null.csv") == "table 'null.csv' is a device, not a file"
     assert refused(tmp_path / "pipe.csv") == "table 'pipe.csv' is a device, not a file"
 
 

@@ -286,12 +286,17 @@ def test_a_relative_path_is_written_from_here(tmp_path, monkeypatch):
 
 def test_a_folder_a_device_and_a_pipe_are_not_written_to(tmp_path):
     """Only files are."""
+    # A terminal of the test's own, in a folder where nothing can be replaced: were the rule broken, a test that
+    # runs as root would put a file in the place of a device that the whole machine needs.
+    ours, theirs = os.openpty()
     (tmp_path / "folder.csv").mkdir()
-    (tmp_path / "null.csv").symlink_to("/dev/null")
+    (tmp_path / "terminal.csv").symlink_to(os.ttyname(theirs))
     os.mkfifo(tmp_path / "pipe.csv")
     assert refused(TABLE, tmp_path / "folder.csv") == "output 'folder.csv' is a folder, not a file"
-    assert refused(TABLE, tmp_path / "null.csv") == "output 'null.csv' is a device, not a file"
+    assert refused(TABLE, tmp_path / "terminal.csv") == "output 'terminal.csv' is a device, not a file"
     assert refused(TABLE, tmp_path / "pipe.csv") == "output 'pipe.csv' is a device, not a file"
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("name", ["CON.csv", "con.csv.gz", "nul.parquet", "COM1.jsonl", "lpt9.csv"])

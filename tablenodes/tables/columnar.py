@@ -101,7 +101,8 @@ def _data_frame(table: Any) -> pandas.DataFrame:
     with_nulls = {field.type for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
 
     def dtype(kind: Any) -> Any:
-        if types.is_nested(kind) or types.is_time64(kind):  # Python's own times end at microseconds
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        if types.is_nested(value) or types.is_time64(kind):  # Python's own times end at microseconds
             return pandas.ArrowDtype(kind)
         if kind in with_nulls and types.is_boolean(kind):
             return pandas.BooleanDtype()
