@@ -78,6 +78,9 @@ def _messages(prompt: Any, system: Any) -> Any:
     return spoken if is_varying(prompt) or is_varying(system) else spoken.messages(prompt, system)
 
 
+_STREAM = Problem("$.stream", "stream", "streamed answers cannot be read yet: leave stream out", "boolean")
+
+
 class BodyPlan:
     """How the rows of one table become request bodies.
 
@@ -213,6 +216,8 @@ class BodyPlan:
         """
         body = self.build(cells)
         data = _dumps(body)
+        if body.get("stream"):
+            raise Rejected(_STREAM)
         if self._is_valid(body):
             return data
         raise Rejected(*self.schema.problems(body))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import requests
 
     from .engine.calls import Transport
-    from .local import LocalModel
+    from .local import LocalModel, LocalServer
 
 OPENAI = "https://api.openai.com/v1"
 TRANSPORTS = ("curl", "requests")
@@ -80,6 +80,7 @@ class Connection:
     transport: str | Transport | None = None
     allow_insecure: bool = False
     local_model: LocalModel | None = None
+    server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)
     _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -157,7 +158,9 @@ class Connection:
         if self.local_model is None:
             return self
         server = stack.enter_context(self.local_model.start())
-        return replace(self, base_url=server.base_url, api_key=server.api_key)
+        started = replace(self, base_url=server.base_url, api_key=server.api_key)
+        object.__setattr__(started, "server", server)
+        return started
 
     def __exit__(self, *exception: object) -> None:
         self._running.pop().close()

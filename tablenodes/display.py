@@ -107,7 +107,9 @@ def report(summary: Summary) -> str:
     """
     lines = [f"{summary.rows:,} rows in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
     if summary.requests or summary.reused:
-        rate = f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
+        rate = (
+            f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
+        )
         retried = ", ".join(f"{count:,} after {why}" for why, count in summary.retries.items() if count)
         rows = [("requests", f"{summary.requests:,}{rate}")]
         rows += [("reused", f"{summary.reused:,} answers from the journal")] if summary.reused else []

@@ -101,9 +101,9 @@ class Endpoint:
             opened = CurlTransport(**options)
         if connection.local_model is None:
             return opened
-        from .local import FunctionCalls  # noqa: PLC0415 - the embedded model is an extra
+        from .local import FunctionCalls, Watched  # noqa: PLC0415 - the embedded model is an extra
 
-        return FunctionCalls(opened)
+        return FunctionCalls(opened if connection.server is None else Watched(opened, connection.server))
 
 
 def default_properties(connection: Connection | None) -> dict[str, str]:

@@ -11,8 +11,8 @@
     │   ├── TableError                 a table or a table's file that cannot be read or written
     │   ├── WorkflowError              a workflow file that cannot be read or does not fit together
     │   └── ConnectionSettingError     no key, an address that may not be used, a header that cannot be sent
-    ├── ModelError                     the embedded model is not installed, is damaged or does not start
-    ├── JournalError                   the journal is locked, foreign, damaged or cannot be written
+    ├── ModelError                     the embedded model is not installed, is damaged or has ended; has ``.output``
+    ├── JournalError                   the journal is locked, foreign, damaged or not to be written; has ``.output``
     ├── InvalidRequests                rows that cannot be sent, with ``on_invalid="raise"``; has ``.check``
     └── Interrupted (KeyboardInterrupt)   a run that was stopped; has ``.output``, what it had by then
 
@@ -64,11 +64,23 @@ class ConnectionSettingError(UsageError):
     """No key, an address that may not be used, or a header that cannot be sent."""
 
 
-class ModelError(TablenodesError):
-    """The embedded model is not installed, is damaged or does not start."""
+class _EndedError(TablenodesError):
+    def __init__(self, message: str, output: Any = None) -> None:
+        super().__init__(message)
+        self.output = output
 
 
-class JournalError(TablenodesError):
+class ModelError(_EndedError):
+    """The embedded model is not installed, is damaged, does not start, or ended in the middle of a run.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had when the model ended; None where nothing was sent.
+    """
+
+
+class JournalError(_EndedError):
     """The journal is locked, foreign, damaged or cannot be written.
 
     Attributes
@@ -76,10 +88,6 @@ class JournalError(TablenodesError):
     output : NodeOutput or None
         What the run had when the journal failed in the middle of it; None where nothing was sent.
     """
-
-    def __init__(self, message: str, output: Any = None) -> None:
-        super().__init__(message)
-        self.output = output
 
 
 class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
@@ -96,7 +104,7 @@ class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
         self.check = check
 
 
-class Interrupted(TablenodesError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
+class Interrupted(_EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
     """A run was stopped before its end.
 
     Attributes
@@ -104,10 +112,6 @@ class Interrupted(TablenodesError, KeyboardInterrupt):  # noqa: N818 - as Keyboa
     output : NodeOutput
         What the run had by then; rows without an answer are ``not_sent`` or ``in_doubt``.
     """
-
-    def __init__(self, message: str, output: Any = None) -> None:
-        super().__init__(message)
-        self.output = output
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import JournalError
+from ..errors import JournalError, TablenodesError
 from ..problems import Problem
 from .attempts import Done
 from .calls import Answer, Call
@@ -21,7 +21,7 @@ from .records import NOT_SENT, Rejection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .calls import Request, Transport
+    from .calls import Event, Request, Transport
     from .keeping import Found, Keeping
     from .records import Records
     from .scheduler import Scheduler
@@ -41,6 +41,7 @@ _NOT_SENT_BECAUSE = {
     "token_budget": "not sent: token_budget is spent",
     "interrupted": "not sent: the run was interrupted",
     "journal": "not sent: the journal failed",
+    "transport": "not sent: the server has ended",
 }
 
 
@@ -76,8 +77,8 @@ class Loop:
     ----------
     interrupted : bool
         Whether the run was ended by a signal.
-    failure : JournalError or None
-        Why the journal failed; what was in flight then came to its end and is in the records.
+    failure : TablenodesError or None
+        Why the journal failed, or what carries the bytes; what came before is in the records.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Loop:
         # Bodies are looked into only once the server has refused a model.
         self._models_matter = False
         self.interrupted = False
-        self.failure: JournalError | None = None
+        self.failure: TablenodesError | None = None
         scheduler.cap(getattr(transport, "capacity", None) or sys.maxsize)
 
     def run(self, prepared: Iterable[bytes | Rejection]) -> None:
@@ -132,10 +133,20 @@ class Loop:
                 self._on_turn()
                 if self._ended(exhausted=exhausted):
                     break
-                for event in self._transport.wait(0.0 if more else self._patience()):
+                for event in self._events(0.0 if more else self._patience()):
                     if type(event) is Answer:
                         self._settle(event)
             self._leave(rows, interrupts)
+
+    def _events(self, seconds: float) -> list[Event]:
+        """Wait for news; where there will be none any more, stop and leave."""
+        try:
+            return self._transport.wait(seconds)
+        except TablenodesError as error:
+            self.failure = self.failure or error
+            self._scheduler.stop("transport")
+            self._leave_at = -math.inf
+            return []
 
     def may_send_once(self, key: int) -> bool:
         """Say whether a transport may begin a send, where each must be in the journal before it is made.
@@ -280,7 +291,7 @@ class Loop:
     def _leaves(self, interrupts: Interrupts) -> bool:
         """Heed Ctrl-C: stop sending at once; tell whether to leave what is in flight too."""
         if not interrupts.level:
-            return False
+            return self._leave_at < 0
         if not self.interrupted:
             self.interrupted = True
             self._scheduler.stop("interrupted")

@@ -4,6 +4,7 @@ from .functions import FunctionCalls
 from .installation import install
 from .model_files import DEFAULT_MODEL, ModelStatus, installed, remove, status
 from .server import SLOTS, LocalModel, LocalServer
+from .watched import Watched
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -12,6 +13,7 @@ __all__ = [
     "LocalModel",
     "LocalServer",
     "ModelStatus",
+    "Watched",
     "install",
     "installed",
     "remove",

@@ -21,7 +21,7 @@ from ..engine.outcomes import judge
 from ..engine.records import INVALID, OK, Records, Rejection
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..errors import Interrupted, InvalidRequests, JournalError, SettingError, nearest
+from ..errors import Interrupted, InvalidRequests, JournalError, ModelError, SettingError, nearest
 from ..output import NodeOutput, Summary
 from ..problems import Problem
 from ..settings import Limits, Retry
@@ -254,7 +254,8 @@ class _Run:
     def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
         if loop.failure is not None:
-            raise JournalError(f"{loop.failure}; {answered}", output)
+            failed = ModelError if isinstance(loop.failure, ModelError) else JournalError
+            raise failed(f"{loop.failure}; {answered}", output)
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output)
         return output
