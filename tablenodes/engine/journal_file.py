@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import JournalError
+from .journal_log import log_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from .journal_log import Log
 
 VERSION = 1
 APPLICATION = 0x74626C6E
@@ -64,7 +67,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
     with worded(path):
         if not os.path.lexists(path):
             _make(path)
-        log = _size(f"{path}-wal")
+        log = log_at(f"{path}-wal")
         _refuse_other_files(path)
         database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
         try:
@@ -84,7 +87,11 @@ def make_index(database: sqlite3.Connection) -> None:
 
 def mark_clean(database: sqlite3.Connection) -> None:
     """Put down that nothing is under way."""
-    database.execute("UPDATE run SET clean = 1")
+    try:
+        database.execute("UPDATE run SET clean = 1")
+    except sqlite3.Error:  # on a full disk there is room in the log, once what is in it is in the file
+        database.execute("PRAGMA wal_checkpoint(RESTART)")
+        database.execute("UPDATE run SET clean = 1")
 
 
 def check_sum(
@@ -186,9 +193,11 @@ def _refuse_other_files(path: Path) -> None:
         raise JournalError(f"{path}: the journal must be an ordinary file, not a link, a folder or a device")
     if not found.st_size:
         raise JournalError(f"{path}: the file is empty, which no journal is; delete it if nothing was in it")
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise JournalError(f"{path}: {_WORDS[sqlite3.SQLITE_READONLY]}")
 
 
-def _look_through(database: sqlite3.Connection, path: Path, log: int) -> tuple[int, int]:
+def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[int, int]:
     """Make sure that the file is a journal, and that nothing of it is lost or changed; count its rows and sends."""
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
@@ -201,14 +210,14 @@ def _look_through(database: sqlite3.Connection, path: Path, log: int) -> tuple[i
         )
     mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
     run("PRAGMA synchronous = FULL")
-    if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+    if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok" or log.is_lost(read=_frames_read(database)):
         raise JournalError(f"{path}: the journal {_DAMAGED}")
     schema = dict(run("SELECT name, sql FROM sqlite_schema"))
     marks = run("SELECT clean FROM run").fetchall() if schema in (_TABLES, _TABLES | _INDEX) else []
     found = _counted(database) if marks in ([(0,)], [(1,)]) else None
     if found is None:
         raise JournalError(f"{path}: the journal {_DAMAGED}")
-    if marks == [(0,)] and mode == "wal" and not log:
+    if marks == [(0,)] and mode == "wal" and not log.size:
         raise JournalError(
             f"{path}: the last run ended in the middle, and {path.name}-wal, which belongs to the journal, is gone; "
             "put it back beside it, or give another path to start anew"
@@ -237,8 +246,6 @@ def _mark_unclean(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
+def _frames_read(database: sqlite3.Connection) -> int:
+    """Give how many frames of the log SQLite has found good, and bring them into the file."""
+    return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])

@@ -1,0 +1,627 @@
+"""The journal: what was put down is there again, what is not a whole journal is refused, and nothing is paid twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import echo, fault_server
+
+import tablenodes as tn
+from tablenodes.engine.calls import Request
+from tablenodes.engine.journal import Entry, Finder, Journal, Keys, Line
+from tablenodes.errors import JournalError
+
+NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
+REQUEST = Request("POST", "https://api.example/v1/chat/completions?v=1", (("Authorization", "Bearer one"),))
+OK = Entry(1, False, "ok", None, 200, b"Content-Type: application/json\r\n", b'{"choices": []}', None, "", 0.25)
+QUIET = {"progress": False}
+KEY = "sk-canary-4711-abcdefghijklmnop"
+
+
+def words(count=6, start=0):
+    return pd.DataFrame({"word": [f"w{i}" for i in range(start, start + count)]})
+
+
+def connection(server, key=KEY, **more):
+    return tn.Connection(server if isinstance(server, str) else server.url, key, **more)
+
+
+def run(table, server, journal, **manner):
+    """Run the node over a table, with one request in flight unless `limits` says more."""
+    given = {"limits": tn.Limits(concurrency=1)} | QUIET | manner
+    return NODE.run(table, connection(server), journal=journal, **given)
+
+
+def outcomes(out):
+    return list(out.log["outcome"])
+
+
+@contextmanager
+def journal_at(path):
+    with closing(Journal(path)) as journal:
+        yield journal
+
+
+def put_down(journal, *keys, entry=OK):
+    for key in keys:
+        line = Line(key)
+        journal.intend(line)
+        journal.commit()
+        if entry is not None:
+            journal.done(line, entry)
+    journal.commit()
+
+
+def keys(count):
+    made = Keys(REQUEST)
+    return [made.key(b'{"n": %d}' % number) for number in range(count)]
+
+
+def leave_as_killed(source, target):
+    """Copy a journal that is open, as a killed process would leave it."""
+    for ending in ("", "-wal"):
+        if Path(f"{source}{ending}").exists():
+            shutil.copy(f"{source}{ending}", f"{target}{ending}")
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def dumped(value):
+    return orjson.dumps(value)
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON, max_size=4), st.randoms())
+def test_a_key_is_the_same_for_the_same_request_however_it_is_written(body, chance):
+    """Order of properties and white space do not matter; each further equal row has a key of its own."""
+    shuffled = list(body.items())
+    chance.shuffle(shuffled)
+    made, others = Keys(REQUEST), Keys(REQUEST)
+    first, second = made.key(dumped(body)), made.key(dumped(dict(shuffled)))
+    assert (second.digest, second.occurrence) == (first.digest, 1)
+    assert first == others.key(orjson.dumps(dict(shuffled), option=orjson.OPT_INDENT_2))
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=2), JSON, max_size=2), min_size=2, max_size=2, unique_by=dumped))
+def test_different_requests_have_different_keys(bodies):
+    """Also where they differ in a type alone: 1, 1.0, true and "1"."""
+    one, other = (orjson.dumps(body, option=orjson.OPT_SORT_KEYS) for body in bodies)
+    made = Keys(REQUEST)
+    assert (made.key(one).digest == made.key(other).digest) == (one == other)
+
+
+def test_a_key_depends_on_where_the_request_goes_and_not_on_headers():
+    """Another model server, path, query or node is another question; another API key is not."""
+    others = [
+        ("GET", REQUEST.url, ""),
+        ("POST", REQUEST.url.replace("https", "http"), ""),
+        ("POST", REQUEST.url.replace("api.", "api2."), ""),
+        ("POST", REQUEST.url.replace("example", "example:8080"), ""),
+        ("POST", REQUEST.url.replace("chat/", ""), ""),
+        ("POST", REQUEST.url.replace("v=1", "v=2"), ""),
+        ("POST", REQUEST.url, "node"),
+    ]
+    found = {Keys(Request(method, url, ()), scope).key(b"{}") for method, url, scope in others}
+    assert len(found) == len(others)
+    same = Keys(REQUEST._replace(headers=(("Authorization", "Bearer two"), ("X-New", "1")))).key(b"{}")
+    assert same == Keys(REQUEST).key(b"{}")
+    assert same not in found
+
+
+# --- what is put down ----------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.builds(
+            Entry,
+            st.just(1),
+            st.booleans(),
+            st.sampled_from(["ok", "http_error", "reset"]),
+            st.none() | st.sampled_from(["final", "ambiguous"]),
+            st.none() | st.integers(100, 599),
+            st.binary(max_size=50),
+            st.binary(max_size=5000),
+            st.none() | st.sampled_from(["reset", "too_large"]),
+            st.text(max_size=30),
+            st.floats(0, 1e6),
+        ),
+        max_size=5,
+    )
+)
+def test_what_was_put_down_is_there_again(tmp_path_factory, entries):
+    """Whatever the bytes are."""
+    path = tmp_path_factory.mktemp("journal") / "run.journal"
+    made = keys(len(entries))
+    with journal_at(path) as journal:
+        for key, entry in zip(made, entries, strict=True):
+            put_down(journal, key, entry=entry)
+    with journal_at(path) as journal:
+        finder = Finder(journal)
+        assert [finder.find(key)[1] for key in made] == entries
+        assert journal.rows == journal.sends == len(journal) == len(entries)
+
+
+def test_what_is_not_committed_is_not_there(tmp_path):
+    """And what was intended and has no answer is in doubt."""
+    one, two, three = keys(3)
+    with journal_at(tmp_path / "a") as journal:
+        line = Line(one)
+        journal.intend(line)
+        journal.commit()
+        journal.done(line, OK)
+        journal.intend(Line(two))
+        leave_as_killed(tmp_path / "a", tmp_path / "b")
+    with journal_at(tmp_path / "b") as journal:
+        assert journal.find(one)[1].outcome is None
+        assert journal.find(two) is None
+        assert journal.find(three) is None
+        assert journal.sends == 1
+
+
+def test_a_row_that_is_sent_again_is_in_doubt_again(tmp_path):
+    """Its old answer is no longer its end; sends are added up, and once it may have been billed it stays so."""
+    (key,) = keys(1)
+    failed = OK._replace(outcome="http_error", kind="server_error", status=500, billed=True)
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, key, entry=failed)
+        line = journal.find(key)[0]
+        journal.intend(line)
+        journal.commit()
+        assert journal.find(key)[1] == Entry(2, True, None)
+        journal.done(line, OK, unforeseen=2)
+        journal.commit()
+    with journal_at(tmp_path / "a") as journal:
+        assert journal.find(key)[1] == OK._replace(sends=4, billed=True)
+        assert journal.sends == 4
+
+
+def test_rows_are_found_in_any_order(tmp_path):
+    """Moved, removed and added rows too; an unchanged table needs no index."""
+    made = keys(9)
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, *made[:6])
+    with journal_at(tmp_path / "a") as journal:
+        finder = Finder(journal)
+        assert [finder.find(key) is not None for key in made] == [True] * 6 + [False] * 3
+        assert not journal._execute("SELECT 1 FROM sqlite_schema WHERE type = 'index'").fetchall()
+        for order in ([8, 5, 0, 7, 3, 4, 2, 1], [1, 2, 3], [6], [5, 4, 3, 2, 1, 0]):
+            finder = Finder(journal)
+            assert [finder.find(made[i]) is not None for i in order] == [i < 6 for i in order]
+        assert journal._execute("SELECT 1 FROM sqlite_schema WHERE type = 'index'").fetchall()
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, *made[6:])
+    with journal_at(tmp_path / "a") as journal:
+        assert all(journal.find(key)[1] == OK for key in made)
+
+
+def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_path):
+    """Nothing of them was sent; the next commit, if it can, saves what came."""
+    one, two = keys(2)
+    with journal_at(tmp_path / "a") as journal:
+        line, other = Line(one), Line(two)
+        journal.intend(line)
+        journal.commit()
+        journal.done(line, OK)
+        journal.intend(other)
+        assert journal.sends == 2
+        journal._database.execute("PRAGMA query_only = 1")
+        with pytest.raises(JournalError, match="read-only"):
+            journal.commit()
+        assert (other.place, other.sends, journal.sends, len(journal)) == (0, 0, 1, 1)
+        journal._database.execute("PRAGMA query_only = 0")
+        journal.commit()
+        assert journal.find(one)[1] == OK
+        assert journal.find(two) is None
+        journal.intend(other)
+        journal.commit()
+        assert journal.find(two)[0].place == 2
+
+
+def test_closing_never_raises(tmp_path):
+    """What must be known was committed before. Where marking the end fails, room is made for it."""
+    failing = ["UPDATE run"]
+
+    class Connection(sqlite3.Connection):
+        def execute(self, statement, *more):
+            if failing and statement.startswith(failing[0]):
+                failing.pop()
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(statement, *more)
+
+    journal = Journal(tmp_path / "a")
+    put_down(journal, *keys(2))
+    journal._database.close()
+    journal._database = sqlite3.connect(tmp_path / "a", factory=Connection, isolation_level=None)
+    journal.close()
+    assert not failing
+    with journal_at(tmp_path / "a") as journal:
+        assert len(journal) == 2
+
+
+def test_messages_that_are_no_text_are_kept_as_well_as_they_can_be(tmp_path):
+    """A lone surrogate in a transport's words is no reason to lose an answer."""
+    from tablenodes.engine.calls import Answer
+    from tablenodes.engine.keeping import JournalKeeping
+    from tablenodes.engine.outcomes import judge
+
+    with journal_at(tmp_path / "a") as journal:
+        keeping = JournalKeeping(journal, Keys(REQUEST))
+        keeping.recall(0, b"{}")
+        keeping.intend(0)
+        keeping.commit()
+        sent = Answer(0, None, b"", b"", "reset", "gone \udcff é")
+        keeping.put_down(sent, judge(sent))
+        keeping.commit()
+        assert journal.find(Keys(REQUEST).key(b"{}"))[1].message == "gone ? é"
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+
+
+def _link(path):
+    path.with_name("there").write_bytes(b"")
+    path.symlink_to(path.with_name("there"))
+
+
+def _foreign(path, statement="CREATE TABLE t (a)"):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+
+
+def _other_version(path):
+    Journal(path).close()
+    _foreign(path, "PRAGMA user_version = 2")
+
+
+def _other_table(path):
+    Journal(path).close()
+    _foreign(path, "ALTER TABLE row ADD COLUMN more")
+
+
+def _without_mark(path):
+    Journal(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM run")
+        database.commit()
+
+
+def _without_log(path):
+    with journal_at(path.with_name("open")) as journal:
+        put_down(journal, *keys(3))
+        shutil.copy(path.with_name("open"), path)
+
+
+REFUSED = {
+    "a folder": (Path.mkdir, "an ordinary file"),
+    "a link": (_link, "an ordinary file"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "an ordinary file"),
+    "a pipe": (os.mkfifo, "an ordinary file"),
+    "an empty file": (Path.touch, "the file is empty"),
+    "a text": (lambda path: path.write_text("word\na\n"), "this is no journal"),
+    "a long text": (lambda path: path.write_text("word\na\n" * 9999), "this is no journal"),
+    "another program's file": (_foreign, "this is no journal of tablenodes"),
+    "an empty SQLite file": (
+        lambda path: _foreign(path, "PRAGMA user_version = 1"),
+        "this is no journal of tablenodes",
+    ),
+    "another version": (_other_version, "has version 2, this program reads 1"),
+    "another table": (_other_table, "is damaged"),
+    "a file without its mark": (_without_mark, "is damaged"),
+    "a killed run's file without its -wal": (_without_log, "run.journal-wal, which belongs to the journal, is gone"),
+    "a -wal alone": (lambda path: path.with_name("run.journal-wal").write_text("x"), "a part of one, run.journal-wal"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_whole_journal_is_refused(tmp_path, kind):
+    """In one line, before anything is sent, and it stays as it is: beginning anew would pay for every row again."""
+    path = tmp_path / "run.journal"
+    make, words_of_it = REFUSED[kind]
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    for _ in range(2):
+        with fault_server(echo()) as server, pytest.raises(JournalError, match=words_of_it) as caught:
+            run(words(), server, path)
+        assert server.requests == []
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert caught.value.output is None
+    if before is not None and "version" not in kind and "without" not in kind and "table" not in kind:
+        assert path.read_bytes() == before
+    with suppress(IsADirectoryError, FileNotFoundError):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("path", "words_of_it"),
+    [
+        ("no/run.journal", "there is no folder .*no'; make it first"),
+        ("file/run.journal", "Not a directory|there is no folder"),
+        ("a\0b", "a character that no path can hold"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_a_path_that_cannot_be_is_said_before_anything_is_sent(tmp_path, path, words_of_it):
+    """Nothing is made on the way."""
+    (tmp_path / "file").touch()
+    with fault_server(echo()) as server, pytest.raises(JournalError, match=words_of_it):
+        run(words(), server, str(tmp_path / path))
+    assert server.requests == []
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@contextmanager
+def as_nobody():
+    """Be a user whom permissions bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_is_read_only_is_said_before_anything_is_sent(what, there):
+    """A folder without the right to write, or a file."""
+    with tempfile.TemporaryDirectory() as made:
+        os.chmod(made, 0o777)
+        folder = Path(made) / "folder"
+        path = folder / "run.journal"
+        with as_nobody():
+            folder.mkdir()
+            if there:
+                Journal(path).close()
+                path.chmod(0o400 if what == "file" else 0o600)
+            folder.chmod(0o500 if what == "folder" else 0o700)
+            with fault_server(echo()) as server:
+                if what == "file" and not there:
+                    assert outcomes(run(words(1), server, path)) == ["ok"]
+                else:
+                    with pytest.raises(JournalError, match=r"read-only|Permission denied"):
+                        run(words(1), server, path)
+                    assert server.requests == []
+            folder.chmod(0o700)
+
+
+def test_a_journal_that_another_process_holds_is_refused_at_once(tmp_path):
+    """The second run sends nothing; when the first is gone, the journal is free."""
+    path = tmp_path / "run.journal"
+    hold = "import sys; from pathlib import Path; from tablenodes.engine.journal import Journal\n"
+    hold += "journal = Journal(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", hold, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder, fault_server(echo()) as server:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(JournalError, match="in use by another run"):
+            run(words(), server, path)
+        assert server.requests == []
+        holder.kill()
+        holder.wait()
+        assert outcomes(run(words(), server, path)) == ["ok"] * 6
+
+
+def test_a_journal_that_another_run_of_this_process_holds_is_refused(tmp_path):
+    """Threads are no exception."""
+    with journal_at(tmp_path / "a"), pytest.raises(JournalError, match="in use by another run"):
+        Journal(tmp_path / "a")
+
+
+def test_two_that_make_one_journal_at_the_same_time_do_not_share_it(tmp_path):
+    """The file is made under another name; only one can hold it, and no half of one is ever seen."""
+    path = tmp_path / "run.journal"
+    found, ready = [], threading.Barrier(8)
+
+    def open_it():
+        ready.wait()
+        try:
+            found.append(Journal(path))
+        except (JournalError, sqlite3.Error) as error:
+            found.append(error)
+
+    for _ in range(5):
+        threads = [threading.Thread(target=open_it) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        held = [each for each in found if isinstance(each, Journal)]
+        assert len(held) <= 1
+        assert {str(each) for each in found if isinstance(each, Exception)} <= {
+            f"{path}: the journal is in use by another run; wait for it, or give another path"
+        }
+        for each in held:
+            each._database = sqlite3.connect(":memory:")
+        found.clear()
+        assert os.listdir(tmp_path) in (["run.journal"], sorted(["run.journal", "run.journal-wal"]))
+
+
+def test_journals_are_private_whatever_the_umask_is(tmp_path):
+    """Answers may be anything: nobody else may read them."""
+    path = tmp_path / "run.journal"
+    before = os.umask(0)
+    try:
+        with journal_at(path) as journal:
+            put_down(journal, *keys(3))
+            modes = {name: stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in os.listdir(tmp_path)}
+    finally:
+        os.umask(before)
+    assert modes == {"run.journal": 0o600, "run.journal-wal": 0o600}
+
+
+def test_a_journal_is_made_where_there_are_no_links(tmp_path, monkeypatch):
+    """As on FAT: the file is then written in its place."""
+
+    def no_links(*_):
+        raise OSError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, *keys(1))
+    assert os.listdir(tmp_path) == ["a"]
+
+
+# --- what is damaged -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quick_folder():
+    """A folder in memory, where there is one: each look at a journal syncs."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def closed(quick_folder):
+    """A journal with six rows that was closed, and one of them in doubt."""
+    with journal_at(quick_folder / "closed") as journal:
+        put_down(journal, *DAMAGED_KEYS[:5], entry=DAMAGED_ENTRY)
+        put_down(journal, DAMAGED_KEYS[5], entry=None)
+    return quick_folder / "closed"
+
+
+@pytest.fixture(scope="module")
+def killed(quick_folder):
+    """The same journal, not closed: most of it is in the log."""
+    with journal_at(quick_folder / "open") as journal:
+        put_down(journal, *DAMAGED_KEYS[:5], entry=DAMAGED_ENTRY)
+        put_down(journal, DAMAGED_KEYS[5], entry=None)
+        leave_as_killed(quick_folder / "open", quick_folder / "killed")
+    return quick_folder / "killed"
+
+
+DAMAGED_KEYS = keys(6)
+DAMAGED_ENTRY = OK._replace(body=bytes(range(256)) * 8, message="some words", outcome="http_error", kind="final")
+
+
+def found_in(path):
+    """What a journal gives for each row, in the table's order and by key; None where it is refused."""
+    with suppress(JournalError), journal_at(path) as journal:
+        finder = Finder(journal)
+        one_way = [found and found[1] for found in map(finder.find, DAMAGED_KEYS)]
+        other_way = [found and found[1] for found in map(journal.find, DAMAGED_KEYS)]
+        return [entry and entry._replace(latency=0.0) for entry in [*one_way, *other_way]], journal.sends
+    return None
+
+
+def flip(source, target, ending, bit):
+    leave_as_killed(source, target)
+    for more in {"", "-wal"} - {e for e in ("", "-wal") if Path(f"{source}{e}").exists()}:
+        Path(f"{target}{more}").unlink(missing_ok=True)
+    damaged = bytearray(Path(f"{target}{ending}").read_bytes())
+    damaged[bit // 8] ^= 1 << bit % 8
+    Path(f"{target}{ending}").write_bytes(damaged)
+
+
+def bits(path, count):
+    """Some bits of a file, spread over all of it, its first bytes among them; one in each byte if `count` is 0."""
+    size = os.path.getsize(path)
+    chance = random.Random(4711)
+    if not count:
+        return [8 * byte + chance.randrange(8) for byte in range(size)]
+    return [8 * byte + chance.randrange(8) for byte in range(0, 200, 3)] + chance.sample(range(8 * size), count)
+
+
+EACH_BYTE = pytest.param(0, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+
+
+@pytest.mark.parametrize("count", [300, EACH_BYTE])
+def test_a_flipped_bit_is_noticed_or_does_no_harm(quick_folder, closed, count):
+    """Wherever it is: a journal is refused, or gives every row as it was put down. None goes missing, none changes."""
+    right = found_in(closed)
+    assert right is not None
+    assert None not in right[0]
+    seen = {True: 0, False: 0}
+    for bit in bits(closed, count):
+        flip(closed, quick_folder / "flipped", "", bit)
+        found = found_in(quick_folder / "flipped")
+        assert found in (None, right), f"bit {bit}"
+        seen[found is None] += 1
+    print(f"refused {seen[True]}, harmless {seen[False]}")
+    assert seen[True] > 50
+
+
+@pytest.mark.parametrize("count", [200, EACH_BYTE])
+def test_a_flipped_bit_in_the_log_loses_the_last_commits_at_most(quick_folder, killed, count):
+    """A damaged last commit looks as one that a crash cut off; for one before it, the journal is refused.
+
+    Where the bit is in the very header that ends the last commit but one, the two look as one.
+    """
+    right = found_in_copy(killed, quick_folder)
+    without_last = [*right[0][:5], None, *right[0][6:11], None]
+    doubtful = Entry(1, False, None)
+    without_two = [*right[0][:4], doubtful, None, *right[0][6:10], doubtful, None]
+    seen = []
+    for bit in bits(Path(f"{killed}-wal"), count):
+        flip(killed, quick_folder / "flipped", "-wal", bit)
+        found = found_in(quick_folder / "flipped")
+        assert found in (None, right) or found[0] in (without_last, without_two), f"bit {bit}"
+        seen.append("refused" if found is None else "lost" if found[0] == without_last else "two lost")
+        assert seen[-1] != "two lost" or found == right or (bit // 8 - 32) % (4096 + 24) < 24
+    print({each: seen.count(each) for each in set(seen)})
+    assert seen.count("refused") > 50
+
+
+def found_in_copy(source, folder):
+    leave_as_killed(source, folder / "copy")
+    found = found_in(folder / "copy")
+    assert found is not None
+    assert None not in found[0]
+    return found
+
+
+def test_a_journal_that_is_cut_off_is_refused(quick_folder, closed):
+    """At whatever length."""
+    whole = closed.read_bytes()
+    for length in [*range(0, 200, 7), *range(200, len(whole), 499), len(whole) - 1]:
+        (quick_folder / "cut").write_bytes(whole[:length])
+        for ending in ("-wal", "-journal"):
+            Path(f"{quick_folder / 'cut'}{ending}").unlink(missing_ok=True)
+        assert found_in(quick_folder / "cut") is None, length
+
+
+def test_a_log_that_is_cut_off_within_its_last_commit_loses_that_alone(quick_folder, killed):
+    """As after a power failure in the middle of it."""
+    right = found_in_copy(killed, quick_folder)
+    log = Path(f"{killed}-wal").read_bytes()
+    for length in (len(log) - 1, len(log) - 100, len(log) - 4096):
+        leave_as_killed(killed, quick_folder / "cut")
+        Path(f"{quick_folder / 'cut'}-wal").write_bytes(log[:length])
+        found = found_in(quick_folder / "cut")
+        assert found is not None
+        assert found[0][:5] == right[0][:5]
+    for length in (0, 10):
+        leave_as_killed(killed, quick_folder / "cut")
+        Path(f"{quick_folder / 'cut'}-wal").write_bytes(log[:length])
+        assert found_in(quick_folder / "cut") is None or length
