@@ -125,9 +125,9 @@ def test_what_cannot_be_served_is_the_servers_error_and_the_other_rows_go_on(con
     assert "minLength is greater than maxLength" in output.result["body"][2]
 
 
-def test_a_call_comes_in_one_piece_though_a_stream_was_asked_for(connection):
-    """One JSON object, in the API's shape."""
-    output = run(connection, {"messages": [user("Rain in Rome?")], "functions": [WEATHER], "stream": True})
+def test_a_function_call_has_the_shape_of_the_api(connection):
+    """One JSON object, for the older functions as for tools."""
+    output = run(connection, {"messages": [user("Rain in Rome?")], "functions": [WEATHER]})
     message = json.loads(output.result["body"][0])["choices"][0]["message"]
     assert message["function_call"]["name"] == "get_weather"
     assert list(output.log["outcome"]) == ["ok"]
