@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -247,11 +249,50 @@ def _be_victim(job: dict[str, Any], tell: int) -> None:
         if "point" in job:
             POINTS[job["point"]](Fate(job.get("nth", 1)))
         os.write(tell, b"begins\n")
-        said = _carry_out(job)
+        said = _carry_out_twice(job) if "file_bytes" in job or "disk_bytes" in job else _carry_out(job)
     except BaseException as error:
         said = {"error": type(error).__name__, "message": str(error)}
     os.write(tell, json.dumps(said).encode() + b"\n")
     os._exit(0)
+
+
+def _carry_out_twice(job: dict[str, Any]) -> dict[str, Any]:
+    """Run a job where there is not enough room for its journal, and again where there is."""
+    import tablenodes as tn
+
+    filler = Path(job["journal"]).with_name("filler")
+    if "disk_bytes" in job:
+        if not _made_a_disk(filler.parent, job["disk_bytes"]):
+            return {"first": None, "then": None}
+        filler.write_bytes(bytes(job["filler_bytes"]))
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], resource.RLIM_INFINITY))
+    try:
+        first = _carry_out(job)
+    except tn.errors.JournalError as error:
+        out = error.output[NODE]
+        first = {
+            "error": type(error).__name__,
+            "message": str(error),
+            "outcomes": dict(Counter(out.log["outcome"])),
+            "requests": out.summary.requests,
+        }
+    if "disk_bytes" in job:
+        filler.unlink()
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return {"first": first, "then": _carry_out(job)}
+
+
+def _made_a_disk(folder: Path, size: int) -> bool:
+    """Put a file system in memory into a folder, for this process alone; tell whether the system allows that."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_user, new_mounts, private = 0x10000000, 0x00020000, 0x44000
+    if libc.unshare(new_mounts) and libc.unshare(new_user | new_mounts):
+        return False
+    if libc.mount(b"none", b"/", None, private, None):
+        return False
+    return not libc.mount(b"none", str(folder).encode(), b"tmpfs", 0, f"size={size}".encode())
 
 
 def _carry_out(job: dict[str, Any]) -> dict[str, Any]:

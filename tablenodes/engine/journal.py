@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ..errors import JournalError
-from .journal_file import VERSION, check_sum, make_index, mark_clean, opened, worded
+from .journal_file import VERSION, check_sum, closed, make_index, make_room, opened, worded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +151,7 @@ class Journal:
         self.path = path
         self._database, self.rows, self.sends = opened(path)
         self._last = self._last_on_disk = self.rows
-        self._indexed = False
+        self._indexed = self._failed = False
         self._intents: list[Line] = []
         self._dones: list[tuple[Any, ...]] = []
 
@@ -215,6 +215,8 @@ class Journal:
         database = self._database
         try:
             with worded(self.path):
+                if self._failed:
+                    make_room(database)
                 database.execute("BEGIN IMMEDIATE")
                 if self._dones:
                     database.executemany(_DONE, self._dones)
@@ -222,6 +224,7 @@ class Journal:
                     database.executemany(_INTEND, map(_intent, self._intents))
                 database.execute("COMMIT")
         except JournalError:
+            self._failed = True
             self._take_back()
             raise
         self._dones.clear()
@@ -231,13 +234,11 @@ class Journal:
     def close(self) -> None:
         """Commit, mark the end as a clean one, and let the file go.
 
-        What fails here is not raised: whoever must know commits first, and a file without the mark is only looked
-        through the more closely.
+        What fails here is not raised: whoever must know commits first.
         """
-        with suppress(JournalError, sqlite3.Error):
+        with suppress(JournalError):
             self.commit()
-            mark_clean(self._database)
-        self._database.close()
+        closed(self._database, self.path)
 
     def _take_back(self) -> None:
         for line in self._intents:

@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import stat
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..errors import JournalError
@@ -72,9 +72,14 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
         database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
         try:
             found = _look_through(database, path, log)
-            _mark_unclean(database)
         except BaseException:
             database.close()
+            raise
+        try:  # in the file itself, so that a later run misses what is not in it yet
+            _mark(database, clean=False)
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except BaseException:
+            closed(database, path)
             raise
     return database, *found
 
@@ -85,13 +90,21 @@ def make_index(database: sqlite3.Connection) -> None:
         database.execute(statement.replace("INDEX", "INDEX IF NOT EXISTS"))
 
 
-def mark_clean(database: sqlite3.Connection) -> None:
-    """Put down that nothing is under way."""
+def closed(database: sqlite3.Connection, path: Path) -> None:
+    """Mark the end as a clean one and let the file go; whatever fails here, nothing that was committed is lost."""
     try:
-        database.execute("UPDATE run SET clean = 1")
-    except sqlite3.Error:  # on a full disk there is room in the log, once what is in it is in the file
-        database.execute("PRAGMA wal_checkpoint(RESTART)")
-        database.execute("UPDATE run SET clean = 1")
+        _mark(database, clean=True)
+    except sqlite3.Error:  # on a full disk there is room again once SQLite has taken its log away
+        database.close()
+        with suppress(sqlite3.Error):
+            database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
+            _mark(database, clean=True)
+    database.close()
+
+
+def make_room(database: sqlite3.Connection) -> None:
+    """Bring what is in the log into the file, so that the log's space can be written again."""
+    database.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
 def check_sum(
@@ -179,7 +192,8 @@ def _put(fresh: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
+    """Put the new name on the disk too, where the file system can."""
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -240,10 +254,8 @@ def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
     return count, sends
 
 
-def _mark_unclean(database: sqlite3.Connection) -> None:
-    """Put down in the file itself that a run is under way, so that a later one misses what is not in it yet."""
-    database.execute("UPDATE run SET clean = 0")
-    database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
+    database.execute("UPDATE run SET clean = ?", (clean,))
 
 
 def _frames_read(database: sqlite3.Connection) -> int:

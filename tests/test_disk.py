@@ -1,0 +1,245 @@
+"""Disks that are full or fail: what came is returned, what was committed stays, a later run makes up for the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from killing import Victims, oracle
+from servers import digest, echo, fault_server
+
+import tablenodes as tn
+from tablenodes.engine import journal_file
+
+NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
+ROWS = 8
+
+
+def words():
+    return pd.DataFrame({"word": [f"w{i}" for i in range(ROWS)]})
+
+
+def asked(server, since=0):
+    prompts = [orjson.loads(request.body)["messages"][0]["content"] for request in server.requests[since:]]
+    return {prompt.removeprefix("Say ") for prompt in prompts}
+
+
+def run(server, journal):
+    limits = tn.Limits(concurrency=2)
+    return NODE.run(words(), tn.Connection(server.url, "k" * 20), journal=journal, limits=limits, progress=False)
+
+
+def attempt(act, *arguments, **named):
+    """Give what comes of it: the output, also that of an error of ours, and the error."""
+    try:
+        return act(*arguments, **named), None
+    except (tn.errors.JournalError, tn.errors.TableError) as error:
+        return getattr(error, "output", None), error
+
+
+class Failing:
+    """In the place of the module `sqlite3`: the `nth` statement fails, and those after it if it is `lasting`.
+
+    It fails before it is carried out, or `late`, when SQLite has done it: a disk may have written what it then reports
+    as lost. A disk that fails for good takes nothing at the end either.
+    """
+
+    def __init__(self, nth, code, *, lasting, late):
+        self.left, self.code, self.lasting, self.late = nth, code, lasting, late
+        self.failed = False
+
+    def __getattr__(self, name):
+        return getattr(sqlite3, name)
+
+    def connect(self, path, **named):
+        outer = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, *arguments):
+                return outer.act(super().execute, arguments)
+
+            def executemany(self, *arguments):
+                return outer.act(super().executemany, arguments)
+
+            def close(self):
+                files = [] if path == ":memory:" else [path, f"{path}-wal"]
+                held = {name: Path(name).read_bytes() for name in files if os.path.exists(name)}
+                super().close()
+                if outer.failed and outer.lasting:
+                    for name, data in held.items():
+                        Path(name).write_bytes(data)
+
+        return sqlite3.connect(path, factory=Connection, **named)
+
+    def act(self, act, arguments):
+        self.left -= 1
+        fails = self.left == 0 or (self.left < 0 and self.lasting)
+        if not fails:
+            return act(*arguments)
+        self.failed = True
+        if self.late and "ROLLBACK" not in arguments[0]:
+            act(*arguments)
+        error = sqlite3.OperationalError("it fails")
+        error.sqlite_errorcode = self.code
+        raise error
+
+
+def committed(journal):
+    """The rows that are done in a journal, by their place in the table, without touching it."""
+    copy = journal.with_name("copy")
+    for ending in ("", "-wal"):
+        copy.with_name(f"copy{ending}").unlink(missing_ok=True)
+        if journal.with_name(f"{journal.name}{ending}").exists():
+            shutil.copy(f"{journal}{ending}", f"{copy}{ending}")
+    if not copy.exists():
+        return set()
+    with closing(sqlite3.connect(copy)) as database:
+        bodies = [body for (body,) in database.execute("SELECT body FROM row WHERE outcome = 'ok'")]
+    return {orjson.loads(body)["choices"][0]["message"]["content"] for body in bodies}
+
+
+def text_of(word):
+    return digest(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": f"Say {word}"}]}))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["not done", "done"])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR], ids=["full", "broken"])
+def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, lasting, late):
+    """One after the other, until a run comes through: it stops sending, gives what came, and a rerun sends the rest."""
+    stopped = 0
+    for nth in count(1):
+        journal = tmp_path / f"{nth}.journal"
+        failing = Failing(nth, code, lasting=lasting, late=late)
+        with fault_server(echo()) as server:
+            with monkeypatch.context() as patched:
+                patched.setattr(journal_file, "sqlite3", failing)
+                out, error = attempt(run, server, journal)
+            sent = len(server.requests)
+            if out is None:
+                assert sent == 0
+            else:
+                outcomes = list(out.log["outcome"])
+                assert outcomes.count("ok") == sent == len(asked(server))
+                assert outcomes.count("ok") + outcomes.count("not_sent") == ROWS
+                assert [text for text in out.text if isinstance(text, str)] == [
+                    text_of(word) for word, outcome in zip(words()["word"], outcomes, strict=True) if outcome == "ok"
+                ]
+            kept = committed(journal)
+            if not lasting and out is not None:
+                assert len(kept) == sent, "what came was saved after all"
+            again = run(server, journal)
+            assert list(again.log["outcome"]) == ["ok"] * ROWS
+            assert {text_of(word) for word in asked(server, sent)} == {text_of(w) for w in words()["word"]} - kept
+            assert len(server.requests) - sent == ROWS - len(kept)
+            assert error is None or "the disk" in str(error)
+        if not failing.failed:
+            break
+        stopped += error is not None
+    assert stopped > 10
+
+
+@pytest.mark.parametrize("name", ["fsync", "link", "replace", "open", "chmod"])
+def test_whichever_call_to_the_system_fails_the_old_output_stands(tmp_path, monkeypatch, name):
+    """The journal's making and the output's writing: an error of ours, no half file; the rerun asks for the rest."""
+    right = getattr(os, name)
+    raised = 0
+    for nth in count(1):
+        folder = tmp_path / f"{nth}"
+        folder.mkdir()
+        output, journal, left = folder / "out.csv", folder / "j", [nth]
+        output.write_text("old")
+
+        def fails(*arguments, left=left, folder=folder, **named):
+            if str(folder) in str(arguments) or name == "fsync":
+                left[0] -= 1
+                if not left[0]:
+                    raise OSError(errno.EIO, "Input/output error")
+            return right(*arguments, **named)
+
+        with fault_server(echo()) as server:
+            workflow = tn.Workflow({"say": NODE}, output=output, connection=tn.Connection(server.url, "k" * 20))
+            with monkeypatch.context() as patched:
+                patched.setattr(os, name, fails)
+                error = attempt(workflow.run, words(), journal=journal, progress=False)[1]
+            if error is not None:
+                raised += 1
+                assert "Input/output error" in str(error)
+                assert output.read_text() == "old" or (name == "fsync" and output.read_text().startswith("word,"))
+            assert sorted(os.listdir(folder)) in (["j", "out.csv"], ["out.csv"])
+            sent = len(server.requests)
+            assert sent in (0, ROWS)
+            workflow.run(words(), journal=journal, progress=False)
+            assert len(server.requests) == ROWS
+            assert output.read_text().startswith("word,text")
+        if left[0] > 0:
+            break
+    assert raised >= {"fsync": 2, "link": 0, "replace": 1, "open": 2, "chmod": 1}[name]
+
+
+def test_an_output_that_fails_in_the_middle_leaves_the_old_one(tmp_path, monkeypatch):
+    """A full disk while the table is written: the answers are in the journal, and the rerun asks for nothing."""
+    from tablenodes.tables import writing
+
+    right = writing.text_pieces
+
+    def full(*arguments):
+        yield next(iter(right(*arguments)))[:20]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    output = tmp_path / "out.csv"
+    output.write_text("old")
+    with fault_server(echo()) as server:
+        workflow = tn.Workflow({"say": NODE}, output=output, connection=tn.Connection(server.url, "k" * 20))
+        with monkeypatch.context() as patched:
+            patched.setattr(writing, "text_pieces", full)
+            with pytest.raises(tn.errors.TableError, match="No space left"):
+                workflow.run(words(), journal=tmp_path / "j", progress=False)
+        assert output.read_text() == "old"
+        assert sorted(os.listdir(tmp_path)) == ["j", "out.csv"]
+        workflow.run(words(), journal=tmp_path / "j", progress=False)
+        assert len(server.requests) == ROWS
+    assert output.read_text().startswith("word,text")
+
+
+@pytest.fixture(scope="module")
+def victims():
+    started = Victims()
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param({"file_bytes": 150_000}, id="a limit for files"),
+        pytest.param({"disk_bytes": 8_000_000, "filler_bytes": 7_850_000}, id="a full disk"),
+    ],
+)
+def test_a_disk_that_is_really_full(victims, tmp_path, kind):
+    """The run stops sending and gives what came; with room again, only what is not in the journal is sent."""
+    rows, concurrency = 400, 8
+    (tmp_path / "disk").mkdir()
+    with oracle() as server:
+        job = {"url": server.url, "rows": rows, "concurrency": concurrency, "output": str(tmp_path / "out.csv")}
+        end = victims.run(job | {"journal": str(tmp_path / "disk" / "j"), "pad": 300} | kind)
+        said, then = end["said"]["first"], end["said"]["then"]
+        if said is None:
+            pytest.skip("no disk of a size of its own can be made here")
+        sent = said["requests"]
+        assert said["error"] == "JournalError"
+        assert "the disk" in said["message"]
+        assert 20 < sent < rows
+        assert said["outcomes"] == {"ok": sent, "not_sent": rows - sent}
+        assert then["outcomes"] == {"ok": rows}
+        assert then["reused"] >= sent - 2 * concurrency
+        assert then["requests"] == rows - then["reused"]
+        assert len(server.received) == sent + then["requests"]
