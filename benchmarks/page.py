@@ -12,17 +12,19 @@ from benchmarks.workload import REVIEW_LENGTH, TEMPLATE, completion
 if TYPE_CHECKING:
     from benchmarks.report import Report
 
+BUSY = "Other programs used {:.1f} cores meanwhile: the figures cannot be relied on."
+
 
 def page(report: Report) -> str:
     """Give the page as Markdown."""
     machine, micro = report.machine, report.micro
-    load = f"other programs kept {machine.load:.0f} cores busy" if machine.busy else "nothing else was running"
+    busy = f"\n{BUSY.format(machine.others)}\n" if machine.busy else ""
     notes = "\n".join(f"- {one.title}: {one.note}" for one in ROSTER if one.note)
     return f"""\
 # How fast it is
 
-Measured on {machine.day} on {machine.cores} cores of an {machine.processor} ({machine.system}), with Python
-{machine.python} and nginx {machine.nginx}; {load}. Written by `python -m benchmarks`.
+Measured on {machine.day} on {machine.cores} cores ({machine.processor}, {machine.system}) with
+Python {machine.python} and nginx {machine.nginx}. Written by `python -m benchmarks`. {busy}
 
 ## A server that answers at once
 
@@ -34,8 +36,8 @@ slow by itself.
 ## A server that answers after {LATENCY} second
 
 tablenodes and the libcurl loop have {SLOW_IN_FLIGHT:,} requests in flight, so at most {SLOW_IN_FLIGHT:,} rows/s are
-possible. Each of the others has as many as it is fastest with; more made it slower. tablenodes starts from a limit of
-1,024 open files, the usual one.
+possible. Each of the others has about as many as it is fastest with; more made it slower. tablenodes starts from a
+limit of 1,024 open files, the usual one.
 
 {markdown(scenario_cells(report.slow))}
 
@@ -77,14 +79,14 @@ streaming, TLS, memory.
 
 ## Releases
 
-{markdown(version_cells(report.prompt, report.slow))}
+{markdown(version_cells(report.prompt, report.slow), figures=False)}
 
 ## Do it again
 
 ```
 pip install -e .
-python -m benchmarks            # some six minutes, and the first time as long again to install the others
-python -m benchmarks --quick    # half a minute: tablenodes, the openai SDK, the libcurl loop
+python -m benchmarks            # five minutes, and the first time some more to install the others
+python -m benchmarks --quick    # a minute: tablenodes, the openai SDK, the libcurl loop
 ```
 
 It needs nginx (on Debian and Ubuntu `sudo apt-get install nginx-light`) and keeps its virtual environments in

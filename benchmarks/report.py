@@ -53,6 +53,8 @@ def _figures(outcome: Outcome, name: str, measured: Sequence[figures.Measurement
 def _times(ratio: float | None) -> str:
     if ratio is None:
         return "-"
+    if ratio < 0.1:
+        return f"{ratio:.2g}"
     return f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}"
 
 
@@ -93,14 +95,15 @@ def aligned(cells: Cells) -> str:
     return "\n".join(lines)
 
 
-def markdown(cells: Cells) -> str:
-    """Give a table in Markdown, padded so that its source is readable."""
+def markdown(cells: Cells, *, figures: bool = True) -> str:
+    """Give a table in Markdown, padded so that its source is readable; `figures` stand to the right."""
+    pad, edge = (str.rjust, ":") if figures else (str.ljust, "-")
     widths = [max(3, *(len(row[at]) for row in cells)) for at in range(len(cells[0]))]
     head, *rows = [
-        [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        [row[0].ljust(widths[0])] + [pad(cell, width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         for row in cells
     ]
-    rule = ["-" * width if at == 0 else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    rule = ["-" * widths[0]] + ["-" * (width - 1) + edge for width in widths[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 

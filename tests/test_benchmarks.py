@@ -109,6 +109,13 @@ def test_markdown_tables_are_padded() -> None:
     """Every line of a Markdown table is as long as its head."""
     lines = report.markdown([("", "n"), ("a", "1,000"), ("bcde", "2")]).splitlines()
     assert lines == ["|      |     n |", "| ---- | ----: |", "| a    | 1,000 |", "| bcde |     2 |"]
+    assert report.markdown([("", "n"), ("a", "b c")], figures=False).endswith("| --- | --- |\n| a   | b c |")
+
+
+@pytest.mark.parametrize(("speed", "shown"), [(4.2, "0.0042"), (350, "0.35"), (996, "1.00"), (20_550, "20.6")])
+def test_ratios_have_as_many_digits_as_they_are_worth(speed: float, shown: str) -> None:
+    """A small ratio is not shown as zero, nor a large one with digits that mean nothing."""
+    assert report.scenario_cells(outcome({FAST: measured(speed), BASE: measured(1000)}))[1][4] == shown
 
 
 @pytest.mark.parametrize(("speed", "kept"), [(2000, "yes"), (1999, "NO")])
@@ -142,11 +149,25 @@ def test_the_page_names_versions_but_no_machine() -> None:
     assert str(runner.CHECKOUT) not in text
 
 
-@pytest.mark.parametrize(("load", "said"), [(0.4, "nothing else was running"), (3.6, "kept 4 cores busy")])
-def test_the_page_says_when_the_machine_was_busy(load: float, said: str) -> None:
+@pytest.mark.parametrize(("others", "told"), [(None, False), (0.1, False), (1.26, True)])
+def test_the_page_says_when_the_machine_was_busy(others: float | None, told: bool) -> None:
     """Figures of a machine with other work are marked as such."""
-    here = machine.this_machine("1.22.1")._replace(cores=2, load=load)
-    assert said in page(report.Report(here, outcome(), outcome(), Micro(0.1, 1, 1)))
+    here = machine.this_machine("1.22.1")._replace(others=others)
+    text = page(report.Report(here, outcome(), outcome(), Micro(0.1, 1, 1)))
+    assert ("Other programs used 1.3 cores meanwhile" in text) is told
+
+
+def test_other_programs_are_what_is_left_of_the_work() -> None:
+    """The cores that others used: what all cores did, less what we did, over the time that passed."""
+    assert machine.Clock(100, 50, 1).others_until(machine.Clock(110, 70, 16)) == pytest.approx(0.5)
+    assert machine.Clock(100, None, 1).others_until(machine.Clock(110, None, 16)) is None
+
+
+def test_the_work_of_all_cores_is_read_from_the_system() -> None:
+    """Idle and waiting time is no work; stolen time is."""
+    tick = os.sysconf("SC_CLK_TCK")
+    assert machine.worked("cpu  1 2 4 1000 1000 8 16 32 5 0\ncpu0 9 9 9 9 9 9 9 9 9 9\n") == 63 / tick
+    assert machine.now().ours > 0
 
 
 def test_the_processor_is_read_from_the_system() -> None:
