@@ -248,7 +248,8 @@ class _Run:
         if len(journal) and self.manner.progress is not False:
             reused, sending = keeping.survey(self._prepared(plan), Keys(request, self.context.scope))
             name = self.context.scope or type(self.node).__name__
-            display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
+            if reused + sending:
+                display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
         return keeping
 
     def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
