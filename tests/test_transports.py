@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import itertools
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,6 @@ from servers import (
     digest,
     echo,
     echo_server,
-    endless,
     fault_server,
     fin,
     head,
@@ -55,7 +56,7 @@ from servers import (
 )
 from urllib3.util.retry import Retry
 
-from tablenodes.engine import curl_transfer, readiness
+from tablenodes.engine import curl_transfer, readiness, watched_http
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.settings import Timeout
@@ -495,6 +496,25 @@ def test_what_the_asked_one_raises_is_not_lost(kind):
         assert [each.body for each in server.requests] == [BODY]
 
 
+def test_what_the_asked_one_raises_costs_no_answer():
+    """87: libcurl asks in the middle of its work; what came meanwhile comes out of the next wait."""
+
+    def may_send(key):
+        if key:
+            raise LookupError
+        return True
+
+    with fault_server(echo()) as server, transport_of("curl", may_send=may_send) as transport:
+        answer_to(transport, server.url)
+        with pytest.raises(LookupError):
+            answer_to(transport, server.url, key=1)
+        assert [(event.key, event.sends) for event in transport.wait(0)] == [(1, 0)]
+        with pytest.raises(LookupError):
+            answer_to(transport, server.url, key=2)
+        transport.cancel(2)
+        assert transport.wait(0.1) == []
+
+
 # --- the process ---
 
 
@@ -517,29 +537,44 @@ def test_a_forked_child_leaves_the_parents_connections_alone(kind, tls, encrypte
     context, trusted = tls
 
     def react(exchange):
-        echo(delay=0.4 if exchange.received.body == b"slow" else 0)(exchange)
+        echo(delay=0.4 if exchange.received.body == b"slow" else 0.05)(exchange)
 
     with (
         fault_server(react, tls=context if encrypted else None) as server,
         transport_of(kind, ca_bundle=str(trusted)) as transport,
     ):
-        assert answer_to(transport, server.url, key=0).status == 200
+        answers_to(transport, server.url, [BODY] * 3, 3)  # of three connections one is in use and two are idle
         transport.start(Call(1, Request("POST", server.url, ()), b"slow", 5.0))
-        while len(server.requests) < 2:
+        while len(server.requests) < 4:
             assert transport.wait(0.01) == []
 
         def use_it():
             found = answer_to(transport, server.url, key=2, body=b"child")
             mine = answer_to(transport, server.url, key=3, body=b"child")
             transport.close()
+            gc.collect()
             return (found.status, found.reused, mine.reused) == (200, False, True)
 
         assert in_child(use_it)
         assert events_until(transport, 1)[-1].body == completion(b"slow")
-        assert answer_to(transport, server.url, key=4).reused
+        assert all(found.reused for found in answers_to(transport, server.url, [BODY] * 3, 3).values())
         parents = {each.connection for each in server.requests if each.body != b"child"}
         childs = {each.connection for each in server.requests if each.body == b"child"}
         assert parents.isdisjoint(childs)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_opens_its_own_connections_on_a_given_session():
+    """82: the session is the user's, its sockets are the parent's."""
+    with (
+        fault_server(echo()) as server,
+        requests.Session() as session,
+        transport_of("requests", session=session) as transport,
+    ):
+        answer_to(transport, server.url)
+        assert in_child(lambda: answer_to(transport, server.url, key=1).status == 200)
+        answer_to(transport, server.url, key=2)
+        assert [each.connection for each in server.requests] == [1, 2, 1]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -629,17 +664,71 @@ def test_no_thread_at_all(monkeypatch):
         assert answer_to(transport, server.url, key=1).status == 200
 
 
-def test_calls_that_hang_keep_no_others_from_their_threads():
-    """88: up to twice as many threads as calls in flight; beyond that a call waits, in vain at the worst."""
-    hangs = endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", 0.1)
-    with requests.Session() as session, fault_server(hangs) as server:
-        limits = {"concurrency": 2, "timeout": Timeout(connect=0.3, total=5)}
-        with transport_of("requests", session=session, **limits) as transport:
-            found = [answer_to(transport, server.url, key=key, total=0.2) for key in range(4)]
-            late = answer_to(transport, server.url, key=9, total=0.4)
-            assert [each.fault for each in found] == ["timeout_first_byte"] * 4
-            assert (late.fault, late.sends) == ("timeout_connect", 0)
-            server.close()
+def test_a_call_that_waited_in_vain_for_a_thread_is_not_sent_later():
+    """88: of calls that hang there may be twice as many as may be in flight; a call beyond them ends unsent."""
+    released = threading.Event()
+
+    def hang(exchange):
+        if exchange.received.body == b"good":
+            echo()(exchange)
+        exchange.send(b"HTTP/1.1 200 OK\r\n")
+        while not released.wait(0.1):
+            exchange.send(b"X: y\r\n")
+        exchange.close()
+
+    limits = {"concurrency": 2, "timeout": Timeout(connect=0.3, total=5)}
+    with (
+        requests.Session() as session,
+        fault_server(hang) as server,
+        transport_of("requests", session=session, **limits) as transport,
+    ):
+        found = [answer_to(transport, server.url, key=key, total=0.2) for key in range(4)]
+        late = answer_to(transport, server.url, key=9, body=b"late")
+        assert [each.fault for each in found] == ["timeout_first_byte"] * 4
+        assert (late.fault, late.sends) == ("timeout_connect", 0)
+        released.set()
+        assert answer_to(transport, server.url, key=10, body=b"good").status == 200
+        assert [each.body for each in server.requests] == [BODY] * 4 + [b"good"]
+
+
+def test_dropped_calls_give_their_threads_back():
+    """T20: a thread for each call in flight, and few more."""
+    together = threading.Barrier(9)
+
+    def react(exchange):
+        if exchange.received.body == b"drop":
+            exchange.pause(30)
+        together.wait(10)
+        echo()(exchange)
+
+    with fault_server(react) as server, transport_of("requests") as transport:
+        request = Request("POST", server.url, ())
+        for number in range(12):
+            transport.start(Call(0, request, b"drop", 60.0))
+            while len(server.requests) <= number:
+                assert transport.wait(0.01) == []
+            transport.cancel(0)
+            transport.wait(0.02)
+        assert sum(each.name == "tablenodes-requests" for each in threading.enumerate()) <= 6
+        for key in range(8):
+            transport.start(Call(key, request, BODY, 60.0))
+        together.wait(10)  # breaks unless all eight are with the server at a time
+        assert sorted(event.key for _ in range(8) for event in transport.wait(0.2)) == list(range(8))
+
+
+def test_an_old_attempt_does_not_end_a_connection_that_has_another():
+    """61: a connection may have gone on to the next call a moment before its last one is ended."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = types.SimpleNamespace(sock=ours, owner=None)
+        first, second = (watched_http.Attempt(Call(key, None, b"", 1.0), 0.0, 10) for key in range(2))
+        first.own(connection, ours)
+        second.own(connection, ours)
+        first.expire(1.0)
+        ours.sendall(b"alive")
+        assert theirs.recv(10) == b"alive"
+        second.expire(1.0)
+        assert theirs.recv(10) == b""
 
 
 def test_the_socket_of_a_connection_is_known_by_its_port():

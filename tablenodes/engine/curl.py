@@ -130,7 +130,6 @@ class CurlTransport:
         if self._closed:
             return
         self._closed = True
-        self._common.events = []
         for transfer in [*self._in_flight.values()]:
             self._release(transfer)
         for transfer in self._spare:

@@ -86,7 +86,6 @@ class Transfer:
         "handle",
         "head",
         "heard",
-        "is_fresh",
         "lane",
         "opened",
         "pieces",
@@ -111,7 +110,6 @@ class Transfer:
         self.secure = False
         self.total = 0.0
         self.stale = False
-        self.is_fresh = False
         self.opened: list[int] = []
         self.head: list[bytes] = []
         self.pieces: list[bytes] = []
@@ -163,9 +161,6 @@ class Transfer:
         self.heard = False
         self.room = self.common.body_bytes
         self.opened.clear()
-        if self.is_fresh:
-            self.is_fresh = False
-            self.handle.setopt(pycurl.FRESH_CONNECT, 0)
         if call.request.method != "GET":
             self.handle.setopt(pycurl.POSTFIELDS, call.body)
         if call.total != self.total:
@@ -197,15 +192,13 @@ class Transfer:
         return 0
 
     def again(self) -> None:
-        """Prepare for the same call over a new connection, where it was not sent over a stale one.
+        """Prepare for the same call over another connection, where it was not sent over a stale one.
 
         libcurl looks at an idle connection only after a second. What a server sent in between, be it the end or
         an answer that nobody asked for, would be taken for the answer to the next call.
         """
         self.stale = False
-        self.is_fresh = True
         self.head.clear()
-        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
 
     def take(self, piece: bytes) -> int | None:
         """Keep a piece of the body; 0 ends a transfer whose body is too long."""

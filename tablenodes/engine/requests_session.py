@@ -258,7 +258,6 @@ class RequestsTransport:
         self._current.attempt = attempt
         response: requests.Response | None = None
         try:
-            attempt.check_time()  # it may have waited for its thread
             response = self._send(attempt)
             if attempt.proxied and attempt.status == 407:
                 attempt.lines.clear()  # not the server's

@@ -82,14 +82,10 @@ class Attempt:
         self._socket: Any = None
 
     def begin_send(self) -> None:
-        """Count a send that is about to begin."""
-        self.check_time()
-        self.sends += 1
-
-    def check_time(self) -> None:
-        """Raise `SendRefusedError` if it was ended from outside."""
+        """Count a send that is about to begin; `SendRefusedError` if it was ended from outside."""
         if self.expired_at is not None:
             raise SendRefusedError
+        self.sends += 1
 
     def take(self, piece: bytes) -> bytes:
         """Keep a piece of the body, and give as much of it as there was room for."""
@@ -265,7 +261,6 @@ class _HeadLines:
     def __init__(self, stream: Any, attempt: Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
-        attempt.lines = []
 
     def readline(self, limit: int) -> bytes:
         """Read a line."""
