@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .output import Summary
+    from .summary import Summary
 
 _DELAY = 1.0
 _BETWEEN = 0.1

@@ -18,7 +18,7 @@ LAYERS = [
     ("workflow",),
     ("nodes",),
     ("output", "bodies", "connection", "endpoint"),
-    ("display", "values", "engine.loop"),
+    ("summary", "values", "engine.loop"),
     ("engine.keeping", "engine.curl", "engine.requests_session", "engine.scheduler", "local", "tables", "schemas"),
     ("engine.journal", "engine.records", "engine.outcomes", "explanations"),
     ("*",),

@@ -22,9 +22,10 @@ from ..engine.records import INVALID, OK, Records, Rejection
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
 from ..errors import Interrupted, InvalidRequests, JournalError, ModelError, SettingError, nearest
-from ..output import NodeOutput, Summary
+from ..output import NodeOutput
 from ..problems import Problem
 from ..settings import Limits, Retry
+from ..summary import Summary
 from ..templates import INPUTS, OUTPUTS
 from ..values import Rejected
 from .check import check_rows

@@ -1,0 +1,64 @@
+"""A run in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import display
+from .engine.records import OK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the table.
+    outcomes : dict of str to int
+        Rows by outcome, ``ok`` first.
+    requests : int
+        Sends that were begun.
+    first_try : int
+        Rows that were ok with a single send of this run.
+    reused : int
+        Rows whose answer came from the journal.
+    retries : dict of str to int
+        Sends after the first, by what made them necessary.
+    prompt_tokens, completion_tokens : int
+        As the server counted them.
+    seconds, seconds_paused : float
+        From the first to the last moment of the run, and how much of it nothing could be sent.
+    stopped : str or None
+        Why the run ended early.
+    """
+
+    rows: int
+    outcomes: Mapping[str, int]
+    requests: int = 0
+    first_try: int = 0
+    reused: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    seconds_paused: float = 0.0
+    stopped: str | None = None
+
+    @property
+    def ok(self) -> int:
+        """Rows that were answered."""
+        return self.outcomes.get(OK, 0)
+
+    @property
+    def failed(self) -> int:
+        """Rows that were not."""
+        return self.rows - self.ok
+
+    def __str__(self) -> str:
+        return display.report(self)
