@@ -168,8 +168,8 @@ class Victims:
     """Starts runs and has them killed; a warm process that has imported everything forks one for each.
 
     `run` takes a job, a mapping: ``url``, ``rows``, ``journal``, ``output``; optionally ``concurrency``, ``pad``
-    (bytes of each prompt), ``manner`` (keyword arguments as JSON), ``kill_after`` (seconds from its beginning), and
-    ``point`` with ``nth`` (where it kills itself).
+    (bytes of each prompt), ``manner`` (keyword arguments as JSON), ``ignores`` (a signal's number), ``kill_after``
+    (seconds from its beginning), and ``point`` with ``nth`` (where it kills itself).
     """
 
     def __init__(self) -> None:
@@ -246,12 +246,15 @@ def _see_to_its_end(pid: int, told: int, kill_after: float | None) -> None:
 def _be_victim(job: dict[str, Any], tell: int) -> None:
     said: dict[str, Any]
     try:
+        if "ignores" in job:
+            signal.signal(job["ignores"], signal.SIG_IGN)
         if "point" in job:
             POINTS[job["point"]](Fate(job.get("nth", 1)))
         os.write(tell, b"begins\n")
         said = _carry_out_twice(job) if "file_bytes" in job or "disk_bytes" in job else _carry_out(job)
     except BaseException as error:
-        said = {"error": type(error).__name__, "message": str(error)}
+        out = (getattr(error, "output", None) or {}).get(NODE)
+        said = {"error": type(error).__name__, "message": str(error)} | ({} if out is None else _told(out))
     os.write(tell, json.dumps(said).encode() + b"\n")
     os._exit(0)
 
@@ -270,13 +273,7 @@ def _carry_out_twice(job: dict[str, Any]) -> dict[str, Any]:
     try:
         first = _carry_out(job)
     except tn.errors.JournalError as error:
-        out = error.output[NODE]
-        first = {
-            "error": type(error).__name__,
-            "message": str(error),
-            "outcomes": dict(Counter(out.log["outcome"])),
-            "requests": out.summary.requests,
-        }
+        first = {"error": type(error).__name__, "message": str(error)} | _told(error.output[NODE])
     if "disk_bytes" in job:
         filler.unlink()
     else:
@@ -309,14 +306,18 @@ def _carry_out(job: dict[str, Any]) -> dict[str, Any]:
     workflow = tn.Workflow({NODE: node}, output=job["output"], limits=limits, retry=retry)
     connection = tn.Connection(job["url"], KEY)
     out = workflow.run(table, connection=connection, journal=job["journal"], progress=False, **manner)[NODE]
-    log = out.log
+    return _told(out)
+
+
+def _told(out: Any) -> dict[str, Any]:
+    outcomes = list(out.log["outcome"])
     return {
-        "outcomes": dict(Counter(log["outcome"])),
+        "outcomes": dict(Counter(outcomes)),
         "requests": out.summary.requests,
         "reused": out.summary.reused,
-        "maybe_billed": [int(row) for row in range(job["rows"]) if log["maybe_billed"].iloc[row]],
-        "ok": [int(row) for row in range(job["rows"]) if log["outcome"].iloc[row] == "ok"],
-        "attempts": int(log["attempts"].sum()),
+        "maybe_billed": [row for row, flag in enumerate(out.log["maybe_billed"]) if flag],
+        "ok": [row for row, outcome in enumerate(outcomes) if outcome == "ok"],
+        "attempts": int(out.log["attempts"].sum()),
         "stopped": out.summary.stopped,
     }
 

@@ -184,6 +184,13 @@ def test_what_is_not_committed_is_not_there(tmp_path):
         assert journal.sends == 1
 
 
+def test_each_commit_is_synced(tmp_path):
+    """What is committed outlives a power failure: SQLite's own setting for that, in the journal as it is open."""
+    with journal_at(tmp_path / "a") as journal:
+        settings = ("synchronous", "journal_mode", "locking_mode")
+        assert [journal._execute(f"PRAGMA {name}").fetchone()[0] for name in settings] == [2, "wal", "exclusive"]
+
+
 def test_a_row_that_is_sent_again_is_in_doubt_again(tmp_path):
     """Its old answer is no longer its end; sends are added up, and once it may have been billed it stays so."""
     (key,) = keys(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -333,6 +334,34 @@ def test_max_requests_counts_all_runs_exactly(tmp_path):
             assert len(server.requests) == sent
             assert (out.summary.ok, out.summary.stopped) == (ok, None if ok == 6 else "max_requests")
             assert sum(out.log["attempts"]) == sent
+
+
+def test_with_max_requests_every_send_is_in_the_journal_before_it_is_made(tmp_path):
+    """libcurl's silent repeat over a fresh connection among them: a kill at any moment leaves no send uncounted."""
+    counted = []
+
+    def react(exchange):
+        copy = tmp_path / "copy"
+        for ending in ("", "-wal"):
+            shutil.copy(f"{tmp_path / 'j'}{ending}", f"{copy}{ending}")
+        with closing(sqlite3.connect(copy)) as database:
+            counted.append(database.execute("SELECT sum(sends) FROM row").fetchone()[0])
+        (fin() if len(counted) in (2, 4) else echo())(exchange)
+
+    with fault_server(react) as server:
+        out = run(words(), server, tmp_path / "j", limits=tn.Limits(concurrency=1, max_requests=20))
+        assert outcomes(out) == ["ok"] * 6
+        assert len(server.requests) == 8 == out.summary.requests
+    assert counted == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_at_most_once_keeps_the_transport_from_repeating_too(tmp_path):
+    """A reused connection that dies before the first byte of the answer: the request may have been executed."""
+    with fault_server([echo(), fin(), echo()]) as server:
+        out = run(words(), server, tmp_path / "j", **STRICT)
+        assert asked(server) == ["w0", "w1", "w2", "w3", "w4", "w5"]
+    assert outcomes(out) == ["ok", "disconnected", "ok", "ok", "ok", "ok"]
+    assert list(out.log["maybe_billed"]) == [False, True, False, False, False, False]
 
 
 def test_a_refused_connection_is_no_request(tmp_path):

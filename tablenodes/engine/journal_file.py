@@ -125,6 +125,11 @@ def check_sum(
     return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
 
 
+def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int) -> int:
+    """Give the check sum of a row that has no end; the same as `check_sum` gives, in half the time."""
+    return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
+
+
 @contextmanager
 def worded(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system say into a `JournalError` of one line."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .records import Rejection
 
 _KEPT_HEADERS = re.compile(
-    rb"^(?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|x-should-retry|[\w-]*request-id"
-    rb"|x-ratelimit-[\w-]+|openai-[\w-]+):[^\r\n]*\r?\n?",
-    re.IGNORECASE | re.MULTILINE,
+    rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"
+    rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+):[^\r\n]*\r?)",
+    re.IGNORECASE,
 )
 """What an answer is judged by, and found again by; a cookie is neither."""
 
@@ -166,7 +166,7 @@ class JournalKeeping(Keeping):
             verdict.outcome,
             None if verdict.kind is None else verdict.kind.value,
             answer.status,
-            b"".join(_KEPT_HEADERS.findall(answer.headers)),
+            b"\n".join(_KEPT_HEADERS.findall(b"\n" + answer.headers)),
             answer.body,
             answer.fault,
             message if message.isascii() else message.encode(errors="replace").decode(),

@@ -1,0 +1,145 @@
+"""Ctrl-C and SIGTERM: nothing new is sent, what is in flight is waited for or in doubt, and what came is not lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import NODE, Oracle, Victims, bodies, committed, oracle
+from servers import digest
+
+from tablenodes.engine.calls import Request
+from tablenodes.engine.interrupts import Interrupts
+from tablenodes.engine.journal import Keys
+
+ROWS, CONCURRENCY = 60, 4
+LATENCY = 0.1
+"""Seconds; the longest answer takes three times as long."""
+
+
+@pytest.fixture(scope="module")
+def victims():
+    started = Victims()
+    yield started
+    started.close()
+
+
+def job(server: Oracle, folder: Path, **more: Any) -> dict[str, Any]:
+    paths = {"journal": str(folder / "j"), "output": str(folder / "out.csv")}
+    return {"url": server.url, "rows": ROWS, "concurrency": CONCURRENCY} | paths | more
+
+
+def names(server: Oracle) -> dict[tuple[bytes, int], str]:
+    keys = Keys(Request("POST", f"{server.url}/chat/completions", ()), NODE)
+    return {keys.key(body): digest(body) for body in bodies(ROWS)}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_ctrl_c_sends_nothing_new_and_loses_nothing(tmp_path):
+    """No send later than 0.1 s after it; exit code 130; the same command then asks for the rest alone."""
+    (tmp_path / "words.csv").write_text("word\n" + "".join(f"w{row}\n" for row in range(ROWS)))
+    command = [sys.executable, "-m", "tablenodes", "call", "CreateChatCompletion", "words.csv", "--model", "m"]
+    command += ["--prompt", "Say {{ word }}", "--output", "out.csv", "--concurrency", str(CONCURRENCY)]
+    with oracle(LATENCY) as server:
+        command += ["--base-url", server.url]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: len(server.answered) >= 6)
+            process.send_signal(signal.SIGINT)
+            pressed = time.monotonic()
+            said = process.communicate(timeout=30)[1]
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        assert max(server.times) <= pressed + 0.15  # the server's own reading takes time too
+        sent = len(server.received)
+        assert sent < ROWS
+        assert len(server.answered) == sent
+        rows = (tmp_path / "out.csv").read_text().splitlines()[1:]
+        assert (len(rows), sum(row.endswith(",ok") for row in rows)) == (ROWS, sent)
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert len(server.received) == ROWS == len(set(server.received))
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]], ids=["Ctrl-C twice", "SIGTERM"])
+def test_in_a_hurry_it_leaves_within_a_second(victims, tmp_path, signals):
+    """What is in flight is in doubt, what came is committed, and the next run makes up for it."""
+    with oracle(latency=0.02) as server:
+        seen: dict[str, float] = {}
+
+        def hurry(pid: int) -> None:
+            wait_until(lambda: len(server.answered) >= 12)
+            server.latency = 5
+            quick = len(server.received)
+            wait_until(lambda: len(server.received) >= quick + CONCURRENCY)
+            for each in signals:
+                os.kill(pid, each)
+                time.sleep(0.05)
+            seen["signalled"] = time.monotonic()
+
+        said = victims.run(job(server, tmp_path), hurry)["said"]
+        assert time.monotonic() - seen["signalled"] < 1
+        done = len(server.answered)
+        assert said["error"] == "Interrupted"
+        assert said["outcomes"] == {"ok": done, "in_doubt": CONCURRENCY, "not_sent": ROWS - done - CONCURRENCY}
+        assert len(said["maybe_billed"]) == CONCURRENCY
+        assert committed(tmp_path / "j", names(server)) == set(server.answered)
+        server.latency = 0.001
+        again = victims.run(job(server, tmp_path))["said"]
+        assert again["outcomes"] == {"ok": ROWS}
+        assert (again["reused"], again["requests"]) == (done, ROWS - done)
+        assert again["maybe_billed"] == said["maybe_billed"]
+
+
+def test_the_grace_period_is_kept(victims, tmp_path):
+    """After it, what is still in flight is in doubt."""
+    with oracle(latency=20) as server:
+
+        def press(pid: int) -> None:
+            wait_until(lambda: len(server.received) == CONCURRENCY)
+            os.kill(pid, signal.SIGINT)
+
+        end = victims.run(job(server, tmp_path, manner={"limits": {"grace": 0.3}}), press)
+        assert 0.3 <= end["seconds"] < 1.5
+        assert end["said"]["outcomes"] == {"in_doubt": CONCURRENCY, "not_sent": ROWS - CONCURRENCY}
+
+
+def test_a_signal_that_is_ignored_stays_ignored(victims, tmp_path):
+    """As for a process that a shell has put into the background."""
+    with oracle() as server:
+
+        def press(pid: int) -> None:
+            wait_until(lambda: len(server.received) > 3)
+            os.kill(pid, signal.SIGINT)
+
+        said = victims.run(job(server, tmp_path, ignores=int(signal.SIGINT)), press)["said"]
+        assert said["outcomes"] == {"ok": ROWS}
+
+
+def test_handlers_of_the_program_come_back(tmp_path):
+    """Its own handler for SIGTERM is left alone; that for Ctrl-C is there again after the run."""
+
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, own), signal.signal(signal.SIGINT, own)
+    try:
+        with Interrupts() as interrupts:
+            assert signal.getsignal(signal.SIGTERM) is own
+            assert signal.getsignal(signal.SIGINT) is not own
+            signal.raise_signal(signal.SIGINT)
+            assert interrupts.level == 1
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
