@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .curl_lane import NEVER, WIDTH, Lane
-from .curl_transfer import Common, Transfer
+from .curl_transfer import Common, Options, Transfer, options_of
 from .environment import certificates, proxy_for, sockets_allowed
 from .readiness import Readiness, readiness
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..settings import Timeout
-    from .calls import Call, Event
+    from .calls import Call, Event, Request
 
 
 class CurlTransport:
@@ -68,6 +68,8 @@ class CurlTransport:
         self._common = Common(body_bytes, may_send, clock, stream)
         self._proxy = proxy
         self._trusted = certificates(os.environ, ca_bundle)
+        self._last_request: Request | None = None
+        self._options: Options
         self._closed = False
         self._readiness: Readiness
         self._open()
@@ -79,8 +81,7 @@ class CurlTransport:
         transfer = self._spare.pop() if self._spare else self._new_transfer()
         request = call.request
         if transfer.request is not request:
-            proxy = proxy_for(request.url, os.environ, self._proxy)
-            transfer.configure(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
+            transfer.configure(request, self._options_of(request))
         transfer.begin(call, self._clock())
         self._in_flight[call.key] = transfer
         transfer.lane.multi.add_handle(transfer.handle)
@@ -148,6 +149,13 @@ class CurlTransport:
         self._by_descriptor: dict[int, Lane] = {}
         self._in_flight: dict[int, Transfer] = {}
         self._spare: list[Transfer] = []
+
+    def _options_of(self, request: Request) -> Options:
+        if self._last_request is not request:
+            proxy = proxy_for(request.url, os.environ, self._proxy)
+            self._last_request = request
+            self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
+        return self._options
 
     def _new_transfer(self) -> Transfer:
         if not self._lanes or self._lanes[-1].width == WIDTH:

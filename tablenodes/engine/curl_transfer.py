@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pycurl
 
@@ -74,6 +74,52 @@ class Common:
         self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 
+class Options(NamedTuple):
+    """libcurl's options for all calls of one request.
+
+    Attributes
+    ----------
+    values : tuple of (int, object)
+        Each option and its value.
+    secure, proxied : bool
+        Whether the connection is encrypted, and whether it goes through a proxy.
+    """
+
+    values: tuple[tuple[int, object], ...]
+    secure: bool
+    proxied: bool
+
+
+def options_of(request: Request, *, proxy: str | None, trusted: str, connect: float) -> Options:
+    """Give libcurl's options for a request.
+
+    Parameters
+    ----------
+    request : Request
+        Method, address and headers.
+    proxy : str or None
+        The proxy to go through.
+    trusted : str
+        A file or folder of CA certificates.
+    connect : float
+        Seconds until the connection stands.
+    """
+    folder = os.path.isdir(trusted)
+    values = (
+        (pycurl.URL, request.url),
+        (pycurl.HTTPHEADER, _header_lines(request)),
+        (pycurl.USERAGENT, ""),  # pycurl's own; ours is among the headers
+        (pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1),
+        # Both are set in any case: libcurl would ask the environment itself.
+        (pycurl.PROXY, proxy or ""),
+        (pycurl.NOPROXY, ""),
+        (pycurl.CAPATH if folder else pycurl.CAINFO, trusted),
+        (pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted),
+        (pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000))),
+    )
+    return Options(values, request.url.startswith("https:"), proxy is not None)
+
+
 class Transfer:
     """One libcurl handle, and the call that it carries at the moment.
 
@@ -122,35 +168,13 @@ class Transfer:
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
         handle.setopt(pycurl.SOCKOPTFUNCTION, self.opening)
 
-    def configure(self, request: Request, *, proxy: str | None, trusted: str, connect: float) -> None:
-        """Set what all calls of one request have in common.
-
-        Parameters
-        ----------
-        request : Request
-            Method, address and headers.
-        proxy : str or None
-            The proxy to go through.
-        trusted : str
-            A file or folder of CA certificates.
-        connect : float
-            Seconds until the connection stands.
-        """
-        setopt = self.handle.setopt
+    def configure(self, request: Request, options: Options) -> None:
+        """Set what all calls of one request have in common."""
         self.request = request
-        self.proxied = proxy is not None
-        self.secure = request.url.startswith("https:")
-        setopt(pycurl.URL, request.url)
-        setopt(pycurl.HTTPHEADER, _header_lines(request))
-        setopt(pycurl.USERAGENT, "")  # pycurl's own; ours is among the headers
-        setopt(pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1)
-        # Both are set in any case: libcurl would ask the environment itself.
-        setopt(pycurl.PROXY, proxy or "")
-        setopt(pycurl.NOPROXY, "")
-        folder = os.path.isdir(trusted)
-        setopt(pycurl.CAPATH if folder else pycurl.CAINFO, trusted)
-        setopt(pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted)
-        setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000)))
+        self.proxied = options.proxied
+        self.secure = options.secure
+        for option, value in options.values:
+            self.handle.setopt(option, value)
 
     def begin(self, call: Call, now: float) -> None:
         """Take a call on."""
