@@ -74,6 +74,13 @@ class Common:
         self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 
+class _Unshown(list[bytes]):
+    """Header lines, the key among them: tools that print the local variables of a traceback print none of it."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 class Options(NamedTuple):
     """libcurl's options for all calls of one request.
 
@@ -88,6 +95,9 @@ class Options(NamedTuple):
     values: tuple[tuple[int, object], ...]
     secure: bool
     proxied: bool
+
+    def __repr__(self) -> str:
+        return "Options(***)"
 
 
 def options_of(request: Request, *, proxy: str | None, trusted: str, connect: float) -> Options:
@@ -107,7 +117,7 @@ def options_of(request: Request, *, proxy: str | None, trusted: str, connect: fl
     folder = os.path.isdir(trusted)
     values = (
         (pycurl.URL, request.url),
-        (pycurl.HTTPHEADER, _header_lines(request)),
+        (pycurl.HTTPHEADER, _Unshown(_header_lines(request))),
         (pycurl.USERAGENT, ""),  # pycurl's own; ours is among the headers
         (pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1),
         # Both are set in any case: libcurl would ask the environment itself.

@@ -196,6 +196,7 @@ class _WatchedConnection:
     """What a connection does more: it asks before it sends, and knows whose it is."""
 
     current: Current
+    debuglevel = 0  # whatever http.client's own is set to: it would print the key and the prompt
     owner: Attempt | None = None
     exchanges = 0
 
@@ -236,6 +237,9 @@ class _WatchedResponse(http.client.HTTPResponse):
         if not final_head(attempt.lines)[1]:
             raise http.client.IncompleteRead(b"")
         attempt.status = self.status
+        # urllib3 would log what is no header in the server's own words, and a server may repeat the key.
+        self.msg.defects.clear()
+        self.msg.set_payload("")
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
