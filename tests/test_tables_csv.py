@@ -256,6 +256,34 @@ def test_names_must_differ(refuse):
     assert refuse(b"a,,\n1,2,3\n", error=ColumnError) == message
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(("start", "end"), [("", "\n"), ("\ufeff", "\r\n"), ('"', '"\r')])
+def test_the_line_that_names_the_separator_is_no_header(read, separator, start, end):
+    """Spreadsheets write ``sep=;`` before the header: it is heeded, and the separator needs no guess."""
+    content = f"{start}sep={separator}{end}a{separator}b,c;d\n1{separator}'2\n"
+    if separator in ",;":
+        content = f"{start}sep={separator}{end}a{separator}b\n1{separator}'2\n"
+    columns, rows = read(content.encode())
+    assert (columns[0], rows) == ("a", [("1", "'2")])
+    assert len(columns) == 2
+
+
+def test_lines_are_counted_with_the_one_that_names_the_separator(refuse):
+    """As an editor counts them."""
+    assert "line 3: 1 field where the header has 2; a text that holds ';'" in refuse(b"sep=;\na;b\n1,2\n")
+
+
+@pytest.mark.parametrize("content", [b"sep=;", b"sep=;\r\n", b'"sep=;"\n\n'])
+def test_a_file_with_nothing_but_its_separator_is_empty(refuse, content):
+    """There is no header in it."""
+    assert refuse(content) == "FILE is empty"
+
+
+def test_a_column_may_be_called_sep(read):
+    """Only the whole line is more than a name."""
+    assert read(b"sep=x,b\n1,2\n") == (("sep=x", "b"), [("1", "2")])
+
+
 def test_a_record_longer_than_a_block_is_refused_in_a_line(refuse, monkeypatch):
     """The converter's own bound has a message of ours."""
     monkeypatch.setattr(csv_reading, "_BLOCK", 64)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _END = rb"(?:\r\n|\n|\r|\Z)"
 _BLANK = re.compile(rb"[\r\n]*+")
+_SAID = re.compile(rb"(\"?)sep=([,;|:\t])\1" + _END, re.IGNORECASE)
+"""The line before the header with which spreadsheets say what their separator is."""
 _BLOCK = 2**30
 
 
@@ -63,7 +65,7 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
     name : str
         What messages call it.
     separators : str
-        The separators that it may have, the likeliest first.
+        The separators that it may have, the likeliest first. A first line such as ``sep=;`` overrules them.
 
     Raises
     ------
@@ -74,6 +76,8 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
     """
     content = without_mark(content, name)
     shape = _shape(content, separators)
+    if shape.names == [b""]:
+        raise TableError(f"{name} is empty")
     if shape.good < len(content):
         check_encoding(content[: shape.good], name)
         raise _complaint(content, shape, name)
@@ -92,6 +96,8 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
 
 def _shape(content: bytes, separators: str) -> _Shape:
     """Give the first shape that makes several columns of the whole file, or else the one whose header has the most."""
+    if said := _SAID.match(content):
+        return _cut(content, said[2], said.end())
     shapes = []
     for separator in separators:
         shape = _cut(content, separator.encode())
@@ -101,14 +107,14 @@ def _shape(content: bytes, separators: str) -> _Shape:
     return max(shapes, key=lambda shape: max(len(shape.names), 1))
 
 
-def _cut(content: bytes, separator: bytes) -> _Shape:
-    start = _end(_BLANK, content, 0)
+def _cut(content: bytes, separator: bytes, start: int = 0) -> _Shape:
+    start = _end(_BLANK, content, start)
     try:
         names, body = _record(content, start, separator)
     except _Broken:
         return _Shape(separator, [], start, start)
     field = _field(separator)
-    record = field + rb"(?:" + separator + field + rb"){" + str(len(names) - 1).encode() + rb"}" + _END
+    record = field + rb"(?:" + re.escape(separator) + field + rb"){" + str(len(names) - 1).encode() + rb"}" + _END
     blank = rb"|[\r\n]" if len(names) > 1 else b""
     records = re.compile(rb"(?:" + record + blank + rb")*+")
     return _Shape(separator, names, body, _end(records, content, body))
@@ -121,6 +127,7 @@ def _end(pattern: re.Pattern[bytes], content: bytes, start: int) -> int:
 
 
 def _field(separator: bytes) -> bytes:
+    separator = re.escape(separator)
     return rb'(?:"[^"]*+(?:""[^"]*+)*+"|(?:[^"\r\n' + separator + rb"][^\r\n" + separator + rb"]*+)?+)"
 
 
