@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Read = Callable[[Any], list[Any]]
     Convert = Callable[[Any], Any]
 
-_PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")
+PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")
 """Extension types whose values Python sees better than their storage."""
 
 _UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError, NotImplementedError)
@@ -83,7 +83,7 @@ def _wrapped(kind: Any) -> Any:
     """Give the type that a dictionary or an extension type stands for, or None for any other."""
     if types.is_dictionary(kind):
         return kind.value_type
-    if isinstance(kind, pyarrow.BaseExtensionType) and kind.extension_name not in _PYTHONS_OWN:
+    if isinstance(kind, pyarrow.BaseExtensionType) and kind.extension_name not in PYTHONS_OWN:
         return kind.storage_type
     return None
 

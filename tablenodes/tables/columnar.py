@@ -9,7 +9,7 @@ import pyarrow
 from pyarrow import ipc, parquet, types
 
 from ..errors import ColumnError, TableError
-from .arrow_cells import arrow_column
+from .arrow_cells import PYTHONS_OWN, arrow_column
 from .views import checked_names
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from .views import TableView
 
-_ARROWS_OWN = ("arrow.uuid", "arrow.bool8")
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
 
 
@@ -79,7 +78,7 @@ def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
 def _stored(column: Any) -> Any:
     """Give what a column of an extension type stores: a type of somebody's own is never built from a file."""
     kind = column.type
-    if not isinstance(kind, pyarrow.BaseExtensionType) or kind.extension_name.startswith(("pandas.", *_ARROWS_OWN)):
+    if not isinstance(kind, pyarrow.BaseExtensionType) or kind.extension_name.startswith(("pandas.", *PYTHONS_OWN)):
         return column
     return pyarrow.chunked_array([chunk.storage for chunk in column.chunks], type=kind.storage_type)
 
