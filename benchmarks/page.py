@@ -18,13 +18,13 @@ BUSY = "Other programs used {:.1f} cores meanwhile: the figures cannot be relied
 def page(report: Report) -> str:
     """Give the page as Markdown."""
     machine, micro = report.machine, report.micro
-    busy = f"\n{BUSY.format(machine.others)}\n" if machine.busy else ""
+    busy = f"\n{BUSY.format(machine.others)}" if machine.busy else ""
     notes = "\n".join(f"- {one.title}: {one.note}" for one in ROSTER if one.note)
     return f"""\
 # How fast it is
 
 Measured on {machine.day} on {machine.cores} cores ({machine.processor}, {machine.system}) with
-Python {machine.python} and nginx {machine.nginx}. Written by `python -m benchmarks`. {busy}
+Python {machine.python} and nginx {machine.nginx}. Written by `python -m benchmarks`.{busy}
 
 ## A server that answers at once
 
