@@ -144,7 +144,7 @@ WRONG = {
     ),
     "prompt and messages": (NODE + "    messages: []\n    prompt: x\n", "w.yaml:5: prompt makes messages of its own"),
     "nan": (NODE + "    temperature: .nan\n", "w.yaml:4: temperature holds NaN"),
-    "extra_body": (NODE + "    extra_body: 5\n", "w.yaml:4: extra_body must be a mapping"),
+    "extra_body as a number": (NODE + "    extra_body: 5\n", "w.yaml:4: extra_body must be a mapping"),
     "columns": (NODE + "    columns: all\n", 'w.yaml:4: columns must be "auto" or a list'),
     "schema": (NODE + "    schema: openai-2026-8\n", "w.yaml:4: no schema revision 'openai-2026-8'; did you mean"),
     "schema file": (NODE + "    schema: my.json\n", "w.yaml:4: schema "),
@@ -160,6 +160,19 @@ WRONG = {
         "connection:\n  base_url: http://127.0.0.1\n  api_key: sk-canary\n" + NODE,
         "w.yaml:3: connection: a key does not belong in a file",
     ),
+    "api_key without a value": (
+        "connection:\n  api_key:\n" + NODE,
+        "w.yaml:2: connection: a key does not belong in a file",
+    ),
+    "api_key and variable": (
+        'connection:\n  api_key: ""\n  api_key_env: A_KEY\n' + NODE,
+        "w.yaml:2: api_key and api_key_env are both given",
+    ),
+    "columns as a number": (NODE + "    columns: 5\n", "w.yaml:4: columns must be"),
+    "columns of numbers": (NODE + "    columns: [a, 5]\n", "w.yaml:4: columns must be a list of column names"),
+    "extra_body as a number": (NODE + "    extra_body: 5\n", "w.yaml:4: extra_body must be a mapping"),
+    "schema as a number": (NODE + "    schema: 5\n", "w.yaml:4: "),
+    "schema as a list": (NODE + "    schema: [x]\n", "w.yaml:4: "),
     "connection text": ("connection: locale\n" + NODE, "w.yaml:1: connection: must be local, or a mapping such as"),
     "connection key": (
         "connection: {base_ur: x}\n" + NODE,
@@ -245,6 +258,21 @@ def test_a_file_that_is_not_there_is_named_with_its_nearest(tmp_path):
         tn.Workflow.load(tmp_path / "no" / "review.yaml")
     with pytest.raises(WorkflowError, match="cannot be read"):
         tn.Workflow.load(tmp_path)
+
+
+@pytest.mark.parametrize("path", [None, 5, ["w.yaml"]])
+def test_a_file_is_named_by_its_path(path):
+    """Anything else is refused in a line."""
+    with pytest.raises(WorkflowError, match="must be named by its path, not by a "):
+        tn.Workflow.load(path)
+
+
+def test_a_server_without_keys_is_said_to_be_one(tmp_path):
+    """``api_key: ""`` sends none, on any host."""
+    made = load(tmp_path, 'connection: {base_url: "http://gpu-box:8000/v1", api_key: ""}\n' + NODE)
+    assert made.connection == tn.Connection("http://gpu-box:8000/v1", api_key="")
+    with made.connection.open({"OPENAI_API_KEY": "sk-canary"}) as endpoint:
+        assert "Authorization" not in dict(endpoint.headers)
 
 
 def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path):
@@ -365,7 +393,7 @@ INPUTS = st.dictionaries(
     | st.just({"required": False, "description": "x"})
     | st.just({"default": {"type": "x"}}),
 )
-CONNECTIONS = st.none() | st.builds(
+CONNECTIONS = st.sampled_from([None, tn.Connection("http://gpu:8000/v1", "")]) | st.builds(
     tn.Connection,
     st.sampled_from([None, "https://x.de/v1"]),
     api_key_env=st.sampled_from([None, "X_KEY"]),
@@ -431,7 +459,7 @@ def test_an_embedded_model_is_written_as_local(tmp_path):
     [
         (lambda: tn.Connection("https://x.de/v1", "sk-canary"), "use api_key_env in place of api_key"),
         (lambda: tn.Connection("https://x.de/v1", headers={"X-Key": "canary"}), "headers holds a secret"),
-        (lambda: tn.Connection("https://x.de/v1", "", proxy="http://u:canary@p.de:1"), "a key is not written"),
+        (lambda: tn.Connection("https://x.de/v1", "", proxy="http://u:canary@p.de:1"), "proxy holds a secret"),
         (lambda: tn.Connection("https://x.de/v1", proxy="http://u:canary@p.de:1"), "proxy holds a secret"),
         (lambda: tn.Connection("https://x.de/v1", session=_Session()), "a session cannot be written"),
     ],

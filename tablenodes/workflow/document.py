@@ -88,6 +88,9 @@ def _connection(connection: Connection, folder: str) -> Any:
         value = getattr(connection, each.name)
         if not each.init or value is None or value == each.default:
             continue
+        if value == Secret(""):
+            made[each.name] = ""
+            continue
         if each.name == "api_key" and isinstance(value, Secret):
             raise WorkflowError("connection: a key is not written to a file: use api_key_env in place of api_key")
         made[each.name] = _connection_setting(each.name, value, folder)

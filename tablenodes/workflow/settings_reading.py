@@ -30,6 +30,7 @@ LOCAL = "local"
 
 _CONNECTION = {
     "base_url": "text",
+    "api_key": "empty",
     "api_key_env": "text",
     "headers": "texts",
     "query": "texts",
@@ -162,11 +163,11 @@ class Reader:
                 path, f"connection: must be {LOCAL}, or a mapping such as {{base_url: …, api_key_env: OPENAI_API_KEY}}"
             )
         given = self.mapping(path)
-        if "api_key" in given:
+        if given.get("api_key", "") != "":
             raise self.document.error(
                 (*path, "api_key"),
                 "connection: a key does not belong in a file: name the environment variable that holds it"
-                " as api_key_env",
+                ' as api_key_env; api_key: "" says that the server needs none',
             )
         self.mapping(path, [*_CONNECTION, LOCAL])
         if LOCAL in given:
@@ -201,6 +202,8 @@ class Reader:
             if not isinstance(value, bool):
                 raise self._wrong(path, "true or false", value)
             return value
+        if kind == "empty":
+            return ""
         return self.path(path) if kind == "path" else self.text(path)
 
     def _is_plain(self, path: Path_, value: Any) -> bool:

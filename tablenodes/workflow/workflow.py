@@ -121,6 +121,8 @@ class Workflow:
         """
         from . import yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
 
+        if not isinstance(path, str | os.PathLike):
+            raise WorkflowError(f"a workflow's file must be named by its path, not by a {type(path).__name__}")
         place = Path(path).expanduser()
         document = yaml_reading.read(place, os.fspath(path))
         reader = Reader(document, str(place.parent))
