@@ -434,3 +434,14 @@ def test_versions_with_known_holes_are_not_installed(package, floor):
     assert asked is not None
     assert numbers(asked[1]) >= numbers(floor)
     assert numbers(importlib.metadata.version(package)) >= numbers(asked[1])
+
+
+def test_every_test_that_the_documentation_names_exists():
+    """A promise without its test is none."""
+    folder = Path(__file__).parent
+    text = (folder.parent / "docs" / "reliability.md").read_text()
+    named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", text))
+    assert len(named) >= 40
+    assert text.count(".py::") == len(re.findall(r"`test_\w+\.py::test_\w+`", text))
+    missing = [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (folder / file).read_text()]
+    assert missing == []
