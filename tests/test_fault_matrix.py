@@ -159,7 +159,7 @@ def test_a_silent_server_is_left_at_its_deadline(transport):
         out = run(server, 32, transport, timeout=1, retry=tn.Retry(ambiguous=0), limits=tn.Limits(concurrency=32))
     assert set(out.log["outcome"]) == {"timeout_first_byte"}
     assert out.log["latency"].between(0.95, 1.5).all()
-    assert out.summary.seconds <= 1.75
+    assert out.summary.seconds <= 2.5
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
