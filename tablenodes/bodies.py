@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .errors import ColumnError, SettingError, nearest
+from .json_text import read
 from .plain import plain
 from .problems import Problem, Unfit
 from .templates import RESERVED, known
@@ -15,7 +16,7 @@ from .typing_by_schema import Typing
 from .values import CellValue, Rejected, Row, SpokenValue, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .schemas import Schema
     from .values import Give
@@ -105,6 +106,8 @@ class BodyPlan:
         Where each property comes from.
     taken : tuple of str
         The same-named columns that are taken, ``body`` among them.
+    warnings : tuple of str
+        What was perhaps not meant, whatever the rows hold.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class BodyPlan:
         self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
         if BODY in self.taken:
             self.sources["(all others)"] = f"column {BODY}"
+        self.warnings = tuple(_unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
         self._bind(values, row, defaults or {})
@@ -173,6 +177,7 @@ class BodyPlan:
                 self._start[name] = self._typings[name](value)
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
         self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
+        self._whole = Typing(self.schema, ())
         self._body_at = row.position.get(BODY) if BODY in self.taken else None
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
@@ -197,7 +202,7 @@ class BodyPlan:
                 else:
                     body[name] = value
         else:
-            body = {**_whole_body(cells[self._body_at]), **self._fixed}
+            body = {**self._whole(_whole_body(cells[self._body_at])), **self._fixed}
             for name, give in self._gives:
                 value = give(cells)
                 if value is not None:
@@ -227,9 +232,9 @@ class BodyPlan:
         name = path.removeprefix("$.").partition(".")[0].partition("[")[0]
         return self._columns_of.get(name, BODY if self._body_at is not None else None)
 
-    def looks_like_json(self, body: Mapping[str, Any]) -> list[str]:
-        """Give the properties whose text was probably meant as a JSON array."""
-        return [n for n, typing in self._typings.items() if n in body and typing.looks_like_json(body[n])]
+    def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
+        """Give the places of a body, without their numbers, whose text was probably meant as a JSON array."""
+        return set(self._whole.suspects(body))
 
 
 def _dumps(body: Mapping[str, Any]) -> bytes:
@@ -251,7 +256,9 @@ def _whole_body(cell: Any) -> dict[str, Any]:
         raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
     if type(cell) is str:
         try:
-            cell = orjson.loads(cell)
+            cell = read(cell)
+        except Unfit as error:
+            raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
         except orjson.JSONDecodeError as error:
             where = f"line {error.lineno}, character {error.colno}"
             raise Rejected(Problem("$", "json", f"column 'body' is not JSON ({where})", "string")) from None
@@ -289,6 +296,22 @@ def _taken(recipe: Recipe, schema: Schema, table: Sequence[str], made: Mapping[s
             'prompt=col("prompt") or messages=col("messages")'
         )
     return tuple(taken)
+
+
+def _unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
+    """Say where ``{{`` stands in a setting that has no placeholders."""
+    for name, value in values.items():
+        scalar = isinstance(value, str)
+        if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
+            yield f"{name} holds {{{{, which is sent as it is: placeholders stand in messages, prompt, system and texts"
+
+
+def _has_braces(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_braces, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_braces, value))
+    return isinstance(value, str) and "{{" in value
 
 
 def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from .secret import MASK, Secret
 from .settings import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import requests
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 TRANSPORTS = ("curl", "requests")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -60,6 +62,8 @@ class Connection:
         a transport is used as it is.
     allow_insecure : bool
         Let a key travel over plain http to another machine.
+    local_model : LocalModel, optional
+        The embedded model, as `Connection.local` sets it.
 
     Raises
     ------
@@ -72,7 +76,7 @@ class Connection:
     _: KW_ONLY
     api_key_env: str | None = None
     headers: Mapping[str, str | Secret] | None = None
-    query: Mapping[str, str] | None = None
+    query: Mapping[str, str | Secret] | None = None
     timeout: Timeout | float | None = None
     proxy: str | Secret | None = None
     ca_bundle: str | None = None
@@ -94,15 +98,16 @@ class Connection:
             raise ConnectionSettingError(f"api_key must be a text, not {type(self.api_key).__name__}")
         if self.api_key is not None and self.api_key_env is not None:
             raise ConnectionSettingError("api_key and api_key_env are both given: keep one")
+        _check_variable(self.api_key_env)
+        if not isinstance(self.allow_insecure, bool):
+            raise ConnectionSettingError("allow_insecure must be True or False")
         put(self, "headers", _headers(self.headers))
-        if self.query is not None:
-            put(self, "query", {_text(k, "query"): str(v) for k, v in self.query.items()})
+        put(self, "query", _query(self.query))
         put(self, "timeout", _timeout(self.timeout))
         _check_proxy(self.proxy)
         if isinstance(self.proxy, str) and "@" in self.proxy:
             put(self, "proxy", Secret(self.proxy))
-        if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
-            raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(self.ca_bundle)!r}")
+        _check_ca_bundle(self.ca_bundle)
         _check_transport(self.transport, self.session)
 
     @classmethod
@@ -191,11 +196,8 @@ class Connection:
         base_url, from_environment = self._base_url(environ)
         parts = addresses.split_base_url(base_url, "base_url" if self.base_url else "OPENAI_BASE_URL")
         own = dict(self.headers or {})
-        for name, value in own.items():
-            if isinstance(value, Secret) and value.missing:
-                raise ConnectionSettingError(
-                    f"the value of header {name} is missing: secrets do not travel with a pickled connection"
-                )
+        _check_travelled("header", own)
+        _check_travelled("query", self.query or {})
         names = {name.casefold() for name in own}
         headers: list[tuple[str, str | Secret]] = list(own.items())
         if "authorization" not in names:
@@ -211,7 +213,7 @@ class Connection:
                     headers.append(addresses.check_header(name, environ[variable]))
         if "user-agent" not in names:
             headers.append(("User-Agent", f"tablenodes/{__version__}"))
-        travels = any(isinstance(value, Secret) for _, value in headers)
+        travels = any(isinstance(value, Secret) for value in (*dict(headers).values(), *(self.query or {}).values()))
         if (
             parts.scheme == "http"
             and travels
@@ -246,7 +248,8 @@ class Connection:
             return Secret(addresses.check_key(environ[variable].strip(), f"the environment variable {variable}"))
         if self.api_key_env:
             close = nearest(self.api_key_env, [n for n in environ if "KEY" in n.upper()])
-            raise ConnectionSettingError(f"the environment variable {self.api_key_env} is not set{close}")
+            named = self.api_key_env if self.api_key_env == self.api_key_env.upper() else "that api_key_env names"
+            raise ConnectionSettingError(f"the environment variable {named} is not set{close}")
         unkeyed = self.session is not None or any(isinstance(value, Secret) for value in headers.values())
         if unkeyed or addresses.is_loopback(host) or is_custom(self.transport):
             return None
@@ -261,9 +264,10 @@ class Connection:
 
 
 def _restore(state: dict[str, Any]) -> Connection:
-    headers = state.pop("headers")
+    kept = {name: state.pop(name) for name in ("headers", "query")}
     connection = Connection(**state)
-    object.__setattr__(connection, "headers", headers)
+    for name, value in kept.items():
+        object.__setattr__(connection, name, value)
     return connection
 
 
@@ -276,6 +280,8 @@ def _text(value: object, name: str) -> str:
 def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
     if headers is None:
         return None
+    if not isinstance(headers, Mapping):
+        raise ConnectionSettingError(f"headers must be a mapping, not {type(headers).__name__}")
     checked: dict[str, str | Secret] = {}
     for name, value in headers.items():
         plain = value.reveal() if isinstance(value, Secret) and not value.missing else value
@@ -284,6 +290,46 @@ def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | S
             continue
         addresses.check_header(name, plain)
         checked[name] = Secret(plain) if _SENSITIVE.search(name) else plain
+    return checked
+
+
+def _check_variable(name: str | None) -> None:
+    if name is not None and not _VARIABLE.fullmatch(_text(name, "api_key_env")):
+        raise ConnectionSettingError(
+            "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself"
+        )
+
+
+def _check_ca_bundle(path: object) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise ConnectionSettingError(f"ca_bundle must be a path, not {type(path).__name__}")
+    if not os.path.exists(path):
+        raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(path)!r}")
+
+
+def _check_travelled(kind: str, values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Secret) and value.missing:
+            raise ConnectionSettingError(
+                f"the value of {kind} {name} is missing: secrets do not travel with a pickled connection"
+            )
+
+
+def _query(query: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
+    if query is None:
+        return None
+    if not isinstance(query, Mapping):
+        raise ConnectionSettingError(f"query must be a mapping, not {type(query).__name__}")
+    checked: dict[str, str | Secret] = {}
+    for name, value in query.items():
+        if isinstance(value, Secret):
+            checked[name] = value
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
+        checked[_text(name, "query")] = Secret(str(value)) if _SENSITIVE.search(name) else str(value)
     return checked
 
 

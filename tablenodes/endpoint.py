@@ -56,7 +56,7 @@ class Endpoint:
     def secrets(self) -> tuple[bytes, ...]:
         """What must never be in a result: the keys as they may be echoed."""
         found = []
-        for _, value in self.headers:
+        for value in (*dict(self.headers).values(), *(self.connection.query or {}).values()):
             if isinstance(value, Secret):
                 text = value.reveal()
                 found.append(text.removeprefix("Bearer ").encode("latin-1"))
@@ -64,9 +64,9 @@ class Endpoint:
 
     def request(self, method: str, path: str) -> Request:
         """Give what all calls to one path have in common."""
-        query = self.connection.query
+        query = {name: _plain(value) for name, value in (self.connection.query or {}).items()}
         url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
-        revealed = tuple((n, v.reveal() if isinstance(v, Secret) else v) for n, v in self.headers)
+        revealed = tuple((name, _plain(value)) for name, value in self.headers)
         return Request(method, url, (*revealed, ("Content-Type", "application/json")))
 
     def identity(self, path: str) -> str:
@@ -104,6 +104,10 @@ class Endpoint:
         from .local import FunctionCalls, Watched  # noqa: PLC0415 - the embedded model is an extra
 
         return FunctionCalls(opened if connection.server is None else Watched(opened, connection.server))
+
+
+def _plain(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def default_properties(connection: Connection | None) -> dict[str, str]:

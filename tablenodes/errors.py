@@ -11,10 +11,12 @@
     │   ├── TableError                 a table or a table's file that cannot be read or written
     │   ├── WorkflowError              a workflow file that cannot be read or does not fit together
     │   └── ConnectionSettingError     no key, an address that may not be used, a header that cannot be sent
-    ├── ModelError                     the embedded model is not installed, is damaged or has ended; has ``.output``
-    ├── JournalError                   the journal is locked, foreign, damaged or not to be written; has ``.output``
     ├── InvalidRequests                rows that cannot be sent, with ``on_invalid="raise"``; has ``.check``
-    └── Interrupted (KeyboardInterrupt)   a run that was stopped; has ``.output``, what it had by then
+    └── EndedError                     a run that had to end; has ``.output``, what it had by then
+        ├── ModelError                 the embedded model is not installed, is damaged or has ended
+        ├── JournalError               the journal is locked, foreign, damaged or cannot be written
+        ├── TransportError             a transport of the user's own failed
+        └── Interrupted (KeyboardInterrupt)   a run that was stopped
 
 A message says what was wrong, where (row, column, path) and what to do. It never holds a cell's value or a key.
 """
@@ -64,13 +66,21 @@ class ConnectionSettingError(UsageError):
     """No key, an address that may not be used, or a header that cannot be sent."""
 
 
-class _EndedError(TablenodesError):
+class EndedError(TablenodesError):
+    """A run that had to end before its end.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had by then; None where nothing was sent.
+    """
+
     def __init__(self, message: str, output: Any = None) -> None:
         super().__init__(message)
         self.output = output
 
 
-class ModelError(_EndedError):
+class ModelError(EndedError):
     """The embedded model is not installed, is damaged, does not start, or ended in the middle of a run.
 
     Attributes
@@ -80,7 +90,17 @@ class ModelError(_EndedError):
     """
 
 
-class JournalError(_EndedError):
+class TransportError(EndedError):
+    """A transport of the user's own raised an error; it is the cause of this one.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had by then.
+    """
+
+
+class JournalError(EndedError):
     """The journal is locked, foreign, damaged or cannot be written.
 
     Attributes
@@ -104,7 +124,7 @@ class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
         self.check = check
 
 
-class Interrupted(_EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
+class Interrupted(EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
     """A run was stopped before its end.
 
     Attributes

@@ -53,7 +53,7 @@ class NodeOutput:
     def __init__(self, view: TableView, records: Records, summary: Summary) -> None:
         self._view = view
         self._records = records
-        self.configuration = view.table
+        self.configuration = view.given
         self.summary = summary
 
     @cached_property

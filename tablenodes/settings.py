@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -136,8 +137,8 @@ def _number(owner: Any, name: str, low: float, high: float, *, whole: bool = Fal
     value = getattr(owner, name)
     if value is None and optional:
         return
-    kinds = (int,) if whole else (int, float)
-    fits = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    kind_of = numbers.Integral if whole else numbers.Real  # NumPy's numbers are registered there
+    fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
     if not fits or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
         what = f"{type(owner).__name__}.{name}"

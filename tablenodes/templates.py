@@ -25,6 +25,7 @@ ROW = "row"
 """The name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``."""
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
+_NO_SUCH = re.compile(r"has no (?:attribute|element) ('[^']{1,60}')")
 _CARRIAGE_RETURN = "\ufdd1"
 
 INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
@@ -286,7 +287,9 @@ def _undefined(error: jinja2.UndefinedError, direct: Sequence[tuple[str, int]]) 
     for name, _ in direct:
         if text.startswith(f"{name!r} is undefined"):
             return f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
-    return 'a placeholder has no value in this row; write {{ … | default("…") }} to allow it'
+    missing = _NO_SUCH.search(text)
+    what = f"nothing called {missing[1]}" if missing else "no value"
+    return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} to allow it'
 
 
 def _fit(value: Any, name: str) -> Any:

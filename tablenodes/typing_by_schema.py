@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from .json_text import read
+from .problems import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _REMEMBERED = 1000
+_BOOLEANS = {"true": True, "false": False}
+_EXACT = 2**53
+"""From it on, a number with a point may not be the whole number that was written."""
+_EVERYTHING = 7
+"""JSON has so many types: a place that admits them all is one that the schema does not know."""
 
 
 class Admitting(Protocol):
@@ -30,7 +41,7 @@ class Typing:
         Where the values will stand.
     """
 
-    __slots__ = ("_below", "_integer", "_path", "_schema", "_textless", "admitted")
+    __slots__ = ("_below", "_boolean", "_integer", "_path", "_schema", "_textless", "admitted")
 
     def __init__(self, schema: Admitting, path: tuple[str | int, ...]) -> None:
         self._schema = schema
@@ -38,6 +49,7 @@ class Typing:
         self._below: dict[str | int, Typing] = {}
         self.admitted = schema.admits(path)
         self._textless = "string" not in self.admitted
+        self._boolean = "boolean" in self.admitted
         self._integer = "integer" in self.admitted and "number" not in self.admitted
 
     def below(self, key: str | int) -> Typing:
@@ -57,7 +69,7 @@ class Typing:
         if kind is str:
             if not self._textless:
                 return value
-            value = _parsed(value)
+            value = self._parsed(value)
             kind = type(value)
         if kind is float:
             return int(value) if self._integer and value.is_integer() else value
@@ -80,15 +92,33 @@ class Typing:
         new = [items(item) for item in value]
         return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
 
-    def looks_like_json(self, value: Any) -> bool:
-        """Tell whether a text that stays a text was probably meant as a JSON array."""
-        if type(value) is not str or self._textless or "array" not in self.admitted:
-            return False
-        return value.lstrip()[:1] == "[" and isinstance(_parsed(value), list)
+    def _parsed(self, text: str) -> Any:
+        if self._boolean and text.casefold() in _BOOLEANS:  # as spreadsheets and pandas write them
+            return _BOOLEANS[text.casefold()]
+        value = _parsed(text)
+        rounded = self._integer and type(value) is float and abs(value) >= _EXACT
+        return text if rounded else value
+
+    def suspects(self, value: Any) -> Iterator[str]:
+        """Give the places of texts that stay texts and were probably meant as JSON arrays: ``messages.content``."""
+        if type(value) is dict:
+            for key, item in value.items():
+                yield from self.below(key).suspects(item)
+        elif type(value) is list:
+            for item in value:
+                yield from self.below(0).suspects(item)
+        elif (
+            type(value) is str and value.lstrip()[:1] == "[" and self._takes_both() and isinstance(_parsed(value), list)
+        ):
+            yield ".".join(str(step) for step in self._path if step != 0)
+
+    def _takes_both(self) -> bool:
+        """Tell whether the schema says that a text as well as an array may stand here."""
+        return "array" in self.admitted and not self._textless and len(self.admitted) < _EVERYTHING
 
 
 def _parsed(text: str) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return read(text)
+    except (orjson.JSONDecodeError, Unfit):
         return text

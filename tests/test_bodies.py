@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
+import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +139,31 @@ def test_a_whole_body_is_sent_as_it_is():
     body = {"model": "m", "messages": MESSAGES, "stop": None, "own": {"a": [1, 2.5, None]}}
     assert encoded(tn.CreateChatCompletion(), {"body": body}) == body
     assert encoded(tn.CreateChatCompletion(), {"body": orjson.dumps(body).decode()}) == body
+
+
+def test_a_whole_body_is_typed_like_any_other_value():
+    """Texts become numbers where only numbers are allowed."""
+    body = {"model": "m", "messages": MESSAGES, "temperature": "0.5", "max_tokens": 16.0}
+    assert encoded(tn.CreateChatCompletion(), {"body": body}) == body | {"temperature": 0.5, "max_tokens": 16}
+
+
+@pytest.mark.parametrize("column", ["body", "response_format", "own"])
+def test_an_integer_of_more_than_64_bits_is_refused_rather_than_rounded(column):
+    """Exact, or invalid."""
+    messages = '[{"role": "user", "content": "x"}]'
+    long = f'{{"model": "m", "messages": {messages}, "type": "text", "own": 123456789012345678901234}}'
+    if column == "own":
+        node = tn.CreateChatCompletion(model="m", prompt="p", max_completion_tokens=tn.col("own"))
+        assert rejected(node, {"own": "9007199254740993.0"})[0].path == "$.max_completion_tokens"
+    else:
+        node = tn.CreateChatCompletion(**({} if column == "body" else {"model": "m", "prompt": "p"}))
+        assert rejected(node, {column: long})
+
+
+@pytest.mark.parametrize("text", ["true", "True", "TRUE", "false", "False"])
+def test_truth_is_read_as_spreadsheets_and_pandas_write_it(text):
+    """In any case of letters, where the schema admits booleans and no text."""
+    assert encoded(chat(prompt="p"), {"logprobs": text})["logprobs"] is (text.lower() == "true")
 
 
 # Prompt and system.
@@ -280,6 +309,30 @@ def test_a_lone_surrogate_rejects_its_row():
     """What is no character is not sent."""
     (problem,) = rejected(chat(prompt="{{ a }}"), {"a": "x\ud800"})
     assert (problem.path, problem.rule) == ("$.messages", "json")
+
+
+def test_a_node_keeps_plain_copies_of_its_settings():
+    """Mappings of any kind, arrays and tuples become its own; nobody changes a node from outside."""
+    stop, extra = np.array(["a", "b"]), MappingProxyType({"top_k": np.int64(3), "more": (1, 2)})
+    node = chat(prompt="p", stop=stop, extra_body=extra)
+    stop[0] = "z"
+    assert node == chat(prompt="p", stop=["a", "b"], extra_body={"top_k": 3, "more": [1, 2]})
+    assert "['a', 'b']" in repr(node)
+
+
+@pytest.mark.parametrize("columns", [None, 5, "temperature", [1]])
+def test_columns_of_a_wrong_type_are_said(columns):
+    """One line, no traceback of ours."""
+    with pytest.raises(tn.errors.SettingError, match="columns must be"):
+        chat(prompt="p", columns=columns)
+
+
+def test_check_warns_of_what_was_perhaps_not_meant():
+    """Braces where no placeholders are read, and texts that look like JSON arrays, also inside messages."""
+    node = chat(messages=[{"role": "user", "content": tn.col("parts")}], metadata={"id": "{{ parts }}"})
+    found = node.check(pd.DataFrame({"parts": ['[{"type": "text", "text": "x"}]']}))
+    assert found.valid == 1
+    assert [warning.split(" ")[0] for warning in found.warnings] == ["metadata", "messages.content"]
 
 
 def test_settings_that_cannot_be_json_are_refused_at_once():

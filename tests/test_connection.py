@@ -201,6 +201,25 @@ def test_no_secret_shows_itself():
         assert "canary" not in shown
 
 
+def test_a_key_that_was_given_for_its_variables_name_is_not_shown():
+    """A slip of the hand puts no key on the screen."""
+    with pytest.raises(tn.errors.ConnectionSettingError) as caught:
+        tn.Connection(LOCAL, api_key_env="sk-proj-canary")
+    assert "canary" not in str(caught.value)
+    assert "canary" not in refusal(tn.Connection(LOCAL, api_key_env="AIzacanary"), {})
+
+
+def test_a_key_in_the_query_is_a_secret_too():
+    """Sent, and shown nowhere."""
+    connection = tn.Connection("https://a.example/v1", "", query={"key": "AIza-canary-123", "v": 1})
+    for shown in everything_that_shows(connection):
+        assert "canary" not in shown
+    with connection.open({}) as endpoint:
+        assert endpoint.request("POST", "/x").url.endswith("?key=AIza-canary-123&v=1")
+        assert endpoint.secrets == (b"AIza-canary-123",)
+    assert "query key is missing" in refusal(pickle.loads(pickle.dumps(connection)), {})
+
+
 def test_an_unpickled_connection_says_that_its_key_is_missing():
     """It never falls back to another key."""
     travelled = pickle.loads(pickle.dumps(tn.Connection("https://a.example/v1", KEY)))
@@ -245,6 +264,12 @@ def test_a_failure_shows_no_key_in_its_traceback_and_locals():
         ({"proxy": "nowhere"}, "proxy is not an address"),
         ({"api_key": "a", "api_key_env": "b"}, "both given"),
         ({"api_key": 3}, "not int"),
+        ({"headers": ["a"]}, "headers must be a mapping"),
+        ({"query": ["a"]}, "query must be a mapping"),
+        ({"query": {"a": None}}, "must be a text or a number"),
+        ({"ca_bundle": 5}, "ca_bundle must be a path"),
+        ({"api_key_env": 5}, "not int"),
+        ({"allow_insecure": "no"}, "True or False"),
     ],
 )
 def test_settings_that_cannot_be_used_are_said_at_once(settings, message):

@@ -150,8 +150,8 @@ def test_invalid_rows_are_reported_in_their_place_and_never_sent(transport):
 
 def test_raise_sends_nothing_when_a_row_is_invalid():
     """on_invalid="raise" is for those who want all or nothing."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
     with fault_server(echo()) as server, pytest.raises(tn.errors.InvalidRequests, match="1 of 2 rows") as caught:
-        node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
         node.run(pd.DataFrame({"word": ["a", None]}), connection(server), on_invalid="raise", **QUIET)
     assert server.requests == []
     assert caught.value.check.valid == 1
@@ -340,29 +340,70 @@ def test_the_log_has_one_row_an_input_row_with_what_was_counted():
 
 def test_a_custom_transport_is_used_as_it_is():
     """A user's tests need no socket; the key is not asked for."""
-    from tablenodes.engine.calls import Answer
-
-    class Canned:
-        def __init__(self):
-            self.calls, self.closed = [], False
-
-        def start(self, call):
-            self.calls.append(call)
-
-        def cancel(self, key):
-            raise AssertionError
-
-        def wait(self, seconds):
-            calls, self.calls = self.calls, []
-            return [Answer(c.key, 200, b"", json.dumps(choices("x")).encode()) for c in reversed(calls)]
-
-        def close(self):
-            self.closed = True
-
-    canned = Canned()
-    out = NODES[0].run(words(10), tn.Connection("https://nowhere.example/v1", transport=canned), **QUIET)
+    out = NODES[0].run(words(10), tn.Connection("https://nowhere.example/v1", transport=Canned()), **QUIET)
     assert list(out.text) == ["x"] * 10
-    assert canned.closed
+
+
+class Canned:
+    """A user's own transport: answers whatever is asked, or fails."""
+
+    def __init__(self, failure=None):
+        self.calls, self.failure = [], failure
+
+    def start(self, call):
+        self.calls.append(call)
+
+    def cancel(self, key):
+        pass
+
+    def wait(self, seconds):
+        from tablenodes.engine.calls import Answer
+
+        if self.failure is not None:
+            raise self.failure
+        calls, self.calls = self.calls, []
+        return [Answer(c.key, 200, b"", json.dumps(choices("x")).encode()) for c in calls]
+
+    def close(self):
+        raise AssertionError("it is the user's to close")
+
+
+def test_a_custom_transport_serves_run_after_run():
+    """Nobody closes it but its owner."""
+    shared = tn.Connection("https://nowhere.example/v1", transport=Canned())
+    for _ in range(2):
+        assert NODES[0].run(words(3), shared, **QUIET).summary.ok == 3
+
+
+def test_a_custom_transport_that_fails_ends_the_run_with_what_came():
+    """Its own error is the cause; rows in flight are in doubt."""
+    failing = tn.Connection("https://nowhere.example/v1", transport=Canned(RuntimeError("mine")))
+    with pytest.raises(tn.errors.TransportError, match="RuntimeError") as caught:
+        NODES[0].run(words(3), failing, **QUIET)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert list(caught.value.output.log["outcome"]) == ["in_doubt"] * 3
+
+
+def test_answers_stay_with_their_rows_when_the_table_is_changed_afterwards():
+    """The frame that was given may be sorted, cut and written to; the output is of the rows that were sent."""
+    table = pd.DataFrame({"word": ["c", "a", "b"]})
+    own = tn.Connection("https://nowhere.example/v1", transport=Canned())
+    out = NODES[0].run(table, own, **QUIET)
+    table.index = [9, 8, 7]
+    table.loc[:, "word"] = ["x", "y", "z"]
+    table.loc[5] = "w"
+    assert list(out.table["word"]) == ["c", "a", "b"]
+    assert list(out.table.index) == list(out.text.index) == [0, 1, 2]
+    assert len(out.succeeded) == 3
+    assert out.configuration is table
+
+
+def test_a_duckdb_relation_goes_through_as_it_is():
+    """The configuration is the very relation; the result is Arrow."""
+    relation = duckdb.sql("select 'a' as word")
+    out = NODES[0].run(relation, tn.Connection("https://nowhere.example/v1", transport=Canned()), **QUIET)
+    assert out.configuration is relation
+    assert isinstance(out.result, pa.Table)
 
 
 def test_a_row_whose_code_fails_is_an_internal_error_and_the_others_go_on(monkeypatch):

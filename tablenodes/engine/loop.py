@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import JournalError, TablenodesError
+from ..errors import EndedError, JournalError, TransportError
 from ..problems import Problem
 from .attempts import Done
 from .calls import Answer, Call
@@ -41,7 +41,7 @@ _NOT_SENT_BECAUSE = {
     "token_budget": "not sent: token_budget is spent",
     "interrupted": "not sent: the run was interrupted",
     "journal": "not sent: the journal failed",
-    "transport": "not sent: the server has ended",
+    "transport": "not sent: nothing carries requests any more",
 }
 
 
@@ -77,7 +77,7 @@ class Loop:
     ----------
     interrupted : bool
         Whether the run was ended by a signal.
-    failure : TablenodesError or None
+    failure : EndedError or None
         Why the journal failed, or what carries the bytes; what came before is in the records.
     """
 
@@ -115,7 +115,7 @@ class Loop:
         # Bodies are looked into only once the server has refused a model.
         self._models_matter = False
         self.interrupted = False
-        self.failure: TablenodesError | None = None
+        self.failure: EndedError | None = None
         scheduler.cap(getattr(transport, "capacity", None) or sys.maxsize)
 
     def run(self, prepared: Iterable[bytes | Rejection]) -> None:
@@ -142,8 +142,8 @@ class Loop:
         """Wait for news; where there will be none any more, stop and leave."""
         try:
             return self._transport.wait(seconds)
-        except TablenodesError as error:
-            self.failure = self.failure or error
+        except Exception as error:  # noqa: BLE001 - a transport may be the user's own
+            self.failure = self.failure or _ending(error)
             self._scheduler.stop("transport")
             self._leave_at = -math.inf
             return []
@@ -333,6 +333,15 @@ class Loop:
                 break
             if found.sends or found.answer is not None:
                 self._end_as_before(row, found)
+
+
+def _ending(error: Exception) -> EndedError:
+    """Give the error that ends a run, for whatever a transport raised."""
+    if isinstance(error, EndedError):
+        return error
+    ended = TransportError(f"the transport failed with {type(error).__name__}")
+    ended.__cause__ = error
+    return ended
 
 
 def _model(body: bytes) -> str:

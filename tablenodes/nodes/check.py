@@ -152,6 +152,7 @@ class _Checking:
         return True
 
     def _warnings(self, unknown: Iterable[str]) -> Iterable[str]:
+        yield from self.plan.warnings
         for name in unknown:
             yield f"{name} is no property that {self.schema.name} knows; it is sent as it is"
         for name in sorted(self.meant_as_json):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..bodies import Recipe, parse_setting
 from ..errors import SettingError, nearest
+from ..plain import plain
+from ..problems import Unfit
 from ..schemas import DEFAULT_REVISION
+from ..templates import Column, LiteralText
 
 if TYPE_CHECKING:
     import os
@@ -58,9 +61,14 @@ class Node:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, list | dict | set | tuple | Mapping):
-                object.__setattr__(self, field.name, copy.deepcopy(value))
+            if field.name not in {"columns", "schema"}:
+                object.__setattr__(self, field.name, _own(value, field.name))
+            elif isinstance(value, Mapping):
+                object.__setattr__(self, field.name, copy.deepcopy(dict(value)))
         self._check_columns()
+        self._check_settings()
+
+    def _check_settings(self) -> None:
         if self.extra_body is not None and not isinstance(self.extra_body, Mapping):
             raise SettingError(f"extra_body must be a mapping, not {type(self.extra_body).__name__}")
         settings = self.settings()
@@ -77,7 +85,7 @@ class Node:
     def _check_columns(self) -> None:
         if self.columns == "auto":
             return
-        if isinstance(self.columns, str):
+        if isinstance(self.columns, str) or not isinstance(self.columns, Iterable):
             raise SettingError('columns must be "auto" or a list of column names')
         names = tuple(self.columns)
         if not all(isinstance(name, str) for name in names):
@@ -177,7 +185,7 @@ class Node:
         on_in_doubt : {"resend", "report"}
             What happens with rows that an earlier run sent without seeing an answer.
         on_text : callable, optional
-            Called with the row's position and each piece of text of a streamed answer.
+            For streamed answers, which this version does not read yet: refused.
         retry_failed : {"transient", "all", "none"}
             Which rows that failed in an earlier run of the same journal are sent again.
 
@@ -213,6 +221,26 @@ class Node:
             on_text=on_text,
             retry_failed=retry_failed,
         )
+
+
+def _own(value: Any, place: str) -> Any:
+    """Give a setting's value as the node's own: plain lists and dicts that nobody else can change."""
+    if value is None or isinstance(value, str | int | float | Column | LiteralText):
+        return value
+    if isinstance(value, Mapping):
+        return {_name(key, place): _own(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_own(item, f"{place}[{i}]") for i, item in enumerate(value)]
+    try:
+        return plain(value)
+    except Unfit as error:
+        raise SettingError(f"{place} {error}") from None
+
+
+def _name(key: object, place: str) -> str:
+    if not isinstance(key, str):
+        raise SettingError(f"{place}: a name must be a text, not {type(key).__name__}")
+    return key
 
 
 def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:

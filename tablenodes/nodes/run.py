@@ -21,7 +21,7 @@ from ..engine.outcomes import judge
 from ..engine.records import INVALID, OK, Records, Rejection
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..errors import Interrupted, InvalidRequests, JournalError, ModelError, SettingError, nearest
+from ..errors import Interrupted, InvalidRequests, JournalError, SettingError, nearest
 from ..output import NodeOutput
 from ..problems import Problem
 from ..settings import Limits, Retry
@@ -164,7 +164,8 @@ class _Run:
         if self.manner.progress is False:
             return
         if plan.taken:
-            display.say(f"{type(self.node).__name__}: columns taken: {', '.join(plan.taken)}")
+            name = self.context.scope or type(self.node).__name__
+            display.say(f"{name}: columns taken: {', '.join(plan.taken)}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; give journal= to keep them"
@@ -200,7 +201,8 @@ class _Run:
         # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
         exact = journal is not None and limits.max_requests is not None
         transport = endpoint.transport(limits, once if exact else scheduler.may_send)
-        stack.callback(transport.close)
+        if transport is not self.connection.transport:  # the user's own is the user's to close
+            stack.callback(transport.close)
         records = Records(len(self.view))
         redaction = Redaction(endpoint.secrets)
         bar = stack.enter_context(display.Progress(len(self.view), how.progress))
@@ -256,8 +258,7 @@ class _Run:
     def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
         if loop.failure is not None:
-            failed = ModelError if isinstance(loop.failure, ModelError) else JournalError
-            raise failed(f"{loop.failure}; {answered}", output)
+            raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output)
         return output
@@ -288,6 +289,11 @@ class _Run:
             yield found if isinstance(found, Rejection) else (*cells[:at], found, *cells[at:])
 
 
+def _spent(tokens: list[int | None], reused: bytearray) -> int:
+    """Give the tokens of this run; those of reused answers were spent in another."""
+    return sum(n for n, again in zip(tokens, reused, strict=True) if n and not again)
+
+
 def _close(journal: Journal) -> None:
     # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
     with suppress(JournalError):
@@ -306,8 +312,8 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary
         first_try=scheduler.first_try,
         reused=sum(records.reused),
         retries={kind: count for kind, count in scheduler.retries.items() if count},
-        prompt_tokens=sum(n for n in records.prompt_tokens if n),
-        completion_tokens=sum(n for n in records.completion_tokens if n),
+        prompt_tokens=_spent(records.prompt_tokens, records.reused),
+        completion_tokens=_spent(records.completion_tokens, records.reused),
         seconds=seconds,
         seconds_paused=scheduler.seconds_paused,
         stopped=scheduler.stopped,

@@ -88,7 +88,10 @@ def _producer(table: Any, *, read: bool) -> TableView:
     except Exception as error:  # of whatever library it is; what it says may hold a cell
         kind = type(table).__name__
         raise TableError(f"the rows of the {kind} could not be read: {type(error).__name__}") from error
-    return ArrowView(found, one_shot=one_shot)
+    made = ArrowView(found, one_shot=one_shot)
+    if not one_shot:
+        made.given = table
+    return made
 
 
 def _read(table: Any) -> Any:

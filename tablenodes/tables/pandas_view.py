@@ -24,27 +24,29 @@ class PandasView(TableView):
 
     def __init__(self, table: pandas.DataFrame) -> None:
         super().__init__(table, table.columns)
+        # Shares the values. Whoever sorts or filters the frame in place later does not move the answers.
+        self._rows_given = table.copy(deep=False)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self._rows_given)
 
     def _column(self, name: str) -> Column:
-        return pandas_column(self.table[name])
+        return pandas_column(self._rows_given[name])
 
     def _cell(self, name: str, position: int) -> Any:
-        return self.table[name].array[position]
+        return self._rows_given[name].array[position]
 
     def _take(self, positions: Any) -> Any:
-        return self.table.iloc[positions]
+        return self._rows_given.iloc[positions]
 
     def _make(self, columns: Mapping[str, Any]) -> Any:
-        return _frame(columns, self.table.index)
+        return _frame(columns, self._rows_given.index)
 
     def _series(self, name: str, column: Any) -> Any:
-        return pandas.Series(pandas_array(column), index=self.table.index, name=name, copy=False)
+        return pandas.Series(pandas_array(column), index=self._rows_given.index, name=name, copy=False)
 
     def _beside(self, made: Any) -> Any:
-        return pandas.concat([self.table, made], axis=1)
+        return pandas.concat([self._rows_given, made], axis=1)
 
 
 def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pandas.DataFrame:

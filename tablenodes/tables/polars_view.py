@@ -23,12 +23,13 @@ class PolarsView(TableView):
 
     def __init__(self, table: Any) -> None:
         super().__init__(table, table.columns)
+        self._rows_given = table.clone()
 
     def __len__(self) -> int:
-        return int(self.table.height)
+        return int(self._rows_given.height)
 
     def _column(self, name: str) -> Column:
-        cells = self.table.get_column(name)
+        cells = self._rows_given.get_column(name)
         kind = cells.dtype
         if kind == polars.Object or str(kind) in _WIDE:  # which Arrow has no type for
             return Column(lambda start, stop: _objects(cells.slice(start, stop - start).to_list()))
@@ -40,10 +41,10 @@ class PolarsView(TableView):
         return arrow_column(table.column(0))
 
     def _cell(self, name: str, position: int) -> Any:
-        return self.table.get_column(name)[position]
+        return self._rows_given.get_column(name)[position]
 
     def _take(self, positions: Any) -> Any:
-        return self.table[polars.Series(positions, dtype=polars.UInt32), :]
+        return self._rows_given[polars.Series(positions, dtype=polars.UInt32), :]
 
     def _make(self, columns: Mapping[str, Any]) -> Any:
         return polars.DataFrame([self._series(name, column) for name, column in columns.items()])
@@ -52,7 +53,7 @@ class PolarsView(TableView):
         return polars.Series(name, column)
 
     def _beside(self, made: Any) -> Any:
-        return self.table.with_columns(made.get_columns())
+        return self._rows_given.with_columns(made.get_columns())
 
 
 def _objects(cells: list[Any]) -> list[Any]:

@@ -61,6 +61,8 @@ class TableView(ABC):
     table : table
         The very object that was given. For another Arrow producer (a DuckDB relation, a stream of record
         batches): the `pyarrow.Table` that was read from it.
+    given : object
+        The very object that was given, whatever it is; a stream's table, for a stream is used up.
     columns : tuple of str
         The columns' names.
     one_shot : bool
@@ -70,7 +72,7 @@ class TableView(ABC):
     kind: ClassVar[str]
 
     def __init__(self, table: Any, names: Iterable[Any], *, one_shot: bool = False) -> None:
-        self.table = table
+        self.table = self.given = table
         self.columns = checked_names(names)
         self.one_shot = one_shot
 
