@@ -27,6 +27,14 @@ NO_RETRY = tn.Retry(not_executed=0, throttled=0, server_error=0)
 STRICT = {"retry": tn.Retry(ambiguous=0), "on_in_doubt": "report"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _heed_ctrl_c():
+    """A shell that runs the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def words(*given, count=6):
     return pd.DataFrame({"word": list(given) or [f"w{i}" for i in range(count)]})
 
