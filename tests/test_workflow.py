@@ -404,6 +404,33 @@ def test_rows_that_cannot_be_sent_can_be_refused_as_a_whole():
     assert out["again"].summary.ok == 3
 
 
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_an_output_is_not_replaced_when_no_row_can_be_sent(tmp_path, broken):
+    """Whichever node it is, nothing is sent, the old file stays, and the message says why."""
+    output = tmp_path / "out.csv"
+    output.write_text("good")
+    nodes = {"ask": ASK, "again": AGAIN}
+    name = "ask" if broken == "first" else "again"
+    workflow = tn.Workflow({**nodes, name: nodes[name].replace(temperature="{{ limit }}")}, output=output)
+    table = pd.DataFrame({"word": ["a", "b"], "limit": [9, "x"]})
+    message = f"node '{name}': no row can be sent, of 2; nothing was sent and nothing was written; first row 0"
+    with fault_server(echo()) as server:
+        with pytest.raises(InvalidRequests, match=message) as caught:
+            workflow.run(table, connection=tn.Connection(server.url), progress=False)
+        assert server.requests == []
+    assert (caught.value.check.valid, output.read_text()) == (0, "good")
+
+
+def test_an_output_is_written_when_one_row_can_be_sent(tmp_path):
+    """Rows that cannot be sent are rows of it; a table without rows makes one without rows."""
+    workflow = tn.Workflow({"ask": ASK, "again": AGAIN}, output=tmp_path / "out.csv")
+    out, _ = run(workflow, pd.DataFrame({"word": [None, "b"]}))
+    assert list(out["again"].log["outcome"]) == ["upstream_failed", "ok"]
+    assert (tmp_path / "out.csv").read_text().count("\n") == 3
+    run(workflow, pd.DataFrame({"word": pd.Series([], dtype="str")}))
+    assert (tmp_path / "out.csv").read_text().count("\n") == 1
+
+
 # --- check -----------------------------------------------------------------------------------------------------------
 
 

@@ -144,7 +144,6 @@ WRONG = {
     ),
     "prompt and messages": (NODE + "    messages: []\n    prompt: x\n", "w.yaml:5: prompt makes messages of its own"),
     "nan": (NODE + "    temperature: .nan\n", "w.yaml:4: temperature holds NaN"),
-    "extra_body as a number": (NODE + "    extra_body: 5\n", "w.yaml:4: extra_body must be a mapping"),
     "columns": (NODE + "    columns: all\n", 'w.yaml:4: columns must be "auto" or a list'),
     "schema": (NODE + "    schema: openai-2026-8\n", "w.yaml:4: no schema revision 'openai-2026-8'; did you mean"),
     "schema file": (NODE + "    schema: my.json\n", "w.yaml:4: schema "),

@@ -105,6 +105,27 @@ def checks(workflow: Workflow, view: TableView, plans: Mapping[str, BodyPlan]) -
     return made
 
 
+def unsendable(workflow: Workflow, view: TableView, plans: Mapping[str, BodyPlan]) -> tuple[str, Check] | None:
+    """Give the first node that could send none of a table's rows, and why; None where there is none.
+
+    No more rows are looked at than up to the first that can be sent.
+    """
+    for position, (name, node) in enumerate(workflow.steps):
+        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]])
+        rows = (view if ids is None else _AnsweredView(view, ids, {each: set() for each in ids})).rows
+        if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
+            return name, checks(workflow, view, plans)[name]
+    return None
+
+
+def _can_be_sent(plan: BodyPlan, cells: tuple[Any, ...]) -> bool:
+    try:
+        plan.encode(cells)
+    except Rejected:
+        return False
+    return True
+
+
 def _nothing(_row: int) -> dict[str, Any]:
     return {}
 

@@ -56,6 +56,8 @@ def run(
     if manner.get("on_invalid") == "raise":
         _refuse_invalid(checking.checks(workflow, view, plans))
         manner = {**manner, "on_invalid": "report"}
+    if destination is not None:
+        _refuse_empty_handed(checking.unsendable(workflow, view, plans))
     outputs: dict[str, NodeOutput] = {}
     try:
         with connection as opened:
@@ -107,6 +109,18 @@ def _refuse_invalid(checks: Mapping[str, Check]) -> None:
             first = next(iter(found.lines(1)))
             count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
             raise InvalidRequests(f"node {name!r}: {count} cannot be sent, nothing was sent; first {first}", found)
+
+
+def _refuse_empty_handed(found: tuple[str, Check] | None) -> None:
+    """Keep an earlier output from being replaced by one without a single answer."""
+    if found is not None:
+        name, check = found
+        row, _, why = next(iter(check.lines(1))).partition(": ")
+        raise InvalidRequests(
+            f"node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
+            f" first {row} (rows count from 0): {why}",
+            check,
+        )
 
 
 def _write(destination: Destination | None, outputs: Mapping[str, NodeOutput]) -> None:

@@ -250,7 +250,8 @@ class Workflow:
         UsageError
             If something does not fit together; nothing has been sent then.
         InvalidRequests
-            If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
+            If rows cannot be sent and `on_invalid` is "raise", or an output is named and no row at all can be sent;
+            nothing has been sent and nothing written then.
         Interrupted
             If the run was stopped; ``.output`` is the dict as far as it had come, and the output is written with that.
         JournalError
