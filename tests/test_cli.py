@@ -18,7 +18,8 @@ from servers import Exchange, answer, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main, printing
-from tablenodes.cli.options import connected
+from tablenodes.cli.options import connected, worded
+from tablenodes.errors import ConnectionSettingError
 
 WORKFLOW = """\
 connection: {{base_url: "{url}"}}
@@ -173,6 +174,40 @@ def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
     assert (len(lines), lines[-1]) == (27, "… and 5 rows more")
 
 
+def test_words_for_one_are_singular(folder, command, monkeypatch):
+    """``1 row``."""
+    Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(26)))
+    assert command("run", "w.yaml")[1].splitlines()[-1] == "… and 1 row more"
+    assert "wrote out.csv: 1 row\n" in command("run", "w.yaml", "--rows", "1")[2]
+
+
+def test_a_named_output_is_the_only_one_but_for_a_person(folder, command, monkeypatch):
+    """Of ``--output``, nothing goes into a pipe; a workflow's own output is shown there too."""
+    called = ["call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder)]
+    for arguments in (["run", "w.yaml"], called):
+        code, out, err = command(*arguments, "-o", "o.csv")
+        assert (code, out, "wrote o.csv: 2 rows" in err) == (0, "", True)
+    assert len(command("run", "w.yaml")[1].splitlines()) == 3
+    monkeypatch.setattr("tablenodes.cli.running.is_terminal", lambda: True)
+    for arguments in (["run", "w.yaml"], called):
+        assert len(command(*arguments, "-o", "o.csv")[1].splitlines()) == 3
+
+
+@pytest.mark.parametrize("options", [[], ["-o", "out.csv"], ["-o", "-"]])
+def test_nothing_is_written_when_no_row_can_be_sent(folder, command, server, options):
+    """Exit code 1, and why, in one line; a good output stays as it is."""
+    Path("out.csv").write_text("good")
+    Path("words.csv").write_text("word,n\n,1\n,2\n")
+    code, out, err = command("run", "w.yaml", "--no-progress", *options)
+    assert (code, out, server.requests, Path("out.csv").read_text()) == (1, "", [], "good")
+    (line,) = err.splitlines()
+    assert line.startswith(
+        "tablenodes: error: node 'ask': no row can be sent, of 2; nothing was sent and nothing was written; "
+        "first row 0 (rows count from 0)"
+    )
+    assert ": $.messages[0].content: the cell of column 'word' is empty" in line
+
+
 def connection(folder):
     url = Path("w.yaml").read_text().split('"')[1]
     return ["--base-url", url, "--model", "m"]
@@ -192,7 +227,7 @@ def test_some_rows_that_fail_make_another_exit_code(folder, command):
     Path("words.csv").write_text("word\na\nbad\n\n")
     code, _, err = command("run", "w.yaml")
     assert code == 3
-    assert "1 http_error, first row 1: HTTP 400, bad_word" in err
+    assert "1 http_error, first row 1 (rows count from 0): HTTP 400, bad_word" in err
     assert "1 invalid_request, first row 2: $.messages[0].content: the cell of column 'word' is empty" in err
     assert "canary" not in err
 
@@ -202,7 +237,7 @@ def test_a_failure_without_words_has_its_status(folder, command, server):
     Path("words.csv").write_text("word\na\n")
     with fault_server(answer("<html>canary</html>", 404)) as other:
         code, _, err = command("run", "w.yaml", "--base-url", other.url)
-    assert (code, "1 http_error, first row 0: HTTP 404\n" in err) == (3, True)
+    assert (code, "1 http_error, first row 0 (rows count from 0): HTTP 404\n" in err) == (3, True)
 
 
 def test_limits_are_set_for_a_run(folder, command, server):
@@ -248,7 +283,18 @@ WRONG = {
     "yaml": (["run", "bad.yaml"], "bad.yaml:1: unknown key 'nods'; did you mean 'nodes'?"),
     "input": (["run", "w.yaml", "--input", "verp=x"], "the workflow has no input 'verp'; did you mean 'verb'?"),
     "input type": (["run", "w.yaml", "--input", "times=x"], "input 'times' must be of type integer"),
-    "key": (["run", "w.yaml", "--base-url", "https://example.com/v1"], "no API key for example.com"),
+    "key": (
+        ["run", "w.yaml", "--base-url", "https://example.com/v1"],
+        "for example.com: name the environment variable that holds it with --api-key-env (OPENAI_API_KEY goes only",
+    ),
+    "key of the environment": (
+        ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "x"],
+        "set the environment variable OPENAI_API_KEY, or name another one with --api-key-env, or give --no-key if",
+    ),
+    "key over http": (
+        ["run", "w.yaml", "--base-url", "http://example.com/v1", "--api-key-env", "CANARY_KEY"],
+        "use https, or write allow_insecure: true under connection in a workflow file",
+    ),
     "key variable": (["run", "w.yaml", "--api-key-env", "CANARY_KE"], "the environment variable CANARY_KE is not set"),
     "output is the table": (["run", "w.yaml", "-o", "words.csv"], "output 'words.csv' is the table that is read"),
     "output is the table, some rows": (
@@ -288,6 +334,7 @@ WRONG = {
 def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
     """Exit code 1, what is wrong and what to do, no traceback, nothing sent and nothing printed."""
     monkeypatch.setenv("CANARY_KEY", "sk-canary")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Path("bad.yaml").write_text("nods: []\n")
     Path("other.csv").write_text("wort\nx\n")
     arguments, expected = WRONG[name]
@@ -298,6 +345,7 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
     assert lines[0].startswith("tablenodes: error: ")
     assert expected in lines[0]
     assert "sk-canary" not in err
+    assert not any(argument in err for argument in ("api_key=", "api_key_env=", "=True"))
     assert server.requests == []
     assert Path("words.csv").read_text() == "word,n\na,1\nb,2\n"
 
@@ -312,6 +360,8 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
         (["run", "w.yaml", "--input", "=x"], "write it as NAME=VALUE"),
         (["run", "w.yaml", "-i", "verb=x", "-i", "verb=y"], "verb is given twice"),
         (["run", "w.yaml", "--local", "--base-url", "http://127.0.0.1"], "it needs no address and no key"),
+        (["run", "w.yaml", "--local", "--no-key"], "it needs no address and no key"),
+        (["run", "w.yaml", "--no-key", "--api-key-env", "A_KEY"], "keep one of the two"),
         (["run", "w.yaml", "--format", "csv"], "it is one of table, raw"),
         (["run", "w.yaml", "--rows", "-1"], "--rows"),
         (["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"], "model is given twice"),
@@ -415,6 +465,28 @@ def test_the_key_comes_from_the_variable_that_is_named(folder, command, server, 
     ] * 2
 
 
+def test_who_has_no_key_is_told_how_to_send_none():
+    """In the words of the command line."""
+    with pytest.raises(ConnectionSettingError) as refused, tn.Connection("http://gpu-box:8000/v1").open({}):
+        pass
+    assert worded(str(refused.value)).endswith(" base URL), or give --no-key if the server needs none")
+
+
+def test_a_server_without_keys_gets_none(folder, command, server, monkeypatch):
+    """``--no-key``, with another address or the file's own, whatever the environment holds."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    called = ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "x"]
+    assert command(*called)[0] == 0
+    assert {"authorization" in request.headers for request in server.requests} == {True}
+    server.requests.clear()
+    for arguments in (called, [*called, "--base-url", server.url], ["run", "w.yaml"]):
+        assert command(*arguments, "--no-key")[0] == 0
+    assert len(server.requests) == 6
+    assert {"authorization" in request.headers for request in server.requests} == {False}
+    assert connected(None, "http://gpu-box:8000/v1", None, False, True) == tn.Connection("http://gpu-box:8000/v1", "")
+
+
 # --- check -----------------------------------------------------------------------------------------------------------
 
 
@@ -428,8 +500,19 @@ def test_check_sends_nothing(folder, command, server):
     assert code == 1
     assert "ask: 1 of 2 rows can be sent" in out
     assert "row 1, column word: $.messages[0].content: the cell" in out
+    assert out.splitlines()[-1] == "rows count from 0"
     assert command("check", "w.yaml", "--rows", "1")[0] == 0
     assert server.requests == []
+
+
+def test_check_says_what_was_perhaps_not_meant(folder, command):
+    """Such as braces where no placeholder is read."""
+    Path("w.yaml").write_text(
+        Path("w.yaml").read_text().replace("    model: m\n", '    model: m\n    stop: ["{{ n }}"]\n')
+    )
+    code, out, _ = command("check", "w.yaml")
+    assert code == 0
+    assert [line.partition("holds")[0] for line in out.splitlines() if "warning: " in line] == ["warning: stop "]
 
 
 # --- call ------------------------------------------------------------------------------------------------------------

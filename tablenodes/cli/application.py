@@ -9,10 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
-from ..errors import TablenodesError
+from ..errors import ConnectionSettingError, TablenodesError
 from . import describing, embedded, running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
-from .printing import complain, quiet_pipe
+from .options import worded
+from .printing import complain, never_fail, quiet_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Commands(TyperGroup):
             complain(str(stopped) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except TablenodesError as error:
-            complain(str(error), "error")
+            complain(worded(str(error)) if isinstance(error, ConnectionSettingError) else str(error), "error")
             raise typer.Exit(BAD_INPUT) from None
 
 
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         What follows the command's name. Default: the process's own.
     """
+    never_fail(sys.stdout, sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
     _refuse_keys(given)
     application(args=given, prog_name="tablenodes")

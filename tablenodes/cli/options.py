@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,8 +77,19 @@ KeyVariable = Annotated[
     str | None,
     typer.Option("--api-key-env", metavar="NAME", help="The environment variable that holds the API key."),
 ]
+NoKey = Annotated[bool, typer.Option("--no-key", help="Send no API key: for a server that needs none.")]
 Local = Annotated[bool, typer.Option("--local", help="Use the embedded model, on this machine.")]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no bar, and say less.")]
+
+_IN_PYTHON = (
+    ("give api_key= or api_key_env=", "name another one with --api-key-env, or give --no-key if the server needs none"),
+    ("give api_key_env= or api_key=", "name the environment variable that holds it with --api-key-env"),
+    ('or api_key=""', "or give --no-key"),
+    ("allow it with allow_insecure=True", "write allow_insecure: true under connection in a workflow file"),
+    ("that api_key_env names", "that --api-key-env or api_key_env names"),
+    ("api_key_env must be", "--api-key-env must be"),
+)
+"""What messages say of Python's arguments, and what is said of the options in its place."""
 
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -114,17 +125,23 @@ def choice(value: str, known: Sequence[str], option: str) -> str:
 
 
 def connected(
-    connection: Connection | None, base_url: str | None, api_key_env: str | None, local: bool
+    connection: Connection | None,
+    base_url: str | None,
+    api_key_env: str | None,
+    local: bool,
+    no_key: bool = False,
 ) -> Connection | None:
     """Give a connection with what the options say in place of its own.
 
     A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
     """
-    if local and (base_url or api_key_env):
+    if local and (base_url or api_key_env or no_key):
         raise typer.BadParameter(
-            "it needs no address and no key: leave --base-url and --api-key-env out", param_hint="--local"
+            "it needs no address and no key: leave --base-url, --api-key-env and --no-key out", param_hint="--local"
         )
-    if not (local or base_url or api_key_env):
+    if no_key and api_key_env:
+        raise typer.BadParameter("--api-key-env names one: keep one of the two", param_hint="--no-key")
+    if not (local or base_url or api_key_env or no_key):
         return connection
     from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
 
@@ -133,9 +150,17 @@ def connected(
     if local:
         return Connection.local()
     kept = connection if connection is not None and connection.local_model is None else Connection()
+    key = "" if no_key else None
     if base_url is None:
-        return replace(kept, api_key=None, api_key_env=api_key_env)
-    return replace(kept, base_url=base_url, api_key=None, api_key_env=api_key_env, headers=None, query=None)
+        return replace(kept, api_key=key, api_key_env=api_key_env)
+    return replace(kept, base_url=base_url, api_key=key, api_key_env=api_key_env, headers=None, query=None)
+
+
+def worded(message: str) -> str:
+    """Give a message about a connection with the options' names in place of Python's arguments."""
+    for argument, option in _IN_PYTHON:
+        message = message.replace(argument, option)
+    return message
 
 
 def limited(limits: Limits | None, concurrency: int | None, max_requests: int | None) -> Limits | None:
@@ -156,6 +181,15 @@ def journal_of(workflow: Workflow, journal: str | None) -> str | None:
     if journal is not None or workflow.output is None:
         return journal
     return f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
+
+
+def manner(workflow: Workflow, journal: str | None, retry_failed: str, no_progress: bool) -> dict[str, Any]:
+    """Give the keyword arguments of `Workflow.run` that the options say."""
+    return {
+        "journal": journal_of(workflow, journal),
+        "retry_failed": choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
+        "progress": False if no_progress else None,
+    }
 
 
 def destined(workflow: Workflow, output: str | None, form: str | None, lines: bool) -> tuple[Workflow, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -41,6 +42,18 @@ def quiet_pipe() -> Iterator[None]:
             os.close(nowhere)
 
 
+def never_fail(*streams: Any) -> None:
+    """Let streams write an escape for a character that their encoding does not have, in place of an error."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def counted(number: int, noun: str) -> str:
+    """Give ``1 row`` or ``2 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def is_terminal() -> bool:
     """Tell whether a person sees the standard output."""
     return sys.stdout.isatty()
@@ -69,7 +82,7 @@ def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:
     for line in aligned([[cell_text(name) for name in view.columns], *shown], right=numbers, width=terminal_width()):
         print(line)
     if len(view) > rows:
-        print(f"… and {len(view) - rows:,} rows more")
+        print(f"… and {counted(len(view) - rows, 'row')} more")
 
 
 def cell_text(cell: Any) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
-from .printing import is_terminal, show, show_table, write_table
+from .printing import counted, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,27 +46,25 @@ def run(
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
     api_key_env: options.KeyVariable = None,
+    no_key: options.NoKey = False,
     local: options.Local = False,
     no_progress: options.Quiet = False,
 ) -> None:
     """Run a workflow and write its table.
 
-    The paths in the file are relative to the file; the output is relative to the current directory.
+    The paths in the file are relative to the file; the output is relative to the current directory. The first rows of
+    the file's own output are shown too; those of --output only in a terminal.
     """
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
     given = options.pairs(inputs, "--input")
     workflow = Workflow.load(file)
     workflow = workflow.replace(
-        connection=options.connected(workflow.connection, base_url, api_key_env, local),
+        connection=options.connected(workflow.connection, base_url, api_key_env, local, no_key),
         limits=options.limited(workflow.limits, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = {
-        "journal": options.journal_of(workflow, journal),
-        "retry_failed": options.choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
-        "progress": False if no_progress else None,
-    }
+    manner = options.manner(workflow, journal, retry_failed, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, _inputs(workflow, given)))
 
@@ -88,6 +86,8 @@ def check(
     found = workflow.check(_opened(workflow, table, rows), _inputs(workflow, given))
     for name, each in found.items():
         show(f"{name}: {each!r}")
+    if any(len(each.problems) for each in found.values()):
+        show("rows count from 0")
     raise typer.Exit(OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT)
 
 
@@ -109,12 +109,14 @@ def call(
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
     api_key_env: options.KeyVariable = None,
+    no_key: options.NoKey = False,
     local: options.Local = False,
     no_progress: options.Quiet = False,
 ) -> None:
     """Run one node over a table.
 
-    The table goes to --output; without one, its first rows are shown in a terminal, and CSV goes into a pipe.
+    The table goes to --output, and its first rows are shown in a terminal. Without --output, these are shown in a
+    terminal, and all of it goes into a pipe as CSV.
     """
     from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
     from ..workflow import Workflow  # noqa: PLC0415
@@ -127,15 +129,11 @@ def call(
     kind = find_node(node)
     workflow = Workflow(
         {kind.operation: kind(**typed(kind, given))},
-        connection=options.connected(None, base_url, api_key_env, local),
+        connection=options.connected(None, base_url, api_key_env, local, no_key),
         limits=options.limited(None, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = {
-        "journal": options.journal_of(workflow, journal),
-        "retry_failed": options.choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
-        "progress": False if no_progress else None,
-    }
+    manner = options.manner(workflow, journal, retry_failed, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 
@@ -150,7 +148,7 @@ class Showing:
     jsonl : bool
         Whether the standard output gets JSON lines in place of CSV.
     asked : bool
-        Whether the output was named, so that all of it goes there.
+        Whether the output was named on the command line, so that it goes there alone but for a person's eyes.
     manner : dict
         Keyword arguments of `Workflow.run`.
     """
@@ -174,6 +172,7 @@ class Showing:
             if self._manner["journal"] is not None and stopped.output:
                 display.say("run the same command again to go on: what was answered is not sent again")
             raise
+        _refuse_empty_handed(outputs)
         self._show(workflow, outputs)
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
 
@@ -192,12 +191,28 @@ class Showing:
         last = list(outputs.values())[-1]
         table = chosen(last, self._form)
         if isinstance(workflow.output, Destination):
-            display.say(f"wrote {workflow.output.path}: {last.summary.rows:,} rows")
-            show_table(table)
+            display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
+            if is_terminal() or not self._asked:
+                show_table(table)
         elif is_terminal() and not self._asked and not self._jsonl:
             show_table(table)
         else:
             write_table(table, "jsonl" if self._jsonl else "csv")
+
+
+def _refuse_empty_handed(outputs: Mapping[str, NodeOutput]) -> None:
+    """Raise `InvalidRequests` where no node had a row that could be sent: that is no table to print."""
+    from ..errors import InvalidRequests  # noqa: PLC0415 - loaded where it is used
+
+    unsent = [output.summary.outcomes.get("invalid_request", 0) for output in outputs.values()]
+    upstream = [output.summary.outcomes.get("upstream_failed", 0) for output in outputs.values()]
+    rows = [output.summary.rows for output in outputs.values()]
+    if any(rows) and [sum(both) for both in zip(unsent, upstream, strict=True)] == rows:
+        name, first = next(iter(outputs.items()))
+        why = failures(first)[0].partition(", first ")[2]
+        raise InvalidRequests(
+            f"node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written; first {why}"
+        )
 
 
 def failures(output: NodeOutput) -> list[str]:
@@ -216,7 +231,7 @@ def failures(output: NodeOutput) -> list[str]:
     first: dict[str, str] = {}
     for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
         if outcome in counts and outcome not in first:
-            first[outcome] = f"row {row}: {_why(body, status)}"
+            first[outcome] = f"row {row}{'' if first else ' (rows count from 0)'}: {_why(body, status)}"
         if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
             break
     return [f"{counts[outcome]:,} {outcome}, first {why}" for outcome, why in first.items()]

@@ -115,10 +115,10 @@ def _refuse_empty_handed(found: tuple[str, Check] | None) -> None:
     """Keep an earlier output from being replaced by one without a single answer."""
     if found is not None:
         name, check = found
-        row, _, why = next(iter(check.lines(1))).partition(": ")
+        first = next(iter(check.lines(1))).replace("row 0", "row 0 (rows count from 0)", 1)
         raise InvalidRequests(
             f"node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
-            f" first {row} (rows count from 0): {why}",
+            f" first {first}",
             check,
         )
 
