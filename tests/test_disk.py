@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 import pytest
 from killing import Victims, oracle
-from servers import digest, echo, fault_server
+from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.engine import journal_file
@@ -145,6 +145,34 @@ def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, 
             break
         stopped += error is not None
     assert stopped > 10
+
+
+def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch):
+    """They were about to be sent again when the disk failed: they end as they ended before, and are not forgotten."""
+    from tablenodes.engine.journal import Journal
+
+    wrong = {"w0": 500, "w1": 429}
+
+    def react(exchange):
+        word = orjson.loads(exchange.received.body)["messages"][0]["content"].removeprefix("Say ")
+        (answer("oops", wrong[word]) if word in wrong else echo())(exchange)
+
+    def full(self):
+        if self._intents:
+            raise tn.errors.JournalError("the disk is full")
+
+    connection = {"limits": tn.Limits(concurrency=2), "retry": tn.Retry(server_error=0, throttled=0)}
+    with fault_server(react) as server:
+        how = {"connection": tn.Connection(server.url, "k" * 20), "journal": tmp_path / "j", "progress": False}
+        NODE.run(words(), **how, **connection)
+        monkeypatch.setattr(Journal, "commit", full)
+        with pytest.raises(tn.errors.JournalError, match="the disk is full") as caught:
+            NODE.run(words(), **how, **connection)
+        assert len(server.requests) == ROWS
+    log = caught.value.output.log
+    assert list(log["outcome"]) == ["http_error", "rate_limited"] + ["ok"] * (ROWS - 2)
+    assert list(log["maybe_billed"]) == [True] + [False] * (ROWS - 1)
+    assert log["reused"].all()
 
 
 @pytest.mark.parametrize("name", ["fsync", "link", "replace", "open", "chmod"])

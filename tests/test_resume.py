@@ -260,6 +260,40 @@ def test_invalid_rows_are_no_matter_of_the_journal(tmp_path):
         assert len(server.requests) == 2
 
 
+def test_an_answer_whose_judgement_fails_is_kept(tmp_path, monkeypatch):
+    """The fault is ours, the answer is paid for: the row says internal_error, its body is there, the others go on."""
+    from tablenodes.nodes import run as module
+
+    right = module.judge
+
+    def wrong(answer, **named):
+        if answer.key == 1:
+            raise ZeroDivisionError("canary-4711")
+        return right(answer, **named)
+
+    with fault_server(echo()) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "judge", wrong)
+            out = run(words(count=3), server, tmp_path / "j")
+        assert outcomes(out) == ["ok", "internal_error", "ok"]
+        assert "choices" in out.result["body"].iloc[1]
+        again = run(words(count=3), server, tmp_path / "j")
+        assert outcomes(again) == ["ok"] * 3
+        assert len(server.requests) == 3
+
+
+def test_rows_of_a_model_that_is_gone_keep_their_answers(tmp_path):
+    """A server that no longer knows a model takes nothing back that it has answered."""
+    node = tn.CreateChatCompletion(prompt="Say {{ word }}", model="old")
+    missing = answer({"error": {"code": "model_not_found"}}, 404)
+    new = [f"n{i}" for i in range(8)]
+    with fault_server(failing(new, missing)) as server:
+        run(words("w0", "w1"), server, tmp_path / "j", node=node)
+        out = run(words(*new, "w0", "w1", "n8"), server, tmp_path / "j", node=node)
+        assert len(server.requests) < 2 + 9
+    assert outcomes(out)[-4:] == ["not_sent", "ok", "ok", "not_sent"]
+
+
 # --- what is in doubt ----------------------------------------------------------------------------------------------
 
 

@@ -217,20 +217,23 @@ class Loop:
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
         for row, body in rows:
-            if isinstance(body, bytes) and (missing := self._missing_model(body)) is not None:
-                body = Rejection(NOT_SENT, Problem("$.model", "model", missing))  # noqa: PLW2901 - the row's end
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
                 continue
             found = self._keep(self._keeping.recall, row, body)
             if found is None:
                 return None
-            if found.again:
+            known = found.sends > 0 or found.answer is not None
+            missing = self._missing_model(body) if found.again else None
+            if found.again and missing is None:
                 self._bodies[row] = body
-                if found.sends or found.answer is not None:
+                if known:
                     self._before[row] = found
                 return row
-            self._end_as_before(row, found)
+            if known:
+                self._end_as_before(row, found)
+            elif missing is not None:
+                self._records.reject(row, Rejection(NOT_SENT, Problem("$.model", "model", missing)))
         return None
 
     def _end_as_before(self, row: int, found: Found) -> None:
