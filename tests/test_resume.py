@@ -74,7 +74,7 @@ def leave_in_doubt(table, server, journal, since=0):
     """Run until a row is in flight, the first after `since` requests, and leave it there: two signals in a row."""
 
     def hurry():
-        while len(server.requests) == since:
+        while len(server.requests) <= since:
             time.sleep(0.005)
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
@@ -308,6 +308,17 @@ def test_a_row_in_doubt_is_sent_again_and_says_so(tmp_path):
         assert outcomes(found) == ["ok"] * 6
         assert list(found.log["attempts"]) == [2, 1, 1, 1, 1, 1]
         assert list(found.log["maybe_billed"]) == [True] + [False] * 5
+
+
+def test_a_row_in_doubt_counts_every_attempt(tmp_path):
+    """Those before the one that nobody saw the end of as well, in this run and over all of them."""
+    with fault_server([answer("", 500, {"Retry-After": "0"}), echo(delay=30), echo()]) as server:
+        out = leave_in_doubt(words("w0"), server, tmp_path / "j", since=1)
+        assert list(out.log["attempts"]) == [2]
+        out = run(words(), server, tmp_path / "j", **STRICT)
+        assert list(out.log["attempts"]) == [2, 1, 1, 1, 1, 1]
+        out = run(words(), server, tmp_path / "j")
+        assert list(out.log["attempts"]) == [3, 1, 1, 1, 1, 1]
 
 
 def test_a_row_in_doubt_is_reported_where_that_is_asked_for(tmp_path):

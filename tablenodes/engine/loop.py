@@ -110,6 +110,7 @@ class Loop:
         self._clock = clock
         self._bodies: dict[int, bytes] = {}
         self._last: dict[int, Answer] = {}
+        self._tried: dict[int, int] = {}
         self._unsent: set[int] = set()
         self._leave_at = math.inf
         # Bodies are looked into only once the server has refused a model.
@@ -273,11 +274,14 @@ class Loop:
         self._last[row] = answer
         if done is not None:
             self._end(done)
+        else:
+            self._tried[row] = self._tried.get(row, 0) + answer.sends
 
     def _end(self, done: Done) -> None:
         """Put a row's end down and forget what it was asked."""
         row = done.key
         del self._bodies[row]
+        self._tried.pop(row, None)
         before = self._before.pop(row, None)
         if before is not None:
             done = done._replace(attempts=done.attempts + before.sends, maybe_billed=done.maybe_billed or before.billed)
@@ -314,7 +318,7 @@ class Loop:
         for row in self._bodies:
             self._transport.cancel(row)
             before = self._before.get(row)
-            self._doubt(row, 1 + (before.sends if before else 0))
+            self._doubt(row, 1 + self._tried.get(row, 0) + (before.sends if before else 0))
         self._bodies.clear()
         self._keep(self._keeping.commit)
         reason = self._scheduler.stopped
