@@ -366,6 +366,30 @@ def test_rows_that_a_stopped_run_did_not_come_to_keep_the_ends_that_they_had(tmp
     assert list(out.log["attempts"])[10:] == [1, 1, 0, 1, 1, 1, 0]
 
 
+def test_a_transport_that_fails_takes_nothing_away(tmp_path):
+    """The rows behind those that it was given keep their answers."""
+
+    class Broken:
+        def start(self, call):
+            pass
+
+        def wait(self, seconds):
+            raise ZeroDivisionError
+
+        def cancel(self, key):
+            pass
+
+        def close(self):
+            pass
+
+    with fault_server(echo()) as server:
+        run(words(), server, tmp_path / "j")
+        broken = tn.Connection(server.url, KEY, transport=Broken())
+        with pytest.raises(tn.errors.TablenodesError) as caught:
+            NODE.run(words("n0", *[f"w{i}" for i in range(6)]), broken, journal=tmp_path / "j", limits=ONE, **QUIET)
+    assert outcomes(caught.value.output) == ["in_doubt"] + ["ok"] * 6
+
+
 def test_an_interrupted_run_gives_what_is_in_the_journal(tmp_path):
     """Also for the rows behind those that were in flight."""
     new = words("n0", "n1", *[f"w{i}" for i in range(6)])

@@ -330,7 +330,7 @@ class Loop:
     def _look_up(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
         for row, body in rows:
-            if interrupts.level >= AT_ONCE or self._clock() >= self._leave_at:
+            if interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at):
                 break
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
