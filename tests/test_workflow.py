@@ -16,6 +16,7 @@ import pytest
 from servers import Exchange, answer, echo, fault_server, message
 
 import tablenodes as tn
+from tablenodes.engine.calls import Answer
 from tablenodes.engine.journal import Journal
 from tablenodes.errors import (
     ColumnError,
@@ -24,6 +25,7 @@ from tablenodes.errors import (
     JournalError,
     SettingError,
     TableError,
+    TransportError,
     WorkflowError,
 )
 from tablenodes.workflow.answers import Answers
@@ -523,6 +525,40 @@ class _Stopped:
     def cancel(self, key): ...
     def wait(self, seconds): ...
     def close(self): ...
+
+
+class Breaking:
+    """A user's own transport: answers so many calls, then fails."""
+
+    def __init__(self, left):
+        self.left, self.calls = left, []
+
+    def start(self, call):
+        self.calls.append(call)
+
+    def cancel(self, key):
+        pass
+
+    def wait(self, seconds):
+        calls, self.calls = self.calls, []
+        self.left -= len(calls)
+        if self.left < 0:
+            raise OSError("mine")
+        return [Answer(call.key, 200, b"", orjson.dumps(chat("x"))) for call in calls]
+
+    def close(self):
+        pass
+
+
+def test_when_a_transport_fails_what_came_is_kept(tmp_path):
+    """The error is the one that a node would raise, with the outputs of all nodes."""
+    workflow = tn.Workflow({"ask": ASK, "b": ASK}, output=tmp_path / "out.csv", limits=tn.Limits(concurrency=1))
+    connection = tn.Connection("https://nowhere.example/v1", transport=Breaking(4))
+    with pytest.raises(TransportError) as caught:
+        workflow.run(words(), connection=connection, progress=False)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert [output.summary.ok for output in caught.value.output.values()] == [3, 1]
+    assert (tmp_path / "out.csv").read_text().count(",ok\n") == 1
 
 
 def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):

@@ -162,12 +162,12 @@ class Showing:
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..errors import Interrupted, JournalError  # noqa: PLC0415
+        from ..errors import EndedError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
         try:
             outputs = workflow.run(opened, inputs, **self._manner)
-        except (Interrupted, JournalError) as stopped:
+        except EndedError as stopped:
             self._show(workflow, stopped.output or {})
             if self._manner["journal"] is not None and stopped.output:
                 display.say("run the same command again to go on: what was answered is not sent again")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
-from ..errors import Interrupted, InvalidRequests, JournalError
+from ..errors import EndedError, Interrupted, InvalidRequests
 from ..nodes.run import Context
 from ..nodes.run import run as run_node
 from . import checking
@@ -66,13 +66,13 @@ def run(
                 left = {**manner, "limits": _left(manner, outputs)}
                 outputs[name] = run_node(node, view.table, opened, context=context, **left)
     except BaseException as error:
-        if isinstance(error, Interrupted | JournalError) and error.output is not None:
+        if isinstance(error, EndedError) and error.output is not None:
             outputs[name] = error.output
         _write(destination, outputs)  # what was answered is not lost
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(_interrupted(outputs), outputs) from None
-        if isinstance(error, JournalError):
-            raise JournalError(str(error), outputs) from None
+        if isinstance(error, EndedError):
+            raise type(error)(str(error), outputs) from error.__cause__
         raise
     _write(destination, outputs)
     return outputs

@@ -254,8 +254,9 @@ class Workflow:
             nothing has been sent and nothing written then.
         Interrupted
             If the run was stopped; ``.output`` is the dict as far as it had come, and the output is written with that.
-        JournalError
-            If the journal cannot be used or fails; ``.output`` as before, where something was sent.
+        JournalError, ModelError, TransportError
+            If the journal, the embedded model or a transport of yours cannot be used or fails; ``.output`` as before,
+            where something was sent.
         """
         from . import running  # noqa: PLC0415 - the engine is loaded where it is needed
 
