@@ -175,6 +175,46 @@ def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch
     assert log["reused"].all()
 
 
+def test_a_row_whose_repeat_the_disk_prevents_ends_as_it_was(tmp_path, monkeypatch):
+    """It was to be sent a second time; what the first one came to is its end."""
+    from tablenodes.engine.journal import Journal
+
+    right = Journal.commit
+
+    def full(self):
+        if any(line.sends > 1 for line in self._intents):
+            raise tn.errors.JournalError("the disk is full")
+        right(self)
+
+    monkeypatch.setattr(Journal, "commit", full)
+    with fault_server([*[echo()] * (ROWS - 1), answer("oops", 500), echo()]) as server:
+        with pytest.raises(tn.errors.JournalError, match="the disk is full") as caught:
+            run(server, tmp_path / "j")
+        assert len(server.requests) == ROWS
+    assert sorted(caught.value.output.log["outcome"]) == ["http_error"] + ["ok"] * (ROWS - 1)
+    assert list(caught.value.output.log["attempts"]) == [1] * ROWS
+
+
+def test_a_journal_that_cannot_be_read_any_more_stops_the_run(tmp_path, monkeypatch):
+    """In the middle of a run; what it had until then is given."""
+    from tablenodes.engine.journal import Journal
+
+    right = Journal.at
+
+    def broken(self, place):
+        if place == 5:
+            raise tn.errors.JournalError("the disk fails")
+        return right(self, place)
+
+    with fault_server(echo()) as server:
+        run(server, tmp_path / "j")
+        monkeypatch.setattr(Journal, "at", broken)
+        with pytest.raises(tn.errors.JournalError, match="the disk fails") as caught:
+            run(server, tmp_path / "j")
+        assert len(server.requests) == ROWS
+    assert list(caught.value.output.log["outcome"]) == ["ok"] * 4 + ["not_sent"] * 4
+
+
 @pytest.mark.parametrize("name", ["fsync", "link", "replace", "open", "chmod"])
 def test_whichever_call_to_the_system_fails_the_old_output_stands(tmp_path, monkeypatch, name):
     """The journal's making and the output's writing: an error of ours, no half file; the rerun asks for the rest."""

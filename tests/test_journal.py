@@ -241,6 +241,10 @@ def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_pa
         with pytest.raises(JournalError, match="read-only"):
             journal.commit()
         assert (other.place, other.sends, journal.sends, len(journal)) == (0, 0, 1, 1)
+        journal.intend(line)
+        with pytest.raises(JournalError, match="read-only"):
+            journal.commit()
+        assert (line.place, line.sends, journal.sends, len(journal)) == (1, 1, 1, 1)
         journal._database.execute("PRAGMA query_only = 0")
         journal.commit()
         assert journal.find(one)[1] == OK

@@ -247,7 +247,7 @@ def test_some_rows_are_reused_and_it_is_said(tmp_path, capsys):
     """How many of how many, before anything is sent."""
     with fault_server(echo()) as server:
         run(words(count=4), server, tmp_path / "j")
-        run(words(count=9), server, tmp_path / "j", progress=None)
+        run(words("w0", "w1", "w2", "w3", None, "a", "b", "c", "d", "e"), server, tmp_path / "j", progress=None)
     assert "4 of 9 reused from the journal, sending 5" in capsys.readouterr().err
 
 
