@@ -105,7 +105,7 @@ def report(summary: Summary) -> str:
     summary : Summary
         The run.
     """
-    lines = [f"{summary.rows:,} rows in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
+    lines = [f"{counted(summary.rows, 'row')} in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
     if summary.requests or summary.reused:
         rate = (
             f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
@@ -120,6 +120,11 @@ def report(summary: Summary) -> str:
         rows += [("stopped", summary.stopped)] if summary.stopped else []
         lines += [f"  {name:<9}{value}" for name, value in rows]
     return "\n".join(lines)
+
+
+def counted(number: int, thing: str) -> str:
+    """Give ``1 row`` or ``2,000 rows``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def by_outcome(outcomes: Mapping[str, int]) -> str:

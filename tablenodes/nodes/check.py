@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .. import schemas, tables
+from .. import display, schemas, tables
 from ..bodies import BodyPlan
 from ..errors import TableError
 from ..values import Rejected
@@ -54,7 +54,7 @@ class Check:
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
-        lines = [f"{self.valid:,} of {self.rows:,} rows can be sent"]
+        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         lines += [f"warning: {warning}" for warning in self.warnings]
