@@ -168,8 +168,8 @@ class Victims:
     """Starts runs and has them killed; a warm process that has imported everything forks one for each.
 
     `run` takes a job, a mapping: ``url``, ``rows``, ``journal``, ``output``; optionally ``concurrency``, ``pad``
-    (bytes of each prompt), ``manner`` (keyword arguments as JSON), ``ignores`` (a signal's number), ``kill_after``
-    (seconds from its beginning), and ``point`` with ``nth`` (where it kills itself).
+    (bytes of each prompt), ``manner`` (keyword arguments as JSON), ``transport``, ``ignores`` (a signal's number),
+    ``kill_after`` (seconds from its beginning), and ``point`` with ``nth`` (where it kills itself).
     """
 
     def __init__(self) -> None:
@@ -213,6 +213,7 @@ def was_killed(end: dict[str, Any]) -> bool:
 def _serve_jobs() -> None:
     """Be the warm process."""
     import tablenodes.engine.curl
+    import tablenodes.engine.requests_session
     import tablenodes.nodes.run
     import tablenodes.tables
     import tablenodes.workflow  # noqa: F401
@@ -304,7 +305,7 @@ def _carry_out(job: dict[str, Any]) -> dict[str, Any]:
     retry = tn.Retry(**manner.pop("retry", {}))
     node = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
     workflow = tn.Workflow({NODE: node}, output=job["output"], limits=limits, retry=retry)
-    connection = tn.Connection(job["url"], KEY)
+    connection = tn.Connection(job["url"], KEY, transport=job.get("transport"))
     out = workflow.run(table, connection=connection, journal=job["journal"], progress=False, **manner)[NODE]
     return _told(out)
 

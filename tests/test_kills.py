@@ -134,6 +134,16 @@ def test_kills_at_random_moments(victims, tmp_path, concurrency, rows, kills):
     )
 
 
+def test_kills_of_runs_over_requests(victims, tmp_path):
+    """The same rules, whatever carries the bytes."""
+    with oracle() as server:
+        life = Life(victims, server, tmp_path, 80, 8, transport="requests")
+        for delay, _ in zip(moments("requests", 0.25), range(5), strict=False):
+            life.run(kill_after=delay)
+        life.finish()
+        assert life.output.read_bytes() == table(life.bodies)
+
+
 def test_a_run_that_is_killed_again_and_again_comes_to_its_end(victims, tmp_path):
     """Killed every 0.2 s after its beginning until it is done: each life brings it on."""
     rows, concurrency = 300, 8
@@ -185,7 +195,7 @@ def test_kills_at_each_statement(victims, tmp_path, point):
 def test_kills_in_the_middle_of_a_message(victims, tmp_path, where):
     """The server has half of a request, or has sent half of an answer: that row is sent again, and no other."""
     with oracle() as server:
-        life = Life(victims, server, tmp_path, 6, 1, pad=100_000)
+        life = Life(victims, server, tmp_path, 4, 1, pad=1_000_000)
 
         def kill_there(pid: int) -> None:
             setattr(server, where, lambda: os.kill(pid, signal.SIGKILL))

@@ -202,6 +202,23 @@ def test_equal_rows_are_each_sent_and_each_reused(tmp_path):
     assert list(again.text) == list(out.text)
 
 
+def test_nodes_of_a_workflow_keep_their_answers_apart(tmp_path):
+    """The same question of two nodes is asked twice; after that, and when a third is added, only what is new."""
+    table = words(count=4)
+    nodes = {"one": NODE, "two": NODE}
+    third = tn.CreateChatCompletion(model="m", prompt="And {{ outputs.two.choices[0].message.content }}")
+    with fault_server(echo()) as server:
+        how = {"connection": connection(server), "journal": tmp_path / "j"} | QUIET
+        first = tn.Workflow(nodes).run(table, **how)
+        assert len(server.requests) == 8
+        again = tn.Workflow(nodes | {"three": third}).run(table, **how)
+        assert len(server.requests) == 12
+        tn.Workflow(nodes | {"three": third}).run(table, **how)
+        assert len(server.requests) == 12
+    assert [out.summary.reused for out in again.values()] == [4, 4, 0]
+    pd.testing.assert_frame_equal(again["two"].result, first["two"].result)
+
+
 def test_another_key_is_the_same_question(tmp_path):
     """Keys are rotated; an organisation, a header or a timeout is no part of the question either."""
     with fault_server(echo()) as server:

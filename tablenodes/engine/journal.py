@@ -241,7 +241,7 @@ class Journal:
         """
         with suppress(JournalError):
             self.commit()
-        closed(self._database, self.path)
+        closed(self._database)
 
     def _take_back(self) -> None:
         for line in self._intents:

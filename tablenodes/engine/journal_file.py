@@ -79,7 +79,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
             _mark(database, clean=False)
             database.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except BaseException:
-            closed(database, path)
+            closed(database)
             raise
     return database, *found
 
@@ -90,14 +90,15 @@ def make_index(database: sqlite3.Connection) -> None:
         database.execute(statement.replace("INDEX", "INDEX IF NOT EXISTS"))
 
 
-def closed(database: sqlite3.Connection, path: Path) -> None:
+def closed(database: sqlite3.Connection) -> None:
     """Mark the end as a clean one and let the file go; whatever fails here, nothing that was committed is lost."""
     try:
         _mark(database, clean=True)
     except sqlite3.Error:  # on a full disk there is room again once SQLite has taken its log away
-        database.close()
         with suppress(sqlite3.Error):
-            database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
+            place = database.execute("PRAGMA database_list").fetchone()[2]
+            database.close()
+            database = sqlite3.connect(place, timeout=0, isolation_level=None)
             _mark(database, clean=True)
     database.close()
 
