@@ -95,7 +95,6 @@ def test_a_journal_keeps_no_answer_in_memory(tmp_path):
         return float(subprocess.run([sys.executable, "-c", MEMORY, journal], check=True, capture_output=True).stdout)
 
     plain, kept, again = growth(""), growth(str(tmp_path / "j")), growth(str(tmp_path / "j"))
-    print(
-        f"beyond {plain / 1e5:.0f} bytes a row: {(kept - plain) / 1e5:.0f}, and {(again - plain) / 1e5:.0f} when resumed"
-    )
+    kept, again = (kept - plain) / 1e5, (again - plain) / 1e5
+    print(f"beyond {plain / 1e5:.0f} bytes a row: {kept:.0f}, and {again:.0f} when resumed")
     assert max(kept, again) < 400
