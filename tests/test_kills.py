@@ -201,9 +201,11 @@ def test_kills_in_the_middle_of_a_message(victims, tmp_path, where):
             setattr(server, where, lambda: os.kill(pid, signal.SIGKILL))
 
         assert was_killed(life.run(on_start=kill_there))
-        assert len(life.received) == (where == "at_half_answer")
+        # Of half a request the system may hold the other half already, and deliver it although its sender is dead.
+        received = len(life.received)
+        assert received == 1 if where == "at_half_answer" else received <= 1
         life.finish()
-        assert life.again == (where == "at_half_answer")
+        assert life.again == received
 
 
 def test_at_most_once_repeats_nothing_whatever_kills_it(victims, tmp_path):
