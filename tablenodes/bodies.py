@@ -11,6 +11,7 @@ from .errors import ColumnError, SettingError, nearest
 from .json_text import read
 from .plain import plain
 from .problems import Problem, Unfit
+from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
 from .templates import RESERVED, known
 from .typing_by_schema import Typing
 from .values import CellValue, Rejected, Row, SpokenValue, is_varying, parse
@@ -42,7 +43,7 @@ class Recipe:
     columns : "auto" or tuple of str
         Which same-named columns are taken.
     shortcuts : bool
-        Whether ``prompt`` and ``system`` make messages.
+        Whether ``prompt`` and ``system`` make messages, and functions may be written the short way.
     extra_body : mapping
         Properties that are put on top.
     """
@@ -144,7 +145,9 @@ class BodyPlan:
         self.warnings = tuple(_unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
+        self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
+        self._settle_names(values)
 
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -172,13 +175,34 @@ class BodyPlan:
         for name, value in values.items():
             if is_varying(value):
                 self._start[name] = None
-                self._gives.append((name, value.bind(row, self._typings[name], f"$.{name}")))
+                give = value.bind(row, self._typings[name], f"$.{name}")
+                self._gives.append((name, _writing_out(name, give) if name in self._short else give))
             else:
-                self._start[name] = self._typings[name](value)
+                self._start[name] = self._constant(name, value)
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
         self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
         self._whole = Typing(self.schema, ())
         self._body_at = row.position.get(BODY) if BODY in self.taken else None
+
+    def _constant(self, name: str, value: Any) -> Any:
+        typed = self._typings[name](value)
+        try:
+            return WRITTEN_OUT[name](typed) if name in self._short else typed
+        except Unclear as unclear:
+            raise SettingError(str(unclear)) from None
+
+    def _settle_names(self, values: Mapping[str, Any]) -> None:
+        """Look for the functions that are named, here where every row has the same ones, else row by row."""
+        naming = [name for name in LISTED_IN if name in self._short and name in values]
+        listed = [values.get(LISTED_IN[name]) for name in naming]
+        self._tells = self._body_at is None and not any(map(is_varying, listed))
+        settled = self._tells and not any(is_varying(values[name]) for name in naming)
+        self._names_by_row = bool(naming) and not settled
+        if naming and settled:
+            try:
+                check_named(self._start)
+            except Unclear as unclear:
+                raise SettingError(str(unclear)) from None
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Give a row's body, before the gate.
@@ -209,6 +233,11 @@ class BodyPlan:
                     body[name] = value
         for name, value in self._defaults.items():
             body.setdefault(name, value)
+        if self._names_by_row:
+            try:
+                check_named(body, tell=self._tells)
+            except Unclear as unclear:
+                raise _rejected(unclear) from None
         return body
 
     def encode(self, cells: tuple[Any, ...]) -> bytes:
@@ -235,6 +264,22 @@ class BodyPlan:
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
         """Give the places of a body, without their numbers, whose text was probably meant as a JSON array."""
         return set(self._whole.suspects(body))
+
+
+def _writing_out(name: str, give: Give) -> Give:
+    write_out = WRITTEN_OUT[name]
+
+    def written_out(cells: tuple[Any, ...]) -> Any:
+        try:
+            return write_out(give(cells))
+        except Unclear as unclear:
+            raise _rejected(unclear) from None
+
+    return written_out
+
+
+def _rejected(unclear: Unclear) -> Rejected:
+    return Rejected(Problem(f"$.{unclear.place}", "function", unclear.message))
 
 
 def _dumps(body: Mapping[str, Any]) -> bytes:

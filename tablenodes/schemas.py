@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_REVISION = "openai-2026-08"
 """The bundled revision that is used where none is named."""
 
+_RESPONSE = ".response.json"
 _SHOWN = 200
 _PLAIN_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -232,6 +233,19 @@ def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> 
     return _tried(_made(path.name, operation, _read(path)))
 
 
+@functools.cache
+def response(operation: str) -> Schema | None:
+    """Load the newest bundled schema of an operation's answers, or give None where there is none.
+
+    Parameters
+    ----------
+    operation : str
+        The operation, such as ``create_chat_completion``.
+    """
+    file = _index()[DEFAULT_REVISION].get(operation, Path(operation)).with_suffix(_RESPONSE)
+    return _made(f"{DEFAULT_REVISION}, answers", operation, _read(file)) if file.is_file() else None
+
+
 def _tried(schema: Schema) -> Schema:
     schema.is_valid({})  # builds the validator, which finds what is wrong with the schema
     return schema
@@ -262,7 +276,11 @@ def _unknown_revision(revision: str) -> NoReturn:
 @functools.cache
 def _index() -> Mapping[str, Mapping[str, Path]]:
     folders = sorted(path for path in _bundled_folder(Path(__file__).parent).iterdir() if path.is_dir())
-    return {folder.name: {file.stem: file for file in sorted(folder.glob("*.json"))} for folder in folders}
+    return {folder.name: {file.stem: file for file in _requests(folder)} for folder in folders}
+
+
+def _requests(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.json")) if not file.name.endswith(_RESPONSE)]
 
 
 def _bundled_folder(package: Path) -> Path:

@@ -1,0 +1,314 @@
+"""Functions written the short way become what the API wants; what cannot be read is said with its place."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import answer, fault_server
+
+import tablenodes as tn
+from tablenodes import simplified_functions as simplified
+from tablenodes.errors import SettingError
+
+REPLY = {
+    "name": "respond_to_review",
+    "description": "Decides how to respond to a customer's review",
+    "parameters": [
+        {
+            "name": "response_urgency",
+            "description": "How fast",
+            "type": "string",
+            "enumValues": ["reply_now", "reply_later"],
+            "required": True,
+        },
+        {"name": "response_text", "description": "What to say", "type": "string", "required": "true"},
+        {"name": "stars", "type": "integer"},
+    ],
+}
+WRITTEN_OUT = {
+    "name": "respond_to_review",
+    "description": "Decides how to respond to a customer's review",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "response_urgency": {
+                "type": "string",
+                "description": "How fast",
+                "enum": ["reply_now", "reply_later"],
+            },
+            "response_text": {"type": "string", "description": "What to say"},
+            "stars": {"type": "integer"},
+        },
+        "required": ["response_urgency", "response_text"],
+    },
+}
+
+
+def with_parameter(**parameter):
+    return [{"name": "f", "parameters": [{"name": "p", "type": "string", **parameter}]}]
+
+
+# --- what becomes of them --------------------------------------------------------------------------------------------
+
+
+def test_a_flat_list_of_parameters_becomes_a_schema():
+    """The types, the words that are allowed, and those that are required."""
+    assert simplified.functions([REPLY]) == [WRITTEN_OUT]
+
+
+def test_a_tool_written_the_short_way_becomes_one_of_type_function():
+    """The same parameters."""
+    assert simplified.tools([REPLY]) == [{"type": "function", "function": WRITTEN_OUT}]
+    bare = {"name": "now", "description": "The time"}
+    assert simplified.tools([bare]) == [{"type": "function", "function": bare}]
+
+
+@pytest.mark.parametrize("written", [WRITTEN_OUT, {"name": "f"}, "no function", 5])
+def test_what_is_the_apis_own_is_left_alone(written):
+    """It is the very same object; what is wrong with it the schema says."""
+    assert simplified.functions([written])[0] is written
+    assert simplified.tools([{"type": "function", "function": written}]) == [{"type": "function", "function": written}]
+    assert simplified.functions(written) is written
+    assert simplified.tools(written) is written
+
+
+def test_no_parameters_at_all_are_an_empty_object():
+    """A function that takes nothing."""
+    made = simplified.functions([{"name": "f", "parameters": []}])
+    assert made == [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
+
+
+@pytest.mark.parametrize("given_as", ["none", "auto"])
+def test_modes_are_no_names(given_as):
+    """They mean what they mean in the API."""
+    assert simplified.function_call(given_as) == given_as
+    assert simplified.tool_choice(given_as) == given_as
+    assert simplified.tool_choice("required") == "required"
+
+
+def test_a_name_means_the_function():
+    """In the API's own shape."""
+    assert simplified.function_call("f") == {"name": "f"}
+    assert simplified.tool_choice("f") == {"type": "function", "function": {"name": "f"}}
+    assert simplified.function_call({"name": "f"}) == {"name": "f"}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "schema"),
+    [
+        ({"type": "integer", "enumValues": ["1", 2]}, {"type": "integer", "enum": [1, 2]}),
+        ({"type": "number", "enumValues": ["0.5", 2]}, {"type": "number", "enum": [0.5, 2]}),
+        ({"type": "boolean", "enumValues": ["true"]}, {"type": "boolean", "enum": [True]}),
+        ({"enumValues": ["1", "true"]}, {"type": "string", "enum": ["1", "true"]}),
+        ({"enum_values": ["a"]}, {"type": "string", "enum": ["a"]}),
+        ({"required": "False"}, {"type": "string"}),
+    ],
+)
+def test_values_are_of_the_parameters_type(parameter, schema):
+    """Numbers may be written as texts; enum_values is the same as enumValues."""
+    (made,) = simplified.functions(with_parameter(**parameter))
+    assert made["parameters"] == {"type": "object", "properties": {"p": schema}}
+
+
+WRONG = {
+    "type": ({"type": "strng"}, "functions[0].parameters[0].type: must be one of string, ", "did you mean 'string'?"),
+    "no type": ({"type": None}, "functions[0].parameters[0].type: a parameter needs a type", ""),
+    "no name": ({"name": ""}, "functions[0].parameters[0].name: a parameter needs a name", ""),
+    "key": ({"enumValue": ["a"]}, "functions[0].parameters[0].enumValue: is no key", "did you mean 'enumValues'?"),
+    "odd key": ({"can ary": 1}, "functions[0].parameters[0]: is no key of a parameter; it has name", "required"),
+    "required": ({"required": "canary"}, "functions[0].parameters[0].required: must be true or false", ""),
+    "enum": ({"enumValues": "canary"}, "functions[0].parameters[0].enumValues: must be a list", ""),
+    "no enum": ({"enumValues": []}, "functions[0].parameters[0].enumValues: must be a list", ""),
+    "both": ({"enumValues": ["a"], "enum_values": ["a"]}, "functions[0].parameters[0]: has both", ""),
+    "enum type": (
+        {"enumValues": ["1", "canary"], "type": "integer"},
+        "functions[0].parameters[0].enumValues[1]: must be of the parameter's type, integer",
+        "",
+    ),
+    "enum truth": (
+        {"enumValues": [True], "type": "number"},
+        "functions[0].parameters[0].enumValues[0]: must be of the parameter's type, number",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_read_is_said_with_its_place(name):
+    """One line, the nearest name, and never a value."""
+    parameter, start, end = WRONG[name]
+    with pytest.raises(simplified.Unclear) as caught:
+        simplified.functions(with_parameter(**parameter))
+    message = str(caught.value)
+    assert message.startswith(start)
+    assert message.endswith(end)
+    assert "canary" not in message
+    assert "\n" not in message
+
+
+def test_a_parameter_that_is_no_mapping_or_there_twice_is_said():
+    """Each by its place."""
+    with pytest.raises(simplified.Unclear, match=r"functions\[0\]\.parameters\[0\]: must be a mapping with name"):
+        simplified.functions([{"name": "f", "parameters": ["canary"]}])
+    twice = [{"name": "p", "type": "string"}] * 2
+    with pytest.raises(simplified.Unclear, match=r"tools\[0\]\.parameters\[1\]\.name: is the name of an earlier"):
+        simplified.tools([{"name": "f", "parameters": twice}])
+    with pytest.raises(simplified.Unclear, match=r"functions\[0\]\.descripton: .*did you mean 'description'"):
+        simplified.functions([{"name": "f", "descripton": "x", "parameters": []}])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*REPLY, *REPLY["parameters"][0], "function"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_whatever_a_cell_holds_is_written_out_refused_or_left_alone(value):
+    """Never a failure of ours, and what was given is not changed."""
+    before = orjson.dumps(value)
+    for write_out in simplified.WRITTEN_OUT.values():
+        try:
+            made = write_out(value)
+            simplified.check_named({"functions": made, "tools": made, "function_call": made, "tool_choice": made})
+        except simplified.Unclear as unclear:
+            assert unclear.place
+            continue
+        orjson.dumps(made)
+    assert orjson.dumps(value) == before
+
+
+# --- in a node -------------------------------------------------------------------------------------------------------
+
+ASK = tn.CreateChatCompletion(model="m", prompt="{{ review }}", functions=[REPLY], function_call="respond_to_review")
+SAID = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]}
+
+
+def sent(node, table):
+    with fault_server(answer(SAID)) as server:
+        out = node.run(table, tn.Connection(server.url), progress=False)
+    return out, [orjson.loads(request.body) for request in server.requests]
+
+
+def reviews(**columns):
+    return pd.DataFrame({"review": ["good"], **{name: [value] for name, value in columns.items()}})
+
+
+def test_a_node_sends_them_written_out():
+    """As settings."""
+    _, (body,) = sent(ASK, reviews())
+    assert body["functions"] == [WRITTEN_OUT]
+    assert body["function_call"] == {"name": "respond_to_review"}
+
+
+def test_tools_are_sent_written_out():
+    """As settings."""
+    node = tn.CreateChatCompletion(model="m", prompt="x", tools=[REPLY], tool_choice="respond_to_review")
+    _, (body,) = sent(node, reviews())
+    assert body["tools"] == [{"type": "function", "function": WRITTEN_OUT}]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "respond_to_review"}}
+
+
+def test_cells_and_rendered_templates_are_written_out_too():
+    """Whether they come by their column's name, by col() or by a placeholder."""
+    bare = tn.CreateChatCompletion(model="m", prompt="{{ review }}")
+    columns = {"functions": json.dumps([REPLY]), "function_call": "respond_to_review"}
+    _, (body,) = sent(bare, reviews(**columns))
+    assert (body["functions"], body["function_call"]) == ([WRITTEN_OUT], {"name": "respond_to_review"})
+    _, (body,) = sent(ASK.replace(function_call="respond_to_{{ what }}"), reviews(what="review"))
+    assert body["function_call"] == {"name": "respond_to_review"}
+    _, (body,) = sent(bare.replace(tools=tn.col("t")), reviews(t=[REPLY]))
+    assert body["tools"] == [{"type": "function", "function": WRITTEN_OUT}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"function_call": "respond_to_reviews"},
+            r"function_call: names a function .*did you mean 'respond_to_review'",
+        ),
+        ({"function_call": "x"}, r"function_call: names a function .*there are respond_to_review$"),
+        ({"function_call": {"name": "x"}}, "function_call: names a function"),
+        ({"functions": None}, "function_call: names a function, but there are no functions"),
+        ({"function_call": None, "tool_choice": "x"}, "tool_choice: names a function, but there are no tools"),
+        ({"tool_choice": "reply", "tools": [REPLY]}, "tool_choice: names a function that is not among the tools"),
+        ({"functions": with_parameter(type="text")}, r"functions\[0\]\.parameters\[0\]\.type: must be one of"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settings, expected):
+    """By check and by run, with its place and the nearest name."""
+    node = ASK.replace(**settings)
+    with pytest.raises(SettingError, match=expected):
+        node.check(reviews())
+    with fault_server(answer(SAID)) as server, pytest.raises(SettingError, match=expected):
+        node.run(reviews(), tn.Connection(server.url), progress=False)
+    assert server.requests == []
+
+
+def test_a_cell_that_cannot_be_read_ends_its_row_alone():
+    """Its message holds nothing of it."""
+    table = pd.DataFrame({"review": ["a"] * 3, "call": ["respond_to_review", "canary", None]})
+    out, bodies = sent(ASK.replace(function_call=tn.col("call")), table)
+    assert list(out.log["outcome"]) == ["ok", "invalid_request", "ok"]
+    error = orjson.loads(out.result["body"][1])["error"]
+    assert error["param"] == "$.function_call"
+    assert "canary" not in error["message"]
+    assert "function_call" not in bodies[1]
+    out, bodies = sent(ASK.replace(functions=tn.col("f")), reviews(f=json.dumps(with_parameter(type="canary"))))
+    error = orjson.loads(out.result["body"][0])["error"]
+    assert bodies == []
+    assert error["param"] == "$.functions[0].parameters[0].type"
+    assert "canary" not in error["message"]
+
+
+def test_names_of_functions_from_cells_are_not_repeated():
+    """They are somebody's text."""
+    table = reviews(functions=json.dumps([{"name": "canary_one"}]), function_call="canary_two")
+    found = tn.CreateChatCompletion(model="m", prompt="x").check(table)
+    assert list(found.problems["path"]) == ["$.function_call"]
+    assert "canary" not in found.problems["message"][0]
+
+
+# --- numbers given as texts ------------------------------------------------------------------------------------------
+
+TEXTS = {
+    "temperature": ("0.5", 0.5),
+    "top_p": ("0.9", 0.9),
+    "n": ("2", 2),
+    "max_tokens": ("16", 16),
+    "presence_penalty": ("-1.5", -1.5),
+    "frequency_penalty": ("1", 1),
+    "logit_bias": ({"50256": "-100", "7": 5}, {"50256": -100, "7": 5}),
+    "stop": (["a", "b", "c", "d"], ["a", "b", "c", "d"]),
+    "user": ("u", "u"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_numbers_may_be_given_as_texts(name):
+    """As settings and as cells; a template renders to text."""
+    text, expected = TEXTS[name]
+    node = tn.CreateChatCompletion(model="m", prompt="x")
+    _, (by_setting,) = sent(node.replace(**{name: text}), reviews())
+    cell = json.dumps(text) if isinstance(text, dict) else text
+    _, (by_cell,) = sent(node.replace(**{name: tn.col("cell")}), reviews(cell=cell))
+    assert by_setting[name] == by_cell[name] == expected
+    if isinstance(text, str):
+        _, (by_template,) = sent(node.replace(**{name: "{{ cell }}"}), reviews(cell=cell))
+        assert by_template[name] == expected
+
+
+def test_more_than_four_stops_are_refused():
+    """As the API does, and before it."""
+    found = tn.CreateChatCompletion(model="m", prompt="x", stop=list("abcde")).check(reviews())
+    assert list(found.problems["path"]) == ["$.stop"]
