@@ -12,7 +12,7 @@ from . import display
 from .engine.records import OK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .engine.records import Records
     from .summary import Summary
@@ -34,33 +34,121 @@ _LOG_TYPES = {
 
 
 class NodeOutput:
-    """The Raw Response table and the configuration that it answers, with what became of every row.
+    """What became of every row: the columns that a node made, beside the configuration.
 
     Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
     configuration, with its rows, its order and its index.
 
+    Parameters
+    ----------
+    view : TableView
+        The configuration.
+    columns : mapping of str to sequence
+        What was made, by column.
+    types : mapping of str to str
+        The columns' types, as in `TableView.make`.
+    outcomes : sequence of str
+        What each row ended as.
+    messages : sequence of str or None
+        For each row that failed, why.
+    summary : Summary
+        The run in numbers.
+
     Attributes
     ----------
-    result : table
-        The Raw Response: ``body`` (text: what the server sent, or an error object) and ``status`` (HTTP status,
-        nullable integer), one row an input row.
     configuration : table
         The very table that was given.
     summary : Summary
         The run in numbers.
     """
 
-    def __init__(self, view: TableView, records: Records, summary: Summary) -> None:
+    def __init__(
+        self,
+        view: TableView,
+        columns: Mapping[str, Sequence[Any]],
+        types: Mapping[str, str],
+        outcomes: Sequence[str],
+        messages: Sequence[str | None],
+        summary: Summary,
+    ) -> None:
         self._view = view
-        self._records = records
+        self._columns = columns
+        self._types = types
+        self._outcomes = outcomes
+        self._messages = messages
         self.configuration = view.given
         self.summary = summary
 
     @cached_property
     def result(self) -> Any:
-        """The Raw Response table."""
-        records = self._records
-        return self._view.make({"body": records.body, "status": records.status}, {"body": "text", "status": "integer"})
+        """The columns that the node made."""
+        return self._view.make(self._columns, self._types)
+
+    @cached_property
+    def table(self) -> Any:
+        """The configuration with the columns that the node made; they take the places of those of the same names."""
+        return self._view.replacing(self._columns, self._types)
+
+    @cached_property
+    def log(self) -> Any:
+        """One row an input row: ``outcome``, and a ``message`` where it is not ok."""
+        made = {"outcome": self._outcomes, "message": self._messages}
+        return self._view.make(made, dict.fromkeys(made, "text"))
+
+    @property
+    def succeeded(self) -> Any:
+        """The rows that are ok, runnable as they are."""
+        return self._rows(ok=True)
+
+    @property
+    def failed(self) -> Any:
+        """The rows that are not ok, runnable as they are."""
+        return self._rows(ok=False)
+
+    def _rows(self, *, ok: bool) -> Any:
+        return self._view.take([i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok])
+
+    def answer(self, row: int) -> tuple[str, str | None]:
+        """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""
+        made = {name: values[row] for name, values in self._columns.items()}
+        return self._outcomes[row], orjson.dumps(made).decode()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.result
+        yield self.configuration
+
+    def __repr__(self) -> str:
+        return f"NodeOutput: {self.summary}\n{display.head(self.table)}"
+
+    def _repr_html_(self) -> str:
+        return display.html(str(self.summary), self.table)
+
+
+class Responses(NodeOutput):
+    """The Raw Response table and the configuration that it answers, with what became of every row.
+
+    Parameters
+    ----------
+    view : TableView
+        The configuration.
+    records : Records
+        What came.
+    summary : Summary
+        The run in numbers.
+    """
+
+    def __init__(self, view: TableView, records: Records, summary: Summary) -> None:
+        columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
+        super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
+        self._records = records
+
+    @cached_property
+    def result(self) -> Any:
+        """The Raw Response table.
+
+        ``body`` (text) is what the server sent, or an error object; ``status`` (nullable integer) the HTTP status.
+        """
+        return super().result
 
     @cached_property
     def text(self) -> Any:
@@ -87,19 +175,6 @@ class NodeOutput:
         columns["retry_after"] = [records.retry_after.get(row) for row in rows]
         return self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
 
-    @property
-    def succeeded(self) -> Any:
-        """The configuration's rows that are ok, runnable as they are."""
-        return self._rows(ok=True)
-
-    @property
-    def failed(self) -> Any:
-        """The configuration's rows that are not ok, runnable as they are."""
-        return self._rows(ok=False)
-
-    def _rows(self, *, ok: bool) -> Any:
-        return self._view.take([i for i, outcome in enumerate(self._records.outcome) if (outcome == OK) == ok])
-
     def answer(self, row: int) -> tuple[str, str | None]:
         """Give a row's outcome and body, by its position, without making a table."""
         return self._records.outcome[row], self._records.body[row]
@@ -111,16 +186,6 @@ class NodeOutput:
             first_text(body) if outcome == OK else None
             for body, outcome in zip(records.body, records.outcome, strict=True)
         ]
-
-    def __iter__(self) -> Iterator[Any]:
-        yield self.result
-        yield self.configuration
-
-    def __repr__(self) -> str:
-        return f"NodeOutput: {self.summary}\n{display.head(self.table)}"
-
-    def _repr_html_(self) -> str:
-        return display.html(str(self.summary), self.table)
 
 
 def first_text(body: str | None) -> str | None:

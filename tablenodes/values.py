@@ -25,11 +25,14 @@ class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not 
     ----------
     problems : tuple of Problem
         At least one.
+    outcome : str
+        What the row ends as.
     """
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
         super().__init__(problems[0].message)
         self.problems = problems
+        self.outcome = outcome
 
 
 class Row(NamedTuple):

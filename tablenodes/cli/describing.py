@@ -36,17 +36,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print the JSON Schema itself
 def nodes(name: Name = None) -> None:
     """List the nodes, or one node's settings."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
-    from ..nodes import find_node, known_nodes  # noqa: PLC0415
+    from ..nodes import RequestNode, find_node, known_nodes  # noqa: PLC0415
 
     if name is None:
-        rows = [(each, f"POST {kind.path}", _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
+        rows = [(each, kind.does(), _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
         _show_rows(rows)
         return
     kind = find_node(name)
-    schema = schemas.load(schemas.DEFAULT_REVISION, kind.operation)
-    show(f"{name}: POST {kind.path}")
+    show(f"{name}: {kind.does()}")
     show(_first_line(kind.__doc__))
     show()
+    if not issubclass(kind, RequestNode):
+        _show_rows([(setting, "", "") for setting in kind.setting_names()])
+        return
+    schema = schemas.load(schemas.DEFAULT_REVISION, kind.operation)
     rows = []
     for setting in kind.setting_names():
         short = setting in _OWN and (setting not in schema.properties or (kind.shortcuts and setting == "prompt"))

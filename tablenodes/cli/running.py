@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,12 +12,13 @@ from .exit_codes import BAD_INPUT, OK, SOME_FAILED
 from .printing import counted, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..output import NodeOutput
     from ..workflow import Workflow
 
 _OUTCOMES_EXPLAINED = 5
+_WORD = re.compile(r"(?<=.)(?=[A-Z])")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node's name: tablenodes nodes lists them.")]
 Source = Annotated[str, typer.Argument(metavar="TABLE", help="The configuration table: .csv, .jsonl, .parquet, …")]
@@ -128,7 +130,7 @@ def call(
             raise typer.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
     kind = find_node(node)
     workflow = Workflow(
-        {kind.operation: kind(**typed(kind, given))},
+        {_WORD.sub("_", kind.__name__).lower(): kind(**typed(kind, given))},
         connection=options.connected(None, base_url, api_key_env, local, no_key),
         limits=options.limited(None, concurrency, max_requests),
     )
@@ -224,9 +226,15 @@ def failures(output: NodeOutput) -> list[str]:
     if not output.summary.failed:
         return []
     from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
 
-    outcomes = (outcome for (outcome,) in tables.view(output.log).rows(("outcome",)))
-    answers = tables.view(output.result).rows(("body", "status"))
+    log = tables.view(output.log)
+    outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
+    answers: Iterable[tuple[Any, Any]]
+    if "message" in log.columns:
+        answers = ((error_body("", message), None) for (message,) in log.rows(("message",)))
+    else:
+        answers = tables.view(output.result).rows(("body", "status"))
     counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}
     first: dict[str, str] = {}
     for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):

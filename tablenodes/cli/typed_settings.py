@@ -8,6 +8,7 @@ import orjson
 
 from .. import schemas
 from ..errors import SettingError
+from ..nodes import RequestNode
 from ..nodes.node import check_names
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
         If the schema that is named cannot be used.
     """
     check_names(kind, given)
+    if not issubclass(kind, RequestNode):
+        return dict(given)
     schema = schemas.load(given.get("schema", schemas.DEFAULT_REVISION), kind.operation)
     made: dict[str, Any] = {}
     for name, text in given.items():

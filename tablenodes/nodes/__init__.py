@@ -1,6 +1,7 @@
-"""Nodes: what is asked of every row."""
+"""Nodes: what is done with every row."""
 
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import Node, find_node, known_nodes
+from .request import RequestNode
 
-__all__ = ["CreateChatCompletion", "CreateCompletion", "Node", "find_node", "known_nodes"]
+__all__ = ["CreateChatCompletion", "CreateCompletion", "Node", "RequestNode", "find_node", "known_nodes"]

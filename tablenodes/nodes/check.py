@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .. import display, schemas, tables
-from ..bodies import BodyPlan
-from ..errors import TableError
+from .. import display, tables
+from ..errors import InvalidRequests, TableError
 from ..values import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ..plans import RowPlan
     from ..problems import Problem
     from ..tables import TableView
     from .node import Node
@@ -81,7 +81,7 @@ class Check:
             yield f"… and {len(found) - most:,} problems more"
 
 
-def check(node: Node, table: Any, defaults: Mapping[str, Any] | None = None) -> Check:
+def check(node: Node, table: Any) -> Check:
     """Check every row of a table against a node.
 
     Parameters
@@ -90,24 +90,37 @@ def check(node: Node, table: Any, defaults: Mapping[str, Any] | None = None) -> 
         What is asked.
     table : table
         As in `Node.check`.
-    defaults : mapping, optional
-        Properties that the server will supply.
     """
     view = tables.view(table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
-    schema = schemas.load(node.schema, node.operation)
-    plan = BodyPlan(node.recipe(), schema, view.columns, defaults=defaults)
-    return check_rows(plan, view)
+    return check_rows(node.plan(view.columns), view)
 
 
-def check_rows(plan: BodyPlan, view: TableView) -> Check:
+def refuse_invalid(found: Check, name: str = "") -> None:
+    """Raise `InvalidRequests` if there are rows that cannot be sent.
+
+    Parameters
+    ----------
+    found : Check
+        What a check found.
+    name : str
+        The node's id, in a workflow.
+    """
+    if found.valid < found.rows:
+        first = next(iter(found.lines(1)))
+        where = f"node {name!r}: " if name else ""
+        count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
+        raise InvalidRequests(f"{where}{count} cannot be sent, nothing was sent; first {first}", found)
+
+
+def check_rows(plan: RowPlan, view: TableView) -> Check:
     """Check every row of a view against a plan."""
     return _Checking(plan).over(view)
 
 
 class _Checking:
-    def __init__(self, plan: BodyPlan) -> None:
+    def __init__(self, plan: RowPlan) -> None:
         self.plan = plan
         self.schema = plan.schema
         self.found: list[tuple[int, str | None, Problem]] = []
@@ -118,7 +131,7 @@ class _Checking:
 
     def over(self, view: TableView) -> Check:
         valid = sum(self._row(row, cells) for row, cells in enumerate(view.rows(self.plan.columns)))
-        unknown = tuple(sorted(self.names - set(self.schema.properties)))
+        unknown = () if self.schema is None else tuple(sorted(self.names - set(self.schema.properties)))
         problems = tables.frame(
             {
                 "row": [row for row, _, _ in self.found],
@@ -143,17 +156,22 @@ class _Checking:
         except Rejected as rejected:
             self.found += [(row, self.plan.column_of(p.path), p) for p in rejected.problems]
             return False
+        if self.schema is not None:
+            self._look_into(data)
+        return True
+
+    def _look_into(self, data: bytes) -> None:
+        """Note what is worth a word in a body that can be sent."""
         digest = hashlib.blake2b(data, digest_size=12).digest()
         self.duplicates += digest in self.seen
         self.seen.add(digest)
         body = orjson.loads(data)
         self.names.update(body)
         self.meant_as_json.update(self.plan.looks_like_json(body))
-        return True
 
     def _warnings(self, unknown: Iterable[str]) -> Iterable[str]:
         yield from self.plan.warnings
         for name in unknown:
-            yield f"{name} is no property that {self.schema.name} knows; it is sent as it is"
+            yield f"{name} is no property that {self.schema and self.schema.name} knows; it is sent as it is"
         for name in sorted(self.meant_as_json):
             yield f"{name} holds texts that look like JSON arrays; they are sent as texts"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .node import Node
+from .request import RequestNode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CreateChatCompletion(Node):
+class CreateChatCompletion(RequestNode):
     """Ask a chat model: POST /chat/completions.
 
     Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
@@ -90,7 +90,7 @@ class CreateChatCompletion(Node):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CreateCompletion(Node):
+class CreateCompletion(RequestNode):
     """Have a model go on with a text: POST /completions.
 
     Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is

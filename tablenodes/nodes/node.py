@@ -2,131 +2,110 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ..bodies import Recipe, parse_setting
+from ..bodies import parse_setting
 from ..errors import SettingError, nearest
 from ..plain import plain
 from ..problems import Unfit
-from ..schemas import DEFAULT_REVISION
 from ..templates import Column, LiteralText
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..connection import Connection
     from ..output import NodeOutput
-    from ..settings import Limits, Retry
+    from ..plans import RowPlan
     from .check import Check
-
-    Schema = str | os.PathLike[str] | Mapping[str, Any]
-
-_OWN = ("columns", "extra_body", "schema")
+    from .rows import Context
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Node:
-    """What is asked of every row; `run` is told how.
+    """What is done with every row; `run` is told how.
 
     A node is an immutable record: it compares by its settings, can be pickled, and holds no connection and no state.
-
-    Parameters
-    ----------
-    columns : "auto" or sequence of str
-        Which table columns set the request properties of their names. "auto" takes all but ``n``, ``best_of``,
-        ``user``, ``store``, ``metadata``, ``stream`` and ``seed``; a sequence takes exactly those; ``()`` takes none.
-    extra_body : mapping, optional
-        Properties put on top of every body: those of a certain server, or an explicit null.
-    schema : str, path or mapping
-        The schema of the request body: a bundled revision, a JSON file, or the schema itself.
     """
 
-    operation: ClassVar[str] = ""
-    """The operation's name in the schemas."""
-    path: ClassVar[str] = ""
-    """The operation's path below the base URL."""
-    shortcuts: ClassVar[bool] = False
-    """Whether ``prompt`` and ``system`` make messages."""
-    choices: ClassVar[bool] = True
-    """Whether an answer without choices is no success."""
-
-    columns: str | Sequence[str] = "auto"
-    extra_body: Mapping[str, Any] | None = None
-    schema: Schema = DEFAULT_REVISION
+    own: ClassVar[tuple[str, ...]] = ()
+    """Settings that say something about the node itself; all others are filled in row by row."""
+    makes: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """The columns that later nodes of a workflow find in the table, and their types."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in {"columns", "schema"}:
-                object.__setattr__(self, field.name, _own(value, field.name))
-            elif isinstance(value, Mapping):
-                object.__setattr__(self, field.name, copy.deepcopy(dict(value)))
-        self._check_columns()
-        self._check_settings()
+            object.__setattr__(self, field.name, self.kept(field.name, getattr(self, field.name)))
+        self.parsed()
 
-    def _check_settings(self) -> None:
-        if self.extra_body is not None and not isinstance(self.extra_body, Mapping):
-            raise SettingError(f"extra_body must be a mapping, not {type(self.extra_body).__name__}")
-        settings = self.settings()
-        for name, value in settings.items():
-            parse_setting(name, value)
-        for name in self.extra_body or ():
-            if name in settings:
-                raise SettingError(f"{name} is set twice, as a setting and in extra_body")
-        if self.shortcuts and "messages" in settings:
-            for name in ("prompt", "system"):
-                if name in settings:
-                    raise SettingError(f"{name} makes messages of its own: set {name} or messages, not both")
+    def kept(self, name: str, value: Any) -> Any:
+        """Give a setting's value as the node's own, which nobody else can change."""
+        return own_copy(value, name)
 
-    def _check_columns(self) -> None:
-        if self.columns == "auto":
-            return
-        if isinstance(self.columns, str) or not isinstance(self.columns, Iterable):
-            raise SettingError('columns must be "auto" or a list of column names')
-        names = tuple(self.columns)
-        if not all(isinstance(name, str) for name in names):
-            raise SettingError("columns must be a list of column names, texts")
-        object.__setattr__(self, "columns", names)
+    @classmethod
+    def does(cls) -> str:
+        """Say in a word or two what becomes of a row, such as ``POST /completions``; empty for a node's mere base."""
+        return ""
 
     @classmethod
     def setting_names(cls) -> tuple[str, ...]:
-        """Give the names of all settings, in their declared order, the request's properties first."""
+        """Give the names of all settings, in their declared order, the node's own last."""
         names = [field.name for field in fields(cls)]
-        return (*(name for name in names if name not in _OWN), *_OWN)
+        return (*(name for name in names if name not in cls.own), *cls.own)
 
     def settings(self) -> dict[str, Any]:
-        """Give the request settings that are set, by their names."""
-        names = (name for name in self.setting_names() if name not in _OWN)
+        """Give the settings that are set and filled in row by row, by their names."""
+        names = (name for name in self.setting_names() if name not in self.own)
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def recipe(self) -> Recipe:
-        """Give what the node says about its request bodies."""
-        columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
-        return Recipe(self.settings(), columns, self.shortcuts, dict(self.extra_body or {}))
+    def parsed(self) -> dict[str, Any]:
+        """Give the settings as plain JSON, or as values that depend on the row."""
+        return {name: parse_setting(name, value) for name, value in self.settings().items()}
 
-    def replace(self, **settings: Any) -> Self:
-        """Give a node with some settings changed.
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> RowPlan:
+        """Give what becomes of a table's rows.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The table's columns.
+        constants : mapping, optional
+            What ``inputs`` and ``outputs`` stand for in placeholders.
+        connection : Connection, optional
+            Where requests will go, for what its server supplies.
 
         Raises
         ------
-        SettingError
-            If there is no such setting, or its value cannot be used.
+        UsageError
+            If the node and the columns do not fit together.
         """
-        check_names(type(self), settings)
-        return replace(self, **settings)
+        raise NotImplementedError
 
-    def __repr__(self) -> str:
-        shown = []
-        for name in self.setting_names():
-            value = getattr(self, name)
-            default = next(field.default for field in fields(self) if field.name == name)
-            if value is not None and value != default:
-                shown.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+    def carry_out(
+        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
+    ) -> NodeOutput:
+        """Run the node as a part of a workflow.
+
+        Parameters
+        ----------
+        table : table
+            As in `run`.
+        connection : Connection or None
+            The workflow's, opened.
+        context : Context
+            What earlier nodes and the workflow's inputs give.
+        manner : mapping
+            The keyword arguments that `run` takes besides; a node heeds those that mean something to it.
+        """
+        raise NotImplementedError
 
     def check(self, table: Any) -> Check:
         """Find out, without sending anything, what would be sent, what cannot be, and why.
@@ -150,87 +129,35 @@ class Node:
 
         return check(self, table)
 
-    def run(
-        self,
-        table: Any,
-        connection: Connection | None = None,
-        *,
-        limits: Limits | None = None,
-        retry: Retry | None = None,
-        journal: str | os.PathLike[str] | None = None,
-        progress: bool | None = None,
-        on_invalid: str = "report",
-        on_in_doubt: str = "resend",
-        on_text: Callable[[int, str], None] | None = None,
-        retry_failed: str = "transient",
-    ) -> NodeOutput:
-        """Send one request a row and give every answer in its row's place.
-
-        Parameters
-        ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One request a row.
-        connection : Connection, optional
-            Default: ``Connection()``, which reads the environment.
-        limits : Limits, optional
-            What the run may use at most.
-        retry : Retry, optional
-            How often a row is tried again.
-        journal : path, optional
-            A file that keeps every answer as it comes; a later run of the same rows sends only what is missing.
-        progress : bool, optional
-            Whether to show a bar. Default: in a terminal or a notebook, once the work lasts.
-        on_invalid : {"report", "raise"}
-            What happens with rows that cannot be sent: they are reported in their place, or nothing is sent.
-        on_in_doubt : {"resend", "report"}
-            What happens with rows that an earlier run sent without seeing an answer.
-        on_text : callable, optional
-            For streamed answers, which this version does not read yet: refused.
-        retry_failed : {"transient", "all", "none"}
-            Which rows that failed in an earlier run of the same journal are sent again.
-
-        Returns
-        -------
-        NodeOutput
-            Unpacks into the Raw Response table and the configuration, the very table that was given.
+    def replace(self, **settings: Any) -> Self:
+        """Give a node with some settings changed.
 
         Raises
         ------
-        UsageError
-            If something does not fit together; nothing has been sent then.
-        InvalidRequests
-            If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
-        JournalError
-            If the journal is in use, foreign, damaged or cannot be written. Where it fails in the middle of a run,
-            what was in flight comes to its end, and ``.output`` has it.
-        Interrupted
-            If the run was stopped; ``.output`` has what came by then.
+        SettingError
+            If there is no such setting, or its value cannot be used.
         """
-        from .run import run  # noqa: PLC0415 - the engine is loaded where it is needed
+        check_names(type(self), settings)
+        return replace(self, **settings)
 
-        return run(
-            self,
-            table,
-            connection,
-            limits=limits,
-            retry=retry,
-            journal=journal,
-            progress=progress,
-            on_invalid=on_invalid,
-            on_in_doubt=on_in_doubt,
-            on_text=on_text,
-            retry_failed=retry_failed,
-        )
+    def __repr__(self) -> str:
+        shown = []
+        for name in self.setting_names():
+            value = getattr(self, name)
+            default = next(field.default for field in fields(self) if field.name == name)
+            if value is not None and value != default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _own(value: Any, place: str) -> Any:
+def own_copy(value: Any, place: str) -> Any:
     """Give a setting's value as the node's own: plain lists and dicts that nobody else can change."""
     if value is None or isinstance(value, str | int | float | Column | LiteralText):
         return value
     if isinstance(value, Mapping):
-        return {_name(key, place): _own(item, f"{place}.{key}") for key, item in value.items()}
+        return {_name(key, place): own_copy(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_own(item, f"{place}[{i}]") for i, item in enumerate(value)]
+        return [own_copy(item, f"{place}[{i}]") for i, item in enumerate(value)]
     try:
         return plain(value)
     except Unfit as error:
@@ -260,7 +187,7 @@ def known_nodes() -> dict[str, type[Node]]:
     while waiting:
         node = waiting.pop(0)
         waiting.extend(node.__subclasses__())
-        if node.operation:
+        if node.does():
             found[node.__name__] = node
     return found
 

@@ -11,64 +11,33 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import display, schemas, tables
-from ..bodies import BodyPlan
+from .. import display, tables
 from ..connection import Connection
 from ..engine.journal import Journal, Keys
 from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
 from ..engine.loop import Loop
 from ..engine.outcomes import judge
-from ..engine.records import INVALID, OK, Records, Rejection
+from ..engine.records import OK, Records
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..errors import Interrupted, InvalidRequests, JournalError, SettingError, nearest
-from ..output import NodeOutput
-from ..problems import Problem
+from ..errors import Interrupted, JournalError, SettingError, nearest
+from ..output import Responses
 from ..settings import Limits, Retry
 from ..summary import Summary
-from ..templates import INPUTS, OUTPUTS
-from ..values import Rejected
-from .check import check_rows
+from .check import check_rows, refuse_invalid
+from .rows import Context, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
+    from ..bodies import BodyPlan
     from ..endpoint import Endpoint
     from ..engine.calls import Request
     from ..tables import TableView
-    from .node import Node
-
-    Upstream = Callable[[int], Mapping[str, Any] | Rejection]
+    from .request import RequestNode
 
 _WORTH_A_JOURNAL = 100
 _CHOICES = {"on_invalid": ("report", "raise"), "on_in_doubt": ("resend", "report"), "retry_failed": RETRY_FAILED}
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a workflow adds to a run.
-
-    Attributes
-    ----------
-    inputs : mapping, optional
-        What ``{{ inputs }}`` stands for.
-    upstream : callable, optional
-        From a row's position to what ``{{ outputs }}`` stands for there, or to why the row cannot be sent.
-    scope : str
-        The node's id in the workflow; empty outside of one.
-    """
-
-    inputs: Mapping[str, Any] | None = None
-    upstream: Upstream | None = None
-    scope: str = ""
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """What is there for placeholders, by name; `OUTPUTS` differs by row."""
-        found: dict[str, Any] = {} if self.inputs is None else {INPUTS: dict(self.inputs)}
-        if self.upstream is not None:
-            found[OUTPUTS] = None
-        return found
 
 
 @dataclass(frozen=True)
@@ -107,18 +76,18 @@ class Manner:
 
 
 def run(
-    node: Node,
+    node: RequestNode,
     table: Any,
     connection: Connection | None = None,
     *,
     context: Context | None = None,
     **manner: Any,
-) -> NodeOutput:
+) -> Responses:
     """Run a node over a table; see `Node.run`.
 
     Parameters
     ----------
-    node : Node
+    node : RequestNode
         What is asked.
     table : table
         One request a row.
@@ -137,27 +106,22 @@ def run(
 
 
 class _Run:
-    def __init__(self, node: Node, view: TableView, connection: Connection, context: Context, manner: Manner) -> None:
+    def __init__(
+        self, node: RequestNode, view: TableView, connection: Connection, context: Context, manner: Manner
+    ) -> None:
         self.node = node
         self.view = view
         self.connection = connection
         self.context = context
         self.manner = manner
 
-    def carry_out(self) -> NodeOutput:
+    def carry_out(self) -> Responses:
         with ExitStack() as stack:
             endpoint: Endpoint = stack.enter_context(self.connection.open())
-            schema = schemas.load(self.node.schema, self.node.operation)
-            plan = BodyPlan(
-                self.node.recipe(),
-                schema,
-                self.view.columns,
-                defaults=endpoint.defaults,
-                constants=self.context.constants,
-            )
+            plan = self.node.plan(self.view.columns, constants=self.context.constants, connection=endpoint.connection)
             self._announce(plan)
             if self.manner.on_invalid == "raise":
-                self._refuse_invalid(plan)
+                refuse_invalid(check_rows(plan, self.view))
             return self._send(plan, endpoint, stack)
 
     def _announce(self, plan: BodyPlan) -> None:
@@ -171,16 +135,7 @@ class _Run:
                 "no journal: answers are lost if this process ends before the run does; give journal= to keep them"
             )
 
-    def _refuse_invalid(self, plan: BodyPlan) -> None:
-        found = check_rows(plan, self.view)
-        if found.valid < found.rows:
-            first = next(iter(found.lines(1)))
-            message = (
-                f"{found.rows - found.valid:,} of {found.rows:,} rows cannot be sent, nothing was sent; first {first}"
-            )
-            raise InvalidRequests(message, found)
-
-    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> NodeOutput:
+    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses:
         how, limits = self.manner, self.manner.limits
         at_most_once = how.retry.ambiguous == 0
         request = endpoint.request("POST", self.node.path)
@@ -225,10 +180,10 @@ class _Run:
             on_turn=lambda: bar.update(records.settled, records.counts[OK]),
         )
         began = time.monotonic()
-        loop.run(self._prepared(plan))
+        loop.run(prepared(plan, self.view, self.context))
         seconds = time.monotonic() - began
         bar.close(records.settled, records.counts[OK])
-        output = NodeOutput(self.view, records, summarise(records, scheduler, seconds))
+        output = Responses(self.view, records, summarise(records, scheduler, seconds))
         return self._ended(output, loop)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
@@ -249,44 +204,19 @@ class _Run:
             at_most_once=at_most_once,
         )
         if len(journal) and self.manner.progress is not False:
-            reused, sending = keeping.survey(self._prepared(plan), Keys(request, self.context.scope))
+            reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
             name = self.context.scope or type(self.node).__name__
             if reused + sending:
                 display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
         return keeping
 
-    def _ended(self, output: NodeOutput, loop: Loop) -> NodeOutput:
+    def _ended(self, output: Responses, loop: Loop) -> Responses:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output)
         return output
-
-    def _prepared(self, plan: BodyPlan) -> Iterator[bytes | Rejection]:
-        """Give each row's body, or why it has none; made as they are asked for."""
-        encode = plan.encode
-        for cells in self._cells(plan):
-            if type(cells) is Rejection:
-                yield cells
-                continue
-            try:
-                yield encode(cells)
-            except Rejected as rejected:
-                yield Rejection(INVALID, rejected.problems[0])
-            except Exception as error:  # noqa: BLE001 - one bad row never stops the run
-                what = f"the row could not be made into a request ({type(error).__name__})"
-                yield Rejection("internal_error", Problem("$", "internal", what))
-
-    def _cells(self, plan: BodyPlan) -> Iterator[Any]:
-        if OUTPUTS not in plan.columns or self.context.upstream is None:
-            yield from self.view.rows(plan.columns)
-            return
-        at = plan.columns.index(OUTPUTS)
-        upstream = self.context.upstream
-        for row, cells in enumerate(self.view.rows([name for name in plan.columns if name != OUTPUTS])):
-            found = upstream(row)
-            yield found if isinstance(found, Rejection) else (*cells[:at], found, *cells[at:])
 
 
 def _spent(tokens: list[int | None], reused: bytearray) -> int:

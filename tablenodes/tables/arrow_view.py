@@ -45,8 +45,14 @@ class ArrowView(TableView):
     def _series(self, name: str, column: Any) -> Any:
         return pyarrow.chunked_array([column])
 
+    def _replacing(self, made: Any, kept: list[str]) -> Any:
+        return _joined(self.table.select(kept), made) if kept else made
+
     def _beside(self, made: Any) -> Any:
-        table = self.table
-        for name in made.column_names:
-            table = table.append_column(name, made.column(name))
-        return table
+        return _joined(self.table, made)
+
+
+def _joined(table: Any, made: Any) -> Any:
+    for name in made.column_names:
+        table = table.append_column(name, made.column(name))
+    return table

@@ -126,4 +126,4 @@ class _Unread(TableView):
             f"a {kind} can be read only once: read it into a table first, with .read_all() or pyarrow.table(it)"
         )
 
-    _column = _cell = _take = _make = _series = _beside = _refuse
+    _column = _cell = _take = _make = _series = _beside = _replacing = _refuse

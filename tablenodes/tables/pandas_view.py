@@ -45,6 +45,9 @@ class PandasView(TableView):
     def _series(self, name: str, column: Any) -> Any:
         return pandas.Series(pandas_array(column), index=self._rows_given.index, name=name, copy=False)
 
+    def _replacing(self, made: Any, kept: list[str]) -> Any:
+        return pandas.concat([self._rows_given[kept], made], axis=1)
+
     def _beside(self, made: Any) -> Any:
         return pandas.concat([self._rows_given, made], axis=1)
 

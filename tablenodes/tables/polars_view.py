@@ -52,6 +52,9 @@ class PolarsView(TableView):
     def _series(self, name: str, column: Any) -> Any:
         return polars.Series(name, column)
 
+    def _replacing(self, made: Any, kept: list[str]) -> Any:
+        return self._rows_given.select(kept).with_columns(made.get_columns())
+
     def _beside(self, made: Any) -> Any:
         return self._rows_given.with_columns(made.get_columns())
 

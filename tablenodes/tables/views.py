@@ -188,6 +188,21 @@ class TableView(ABC):
         made = {names[name]: arrow_array(values, types[name]) for name, values in columns.items()}
         return self._beside(self._make(made))
 
+    def replacing(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+        """Give a new table: the given one with these columns in place of those of the same names, or to its right.
+
+        Parameters
+        ----------
+        columns, types : mapping
+            As in `make`.
+        """
+        made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
+        return self._replacing(self._make(made), [name for name in self.columns if name not in made])
+
+    @abstractmethod
+    def _replacing(self, made: Any, kept: list[str]) -> Any:
+        """Give the table's columns `kept`, with those of `made` to their right."""
+
     @abstractmethod
     def _beside(self, made: Any) -> Any:
         """Give the table with the columns of `made`, whose names are free, to its right."""

@@ -6,13 +6,11 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import schemas, tables
-from ..bodies import BodyPlan
+from .. import tables
 from ..connection import Connection
-from ..endpoint import default_properties
 from ..errors import TableError, UsageError, WorkflowError
 from ..nodes.check import check_rows
-from ..nodes.run import Context
+from ..nodes.rows import Context
 from ..templates import OUTPUTS
 from ..values import Rejected
 from .answers import failed
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..engine.records import Rejection
     from ..nodes.check import Check
+    from ..plans import RowPlan
     from ..tables import TableView
     from .workflow import Workflow
 
@@ -64,9 +63,7 @@ def opened(workflow: Workflow, table: Any, *, read: bool = True) -> TableView:
     return tables.view(table, read=read)
 
 
-def plans(
-    workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connection: Connection
-) -> dict[str, BodyPlan]:
+def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connection: Connection) -> dict[str, RowPlan]:
     """Give each node's plan for a table: where settings and columns do not fit together, it is found here.
 
     Raises
@@ -74,56 +71,69 @@ def plans(
     UsageError
         For the first node that does not fit; names it, and its line where there is one.
     """
-    made: dict[str, BodyPlan] = {}
+    made: dict[str, RowPlan] = {}
+    columns = view.columns
+    unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, tuple(made)) is not None
         constants = Context(inputs, _nothing if reads else None).constants
         try:
-            schema = schemas.load(node.schema, node.operation)
-            made[name] = _Plan(
-                node.recipe(), schema, view.columns, defaults=default_properties(connection), constants=constants
-            )
+            plan = node.plan(columns, constants=constants, connection=connection)
         except UsageError as error:
             raise workflow.located(position, error) from None
+        made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
+        columns = (*columns, *(column for column in node.makes if column not in columns))
+        unknown |= frozenset(node.makes)
     return made
 
 
-def checks(workflow: Workflow, view: TableView, plans: Mapping[str, BodyPlan]) -> dict[str, Check]:
+def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
     unsent: dict[str, set[int]] = {}
+    unknown: frozenset[str] = frozenset()
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
-        if ids is None:
+        if ids is None and unknown.isdisjoint(plans[name].columns):
             made[name] = check_rows(plans[name], view)
         else:
-            answered = _AnsweredView(view, ids, {earlier: unsent[earlier] for earlier in ids})
+            answered = _AnsweredView(view, ids or (), {earlier: unsent[earlier] for earlier in ids or ()}, unknown)
             found = check_rows(plans[name], cast("TableView", answered))
-            later = f"it reads the answers of {', '.join(ids)}: what depends on them is checked when they have come"
-            made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later))
+            later = (
+                f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
+            )
+            made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
+        unknown |= frozenset(node.makes)
     return made
 
 
-def unsendable(workflow: Workflow, view: TableView, plans: Mapping[str, BodyPlan]) -> tuple[str, Check] | None:
+def unsendable(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
     """Give the first node that could send none of a table's rows, and why; None where there is none.
 
     No more rows are looked at than up to the first that can be sent.
     """
+    unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
-        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]])
-        rows = (view if ids is None else _AnsweredView(view, ids, {each: set() for each in ids})).rows
+        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
+        rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
             return name, checks(workflow, view, plans)[name]
+        unknown |= frozenset(node.makes)
     return None
 
 
-def _can_be_sent(plan: BodyPlan, cells: tuple[Any, ...]) -> bool:
+def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
     try:
         plan.encode(cells)
     except Rejected:
         return False
     return True
+
+
+def _later(ids: Sequence[str]) -> Iterator[str]:
+    if ids:
+        yield f"it reads the answers of {', '.join(ids)}: what depends on them is checked when they have come"
 
 
 def _nothing(_row: int) -> dict[str, Any]:
@@ -144,21 +154,29 @@ class _Unknown(dict[str, Any]):
 
 
 class _AnsweredView:
-    """A table's rows with unknown answers beside them, or why there will be none."""
+    """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
-    def __init__(self, view: TableView, ids: Sequence[str], unsent: Mapping[str, set[int]]) -> None:
+    def __init__(
+        self, view: TableView, ids: Sequence[str], unsent: Mapping[str, set[int]], made: frozenset[str]
+    ) -> None:
         self._view = view
         self._ids = ids
         self._unsent = unsent
+        self._made = made
 
     def __len__(self) -> int:
         return len(self._view)
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        at = list(columns).index(OUTPUTS)
         unknown = {name: _Unknown() for name in self._ids}
-        for row, cells in enumerate(self._view.rows([name for name in columns if name != OUTPUTS])):
-            yield (*cells[:at], self._why_not(row) or unknown, *cells[at:])
+        known = [name for name in columns if name != OUTPUTS and name not in self._made]
+        if len(known) == len(columns):
+            yield from self._view.rows(columns)
+            return
+        for row, cells in enumerate(self._view.rows(known)):
+            rest = iter(cells)
+            stand_ins = {OUTPUTS: self._why_not(row) or unknown, **dict.fromkeys(self._made, _Unknown())}
+            yield tuple(stand_ins[name] if name in stand_ins else next(rest) for name in columns)
 
     def _why_not(self, row: int) -> Rejection | None:
         for name in self._ids:
@@ -167,19 +185,33 @@ class _AnsweredView:
         return None
 
 
-class _Plan(BodyPlan):
+class _LenientPlan:
     """A plan that holds nothing against a row for what comes of answers that are not there yet."""
 
-    def encode(self, cells: tuple[Any, ...]) -> bytes:
-        if OUTPUTS not in self.columns:
-            return super().encode(cells)
-        answers = cells[self.columns.index(OUTPUTS)]
+    def __init__(self, plan: RowPlan, unknown: frozenset[str]) -> None:
+        self._plan = plan
+        self._unknown = unknown.intersection(plan.columns)
+        self.columns = plan.columns
+        self.sources = plan.sources
+        self.taken = plan.taken
+        self.warnings = plan.warnings
+        self.schema = plan.schema
+        self.column_of = plan.column_of
+        self.looks_like_json = plan.looks_like_json
+
+    def encode(self, cells: tuple[Any, ...]) -> Any:
+        answers = cells[self.columns.index(OUTPUTS)] if OUTPUTS in self._unknown else {}
         if not isinstance(answers, dict):
-            raise Rejected(answers.problem)
+            raise Rejected(answers.problem, outcome=answers.outcome)
         try:
-            return super().encode(cells)
+            return self._plan.encode(cells)
         except Rejected as rejected:
-            known = [p for p in rejected.problems if OUTPUTS not in (self.column_of(p.path) or "").split(", ")]
+            known = [
+                p for p in rejected.problems if self._unknown.isdisjoint((self.column_of(p.path) or "").split(", "))
+            ]
             if known:
-                raise Rejected(*known) from None
+                raise Rejected(*known, outcome=rejected.outcome) from None
             return b"{}"
+
+    def _is_known(self, path: str) -> bool:
+        return self._unknown.isdisjoint((self.column_of(path) or "").split(", "))

@@ -88,7 +88,7 @@ def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
 
 def templates(node: Node) -> Iterator[Template]:
     """Give every text with placeholders in a node's settings."""
-    for value in node.recipe().parsed().values():
+    for value in node.parsed().values():
         yield from _templates(value)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..errors import EndedError, Interrupted, InvalidRequests
-from ..nodes.run import Context
-from ..nodes.run import run as run_node
+from ..nodes.check import refuse_invalid
+from ..nodes.rows import Context
 from . import checking
 from .answers import Answers
 from .destination import refuse_as_journal
@@ -54,20 +54,18 @@ def run(
     view = checking.opened(workflow, table)
     plans = checking.plans(workflow, view, values, connection)
     if manner.get("on_invalid") == "raise":
-        _refuse_invalid(checking.checks(workflow, view, plans))
+        for name, found in checking.checks(workflow, view, plans).items():
+            refuse_invalid(found, name)
         manner = {**manner, "on_invalid": "report"}
     if destination is not None:
         _refuse_empty_handed(checking.unsendable(workflow, view, plans))
     outputs: dict[str, NodeOutput] = {}
     try:
         with connection as opened:
-            for name, node in workflow.steps:
-                context = Context(values, _answers(node, outputs), name)
-                left = {**manner, "limits": _left(manner, outputs)}
-                outputs[name] = run_node(node, view.table, opened, context=context, **left)
+            _run_nodes(workflow, view.table, values, opened, manner, outputs)
     except BaseException as error:
         if isinstance(error, EndedError) and error.output is not None:
-            outputs[name] = error.output
+            outputs[workflow.steps[len(outputs)][0]] = error.output
         _write(destination, outputs)  # what was answered is not lost
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(_interrupted(outputs), outputs) from None
@@ -76,6 +74,23 @@ def run(
         raise
     _write(destination, outputs)
     return outputs
+
+
+def _run_nodes(
+    workflow: Workflow,
+    table: Any,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    manner: Mapping[str, Any],
+    outputs: dict[str, NodeOutput],
+) -> None:
+    """Run one node after another, and put what each gives into `outputs`."""
+    for name, node in workflow.steps:
+        context = Context(inputs, _answers(node, outputs), name, outputs)
+        left = {**manner, "limits": _left(manner, outputs)}
+        outputs[name] = node.carry_out(table, connection, context, left)
+        if node.makes:
+            table = outputs[name].table
 
 
 def _left(manner: Mapping[str, Any], outputs: Mapping[str, NodeOutput]) -> Limits | None:
@@ -94,21 +109,16 @@ def _left(manner: Mapping[str, Any], outputs: Mapping[str, NodeOutput]) -> Limit
 
 def _tokens(output: NodeOutput) -> int:
     """Give the tokens of the answers that this run was sent, those from the journal aside."""
-    rows = tables.view(output.log).rows(("total_tokens", "reused"))
+    log = tables.view(output.log)
+    if "total_tokens" not in log.columns:
+        return 0
+    rows = log.rows(("total_tokens", "reused"))
     return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
 
 
 def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:
     ids = upstream(node, tuple(outputs))
     return None if ids is None else Answers(outputs, ids)
-
-
-def _refuse_invalid(checks: Mapping[str, Check]) -> None:
-    for name, found in checks.items():
-        if found.valid < found.rows:
-            first = next(iter(found.lines(1)))
-            count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
-            raise InvalidRequests(f"node {name!r}: {count} cannot be sent, nothing was sent; first {first}", found)
 
 
 def _refuse_empty_handed(found: tuple[str, Check] | None) -> None:

@@ -246,7 +246,7 @@ class Reader:
         self.mapping(path, ("id", "type", *kind.setting_names()))
         settings = {key: value for key, value in given.items() if key not in ("id", "type") and value is not None}
         if "schema" in settings:
-            settings["schema"] = self._schema((*path, "schema"), kind.operation)
+            settings["schema"] = self._schema((*path, "schema"), getattr(kind, "operation", ""))
         for key, value in settings.items():
             with self.locating(path):
                 parse_setting(key, value)

@@ -307,10 +307,11 @@ def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
 
 def _anchored(node: Node) -> Node:
     """Give a node whose schema's path does not depend on the current directory."""
-    if not isinstance(node.schema, str | os.PathLike):
+    given = getattr(node, "schema", None)
+    if not isinstance(given, str | os.PathLike):
         return node
-    schema = anchored(os.fspath(node.schema), ".")
-    return node if schema == node.schema else node.replace(schema=schema)
+    schema = anchored(os.fspath(given), ".")
+    return node if schema == given else node.replace(schema=schema)
 
 
 def _checked_path(path: Any) -> str:
