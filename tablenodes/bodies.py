@@ -29,6 +29,8 @@ NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "
 """Request properties that a table may well use for something else: taken from a column only when named."""
 
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
+_CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
+"""What may make a property's value depend on another's, which is not known before the row."""
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
 
 
@@ -255,6 +257,15 @@ class BodyPlan:
         if self._is_valid(body):
             return data
         raise Rejected(*self.schema.problems(body))
+
+    def wrong_settings(self) -> list[Problem]:
+        """Give what the schema has against the properties that are the same in every row, whatever else is in them."""
+        if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
+            return []
+        return [p for p in self.schema.problems(self._fixed) if self._is_fixed(p.path)]
+
+    def _is_fixed(self, path: str) -> bool:
+        return path.removeprefix("$.").partition(".")[0].partition("[")[0] in self._fixed
 
     def column_of(self, path: str) -> str | None:
         """Give the column or columns that a body's path was filled from, or None."""

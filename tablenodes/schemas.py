@@ -242,8 +242,9 @@ def response(operation: str) -> Schema | None:
     operation : str
         The operation, such as ``create_chat_completion``.
     """
-    file = _index()[DEFAULT_REVISION].get(operation, Path(operation)).with_suffix(_RESPONSE)
-    return _made(f"{DEFAULT_REVISION}, answers", operation, _read(file)) if file.is_file() else None
+    request = _index()[DEFAULT_REVISION].get(operation)
+    file = request and request.with_suffix(_RESPONSE)
+    return _made(f"{DEFAULT_REVISION}, answers", operation, _read(file)) if file and file.is_file() else None
 
 
 def _tried(schema: Schema) -> Schema:

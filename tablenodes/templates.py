@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import ColumnError, TemplateError, nearest
 from .problems import Unfit
+from .template_paths import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,6 +170,8 @@ class Template:
         Whether it may use any column (``row`` other than with a constant name).
     upstream : tuple of str or None
         The nodes whose answers it uses; None where it may be any.
+    reached : mapping of str to tuple of tuple
+        For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known.
 
     Raises
     ------
@@ -183,6 +186,7 @@ class Template:
         "columns",
         "names",
         "place",
+        "reached",
         "source",
         "upstream",
         "whole_row",
@@ -210,6 +214,7 @@ class Template:
         self.columns = tuple(sorted((set(self.names) | named) - set(RESERVED)))
         self._uses_row = ROW in used
         self._parts = _plain_parts(tree)
+        self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
         """Raise `ColumnError` for a placeholder that names no column.

@@ -180,10 +180,9 @@ def test_whatever_a_cell_holds_is_written_out_refused_or_left_alone(value):
         try:
             made = write_out(value)
             simplified.check_named({"functions": made, "tools": made, "function_call": made, "tool_choice": made})
-        except simplified.Unclear as unclear:
-            assert unclear.place
+            orjson.dumps(made)
+        except simplified.Unclear:
             continue
-        orjson.dumps(made)
     assert orjson.dumps(value) == before
 
 

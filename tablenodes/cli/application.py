@@ -36,7 +36,9 @@ class Commands(TyperGroup):
             complain(str(stopped) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except TablenodesError as error:
-            complain(worded(str(error)) if isinstance(error, ConnectionSettingError) else str(error), "error")
+            message = worded(str(error)) if isinstance(error, ConnectionSettingError) else str(error)
+            for line in (message, *getattr(error, "__notes__", ())):  # the notes: what else is wrong
+                complain(line, "error")
             raise typer.Exit(BAD_INPUT) from None
 
 

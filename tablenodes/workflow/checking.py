@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
+from ..bodies import BodyPlan
 from ..connection import Connection
-from ..errors import TableError, UsageError, WorkflowError
+from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes.check import check_rows
 from ..nodes.rows import Context
 from ..templates import OUTPUTS
 from ..values import Rejected
 from .answers import failed
 from .inputs import resolved
-from .references import upstream
+from .output_paths import doubts
+from .references import columns_read, upstream
+from .settings_reading import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,12 +57,20 @@ def file_of(workflow: Workflow, table: Any) -> str | None:
 
 
 def opened(workflow: Workflow, table: Any, *, read: bool = True) -> TableView:
-    """Give the view of the table that a run is given, or that the workflow names."""
+    """Give the view of the table that a run is given, or that the workflow names.
+
+    Where there is none and no node reads a column, it has one row and no columns.
+    """
     path = file_of(workflow, table)
     if path is not None:
         table = tables.read_table(path)
     if table is None:
-        raise WorkflowError("no table: name one as table in the workflow, or give one to the run")
+        for name, columns in columns_read(workflow.steps):
+            what = f"column {columns[0]!r}" if columns else "the row"
+            raise WorkflowError(
+                f"no table, and node {name!r} reads {what}: name one as table in the workflow, or give one to the run"
+            )
+        table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
     return tables.view(table, read=read)
 
 
@@ -69,27 +80,42 @@ def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connec
     Raises
     ------
     UsageError
-        For the first node that does not fit; names it, and its line where there is one.
+        For the first thing that does not fit; names the node, and its line where there is one. The others are its
+        notes.
     """
     made: dict[str, RowPlan] = {}
+    errors: list[UsageError] = []
     columns = view.columns
     unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
-        reads = upstream(node, tuple(made)) is not None
+        reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
         constants = Context(inputs, _nothing if reads else None).constants
         try:
             plan = node.plan(columns, constants=constants, connection=connection)
+            made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
+            errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
         except UsageError as error:
-            raise workflow.located(position, error) from None
-        made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
+            errors.append(workflow.located(position, error))
         columns = (*columns, *(column for column in node.makes if column not in columns))
         unknown |= frozenset(node.makes)
+    if errors:
+        raise together(errors)
     return made
+
+
+def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
+    """Give what is wrong with settings that are the same in every row: said once, not row by row."""
+    for problem in plan.wrong_settings() if isinstance(plan, BodyPlan) else ():
+        got = f" (got {problem.got})" if problem.got else ""
+        yield SettingError(f"{problem.path.removeprefix('$.')}: {problem.message}{got}")
 
 
 def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
+    doubtful: dict[str, list[str]] = {name: [] for name, _ in workflow.steps}
+    for doubt in doubts(workflow.steps):
+        doubtful[workflow.steps[doubt.node][0]].append(f"{doubt.place}: {doubt.message}")
     unsent: dict[str, set[int]] = {}
     unknown: frozenset[str] = frozenset()
     for name, node in workflow.steps:
@@ -103,6 +129,7 @@ def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) ->
                 f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
             )
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
+        made[name] = replace(made[name], warnings=(*made[name].warnings, *doubtful[name]))
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         unknown |= frozenset(node.makes)
     return made

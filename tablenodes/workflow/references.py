@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, TemplateSyntaxError
-from jinja2.nodes import Const, Getattr, Getitem, Name
-
 from ..errors import WorkflowError, nearest
-from ..templates import INPUTS, OUTPUTS
-from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue
+from ..templates import INPUTS, OUTPUTS, RESERVED
+from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from ..templates import Template
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 class Loose(NamedTuple):
@@ -48,15 +44,15 @@ def check_id(name: object, earlier: Collection[str]) -> None:
         raise WorkflowError(f"id: {name!r} is the id of an earlier node")
 
 
-def loose(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> Iterator[Loose]:
-    """Give every reference to an input or to an earlier node that is not there."""
+def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> Iterator[Loose]:
+    """Give every reference to an input or to an earlier node that is not there; None is a node that cannot be read."""
     inputs, ids = tuple(inputs), [name for name, _ in nodes]
     for position, (_, node) in enumerate(nodes):
         for template in templates(node):
             for name in template.upstream or ():
                 if name not in ids[:position]:
                     yield Loose(position, template.place, _no_node(name, ids, position))
-            for name in _inputs(template.source):
+            for name in dict.fromkeys(str(path[0]) for path in template.reached.get(INPUTS, ()) if path):
                 if name not in inputs:
                     known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
                     yield Loose(position, template.place, f"no input {name!r}{nearest(name, inputs) or known}")
@@ -86,9 +82,21 @@ def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(name for name in earlier if name in named)
 
 
-def templates(node: Node) -> Iterator[Template]:
+def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give each node that must have a table, with the columns that its settings name; none for the whole row."""
+    made: set[str] = set()
+    for name, node in nodes:
+        varying = [value for value in node.parsed().values() if is_varying(value)]
+        columns = dict.fromkeys(column for value in varying for column in value.columns())
+        read = tuple(column for column in columns if column not in made and column not in RESERVED)
+        if read or any(value.whole_row() for value in varying):
+            yield name, read
+        made |= set(node.makes)
+
+
+def templates(node: Node | None) -> Iterator[Template]:
     """Give every text with placeholders in a node's settings."""
-    for value in node.parsed().values():
+    for value in node.parsed().values() if node is not None else ():
         yield from _templates(value)
 
 
@@ -101,19 +109,3 @@ def _templates(value: Any) -> Iterator[Template]:
     elif isinstance(value, ObjectValue | ArrayValue):
         for item in value.items.values() if isinstance(value, ObjectValue) else value.items:
             yield from _templates(item)
-
-
-def _inputs(source: str) -> Iterator[str]:
-    """Give the names that a text reaches as ``inputs.…`` or ``inputs["…"]``."""
-    environment = Environment(autoescape=False)  # noqa: S701 - it only parses
-    for placeholder in _PLACEHOLDER.findall(source):
-        try:
-            tree = environment.parse(placeholder)
-        except TemplateSyntaxError:
-            continue  # a text inside holds }}: it was read well already, and such a name is found at the first row
-        for found in tree.find_all(Getattr):
-            if isinstance(found.node, Name) and found.node.name == INPUTS:
-                yield found.attr
-        for item in tree.find_all(Getitem):
-            if isinstance(item.node, Name) and item.node.name == INPUTS and isinstance(item.arg, Const):
-                yield str(item.arg.value)

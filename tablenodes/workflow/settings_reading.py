@@ -16,12 +16,14 @@ from ..nodes import find_node
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
-from .references import check_id, loose
+from .output_paths import faults
+from .references import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ..nodes import Node
+    from .destination import Destination
     from .inputs import Input
     from .yaml_reading import Document, Path_
 
@@ -58,6 +60,7 @@ class Reader:
     def __init__(self, document: Document, folder: str) -> None:
         self.document = document
         self.folder = folder
+        self._errors: list[WorkflowError] = []
 
     def read(self) -> dict[str, Any]:
         """Give the arguments of `Workflow`.
@@ -65,26 +68,43 @@ class Reader:
         Raises
         ------
         WorkflowError
-            For the first thing that is wrong, with its file and line.
+            For the first thing that is wrong, with its file and line; the others are its notes.
         """
         top = self.mapping((), KEYS)
         if "nodes" not in top:
             raise self.document.error((), f"nodes: is missing{self._hint_at_nodes(top)}")
-        made: dict[str, Any] = {name: self.text((name,)) for name in ("id", "description") if top.get(name) is not None}
-        if top.get("table") is not None:
-            made["table"] = self.path(("table",))
-        if top.get("connection") is not None:
-            made["connection"] = self.connection()
-        for name, kind in (("limits", Limits), ("retry", Retry)):
-            if top.get(name) is not None:
-                made[name] = self.settings((name,), kind)
-        made["inputs"] = self.inputs() if top.get("inputs") is not None else {}
-        made["nodes"] = self.nodes()
-        self._refuse_loose(made["nodes"], made["inputs"])
-        if top.get("output") is not None:
-            with self.locating(()):
-                made["output"] = destination(top["output"])
+        made: dict[str, Any] = {"inputs": {}, "nodes": []}
+        for name, read in self._parts().items():
+            if top.get(name) is not None or name == "nodes":
+                with self.collecting():
+                    made[name] = read()
+        given = top.get("inputs")
+        self._collect_faults(made["nodes"], given if isinstance(given, dict) else {})
+        if self._errors:
+            raise together(self._errors)
         return made
+
+    def _parts(self) -> dict[str, Callable[[], Any]]:
+        """Give what reads each part of the file."""
+        return {
+            "id": lambda: self.text(("id",)),
+            "description": lambda: self.text(("description",)),
+            "table": lambda: self.path(("table",)),
+            "connection": self.connection,
+            "limits": lambda: self.settings(("limits",), Limits),
+            "retry": lambda: self.settings(("retry",), Retry),
+            "inputs": self.inputs,
+            "nodes": self.nodes,
+            "output": self.output,
+        }
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep an error of what is made inside for the end, so that what comes after is looked at too."""
+        try:
+            yield
+        except WorkflowError as error:
+            self._errors.append(error)
 
     @staticmethod
     def _hint_at_nodes(top: Collection[str]) -> str:
@@ -124,9 +144,13 @@ class Reader:
             raise self._wrong(path, "a mapping of keys to values", value)
         for key in value:
             if known is not None and key not in known:
-                hint = nearest(key, known) or f"; there are {', '.join(known)}"
-                raise self.document.error((*path, key), f"{_dotted(path)}unknown key {key[:40]!r}{hint}")
+                raise self._unknown_key((*path, key), known)
         return value
+
+    def _unknown_key(self, path: Path_, known: Collection[str]) -> WorkflowError:
+        key = str(path[-1])
+        hint = nearest(key, known) or f"; there are {', '.join(known)}"
+        return self.document.error(path, f"{_dotted(path[:-1])}unknown key {key[:40]!r}{hint}")
 
     def text(self, path: Path_) -> str:
         """Give a text."""
@@ -216,42 +240,66 @@ class Reader:
         path: Path_ = ("inputs",)
         made = {}
         for name, value in self.mapping(path).items():
-            with self.locating(path):
+            with self.collecting(), self.locating(path):
                 made[name] = declared(name, value)
         return made
 
-    def nodes(self) -> list[tuple[str, Node]]:
-        """Give the nodes with their ids."""
+    def output(self) -> Destination | None:
+        """Give where the table goes."""
+        with self.locating(()):
+            return destination(self.at(("output",)))
+
+    def nodes(self) -> list[tuple[str, Node | None]]:
+        """Give the nodes with their ids; None for one that is wrong, of which an error is kept."""
         value = self.at(("nodes",))
         if not isinstance(value, list) or not value:
             raise self._wrong(("nodes",), "a list of nodes", value)
-        made: list[tuple[str, Node]] = []
-        for position in range(len(value)):
+        made: list[tuple[str, Node | None]] = []
+        for position, given in enumerate(value):
             path = ("nodes", position)
-            name, node = self._node(path)
-            with self.locating(path):
-                check_id(name, [earlier for earlier, _ in made])
-            made.append((name, node))
+            name = given.get("id") if isinstance(given, dict) else None
+            node = None
+            with self.collecting():
+                node = self._node(path)
+            if isinstance(name, str) and name:  # else that has been said
+                with self.collecting(), self.locating(path):
+                    check_id(name, [earlier for earlier, _ in made])
+            made.append((str(name), node))
         return made
 
-    def _node(self, path: Path_) -> tuple[str, Node]:
+    def _node(self, path: Path_) -> Node:
         given = self.mapping(path)
         for name in ("id", "type"):
             if given.get(name) is None:
                 raise self.document.error(path, f"a node needs an {name}" if name == "id" else f"a node needs a {name}")
-        name = self.text((*path, "id"))
+        self.text((*path, "id"))
         of_type = self.text((*path, "type"))
         with self.locating((*path, "type")):
             kind = find_node(of_type)
-        self.mapping(path, ("id", "type", *kind.setting_names()))
-        settings = {key: value for key, value in given.items() if key not in ("id", "type") and value is not None}
+        known, before = ("id", "type", *kind.setting_names()), len(self._errors)
+        self._refuse_key(path, given)
+        for key in given:
+            if key not in known:
+                self._errors.append(self._unknown_key((*path, key), known))
+        settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
         if "schema" in settings:
             settings["schema"] = self._schema((*path, "schema"), getattr(kind, "operation", ""))
         for key, value in settings.items():
-            with self.locating(path):
+            with self.collecting(), self.locating(path):
                 parse_setting(key, value)
+        if len(self._errors) > before:
+            raise self._errors.pop()
         with self.locating(path):
-            return name, kind(**settings)
+            return kind(**settings)
+
+    def _refuse_key(self, path: Path_, given: dict[str, Any]) -> None:
+        for name in ("api_key", "apiKey"):
+            if name in given:
+                raise self.document.error(
+                    (*path, name),
+                    f"{name}: a key belongs to no node and in no file: name the environment variable that holds it"
+                    " as api_key_env under connection",
+                )
 
     def _schema(self, path: Path_, operation: str) -> Any:
         value = self.at(path)
@@ -261,10 +309,19 @@ class Reader:
             schemas.load(value, operation)
         return value
 
-    def _refuse_loose(self, nodes: list[tuple[str, Node]], inputs: dict[str, Input]) -> None:
-        for reference in loose(nodes, inputs):
-            path = self.meant(("nodes", reference.node), reference.place)
-            raise self.document.error(path, f"{reference.place}: {reference.message}")
+    def _collect_faults(self, nodes: list[tuple[str, Node | None]], inputs: Collection[str]) -> None:
+        for fault in faults(nodes, inputs):
+            path = self.meant(("nodes", fault.node), fault.place)
+            self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
+
+
+def together(errors: Sequence[UsageError]) -> UsageError:
+    """Give one error for several: the first, with a line for each of the others in its notes."""
+    first, *others = dict.fromkeys(map(str, errors))
+    error = type(errors[0])(first)
+    for other in others:
+        error.add_note(other)
+    return error
 
 
 def anchored(schema: str, folder: str) -> str:

@@ -15,7 +15,8 @@ from ..nodes import Node
 from ..settings import Limits, Retry
 from . import inputs as inputs_of
 from .destination import Destination, destination
-from .references import check_id, loose
+from .output_paths import faults
+from .references import check_id
 from .settings_reading import Reader, anchored
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Workflow:
     Raises
     ------
     WorkflowError
-        If the parts do not fit together: two nodes of one id, a reference to a node that is not earlier or to an input
-        that is not there.
+        If the parts do not fit together: two nodes of one id, a reference to a node that is not earlier, to a part of
+        its answer that cannot be there, or to an input that is not there.
     """
 
     nodes: Nodes
@@ -93,7 +94,7 @@ class Workflow:
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: inputs_of.declared(name, value) for name, value in self.inputs.items()})
         put(self, "output", destination(self.output))
-        for reference in loose(self.steps, self.inputs):
+        for reference in faults(self.steps, self.inputs):
             node = self.steps[reference.node][0]
             raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
 
@@ -117,7 +118,8 @@ class Workflow:
         Raises
         ------
         WorkflowError
-            If it cannot be read or does not fit together; names the file and the line.
+            If it cannot be read or does not fit together; names the file and the line. Where more than one thing is
+            wrong, the others are its notes (``__notes__``), a line each.
         """
         from . import yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
 
