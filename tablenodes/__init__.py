@@ -15,7 +15,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .nodes import CreateChatCompletion, CreateCompletion
+    from .nodes import CreateChatCompletion, CreateCompletion, Return
     from .nodes.check import Check
     from .output import NodeOutput
     from .problems import Problem
@@ -34,6 +34,7 @@ _HOMES = {
     "NodeOutput": "output",
     "Problem": "problems",
     "Retry": "settings",
+    "Return": "nodes",
     "Timeout": "settings",
     "Workflow": "workflow",
     "col": "templates",
@@ -51,6 +52,7 @@ __all__ = [
     "NodeOutput",
     "Problem",
     "Retry",
+    "Return",
     "Timeout",
     "Workflow",
     "__version__",

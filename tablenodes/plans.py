@@ -121,7 +121,7 @@ class SettingsPlan:
         self.warnings: tuple[str, ...] = ()
         self._columns_of = {name: ", ".join(dict.fromkeys(value.columns())) for name, value in varying.items()}
         self.sources = {
-            name: "setting" if name not in varying else f"column {self._columns_of[name]}" for name in values
+            name: _source(name in settings, self._columns_of.get(name, "")) for name in values
         }
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
         anything = Typing(_AnyText(), ())
@@ -139,6 +139,12 @@ class SettingsPlan:
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
         """Give nothing: nothing is sent."""
         return set()
+
+
+def _source(is_set: bool, columns: str) -> str:
+    if is_set:
+        return f"setting, with {columns}" if columns else "setting"
+    return f"column {columns}"
 
 
 def needed(column: str, table: Sequence[str]) -> None:

@@ -22,6 +22,8 @@ _OWN = {
     "columns": 'Which columns set the properties of their names: "auto", or their names.',
     "extra_body": "Properties put on top of every body.",
     "schema": "The schema of the body: a bundled revision, or a file.",
+    "client_timeout": "Seconds that one attempt may take; goes before the connection's own.",
+    "text": "A text with {{ … }} placeholders.",
 }
 
 Name = Annotated[str | None, typer.Argument(metavar="[NODE]", help="Show this node's settings.", show_default=False)]
@@ -47,7 +49,7 @@ def nodes(name: Name = None) -> None:
     show(_first_line(kind.__doc__))
     show()
     if not issubclass(kind, RequestNode):
-        _show_rows([(setting, "", "") for setting in kind.setting_names()])
+        _show_rows([(setting, "", _OWN.get(setting, "")) for setting in kind.setting_names()])
         return
     schema = schemas.load(schemas.DEFAULT_REVISION, kind.operation)
     rows = []

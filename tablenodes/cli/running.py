@@ -232,7 +232,7 @@ def failures(output: NodeOutput) -> list[str]:
     outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
     answers: Iterable[tuple[Any, Any]]
     if "message" in log.columns:
-        answers = ((error_body("", message), None) for (message,) in log.rows(("message",)))
+        answers = ((error_body("", message or ""), None) for (message,) in log.rows(("message",)))
     else:
         answers = tables.view(output.result).rows(("body", "status"))
     counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}

@@ -11,6 +11,7 @@ from .. import schemas
 from ..bodies import BodyPlan, Recipe
 from ..endpoint import default_properties
 from ..errors import SettingError
+from ..settings import Timeout
 from .node import Node
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ class RequestNode(Node):
         Properties put on top of every body: those of a certain server, or an explicit null.
     schema : str, path or mapping
         The schema of the request body: a bundled revision, a JSON file, or the schema itself.
+    client_timeout : float or str, optional
+        Seconds that one attempt may take in all, 0.001 to 86,400; goes before the connection's own.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("columns", "extra_body", "schema")
+    own: ClassVar[tuple[str, ...]] = ("columns", "extra_body", "schema", "client_timeout")
     operation: ClassVar[str] = ""
     """The operation's name in the schemas."""
     path: ClassVar[str] = ""
@@ -53,6 +56,7 @@ class RequestNode(Node):
     columns: str | Sequence[str] = "auto"
     extra_body: Mapping[str, Any] | None = None
     schema: Schema = schemas.DEFAULT_REVISION
+    client_timeout: float | str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +75,8 @@ class RequestNode(Node):
             return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
             raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}")
+        if name == "client_timeout":
+            return _checked_seconds(value)
         if name == "schema":
             return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
         return super().kept(name, value)
@@ -179,6 +185,17 @@ class RequestNode(Node):
             on_text=on_text,
             retry_failed=retry_failed,
         )
+
+
+def _checked_seconds(value: Any) -> float | None:
+    """Give a timeout as the number that it is; it may be written as a text."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if isinstance(value, str) else value
+        return float(Timeout(total=seconds).total)
+    except ValueError:  # what Timeout raises is one too
+        raise SettingError("client_timeout must be a number of seconds from 0.001 to 86,400") from None
 
 
 def _checked_columns(columns: Any) -> Any:

@@ -175,7 +175,7 @@ class _Run:
             ),
             redaction,
             keeping,
-            total=endpoint.timeout.total,
+            total=self.node.client_timeout or endpoint.timeout.total,
             grace=limits.grace,
             on_turn=lambda: bar.update(records.settled, records.counts[OK]),
         )
