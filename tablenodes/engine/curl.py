@@ -96,6 +96,13 @@ class CurlTransport:
         if self._common.events:
             self._common.events = [event for event in self._common.events if event.key != key]
 
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call: the next `wait` gives its answer with what came until now. Unknown keys are ignored."""
+        transfer = self._in_flight.get(key)
+        if transfer is not None:
+            self._common.events.append(transfer.ended(fault, message, self._clock()))
+            self._release(transfer)
+
     def wait(self, seconds: float) -> list[Event]:
         """Give the events that came, after `seconds` at the latest and as soon as there is one."""
         if self._process != os.getpid():
