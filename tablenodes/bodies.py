@@ -82,9 +82,6 @@ def _messages(prompt: Any, system: Any) -> Any:
     return spoken if is_varying(prompt) or is_varying(system) else spoken.messages(prompt, system)
 
 
-_STREAM = Problem("$.stream", "stream", "streamed answers cannot be read yet: leave stream out", "boolean")
-
-
 class BodyPlan:
     """How the rows of one table become request bodies.
 
@@ -206,6 +203,13 @@ class BodyPlan:
             except Unclear as unclear:
                 raise SettingError(str(unclear)) from None
 
+    @property
+    def streams(self) -> bool | None:
+        """Whether rows may ask for a streamed answer; None where that depends on their whole bodies."""
+        if "stream" in self._start:
+            return self._start["stream"] is not False
+        return False if self._body_at is None else None
+
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Give a row's body, before the gate.
 
@@ -252,8 +256,6 @@ class BodyPlan:
         """
         body = self.build(cells)
         data = _dumps(body)
-        if body.get("stream"):
-            raise Rejected(_STREAM)
         if self._is_valid(body):
             return data
         raise Rejected(*self.schema.problems(body))

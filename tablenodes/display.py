@@ -118,6 +118,7 @@ def report(summary: Summary) -> str:
         if summary.prompt_tokens or summary.completion_tokens:
             rows.append(("tokens", f"{summary.prompt_tokens:,} in, {summary.completion_tokens:,} out"))
         rows += [("stopped", summary.stopped)] if summary.stopped else []
+        rows += [("note", note) for note in summary.notes]
         lines += [f"  {name:<9}{value}" for name, value in rows]
     return "\n".join(lines)
 

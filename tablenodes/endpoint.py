@@ -76,8 +76,10 @@ class Endpoint:
             return self.request("POST", path).url
         return f"embedded://model/{quote(model.path or default_properties(self.connection)['model'])}{path}"
 
-    def transport(self, limits: Limits, may_send: Callable[[int], bool] | None = None) -> Transport:
-        """Open what carries the bytes; whoever asks for it closes it."""
+    def transport(
+        self, limits: Limits, may_send: Callable[[int], bool] | None = None, *, stream: bool = False
+    ) -> Transport:
+        """Open what carries the bytes, and with `stream` tells of every piece; whoever asks for it closes it."""
         connection = self.connection
         if is_custom(connection.transport):
             return connection.transport  # type: ignore[return-value]
@@ -89,6 +91,7 @@ class Endpoint:
             "proxy": proxy,
             "ca_bundle": connection.ca_bundle,
             "may_send": may_send,
+            "stream": stream,
         }
         opened: Transport
         if connection.session is not None or connection.transport == "requests":

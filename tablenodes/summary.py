@@ -36,6 +36,8 @@ class Summary:
         From the first to the last moment of the run, and how much of it nothing could be sent.
     stopped : str or None
         Why the run ended early.
+    notes : tuple of str
+        What was done otherwise than asked, one line each.
     """
 
     rows: int
@@ -49,6 +51,7 @@ class Summary:
     seconds: float = 0.0
     seconds_paused: float = 0.0
     stopped: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> int:

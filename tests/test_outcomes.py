@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcome_rules import FAULT_RULES
-from tablenodes.engine.outcomes import OUTCOMES, Failure, judge, judge_document, unanswered
+from tablenodes.engine.outcomes import OUTCOMES, Failure, judge, unanswered
 from tablenodes.engine.response_headers import RateLimit, RateLimits, duration, header, rate_limits
 from tablenodes.engine.server_errors import quoted
 
@@ -465,12 +465,54 @@ def test_a_fault_is_told_in_our_words_and_the_transports():
 # Streams, and rows without an answer.
 
 
-def test_an_assembled_stream_is_judged_by_its_object():
-    """The bytes of a stream are no JSON; what was put together from them is."""
-    stream = answer(body=b"data: ...")
-    assert judge_document(stream, GOOD).outcome == "ok"
-    assert judge_document(stream, error(code=429))[:2] == ("in_band_error", R)
-    assert judge_document(stream, {"data": 1}, needs_choices=False).outcome == "ok"
+STREAM = b"Content-Type: text/event-stream\r\n"
+
+
+def streamed(*chunks, end=b"data: [DONE]\n\n", **more):
+    return answer(
+        body=b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks) + end, headers=STREAM, **more
+    )
+
+
+def test_a_stream_is_judged_by_what_is_put_together():
+    """The bytes of a stream are no JSON; the body is the one that a plain answer would have had."""
+    chunk = {
+        "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}],
+        "usage": {"total_tokens": 3},
+    }
+    verdict = judge(streamed(chunk))
+    assert (verdict.outcome, verdict.finish_reason, verdict.total_tokens) == ("ok", "stop", 3)
+    assert json.loads(verdict.body)["choices"][0]["message"] == {"role": "assistant", "content": "a"}
+    assert judge(streamed(error(code=429)))[:2] == ("in_band_error", R)
+    assert judge(streamed({"data": 1})).outcome == "in_band_error"
+    assert judge(streamed({"data": 1}), needs_choices=False).outcome == "ok"
+    assert judge(streamed([1]))[:2] == ("stream_error", B)
+
+
+def test_a_stream_that_is_not_whole_is_never_ok():
+    """It is cut, or whatever else ended it; one that is whole is ok, whatever happens to its connection then."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": "a"}}]}
+    for fault in (None, "truncated", "reset", "disconnected"):
+        assert judge(streamed(chunk, end=b"", fault=fault))[:2] == ("stream_truncated", B)
+    assert judge(streamed(chunk, end=b"", fault="timeout_idle")).outcome == "timeout_idle"
+    assert judge(streamed(chunk, fault="timeout_idle")).outcome == "ok"
+    assert judge(streamed({"choices": [{"index": 0, "finish_reason": "stop"}]}, end=b"")).outcome == "ok"
+
+
+def test_a_stream_needs_as_many_choices_as_were_asked_for():
+    """Where no [DONE] came, the end of those that started may not be the end of all."""
+    stream = streamed({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, end=b"")
+    assert judge(stream, b'{"n":1}').outcome == "ok"
+    assert judge(stream, b'{"n":2}').outcome == "stream_truncated"
+    assert judge(stream, b'{"prompt":["a","b"]}').outcome == "stream_truncated"
+    assert judge(stream, b'{"prompt":[1,2]}').outcome == "ok"
+
+
+def test_only_its_content_type_makes_a_stream():
+    """Else what cannot be read is a decode_error; a JSON object is one under any name."""
+    stream = streamed({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    assert judge(stream._replace(headers=b"Content-Type: text/plain\r\n")).outcome == "decode_error"
+    assert judge(answer(headers=STREAM)).outcome == "ok"
 
 
 def test_a_row_without_an_answer_has_a_verdict_too():

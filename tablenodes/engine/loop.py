@@ -42,6 +42,7 @@ _NOT_SENT_BECAUSE = {
     "interrupted": "not sent: the run was interrupted",
     "journal": "not sent: the journal failed",
     "transport": "not sent: nothing carries requests any more",
+    "failure": "not sent: the run had to end",
 }
 
 
@@ -59,7 +60,7 @@ class Loop:
     records : Records
         Where the results go.
     judge : callable
-        What an answer means.
+        What an answer means, given the body that was asked.
     redact : callable
         Takes the secrets out of an answer.
     keeping : Keeping
@@ -87,7 +88,7 @@ class Loop:
         transport: Transport,
         scheduler: Scheduler,
         records: Records,
-        judge: Callable[[Answer], Verdict],
+        judge: Callable[[Answer, bytes], Verdict],
         redact: Callable[[Answer], Answer],
         keeping: Keeping,
         *,
@@ -148,6 +149,11 @@ class Loop:
             self._scheduler.stop("transport")
             self._leave_at = -math.inf
             return []
+
+    def stop(self, failure: EndedError) -> None:
+        """End the run for a reason from outside: nothing more is sent, what is in flight comes to its end."""
+        self.failure = self.failure or failure
+        self._scheduler.stop("failure")
 
     def may_send_once(self, key: int) -> bool:
         """Say whether a transport may begin a send, where each must be in the journal before it is made.
@@ -210,10 +216,10 @@ class Loop:
         for row in retries:
             self._scheduler.put_back(row, now)
         for row in fresh:
-            del self._bodies[row]
+            body = self._bodies.pop(row)
             before = self._before.pop(row, None)
             if before is not None:
-                self._end_as_before(row, before)
+                self._end_as_before(row, body, before)
 
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
@@ -232,17 +238,17 @@ class Loop:
                     self._before[row] = found
                 return row
             if known:
-                self._end_as_before(row, found)
+                self._end_as_before(row, body, found)
             elif missing is not None:
                 self._records.reject(row, Rejection(NOT_SENT, Problem("$.model", "model", missing)))
         return None
 
-    def _end_as_before(self, row: int, found: Found) -> None:
+    def _end_as_before(self, row: int, body: bytes, found: Found) -> None:
         """Give a row the end that it had in an earlier run."""
         if found.answer is None:
             self._doubt(row, found.sends)
         else:
-            done = Done(row, self._judge(found.answer), found.sends, found.billed)
+            done = Done(row, self._judge(found.answer, body), found.sends, found.billed)
             self._records.answer(found.answer, done)
             self._records.reused[row] = 1
 
@@ -263,7 +269,7 @@ class Loop:
         row = answer.key
         answer = self._redact(answer)
         try:
-            verdict = self._judge(answer)
+            verdict = self._judge(answer, self._bodies[row])
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in this program ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
@@ -339,7 +345,7 @@ class Loop:
             if found is None:
                 break
             if found.sends or found.answer is not None:
-                self._end_as_before(row, found)
+                self._end_as_before(row, body, found)
 
 
 def _ending(error: Exception) -> EndedError:

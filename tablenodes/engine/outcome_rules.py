@@ -112,6 +112,10 @@ FAULT_RULES = {
     )
 }
 REFUSED_BY_PROXY = _STATUS_RULES[407]
+CUTS = frozenset(("truncated", "reset", "disconnected"))
+"""Faults that end a stream in the middle."""
+OPTION_REFUSED = Rule("option_refused", _A, False, "the server refused stream_options; it is asked without them")
+"""Not a row's end: its outcome is the fault by which whoever added the option says that the server refused it."""
 
 EMPTY_BODY = Rule("empty_body", _B, True, "the answer is empty")
 IN_BAND = Rule("in_band_error", _B, True, "the answer carries an error in the place of a result")

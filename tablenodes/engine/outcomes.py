@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from . import outcome_rules as rules
+from .assembly import MalformedError, assembled, choices_asked, encoded
 from .outcome_rules import Failure, Rule
+from .redaction import Redaction
 from .response_headers import header_in
 from .retry_after import retry_after
 from .server_errors import NOTHING, error_object, quoted, server_error
@@ -61,7 +63,10 @@ class Verdict(NamedTuple):
     circuit : str or None
         What this failure counts against beyond its row: ``auth``, ``payment``, ``quota`` or ``model``.
     stale_connection : bool
-        Whether a reused connection was dead before the first byte, which says nothing about the server.
+        Whether the row may be tried again at once, for its failure says nothing about the server: a reused connection
+        was dead before the first byte, or the server refused an option of ours.
+    body : bytes or None
+        The answer's body where that is not what came: a stream, put together, without a secret.
     """
 
     outcome: str
@@ -77,6 +82,7 @@ class Verdict(NamedTuple):
     told: bytes | None = None
     circuit: str | None = None
     stale_connection: bool = False
+    body: bytes | None = None
 
 
 _PROXY_WANTS_LOGIN = re.compile(r"\b407\b")
@@ -89,6 +95,7 @@ _new: Any = tuple.__new__  # a named tuple's own constructor takes three times a
 
 def judge(
     answer: Answer,
+    asked: bytes = b"",
     *,
     needs_choices: bool = True,
     at_most_once: bool = False,
@@ -98,12 +105,15 @@ def judge(
     """Say what an answer means.
 
     It is ``ok`` with a status of 2xx, a whole body, a strict JSON object in it, no top-level ``error`` and, where
-    choices are needed, at least one, none of them with ``finish_reason`` ``"error"``.
+    choices are needed, at least one, none of them with ``finish_reason`` ``"error"``. An event stream is put together
+    first; it is whole if ``[DONE]`` came, or the end of every choice.
 
     Parameters
     ----------
     answer : Answer
         The end of one attempt.
+    asked : bytes
+        The request's body, which tells how many choices a stream must have.
     needs_choices : bool
         Whether an answer without ``choices`` is none.
     at_most_once : bool
@@ -126,18 +136,7 @@ def judge(
         verdict = _success(answer, document, needs_choices) if type(document) is dict else None
         if verdict is not None:
             return verdict
-    return _Failing(answer, at_most_once, secrets, wall_clock).judge(needs_choices=needs_choices)
-
-
-def judge_document(
-    answer: Answer, document: dict[str, Any], *, needs_choices: bool = True, secrets: Sequence[bytes] = ()
-) -> Verdict:
-    """Do as `judge` does, for a whole answer of a good status whose object has been read already.
-
-    An assembled stream is judged by it; nothing of ``answer.body`` is looked at.
-    """
-    verdict = _success(answer, document, needs_choices)
-    return _Failing(answer, secrets=secrets).in_document(document) if verdict is None else verdict
+    return _Failing(answer, at_most_once, secrets, wall_clock).judge(asked, needs_choices=needs_choices)
 
 
 def unanswered(outcome: str, message: str, *, may_have_run: bool = False) -> Verdict:
@@ -178,6 +177,7 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
             lowered if _ALLOWANCE in lowered else None,
             None,
             False,
+            None,
         ),
     )
     return verdict
@@ -199,24 +199,48 @@ class _Failing:
         self._lowered = answer.headers.lower()
         self._retry_after = retry_after(answer.headers, wall_clock)
 
-    def judge(self, *, needs_choices: bool) -> Verdict:
+    def judge(self, asked: bytes, *, needs_choices: bool) -> Verdict:
         """Say what the answer means."""
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
             return self._by_status(answer.status)
+        if answer.status is not None and self._is_event_stream():
+            return self._in_stream(choices_asked(asked), needs_choices=needs_choices)
         if answer.fault is not None:
             return self._by_fault(answer.fault)
-        if not answer.body.strip():
+        return self._in_body(answer.body, needs_choices=needs_choices)
+
+    def _in_body(self, body: bytes, *, needs_choices: bool) -> Verdict:
+        if not body.strip():
             return self._by_rule(rules.EMPTY_BODY)
         try:
-            document = read(answer.body)
+            document = read(body)
         except UnreadableError as error:
             return self._unreadable(error)
         if not isinstance(document, dict):
             return self._by_rule(rules.NOT_AN_OBJECT)
-        return _success(answer, document, needs_choices) or self.in_document(document)
+        return _success(self._answer, document, needs_choices) or self._in_document(document)
 
-    def in_document(self, document: dict[str, Any]) -> Verdict:
+    def _in_stream(self, choices: int, *, needs_choices: bool) -> Verdict:
+        """Judge a stream: what was wrong in it comes before what broke it off, and a whole one is not broken."""
+        answer = self._answer
+        assembly = assembled(answer.body)
+        if assembly.error is not None:
+            return self._in_document({"error": assembly.error})
+        if assembly.malformed:
+            return self._by_rule(rules.FAULT_RULES["stream_error"])
+        if not assembly.is_whole(choices):
+            cut = answer.fault is None or answer.fault in rules.CUTS
+            return self._by_fault("stream_truncated" if cut else str(answer.fault))
+        document = assembly.document()
+        try:
+            body = Redaction(self._secrets).mask(encoded(document))
+        except MalformedError:
+            return self._by_rule(rules.FAULT_RULES["stream_error"])
+        verdict = _success(answer, document, needs_choices)
+        return self._in_document(document) if verdict is None else verdict._replace(body=body)
+
+    def _in_document(self, document: dict[str, Any]) -> Verdict:
         """Judge an object that came under a good status and is no success; an error in it by its own code."""
         tokens = _tokens(document.get("usage"))
         if not document.get("error"):
@@ -235,6 +259,9 @@ class _Failing:
         )
 
     def _by_status(self, status: int) -> Verdict:
+        if self._answer.fault == rules.OPTION_REFUSED.outcome:
+            rule = rules.OPTION_REFUSED._replace(outcome="http_error")
+            return self._by_rule(rule, label=str(status), stale_connection=True)
         error = server_error(self._answer.body) if status >= 400 else NOTHING
         rule = rules.rule_of_status(status, self._retry_after)
         circuit = rules.circuit(status, error)
@@ -291,6 +318,10 @@ class _Failing:
             circuit,
             stale_connection,
         )
+
+    def _is_event_stream(self) -> bool:
+        kind = header_in(self._lowered, self._lowered, b"\ncontent-type:") or ""
+        return kind.partition(";")[0].rstrip() == "text/event-stream"
 
     def _should_retry(self) -> str | None:
         return header_in(self._lowered, self._lowered, b"\nx-should-retry:")

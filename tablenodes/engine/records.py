@@ -91,6 +91,8 @@ class Records:
     def answer(self, answer: Answer, done: Done) -> None:
         """Put down the end of a row: the last answer's text as it came, or an error object where none came.
 
+        Of a stream that is ok it is the body that was put together.
+
         Parameters
         ----------
         answer : Answer
@@ -102,7 +104,7 @@ class Records:
         if answer.status is None:
             self.body[row] = error_body(verdict.outcome, verdict.message)
         else:
-            self.body[row] = text(answer.body)
+            self.body[row] = text(answer.body if verdict.body is None else verdict.body)
             self.status[row] = answer.status
         self.latency[row] = answer.elapsed
         self.request_id[row] = verdict.request_id

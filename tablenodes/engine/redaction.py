@@ -46,8 +46,67 @@ class Redaction:
                 )
         return answer
 
+    def live(self) -> LiveMask:
+        """Give a mask for a text that comes in pieces."""
+        return LiveMask(tuple(form.decode("latin-1") for form in self._forms))
+
     def mask(self, data: bytes) -> bytes:
         """Give the bytes without the secrets."""
         for form in self._forms:
             data = data.replace(form, MASK)
         return data
+
+
+class LiveMask:
+    """Masks secrets in a text that comes in pieces: the end of a piece in which one may begin is held back.
+
+    Half a character, of which the next piece has the other half, is held back too.
+
+    Parameters
+    ----------
+    forms : tuple of str
+        The secrets.
+    """
+
+    __slots__ = ("_forms", "_held", "_longest")
+
+    def __init__(self, forms: tuple[str, ...]) -> None:
+        self._forms = forms
+        self._longest = max(map(len, forms), default=0)
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Take a piece in and give what may be shown."""
+        text = self._held + text
+        if not text.isascii():
+            text = _with_whole_characters(text)
+        for form in self._forms:
+            text = text.replace(form, MASK.decode())
+        kept = len(text) - self._doubtful(text)
+        self._held = text[kept:]
+        return text[:kept]
+
+    def rest(self) -> str:
+        """Give what was held back, at the end of the text."""
+        text, self._held = self._held, ""
+        return text.encode(errors="replace").decode()
+
+    def _doubtful(self, text: str) -> int:
+        """Give the length of the end that is to be held back."""
+        found = 1 if "\ud800" <= text[-1:] <= "\udbff" else 0
+        tail = text[-self._longest :] if self._longest else ""
+        for form in self._forms:
+            at = tail.find(form[0])
+            while at >= 0:
+                if form.startswith(tail[at:]):
+                    found = max(found, len(tail) - at)
+                    break
+                at = tail.find(form[0], at + 1)
+        return found
+
+
+def _with_whole_characters(text: str) -> str:
+    """Join halves of characters; one that stands alone becomes U+FFFD, but for the first half at the end."""
+    last = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+    whole = text[: len(text) - len(last)].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole + last

@@ -126,6 +126,14 @@ class RequestsTransport:
             attempt.expire(self._clock())
         self._events = [event for event in self._events if event.key != key]
 
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call: the next `wait` gives its answer with what came until now. Unknown keys are ignored."""
+        attempt = self._attempts.pop(key, None)
+        if attempt is not None:
+            self._abandoned += 1
+            self._events.append(self._answer(attempt, fault, message))
+            attempt.expire(self._clock())
+
     def wait(self, seconds: float) -> list[Event]:
         """Give the events that came, after `seconds` at the latest and as soon as there is one."""
         self._check_process()

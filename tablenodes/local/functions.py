@@ -59,6 +59,12 @@ class FunctionCalls:
         self._offers.pop(key, None)
         self._inner.cancel(key)
 
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call, if the inner transport can: its answer is what came until now."""
+        end = getattr(self._inner, "end", None)
+        if end is not None:
+            end(key, fault, message)
+
     def wait(self, seconds: float) -> list[Event]:
         """Give the events that came, answers with a call in the API's shape."""
         events = self._inner.wait(seconds)

@@ -41,6 +41,12 @@ class Watched:
         """Drop a call."""
         self._inner.cancel(key)
 
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call, if the inner transport can: its answer is what came until now."""
+        end = getattr(self._inner, "end", None)
+        if end is not None:
+            end(key, fault, message)
+
     def wait(self, seconds: float) -> list[Event]:
         """Give the events that came.
 

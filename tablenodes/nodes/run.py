@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import display, tables
+from ..bodies import BODY
 from ..connection import Connection
 from ..engine.journal import Journal, Keys
 from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
@@ -20,7 +21,8 @@ from ..engine.outcomes import judge
 from ..engine.records import OK, Records
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..errors import Interrupted, JournalError, SettingError, nearest
+from ..engine.streams import Streams
+from ..errors import EndedError, Interrupted, JournalError, SettingError, nearest
 from ..output import Responses
 from ..settings import Limits, Retry
 from ..summary import Summary
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .request import RequestNode
 
 _WORTH_A_JOURNAL = 100
+_NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
 _CHOICES = {"on_invalid": ("report", "raise"), "on_in_doubt": ("resend", "report"), "retry_failed": RETRY_FAILED}
 
 
@@ -71,8 +74,8 @@ class Manner:
                 raise SettingError(f"{name} must be one of {choices}{clause}")
         if self.journal is not None and not isinstance(self.journal, str | os.PathLike):
             raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
-        if self.on_text is not None:
-            raise SettingError("on_text is not available in this version")
+        if self.on_text is not None and not callable(self.on_text):
+            raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
 
 
 def run(
@@ -155,12 +158,23 @@ class _Run:
 
         # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
         exact = journal is not None and limits.max_requests is not None
-        transport = endpoint.transport(limits, once if exact else scheduler.may_send)
+        may_stream = _may_stream(plan, self.view)
+        transport = endpoint.transport(limits, once if exact else scheduler.may_send, stream=may_stream)
         if transport is not self.connection.transport:  # the user's own is the user's to close
             stack.callback(transport.close)
         records = Records(len(self.view))
         redaction = Redaction(endpoint.secrets)
-        bar = stack.enter_context(display.Progress(len(self.view), how.progress))
+        streams: Streams | None = None
+        if may_stream or how.on_text is not None:
+            transport = streams = Streams(transport, endpoint.timeout, redaction, how.on_text)
+        # A bar would be drawn across a text that someone reads as it comes.
+        bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
+
+        def turn() -> None:
+            bar.update(records.settled, records.counts[OK])
+            if streams is not None and streams.failure is not None and loop.failure is None:
+                loop.stop(_ended_by(streams.failure))
+
         loop = Loop(
             request,
             transport,
@@ -177,13 +191,13 @@ class _Run:
             keeping,
             total=self.node.client_timeout or endpoint.timeout.total,
             grace=limits.grace,
-            on_turn=lambda: bar.update(records.settled, records.counts[OK]),
+            on_turn=turn,
         )
         began = time.monotonic()
         loop.run(prepared(plan, self.view, self.context))
         seconds = time.monotonic() - began
         bar.close(records.settled, records.counts[OK])
-        output = Responses(self.view, records, summarise(records, scheduler, seconds))
+        output = Responses(self.view, records, summarise(records, scheduler, seconds, streams))
         return self._ended(output, loop)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
@@ -224,13 +238,29 @@ def _spent(tokens: list[int | None], reused: bytearray) -> int:
     return sum(n for n, again in zip(tokens, reused, strict=True) if n and not again)
 
 
+def _may_stream(plan: BodyPlan, view: TableView) -> bool:
+    """Tell whether any row may ask for a streamed answer."""
+    if plan.streams is not None:
+        return plan.streams
+    cells = (cell for (cell,) in view.rows((BODY,)))
+    return any(
+        '"stream"' in cell if isinstance(cell, str) else isinstance(cell, dict) and "stream" in cell for cell in cells
+    )
+
+
+def _ended_by(error: Exception) -> EndedError:
+    ended = EndedError(f"on_text failed with {type(error).__name__}")
+    ended.__cause__ = error
+    return ended
+
+
 def _close(journal: Journal) -> None:
     # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
     with suppress(JournalError):
         journal.close()
 
 
-def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary:
+def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: Streams | None = None) -> Summary:
     """Give a run's numbers."""
     outcomes = records.counts.copy()
     outcomes["not_sent"] += len(records) - records.settled
@@ -247,4 +277,5 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float) -> Summary
         seconds=seconds,
         seconds_paused=scheduler.seconds_paused,
         stopped=scheduler.stopped,
+        notes=(_NO_USAGE,) if streams is not None and streams.option_refused else (),
     )

@@ -1,0 +1,270 @@
+"""A streamed answer put together: chunks in, the one body out that a plain answer would have had."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .merging import Text, merge, settled
+from .sse import EventReader
+from .strict_json import UnreadableError, read
+
+if TYPE_CHECKING:
+    from .sse import ServerEvent
+
+_DONE = b"[DONE]"
+_WHOLE_OBJECTS = {"chat.completion.chunk": "chat.completion"}
+_FIRST_TOLD = ("id", "object", "created", "model")
+"""What each chunk repeats: the first that is not empty counts."""
+_PADDING = "obfuscation"
+"""Random letters that hide the length of a chunk."""
+
+
+class MalformedError(ValueError):
+    """A chunk is not what the API says."""
+
+
+class Assembly:
+    """One streamed answer, as far as it has come.
+
+    Attributes
+    ----------
+    done : bool
+        Whether ``[DONE]`` came.
+    error : object
+        The error that came in the place of a chunk, truthy; None where none did.
+    malformed : bool
+        Whether a chunk could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.done = self.malformed = False
+        self.error: Any = None
+        self._top: dict[str, Any] = {}
+        self._choices: dict[int, _Choice] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow any more."""
+        return self.done or self.error is not None
+
+    def finished(self, choices: int = 1) -> bool:
+        """Whether every choice that started has its end, and there are as many as were asked for."""
+        started = self._choices.values()
+        return len(started) >= choices and all(choice.rest.get("finish_reason") is not None for choice in started)
+
+    def is_whole(self, choices: int = 1) -> bool:
+        """Whether nothing is missing: ``[DONE]`` came, or the end of every choice; `choices` were asked for."""
+        return self.done or self.finished(choices)
+
+    def add(self, event: ServerEvent) -> str:
+        """Take an event in and give the text by which it lengthens the first choice."""
+        if self.ended:
+            return ""
+        data = event.data.strip()
+        if data == _DONE:
+            self.done = True
+        elif event.name == b"error":
+            self.error = _told_error(data)
+        elif data:
+            try:
+                return self._chunk(_parsed(data))
+            except MalformedError:
+                # What has a name of its own is another matter: a sign of life, for example.
+                self.malformed = self.malformed or event.name in (b"", b"message")
+        return ""
+
+    def add_unended(self, event: ServerEvent) -> None:
+        """Take in what came after the last blank line, if it is whole: no start of a JSON object is one itself."""
+        if event.data.strip() == _DONE or event.name == b"error" or _is_json(event.data):
+            self.add(event)
+
+    def document(self) -> dict[str, Any]:
+        """Give the body, as far as it has come."""
+        chat = any(choice.is_chat for choice in self._choices.values()) or self._top.get("object") == "chat.completion"
+        top = {name: self._top[name] for name in _FIRST_TOLD if name in self._top}
+        top.setdefault("object", "chat.completion" if chat else "text_completion")
+        made = [self._choices[index].document(index, chat=chat) for index in sorted(self._choices)]
+        return top | {"choices": made} | self._top | top
+
+    def _chunk(self, chunk: Any) -> str:
+        if type(chunk) is not dict:
+            raise MalformedError
+        if chunk.get("error") or chunk.get("object") == "error":
+            self.error = chunk.get("error") or chunk
+            return ""
+        choices = chunk.get("choices")
+        if choices is not None and type(choices) is not list:
+            raise MalformedError
+        for name, value in chunk.items():
+            if name not in {"choices", _PADDING}:
+                self._tell(name, value)
+        text = ""
+        for place, choice in enumerate(choices or ()):
+            text += self._choice(choice, place)
+        return text
+
+    def _tell(self, name: str, value: Any) -> None:
+        if name == "object" and isinstance(value, str):
+            value = _WHOLE_OBJECTS.get(value, value)
+        if name in _FIRST_TOLD:
+            if not self._top.get(name):
+                self._top[name] = value
+        elif value is not None or name not in self._top:
+            self._top[name] = value
+
+    def _choice(self, choice: Any, place: int) -> str:
+        if type(choice) is not dict:
+            raise MalformedError
+        index = choice.get("index", place)
+        if type(index) is not int:
+            raise MalformedError
+        known = self._choices.get(index)
+        if known is None:
+            known = self._choices[index] = _Choice()
+        text = known.add(choice)
+        return text if index == 0 else ""
+
+
+class _Choice:
+    """One choice, as far as it has come.
+
+    Attributes
+    ----------
+    is_chat : bool
+        Whether it came as ``delta``.
+    rest : dict
+        What is beside its message or text.
+    """
+
+    __slots__ = ("_message", "_text", "_whole", "is_chat", "rest")
+
+    def __init__(self) -> None:
+        self.is_chat = False
+        self.rest: dict[str, Any] = {}
+        self._message: dict[str, Any] = {}
+        self._whole: Any = None
+        self._text = Text()
+
+    def add(self, choice: dict[str, Any]) -> str:
+        """Take a part in, and give its text."""
+        delta, text = choice.get("delta"), choice.get("text")
+        if not isinstance(delta, dict | None) or not isinstance(text, str | None):
+            raise MalformedError
+        for name, value in choice.items():
+            if name == "message":
+                self._whole = value
+            elif name == "logprobs" and isinstance(value, dict):
+                merge(self.rest, {name: value})
+            elif name not in {"index", "delta", "text"}:
+                self._tell(name, value)
+        if "delta" in choice:
+            self.is_chat = True
+            merge(self._message, delta or {})
+            text = delta.get("content") if delta else None
+        elif text:
+            self._text.append(text)
+        return text if isinstance(text, str) else ""
+
+    def _tell(self, name: str, value: Any) -> None:
+        if type(value) is list and type(self.rest.get(name)) is list:
+            self.rest[name].extend(value)
+        elif value is not None or name not in self.rest:
+            self.rest[name] = value.copy() if type(value) is list else value
+
+    def document(self, index: int, *, chat: bool) -> dict[str, Any]:
+        """Give it as it is in a plain answer."""
+        rest = {"logprobs": None, "finish_reason": None} | settled(self.rest)
+        if not chat and self._whole is None:
+            return {"text": "".join(self._text), "index": index} | rest
+        return {"index": index, "message": self._whole_message()} | rest
+
+    def _whole_message(self) -> Any:
+        if not self._message and isinstance(self._whole, dict):
+            return self._whole
+        message = {"role": "assistant", "content": None} | settled(self._message)
+        for call in message.get("tool_calls") or ():
+            if isinstance(call, dict):
+                call.pop("index", None)
+        if message["content"] == "" and any(message.get(name) for name in ("tool_calls", "function_call", "refusal")):
+            message["content"] = None  # a plain answer has no text beside a call or a refusal
+        return message
+
+
+def assembled(body: bytes) -> Assembly:
+    """Put a stream together that came to its end, or to an end.
+
+    Parameters
+    ----------
+    body : bytes
+        The stream as it came, perhaps cut anywhere.
+    """
+    assembly = Assembly()
+    reader = EventReader(len(body) + 1)
+    for event in reader.push(body):
+        assembly.add(event)
+    last = reader.finish()
+    if last is not None:
+        assembly.add_unended(last)
+    return assembly
+
+
+def encoded(document: dict[str, Any]) -> bytes:
+    """Write a body as JSON.
+
+    Raises
+    ------
+    MalformedError
+        If it holds what JSON cannot, or is nested too deeply.
+    """
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        pass
+    try:  # half of a character, which another chunk had the other half of
+        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise MalformedError from None
+
+
+def choices_asked(body: bytes) -> int:
+    """Give how many choices a request asks for, at least 1: ``n``, times the prompts."""
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return 1
+    if type(request) is not dict:
+        return 1
+    n, prompt = request.get("n"), request.get("prompt")
+    several = type(prompt) is list and any(type(each) is not int for each in prompt)
+    return max(1, n if type(n) is int else 1) * (len(prompt) if several and type(prompt) is list else 1)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return read(data)
+    except UnreadableError:
+        raise MalformedError from None
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        _parsed(data)
+    except MalformedError:
+        return False
+    return True
+
+
+def _told_error(data: bytes) -> Any:
+    """Give the error of an event of that name: an object of the API's shape, or a text."""
+    try:
+        value = _parsed(data)
+    except MalformedError:
+        return data.decode(errors="replace") or "error"
+    return (value.get("error") if isinstance(value, dict) else None) or value or "error"

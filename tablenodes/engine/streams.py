@@ -1,0 +1,273 @@
+"""Streamed answers while they come: their text told, their silences timed, their end seen before the connection's."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .assembly import Assembly, choices_asked
+from .calls import Answer
+from .outcome_rules import OPTION_REFUSED
+from .server_errors import server_error
+from .sse import EventReader, EventTooLongError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..settings import Timeout
+    from .calls import Call, Chunk, Event, Transport
+    from .redaction import LiveMask, Redaction
+
+_AFTER_DONE = 0.25
+"""Seconds that a connection is given to end its exchange after ``[DONE]``, so that it can carry the next."""
+_AFTER_FINISH = 5.0
+"""Seconds that a server is given to count tokens and say ``[DONE]`` after the end of every choice."""
+_NEVER = math.inf
+_NO_STREAM = b'{[<"'
+"""What begins an answer in one piece; no event stream begins so."""
+_OPTION = "stream_options"
+_OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
+_STREAMED = b'"stream":true'
+_REFUSALS = frozenset((400, 422))
+
+
+class Streams:
+    """A transport around one that tells of every piece of a body: it reads the streams among the answers.
+
+    A request for a stream is extended by ``stream_options``, so that the server counts tokens, unless the request has
+    its own. A server that refuses that is asked without from then on, in this run.
+
+    An answer comes out as the inner transport gives it; it is put together by whoever judges it.
+
+    Parameters
+    ----------
+    inner : Transport
+        What carries the bytes. If it has a method ``end``, which ends a call with what came of it, streams end soon
+        after ``[DONE]``, and after `Timeout.payload_idle` without content.
+    timeout : Timeout
+        Of a stream.
+    redaction : Redaction
+        Takes the secrets out of live text.
+    on_text : callable, optional
+        Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it.
+    clock : callable
+        Monotonic seconds.
+
+    Attributes
+    ----------
+    capacity : int or None
+        That of `inner`.
+    option_refused : bool
+        Whether the server refused ``stream_options``.
+    failure : Exception or None
+        What `on_text` raised; it is not called any more.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        timeout: Timeout,
+        redaction: Redaction,
+        on_text: Callable[[int, str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = inner
+        self._end: Callable[..., None] | None = getattr(inner, "end", None)
+        self._payload_idle = timeout.payload_idle
+        self._redaction = redaction
+        self._on_text = on_text
+        self._clock = clock
+        self._extended: set[int] = set()
+        self._asked: dict[int, int] = {}
+        self._readings: dict[int, _Reading] = {}
+        self._next_look = _NEVER
+        self.option_refused = False
+        self.failure: Exception | None = None
+
+    @property
+    def capacity(self) -> int | None:
+        """The most calls that the inner transport takes at a time, if it says so."""
+        return getattr(self._inner, "capacity", None)
+
+    def start(self, call: Call) -> None:
+        """Begin a call; a request for a stream asks for its usage too."""
+        self._forget(call.key)
+        if _STREAMED in call.body:
+            request = orjson.loads(call.body)
+            if request.get("stream") is True:
+                self._asked[call.key] = choices_asked(call.body)
+                if _OPTION not in request and not self.option_refused:
+                    self._extended.add(call.key)
+                    call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
+        self._inner.start(call)
+
+    def cancel(self, key: int) -> None:
+        """Drop a call."""
+        self._forget(key)
+        self._inner.cancel(key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give the answers that came; what came of streams is read."""
+        if self._next_look < _NEVER:
+            seconds = max(0.0, min(seconds, self._next_look - self._clock()))
+        events: list[Event] = []
+        for event in self._inner.wait(seconds):
+            if type(event) is Answer:
+                events.append(self._answered(event))
+            else:
+                self._take(event)  # type: ignore[arg-type] # there are but two kinds
+        if self._next_look < _NEVER and self._clock() >= self._next_look:
+            self._look(self._clock())
+        return events
+
+    def close(self) -> None:
+        """Drop every call and close every connection."""
+        self._inner.close()
+
+    def _forget(self, key: int) -> None:
+        self._extended.discard(key)
+        self._asked.pop(key, None)
+        self._readings.pop(key, None)
+
+    def _take(self, chunk: Chunk) -> None:
+        """Read a piece of a body."""
+        key, data = chunk
+        reading = self._readings.get(key)
+        if reading is None:
+            mask = None if self._on_text is None else self._redaction.live()
+            reading = self._readings[key] = _Reading(self._asked.get(key, 1), mask)
+        text = reading.take(data, self._clock(), self._payload_idle)
+        self._next_look = min(self._next_look, reading.due)
+        if text:
+            self._tell(key, text)
+
+    def _answered(self, answer: Answer) -> Answer:
+        """Take the end of a call in."""
+        key = answer.key
+        extended = key in self._extended
+        reading = self._readings.get(key)
+        self._forget(key)
+        if extended and answer.status in _REFUSALS and _names_the_option(answer.body):
+            self.option_refused = True
+            return answer._replace(fault=OPTION_REFUSED.outcome)
+        if self._on_text is not None:
+            streamed = reading is not None and reading.is_stream
+            text = reading.rest() if streamed and reading is not None else self._whole_text(answer)
+            if text:
+                self._tell(key, text)
+        return answer
+
+    def _whole_text(self, answer: Answer) -> str:
+        """Give the text of an answer that came in one piece."""
+        if answer.status != 200 or answer.fault is not None:
+            return ""
+        mask = self._redaction.live()
+        return mask.push(_first_text(answer.body)) + mask.rest()
+
+    def _tell(self, key: int, text: str) -> None:
+        if self._on_text is None or self.failure is not None:
+            return
+        try:
+            self._on_text(key, text)
+        except Exception as error:  # noqa: BLE001 - it is the user's; what was paid for is brought to its end first
+            self.failure = error
+
+    def _look(self, now: float) -> None:
+        """End the streams whose time is over."""
+        for key, reading in [*self._readings.items()]:
+            if reading.due <= now and self._end is not None:
+                reading.due = _NEVER
+                if reading.has_ended:
+                    self._end(key)
+                else:
+                    words = f"no content came for {self._payload_idle:g} s in the middle of a stream"
+                    self._end(key, "timeout_idle", words)
+        due = (reading.due for reading in self._readings.values())
+        self._next_look = _NEVER if self._end is None else min(due, default=_NEVER)
+
+
+class _Reading:
+    """One answer while it comes.
+
+    Attributes
+    ----------
+    due : float
+        When it is to be ended if nothing comes.
+    """
+
+    __slots__ = ("_assembly", "_choices", "_mask", "_plain", "_reader", "due")
+
+    def __init__(self, choices: int, mask: LiveMask | None) -> None:
+        self._reader = EventReader()
+        self._assembly = Assembly()
+        self._choices = choices
+        self._mask = mask
+        self._plain: bool | None = None
+        self.due = _NEVER
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an event stream, as far as anything has come."""
+        return self._plain is False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it has come."""
+        return self._assembly.ended or self._assembly.finished(self._choices)
+
+    def take(self, data: bytes, now: float, payload_idle: float) -> str:
+        """Read a piece and give the text in it that may be shown."""
+        if self._plain is None:
+            start = data.lstrip()
+            if start:
+                self._plain = start[0] in _NO_STREAM
+                self.due = _NEVER if self._plain else now + payload_idle
+        if self._plain or self._assembly.ended:
+            return ""
+        text, has_content = self._read(data)
+        if self._assembly.ended:
+            self.due = now + _AFTER_DONE
+        elif has_content:
+            self.due = now + (min(_AFTER_FINISH, payload_idle) if self.has_ended else payload_idle)
+        return text if self._mask is None else self._mask.push(text)
+
+    def _read(self, data: bytes) -> tuple[str, bool]:
+        try:
+            events = self._reader.push(data)
+        except EventTooLongError:
+            self._plain = True
+            return "", False
+        text, has_content = "", False
+        for event in events:
+            text += self._assembly.add(event)
+            has_content = has_content or bool(event.data)
+        return text, has_content
+
+    def rest(self) -> str:
+        """Give the text that was held back because a secret might have begun in it; none of a stream that was cut."""
+        whole = self._mask is not None and self._assembly.is_whole(self._choices)
+        return self._mask.rest() if whole and self._mask is not None else ""
+
+
+def _names_the_option(body: bytes) -> bool:
+    """Tell whether an error is about ``stream_options``."""
+    error = server_error(body)
+    if (error.param or "").partition(".")[0] == _OPTION or _OPTION in error.message:
+        return True
+    try:
+        places = [problem["loc"] for problem in orjson.loads(body)["detail"]]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return any(isinstance(place, list) and _OPTION in place for place in places)
+
+
+def _first_text(body: bytes) -> str:
+    try:
+        choice: Any = orjson.loads(body)["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return text if isinstance(text, str) else ""
