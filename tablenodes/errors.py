@@ -15,6 +15,7 @@
     └── EndedError                     a run that had to end; has ``.output``, what it had by then
         ├── ModelError                 the embedded model is not installed, is damaged or has ended
         ├── JournalError               the journal is locked, foreign, damaged or cannot be written
+        ├── StoreError                 the store is foreign, damaged or cannot be read or written
         ├── TransportError             a transport of the user's own failed
         └── Interrupted (KeyboardInterrupt)   a run that was stopped
 
@@ -107,6 +108,16 @@ class JournalError(EndedError):
     ----------
     output : NodeOutput or None
         What the run had when the journal failed in the middle of it; None where nothing was sent.
+    """
+
+
+class StoreError(EndedError):
+    """The store of futures and conversations is foreign, damaged, or cannot be read or written.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had by then, if anything.
     """
 
 

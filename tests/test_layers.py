@@ -21,7 +21,7 @@ LAYERS = [
     ("summary", "plans", "engine.loop"),
     ("values",),
     ("engine.keeping", "engine.curl", "engine.requests_session", "engine.scheduler", "local", "tables", "schemas"),
-    ("engine.journal", "engine.records", "engine.outcomes", "explanations"),
+    ("engine.journal", "engine.records", "engine.outcomes", "explanations", "store"),
     ("*",),
 ]
 """From the doors down to plain values: a module imports from its own row and from those below it."""

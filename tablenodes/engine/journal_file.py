@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
-import stat
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..database_file import APPLICATION, FileKind, empty_database
 from ..errors import JournalError
 from .journal_log import log_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from .journal_log import Log
 
 VERSION = 1
-APPLICATION = 0x74626C6E
-"""Tells our SQLite files from others (``tbln``)."""
 
 _TABLES = {
     "row": """CREATE TABLE row (
@@ -49,6 +45,8 @@ _WORDS = {
     sqlite3.SQLITE_TOOBIG: "an answer is longer than a journal can hold; lower Limits.body_bytes",
     sqlite3.SQLITE_NOTADB: "this is no journal; give another path",
 }
+_KIND = FileKind("journal", JournalError, "answers", _WORDS, _DAMAGED)
+worded = _KIND.worded
 
 
 def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
@@ -66,9 +64,9 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
     """
     with worded(path):
         if not os.path.lexists(path):
-            _make(path)
+            _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), "INSERT INTO run VALUES (1)"))))
         log = log_at(f"{path}-wal")
-        _refuse_other_files(path)
+        _KIND.refuse_other_files(path)
         database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
         try:
             found = _look_through(database, path, log)
@@ -129,92 +127,6 @@ def check_sum(
 def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int) -> int:
     """Give the check sum of a row that has no end; the same as `check_sum` gives, in half the time."""
     return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
-
-
-@contextmanager
-def worded(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say into a `JournalError` of one line."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        words = _WORDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, f"the journal {_DAMAGED}")
-        raise JournalError(f"{path}: {words}") from None
-    except OverflowError:
-        raise JournalError(f"{path}: {_WORDS[sqlite3.SQLITE_TOOBIG]}") from None
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror or 'cannot be opened'}") from None
-    except ValueError:
-        raise JournalError("the journal's path holds a character that no path can hold") from None
-
-
-def _make(path: Path) -> None:
-    """Make an empty journal, private from its first moment; a process that dies here leaves none."""
-    if not path.parent.is_dir():
-        raise JournalError(f"{path}: there is no folder {str(path.parent)!r}; make it first")
-    for ending in ("-wal", "-journal"):
-        if os.path.lexists(f"{path}{ending}"):
-            raise JournalError(
-                f"{path}: there is no journal, but a part of one, {path.name}{ending}, which may hold answers; "
-                "put the journal back beside it, or give another path"
-            )
-    fresh = path.parent / f".{secrets.token_hex(8)}.part"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        with open(descriptor, "wb") as handle:
-            handle.write(_empty())
-            handle.flush()
-            os.fsync(descriptor)
-        _put(fresh, path)
-    finally:
-        os.unlink(fresh)
-    _sync_folder(path.parent)
-
-
-def _empty() -> bytes:
-    database = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        for statement in _TABLES.values():
-            database.execute(statement)
-        database.execute("INSERT INTO run VALUES (1)")
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        return bytes(database.serialize())
-    finally:
-        database.close()
-
-
-def _put(fresh: Path, path: Path) -> None:
-    """Give a file its name, which nobody else may have taken meanwhile."""
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass  # another run was first; who may use it is for the lock to say
-    except OSError:  # a file system without links
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        with open(descriptor, "wb") as handle:
-            handle.write(fresh.read_bytes())
-            handle.flush()
-            os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _refuse_other_files(path: Path) -> None:
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise JournalError(f"{path}: the journal must be an ordinary file, not a link, a folder or a device")
-    if not found.st_size:
-        raise JournalError(f"{path}: the file is empty, which no journal is; delete it if nothing was in it")
-    if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise JournalError(f"{path}: {_WORDS[sqlite3.SQLITE_READONLY]}")
 
 
 def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[int, int]:

@@ -1,0 +1,137 @@
+"""A SQLite file of ours: made whole or not at all, private from its first moment, and what goes wrong in one line."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from .errors import EndedError
+
+APPLICATION = 0x74626C6E
+"""Tells our SQLite files from others (``tbln``)."""
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What is said and raised of one kind of our files.
+
+    Attributes
+    ----------
+    noun : str
+        What a person calls it, such as ``journal``.
+    error : type of EndedError
+        What is raised.
+    holds : str
+        What would be lost with it, such as ``answers``.
+    words : mapping of int to str
+        What SQLite's error codes mean for it; `damaged` for all others.
+    damaged : str
+        What is said of a file that cannot be believed.
+    """
+
+    noun: str
+    error: type[EndedError]
+    holds: str
+    words: Mapping[int, str]
+    damaged: str
+
+    @contextmanager
+    def worded(self, path: Path) -> Iterator[None]:
+        """Turn what SQLite and the system say into an error of one line."""
+        try:
+            with self.worded_sql(path):
+                yield
+        except OSError as error:
+            raise self.error(f"{path}: {error.strerror or 'cannot be opened'}") from None
+        except ValueError:
+            raise self.error(f"the {self.noun}'s path holds a character that no path can hold") from None
+
+    @contextmanager
+    def worded_sql(self, path: Path) -> Iterator[None]:
+        """Turn what SQLite says into an error of one line; whatever else is raised passes."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            words = self.words.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, f"the {self.noun} {self.damaged}")
+            raise self.error(f"{path}: {words}") from None
+        except OverflowError:
+            raise self.error(f"{path}: {self.words[sqlite3.SQLITE_TOOBIG]}") from None
+
+    def make(self, path: Path, content: bytes) -> None:
+        """Make a file with this content, private from its first moment; a process that dies here leaves none."""
+        if not path.parent.is_dir():
+            raise self.error(f"{path}: there is no folder {str(path.parent)!r}; make it first")
+        for ending in ("-wal", "-journal"):
+            if os.path.lexists(f"{path}{ending}"):
+                raise self.error(
+                    f"{path}: there is no {self.noun}, but a part of one, {path.name}{ending}, which may hold"
+                    f" {self.holds}; put the {self.noun} back beside it, or give another path"
+                )
+        fresh = path.parent / f".{secrets.token_hex(8)}.part"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        try:
+            with open(descriptor, "wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(descriptor)
+            _put(fresh, path)
+        finally:
+            os.unlink(fresh)
+        _sync_folder(path.parent)
+
+    def refuse_other_files(self, path: Path) -> None:
+        """Raise for what is there and cannot be a file of this kind: a link, an empty file, one that is read-only."""
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise self.error(f"{path}: the {self.noun} must be an ordinary file, not a link, a folder or a device")
+        if not found.st_size:
+            raise self.error(f"{path}: the file is empty, which no {self.noun} is; delete it if nothing was in it")
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise self.error(f"{path}: {self.words[sqlite3.SQLITE_READONLY]}")
+
+
+def empty_database(version: int, statements: str) -> bytes:
+    """Give the bytes of a file with these tables and nothing else in it."""
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        database.executescript(statements)
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {version}")
+        return bytes(database.serialize())
+    finally:
+        database.close()
+
+
+def _put(fresh: Path, path: Path) -> None:
+    """Give a file its name, which nobody else may have taken meanwhile."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass  # another process was first; who may use it is for its lock to say
+    except OSError:  # a file system without links
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        with open(descriptor, "wb") as handle:
+            handle.write(fresh.read_bytes())
+            handle.flush()
+            os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on the disk too, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,5 @@
+"""The store: what outlives a process, futures and conversations, in one file that processes share."""
+
+from .file import StoreFile
+
+__all__ = ["StoreFile"]

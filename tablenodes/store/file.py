@@ -1,0 +1,236 @@
+"""The store's file: where it is, how it is opened, and one transaction at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import platformdirs
+
+from ..database_file import APPLICATION, FileKind, empty_database
+from ..errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION = 1
+VARIABLE = "TABLENODES_STORE"
+"""The environment variable that names a store."""
+BUSY = 5.0
+"""Seconds that a transaction waits for another process's; each of ours is no longer than a commit."""
+
+_TABLES = """
+-- Futures: what is asked, what is still to be done, what came of it.
+CREATE TABLE recipe (
+    number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, recipe TEXT NOT NULL,
+    reason TEXT, lacks_key INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0
+);
+CREATE TABLE future (
+    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, recipe INTEGER NOT NULL,
+    submitted REAL NOT NULL, deadline REAL NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
+);
+CREATE TABLE pending (recipe INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (recipe, number)) WITHOUT ROWID;
+CREATE TABLE answer (
+    number INTEGER PRIMARY KEY, sends INTEGER NOT NULL, billed INTEGER NOT NULL, first_sent REAL NOT NULL,
+    outcome TEXT, kind TEXT, status INTEGER, headers BLOB, body BLOB, fault TEXT, message TEXT,
+    latency REAL, finished REAL, crc INTEGER NOT NULL
+);
+-- Conversations: a message and the one before it.
+CREATE TABLE messages (id TEXT PRIMARY KEY, parent TEXT, message BLOB NOT NULL) WITHOUT ROWID;
+-- The store itself, one row: its salt, and the worker that may write answers.
+CREATE TABLE store (salt BLOB NOT NULL, worker BLOB, pid INTEGER);
+"""
+
+_READ_ONLY = "the store cannot be written: the file or its folder is read-only"
+_IN_USE = f"the store was in use by others for {BUSY:g} s; try again"
+_KIND = FileKind(
+    "store",
+    StoreError,
+    "futures and conversations",
+    {
+        sqlite3.SQLITE_BUSY: _IN_USE,
+        sqlite3.SQLITE_LOCKED: _IN_USE,
+        sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
+        sqlite3.SQLITE_READONLY: _READ_ONLY,
+        sqlite3.SQLITE_PERM: _READ_ONLY,
+        sqlite3.SQLITE_CANTOPEN: "the store cannot be opened; its folder may be read-only",
+        sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
+        sqlite3.SQLITE_TOOBIG: "a text is longer than a store can hold",
+        sqlite3.SQLITE_NOTADB: "this is no store; give another path",
+    },
+    "is damaged; keep it, and give another path to start anew",
+)
+
+
+def store_path(path: str | os.PathLike[str] | None = None) -> Path:
+    """Give where a store is: the path that is given, else ``TABLENODES_STORE``, else the user's data folder.
+
+    Raises
+    ------
+    StoreError
+        If `path` is no path.
+    """
+    if path is None:
+        named = os.environ.get(VARIABLE)
+        return Path(named).absolute() if named else platformdirs.user_data_path("tablenodes") / "store.sqlite"
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise StoreError(f"store must be a path, not {type(path).__name__}" if path else "store: the path is empty")
+    return Path(path).absolute()
+
+
+class StoreFile:
+    """One SQLite file that processes share; readable by its owner alone.
+
+    It is made by the first transaction that writes. One that is not there reads as an empty one. An object may be used
+    by one thread at a time, in whichever process.
+
+    Parameters
+    ----------
+    path : path, optional
+        Default: ``TABLENODES_STORE`` of the environment, else ``store.sqlite`` in the user's data folder.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+
+    Raises
+    ------
+    StoreError
+        If `path` is no path. Opening, reading and writing raise it if the file is no store, was written by another
+        version, is damaged, or cannot be read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = store_path(path)
+        self._is_default = path is None and not os.environ.get(VARIABLE)
+        self._database: sqlite3.Connection | None = None
+        self._opened_as: tuple[int, int, int, int] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        with _KIND.worded(self.path):
+            return os.path.lexists(self.path)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for one transaction that writes, committed to the disk at the block's end.
+
+        An exception out of the block takes everything back.
+        """
+        if not self.exists:
+            self._make()
+        database = self._open()
+        with _KIND.worded_sql(self.path):
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                _take_back(database)
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for reading; all of the block sees one and the same state."""
+        if not self.exists:
+            with _empty() as database:
+                yield database
+            return
+        database = self._open()
+        with _KIND.worded_sql(self.path):
+            database.execute("BEGIN")
+            try:
+                yield database
+            finally:
+                _take_back(database)
+
+    def changes(self) -> int:
+        """Give a number that differs once another process has committed something; 0 where there is no file."""
+        if not self.exists:
+            return 0
+        database = self._open()
+        with _KIND.worded_sql(self.path):
+            return int(database.execute("PRAGMA data_version").fetchone()[0])
+
+    def make_room(self) -> None:
+        """Bring what is in the log into the file, so that a full disk's log can be written again."""
+        database = self._open()
+        with _KIND.worded_sql(self.path):
+            database.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def close(self) -> None:
+        """Let the file go; the next transaction opens it again."""
+        database, self._database = self._database, None
+        if database is not None and self._opened_as is not None and self._opened_as[0] == os.getpid():
+            database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _make(self) -> None:
+        salt = secrets.token_hex(16)
+        first = f"INSERT INTO store (salt) VALUES (x'{salt}')"  # noqa: S608 - hexadecimal digits of ours
+        with _KIND.worded(self.path):
+            if self._is_default:
+                self.path.parent.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            _KIND.make(self.path, empty_database(VERSION, _TABLES + first))
+
+    def _open(self) -> sqlite3.Connection:
+        """Give the open file; open it anew after a fork, in another thread, or where another file is in its place."""
+        with _KIND.worded(self.path):
+            found = os.lstat(self.path)
+            opened_as = (os.getpid(), threading.get_ident(), found.st_dev, found.st_ino)
+            if self._database is not None and self._opened_as == opened_as:
+                return self._database
+            _KIND.refuse_other_files(self.path)
+            self.close()
+            # Closed in another thread than it was opened in, if that one ended meanwhile.
+            database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            try:
+                _look_at(database, self.path)
+            except BaseException:
+                database.close()
+                raise
+            self._database, self._opened_as = database, opened_as
+            return database
+
+
+def _take_back(database: sqlite3.Connection) -> None:
+    if database.in_transaction:
+        database.execute("ROLLBACK")
+
+
+def _look_at(database: sqlite3.Connection, path: Path) -> None:
+    """Make sure that the file is a store that this program reads, and have every commit reach the disk."""
+    run = database.execute
+    if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise StoreError(f"{path}: this is no store of tablenodes; give another path")
+    if not run("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():
+        raise StoreError(f"{path}: this is a journal, not a store; give another path")
+    version = run("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise StoreError(f"{path}: the store has version {version}, this program reads {VERSION}; give another path")
+    if run("PRAGMA journal_mode").fetchone()[0] != "wal":
+        run("PRAGMA journal_mode = WAL")
+    run("PRAGMA synchronous = FULL")
+
+
+@contextmanager
+def _empty() -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        database.executescript(_TABLES)
+        yield database
+    finally:
+        database.close()
