@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
-from .printing import counted, is_terminal, show, show_table, write_table
+from .printing import LiveText, counted, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,11 +89,16 @@ def check(
     workflow = Workflow.load(file)
     workflow = workflow.replace(connection=options.connected(workflow.connection, None, None, local))
     found = workflow.check(_opened(workflow, table, rows), _inputs(workflow, given))
-    for name, each in found.items():
-        show(f"{name}: {each!r}")
+    for position, (name, each) in enumerate(found.items()):
+        show(f"{name}: {each.described(partial(_where, workflow, position))}")
     if any(len(each.problems) for each in found.values()):
         show("rows count from 0")
     raise typer.Exit(OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT)
+
+
+def _where(workflow: Workflow, position: int, path: str) -> str:
+    """Give the file and the line of what a problem's path was made of."""
+    return workflow.where(position, path.removeprefix("$."))
 
 
 def call(
@@ -167,8 +175,10 @@ class Showing:
         from ..errors import EndedError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
+        live = LiveText() if _shows_live(workflow, opened) and self._manner["progress"] is None else None
         try:
-            outputs = workflow.run(opened, inputs, **self._manner)
+            with live or nullcontext():
+                outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
         except EndedError as stopped:
             self._show(workflow, stopped.output or {})
             if self._manner["journal"] is not None and stopped.output:
@@ -257,6 +267,15 @@ def _why(body: Any, status: Any) -> str:
         words = []
     named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
     return ", ".join([f"HTTP {status}", *named[:1]])
+
+
+def _shows_live(workflow: Workflow, table: Any) -> bool:
+    """Tell whether a text is shown as it comes: where it is streamed, of one row, and a person is there to see it."""
+    if not sys.stderr.isatty() or not any(getattr(node, "stream", None) for _, node in workflow.steps):
+        return False
+    from ..workflow.checking import opened  # noqa: PLC0415 - loaded where it is used
+
+    return len(opened(workflow, table)) == 1
 
 
 def _opened(workflow: Workflow, path: str | None, rows: int | None) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -13,7 +14,7 @@ from ..errors import InvalidRequests, TableError
 from ..values import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..plans import RowPlan
     from ..problems import Problem
@@ -54,31 +55,65 @@ class Check:
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
+        return self.described()
+
+    def described(self, where: Callable[[str], str] | None = None) -> str:
+        """Give it in lines for a person.
+
+        Parameters
+        ----------
+        where : callable, optional
+            From a problem's path to what stands before its line, such as a file and a line in it.
+        """
         lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         lines += [f"warning: {warning}" for warning in self.warnings]
         if self.duplicates:
             lines.append(f"{self.duplicates:,} rows ask the same as an earlier row; each is sent")
-        lines += list(self.lines())
+        lines += self._told(where or (lambda path: ""))
         return "\n".join(lines)
 
     def lines(self, most: int = _SHOWN) -> Iterable[str]:
         """Give one line a problem, `most` at the most."""
-        found = self.problems
-        for row, column, path, message, got in zip(
-            found["row"][:most],
-            found["column"][:most],
-            found["path"][:most],
-            found["message"][:most],
-            found["got"][:most],
-            strict=True,
-        ):
-            where = f", column {column}" if isinstance(column, str) and column else ""
-            what = f" (got {got})" if isinstance(got, str) and got else ""
-            yield f"row {row}{where}: {path}: {message}{what}"
-        if len(found) > most:
-            yield f"… and {len(found) - most:,} problems more"
+        for row, what in zip(self.problems["row"][:most], self._whats(most), strict=True):
+            yield f"row {row}{_worded(what)}"
+        yield from _more(len(self.problems) - most)
+
+    def _told(self, where: Callable[[str], str]) -> Iterator[str]:
+        """Give the lines of the problems; what every row has is told once."""
+        whats = list(self._whats(len(self.problems)))
+        several = self.rows > 1 and not self.valid
+        everywhere = [what for what, rows in Counter(whats).items() if rows == self.rows] if several else []
+        for what in everywhere:
+            yield f"{where(what.path)}every row{_worded(what)}"
+        left = [each for each in zip(self.problems["row"], whats, strict=True) if each[1] not in everywhere]
+        for row, what in left[:_SHOWN]:
+            yield f"{where(what.path)}row {row}{_worded(what)}"
+        yield from _more(len(left) - _SHOWN)
+
+    def _whats(self, most: int) -> Iterator[_What]:
+        columns = (self.problems[name][:most] for name in _What._fields)
+        return (_What(*(text if isinstance(text, str) else "" for text in each)) for each in zip(*columns, strict=True))
+
+
+class _What(NamedTuple):
+    """What is wrong, whatever the row."""
+
+    column: str
+    path: str
+    message: str
+    got: str
+
+
+def _worded(what: _What) -> str:
+    where = f", column {what.column}" if what.column else ""
+    return f"{where}: {what.path}: {what.message}{f' (got {what.got})' if what.got else ''}"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > 0:
+        yield f"… and {count:,} problems more"
 
 
 def check(node: Node, table: Any) -> Check:

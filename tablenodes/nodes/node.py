@@ -174,6 +174,8 @@ def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:
     """Raise `SettingError` for a setting that the node does not have, with the nearest name."""
     names = node.setting_names()
     for name in settings:
+        if name in ("api_key", "apiKey"):
+            raise SettingError(f"{name}: a key belongs to the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
             raise SettingError(f"{node.__name__} has no setting {name!r}{nearest(str(name), names)}")
 

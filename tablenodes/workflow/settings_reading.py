@@ -133,7 +133,8 @@ class Reader:
         for index, name in _STEP.findall(found[0]) if found else ():
             longer = (*path, int(index) if index else name)
             if longer not in self.document.lines:
-                break
+                spoken = (*path, "prompt")  # which makes the messages
+                return spoken if name == "messages" and spoken in self.document.lines else path
             path = longer
         return path
 

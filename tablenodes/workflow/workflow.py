@@ -225,6 +225,7 @@ class Workflow:
         progress: bool | None = None,
         on_invalid: str = "report",
         on_in_doubt: str = "resend",
+        on_text: Callable[[int, str], None] | None = None,
         retry_failed: str = "transient",
     ) -> dict[str, NodeOutput]:
         """Run every node over the table, one after another, and write the output if one is named.
@@ -239,7 +240,7 @@ class Workflow:
             Default: the workflow's own. The embedded model's server lives for the whole run.
         limits, retry : Limits, Retry, optional
             Default: the workflow's own. The requests and tokens of all nodes together count.
-        journal, progress, on_invalid, on_in_doubt, retry_failed
+        journal, progress, on_invalid, on_in_doubt, on_text, retry_failed
             As in `Node.run`, for each node; they share the journal.
 
         Returns
@@ -269,19 +270,22 @@ class Workflow:
             "progress": progress,
             "on_invalid": on_invalid,
             "on_in_doubt": on_in_doubt,
+            "on_text": on_text,
             "retry_failed": retry_failed,
         }
         return running.run(self, table, inputs, connection, manner)
 
     def located(self, position: int, error: UsageError) -> UsageError:
         """Give an error of a node's with the node's id, and with file and line where it was loaded from one."""
-        name = self.steps[position][0]
-        where = f"node {name!r}: {error}"
-        if self._reader is not None:
-            document = self._reader.document
-            path = self._reader.meant(("nodes", position), str(error))
-            where = f"{document.name}:{document.line(path)}: {where}"
-        return type(error)(where)
+        return type(error)(f"{self.where(position, str(error))}node {self.steps[position][0]!r}: {error}")
+
+    def where(self, position: int, place: str) -> str:
+        """Give ``FILE:LINE: `` of a node's setting, by what a message begins with; empty where no file was loaded."""
+        if self._reader is None:
+            return ""
+        document = self._reader.document
+        path = self._reader.meant(("nodes", position), place)
+        return f"{document.name}:{document.line(path)}: "
 
     def __repr__(self) -> str:
         shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
