@@ -64,6 +64,26 @@ def show(line: str = "") -> None:
     print(printable(line))
 
 
+class LiveText:
+    """Shows a text on the standard error stream as it comes, and ends its last line."""
+
+    def __init__(self) -> None:
+        self._ends_line = True
+
+    def __call__(self, row: int, text: str) -> None:
+        """Show a piece."""
+        self._ends_line = text.endswith("\n")
+        sys.stderr.write(printable(text))
+        sys.stderr.flush()
+
+    def __enter__(self) -> LiveText:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ends_line:
+            print(file=sys.stderr)
+
+
 def write_table(table: Any, form: str) -> None:
     """Write a whole table to the standard output: ``csv`` or ``jsonl``."""
     from .. import tables  # noqa: PLC0415 - loads pandas

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 import sys
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer

@@ -229,6 +229,30 @@ def encoded(document: dict[str, Any]) -> bytes:
         raise MalformedError from None
 
 
+def as_stream(assembly: Assembly, body: bytes) -> bytes:
+    """Write a body as a stream of one chunk that is judged and put together as the given one is.
+
+    Parameters
+    ----------
+    assembly : Assembly
+        What came: ``[DONE]``, an error or something unreadable comes after the chunk.
+    body : bytes
+        Its document, perhaps with something masked.
+    """
+    document = orjson.loads(body)
+    for choice in document["choices"]:
+        if "message" in choice:
+            choice["delta"] = message = choice.pop("message")
+            calls = message.get("tool_calls") if isinstance(message, dict) else None
+            for number, call in enumerate(calls or ()):
+                call["index"] = number
+    parts = [orjson.dumps(document)]
+    parts += [b"?"] if assembly.malformed else []
+    parts += [orjson.dumps({"error": assembly.error})] if assembly.error is not None else []
+    parts += [_DONE] if assembly.done else []
+    return b"".join(b"data: %s\n\n" % part for part in parts)
+
+
 def choices_asked(body: bytes) -> int:
     """Give how many choices a request asks for, at least 1: ``n``, times the prompts."""
     try:

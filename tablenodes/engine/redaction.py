@@ -46,6 +46,9 @@ class Redaction:
                 )
         return answer
 
+    def __bool__(self) -> bool:
+        return bool(self._forms)
+
     def live(self) -> LiveMask:
         """Give a mask for a text that comes in pieces."""
         return LiveMask(tuple(form.decode("latin-1") for form in self._forms))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .assembly import Assembly, choices_asked
+from .assembly import Assembly, MalformedError, as_stream, choices_asked, encoded
 from .calls import Answer
 from .outcome_rules import OPTION_REFUSED
 from .server_errors import server_error
@@ -141,8 +141,7 @@ class Streams:
             reading = self._readings[key] = _Reading(self._asked.get(key, 1), mask)
         text = reading.take(data, self._clock(), self._payload_idle)
         self._next_look = min(self._next_look, reading.due)
-        if text:
-            self._tell(key, text)
+        self._tell(key, text)
 
     def _answered(self, answer: Answer) -> Answer:
         """Take the end of a call in."""
@@ -153,12 +152,13 @@ class Streams:
         if extended and answer.status in _REFUSALS and _names_the_option(answer.body):
             self.option_refused = True
             return answer._replace(fault=OPTION_REFUSED.outcome)
-        if self._on_text is not None:
-            streamed = reading is not None and reading.is_stream
-            text = reading.rest() if streamed and reading is not None else self._whole_text(answer)
-            if text:
-                self._tell(key, text)
-        return answer
+        if reading is None or not reading.is_stream:
+            if self._on_text is not None:
+                self._tell(key, self._whole_text(answer))
+            return answer
+        self._tell(key, reading.rest())
+        safe = reading.without_secrets(self._redaction)
+        return answer if safe is None else answer._replace(body=safe)
 
     def _whole_text(self, answer: Answer) -> str:
         """Give the text of an answer that came in one piece."""
@@ -168,7 +168,7 @@ class Streams:
         return mask.push(_first_text(answer.body)) + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
-        if self._on_text is None or self.failure is not None:
+        if not text or self._on_text is None or self.failure is not None:
             return
         try:
             self._on_text(key, text)
@@ -250,6 +250,17 @@ class _Reading:
         """Give the text that was held back because a secret might have begun in it; none of a stream that was cut."""
         whole = self._mask is not None and self._assembly.is_whole(self._choices)
         return self._mask.rest() if whole and self._mask is not None else ""
+
+    def without_secrets(self, redaction: Redaction) -> bytes | None:
+        """Give the stream written anew, where its chunks hold a secret that none of them holds; else None."""
+        if not redaction:
+            return None
+        try:
+            body = encoded(self._assembly.document())
+        except MalformedError:
+            return None
+        masked = redaction.mask(body)
+        return None if masked == body else as_stream(self._assembly, masked)
 
 
 def _names_the_option(body: bytes) -> bool:

@@ -20,7 +20,7 @@ from .references import check_id
 from .settings_reading import Reader, anchored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..nodes.check import Check
     from ..output import NodeOutput
