@@ -13,7 +13,8 @@ from typing import Any
 from tablenodes.engine.calls import Answer, Call, Chunk, Event, Request, Transport
 from tablenodes.settings import Timeout
 
-BOTH = ("curl", "requests")
+EACH = ("curl", "curl-wide", "requests")
+"""Every way that bytes are carried; libcurl is driven in another way where it carries many calls at a time."""
 HEADERS = (("Authorization", "Bearer sk-1234567890"), ("User-Agent", "tests"), ("Content-Type", "application/json"))
 BODY = b'{"model":"m","messages":[]}'
 PATIENCE = 20.0
@@ -21,12 +22,15 @@ PATIENCE = 20.0
 
 
 def new_transport(kind: str, **settings: Any) -> Transport:
-    """Make a transport: ``curl`` or ``requests``."""
+    """Make a transport: one of `EACH`."""
     from tablenodes.engine.curl import CurlTransport
+    from tablenodes.engine.curl_lane import NARROW
     from tablenodes.engine.requests_session import RequestsTransport
 
     defaults = {"timeout": Timeout(connect=2, total=10), "body_bytes": 100_000, "concurrency": 8}
-    made: Any = {"curl": CurlTransport, "requests": RequestsTransport}[kind]
+    if kind == "curl-wide":
+        settings["concurrency"] = max(NARROW + 1, settings.get("concurrency", 0))
+    made: Any = RequestsTransport if kind == "requests" else CurlTransport
     return made(**defaults | settings)
 
 

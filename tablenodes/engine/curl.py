@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from .curl_lane import NEVER, WIDTH, Lane
+from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Lane, PerformLane, SocketLane
 from .curl_transfer import Common, Options, Transfer, options_of
 from .environment import certificates, proxy_for, sockets_allowed
 from .readiness import Readiness, readiness
@@ -78,13 +78,15 @@ class CurlTransport:
         """Begin a call; it is sent by the next `wait`."""
         if self._process != os.getpid():
             self._leave_to_parent()
-        transfer = self._spare.pop() if self._spare else self._new_transfer()
+        kind = self._kind if len(call.body) <= AT_ONCE else SocketLane
+        spare = self._spare[kind]
+        transfer = spare.pop() if spare else self._new_transfer(kind)
         request = call.request
         if transfer.request is not request:
             transfer.configure(request, self._options_of(request))
         transfer.begin(call, self._clock())
         self._in_flight[call.key] = transfer
-        transfer.lane.multi.add_handle(transfer.handle)
+        transfer.lane.begin(transfer.handle)
 
     def cancel(self, key: int) -> None:
         """Drop a call and close its connection."""
@@ -126,8 +128,8 @@ class CurlTransport:
             now = self._clock()
             for descriptor, news in ready:
                 lane = self._by_descriptor[descriptor]
-                lane.ready(descriptor, news, now, in_flight)
-                moved[lane] = None
+                if lane.ready(descriptor, news, now, in_flight):
+                    moved[lane] = None
         events, common.events = common.events, []
         return events
 
@@ -140,11 +142,12 @@ class CurlTransport:
         self._closed = True
         for transfer in [*self._in_flight.values()]:
             self._release(transfer)
-        for transfer in self._spare:
-            transfer.handle.close()
+        for spare in self._spare.values():
+            for transfer in spare:
+                transfer.handle.close()
+            spare.clear()
         for lane in self._lanes:
             lane.multi.close()
-        self._spare.clear()
         self._lanes.clear()
         self._readiness.close()
 
@@ -155,7 +158,9 @@ class CurlTransport:
         self._lanes: list[Lane] = []
         self._by_descriptor: dict[int, Lane] = {}
         self._in_flight: dict[int, Transfer] = {}
-        self._spare: list[Transfer] = []
+        narrow = self.capacity <= NARROW and self._readiness.tells_changes
+        self._kind: type[Lane] = PerformLane if narrow else SocketLane
+        self._spare: dict[type[Lane], list[Transfer]] = {SocketLane: [], PerformLane: []}
 
     def _options_of(self, request: Request) -> Options:
         if self._last_request is not request:
@@ -164,11 +169,13 @@ class CurlTransport:
             self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
         return self._options
 
-    def _new_transfer(self) -> Transfer:
-        if not self._lanes or self._lanes[-1].width == WIDTH:
-            self._lanes.append(Lane(self._readiness, self._by_descriptor, self._clock))
-        self._lanes[-1].width += 1
-        return Transfer(self._common, self._lanes[-1])
+    def _new_transfer(self, kind: type[Lane]) -> Transfer:
+        roomy = [lane for lane in self._lanes if type(lane) is kind and lane.width < WIDTH]
+        lane = roomy[-1] if roomy else kind(self._readiness, self._by_descriptor, self._common)
+        if not roomy:
+            self._lanes.append(lane)
+        lane.width += 1
+        return Transfer(self._common, lane)
 
     def _leave_to_parent(self) -> None:
         """Begin anew in a forked child: the sockets, and what is under way on them, are the parent's.
@@ -181,6 +188,7 @@ class CurlTransport:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._lanes, self._in_flight, self._spare, self._readiness)))
         self._common.events = []
         self._common.last_piece = {}
+        self._common.unsent = 0
         self._open()
 
     def _collect(self, moved: dict[Lane, None], now: float) -> None:
@@ -198,7 +206,7 @@ class CurlTransport:
                     if transfer.stale:
                         lane.multi.remove_handle(handle)
                         transfer.again()
-                        lane.multi.add_handle(handle)
+                        lane.begin(handle)
                         continue
                     common.events.append(transfer.failure(code, words, now))
                     self._release(transfer)
@@ -228,4 +236,4 @@ class CurlTransport:
         if self._common.last_piece:
             self._common.last_piece.pop(transfer, None)
         transfer.drop()
-        self._spare.append(transfer)
+        self._spare[type(transfer.lane)].append(transfer)

@@ -55,6 +55,8 @@ class Common:
         What came and is not fetched yet.
     last_piece : dict of Transfer to float
         When the last piece of each stream came, the oldest first.
+    unsent : int
+        Calls that have begun and have not been sent.
     raised : BaseException or None
         What `may_send` raised, to be raised again outside of libcurl.
     news : dict of tuple to callable
@@ -70,6 +72,7 @@ class Common:
         self.stream = stream
         self.events: list[Event] = []
         self.last_piece: dict[Transfer, float] = {}
+        self.unsent = 0
         self.raised: BaseException | None = None
         self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
@@ -191,6 +194,7 @@ class Transfer:
         self.call = call
         self.started = now
         self.sends = 0
+        self.common.unsent += 1
         self.refused = False
         self.heard = False
         self.room = self.common.body_bytes
@@ -213,6 +217,7 @@ class Transfer:
                 self.stale = True
                 return _ABORT
             if common.may_send is None or common.may_send(self.call.key):
+                common.unsent -= not self.sends
                 self.sends += 1
                 return _GO_ON
         except BaseException as error:  # noqa: BLE001 - pycurl would print it and go on; `wait` raises it
@@ -223,6 +228,7 @@ class Transfer:
     def opening(self, descriptor: int, _purpose: int) -> int:
         """Take note of a socket that is about to be connected."""
         self.opened.append(descriptor)
+        self.lane.opened(descriptor)
         return 0
 
     def again(self) -> None:
@@ -315,6 +321,7 @@ class Transfer:
 
     def drop(self) -> None:
         """Forget what it carried; its handle is kept for another call."""
+        self.common.unsent -= not self.sends
         self.head.clear()
         self.pieces.clear()
         if len(self.call.body) > _LARGE:

@@ -8,6 +8,8 @@ import selectors
 
 _REMOVE = 4
 _EPOLL_MASKS = (0, 1, 4, 5)
+_CHANGES = 2**31 | 0x2000 | 4 | 1
+"""EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN."""
 # libcurl's wishes: 1 read, 2 write, 3 both. Its news: 1 readable, 2 writable, 4 error. epoll's: 1, 4, 8 and 16.
 _NEWS = tuple((mask & 1) | (2 if mask & 4 else 0) | (4 if mask & 24 else 0) for mask in range(32))
 
@@ -22,7 +24,11 @@ class EpollReadiness:
     ----------
     wishes : dict of int to int
         What libcurl wants for a socket from now on, in its own numbers; emptied by `wait`.
+    tells_changes : bool
+        Whether there is `watch_changes`.
     """
+
+    tells_changes = True
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -34,6 +40,13 @@ class EpollReadiness:
         if self.wishes:
             self._apply()
         return [(descriptor, _NEWS[mask & 31]) for descriptor, mask in self._epoll.poll(seconds)]
+
+    def watch_changes(self, descriptor: int) -> None:
+        """Tell from now on when something changes on a socket, once for each change, until it is closed."""
+        try:
+            self._epoll.register(descriptor, _CHANGES)
+        except FileExistsError:
+            self._epoll.modify(descriptor, _CHANGES)
 
     def close(self) -> None:
         """Stop watching."""
@@ -67,7 +80,11 @@ class SelectorReadiness:
     ----------
     wishes : dict of int to int
         As in `EpollReadiness`.
+    tells_changes : bool
+        As in `EpollReadiness`.
     """
+
+    tells_changes = False
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -82,6 +99,10 @@ class SelectorReadiness:
                 self._selector.register(descriptor, wish)
         self.wishes.clear()
         return [(key.fd, events) for key, events in self._selector.select(seconds)]
+
+    def watch_changes(self, descriptor: int) -> None:
+        """Refuse: a selector tells of states, not of changes."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Stop watching."""
