@@ -1,0 +1,211 @@
+"""Conversations in the store: messages are put there once, and whole chains of them are read for many ids at a time."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..conversations import EMPTY, Link, id_of, is_id
+from ..errors import StoreError
+from ..problems import Problem
+from .file import StoreFile
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+ROWS = 500
+"""Rows of a table that are looked up together."""
+
+_REMEMBERED = 32 * 2**20
+"""Bytes of messages after which those of earlier rows are forgotten."""
+
+_ABSENT = 100_000
+"""Ids without a conversation after which the earlier ones are forgotten."""
+
+_FOUND = "SELECT id, parent, message FROM messages WHERE id IN (SELECT value FROM json_each(?))"
+_CHAINS = """WITH RECURSIVE wanted (id) AS (
+    SELECT value FROM json_each(?)
+    UNION SELECT messages.parent FROM messages JOIN wanted USING (id) WHERE messages.parent IS NOT NULL
+) SELECT id, parent, message FROM messages JOIN wanted USING (id)"""
+_PUT = """INSERT INTO messages (id, parent, message) VALUES (?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, message = excluded.message"""
+
+
+class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
+    """An id that stands for no conversation that can be read.
+
+    Attributes
+    ----------
+    outcome : str
+        ``invalid_id`` for what is no id, or whose messages were changed; ``unknown_id`` for one that is not there.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def at(self, path: str) -> Problem:
+        """Give what is wrong, with the place of the id in a body or in a node's settings."""
+        return Problem(path, "conversation", str(self))
+
+
+_NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
+_NOT_THERE = "the store has no such conversation: it was made in another store, or this one is another than it was"
+_NO_STORE = "there is no store, so that no conversation is known: it was deleted, or another one is meant (store=)"
+_CHANGED = "the store's file was changed: what it has for this conversation is not what its id stands for"
+
+
+class Conversations:
+    """The conversations of one store; what was read is remembered, since an id always stands for the same messages.
+
+    Parameters
+    ----------
+    path : path, optional
+        The store's file; see `StoreFile`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self._path = path
+        StoreFile(path)  # a path that is none is an error at once
+        self._known: dict[str, tuple[str, Any]] = {}
+        self._absent: dict[str, tuple[str, str]] = {}
+        self._bytes = 0
+
+    def put(self, links: Collection[Link]) -> None:
+        """Have the store hold some messages; those that it has already are not written again.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be written; then none of them is.
+        """
+        wanted = {link.id: link for link in links}
+        if not wanted:
+            return
+        with StoreFile(self._path) as file:
+            with file.reading() as database:
+                there = {key for key, *rest in database.execute(_FOUND, _json(wanted)) if _is_whole(key, *rest)}
+            missing = [link for key, link in wanted.items() if key not in there]
+            if missing:
+                with file.writing() as database:
+                    database.executemany(_PUT, missing)
+
+    def verify(self, ids: Iterable[str]) -> dict[str, UnknownConversation]:
+        """Give those ids to which nothing can be added, with the reasons; only their last messages are read.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be read.
+        """
+        wanted = {key for key in ids if key != EMPTY}
+        wrong = {key: UnknownConversation("invalid_id", _NO_ID) for key in wanted if not is_id(key)}
+        asked = wanted - wrong.keys()
+        if not asked:
+            return wrong
+        with StoreFile(self._path) as file, file.reading() as database:
+            found = {key: _is_whole(key, *rest) for key, *rest in database.execute(_FOUND, _json(asked))}
+            absent = _NOT_THERE if file.exists else _NO_STORE
+        for key in asked:
+            if not found.get(key):
+                reason = ("invalid_id", _CHANGED) if key in found else ("unknown_id", absent)
+                wrong[key] = UnknownConversation(*reason)
+        return wrong
+
+    def read(self, ids: Iterable[Any]) -> None:
+        """Read whole conversations with one query, so that `messages` has them at hand.
+
+        Parameters
+        ----------
+        ids : iterable
+            Ids; what is none is left alone.
+        """
+        if self._bytes > _REMEMBERED:
+            self._known.clear()
+            self._bytes = 0
+        if len(self._absent) > _ABSENT:
+            self._absent.clear()
+        asked = {key for key in ids if isinstance(key, str) and key not in self._known and key != EMPTY and is_id(key)}
+        asked -= self._absent.keys()
+        if not asked:
+            return
+        try:
+            with StoreFile(self._path) as file, file.reading() as database:
+                changed = self._remember(database.execute(_CHAINS, _json(asked)))
+                absent = _NOT_THERE if file.exists else _NO_STORE
+        except StoreError as error:
+            self._absent |= dict.fromkeys(asked, ("unknown_id", str(error)))
+            return
+        for key in asked:
+            if (end := self._end(key)) != EMPTY:
+                is_new = end == key and end not in changed
+                self._absent[key] = ("unknown_id", absent) if is_new else ("invalid_id", _CHANGED)
+
+    def _remember(self, rows: Iterable[tuple[Any, Any, Any]]) -> set[str]:
+        """Keep what is as its id says; give the ids of what is not."""
+        changed = set()
+        for key, parent, message in rows:
+            if key in self._known:
+                continue
+            if _is_whole(key, parent, message):
+                self._known[key] = parent, orjson.loads(message)
+                self._bytes += len(message)
+            else:
+                changed.add(key)
+        return changed
+
+    def _end(self, key: str) -> str:
+        """Give where a chain of messages ends: at the empty conversation, or at one that is not there."""
+        while key in self._known:
+            key = self._known[key][0]
+        return key
+
+    def messages(self, key: str) -> list[Any]:
+        """Give the messages of a conversation, the first one first; they are shared and must not be changed.
+
+        Raises
+        ------
+        UnknownConversation
+            If there is no such conversation, or it is not what its id stands for.
+        """
+        if key not in self._known and key != EMPTY:
+            if not is_id(key):
+                raise UnknownConversation("invalid_id", _NO_ID)
+            self.read((key,))
+        if key in self._absent:
+            raise UnknownConversation(*self._absent[key])
+        found = []
+        while key != EMPTY:
+            key, message = self._known[key]
+            found.append(message)
+        found.reverse()
+        return found
+
+    def ahead(self, rows: Iterable[Any], at: int) -> Iterator[Any]:
+        """Give the same rows, read some at a time, whose conversations are then at hand.
+
+        Parameters
+        ----------
+        rows : iterable of tuple
+            Cells; what is no tuple has none.
+        at : int
+            Which cell is the id.
+        """
+        waiting = iter(rows)
+        while some := list(islice(waiting, ROWS)):
+            self.read(cells[at] for cells in some if type(cells) is tuple)
+            yield from some
+
+
+def _json(ids: Collection[str]) -> Sequence[str]:
+    return (orjson.dumps(list(ids)).decode(),)
+
+
+def _is_whole(key: str, parent: Any, message: Any) -> bool:
+    """Tell whether what the file has is what the id stands for."""
+    if not isinstance(parent, str) or not isinstance(message, bytes):
+        return False
+    return id_of(parent, message) == key
