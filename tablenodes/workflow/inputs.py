@@ -74,7 +74,7 @@ class Input:
         if self.type in (None, "string"):
             return text
         try:
-            return orjson.loads(text)
+            return orjson.loads(text.casefold() if self.type == "boolean" else text)
         except orjson.JSONDecodeError:
             return text
 
@@ -106,6 +106,10 @@ def declared(name: object, value: Any) -> Input:
     try:
         if isinstance(value, Mapping) and value and set(value) <= set(_DECLARATION):
             return Input(**value)
+        if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
+            unknown = next(str(key) for key in value if key not in _DECLARATION)
+            hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
+            raise WorkflowError(f"{unknown[:40]}: unknown key{hint}")
         return Input(default=value)
     except WorkflowError as error:
         raise WorkflowError(f"{name}.{error}") from None
@@ -131,16 +135,25 @@ def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> di
     given = given or {}
     check_names(inputs, given)
     values = {name: given.get(name, declaration.default) for name, declaration in inputs.items()}
+    _refuse_missing([name for name, declaration in inputs.items() if declaration.required and values[name] is None])
     for name, declaration in inputs.items():
         try:
             values[name] = plain(values[name])
         except Unfit as error:
             raise WorkflowError(f"input {name!r} {error}") from None
-        if values[name] is None and declaration.required:
-            raise WorkflowError(f"input {name!r} needs a value: give it as inputs={{{name!r}: …}}, or --input {name}=…")
         if values[name] is not None and not _fits(values[name], declaration.type):
             raise WorkflowError(f"input {name!r} must be of type {declaration.type}")
     return values
+
+
+def _refuse_missing(names: list[str]) -> None:
+    if len(names) == 1:
+        raise WorkflowError(
+            f"input {names[0]!r} needs a value: give it as inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
+        )
+    if names:
+        listed = ", ".join(map(repr, names))
+        raise WorkflowError(f"inputs {listed} need values: give them as inputs={{…}}, or each as --input NAME=…")
 
 
 def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
