@@ -283,10 +283,10 @@ def test_an_answer_whose_judgement_fails_is_kept(tmp_path, monkeypatch):
 
     right = module.judge
 
-    def wrong(answer, **named):
+    def wrong(answer, asked, **named):
         if answer.key == 1:
             raise ZeroDivisionError("canary-4711")
-        return right(answer, **named)
+        return right(answer, asked, **named)
 
     with fault_server(echo()) as server:
         with monkeypatch.context() as patched:

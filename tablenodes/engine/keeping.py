@@ -59,10 +59,13 @@ class Keeping:
 
     Attributes
     ----------
+    keeps : bool
+        Whether it keeps anything at all; where it does not, it need not be asked or told.
     knows : bool
         Whether anything is known from earlier runs.
     """
 
+    keeps = False
     knows = False
 
     def recall(self, row: int, body: bytes) -> Found:
@@ -108,6 +111,7 @@ class JournalKeeping(Keeping):
         retry_failed: str = "transient",
         at_most_once: bool = False,
     ) -> None:
+        self.keeps = True
         self._journal = journal
         self._keys = keys
         self._resend_doubtful = resend_doubtful

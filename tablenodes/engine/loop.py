@@ -32,6 +32,7 @@ _LONGEST_WAIT = 0.1
 """Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
 _BYTES_PER_TOKEN = 4
 """A rough guess, for pacing alone."""
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 _NOT_SENT_BECAUSE = {
     "auth": "not sent: the server refuses the key",
     "quota": "not sent: the account's quota is spent",
@@ -104,6 +105,7 @@ class Loop:
         self._judge = judge
         self._redact = redact
         self._keeping = keeping
+        self._keeps = keeping.keeps
         self._before: dict[int, Found] = {}
         self._total = total
         self._grace = grace
@@ -179,28 +181,29 @@ class Loop:
             for row in (*retries, *fresh):
                 body = self._bodies[row]
                 seconds = scheduler.started(row, now, len(body) // _BYTES_PER_TOKEN)
-                self._unsent.add(row)
-                self._transport.start(Call(row, self._request, body, min(self._total, seconds)))
+                if self._keeps:
+                    self._unsent.add(row)
+                total = self._total if self._total < seconds else seconds
+                self._transport.start(_new(Call, (row, self._request, body, total)))
         for done in scheduler.take_ended():
-            self._end(done)
+            self._end(done, self._last[done.key])
         return exhausted, room > _AT_A_TURN and not exhausted
 
     def _choose(
         self, rows: Iterator[tuple[int, bytes | Rejection]], most: int, now: float
     ) -> tuple[list[int], list[int]]:
         """Take the rows to send next, those that are tried again first, and put down that they will be sent."""
-        retries: list[int] = []
-        fresh: list[int] = []
-        while len(retries) + len(fresh) < most and self.failure is None:
-            row = self._scheduler.next_retry(now)
-            if row is not None:
-                retries.append(row)
-            elif (row := self._next_fresh(rows)) is not None:
-                fresh.append(row)
-            else:
-                break
-            self._keep(self._keeping.intend, row)
-        return retries, fresh
+        retries = self._taken(lambda: self._scheduler.next_retry(now), most)
+        return retries, self._taken(lambda: self._next_fresh(rows), most - len(retries))
+
+    def _taken(self, take: Callable[[], int | None], most: int) -> list[int]:
+        """Take rows as long as there are any, and put down that they will be sent."""
+        taken: list[int] = []
+        while len(taken) < most and self.failure is None and (row := take()) is not None:
+            taken.append(row)
+            if self._keeps:
+                self._keep(self._keeping.intend, row)
+        return taken
 
     def _keep(self, act: Callable[..., Any], *arguments: Any) -> Any:
         """Have the journal do something; once it fails, nothing is sent any more."""
@@ -227,6 +230,9 @@ class Loop:
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
                 continue
+            if not self._keeps and not self._models_matter:
+                self._bodies[row] = body
+                return row
             found = self._keep(self._keeping.recall, row, body)
             if found is None:
                 return None
@@ -273,26 +279,30 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in this program ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
-        self._keep(self._keeping.put_down, answer, verdict)
+        if self._keeps:
+            self._keep(self._keeping.put_down, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = _model(self._bodies[row]) if self._models_matter else None
         done = self._scheduler.answered(row, verdict, answer.sends, self._clock(), model)
-        self._last[row] = answer
         if done is not None:
-            self._end(done)
+            self._end(done, answer)
         else:
+            self._last[row] = answer
             self._tried[row] = self._tried.get(row, 0) + answer.sends
 
-    def _end(self, done: Done) -> None:
+    def _end(self, done: Done, answer: Answer) -> None:
         """Put a row's end down and forget what it was asked."""
         row = done.key
         del self._bodies[row]
-        self._tried.pop(row, None)
-        before = self._before.pop(row, None)
+        if self._tried:
+            self._tried.pop(row, None)
+            self._last.pop(row, None)
+        before = self._before.pop(row, None) if self._before else None
         if before is not None:
             done = done._replace(attempts=done.attempts + before.sends, maybe_billed=done.maybe_billed or before.billed)
-        self._keeping.forget(row)
-        self._records.answer(self._last.pop(row), done)
+        if self._keeps:
+            self._keeping.forget(row)
+        self._records.answer(answer, done)
 
     def _ended(self, *, exhausted: bool) -> bool:
         """Tell whether nothing is in flight and nothing more will be."""
@@ -320,7 +330,7 @@ class Loop:
     def _leave(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Put down the rows that have no end: those in flight are in doubt, the others were not sent."""
         for done in self._scheduler.take_ended():
-            self._end(done)
+            self._end(done, self._last[done.key])
         for row in self._bodies:
             self._transport.cancel(row)
             before = self._before.get(row)

@@ -36,13 +36,12 @@ class Redaction:
 
     def __call__(self, answer: Answer) -> Answer:
         """Give the answer without the secrets; the very same object where it holds none."""
-        told = answer.message.encode(errors="replace")
+        body, headers = answer.body, answer.headers
+        told = answer.message.encode(errors="replace") if answer.message else b""
         for form in self._forms:
-            if form in answer.body or form in answer.headers or form in told:
+            if form in body or form in headers or form in told:
                 return answer._replace(
-                    body=self.mask(answer.body),
-                    headers=self.mask(answer.headers),
-                    message=self.mask(told).decode(),
+                    body=self.mask(body), headers=self.mask(headers), message=self.mask(told).decode()
                 )
         return answer
 
