@@ -176,7 +176,7 @@ class _Choice:
 
     def document(self, index: int, *, chat: bool) -> dict[str, Any]:
         """Give it as it is in a plain answer."""
-        rest = {"logprobs": None, "finish_reason": None} | settled(self.rest)
+        rest = {"finish_reason": None} | settled(self.rest)
         if not chat and self._whole is None:
             return {"text": "".join(self._text), "index": index} | rest
         return {"index": index, "message": self._whole_message()} | rest
