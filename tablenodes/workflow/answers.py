@@ -61,13 +61,19 @@ def parsed(body: str | None) -> Any:
     """
     answer = orjson.loads(body or "")
     if '"arguments"' in (body or ""):
-        for choice in answer.get("choices") or ():
-            message = choice.get("message") or {}
-            calls = [message.get("function_call")]
-            calls += [call.get("function") for call in message.get("tool_calls") or ()]
-            for call in calls:
-                _parse_arguments(call)
+        for choice in _items(answer, "choices"):
+            message = choice.get("message")
+            if isinstance(message, dict):
+                _parse_arguments(message.get("function_call"))
+                for call in _items(message, "tool_calls"):
+                    _parse_arguments(call.get("function"))
     return answer
+
+
+def _items(value: Any, name: str) -> list[dict[str, Any]]:
+    """Give the objects of a list, whatever a server has put in its place."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _parse_arguments(call: Any) -> None:

@@ -106,13 +106,18 @@ def declared(name: object, value: Any) -> Input:
     try:
         if isinstance(value, Mapping) and value and set(value) <= set(_DECLARATION):
             return Input(**value)
-        if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
-            unknown = next(str(key) for key in value if key not in _DECLARATION)
-            hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
-            raise WorkflowError(f"{unknown[:40]}: unknown key{hint}")
+        _refuse_unknown(value)
         return Input(default=value)
     except WorkflowError as error:
         raise WorkflowError(f"{name}.{error}") from None
+
+
+def _refuse_unknown(value: Any) -> None:
+    """Raise `WorkflowError` for a mapping with a type of ours and a key that is none: no default was meant by that."""
+    if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
+        unknown = next(str(key) for key in value if key not in _DECLARATION)
+        hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
+        raise WorkflowError(f"{unknown[:40]}: unknown key{hint}")
 
 
 def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> dict[str, Any]:

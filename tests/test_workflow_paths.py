@@ -1,0 +1,351 @@
+"""What a placeholder reads of an earlier answer is looked up before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+import jsonschema_rs
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import completion
+
+import tablenodes as tn
+from tablenodes import schemas
+from tablenodes.errors import UsageError, WorkflowError
+from tablenodes.subschemas import applied, properties
+from tablenodes.template_paths import paths
+from tablenodes.templates import Template
+
+PARAMETERS = [
+    {"name": "urgency", "type": "string", "enumValues": ["now", "later"]},
+    {"name": "parts", "type": "array"},
+]
+CALLING = tn.CreateChatCompletion(model="m", prompt="x", functions=[{"name": "f", "parameters": PARAMETERS}])
+ASK = tn.CreateChatCompletion(model="m", prompt="x")
+MESSAGE = "outputs.ask.choices[0].message"
+
+
+def reading(expression, first=ASK):
+    """Make a workflow whose second node reads something of the first."""
+    return tn.Workflow({"ask": first, "later": tn.Return(text=f"{{{{ {expression} }}}}")})
+
+
+# --- which ways a text goes down -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ outputs.a.choices[0].x }}", [("a", "choices", 0, "x")]),
+        ("{{ outputs['a']['b c'][-1] }}", [("a", "b c", -1)]),
+        ("{{ outputs.a.b.0 }}", [("a", "b", 0)]),
+        ("{{ outputs.a.b[word].c }}", [("a", "b")]),
+        ("{{ outputs.a.b[1:2].c }}", [("a", "b")]),
+        ("{{ outputs[word].c }}", [()]),
+        ("{{ outputs }}", [()]),
+        ("{{ outputs.a.get('x') }}", [("a",)]),
+        ("{{ outputs.a.get('x').y }}", [("a",)]),
+        ("{{ outputs.a.x | first }} {{ (outputs.b.y | first).z }}", [("a", "x"), ("b", "y")]),
+        ("{{ outputs.a[outputs.b.c].d if outputs.e else row['outputs'] }}", [("a",), ("b", "c"), ("e",)]),
+        ("{{ outputs.a.x ~ outputs.a.x }}", [("a", "x")]),
+    ],
+)
+def test_a_way_is_followed_as_far_as_it_is_known(text, expected):
+    """What is worked out in the row, a filter and a call end it."""
+    assert sorted(Template(text, "p").reached["outputs"]) == sorted(expected)
+
+
+def test_only_names_that_are_used_are_followed():
+    """A text without outputs and inputs costs nothing."""
+    assert Template("{{ word }} outputs.a", "p").reached == {}
+    assert Template("{{ inputs.a }}", "p").reached == {"inputs": (("a",),)}
+
+
+STEPS = st.lists(st.sampled_from(["choices", "message", "x y", "0"]) | st.integers(-2, 3), max_size=5)
+
+
+@given(STEPS)
+def test_any_way_of_constants_is_read_as_it_is_written(steps):
+    """As items, and in whatever stands around them."""
+    written = "".join(f"[{step!r}]" for step in steps)
+    assert Template(f"a {{{{ outputs{written} | default('x') }}}}", "p").reached["outputs"] == (tuple(steps),)
+
+
+def test_a_method_of_the_name_itself_is_no_step():
+    """``outputs.get(…)`` may mean any node."""
+    assert paths(jinja2.Environment(autoescape=True).parse("{{ outputs.get('a').b }}"), "outputs") == ((),)
+
+
+# --- what cannot be there --------------------------------------------------------------------------------------------
+
+WRONG = {
+    f"{MESSAGE.replace('message', 'mesage')}.content": "no 'mesage' in outputs.ask.choices[0]; did you mean 'message'?",
+    f"{MESSAGE}.contents": "no 'contents' in outputs.ask.choices[0].message; did you mean 'content'?",
+    f"{MESSAGE}['Content']": "no 'Content' in outputs.ask.choices[0].message; did you mean 'content'?",
+    "outputs.ask.choises": "no 'choises' in outputs.ask; did you mean 'choices'?",
+    "outputs.ask.choices.message": "outputs.ask.choices is a list: write [0] for its first item",
+    "outputs.ask.usage[0]": "outputs.ask.usage is no list",
+    "outputs.ask.usage.total_token": "did you mean 'total_tokens'?",
+    "outputs.ask.id.x": "outputs.ask.id is no object, and has no 'x'",
+    f"{MESSAGE}.tool_calls[0].functions.name": "did you mean 'function'?",
+    f"{MESSAGE}.tool_calls.function": "outputs.ask.choices[0].message.tool_calls is a list",
+    f"({MESSAGE}.contnt | default('-')) ~ word": "did you mean 'content'?",
+    f"word[{MESSAGE}.contnt]": "did you mean 'content'?",
+}
+
+
+@pytest.mark.parametrize("expression", WRONG)
+def test_what_no_answer_has_is_refused_when_the_workflow_is_made(expression):
+    """With the nearest name, before there is a table."""
+    with pytest.raises(WorkflowError) as caught:
+        reading(expression)
+    assert str(caught.value).startswith("node 'later': text: ")
+    assert str(caught.value).endswith(WRONG[expression]) or WRONG[expression] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"{MESSAGE}.content",
+        f"{MESSAGE}.content.upper()",
+        f"{MESSAGE}.content[0]",
+        f"{MESSAGE}.tool_calls[0].function.arguments.whatever",
+        f"{MESSAGE}.tool_calls[0].custom.input",
+        f"{MESSAGE}.function_call.arguments",
+        f"{MESSAGE}.reasoning_content",
+        "outputs.ask.choices[0].native_finish_reason",
+        "outputs.ask.choices[-1].finish_reason",
+        "outputs.ask.choices[0].logprobs.content[0].top_logprobs[1].token",
+        "outputs.ask.choices | length",
+        "outputs.ask.choices[0:1]",
+        "outputs.ask.get('choises')",
+        "outputs.ask[word]",
+        "outputs.ask.id",
+        "outputs.ask.model",
+        "outputs.ask.object",
+        "outputs.ask.usage.completion_tokens_details.reasoning_tokens",
+        "outputs.ask.metadata.anything",
+        "outputs.ask.moderation.input.results[0].categories.anything",
+        "outputs.ask",
+    ],
+)
+def test_what_an_answer_may_have_is_read(expression):
+    """All that the API describes, what well-known servers add, and what is not known before the row."""
+    workflow = reading(expression)
+    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=tn.Connection("http://127.0.0.1:1/v1"))
+    assert not [warning for warning in found["later"].warnings if "the API's answers have no" in warning]
+
+
+def test_what_a_server_may_add_is_a_warning():
+    """The API does not know it and no name is near: it is looked for at the run."""
+    workflow = reading(f"{MESSAGE}.zodiac.sign")
+    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=tn.Connection("http://127.0.0.1:1/v1"))
+    (warning, _) = sorted(found["later"].warnings, key=lambda text: "zodiac" not in text)
+    assert warning.startswith("text: the API's answers have no 'zodiac' in outputs.ask.choices[0].message")
+    assert found["later"].valid == 1
+
+
+def test_a_completions_answer_has_its_own_shape():
+    """A text in place of a message."""
+    first = tn.CreateCompletion(model="m", prompt="x")
+    reading("outputs.ask.choices[0].text", first)
+    with pytest.raises(WorkflowError, match=r"no 'texts' in outputs\.ask\.choices\[0\]; did you mean 'text'\?"):
+        reading("outputs.ask.choices[0].texts", first)
+
+
+def test_what_a_table_node_makes_is_all_that_it_has():
+    """Its columns."""
+    nodes = {"ask": tn.Return(text="x")}
+    tn.Workflow({**nodes, "later": tn.Return(text="{{ outputs.ask.text }}")})
+    with pytest.raises(WorkflowError, match=r"no 'choices' in outputs\.ask; it has text"):
+        tn.Workflow({**nodes, "later": tn.Return(text="{{ outputs.ask.choices[0] }}")})
+
+
+# --- below the arguments of functions --------------------------------------------------------------------------------
+
+ARGUMENTS = f"{MESSAGE}.function_call.arguments"
+
+
+@pytest.mark.parametrize("said", [ARGUMENTS, f"{MESSAGE}.tool_calls[0].function.arguments"])
+def test_arguments_are_those_of_the_nodes_functions(said):
+    """Where these are the same in every row."""
+    reading(f"{said}.urgency", CALLING)
+    reading(f"{said}.parts[0].anything", CALLING)
+    with pytest.raises(WorkflowError, match=r"no 'urgncy' in .*arguments; did you mean 'urgency'\?"):
+        reading(f"{said}.urgncy", CALLING)
+    with pytest.raises(WorkflowError, match=r"no 'zodiac' in .*arguments; it has urgency, parts"):
+        reading(f"{said}.zodiac", CALLING)
+    with pytest.raises(WorkflowError, match=r"arguments\.urgency is no object, and has no 'x'"):
+        reading(f"{said}.urgency.x", CALLING)
+
+
+def test_the_arguments_of_several_functions_and_tools_are_put_together():
+    """Any of them may be called."""
+    tool = {"name": "g", "parameters": [{"name": "colour", "type": "string"}]}
+    node = CALLING.replace(tools=[tool])
+    reading(f"{ARGUMENTS}.urgency ~ {ARGUMENTS}.colour", node)
+    with pytest.raises(WorkflowError, match="did you mean 'colour'"):
+        reading(f"{ARGUMENTS}.color", node)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ASK,
+        ASK.replace(functions=tn.col("f")),
+        CALLING.replace(tools=tn.col("t")),
+        ASK.replace(functions=[{"name": "f"}]),
+        ASK.replace(functions=[{"name": "f", "parameters": {"type": "object"}}]),
+        ASK.replace(functions=[{"name": "f", "parameters": [{"name": "p", "type": "wrong"}]}]),
+        ASK.replace(functions=["f"]),
+        ASK.replace(tools=[{"type": "custom", "custom": {"name": "f"}}]),
+        ASK.replace(functions=[{"name": "f", "parameters": {"type": "object", "properties": {"a": True}}}]),
+    ],
+)
+def test_where_the_parameters_are_not_known_anything_may_be_there(node):
+    """From a column, without properties, or wrong themselves, which is said elsewhere."""
+    reading(f"{ARGUMENTS}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
+
+
+# --- in a file -------------------------------------------------------------------------------------------------------
+
+FILE = """\
+table: words.csv
+inputs: {word: x}
+nodes:
+  - id: ask
+    type: CreateChatCompletion
+    model: m
+    prompt: "{{ word }}"
+  - id: later
+    type: CreateChatCompletion
+    model: m
+    messages:
+      - role: user
+        content: "{{ outputs.ask.choices[0].mesage.content }}"
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Stand in a folder with a table and a workflow."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.csv").write_text("word\na\nb\n")
+    Path("w.yaml").write_text(FILE)
+    return Path("w.yaml")
+
+
+def errors_of(file):
+    with pytest.raises(UsageError) as caught:
+        tn.Workflow.load(file).check(connection=tn.Connection("http://127.0.0.1:1/v1"))
+    return [str(caught.value), *getattr(caught.value, "__notes__", ())]
+
+
+def test_a_wrong_path_is_said_with_its_file_and_line(file):
+    """When it is loaded."""
+    expected = "w.yaml:13: messages[0].content: no 'mesage' in outputs.ask.choices[0]; did you mean 'message'?"
+    with pytest.raises(WorkflowError) as caught:
+        tn.Workflow.load(file)
+    assert str(caught.value) == expected
+
+
+def test_all_that_is_wrong_with_a_file_is_said(file):
+    """One line each, the others as notes; a node that is wrong does not hide the next one."""
+    file.write_text(
+        FILE.replace("{word: x}", "{word: {type: txt}, n: {type: integer, defualt: 3}}")
+        + "    maxTokens: 5\n    topP: 1\n  - id: third\n    type: CreateChatCompletion\n"
+        + '    prompt: "{{ outputs.fourth.x }} {{ inputs.wrd }}"\n  - {id: fourth, type: Retrun}\noutput: {pth: x}\n'
+    )
+    assert errors_of(file) == [
+        "w.yaml:2: word.type: 'txt' is no type; it is one of string, integer, number, boolean, array, object",
+        "w.yaml:2: n.defualt: unknown key; did you mean 'default'?",
+        "w.yaml:14: unknown key 'maxTokens'; did you mean 'max_tokens'?",
+        "w.yaml:15: unknown key 'topP'; did you mean 'top_p'?",
+        "w.yaml:19: no node 'Retrun'; did you mean 'Return'?",
+        "w.yaml:20: output: unknown key 'pth'; did you mean 'path'?",
+        "w.yaml:18: prompt: node 'fourth' comes later: only the answers of earlier nodes can be read",
+        "w.yaml:18: prompt: no input 'wrd'; did you mean 'word'?",
+    ]
+
+
+TYPES = "string, number, integer, boolean, array, object, null"
+
+
+def test_settings_that_the_schema_refuses_are_said_once_with_their_lines(file):
+    """Those of every node, and columns that are not there; not a line a row."""
+    file.write_text(
+        FILE.replace("mesage", "message").replace('"{{ word }}"', '"{{ wrd }}"')
+        + "    temperature: 9\n    stop: [a, b, c, d, e]\n  - id: third\n    type: CreateChatCompletion\n"
+        + "    prompt: x\n    functions: [{name: f, parameters: [{name: p, type: strng}]}]\n"
+    )
+    assert errors_of(file)[0] == "w.yaml:7: node 'ask': prompt: no column 'wrd'; did you mean 'word'?"
+    assert sorted(errors_of(file)[1:]) == [
+        "w.yaml:14: node 'later': temperature: must be at most 2 (got 9)",
+        "w.yaml:15: node 'later': stop: must have at most 4 items (got array)",
+        f"w.yaml:19: node 'third': functions[0].parameters[0].type: must be one of {TYPES}; did you mean 'string'?",
+    ]
+
+
+CAMEL = {
+    "topP": "top_p",
+    "maxTokens": "max_tokens",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+    "logitBias": "logit_bias",
+    "functionCall": "function_call",
+    "clientTimeout": "client_timeout",
+}
+
+
+@pytest.mark.parametrize("name", CAMEL)
+def test_a_name_in_another_spelling_is_answered_with_ours(file, name):
+    """Other tools write them in camel case."""
+    file.write_text(FILE.replace("mesage", "message") + f"    {name}: 1\n")
+    assert errors_of(file) == [f"w.yaml:14: unknown key {name!r}; did you mean {CAMEL[name]!r}?"]
+
+
+@pytest.mark.parametrize("name", ["apiKey", "api_key"])
+def test_a_key_belongs_to_no_node(file, name):
+    """One line says where it belongs, without it."""
+    file.write_text(FILE.replace("mesage", "message") + f"    {name}: canary\n")
+    (error,) = errors_of(file)
+    assert error.startswith(f"w.yaml:14: {name}: a key belongs to no node")
+    assert error.endswith("api_key_env under connection")
+
+
+def test_columns_are_a_list_of_names(file):
+    """A mapping is none."""
+    file.write_text(FILE.replace("mesage", "message") + "    columns: {a: 5}\n")
+    assert errors_of(file) == ['w.yaml:14: columns must be "auto" or a list of column names']
+
+
+# --- the schemas of answers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["create_chat_completion", "create_completion"])
+def test_the_schemas_of_answers_are_json_schemas(operation):
+    """All of them bundled, none of them an operation of its own."""
+    schema = schemas.response(operation)
+    jsonschema_rs.validator_for(schema.document)
+    assert {"id", "object", "created", "model", "choices", "usage"} <= set(properties(schema.document))
+    assert operation in schemas.operations(schemas.DEFAULT_REVISION)
+    assert not any("response" in name for name in schemas.operations(schemas.DEFAULT_REVISION))
+    assert all(layer for layer in applied(schema.document, schema.document))
+
+
+def test_a_real_answer_fits_the_schema():
+    """What it must have aside: servers leave things out."""
+    answer = orjson.loads(completion(b"x"))
+    document = {**schemas.response("create_chat_completion").document, "required": []}
+    document["$defs"]["choice"]["required"] = document["$defs"]["message"]["required"] = []
+    assert jsonschema_rs.validator_for(document).is_valid(answer)
+
+
+def test_an_operation_without_such_a_schema_may_answer_anything():
+    """As those of nodes of your own."""
+    assert schemas.response("create_embedding") is None
+    assert schemas.response("") is None
