@@ -12,21 +12,17 @@ from .json_text import read
 from .plain import plain
 from .problems import Problem, Unfit
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
+from .taken_columns import BODY, CONVERSATION, taken
 from .templates import RESERVED, known
 from .typing_by_schema import Typing
-from .values import CellValue, Rejected, Row, SpokenValue, is_varying, parse
+from .values import CellValue, ConversationValue, Rejected, Row, SpokenValue, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .schemas import Schema
+    from .store.conversations import Conversations
     from .values import Give
-
-BODY = "body"
-"""The column that may hold a whole request body in each row."""
-
-NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
-"""Request properties that a table may well use for something else: taken from a column only when named."""
 
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
@@ -45,7 +41,7 @@ class Recipe:
     columns : "auto" or tuple of str
         Which same-named columns are taken.
     shortcuts : bool
-        Whether ``prompt`` and ``system`` make messages, and functions may be written the short way.
+        Whether ``prompt``, ``system`` and ``conversation`` make messages, and functions may be written the short way.
     extra_body : mapping
         Properties that are put on top.
     """
@@ -69,6 +65,8 @@ def parse_setting(name: str, value: Any) -> Any:
 
 
 def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
+    if CONVERSATION in made:
+        return {**made, "messages": ConversationValue(made[CONVERSATION])}
     if "prompt" not in made:
         return made
     messages = _messages(made["prompt"], made.get("system"))
@@ -97,6 +95,8 @@ class BodyPlan:
         Properties that the server supplies where nobody sets them.
     constants : mapping, optional
         What ``inputs`` and ``outputs`` stand for in placeholders.
+    conversations : callable, optional
+        Gives where the messages of conversations are looked up; not called where none is.
 
     Attributes
     ----------
@@ -125,6 +125,7 @@ class BodyPlan:
         *,
         defaults: Mapping[str, Any] | None = None,
         constants: Mapping[str, Any] | None = None,
+        conversations: Callable[[], Conversations] | None = None,
     ) -> None:
         self.schema = schema
         self._is_valid = schema.is_valid
@@ -133,7 +134,7 @@ class BodyPlan:
         for value in made.values():
             if is_varying(value):
                 value.check(table, tuple(constants))
-        self.taken = _taken(recipe, schema, table, made)
+        self.taken = taken(recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts)
         values = self._values(recipe, made)
         extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
         values.update(extra)
@@ -143,7 +144,10 @@ class BodyPlan:
             self.sources["(all others)"] = f"column {BODY}"
         self.warnings = tuple(_unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
-        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
+        spoken = isinstance(values.get("messages"), ConversationValue)
+        self._conversations = conversations() if spoken and conversations is not None else None
+        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations)
+        self._conversation_at = _place_of_ids(values.get("messages"), row)
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
@@ -152,19 +156,25 @@ class BodyPlan:
         values: dict[str, Any] = {}
         system = made.get("system") if recipe.shortcuts else None
         for name in (*self.schema.properties, *made):
-            if recipe.shortcuts and name == "system":
+            if recipe.shortcuts and name in ("system", CONVERSATION):
                 continue
             if name in made:
                 values.setdefault(name, made[name])
             elif name in self.taken and name != BODY:
                 values[name] = CellValue(name, name)
+            elif name == "messages" and recipe.shortcuts and CONVERSATION in self.taken:
+                values[name] = ConversationValue(CellValue(CONVERSATION, CONVERSATION))
             elif name == "messages" and recipe.shortcuts and "prompt" in self.taken:
                 if system is None and "system" in self.taken:
                     system = CellValue("system", "system")
                 values[name] = _messages(CellValue("prompt", "prompt"), system)
                 system = None
         if system is not None:
-            raise SettingError("system is set, but there is no prompt: set prompt=, or have a prompt column")
+            spoken = isinstance(values.get("messages"), ConversationValue)
+            hint = (
+                "a conversation has its own: use AddSystemMessage" if spoken else "set prompt=, or have a prompt column"
+            )
+            raise SettingError(f"system is set, but there is no prompt: {hint}")
         return values
 
     def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
@@ -209,6 +219,12 @@ class BodyPlan:
         if "stream" in self._start:
             return self._start["stream"] is not False
         return False if self._body_at is None else None
+
+    def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
+        """Give the same rows; what all of them need from elsewhere is read for many at a time."""
+        if self._conversations is None or self._conversation_at is None:
+            return rows
+        return self._conversations.ahead(rows, self._conversation_at)
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Give a row's body, before the gate.
@@ -333,29 +349,6 @@ def _whole_body(cell: Any) -> dict[str, Any]:
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
-def _taken(recipe: Recipe, schema: Schema, table: Sequence[str], made: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give the columns that are taken by their names."""
-    shortcuts = ("prompt", "system") if recipe.shortcuts else ()
-    possible = dict.fromkeys((*schema.properties, *shortcuts, BODY))
-    if recipe.columns == "auto":
-        wanted = [name for name in possible if name not in NAMED_ONLY and name != "system" and name in table]
-    else:
-        wanted = list(recipe.columns)
-        for name in wanted:
-            if name not in possible:
-                raise SettingError(f"columns: {name!r} is no property of the request{nearest(name, possible)}")
-            if name not in table:
-                raise ColumnError(f"columns: no column {name!r}{nearest(name, table) or known(table)}")
-    spoken = recipe.shortcuts and "messages" in made
-    taken = [n for n in wanted if n not in made and not (spoken and n in shortcuts)]
-    if recipe.shortcuts and "prompt" in taken and "messages" in taken:
-        raise ColumnError(
-            "the table has both a prompt and a messages column: choose one with "
-            'prompt=col("prompt") or messages=col("messages")'
-        )
-    return tuple(taken)
-
-
 def _unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
     """Say where ``{{`` stands in a setting that has no placeholders."""
     for name, value in values.items():
@@ -370,6 +363,12 @@ def _has_braces(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_braces, value))
     return isinstance(value, str) and "{{" in value
+
+
+def _place_of_ids(messages: Any, row: Row) -> int | None:
+    """Give which cell holds the id of a conversation, where one does by itself."""
+    known_as = messages.known_as if isinstance(messages, ConversationValue) else None
+    return row.position[known_as.name] if isinstance(known_as, CellValue) else None
 
 
 def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from .problems import Problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,7 +26,26 @@ _ORDER = {
 }
 """The order in which the API writes a message's keys; others follow by the alphabet."""
 
+NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
 _TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
+
+
+class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
+    """An id that stands for no conversation that can be read.
+
+    Attributes
+    ----------
+    outcome : str
+        ``invalid_id`` for what is no id, or whose messages were changed; ``unknown_id`` for one that is not there.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    def at(self, path: str) -> Problem:
+        """Give what is wrong, with the place of the id in a body or in a node's settings."""
+        return Problem(path, "conversation", str(self))
 
 
 class Link(NamedTuple):
@@ -84,9 +105,9 @@ EMPTY = id_of("", b"")
 """The conversation without a message; it is in no store."""
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text has the form of a conversation's id."""
-    return _ID.fullmatch(text) is not None
+def is_id(value: object) -> bool:
+    """Tell whether something has the form of a conversation's id."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def links(parent: str, messages: Iterable[Any]) -> list[Link]:

@@ -10,7 +10,7 @@ from .typing_by_schema import Typing
 from .values import CellValue, Row, is_varying
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .schemas import Schema
 
@@ -51,6 +51,9 @@ class RowPlan(Protocol):
     @property
     def schema(self) -> Schema | None:
         """Give the schema of the bodies; None where nothing is sent."""
+
+    def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
+        """Give the same rows; what they need from elsewhere is read for many at a time."""
 
     def encode(self, cells: tuple[Any, ...]) -> Any:
         """Give what a row becomes: the bytes of a body, or a node's settings by name.
@@ -120,13 +123,15 @@ class SettingsPlan:
         self.taken = tuple(c for n, c in (defaults or {}).items() if n not in settings and c in table)
         self.warnings: tuple[str, ...] = ()
         self._columns_of = {name: ", ".join(dict.fromkeys(value.columns())) for name, value in varying.items()}
-        self.sources = {
-            name: _source(name in settings, self._columns_of.get(name, "")) for name in values
-        }
+        self.sources = {name: _source(name in settings, self._columns_of.get(name, "")) for name in values}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
         anything = Typing(_AnyText(), ())
         self._constants = {name: value for name, value in values.items() if name not in varying}
         self._gives = [(name, value.bind(row, anything.below(name), f"$.{name}")) for name, value in varying.items()]
+
+    def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
+        """Give the same rows."""
+        return rows
 
     def encode(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Give the settings for a row, by name; None for a null cell."""

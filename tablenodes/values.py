@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from .conversations import UnknownConversation
 from .errors import ColumnError, SettingError, nearest
 from .plain import plain
 from .problems import Problem, Unfit
@@ -12,6 +13,7 @@ from .templates import OUTPUTS, Column, EmptyCell, LiteralText, Template, known
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from .store.conversations import Conversations
     from .typing_by_schema import Typing
 
     Cells = tuple[Any, ...]
@@ -46,11 +48,14 @@ class Row(NamedTuple):
         Where each column that is read stands in the tuple of cells.
     constants : mapping
         What ``inputs`` stands for.
+    conversations : Conversations or None
+        Where the messages of conversations are looked up.
     """
 
     columns: tuple[str, ...]
     position: Mapping[str, int]
     constants: Mapping[str, Any]
+    conversations: Conversations | None = None
 
 
 class Varying(Protocol):
@@ -266,7 +271,47 @@ class SpokenValue:
         return _constant(value)
 
 
-_VARYING = (CellValue, TextValue, ObjectValue, ArrayValue, SpokenValue)
+class ConversationValue:
+    """The messages of a conversation, looked up by its id."""
+
+    def __init__(self, known_as: Any) -> None:
+        self.known_as = known_as
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        for item in _varying((self.known_as,)):
+            yield from item.columns()
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return any(item.whole_row() for item in _varying((self.known_as,)))
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+        for item in _varying((self.known_as,)):
+            item.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the messages."""
+        as_text = typing.below(0).below("content")
+        find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
+        conversations = row.conversations
+        if conversations is None:
+            raise SettingError("conversation: there is no store to look conversations up in")
+
+        def give(cells: Cells) -> Any:
+            known_as = find(cells)
+            if known_as is None:
+                raise Rejected(Problem(path, "conversation", "the row has no conversation"), outcome="upstream_failed")
+            try:
+                return conversations.messages(known_as)
+            except UnknownConversation as unknown:
+                raise Rejected(unknown.at(path), outcome=unknown.outcome) from None
+
+        return give
+
+
+_VARYING = (CellValue, TextValue, ObjectValue, ArrayValue, SpokenValue, ConversationValue)
 
 
 def is_varying(value: object) -> bool:

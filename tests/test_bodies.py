@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes import schemas
-from tablenodes.bodies import NAMED_ONLY, BodyPlan
+from tablenodes.bodies import BodyPlan
 from tablenodes.problems import Unfit
+from tablenodes.taken_columns import NAMED_ONLY
 from tablenodes.values import Rejected
 
 MESSAGES = [{"role": "user", "content": "p"}]

@@ -24,6 +24,9 @@ _OWN = {
     "schema": "The schema of the body: a bundled revision, or a file.",
     "client_timeout": "Seconds that one attempt may take; goes before the connection's own.",
     "text": "A text with {{ … }} placeholders.",
+    "conversation": "The id of a conversation, in place of messages.",
+    "content": "The parts of a message, texts and images, in place of text.",
+    "continue_from": "The earlier node whose answers come first.",
 }
 
 Name = Annotated[str | None, typer.Argument(metavar="[NODE]", help="Show this node's settings.", show_default=False)]

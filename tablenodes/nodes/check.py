@@ -14,12 +14,11 @@ from ..errors import InvalidRequests, TableError
 from ..values import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..plans import RowPlan
     from ..problems import Problem
     from ..tables import TableView
-    from .node import Node
 
 _SHOWN = 10
 
@@ -116,20 +115,20 @@ def _more(count: int) -> Iterator[str]:
         yield f"… and {count:,} problems more"
 
 
-def check(node: Node, table: Any) -> Check:
+def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
     """Check every row of a table against a node.
 
     Parameters
     ----------
-    node : Node
-        What is asked.
+    plan : callable
+        From the table's columns to what becomes of the rows.
     table : table
         As in `Node.check`.
     """
     view = tables.view(table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
-    return check_rows(node.plan(view.columns), view)
+    return check_rows(plan(view.columns), view)
 
 
 def refuse_invalid(found: Check, name: str = "") -> None:
@@ -165,7 +164,7 @@ class _Checking:
         self.meant_as_json: set[str] = set()
 
     def over(self, view: TableView) -> Check:
-        valid = sum(self._row(row, cells) for row, cells in enumerate(view.rows(self.plan.columns)))
+        valid = sum(self._row(row, cells) for row, cells in enumerate(self.plan.ahead(view.rows(self.plan.columns))))
         unknown = () if self.schema is None else tuple(sorted(self.names - set(self.schema.properties)))
         problems = tables.frame(
             {

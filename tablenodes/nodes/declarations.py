@@ -35,6 +35,8 @@ class CreateChatCompletion(RequestNode):
         Short for a system message before it.
     messages : list of dict
         The whole conversation so far; in place of `prompt` and `system`.
+    conversation : str
+        The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
     model : str
         The model's name.
 
@@ -52,6 +54,7 @@ class CreateChatCompletion(RequestNode):
     prompt: Text = None
     system: Text = None
     messages: List = None
+    conversation: Text = None
     audio: Object = None
     frequency_penalty: Number = None
     function_call: Object = None

@@ -127,7 +127,7 @@ class Node:
         """
         from .check import check  # noqa: PLC0415 - pandas is loaded where it is needed
 
-        return check(self, table)
+        return check(self.plan, table)
 
     def replace(self, **settings: Any) -> Self:
         """Give a node with some settings changed.

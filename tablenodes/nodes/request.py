@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import schemas
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..output import NodeOutput, Responses
     from ..settings import Limits, Retry
+    from ..store.conversations import Conversations
+    from .check import Check
     from .rows import Context
 
     Schema = str | os.PathLike[str] | Mapping[str, Any]
@@ -64,10 +67,10 @@ class RequestNode(Node):
         for name in self.extra_body or ():
             if name in settings:
                 raise SettingError(f"{name} is set twice, as a setting and in extra_body")
-        if self.shortcuts and "messages" in settings:
-            for name in ("prompt", "system"):
-                if name in settings:
-                    raise SettingError(f"{name} makes messages of its own: set {name} or messages, not both")
+        for given, others in _ALONE.items() if self.shortcuts else ():
+            for name in others:
+                if given in settings and name in settings:
+                    raise SettingError(f"{name} makes messages of its own: set {name} or {given}, not both")
 
     def kept(self, name: str, value: Any) -> Any:
         """Give a setting's value as the node's own."""
@@ -101,10 +104,42 @@ class RequestNode(Node):
         *,
         constants: Mapping[str, Any] | None = None,
         connection: Connection | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> BodyPlan:
-        """Give how a table's rows become request bodies; see `Node.plan`."""
-        schema = schemas.load(self.schema, self.operation)
-        return BodyPlan(self.recipe(), schema, columns, defaults=default_properties(connection), constants=constants)
+        """Give how a table's rows become request bodies; see `Node.plan`. Conversations are looked up in `store`."""
+        return BodyPlan(
+            self.recipe(),
+            schemas.load(self.schema, self.operation),
+            columns,
+            defaults=default_properties(connection),
+            constants=constants,
+            conversations=partial(_conversations, store),
+        )
+
+    def check(self, table: Any, *, store: str | os.PathLike[str] | None = None) -> Check:
+        """Find out, without sending anything, what would be sent, what cannot be, and why.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One request a row. A stream that can be read only once is refused.
+        store : path, optional
+            The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
+            the user's data folder.
+
+        Returns
+        -------
+        Check
+            Counts, problems by row, and where each property comes from.
+
+        Raises
+        ------
+        UsageError
+            If the node and the table do not fit together: a column that is not there, a schema that cannot be read.
+        """
+        from .check import check  # noqa: PLC0415 - pandas is loaded where it is needed
+
+        return check(partial(self.plan, store=store), table)
 
     def carry_out(
         self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
@@ -127,6 +162,7 @@ class RequestNode(Node):
         on_in_doubt: str = "resend",
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: str = "transient",
+        store: str | os.PathLike[str] | None = None,
     ) -> Responses:
         """Send one request a row and give every answer in its row's place.
 
@@ -155,6 +191,9 @@ class RequestNode(Node):
             more is sent, what is in flight comes to its end, and an `EndedError` has it as its cause. No bar is shown.
         retry_failed : {"transient", "all", "none"}
             Which rows that failed in an earlier run of the same journal are sent again.
+        store : path, optional
+            The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
+            the user's data folder.
 
         Returns
         -------
@@ -187,7 +226,18 @@ class RequestNode(Node):
             on_in_doubt=on_in_doubt,
             on_text=on_text,
             retry_failed=retry_failed,
+            store=store,
         )
+
+
+_ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
+"""What is the whole of the messages, and what makes messages too."""
+
+
+def _conversations(store: str | os.PathLike[str] | None) -> Conversations:
+    from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
+
+    return Conversations(store)
 
 
 def _checked_seconds(value: Any) -> float | None:

@@ -63,7 +63,7 @@ def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
         Where the answers of earlier nodes come from.
     """
     encode = plan.encode
-    for cells in _cells(plan, view, context):
+    for cells in plan.ahead(_cells(plan, view, context)):
         if type(cells) is Rejection:
             yield cells
             continue

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import display, tables
-from ..bodies import BODY
 from ..connection import Connection
 from ..engine.journal import Journal, Keys
 from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
@@ -26,6 +25,7 @@ from ..errors import EndedError, Interrupted, JournalError, SettingError, neares
 from ..output import Responses
 from ..settings import Limits, Retry
 from ..summary import Summary
+from ..taken_columns import BODY
 from .check import check_rows, refuse_invalid
 from .rows import Context, prepared
 
@@ -61,6 +61,7 @@ class Manner:
     on_in_doubt: str = "resend"
     on_text: Callable[[int, str], None] | None = None
     retry_failed: str = "transient"
+    store: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("limits", Limits), ("retry", Retry)):
@@ -121,7 +122,12 @@ class _Run:
     def carry_out(self) -> Responses:
         with ExitStack() as stack:
             endpoint: Endpoint = stack.enter_context(self.connection.open())
-            plan = self.node.plan(self.view.columns, constants=self.context.constants, connection=endpoint.connection)
+            plan = self.node.plan(
+                self.view.columns,
+                constants=self.context.constants,
+                connection=endpoint.connection,
+                store=self.manner.store,
+            )
             self._announce(plan)
             if self.manner.on_invalid == "raise":
                 refuse_invalid(check_rows(plan, self.view))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..conversations import EMPTY, Link, id_of, is_id
+from ..conversations import EMPTY, NO_ID, Link, UnknownConversation, id_of, is_id
 from ..errors import StoreError
-from ..problems import Problem
 from .file import StoreFile
 
 if TYPE_CHECKING:
@@ -34,25 +33,6 @@ _PUT = """INSERT INTO messages (id, parent, message) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, message = excluded.message"""
 
 
-class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
-    """An id that stands for no conversation that can be read.
-
-    Attributes
-    ----------
-    outcome : str
-        ``invalid_id`` for what is no id, or whose messages were changed; ``unknown_id`` for one that is not there.
-    """
-
-    def __init__(self, outcome: str, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-
-    def at(self, path: str) -> Problem:
-        """Give what is wrong, with the place of the id in a body or in a node's settings."""
-        return Problem(path, "conversation", str(self))
-
-
-_NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
 _NOT_THERE = "the store has no such conversation: it was made in another store, or this one is another than it was"
 _NO_STORE = "there is no store, so that no conversation is known: it was deleted, or another one is meant (store=)"
 _CHANGED = "the store's file was changed: what it has for this conversation is not what its id stands for"
@@ -102,7 +82,7 @@ class Conversations:
             If the store cannot be read.
         """
         wanted = {key for key in ids if key != EMPTY}
-        wrong = {key: UnknownConversation("invalid_id", _NO_ID) for key in wanted if not is_id(key)}
+        wrong = {key: UnknownConversation("invalid_id", NO_ID) for key in wanted if not is_id(key)}
         asked = wanted - wrong.keys()
         if not asked:
             return wrong
@@ -128,7 +108,7 @@ class Conversations:
             self._bytes = 0
         if len(self._absent) > _ABSENT:
             self._absent.clear()
-        asked = {key for key in ids if isinstance(key, str) and key not in self._known and key != EMPTY and is_id(key)}
+        asked = {key for key in ids if is_id(key) and key not in self._known and key != EMPTY}
         asked -= self._absent.keys()
         if not asked:
             return
@@ -171,9 +151,9 @@ class Conversations:
         UnknownConversation
             If there is no such conversation, or it is not what its id stands for.
         """
+        if not is_id(key):
+            raise UnknownConversation("invalid_id", NO_ID)
         if key not in self._known and key != EMPTY:
-            if not is_id(key):
-                raise UnknownConversation("invalid_id", _NO_ID)
             self.read((key,))
         if key in self._absent:
             raise UnknownConversation(*self._absent[key])

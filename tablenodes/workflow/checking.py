@@ -224,6 +224,7 @@ class _LenientPlan:
         self.warnings = plan.warnings
         self.schema = plan.schema
         self.column_of = plan.column_of
+        self.ahead = plan.ahead
         self.looks_like_json = plan.looks_like_json
 
     def encode(self, cells: tuple[Any, ...]) -> Any:
