@@ -45,6 +45,7 @@ from servers import (
     server_context,
     silence,
 )
+from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, in_chunks, stream_of, streaming
 
 import tablenodes as tn
 from tablenodes.engine import policy
@@ -245,6 +246,8 @@ class Fault:
         What else the row's log holds.
     on_requests : dict
         What is otherwise on the requests transport.
+    stream : bool
+        Whether the rows ask for streams.
     """
 
     name: str
@@ -265,6 +268,7 @@ class Fault:
     run_seconds: tuple[float, float] = (0.0, 10.0)
     log: dict[str, Any] = field(default_factory=dict)
     on_requests: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
 
     def on(self, transport: str) -> Fault:
         """Give the fault as it is with a transport."""
@@ -305,6 +309,16 @@ def bad(name: str, outcome: str, status: int, body: Any, *script: Reaction, **mo
     return Fault(name, outcome, status, script=script, body=body, **{"attempts": 1, "maybe_billed": False} | more)
 
 
+def streams(name: str, script: Reaction, *more: Reaction, **given: Any) -> Fault:
+    """A fault of a stream that the row survives: the body is the plain one."""
+    return ok(name, script, *more, **{"stream": True, "body": as_plain} | given)
+
+
+def cuts(name: str, outcome: str, *script: Reaction, **more: Any) -> Fault:
+    """A stream that is lost: sent twice, perhaps billed, and what came of it is kept."""
+    return lost(name, outcome, *script, **{"status": 200, "stream": True, "body": begins_like_a_stream} | more)
+
+
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +349,10 @@ def said(code: Any, kind: str = "invalid_request_error") -> str:
     return json.dumps({"error": {"message": "no", "type": kind, "param": None, "code": code}})
 
 
+def said_of(param: str) -> str:
+    return json.dumps({"error": {"message": "Unknown.", "type": "invalid_request_error", "param": param, "code": None}})
+
+
 def dated(ahead: float, skew: float = 0.0) -> Reaction:
     """Answer 429 with a date to come back at, by a clock that is wrong by `skew` seconds."""
 
@@ -359,6 +377,14 @@ def grows(text: str) -> bool:
     return 2 < len(text) < 100 and set(text) == {"x"}
 
 
+def as_plain(text: str) -> bool:
+    return dict(json.loads(text)) == PLAIN
+
+
+def begins_like_a_stream(text: str) -> bool:
+    return text.startswith("data: {") and DONE.decode() not in text
+
+
 HTML = "<html><body>Bad gateway</body></html>"
 BOMB = gzip.compress(bytes(5_000_000))
 NOT_ANSWERED = frozenset(("reset", "disconnected"))
@@ -367,6 +393,21 @@ FAILED_CHOICE = '{"choices": [{"index": 0, "message": {"content": "a"}, "finish_
 CUT_OFF = '{"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "length"}]}'
 UNFINISHED = '{"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": null}]}'
 NOT_A_NUMBER = '{"choices": [{"index": 0, "message": {"content": "a"}, "logprobs": NaN}]}'
+
+
+PLAIN = TWINS["text"]
+FORTY = stream_of([CHUNK] * 40, done=False)
+STREAM = stream_of(chunks_of(PLAIN))
+FINISHED = stream_of(chunks_of(PLAIN), done=False)
+IN_LINES = STREAM.replace(b',"', b',\ndata: "')
+EVENT_STREAM = {"Content-Type": "text/event-stream"}
+BROKEN = b"data: {oops}\n\n"
+WATCHED = Timeout(connect=2, total=10, idle=0.3, payload_idle=0.5)
+
+
+def broken(code: Any, event: bytes = b"") -> bytes:
+    """Give a stream with an error in it."""
+    return FORTY + event + b"data: " + said(code, "").encode() + b"\n\n"
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -535,13 +576,64 @@ BODIES = [
          on_requests={"status": 200, "body": ""}),
 ]  # fmt: skip
 
-FAULTS = [*NETWORK, *THROTTLED, *STATUSES, *BODIES]
+STREAMS = [
+    cuts("51 a stream that is cut", "stream_truncated", streaming(FORTY, then="close")),
+    cuts("51 a stream that is reset", "stream_truncated",
+         pieces([*in_chunks(FORTY), b""], 0.02, then="reset")),
+    cuts("51 a stream that ends too early", "stream_truncated", streaming(FORTY)),
+    cuts("51 a stream that ends too early with its connection", "stream_truncated",
+         raw(head(200, EVENT_STREAM) + FORTY, then="close")),
+    cuts("51 a stream that ends before it begins", "stream_truncated", streaming(b""), body=""),
+    cuts("51 a stream that is cut, at most once", "stream_truncated", streaming(FORTY, then="close"),
+         attempts=1, retry=ONCE),
+    streams("51 a stream that is cut, once", streaming(FORTY, then="close"), streaming(STREAM), attempts=2,
+            maybe_billed=True),
+    cuts("52 a stream that stalls", "timeout_idle", streaming(FORTY, then="hold"), timeout=WATCHED,
+         latency=(0.25, 0.8)),
+    cuts("53 a stream that stalls with comments", "timeout_idle",
+         endless(b"".join(in_chunks(FORTY)), chunks(b": ping\n\n", end=False), 0.05), timeout=WATCHED,
+         latency=(0.45, 1.2)),
+    streams("54 a stream without [DONE]", streaming(FINISHED)),
+    streams("54 a stream without [DONE] that ends with its connection",
+            raw(head(200, EVENT_STREAM) + FINISHED, then="close")),
+    streams("54 a stream without [DONE] that is cut", streaming(FINISHED, then="close")),
+    streams("54 a stream without [DONE] that stays open", streaming(FINISHED, then="hold"), latency=(0.0, 1.0)),
+    streams("55 a stream that stays open", streaming(STREAM, then="hold"), latency=(0.0, 1.0)),
+    streams("55 a stream that goes on",
+            endless(b"".join(in_chunks(STREAM)), chunks(stream_of([CHUNK]), end=False), 0.01), latency=(0.0, 1.0)),
+    cuts("56 a chunk that is no JSON", "stream_error", streaming(FORTY + BROKEN + FORTY)),
+    cuts("56 a chunk that is no object", "stream_error", streaming(FORTY + b"data: 1\n\n")),
+    cuts("56 a chunk that is no JSON, and a whole stream", "stream_error", streaming(BROKEN + STREAM), body=None),
+    cuts("57 an error without a code", "in_band_error", streaming(broken(None))),
+    bad("57 an error 429", "in_band_error", 200, begins_like_a_stream, streaming(broken(429)), attempts=3,
+        stream=True),
+    bad("57 an error 400 as an event", "in_band_error", 200, begins_like_a_stream,
+        streaming(broken(400, b"event: error\n")), stream=True),
+    bad("57 an error 500, and the connection stays open", "in_band_error", 200, begins_like_a_stream,
+        streaming(broken(500), then="hold"), attempts=3, maybe_billed=True, stream=True, latency=(0.0, 1.0)),
+    streams("58 one byte a segment", pieces([STREAM_HEAD, *[chunks(byte, end=False) for byte in each_byte(STREAM)],
+                                             chunks()])),
+    *(streams(f"58 lines that end in {end!r}", raw(STREAM_HEAD + chunks(STREAM.replace(b"\n", end))))
+      for end in (b"\r", b"\r\n")),
+    streams("58 a byte order mark, comments and names",
+            raw(STREAM_HEAD + chunks(b"\xef\xbb\xbf: a\nevent: message\nid: 1\n" + STREAM))),
+    streams("58 several lines of data", raw(STREAM_HEAD + chunks(IN_LINES))),
+    streams("58 a compressed stream",
+            raw(message(gzip.compress(STREAM), 200, {**EVENT_STREAM, "Content-Encoding": "gzip"}))),
+    ok("59 an answer in one piece", echo(), stream=True),
+    streams("59 a stream that nobody asked for", streaming(STREAM), stream=False),
+    cuts("59 a stream under another name", "decode_error", raw(message(STREAM)), body=STREAM.decode()),
+    streams("59 a refusal of the usage", answer(said_of("stream_options"), 400), streaming(STREAM), attempts=2),
+]  # fmt: skip
+
+FAULTS = [*NETWORK, *THROTTLED, *STATUSES, *BODIES, *STREAMS]
 
 
 # --- a run through a fault ------------------------------------------------------------------------------------------
 
 NODE = tn.CreateChatCompletion(model="m", prompt="{{ prompt }}")
-SHORTER_WAITS = {"BACKOFF_FIRST": 0.02, "BACKOFF_FLOOR": 0.002, "THROTTLED_FIRST": 0.02, "PROBE_FIRST": 0.02}
+SHORTER_WAITS = {"BACKOFF_FIRST": 0.02, "BACKOFF_FLOOR": 0.002, "THROTTLED_FIRST": 0.02, "PROBE_FIRST": 0.02,
+                  "AFTER_FINISH": 0.2}  # fmt: skip
 """Waits of ours that are tested elsewhere, by the virtual clock; by their names in the engine's policy."""
 
 
@@ -580,7 +672,8 @@ def meet(fault: Fault, transport: str, kit: Kit, *, key: str = "k" * 20, more: s
         settings = {"transport": transport, "timeout": fault.timeout} | place.settings
         connection = tn.Connection(place.url, key, **settings)
         began = time.monotonic()
-        output = NODE.run(table, connection, limits=fault.limits, retry=fault.retry, progress=False, **manner)
+        node = NODE.replace(stream=True) if fault.stream else NODE
+        output = node.run(table, connection, limits=fault.limits, retry=fault.retry, progress=False, **manner)
         seconds = time.monotonic() - began
         requests = [] if place.server is None else place.server.requests
         return Met(output, seconds, connection, requests, place.bystander.connections if place.bystander else 0)

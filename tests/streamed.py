@@ -36,6 +36,8 @@ def token(text: str) -> dict[str, Any]:
     return likely | {"top_logprobs": [likely, {"token": "x", "logprob": -2.5, "bytes": [120]}]}
 
 
+CHUNK = {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
+"""A chunk in the middle."""
 WEATHER = '{"city": "Köln", "days": 3}'
 TWINS: dict[str, dict[str, Any]] = {
     "text": chat(said("Ja, schön — 日本語 🙂\u2028 und\r\n\tmehr."), system_fingerprint="fp_1", service_tier="default"),
@@ -138,16 +140,15 @@ def stream_of(events: Iterable[dict[str, Any]], *, done: bool = True, line_end: 
     return b"".join([*texts, DONE if done else b""]).replace(b"\n", line_end)
 
 
-def streaming(stream: bytes, *, then: str = "keep", end: bool = True, cut: int | None = None) -> Reaction:
-    """Send a stream, each of its events in a chunk of its own; `cut` tells after how many bytes it ends."""
+def in_chunks(stream: bytes) -> list[bytes]:
+    """Give the head of a response and a stream's events, each in a chunk of its own, without the last chunk."""
+    events = [event + b"\n\n" for event in stream.removesuffix(b"\n\n").split(b"\n\n")] if stream else []
+    return [STREAM_HEAD, *(chunks(event, end=False) for event in events)]
 
-    def react(exchange: Exchange) -> None:
-        events = stream[:cut].split(b"\n\n") if cut is None else [stream[:cut]]
-        told = [event + b"\n\n" for event in events if event] if cut is None else events
-        body = [chunks(event, end=False) for event in told if event]
-        pieces([STREAM_HEAD, *body, chunks() if end else b""], then=then)(exchange)
 
-    return react
+def streaming(stream: bytes, *, then: str = "keep", every: float = 0.0) -> Reaction:
+    """Send a stream and end it as it should be, or `then` ``close``, ``reset`` or ``hold`` the connection."""
+    return pieces([*in_chunks(stream), *([chunks()] if then == "keep" else [])], every, then)
 
 
 def either(plain: dict[str, Any]) -> Reaction:

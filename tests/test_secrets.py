@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import importlib.metadata
 import io
+import itertools
 import json
 import logging
 import pickle
@@ -24,6 +25,7 @@ import pytest
 from exchanges import peak_memory
 from faults import CHUNKED, FAULTS, NODE, Fault, Kit, meet, shorten_waits
 from servers import Exchange, answer, chunks, endless, fault_server, fin, head, message
+from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
 
 import tablenodes as tn
@@ -126,6 +128,34 @@ ECHOES = [
         "a delay": echoing(lambda sent: message(b"{}", 429, {"Retry-After": sent})),
         "a cut answer": echoing(lambda sent: head(200, {"Content-Length": "9999"}) + sent.encode()),
         "half of a cut answer": echoing(lambda sent: head(200, {"Content-Length": "9999"}) + sent[:25].encode()),
+    }.items()
+]
+
+
+def in_stream(*cuts, end=DONE):
+    """Stream the key as the text of a chat, cut at these places."""
+
+    def make(sent):
+        key = sent.split()[1]
+        places = [0, *cuts, len(key)]
+        texts = ["The key is ", *(key[start:end] for start, end in itertools.pairwise(places)), ", I think."]
+        return STREAM_HEAD + chunks(stream_of({"choices": [{"delta": {"content": text}}]} for text in texts) + end)
+
+    return echoing(make)
+
+
+ECHOES += [
+    Fault(f"S7 {name}", "", None, 0, False, None, script=(script,), stream=True)
+    for name, script in {
+        "a stream": in_stream(),
+        "a stream in halves": in_stream(22),
+        "a stream in letters": in_stream(*range(1, 48)),
+        "a cut stream in halves": in_stream(22, end=b""),
+        "a failing stream in halves": in_stream(22, end=b'data: {"error": {"code": 400}}\n\n'),
+        "a broken stream in halves": in_stream(22, end=b"data: oops\n\n"),
+        "an error in a stream": echoing(
+            lambda sent: STREAM_HEAD + chunks(b'data: {"error": {"message": "%s"}}\n\n' % sent.encode())
+        ),
     }.items()
 ]
 

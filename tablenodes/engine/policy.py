@@ -62,6 +62,12 @@ TOKENS_MEMORY = 0.1
 SHORTEST_WAIT = 0.001
 """Seconds: a wait for an allowance is never shorter."""
 
+# Streams.
+AFTER_DONE = 0.25
+"""Seconds that a connection is given to end its exchange after ``[DONE]``, so that it can carry the next."""
+AFTER_FINISH = 5.0
+"""Seconds that a server is given to count tokens and say ``[DONE]`` after the end of every choice."""
+
 # Reading.
 QUOTE_LENGTH = 200
 """Characters of a server's own words that a message may quote."""

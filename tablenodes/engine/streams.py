@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from . import policy
 from .assembly import Assembly, MalformedError, as_stream, choices_asked, encoded
 from .calls import Answer
 from .outcome_rules import OPTION_REFUSED
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from .calls import Call, Chunk, Event, Transport
     from .redaction import LiveMask, Redaction
 
-_AFTER_DONE = 0.25
-"""Seconds that a connection is given to end its exchange after ``[DONE]``, so that it can carry the next."""
-_AFTER_FINISH = 5.0
-"""Seconds that a server is given to count tokens and say ``[DONE]`` after the end of every choice."""
 _NEVER = math.inf
 _NO_STREAM = b'{[<"'
 """What begins an answer in one piece; no event stream begins so."""
@@ -229,9 +226,9 @@ class _Reading:
             return ""
         text, has_content = self._read(data)
         if self._assembly.ended:
-            self.due = now + _AFTER_DONE
+            self.due = now + policy.AFTER_DONE
         elif has_content:
-            self.due = now + (min(_AFTER_FINISH, payload_idle) if self.has_ended else payload_idle)
+            self.due = now + (min(policy.AFTER_FINISH, payload_idle) if self.has_ended else payload_idle)
         return text if self._mask is None else self._mask.push(text)
 
     def _read(self, data: bytes) -> tuple[str, bool]:
