@@ -158,11 +158,6 @@ def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
     return True
 
 
-def _later(ids: Sequence[str]) -> Iterator[str]:
-    if ids:
-        yield f"it reads the answers of {', '.join(ids)}: what depends on them is checked when they have come"
-
-
 def _nothing(_row: int) -> dict[str, Any]:
     return {}
 
@@ -240,6 +235,3 @@ class _LenientPlan:
             if known:
                 raise Rejected(*known, outcome=rejected.outcome) from None
             return b"{}"
-
-    def _is_known(self, path: str) -> bool:
-        return self._unknown.isdisjoint((self.column_of(path) or "").split(", "))
