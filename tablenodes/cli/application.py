@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import ConnectionSettingError, TablenodesError
-from . import describing, embedded, running
+from . import describing, embedded, journal, running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
 from .options import worded
 from .printing import complain, never_fail, quiet_pipe
@@ -73,6 +73,7 @@ application.command("check")(running.check)
 application.command("call")(running.call)
 application.command("nodes")(describing.nodes)
 application.command("schema")(describing.schema)
+application.command("journal")(journal.journal)
 application.add_typer(embedded.model, name="model")
 
 

@@ -53,6 +53,15 @@ Journal = Annotated[
         " Default: beside the output, with .journal at its end; none for the standard output.",
     ),
 ]
+NoJournal = Annotated[bool, typer.Option("--no-journal", help="Keep no journal: what is lost is paid for again.")]
+InDoubt = Annotated[
+    str,
+    typer.Option(
+        "--on-in-doubt",
+        metavar="resend|report",
+        help="What becomes of rows that an earlier run sent without seeing an answer.",
+    ),
+]
 RetryFailed = Annotated[
     str,
     typer.Option(
@@ -183,11 +192,16 @@ def journal_of(workflow: Workflow, journal: str | None) -> str | None:
     return f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
 
 
-def manner(workflow: Workflow, journal: str | None, retry_failed: str, no_progress: bool) -> dict[str, Any]:
+def manner(
+    workflow: Workflow, journal: str | None, no_journal: bool, retry_failed: str, in_doubt: str, no_progress: bool
+) -> dict[str, Any]:
     """Give the keyword arguments of `Workflow.run` that the options say."""
+    if no_journal and journal is not None:
+        raise typer.BadParameter("--journal names one: keep one of the two", param_hint="--no-journal")
     return {
-        "journal": journal_of(workflow, journal),
+        "journal": None if no_journal else journal_of(workflow, journal),
         "retry_failed": choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
+        "on_in_doubt": choice(in_doubt, ("resend", "report"), "--on-in-doubt"),
         "progress": False if no_progress else None,
     }
 

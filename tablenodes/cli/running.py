@@ -46,7 +46,9 @@ def run(
     jsonl: options.Lines = False,
     inputs: options.Inputs = None,
     journal: options.Journal = None,
+    no_journal: options.NoJournal = False,
     retry_failed: options.RetryFailed = "transient",
+    in_doubt: options.InDoubt = "resend",
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -69,7 +71,7 @@ def run(
         limits=options.limited(workflow.limits, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = options.manner(workflow, journal, retry_failed, no_progress)
+    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, _inputs(workflow, given)))
 
@@ -114,7 +116,9 @@ def call(
     form: options.Form = None,
     jsonl: options.Lines = False,
     journal: options.Journal = None,
+    no_journal: options.NoJournal = False,
     retry_failed: options.RetryFailed = "transient",
+    in_doubt: options.InDoubt = "resend",
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -143,7 +147,7 @@ def call(
         limits=options.limited(None, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = options.manner(workflow, journal, retry_failed, no_progress)
+    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 

@@ -14,6 +14,7 @@ from ..errors import JournalError
 from .journal_file import VERSION, check_sum, check_sum_of_intent, closed, make_index, make_room, opened, worded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .calls import Request
@@ -26,6 +27,8 @@ _DONE = """
 UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, headers = ?, body = ?, fault = ?, message = ?,
 latency = ?, crc = ? WHERE id = ?
 """
+
+_TALLY = "SELECT outcome, COUNT(*), SUM(sends) FROM row GROUP BY outcome ORDER BY COUNT(*) DESC, outcome"
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -172,6 +175,17 @@ class Journal:
                 make_index(self._database)
             self._indexed = True
         return _found(self._execute(_BY_KEY, key).fetchone())
+
+    def tally(self) -> list[tuple[str | None, int, int]]:
+        """Give each outcome (None for in doubt), its rows and the sends that were begun for them; the most first."""
+        return self._execute(_TALLY).fetchall()
+
+    def entries(self) -> Iterator[Entry]:
+        """Give what is known of each row, in the order in which the rows were first sent."""
+        for place in range(1, len(self) + 1):
+            found = self.at(place)
+            if found is not None:
+                yield found[1]
 
     def intend(self, line: Line) -> None:
         """Put down that a request is about to be sent."""

@@ -141,7 +141,8 @@ class _Run:
             display.say(f"{name}: columns taken: {', '.join(plan.taken)}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
-                "no journal: answers are lost if this process ends before the run does; give journal= to keep them"
+                "no journal: answers are lost if this process ends before the run does; "
+                "a journal keeps them (journal= in Python, --journal on the command line)"
             )
 
     def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses:

@@ -1,0 +1,147 @@
+"""The command line's journals: shown, left out, looked into while nobody runs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from servers import answer, echo, fault_server
+
+import tablenodes as tn
+from tablenodes.cli import main
+from tablenodes.engine.calls import Request
+from tablenodes.engine.journal import Journal, Keys, Line
+
+NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
+REFUSED = answer({"error": {"message": "no", "type": "invalid_request_error"}}, 400)
+
+
+@pytest.fixture
+def command(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in arguments])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A journal with two rows that are ok and one that was refused."""
+    path = tmp_path / "words.journal"
+    table = tmp_path / "words.csv"
+    table.write_text("word\na\nb\nc\n")
+    with fault_server([echo(), echo(), REFUSED]) as server:
+        NODE.run(
+            tn.read_table(table),
+            tn.Connection(server.url),
+            journal=path,
+            progress=False,
+            limits=tn.Limits(concurrency=1),
+        )
+    return path
+
+
+def test_a_journal_is_shown(journal, command):
+    """How many rows ended how, and the requests that it took."""
+    code, out, err = command("journal", journal)
+    assert (code, err) == (0, "")
+    first, _, head, *rows = out.splitlines()
+    assert first.startswith(f"{journal}: 3 rows, 3 requests, ")
+    assert head.split() == ["outcome", "rows", "requests"]
+    assert [row.split() for row in rows] == [["ok", "2", "2"], ["http_error", "1", "1"]]
+
+
+def test_the_rows_of_a_journal_are_printed(journal, command):
+    """With the whole answers: whatever happens to the output, they can be had."""
+    code, out, _ = command("journal", journal, "--jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [(row["outcome"], row["status"], row["requests"]) for row in rows] == [
+        ("ok", 200, 1),
+        ("ok", 200, 1),
+        ("http_error", 400, 1),
+    ]
+    assert json.loads(rows[0]["body"])["choices"]
+
+
+def test_looking_changes_nothing(journal, command):
+    """The rows that it has are still reused."""
+    before = sqlite3.connect(journal).execute("SELECT * FROM row").fetchall()
+    command("journal", journal)
+    assert sqlite3.connect(journal).execute("SELECT * FROM row").fetchall() == before
+
+
+def test_a_journal_that_a_run_holds_is_left_alone(journal, command):
+    """It says so, in one line."""
+    held = Journal(journal)
+    try:
+        code, out, err = command("journal", journal)
+    finally:
+        held.close()
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "in use by another run" in err
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "no such file"), (b"word\na\n", "this is no journal")])
+def test_what_is_no_journal_is_not_made_one(tmp_path, command, content, words):
+    """Nothing is made, nothing is changed."""
+    path = tmp_path / "other"
+    if content is not None:
+        path.write_bytes(content)
+    code, out, err = command("journal", path)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert words in err
+    assert (path.read_bytes() if path.exists() else None) == content
+
+
+def test_a_run_without_a_journal(tmp_path, command, monkeypatch):
+    """``--no-journal`` leaves no file beside the output, and the same command asks again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("word\na\n")
+    with fault_server(echo()) as server:
+        for _ in range(2):
+            arguments = ("--prompt", "{{ word }}", "--model", "m", "--base-url", server.url, "--no-key")
+            code, _, _ = command("call", "CreateChatCompletion", "words.csv", *arguments, "-o", "o.csv", "--no-journal")
+            assert code == 0
+        assert len(server.requests) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "words.csv"]
+
+
+def test_a_journal_is_named_or_left_out(tmp_path, command):
+    """Not both."""
+    (tmp_path / "words.csv").write_text("word\na\n")
+    table = tmp_path / "words.csv"
+    code, _, err = command(
+        "call", "CreateChatCompletion", table, "--prompt", "x", "--model", "m", "--journal", "j", "--no-journal"
+    )
+    assert code == 2
+    assert "--journal names one" in err
+
+
+@pytest.mark.parametrize(("choice", "requests", "outcome"), [("resend", 1, "ok"), ("report", 0, "in_doubt")])
+def test_rows_in_doubt_end_as_asked(tmp_path, command, monkeypatch, choice, requests, outcome):
+    """A row that an earlier run sent without seeing an answer is sent again, or said to be in doubt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("word\na\n")
+    with fault_server(echo()) as server:
+        request = Request("POST", f"{server.url}/chat/completions", ())
+        body = b'{"messages":[{"role":"user","content":"a"}],"model":"m"}'
+        held = Journal(tmp_path / "o.csv.journal")
+        held.intend(Line(Keys(request, "create_chat_completion").key(body)))
+        held.close()
+        arguments = ("--prompt", "{{ word }}", "--model", "m", "--base-url", server.url, "--no-key", "-o", "o.csv")
+        command("call", "CreateChatCompletion", "words.csv", *arguments, "--on-in-doubt", choice)
+        assert len(server.requests) == requests
+    assert (tmp_path / "o.csv").read_text().splitlines()[1].endswith(f",{outcome}")
+
+
+def test_what_becomes_of_rows_in_doubt_is_one_of_two(tmp_path, command):
+    """Anything else is bad usage."""
+    (tmp_path / "words.csv").write_text("word\na\n")
+    arguments = ("call", "CreateChatCompletion", tmp_path / "words.csv", "--prompt", "x", "--on-in-doubt", "perhaps")
+    code, _, err = command(*arguments)
+    assert (code, "it is one of resend, report" in err) == (2, True)
