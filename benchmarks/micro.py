@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,11 +31,14 @@ class Micro(NamedTuple):
         ``tn.validate`` of a valid body, a row.
     check_microseconds : float
         ``node.check``, a row: the cell, the placeholder, the body and the gate.
+    sync_milliseconds : float
+        What this disk takes to write and sync 40 KB: the least that a commit of a journal costs.
     """
 
     import_seconds: float
     gate_microseconds: float
     check_microseconds: float
+    sync_milliseconds: float
 
 
 def measure() -> Micro:
@@ -53,7 +58,7 @@ def measure() -> Micro:
         for body in bodies:
             tn.validate(body)
 
-    return Micro(_import_seconds(), _per_row(gate), _per_row(lambda: node.check(table)))
+    return Micro(_import_seconds(), _per_row(gate), _per_row(lambda: node.check(table)), _sync_milliseconds())
 
 
 def _per_row(work: Callable[[], object]) -> float:
@@ -71,6 +76,18 @@ def _import_seconds() -> float:
     command = [sys.executable, "-c", code]
     said = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(REPEATS))
     return statistics.median(map(float, said))
+
+
+def _sync_milliseconds() -> float:
+    times = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(100):
+            start = time.perf_counter()
+            file.write(bytes(40_960))
+            file.flush()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import figures
-from benchmarks.roster import ENVIRONMENTS, LIMIT, ROSTER, SDK, TABLENODES, Contestant
+from benchmarks.roster import ENVIRONMENTS, JOURNAL, LIMIT, ROSTER, SDK, TABLENODES, Contestant
 
 if TYPE_CHECKING:
     from benchmarks.machine import Machine
@@ -63,10 +63,14 @@ def promise_cells(prompt: Outcome, slow: Outcome, micro: Micro) -> list[tuple[st
     cpu = figures.median(slow.rounds, TABLENODES, lambda one: one.cpu_per_row * 1000)
     beside_sdk = figures.ratio(prompt.rounds, TABLENODES, SDK)
     beside_limit = figures.ratio(prompt.rounds, TABLENODES, LIMIT)
+    with_journal = figures.ratio(prompt.rounds, JOURNAL, TABLENODES)
+    journal_beside_sdk = figures.ratio(prompt.rounds, JOURNAL, SDK)
     beside_limit_slow = figures.ratio(slow.rounds, TABLENODES, LIMIT)
     promises = (
         ("rows/s, as a multiple of the openai SDK's", 20, beside_sdk, 1),
         ("rows/s, as a share of the libcurl loop's", 0.35, beside_limit, 2),
+        ("rows/s with a journal, as a share of those without", 0.5, with_journal, 2),
+        ("rows/s with a journal, as a multiple of the openai SDK's", 12, journal_beside_sdk, 1),
         ("rows/s at 1 s latency, as a share of the libcurl loop's", 0.95, beside_limit_slow, 2),
         ("CPU µs a row at 1 s latency", -200, cpu, 0),
         ("schema gate, µs a valid body", -5, micro.gate_microseconds, 1),

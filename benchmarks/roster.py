@@ -65,6 +65,7 @@ _DAFT = (
 
 ROSTER = (
     Contestant("tablenodes-libcurl", "tablenodes", None, ROWS, SLOW_ROWS, paired=True, open_files=1024),
+    Contestant("tablenodes-journal", "tablenodes, with a journal", None, ROWS, SLOW_ROWS, paired=True, open_files=1024),
     Contestant("tablenodes-requests", 'tablenodes, transport="requests"', None, 4_000, 3_000, 1000),
     Contestant("openai-threads", "openai SDK, threads", "openai", 2_000, 1_500, 300, paired=True),
     Contestant("openai-async", "openai SDK, async", "openai", 1_500, 1_000, 250),
@@ -74,7 +75,7 @@ ROSTER = (
     Contestant("raw-libcurl", "raw libcurl loop (the limit)", None, ROWS, SLOW_ROWS, paired=True),
 )
 
-TABLENODES, SDK, LIMIT = "tablenodes-libcurl", "openai-threads", "raw-libcurl"
+TABLENODES, JOURNAL, SDK, LIMIT = "tablenodes-libcurl", "tablenodes-journal", "openai-threads", "raw-libcurl"
 
 
 def chosen(names: Iterable[str]) -> tuple[Contestant, ...]:

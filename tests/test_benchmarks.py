@@ -122,26 +122,26 @@ def test_ratios_have_as_many_digits_as_they_are_worth(speed: float, shown: str) 
 def test_a_promise_is_kept_from_its_bound_on(speed: float, kept: str) -> None:
     """Twenty times the SDK keeps the promise; a little less breaks it, and it says so."""
     one = {FAST: measured(speed), BASE: measured(4000), roster.SDK: measured(100)}
-    assert report.promise_cells(outcome(one), outcome(), Micro(0.1, 1, 1))[1][3] == kept
+    assert report.promise_cells(outcome(one), outcome(), Micro(0.1, 1, 1, 1))[1][3] == kept
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0.2, "yes"), (0.21, "NO")])
 def test_a_promise_may_bound_from_above(seconds: float, kept: str) -> None:
     """An import of 0.2 s keeps the promise; a longer one breaks it."""
-    cells = report.promise_cells(outcome(), outcome(), Micro(seconds, 1, 1))
+    cells = report.promise_cells(outcome(), outcome(), Micro(seconds, 1, 1, 1))
     assert cells[-1] == ("import tablenodes, s", "at most 0.2", f"{seconds:.3f}", kept)
 
 
 def test_what_was_not_measured_is_neither_kept_nor_broken() -> None:
     """Without figures a promise is left open."""
-    assert report.promise_cells(outcome(), outcome(), Micro(0.1, 1, 1))[1][2:] == ("-", "-")
+    assert report.promise_cells(outcome(), outcome(), Micro(0.1, 1, 1, 1))[1][2:] == ("-", "-")
 
 
 def test_the_page_names_versions_but_no_machine() -> None:
     """The page tells processor and releases, and neither the host nor a path of the machine."""
     one = {FAST: measured(2000), BASE: measured(4000)}
     here = machine.this_machine("1.22.1")
-    text = page(report.Report(here, outcome(one), outcome(one), Micro(0.1, 1, 1)))
+    text = page(report.Report(here, outcome(one), outcome(one), Micro(0.1, 1, 1, 1)))
     assert here.processor in text
     assert "nginx 1.22.1" in text
     assert os.uname().nodename not in text
@@ -153,7 +153,7 @@ def test_the_page_names_versions_but_no_machine() -> None:
 def test_the_page_says_when_the_machine_was_busy(others: float | None, told: bool) -> None:
     """Figures of a machine with other work are marked as such."""
     here = machine.this_machine("1.22.1")._replace(others=others)
-    text = page(report.Report(here, outcome(), outcome(), Micro(0.1, 1, 1)))
+    text = page(report.Report(here, outcome(), outcome(), Micro(0.1, 1, 1, 1)))
     assert ("Other programs used 1.3 cores meanwhile" in text) is told
 
 
@@ -187,8 +187,13 @@ def test_every_contestant_has_its_program_and_its_environment() -> None:
 
 
 def test_those_that_ratios_are_taken_of_run_in_every_round() -> None:
-    """tablenodes, the SDK and the limit are paired."""
-    assert {one.name for one in roster.ROSTER if one.paired} == {roster.TABLENODES, roster.SDK, roster.LIMIT}
+    """tablenodes, with and without a journal, the SDK and the limit are paired."""
+    assert {one.name for one in roster.ROSTER if one.paired} == {
+        roster.TABLENODES,
+        roster.JOURNAL,
+        roster.SDK,
+        roster.LIMIT,
+    }
 
 
 def test_only_what_is_named_is_chosen() -> None:
@@ -353,7 +358,7 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[runner
     monkeypatch.setattr(servers, "canned_servers", lambda _: contextlib.nullcontext(servers.Addresses("p", "s")))
     monkeypatch.setattr(runner, "carry_out", carry_out)
     monkeypatch.setattr(runner, "limit_open_files", lambda _: None)
-    monkeypatch.setattr(command, "_micro", lambda: Micro(0.1, 1, 1))
+    monkeypatch.setattr(command, "_micro", lambda: Micro(0.1, 1, 1, 1))
     monkeypatch.setattr(runner, "CHECKOUT", tmp_path)
     monkeypatch.setattr(command, "PAGE", tmp_path / "docs" / "benchmarks.md")
     return asked
