@@ -73,6 +73,7 @@ def test_what_is_the_apis_own_is_left_alone(written):
     """It is the very same object; what is wrong with it the schema says."""
     assert simplified.functions([written])[0] is written
     assert simplified.tools([{"type": "function", "function": written}]) == [{"type": "function", "function": written}]
+    assert simplified.tools([{"type": "web_search", "name": written}]) == [{"type": "web_search", "name": written}]
     assert simplified.functions(written) is written
     assert simplified.tools(written) is written
 
