@@ -50,6 +50,8 @@ class Streams:
         Takes the secrets out of live text.
     on_text : callable, optional
         Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it.
+    on_failure : callable, optional
+        Given what `on_text` raised, which is not called any more then.
     clock : callable
         Monotonic seconds.
 
@@ -59,8 +61,6 @@ class Streams:
         That of `inner`.
     option_refused : bool
         Whether the server refused ``stream_options``.
-    failure : Exception or None
-        What `on_text` raised; it is not called any more.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Streams:
         timeout: Timeout,
         redaction: Redaction,
         on_text: Callable[[int, str], None] | None = None,
+        on_failure: Callable[[Exception], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
@@ -76,13 +77,13 @@ class Streams:
         self._payload_idle = timeout.payload_idle
         self._redaction = redaction
         self._on_text = on_text
+        self._on_failure = on_failure
         self._clock = clock
         self._extended: set[int] = set()
         self._asked: dict[int, int] = {}
         self._readings: dict[int, _Reading] = {}
         self._next_look = _NEVER
         self.option_refused = False
-        self.failure: Exception | None = None
 
     @property
     def capacity(self) -> int | None:
@@ -165,12 +166,14 @@ class Streams:
         return mask.push(_first_text(answer.body)) + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
-        if not text or self._on_text is None or self.failure is not None:
+        if not text or self._on_text is None:
             return
         try:
             self._on_text(key, text)
         except Exception as error:  # noqa: BLE001 - it is the user's; what was paid for is brought to its end first
-            self.failure = error
+            self._on_text = None
+            if self._on_failure is not None:
+                self._on_failure(error)
 
     def _look(self, now: float) -> None:
         """End the streams whose time is over."""

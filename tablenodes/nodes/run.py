@@ -163,6 +163,9 @@ class _Run:
         def once(key: int) -> bool:
             return loop.may_send_once(key)
 
+        def failed(error: Exception) -> None:
+            loop.stop(_ended_by(error))
+
         # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
         exact = journal is not None and limits.max_requests is not None
         may_stream = _may_stream(plan, self.view)
@@ -173,15 +176,9 @@ class _Run:
         redaction = Redaction(endpoint.secrets)
         streams: Streams | None = None
         if may_stream or how.on_text is not None:
-            transport = streams = Streams(transport, endpoint.timeout, redaction, how.on_text)
+            transport = streams = Streams(transport, endpoint.timeout, redaction, how.on_text, failed)
         # A bar would be drawn across a text that someone reads as it comes.
         bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
-
-        def turn() -> None:
-            bar.update(records.settled, records.counts[OK])
-            if streams is not None and streams.failure is not None and loop.failure is None:
-                loop.stop(_ended_by(streams.failure))
-
         loop = Loop(
             request,
             transport,
@@ -198,7 +195,7 @@ class _Run:
             keeping,
             total=self.node.client_timeout or endpoint.timeout.total,
             grace=limits.grace,
-            on_turn=turn,
+            on_turn=lambda: bar.update(records.settled, records.counts[OK]),
         )
         began = time.monotonic()
         loop.run(prepared(plan, self.view, self.context))
