@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.redaction import Redaction
@@ -37,3 +40,42 @@ def test_a_short_secret_masks_no_words():
     """ "test" as a key would make holes in every other answer."""
     answer = Answer(1, 200, b"", b"a test")
     assert Redaction([b"test"])(answer) is answer
+
+
+# --- a text that comes in pieces ------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from([*FORMS.values(), KEY[:9], KEY[9:], "sk-", "s", "é🙂", " ", "other", "***"])
+
+
+@given(st.lists(WORDS, max_size=8).map("".join), st.lists(st.integers(0, 150), max_size=12))
+def test_a_text_in_pieces_is_masked_as_the_whole_is(text, cuts):
+    """Whatever the pieces; nothing of a key is shown before it is known that it is none."""
+    redaction = Redaction([KEY.encode(), b"other-key"])
+    mask, shown = redaction.live(), ""
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    for start, end in itertools.pairwise(places):
+        shown += mask.push(text[start:end])
+        assert all(form not in shown for form in FORMS.values())
+        assert redaction.mask(text.encode()).decode().startswith(shown)
+    assert shown + mask.rest() == redaction.mask(text.encode()).decode()
+    assert mask.rest() == ""
+
+
+def test_only_what_may_be_a_key_is_held_back():
+    """A text in which none begins is shown at once."""
+    mask = Redaction([KEY.encode()]).live()
+    assert mask.push("a task.") == "a task."
+    assert mask.push("s") == ""
+    assert mask.push("k-a") == ""
+    assert mask.push("bc") == "sk-abc"
+    assert Redaction(()).live().push(KEY) == KEY
+
+
+def test_halves_of_characters_are_shown_whole():
+    """A surrogate pair that comes in two pieces; half of one alone is U+FFFD."""
+    mask = Redaction(()).live()
+    assert mask.push("a\ud83d") == "a"
+    assert mask.push("\ude42b") == "🙂b"
+    assert mask.push("\ude42\ud83dx") == "\ufffd\ufffdx"
+    assert mask.push("\ud83d") == ""
+    assert mask.rest() == "\ufffd"

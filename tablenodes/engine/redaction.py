@@ -91,7 +91,7 @@ class LiveMask:
     def rest(self) -> str:
         """Give what was held back, at the end of the text."""
         text, self._held = self._held, ""
-        return text.encode(errors="replace").decode()
+        return text if text.isascii() else _joined(text)
 
     def _doubtful(self, text: str) -> int:
         """Give the length of the end that is to be held back."""
@@ -110,5 +110,8 @@ class LiveMask:
 def _with_whole_characters(text: str) -> str:
     """Join halves of characters; one that stands alone becomes U+FFFD, but for the first half at the end."""
     last = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-    whole = text[: len(text) - len(last)].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole + last
+    return _joined(text[: len(text) - len(last)]) + last
+
+
+def _joined(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
