@@ -15,7 +15,16 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .nodes import CreateChatCompletion, CreateCompletion, Return
+    from .nodes import (
+        AddAssistantMessage,
+        AddSystemMessage,
+        AddUserMessage,
+        AppendReply,
+        CreateChatCompletion,
+        CreateCompletion,
+        CreateConversation,
+        Return,
+    )
     from .nodes.check import Check
     from .output import NodeOutput
     from .problems import Problem
@@ -26,10 +35,15 @@ if TYPE_CHECKING:
     from .workflow import Workflow
 
 _HOMES = {
+    "AddAssistantMessage": "nodes",
+    "AddSystemMessage": "nodes",
+    "AddUserMessage": "nodes",
+    "AppendReply": "nodes",
     "Check": "nodes.check",
     "Connection": "connection",
     "CreateChatCompletion": "nodes",
     "CreateCompletion": "nodes",
+    "CreateConversation": "nodes",
     "Limits": "settings",
     "NodeOutput": "output",
     "Problem": "problems",
@@ -44,10 +58,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "AddAssistantMessage",
+    "AddSystemMessage",
+    "AddUserMessage",
+    "AppendReply",
     "Check",
     "Connection",
     "CreateChatCompletion",
     "CreateCompletion",
+    "CreateConversation",
     "Limits",
     "NodeOutput",
     "Problem",

@@ -27,6 +27,7 @@ _ORDER = {
 """The order in which the API writes a message's keys; others follow by the alphabet."""
 
 NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
+NO_CONVERSATION = "the row has no conversation: the step before gave it none, or the cell is empty"
 _TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
 
 
@@ -42,6 +43,11 @@ class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported 
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+    @classmethod
+    def no_id(cls) -> UnknownConversation:
+        """Give what is said of something that is no id at all."""
+        return cls("invalid_id", NO_ID)
 
     def at(self, path: str) -> Problem:
         """Give what is wrong, with the place of the id in a body or in a node's settings."""

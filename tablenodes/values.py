@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .conversations import UnknownConversation
+from .conversations import NO_CONVERSATION, UnknownConversation
 from .errors import ColumnError, SettingError, nearest
 from .plain import plain
 from .problems import Problem, Unfit
@@ -302,7 +302,7 @@ class ConversationValue:
         def give(cells: Cells) -> Any:
             known_as = find(cells)
             if known_as is None:
-                raise Rejected(Problem(path, "conversation", "the row has no conversation"), outcome="upstream_failed")
+                raise Rejected(Problem(path, "conversation", NO_CONVERSATION), outcome="upstream_failed")
             try:
                 return conversations.messages(known_as)
             except UnknownConversation as unknown:

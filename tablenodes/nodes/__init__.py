@@ -1,8 +1,22 @@
 """Nodes: what is done with every row."""
 
+from .conversations import AddAssistantMessage, AddSystemMessage, AddUserMessage, AppendReply, CreateConversation
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import Node, find_node, known_nodes
 from .request import RequestNode
 from .returning import Return
 
-__all__ = ["CreateChatCompletion", "CreateCompletion", "Node", "RequestNode", "Return", "find_node", "known_nodes"]
+__all__ = [
+    "AddAssistantMessage",
+    "AddSystemMessage",
+    "AddUserMessage",
+    "AppendReply",
+    "CreateChatCompletion",
+    "CreateCompletion",
+    "CreateConversation",
+    "Node",
+    "RequestNode",
+    "Return",
+    "find_node",
+    "known_nodes",
+]

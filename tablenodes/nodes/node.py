@@ -64,6 +64,10 @@ class Node:
         """Give the settings as plain JSON, or as values that depend on the row."""
         return {name: parse_setting(name, value) for name, value in self.settings().items()}
 
+    def follows(self) -> dict[str, str]:
+        """Give the ids of earlier nodes of a workflow that settings name, by the settings' names."""
+        return {}
+
     def plan(
         self,
         columns: Sequence[str],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..conversations import EMPTY, NO_ID, Link, UnknownConversation, id_of, is_id
+from ..conversations import EMPTY, Link, UnknownConversation, id_of, is_id
 from ..errors import StoreError
 from .file import StoreFile
 
@@ -82,7 +82,7 @@ class Conversations:
             If the store cannot be read.
         """
         wanted = {key for key in ids if key != EMPTY}
-        wrong = {key: UnknownConversation("invalid_id", NO_ID) for key in wanted if not is_id(key)}
+        wrong = {key: UnknownConversation.no_id() for key in wanted if not is_id(key)}
         asked = wanted - wrong.keys()
         if not asked:
             return wrong
@@ -152,7 +152,7 @@ class Conversations:
             If there is no such conversation, or it is not what its id stands for.
         """
         if not is_id(key):
-            raise UnknownConversation("invalid_id", NO_ID)
+            raise UnknownConversation.no_id()
         if key not in self._known and key != EMPTY:
             self.read((key,))
         if key in self._absent:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import WorkflowError, nearest
+from ..taken_columns import BODY
 from ..templates import INPUTS, OUTPUTS, RESERVED
 from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 
@@ -48,6 +49,7 @@ def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> It
     """Give every reference to an input or to an earlier node that is not there; None is a node that cannot be read."""
     inputs, ids = tuple(inputs), [name for name, _ in nodes]
     for position, (_, node) in enumerate(nodes):
+        yield from _unfollowed(nodes, position)
         for template in templates(node):
             for name in template.upstream or ():
                 if name not in ids[:position]:
@@ -56,6 +58,18 @@ def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> It
                 if name not in inputs:
                     known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
                     yield Loose(position, template.place, f"no input {name!r}{nearest(name, inputs) or known}")
+
+
+def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iterator[Loose]:
+    """Give every setting that names a node that is not earlier, or gives no answers."""
+    node, ids = nodes[position][1], [name for name, _ in nodes]
+    for place, name in node.follows().items() if node is not None else ():
+        if name not in ids[:position]:
+            yield Loose(position, place, _no_node(name, ids, position))
+            continue
+        earlier = nodes[ids.index(name)][1]
+        if earlier is not None and earlier.makes and BODY not in earlier.makes:
+            yield Loose(position, place, f"node {name!r} gives no answers of a model, which could be continued from")
 
 
 def _no_node(name: str, ids: Sequence[str], position: int) -> str:

@@ -1,0 +1,267 @@
+"""The nodes that begin conversations and make them longer; nothing is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..conversations import EMPTY
+from ..errors import ColumnError, SettingError
+from ..problems import Problem
+from ..taken_columns import BODY, CONVERSATION
+from ..templates import as_text
+from ..values import Rejected
+from .conversing import AddingNode, ConversationNode, manner_of
+from .messages import content_parts, message_list
+from .replies import said
+from .rows import Context
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from ..connection import Connection
+    from ..output import NodeOutput
+    from ..plans import SettingsPlan
+    from ..templates import Column, LiteralText
+    from .replies import Replies
+
+    Text = str | Column | LiteralText | None
+    List = Sequence[Any] | str | Column | None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateConversation(ConversationNode):
+    """Begin a conversation in every row; nothing is sent.
+
+    A conversation is immutable, and its id stands for its messages: the same ones have the same id, in every row and
+    every run. The id is the column ``conversation`` of the output's table, where chat nodes find it.
+
+    Parameters
+    ----------
+    system : str, optional
+        What the system says first: a text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    messages : list of dict, optional
+        What has been said, as on chat nodes.
+    """
+
+    system: Text = None
+    messages: List = None
+
+    @classmethod
+    def does(cls) -> str:
+        """Say what becomes of a row."""
+        return "a conversation"
+
+    def run(self, table: Any, *, store: str | os.PathLike[str] | None = None, on_invalid: str = "report") -> NodeOutput:
+        """Begin a conversation in every row.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One conversation a row.
+        store : path, optional
+            The file that keeps the messages. Default: ``TABLENODES_STORE`` of the environment, else one in the user's
+            data folder.
+        on_invalid : {"report", "raise"}
+            What happens with rows that have no text, since a cell is empty: they are reported in their place, or
+            nothing is made.
+
+        Returns
+        -------
+        NodeOutput
+            Unpacks into a table with the column ``conversation``, and the configuration, the very table that was given.
+            ``.table`` is the configuration with that column.
+
+        Raises
+        ------
+        UsageError
+            If the node and the table do not fit together.
+        InvalidRequests
+            If a row has no text and `on_invalid` is "raise".
+        StoreError
+            If the store cannot be read or written.
+        """
+        return self.carry_out(table, None, Context(), manner_of(store, on_invalid))
+
+    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
+        """Give the empty conversation, and what is said in it."""
+        system, messages = row.get("system"), row.get("messages")
+        first = [] if system is None else [{"role": "system", "content": as_text(system)}]
+        return EMPTY, first + message_list(messages)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddingTextNode(AddingNode):
+    """What adds a text to each row's conversation.
+
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    """
+
+    role: ClassVar[str] = ""
+
+    text: Text = None
+
+    def __post_init__(self) -> None:
+        if self.text is None:
+            raise SettingError('text is missing: say what is added, such as text="{{ question }}"')
+        super().__post_init__()
+
+    @classmethod
+    def does(cls) -> str:
+        """Say what becomes of a row."""
+        return "a longer conversation" if cls.role else ""
+
+    def messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Give the message."""
+        if row["text"] is None:
+            raise Rejected(Problem("$.text", "cell", "the cell is empty, and a message needs a text"))
+        return [{"role": self.role, "content": as_text(row["text"])}]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddSystemMessage(AddingTextNode):
+    """Add what the system says to every row's conversation; nothing is sent.
+
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    role: ClassVar[str] = "system"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddAssistantMessage(AddingTextNode):
+    """Add what a model is to have said to every row's conversation; nothing is sent.
+
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    role: ClassVar[str] = "assistant"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddUserMessage(AddingTextNode):
+    """Add what a user says to every row's conversation; nothing is sent.
+
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    content : list of dict
+        In place of `text`: the parts of the message, texts and images, as the API has them.
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    role: ClassVar[str] = "user"
+
+    content: List = None
+
+    def __post_init__(self) -> None:
+        if self.content is None:
+            super().__post_init__()
+            return
+        if self.text is not None:
+            raise SettingError("a message has a text or parts: set text or content, not both")
+        AddingNode.__post_init__(self)
+
+    def messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Give the message."""
+        if self.content is None:
+            return super().messages(row)
+        return [{"role": self.role, "content": content_parts(row["content"])}]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AppendReply(AddingNode):
+    """Add the answers of a chat node to the conversations that they answer; nothing is sent.
+
+    Of each answer, the message of its first choice is added, as the API takes it back: its text, refusal and calls.
+
+    Parameters
+    ----------
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    body : str, optional
+        The answer's body, as JSON. Default: the column ``body``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added; in place of `body`.
+    """
+
+    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: CONVERSATION, BODY: BODY})
+
+    body: Text = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.body is not None and self.continue_from is not None:
+            raise SettingError("an answer comes from one place: set body or continue_from, not both")
+
+    @classmethod
+    def does(cls) -> str:
+        """Say what becomes of a row."""
+        return "a longer conversation"
+
+    def run(
+        self,
+        table: Any,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        continue_from: NodeOutput | None = None,
+        on_invalid: str = "report",
+    ) -> NodeOutput:
+        """Add each row's answer to its conversation; see `AddUserMessage.run`.
+
+        Parameters
+        ----------
+        table : NodeOutput or table
+            What a chat node gave; or a table with the columns ``conversation`` and ``body``.
+        store, continue_from, on_invalid
+            As in `AddUserMessage.run`.
+
+        Returns
+        -------
+        NodeOutput
+            As in `AddUserMessage.run`.
+        """
+        from ..output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+
+        if isinstance(table, NodeOutput) and continue_from is None:
+            table, continue_from = table.configuration, table
+        return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid)
+
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> SettingsPlan:
+        """Give what becomes of a table's rows; see `Node.plan`."""
+        if self.body is None and self.continue_from is None and BODY not in columns:
+            raise ColumnError("no column 'body': give the output of a chat node (continue_from), or set body=")
+        return super().plan(columns, constants=constants, connection=connection)
+
+    def messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Give the answer's message, where it is not the one of an earlier node."""
+        return [] if self.continue_from is not None else [said(row.get(BODY))]

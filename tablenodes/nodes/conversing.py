@@ -1,0 +1,248 @@
+"""What the nodes of conversations have in common: their messages are in the store before their ids are given."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ..conversations import NO_CONVERSATION, Link, UnknownConversation, is_id, links
+from ..engine.records import Rejection
+from ..errors import ColumnError, SettingError
+from ..problems import Problem
+from ..taken_columns import CONVERSATION
+from ..values import Rejected, parse
+from .replies import Replies
+from .rows import Context
+from .table_node import TableNode
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ..connection import Connection
+    from ..output import NodeOutput
+    from ..plans import SettingsPlan
+    from ..store.conversations import Conversations
+    from ..templates import Column, LiteralText
+
+    Text = str | Column | LiteralText | None
+    List = Sequence[Any] | str | Column | None
+
+_ROWS = 500
+"""Rows whose messages are put into the store together."""
+_OUTPUT = "the_output"
+"""What the output of an earlier run is called outside of a workflow."""
+
+
+class _Growth(NamedTuple):
+    """A row's conversation, and what is added to it."""
+
+    parent: str
+    added: list[Link]
+
+    @property
+    def conversation(self) -> str:
+        return self.added[-1].id if self.added else self.parent
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConversationNode(TableNode):
+    """What gives each row a conversation, by its id."""
+
+    makes: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: "text"})
+
+    @abstractmethod
+    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
+        """Give the id of a row's conversation, and the messages that are added to it.
+
+        Raises
+        ------
+        Rejected
+            If there is no such conversation or no such message.
+        """
+
+    def parsed(self) -> dict[str, Any]:
+        """Give the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""
+        return {name: parse(value, name, templates=True) for name, value in self.settings().items()}
+
+    def make(
+        self, rows: Iterable[dict[str, Any] | Rejection], context: Context, manner: Mapping[str, Any]
+    ) -> Iterator[tuple[Any, ...] | Rejection]:
+        """Give each row's conversation; see `TableNode.make`. Its messages are in the store before it is given."""
+        from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
+
+        conversations = Conversations(manner.get("store"))
+        replies = self.replies(context)
+        waiting = enumerate(rows)
+        while some := list(islice(waiting, _ROWS)):
+            yield from _kept([self._grown(position, row, replies) for position, row in some], conversations)
+
+    def replies(self, context: Context) -> Replies | None:
+        """Give the answers that are added before anything else; None where none are."""
+        return None
+
+    def _grown(self, position: int, row: dict[str, Any] | Rejection, replies: Replies | None) -> _Growth | Rejection:
+        if isinstance(row, Rejection):
+            return row
+        try:
+            parent, messages = self.grow(row, position, replies)
+        except Rejected as rejected:
+            return Rejection(rejected.outcome, rejected.problems[0])
+        return _Growth(parent, links(parent, messages))
+
+
+def _kept(some: Sequence[_Growth | Rejection], conversations: Conversations) -> Iterator[tuple[str] | Rejection]:
+    """Put what is added into the store, and give the conversations' ids."""
+    wrong = conversations.verify(grown.parent for grown in some if isinstance(grown, _Growth))
+    conversations.put(
+        [link for grown in some if isinstance(grown, _Growth) and grown.parent not in wrong for link in grown.added]
+    )
+    for grown in some:
+        if isinstance(grown, Rejection):
+            yield grown
+        elif grown.parent in wrong:
+            unknown = wrong[grown.parent]
+            yield Rejection(unknown.outcome, unknown.at(f"$.{CONVERSATION}"))
+        else:
+            yield (grown.conversation,)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddingNode(ConversationNode):
+    """What gives each row a longer conversation.
+
+    Parameters
+    ----------
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("continue_from",)
+    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: CONVERSATION})
+
+    conversation: Text = None
+    continue_from: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.continue_from is not None and not isinstance(self.continue_from, str):
+            raise SettingError("continue_from names an earlier node of a workflow by its id")
+
+    def kept(self, name: str, value: Any) -> Any:
+        """Give a setting's value as the node's own."""
+        from ..output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+
+        if isinstance(value, NodeOutput):
+            raise SettingError(f"{name}: an output is no setting; give it to the run: run(table, continue_from=…)")
+        return super().kept(name, value)
+
+    def follows(self) -> dict[str, str]:
+        """Give the ids of earlier nodes that settings name, by the settings' names."""
+        return {} if self.continue_from is None else {"continue_from": self.continue_from}
+
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> SettingsPlan:
+        """Give what becomes of a table's rows; see `Node.plan`."""
+        if self.conversation is None and CONVERSATION not in columns:
+            raise ColumnError(f"no column {CONVERSATION!r}: begin with CreateConversation, or set conversation=")
+        return super().plan(columns, constants=constants, connection=connection)
+
+    def run(
+        self,
+        table: Any,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        continue_from: NodeOutput | None = None,
+        on_invalid: str = "report",
+    ) -> NodeOutput:
+        """Give every row a longer conversation; the one that it was is there as before.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One conversation a row, by its id in the column ``conversation``.
+        store : path, optional
+            The file that keeps the messages. Default: ``TABLENODES_STORE`` of the environment, else one in the user's
+            data folder.
+        continue_from : NodeOutput, optional
+            What a chat node gave for the same rows: each row's answer is added to its conversation first. A row
+            without an answer is ``upstream_failed``, and its conversation null.
+        on_invalid : {"report", "raise"}
+            What happens with rows that have no text, since a cell is empty: they are reported in their place, or
+            nothing is made.
+
+        Returns
+        -------
+        NodeOutput
+            Unpacks into a table with the column ``conversation``, and the configuration, the very table that was given.
+            ``.table`` is the configuration with that column in place of the one that it had.
+
+        Raises
+        ------
+        UsageError
+            If the node and the table do not fit together.
+        InvalidRequests
+            If a row has no text and `on_invalid` is "raise".
+        StoreError
+            If the store cannot be read or written.
+        """
+        manner = manner_of(store, on_invalid)
+        if continue_from is None:
+            if self.continue_from is not None:
+                raise SettingError(
+                    "continue_from names a node of a workflow; here, give run() its output: continue_from="
+                )
+            return self.carry_out(table, None, Context(), manner)
+        _refuse_other_rows(continue_from, table)
+        node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
+        return node.carry_out(table, None, Context(outputs={str(node.continue_from): continue_from}), manner)
+
+    def replies(self, context: Context) -> Replies | None:
+        """Give the answers that are added before anything else; None where none are."""
+        return None if self.continue_from is None else Replies(context.outputs[self.continue_from])
+
+    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
+        """Give the id of a row's conversation, and the messages that are added to it."""
+        known_as = row.get(CONVERSATION)
+        if known_as is None:
+            problem = Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION)
+            raise Rejected(problem, outcome="upstream_failed")
+        if not is_id(known_as):
+            unknown = UnknownConversation.no_id()
+            raise Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
+        first = [] if replies is None else [replies(position)]
+        return str(known_as), first + self.messages(row)
+
+    @abstractmethod
+    def messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Give the messages that a row's settings make."""
+
+
+def manner_of(store: Any, on_invalid: str) -> dict[str, Any]:
+    """Give the keyword arguments of a run, checked."""
+    if on_invalid not in ("report", "raise"):
+        raise SettingError('on_invalid must be one of "report", "raise"')
+    return {"store": store, "on_invalid": on_invalid}
+
+
+def _refuse_other_rows(output: Any, table: Any) -> None:
+    """Raise `SettingError` for an output that cannot be that of the table's rows."""
+    from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+    from ..output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+
+    if not isinstance(output, NodeOutput):
+        raise SettingError(f"continue_from must be what a chat node's run gave, not {type(output).__name__}")
+    view = tables.view(table, read=False)
+    if not view.one_shot and len(view) != output.summary.rows:
+        rows = f"{output.summary.rows:,}, the table {len(view):,}"
+        raise SettingError(f"continue_from must be the output for the same rows: it has {rows}")

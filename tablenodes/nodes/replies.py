@@ -1,0 +1,73 @@
+"""The messages of answers, as they go back to the API in a conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..conversations import reply
+from ..engine.records import OK
+from ..plain import plain
+from ..problems import Problem, Unfit
+from ..values import Rejected
+
+if TYPE_CHECKING:
+    from ..output import NodeOutput
+
+
+class Replies:
+    """The messages of a node's answers, row by row.
+
+    Parameters
+    ----------
+    output : NodeOutput
+        What the node gave.
+    """
+
+    def __init__(self, output: NodeOutput) -> None:
+        self._output = output
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        """Give the message of a row's answer.
+
+        Raises
+        ------
+        Rejected
+            If there is none.
+        """
+        if row >= self._output.summary.rows:
+            raise _none("there is no answer for this row")
+        outcome, body = self._output.answer(row)
+        if outcome != OK:
+            raise _none(f"there is no answer for this row: it ended as {outcome}")
+        return said(body)
+
+
+def said(body: Any) -> dict[str, Any]:
+    """Give the message of an answer's first choice.
+
+    Parameters
+    ----------
+    body : str, dict or None
+        A chat completion, as JSON or read from it; or a Raw Response row that has one as its ``body``.
+
+    Raises
+    ------
+    Rejected
+        If there is none.
+    """
+    try:
+        answer = orjson.loads(body) if isinstance(body, str) else body
+        if isinstance(answer, dict) and "choices" not in answer and isinstance(answer.get("body"), str):
+            answer = orjson.loads(answer["body"])
+        message = plain(reply(answer))
+    except (orjson.JSONDecodeError, Unfit):
+        raise _none("the answer is no JSON that can be read") from None
+    if message is None:
+        raise _none("the answer has no message that a conversation could go on from")
+    return dict(message)
+
+
+def _none(why: str) -> Rejected:
+    return Rejected(Problem("$.body", "upstream", why), outcome="upstream_failed")
