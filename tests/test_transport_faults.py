@@ -611,7 +611,13 @@ def test_an_encoding_that_cannot_be_decoded(kind, encoding, body):
 
 
 @pytest.mark.parametrize(
-    "headers", [[(f"X-{number}", "y") for number in range(10_000)], [("X", "y" * 1_000_000)]], ids=["many", "long"]
+    "headers",
+    [
+        [(f"X-{number}", "y") for number in range(10_000)],
+        [("X", "y" * 1_000_000)],
+        [(f"X-{number}", "y" * 50_000) for number in range(20)],
+    ],
+    ids=["many", "long", "many long"],
 )
 def test_headers_without_measure(kind, headers):
     """49: nobody stores them."""

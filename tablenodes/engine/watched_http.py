@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .calls import Call
 
 _LONGEST_LINE = 65_536
+_LONGEST_HEAD = 307_200
+"""Bytes of all header lines together, as much as libcurl takes."""
 
 
 class SendRefusedError(Exception):
@@ -265,10 +267,14 @@ class _HeadLines:
     def __init__(self, stream: Any, attempt: Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
+        self._room = _LONGEST_HEAD
 
     def readline(self, limit: int) -> bytes:
         """Read a line."""
         line: bytes = self._stream.readline(limit)
+        self._room -= len(line)
+        if self._room < 0:
+            raise http.client.LineTooLong("all header lines together")
         if line:
             self._attempt.heard = True
             self._attempt.lines.append(line)
