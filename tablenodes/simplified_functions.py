@@ -10,7 +10,7 @@ import orjson
 from .errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     Json = dict[str, Any]
 
@@ -27,6 +27,7 @@ _FUNCTION = ("name", "description", "parameters", "strict")
 _PARAMETER = ("name", "description", "type", "enumValues", "required")
 _TWIN = "enum_values"
 _MODES = {"function_call": ("none", "auto"), "tool_choice": ("none", "auto", "required")}
+_SHOWN = 10
 _TRUTH = {"true": True, "false": False}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -120,18 +121,16 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
         name = _named(body.get(place))
         if name is None:
             continue
-        listed = body.get(listing)
-        if not listed:
-            raise Unclear(place, f"names a function, but there are no {listing}")
-        if isinstance(listed, list) and name not in (known := _names(listed, listing)):
-            raise Unclear(
-                place, f"names a function that is not among the {listing}{_hint(name, known) if tell else ''}"
-            )
+        listed = body.get(listing) or []
+        known = _names(listed, listing) if isinstance(listed, list) else [name]
+        if name not in known:
+            what = f" that is not among the {listing}" if listed else f", but there are no {listing}"
+            raise Unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
 
 
-def _hint(name: str, known: Collection[str]) -> str:
-    shown = ", ".join(list(known)[:10])
-    return nearest(name, known) or (f"; there are {shown}{', …' if len(known) > 10 else ''}" if known else "")
+def _hint(name: str, place: str, known: Sequence[str]) -> str:
+    shown = ", ".join([*known[:_SHOWN], *("…" for _ in known[_SHOWN:][:1])])
+    return nearest(name, (*known, *_MODES[place])) or (f"; there are {shown}" if known else "")
 
 
 def _named(value: Any) -> str | None:

@@ -239,6 +239,8 @@ def test_cells_and_rendered_templates_are_written_out_too():
         ),
         ({"function_call": "x"}, r"function_call: names a function .*there are respond_to_review$"),
         ({"function_call": {"name": "x"}}, "function_call: names a function"),
+        ({"function_call": "Auto"}, r"function_call: names a function .*did you mean 'auto'"),
+        ({"tool_choice": "requierd", "function_call": None}, r"tool_choice: names a function, but .*'required'"),
         ({"functions": None}, "function_call: names a function, but there are no functions"),
         ({"function_call": None, "tool_choice": "x"}, "tool_choice: names a function, but there are no tools"),
         ({"tool_choice": "reply", "tools": [REPLY]}, "tool_choice: names a function that is not among the tools"),

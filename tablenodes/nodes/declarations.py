@@ -37,6 +37,11 @@ class CreateChatCompletion(RequestNode):
         The whole conversation so far; in place of `prompt` and `system`.
     conversation : str
         The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
+    functions, tools : list of dict
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of ``parameters``,
+        each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a list) and ``required``.
+    function_call, tool_choice : str or dict
+        As the API wants them, or one function's name.
     model : str
         The model's name.
 
