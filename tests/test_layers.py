@@ -17,6 +17,7 @@ LAYERS = [
     ("cli", "__main__"),
     ("workflow",),
     ("nodes",),
+    ("worker",),
     ("output", "bodies", "connection", "endpoint"),
     ("summary", "plans", "engine.loop"),
     ("values",),

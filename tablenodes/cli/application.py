@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import ConnectionSettingError, TablenodesError
-from . import describing, embedded, journal, running
+from . import describing, embedded, futures, journal, running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
 from .options import worded
 from .printing import complain, never_fail, quiet_pipe
@@ -71,6 +71,10 @@ def commands(
 application.command("run")(running.run)
 application.command("check")(running.check)
 application.command("call")(running.call)
+application.command("submit")(futures.submit)
+application.command("retrieve")(futures.retrieve)
+application.command("store")(futures.store)
+application.command("worker")(futures.worker)
 application.command("nodes")(describing.nodes)
 application.command("schema")(describing.schema)
 application.command("journal")(journal.journal)

@@ -17,7 +17,9 @@ from .printing import LiveText, counted, is_terminal, show, show_table, write_ta
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ..connection import Connection
     from ..output import NodeOutput
+    from ..settings import Limits
     from ..workflow import Workflow
 
 _OUTCOMES_EXPLAINED = 5
@@ -132,17 +134,10 @@ def call(
     The table goes to --output, and its first rows are shown in a terminal. Without --output, these are shown in a
     terminal, and all of it goes into a pipe as CSV.
     """
-    from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
-    from ..workflow import Workflow  # noqa: PLC0415
-    from .typed_settings import typed  # noqa: PLC0415
-
-    given = options.pairs(settings, "--set")
-    for name, value in (("model", model), ("prompt", prompt), ("system", system)):
-        if value is not None and given.setdefault(name, value) is not value:
-            raise typer.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
-    kind = find_node(node)
-    workflow = Workflow(
-        {_WORD.sub("_", kind.__name__).lower(): kind(**typed(kind, given))},
+    workflow = one_node(
+        node,
+        settings,
+        {"model": model, "prompt": prompt, "system": system},
         connection=options.connected(None, base_url, api_key_env, local, no_key),
         limits=options.limited(None, concurrency, max_requests),
     )
@@ -150,6 +145,40 @@ def call(
     manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
+
+
+def one_node(
+    name: str,
+    settings: list[str] | None,
+    short: Mapping[str, str | None],
+    *,
+    connection: Connection | None,
+    limits: Limits | None,
+) -> Workflow:
+    """Give a workflow of one node.
+
+    Parameters
+    ----------
+    name : str
+        The node's.
+    settings : list of str
+        What ``--set`` was given.
+    short : mapping of str to str or None
+        What options of their own were given, by the settings that they are short for.
+    connection, limits
+        The workflow's.
+    """
+    from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
+    from ..workflow import Workflow  # noqa: PLC0415
+    from .typed_settings import typed  # noqa: PLC0415
+
+    given = options.pairs(settings, "--set")
+    for setting, value in short.items():
+        if value is not None and given.setdefault(setting, value) is not value:
+            raise typer.BadParameter(f"{setting} is given twice", param_hint=f"--{setting}")
+    kind = find_node(name)
+    node = kind(**typed(kind, given))
+    return Workflow({_WORD.sub("_", kind.__name__).lower(): node}, connection=connection, limits=limits)
 
 
 class Showing:

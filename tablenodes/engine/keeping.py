@@ -23,6 +23,12 @@ _KEPT_HEADERS = re.compile(
 )
 """What an answer is judged by, and found again by; a cookie is neither."""
 
+
+def kept_headers(headers: bytes) -> bytes:
+    """Give the header lines that are kept of an answer."""
+    return b"\n".join(_KEPT_HEADERS.findall(b"\n" + headers))
+
+
 RETRY_FAILED = ("transient", "all", "none")
 """Which failed rows of an earlier run are sent again."""
 
@@ -170,7 +176,7 @@ class JournalKeeping(Keeping):
             verdict.outcome,
             None if verdict.kind is None else verdict.kind.value,
             answer.status,
-            b"\n".join(_KEPT_HEADERS.findall(b"\n" + answer.headers)),
+            kept_headers(answer.headers),
             answer.body,
             answer.fault,
             message if message.isascii() else message.encode(errors="replace").decode(),

@@ -2,6 +2,7 @@
 
 from .conversations import AddAssistantMessage, AddSystemMessage, AddUserMessage, AppendReply, CreateConversation
 from .declarations import CreateChatCompletion, CreateCompletion
+from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
 from .node import Node, find_node, known_nodes
 from .request import RequestNode
 from .returning import Return
@@ -12,10 +13,13 @@ __all__ = [
     "AddUserMessage",
     "AppendReply",
     "CreateChatCompletion",
+    "CreateChatCompletionAsync",
     "CreateCompletion",
+    "CreateCompletionAsync",
     "CreateConversation",
     "Node",
     "RequestNode",
+    "RetrieveResponse",
     "Return",
     "find_node",
     "known_nodes",

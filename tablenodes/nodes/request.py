@@ -55,6 +55,8 @@ class RequestNode(Node):
     """Whether ``prompt`` and ``system`` make messages."""
     choices: ClassVar[bool] = True
     """Whether an answer without choices is no success."""
+    bodies: ClassVar[type[BodyPlan]] = BodyPlan
+    """What makes the request bodies."""
 
     columns: str | Sequence[str] = "auto"
     extra_body: Mapping[str, Any] | None = None
@@ -107,7 +109,7 @@ class RequestNode(Node):
         store: str | os.PathLike[str] | None = None,
     ) -> BodyPlan:
         """Give how a table's rows become request bodies; see `Node.plan`. Conversations are looked up in `store`."""
-        return BodyPlan(
+        return self.bodies(
             self.recipe(),
             schemas.load(self.schema, self.operation),
             columns,

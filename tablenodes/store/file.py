@@ -31,7 +31,7 @@ CREATE TABLE recipe (
     reason TEXT, lacks_key INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE future (
-    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, recipe INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, recipe INTEGER NOT NULL,
     submitted REAL NOT NULL, deadline REAL NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL
 );
 CREATE TABLE pending (recipe INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (recipe, number)) WITHOUT ROWID;
@@ -93,6 +93,8 @@ class StoreFile:
     ----------
     path : path, optional
         Default: ``TABLENODES_STORE`` of the environment, else ``store.sqlite`` in the user's data folder.
+    must_exist : bool
+        Whether a file that is not there is an error for a transaction that writes.
 
     Attributes
     ----------
@@ -106,8 +108,9 @@ class StoreFile:
         version, is damaged, or cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, must_exist: bool = False) -> None:
         self.path = store_path(path)
+        self._must_exist = must_exist
         self._is_default = path is None and not os.environ.get(VARIABLE)
         self._database: sqlite3.Connection | None = None
         self._opened_as: tuple[int, int, int, int] | None = None
@@ -125,6 +128,8 @@ class StoreFile:
         An exception out of the block takes everything back.
         """
         if not self.exists:
+            if self._must_exist:
+                raise StoreError(f"{self.path}: the store is gone")
             self._make()
         database = self._open()
         with _KIND.worded_sql(self.path):

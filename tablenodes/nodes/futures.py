@@ -1,0 +1,297 @@
+"""The nodes whose answers come later: requests that a worker sends, and the answers by their ids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..bodies import BodyPlan
+from ..errors import ConnectionSettingError, SettingError
+from ..plans import SettingsPlan, needed
+from ..problems import Problem
+from ..store import ids
+from ..values import Rejected
+from .declarations import CreateChatCompletion, CreateCompletion
+from .node import Node
+from .request import RequestNode
+from .rows import Context
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from ..connection import Connection
+    from ..output import NodeOutput, Responses
+    from ..settings import Limits, Retry
+    from ..templates import Column, LiteralText
+
+ID = "future_response_id"
+DEADLINE = 86_400.0
+"""Seconds within which a row is sent, by default: a day."""
+
+
+class _CommaSeparatedStop(BodyPlan):
+    """Bodies whose ``stop`` may be written as one text, with commas between the sequences."""
+
+    def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
+        """Give a row's body, before the gate."""
+        body = super().build(cells)
+        stop = body.get("stop")
+        if type(stop) is str and "," in stop:
+            sequences = [part.strip(" ") or part for part in stop.split(",") if part]
+            body["stop"] = sequences or None
+            if not sequences:
+                del body["stop"]
+        elif stop == "":
+            del body["stop"]
+        return body
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AsyncRequestNode(RequestNode):
+    """What is asked of every row, to be sent by a worker."""
+
+    makes: ClassVar[Mapping[str, str]] = MappingProxyType({ID: "text", "error_message": "text"})
+    bodies: ClassVar[type[BodyPlan]] = _CommaSeparatedStop
+
+    @classmethod
+    def does(cls) -> str:
+        """Give the method and the path."""
+        return f"{super().does()}, later" if cls.operation else ""
+
+    def carry_out(
+        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
+    ) -> NodeOutput:
+        """Run the node as a part of a workflow; see `Node.carry_out`."""
+        from .submitting import submit  # noqa: PLC0415 - loaded where it is used
+
+        given = {name: manner.get(name) for name in ("limits", "retry", "progress", "on_invalid")}
+        store = manner.get("store")
+        return submit(self, table, connection, context, makes=self.makes, store=store, deadline=DEADLINE, **given)
+
+    def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store
+        self,
+        table: Any,
+        connection: Connection | None = None,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        progress: bool | None = None,
+        on_invalid: str = "report",
+        deadline: float = DEADLINE,
+    ) -> NodeOutput:
+        """Hand one request a row to the store's worker and come back at once.
+
+        The worker is a process of its own, which is started if none is at work: it goes on when this one ends. The
+        answers are got by `RetrieveResponse`, from any process, also from a saved table.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One request a row.
+        connection : Connection, optional
+            Default: ``Connection()``, which reads the environment. Its key goes to the worker through the worker's
+            environment; it is never written down.
+        store : path, optional
+            Default: the file that ``TABLENODES_STORE`` names, else one in the user's data folder.
+        limits : Limits, optional
+            What the worker may use at most for rows that are asked alike.
+        retry : Retry, optional
+            How often a row is tried again.
+        progress : bool, optional
+            False says less.
+        on_invalid : {"report", "raise"}
+            What happens with rows that cannot be sent: they are reported in their place, or nothing is submitted.
+        deadline : float
+            Seconds from now within which a row must be sent, 1 to 2,592,000. A worker that is started again later does
+            not extend it.
+
+        Returns
+        -------
+        NodeOutput
+            Its columns are ``future_response_id`` (text, null where the row failed) and ``error_message`` (text, null
+            where it was accepted). ``.succeeded`` and ``.failed`` are the rows of each kind.
+
+        Raises
+        ------
+        UsageError
+            If something does not fit together, such as a missing key; nothing has been submitted then.
+        InvalidRequests
+            If rows cannot be sent and `on_invalid` is "raise"; nothing has been submitted then.
+        Interrupted
+            If it was stopped; ``.output`` has the ids of the rows that were accepted by then.
+        """
+        from .submitting import submit  # noqa: PLC0415 - loaded where it is used
+
+        return submit(
+            self,
+            table,
+            connection,
+            Context(),
+            makes=self.makes,
+            store=store,
+            deadline=deadline,
+            limits=limits,
+            retry=retry,
+            progress=progress,
+            on_invalid=on_invalid,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
+    """Ask a chat model, without waiting for its answer: POST /chat/completions, by a worker.
+
+    Its settings are those of `CreateChatCompletion`; ``stop`` may also be one text with commas between the sequences.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
+    """Have a model go on with a text, without waiting for it: POST /completions, by a worker.
+
+    Its settings are those of `CreateCompletion`; ``stop`` may also be one text with commas between the sequences.
+    """
+
+
+class _IdPlan(SettingsPlan):
+    """The ids of a table, row by row."""
+
+    def encode(self, cells: tuple[Any, ...]) -> Any:
+        """Give a row's id as the store keeps it."""
+        value = super().encode(cells).get(ID)
+        if value is None or value == "":
+            raise Rejected(Problem(f"$.{ID}", "null", "there is no id in this row", "null"))
+        found = ids.read(value)
+        if found is None:
+            words = "this is no id of a future, or a character of it was changed"
+            raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RetrieveResponse(Node):
+    """Get the answers to requests that were submitted before, by their ids.
+
+    Parameters
+    ----------
+    future_response_id : str
+        The id. Default: the column of that name.
+    wait : float, optional
+        Seconds to wait for answers that have not come; 0 waits for none. Default: until no more can come.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("wait",)
+
+    future_response_id: str | Column | LiteralText | None = None
+    wait: float | str | None = None
+
+    @classmethod
+    def does(cls) -> str:
+        """Say what becomes of a row."""
+        return "an id becomes its answer"
+
+    def kept(self, name: str, value: Any) -> Any:
+        """Give a setting's value as the node's own."""
+        return _seconds(value) if name == "wait" else super().kept(name, value)
+
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> SettingsPlan:
+        """Give what becomes of a table's rows; see `Node.plan`."""
+        if self.future_response_id is None:
+            needed(ID, columns)
+        return _IdPlan(self.parsed(), columns, defaults={ID: ID}, constants=constants)
+
+    def carry_out(
+        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
+    ) -> NodeOutput:
+        """Run the node as a part of a workflow; see `Node.carry_out`."""
+        try:
+            return self._retrieve(table, connection, context, self.wait, manner)
+        except ConnectionSettingError:  # it sends nothing: what was submitted may need no key of this connection
+            return self._retrieve(table, None, context, self.wait, manner)
+
+    def run(
+        self,
+        table: Any,
+        wait: float | None = None,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        connection: Connection | None = None,
+        progress: bool | None = None,
+        on_invalid: str = "report",
+    ) -> Responses:
+        """Give the answers that have come; start a worker if rows are pending and none is at work.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One id a row, in the column ``future_response_id``.
+        wait : float, optional
+            Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else until all are
+            there or no more can come.
+        store : path, optional
+            The store into which the rows were submitted.
+        connection : Connection, optional
+            The one that the rows were submitted with, where its key was given by ``api_key=``.
+        progress : bool, optional
+            Whether to show a bar while waiting. Default: in a terminal or a notebook.
+        on_invalid : {"report", "raise"}
+            What happens with rows that have no valid id.
+
+        Returns
+        -------
+        Responses
+            As `CreateChatCompletion.run` gives them. A row without an answer has no status and an error object of
+            type ``pending`` with the reason, if there is one; a wrong id is ``invalid_id``, one that the store does
+            not know ``unknown_id``.
+
+        Raises
+        ------
+        UsageError
+            If something does not fit together.
+        StoreError
+            If the store cannot be read.
+        Interrupted
+            If it was stopped while it waited; ``.output`` has what came by then. The worker goes on.
+        """
+        given = {"store": store, "progress": progress, "on_invalid": on_invalid}
+        return self._retrieve(table, connection, Context(), self.wait if wait is None else _seconds(wait), given)
+
+    def _retrieve(
+        self, table: Any, connection: Connection | None, context: Context, wait: Any, manner: Mapping[str, Any]
+    ) -> Responses:
+        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..store import StoreFile  # noqa: PLC0415
+        from .check import check_rows, refuse_invalid  # noqa: PLC0415
+        from .retrieving import Retrieval  # noqa: PLC0415
+        from .rows import prepared  # noqa: PLC0415
+
+        view = tables.view(table)
+        plan = self.plan(view.columns, constants=context.constants)
+        if manner.get("on_invalid") == "raise":
+            refuse_invalid(check_rows(plan, view))
+        with StoreFile(manner.get("store")) as store:
+            retrieval = Retrieval(view, store, connection)
+            return retrieval.carry_out(prepared(plan, view, context), wait, manner.get("progress"))
+
+
+def _seconds(value: Any) -> float | None:
+    """Give seconds as a number; they may be written as a text."""
+    try:
+        seconds = float(value) if isinstance(value, str) else value
+    except ValueError:
+        seconds = math.nan
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= DEADLINE * 365:
+        raise SettingError("wait must be a number of seconds, 0 or more; leave it out to wait until all are there")
+    return float(seconds)

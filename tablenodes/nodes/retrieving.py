@@ -1,0 +1,208 @@
+"""How answers are got out of the store, and waited for."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .. import display
+from ..engine.attempts import Done
+from ..engine.calls import Answer
+from ..engine.interrupts import Interrupts
+from ..engine.outcomes import judge
+from ..engine.records import OK, Records, Rejection
+from ..errors import ConnectionSettingError, Interrupted, StoreError
+from ..output import Responses
+from ..problems import Problem
+from ..store.futures import Futures
+from ..summary import Summary
+from ..worker.lock import WorkerLock
+from ..worker.recipes import Travelling, arrived
+from ..worker.starting import ensure_worker, log_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..connection import Connection
+    from ..store import StoreFile
+    from ..store.futures import Answered, Waiting
+    from ..tables import TableView
+
+PENDING = "pending"
+_BETWEEN = 0.02
+"""Seconds between two looks at whether the store has changed."""
+_LOOK_AGAIN = 0.5
+"""Seconds between two looks at whether a worker is at work, where the store does not change."""
+_FRUITLESS = 3
+"""Workers that may end before their time, one after the other, without a single answer."""
+
+
+class Retrieval:
+    """Gets answers by their ids, and waits for those that have not come.
+
+    Parameters
+    ----------
+    view : TableView
+        The table of the ids.
+    store : StoreFile
+        Where they are.
+    connection : Connection, optional
+        Its key is handed to a worker that is started.
+    """
+
+    def __init__(self, view: TableView, store: StoreFile, connection: Connection | None) -> None:
+        self._view = view
+        self._store = store
+        self._futures = Futures(store)
+        self._lock = WorkerLock(store.path)
+        self._records = Records(len(view))
+        self._rows_of: dict[int, list[int]] = {}
+        self._open: dict[int, int] = {}
+        self._secrets = _secrets(connection, self._futures)
+        self._fruitless = 0
+        self._broken: str | None = None
+
+    def carry_out(self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None) -> Responses:
+        """Give what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be used.
+        Interrupted
+            If it was stopped while it waited; ``.output`` has what there was.
+        """
+        began = time.monotonic()
+        until = math.inf if wait is None else began + wait
+        self._find(wanted)
+        with Interrupts() as interrupts, display.Progress(len(self._view), progress) as bar:
+            self._wait(until, interrupts, bar)
+            interrupted = interrupts.level > 0
+        self._fill()
+        output = Responses(self._view, self._records, self._summary(time.monotonic() - began))
+        if interrupted:
+            pending = output.summary.outcomes.get(PENDING, 0)
+            raise Interrupted(
+                f"interrupted: {pending:,} of {len(self._view):,} rows are pending; .output has the rest", output
+            )
+        return output
+
+    def _find(self, wanted: Iterable[bytes | Rejection]) -> None:
+        """Look the ids up; those that are not there have their end."""
+        asked: dict[bytes, list[int]] = {}
+        for row, each in enumerate(wanted):
+            if isinstance(each, Rejection):
+                self._records.reject(row, each)
+            else:
+                asked.setdefault(each, []).append(row)
+        numbers = self._futures.find(asked)
+        self._rows_of = {number: asked.pop(each) for each, number in numbers.items()}
+        missing = "no such future in the store" if self._store.exists else "there is no store, or no longer,"
+        problem = Problem("$.future_response_id", "unknown", f"{missing} at {self._store.path}")
+        for rows in asked.values():
+            for row in rows:
+                self._records.reject(row, Rejection("unknown_id", problem))
+        self._look()
+
+    def _look(self) -> None:
+        """See which rows are still pending."""
+        if self._rows_of:
+            pending = self._futures.pending()
+            self._open = {number: pending[number] for number in self._rows_of if number in pending}
+
+    def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
+        """Wait until nothing is pending, the time is over, or nothing more can be expected."""
+        seen, look_at, first = -1, -math.inf, True
+        while self._open and not interrupts.level:
+            now = time.monotonic()
+            changes = self._futures.store.changes()
+            if changes != seen or now >= look_at:
+                seen, look_at = changes, now + _LOOK_AGAIN
+                before = len(self._open)
+                self._look()
+                self._fruitless = self._fruitless if len(self._open) == before else 0
+                if not self._open or not self._may_come(first=first):
+                    return
+                first = False
+            bar.update(len(self._rows_of) - len(self._open), len(self._rows_of) - len(self._open))
+            if now >= until:
+                return
+            time.sleep(min(_BETWEEN, until - now))
+
+    def _may_come(self, *, first: bool) -> bool:
+        """Tell whether an answer may come; start a worker where nobody is at work."""
+        groups = set(self._open.values())
+        is_held = self._lock.is_held()
+        if first and not is_held:
+            self._futures.forget_reasons(groups, time.time())
+        waiting = self._futures.waiting(groups).values()
+        hopeful = any(each.reason is None or (each.lacks_key and self._has_key(each)) for each in waiting)
+        return hopeful and (is_held or self._start())
+
+    def _has_key(self, waiting: Waiting) -> bool:
+        try:
+            arrived(orjson.loads(waiting.recipe)["connection"], {**os.environ, **self._secrets})
+        except ConnectionSettingError:
+            return False
+        return True
+
+    def _start(self) -> bool:
+        """Start a worker, unless several have ended before their time; tell whether there is hope."""
+        self._fruitless += 1
+        if self._fruitless > _FRUITLESS:
+            self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
+            return False
+        try:
+            ensure_worker(self._store.path, self._secrets)
+        except StoreError as error:
+            self._broken = str(error)
+            return False
+        return True
+
+    def _fill(self) -> None:
+        """Put every row's end, or why it has none, into its place."""
+        waiting = self._futures.waiting(set(self._open.values()))
+        for number, group in self._open.items():
+            reason = waiting[group].reason or self._broken
+            message = f"not answered yet{': ' if reason else ''}{reason or ''}"
+            for row in self._rows_of[number]:
+                self._records.unanswered(row, PENDING, message)
+        recipes: dict[str, Any] = {}
+        for number, recipe, body, answered in self._futures.ended(set(self._rows_of) - set(self._open)):
+            if recipe not in recipes:
+                recipes[recipe] = orjson.loads(recipe)
+            for row in self._rows_of[number]:
+                self._put(row, recipes[recipe], body, answered)
+
+    def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:
+        end, sends, billed = answered
+        if end.status is None and end.fault is None:
+            self._records.unanswered(row, str(end.outcome), end.message)
+            self._records.attempts[row], self._records.maybe_billed[row] = sends, billed
+            return
+        answer = Answer(row, end.status, end.headers, end.body, end.fault, end.message, sends, elapsed=end.latency)
+        at_most_once = recipe["retry"]["ambiguous"] == 0
+        verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
+        self._records.answer(answer, Done(row, verdict, sends, billed))
+
+    def _summary(self, seconds: float) -> Summary:
+        records = self._records
+        outcomes = records.counts.copy()
+        ordered = {OK: outcomes.pop(OK, 0)} | dict(outcomes.most_common())
+        return Summary(
+            rows=len(records),
+            outcomes={name: count for name, count in ordered.items() if count},
+            prompt_tokens=sum(tokens or 0 for tokens in records.prompt_tokens),
+            completion_tokens=sum(tokens or 0 for tokens in records.completion_tokens),
+            seconds=seconds,
+        )
+
+
+def _secrets(connection: Connection | None, futures: Futures) -> dict[str, str]:
+    if connection is None or not futures.store.exists:
+        return {}
+    return Travelling(connection, futures.salt()).secrets

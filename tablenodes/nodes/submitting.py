@@ -1,0 +1,190 @@
+"""How a node's requests are put into the store, to be sent by a worker and retrieved later."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .. import display, tables
+from ..connection import Connection
+from ..engine.records import NOT_SENT, OK, Rejection
+from ..errors import Interrupted, SettingError, StoreError
+from ..output import NodeOutput
+from ..store import StoreFile
+from ..store.futures import Futures
+from ..summary import Summary
+from ..worker.recipes import Travelling
+from ..worker.starting import ensure_worker
+from .check import check_rows, refuse_invalid
+from .rows import Context, prepared
+from .run import Manner
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from ..bodies import BodyPlan
+    from ..tables import TableView
+    from .request import RequestNode
+
+_ROWS = 10_000
+_BYTES = 32 * 2**20
+"""Rows, and bytes of bodies, that go into one transaction."""
+_LONGEST = 30 * 86_400
+_STREAMED = b'"stream":true'
+
+
+def submit(
+    node: RequestNode,
+    table: Any,
+    connection: Connection | None,
+    context: Context,
+    *,
+    makes: Mapping[str, str],
+    store: str | os.PathLike[str] | None = None,
+    deadline: float,
+    **manner: Any,
+) -> NodeOutput:
+    """Put every row into the store and give the ids under which the answers will be found.
+
+    Parameters
+    ----------
+    node : RequestNode
+        What is asked.
+    table, connection, context, manner
+        As in `run`.
+    makes : mapping of str to str
+        The two columns that are made, and their types.
+    store : path, optional
+        As in `StoreFile`.
+    deadline : float
+        Seconds within which a row must be sent.
+    """
+    how = Manner(**{name: value for name, value in manner.items() if value is not None})
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
+        raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
+    connection = Connection() if connection is None else connection
+    if not isinstance(connection, Connection):
+        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    view = tables.view(table)
+    plan = node.plan(view.columns, constants=context.constants, connection=connection, store=store)
+    if plan.taken and how.progress is not False:
+        display.say(f"{context.scope or type(node).__name__}: columns taken: {', '.join(plan.taken)}")
+    if how.on_invalid == "raise":
+        refuse_invalid(check_rows(plan, view))
+    return _Submission(node, view, how, StoreFile(store), deadline).carry_out(plan, connection, context, makes)
+
+
+class _Submission:
+    def __init__(self, node: RequestNode, view: TableView, how: Manner, store: StoreFile, deadline: float) -> None:
+        self._node = node
+        self._view = view
+        self._how = how
+        self._store = store
+        self._futures = Futures(store)
+        self._deadline = deadline
+        self._ids: list[str | None] = [None] * len(view)
+        self._errors: list[str | None] = [None] * len(view)
+        self._outcomes = [NOT_SENT] * len(view)
+        self._failure: StoreError | None = None
+
+    def carry_out(
+        self, plan: BodyPlan, connection: Connection, context: Context, makes: Mapping[str, str]
+    ) -> NodeOutput:
+        began = time.monotonic()
+        travelling: Travelling | None = None
+        interrupted = False
+        with self._store:
+            try:
+                travelling = Travelling(connection, self._salt())
+                self._put_all(plan, context, travelling)
+            except KeyboardInterrupt:  # what was accepted has its ids
+                interrupted = True
+            if travelling is not None and any(self._ids):
+                try:
+                    ensure_worker(self._store.path, travelling.secrets)
+                except StoreError as error:
+                    display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
+        output = self._output(makes, time.monotonic() - began)
+        if interrupted:
+            accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
+            raise Interrupted(f"interrupted: {accepted}; .output has their ids", output)
+        return output
+
+    def _salt(self) -> bytes:
+        try:
+            return self._futures.salt()
+        except StoreError as error:
+            self._failure = error
+            return b""
+
+    def _put_all(self, plan: BodyPlan, context: Context, travelling: Travelling) -> None:
+        some: list[tuple[int, bytes]] = []
+        size = 0
+        once = secrets.token_hex(8) if self._is_limited() else None
+        for row, body in enumerate(prepared(plan, self._view, context)):
+            if isinstance(body, Rejection):
+                problem = body.problem
+                self._fail(row, body.outcome, f"{problem.path}: {problem.message}")
+                continue
+            some.append((row, body))
+            size += len(body)
+            if len(some) >= _ROWS or size >= _BYTES:
+                self._put(some, travelling, once)
+                some, size = [], 0
+        self._put(some, travelling, once)
+
+    def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None) -> None:
+        """Put some rows down, all of them or none."""
+        bodies = [body for _, body in some]
+        now = time.time()
+        if some and self._failure is None:
+            try:
+                recipe = self._recipe(travelling, once, stream=any(_STREAMED in body for body in bodies))
+                ids = self._futures.submit(recipe, bodies, now, now + self._deadline)
+            except StoreError as error:
+                self._failure = error
+            else:
+                for (row, _), future_id in zip(some, ids, strict=True):
+                    self._ids[row] = future_id
+                    self._outcomes[row] = OK
+        if self._failure is not None:
+            for row, _ in some:
+                self._fail(row, NOT_SENT, str(self._failure))
+
+    def _fail(self, row: int, outcome: str, message: str) -> None:
+        self._outcomes[row] = outcome
+        self._errors[row] = message
+
+    def _is_limited(self) -> bool:
+        """Tell whether there is a limit over all rows: it holds for those of this submission alone."""
+        return self._how.limits.max_requests is not None or self._how.limits.token_budget is not None
+
+    def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
+        """Give how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
+        recipe = {
+            "version": 1,
+            "connection": travelling.recipe,
+            "method": "POST",
+            "path": self._node.path,
+            "choices": self._node.choices,
+            "stream": stream,
+            "total": self._node.client_timeout,
+            "limits": asdict(self._how.limits),
+            "retry": asdict(self._how.retry),
+            "once": once,
+        }
+        return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
+
+    def _output(self, makes: Mapping[str, str], seconds: float) -> NodeOutput:
+        counts = Counter(self._outcomes)
+        ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
+        outcomes = {name: count for name, count in ordered.items() if count}
+        columns = dict(zip(makes, (self._ids, self._errors), strict=True))
+        summary = Summary(rows=len(self._view), outcomes=outcomes, seconds=seconds)
+        return NodeOutput(self._view, columns, makes, self._outcomes, self._errors, summary)

@@ -1,0 +1,398 @@
+"""Futures in the store: what is asked, what is still to be done, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..engine.journal_file import check_sum
+from ..errors import StoreError
+from . import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .file import StoreFile
+
+EXPIRED = "the time within which it was to be sent has passed"
+_IN_DOUBT = "sent, but no answer was seen; it may have been executed and billed"
+_AT_A_TIME = 500
+"""Numbers or ids in one question."""
+_PUT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FORGET = "UPDATE recipe SET reason = NULL, lacks_key = 0"
+_PENDING = """
+SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.billed, a.outcome, a.kind, a.status,
+a.headers, a.body, a.fault, a.message, a.latency, a.crc
+FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
+"""
+_ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
+
+
+class Ended(NamedTuple):
+    """What came of a send; without an `outcome`, nothing has yet.
+
+    Attributes
+    ----------
+    outcome : str or None
+        What it meant.
+    kind : str or None
+        The class of its failure; None for ``ok``.
+    status : int or None
+        The HTTP status.
+    headers, body : bytes
+        As they came, without a secret.
+    fault : str or None
+        What broke the exchange.
+    message : str
+        The transport's words for it; where nothing was answered, those for the user.
+    latency : float
+        Seconds.
+    """
+
+    outcome: str | None = None
+    kind: str | None = None
+    status: int | None = None
+    headers: bytes = b""
+    body: bytes = b""
+    fault: str | None = None
+    message: str = ""
+    latency: float = 0.0
+
+
+class Future:
+    """One pending row: what is asked, and what is known of its sends.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the store, in the order of submission.
+    id : bytes
+        Its id.
+    body : bytes
+        The request's body.
+    deadline : float
+        The time of the wall clock from which nothing is sent for it.
+    first_sent : float
+        The time of its first send; 0 before.
+    sends : int
+        Sends that were begun.
+    billed : bool
+        Whether one of them may have been executed without its answer having come.
+    end : Ended
+        What came of the last one.
+    final : bool
+        Whether that is its end.
+    """
+
+    __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
+
+    def __init__(self, number: int, future_id: bytes, body: bytes, deadline: float) -> None:
+        self.number = number
+        self.id = future_id
+        self.body = body
+        self.deadline = deadline
+        self.first_sent = 0.0
+        self.sends = 0
+        self.billed = False
+        self.end = Ended()
+        self.final = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it was sent and nothing came."""
+        return self.sends > 0 and self.end.outcome is None
+
+    def give_up(self, why: str) -> None:
+        """End the row with what came of its last send; where nothing was sent, say why."""
+        self.billed = self.billed or self.in_doubt
+        if self.in_doubt:
+            self.end = Ended("in_doubt", message=_IN_DOUBT)
+        elif self.end.outcome is None:
+            self.end = Ended("not_sent", message=f"not sent: {why}")
+        self.final = True
+
+
+class Answered(NamedTuple):
+    """A row that has come to its end, and what it took."""
+
+    end: Ended
+    sends: int
+    billed: bool
+
+
+class Group(NamedTuple):
+    """Pending rows that are asked in the same way.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the store.
+    recipe : str
+        How they are asked, as JSON.
+    """
+
+    number: int
+    recipe: str
+
+
+class Waiting(NamedTuple):
+    """Why pending rows are not being worked on.
+
+    Attributes
+    ----------
+    recipe : str
+        How they are asked, as JSON.
+    reason : str or None
+        In words; None where nothing keeps them.
+    lacks_key : bool
+        Whether a key is all that they lack.
+    """
+
+    recipe: str
+    reason: str | None
+    lacks_key: bool
+
+
+class Futures:
+    """The futures of one store.
+
+    Parameters
+    ----------
+    store : StoreFile
+        Every method raises its `StoreError`.
+    """
+
+    def __init__(self, store: StoreFile) -> None:
+        self.store = store
+
+    # For whoever submits.
+
+    def salt(self) -> bytes:
+        """Give the store's salt; makes the store."""
+        with self.store.writing() as database:
+            return bytes(database.execute("SELECT salt FROM store").fetchone()[0])
+
+    def submit(self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float) -> list[str]:
+        """Put rows down as pending, all of them or none.
+
+        Parameters
+        ----------
+        recipe : str
+            How they are asked, as JSON; without a secret.
+        bodies : sequence of bytes
+            Each row's request body.
+        now, deadline : float
+            Times of the wall clock.
+
+        Returns
+        -------
+        list of str
+            Their ids, in order.
+        """
+        made = [ids.new_id() for _ in bodies]
+        digest = hashlib.sha256(recipe.encode()).digest()
+        with self.store.writing() as database:
+            database.execute("INSERT OR IGNORE INTO recipe (digest, recipe) VALUES (?, ?)", (digest, recipe))
+            group = database.execute("SELECT number FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
+            before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
+            database.executemany(
+                "INSERT INTO future (id, recipe, submitted, deadline, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
+                [(i, group, now, deadline, b, _body_sum(i, b)) for i, b in zip(made, bodies, strict=True)],
+            )
+            database.execute(
+                "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
+            )
+        return [ids.written(each) for each in made]
+
+    # For whoever retrieves.
+
+    def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+        """Give the numbers of the ids that are there."""
+        found: dict[bytes, int] = {}
+        with self.store.reading() as database:
+            for some in _parts(list(wanted)):
+                marks = ", ".join("?" * len(some))
+                rows = database.execute(f"SELECT id, number FROM future WHERE id IN ({marks})", some)  # noqa: S608
+                found.update((bytes(each), number) for each, number in rows)
+        return found
+
+    def pending(self) -> dict[int, int]:
+        """Give the numbers of all rows that have not come to their end, and of their groups."""
+        with self.store.reading() as database:
+            return dict(database.execute("SELECT number, recipe FROM pending"))
+
+    def waiting(self, groups: Iterable[int]) -> dict[int, Waiting]:
+        """Tell why the rows of groups are not being worked on."""
+        found: dict[int, Waiting] = {}
+        with self.store.reading() as database:
+            for group in groups:
+                row = database.execute("SELECT recipe, reason, lacks_key FROM recipe WHERE number = ?", (group,))
+                recipe, reason, lacks_key = row.fetchone()
+                found[group] = Waiting(recipe, reason, bool(lacks_key))
+        return found
+
+    def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, str, bytes, Answered]]:
+        """Give the rows that have come to their end: number, recipe, request body, and what came."""
+        columns = ", ".join(f"a.{name}" for name in _ENDED.split(", "))
+        for some in _parts(list(numbers)):
+            marks = ", ".join("?" * len(some))
+            with self.store.reading() as database:
+                rows = database.execute(
+                    f"SELECT {columns}, f.id, f.body, r.recipe FROM answer a JOIN future f USING (number)"  # noqa: S608
+                    f" JOIN recipe r ON r.number = f.recipe WHERE a.number IN ({marks}) AND a.finished IS NOT NULL",
+                    some,
+                ).fetchall()
+            for number, *values in rows:
+                *end, sends, billed, crc, future_id, body, recipe = values
+                answered = Answered(Ended(*end), sends, bool(billed))
+                if crc != _end_sum(future_id, number, *answered):
+                    raise self._damaged()
+                yield number, recipe, body, answered
+
+    # For a worker.
+
+    def begin(self, token: bytes, pid: int, now: float) -> None:
+        """Have one worker, and no other, write answers; what kept rows from an earlier one is forgotten."""
+        with self.store.writing() as database:
+            database.execute("UPDATE store SET worker = ?, pid = ?", (token, pid))
+            database.execute(f"{_FORGET} WHERE reason IS NOT NULL AND not_before <= ?", (now,))
+
+    def writer(self) -> bytes | None:
+        """Give the token of the worker that may write answers."""
+        with self.store.reading() as database:
+            row = database.execute("SELECT worker FROM store").fetchone()
+        return None if row is None else row[0]
+
+    def forget_reasons(self, groups: Iterable[int], now: float) -> None:
+        """Forget what kept the rows of groups, but for a server's wish that they wait."""
+        with self.store.writing() as database:
+            database.executemany(f"{_FORGET} WHERE number = ? AND not_before <= ?", [(each, now) for each in groups])
+
+    def groups(self, now: float) -> list[Group]:
+        """Give the groups that have pending rows which may be sent now, or must be ended."""
+        with self.store.reading() as database:
+            rows = database.execute(
+                "SELECT number, recipe FROM recipe WHERE number IN (SELECT DISTINCT recipe FROM pending)"
+                " AND not_before <= ? ORDER BY number",
+                (now,),
+            )
+            return [Group(*row) for row in rows]
+
+    def take(self, group: int, after: int, most: int) -> list[Future]:
+        """Give a group's pending rows behind the number `after`, in the order of submission."""
+        where = "p.recipe = ? AND p.number > ? ORDER BY p.number LIMIT ?"
+        with self.store.reading() as database:
+            rows = database.execute(f"{_PENDING} WHERE {where}", (group, after, most)).fetchall()
+        return [self._future(row) for row in rows]
+
+    def expire(self, token: bytes, now: float) -> None:
+        """End the rows whose deadlines have passed."""
+        with self.store.reading() as database:
+            rows = database.execute(f"{_PENDING} WHERE f.deadline <= ?", (now,)).fetchall()
+        late = [self._future(row) for row in rows]
+        for future in late:
+            future.give_up(EXPIRED)
+        if late:
+            self.put(token, late, now)
+
+    def sends(self, group: int) -> int:
+        """Give how many sends were begun for a group's rows in all."""
+        with self.store.reading() as database:
+            question = "SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = ?"
+            return int(database.execute(question, (group,)).fetchone()[0] or 0)
+
+    def put(self, token: bytes, rows: Sequence[Future], now: float) -> None:
+        """Bring what is known of rows to the disk, in one transaction.
+
+        Raises
+        ------
+        StoreError
+            Also if another worker has begun meanwhile; then nothing is written.
+        """
+        with self.store.writing() as database:
+            if database.execute("SELECT worker FROM store").fetchone()[0] != token:
+                raise StoreError(f"{self.store.path}: another worker is at work")
+            database.executemany(_PUT, [_line(row, now) for row in rows])
+            done = [(row.number,) for row in rows if row.final]
+            if done:
+                database.executemany(
+                    "DELETE FROM pending WHERE number = ?1 AND recipe = (SELECT recipe FROM future WHERE number = ?1)",
+                    done,
+                )
+
+    def hold(self, group: int, reason: str, *, lacks_key: bool = False, not_before: float = 0.0) -> None:
+        """Put down why a group's pending rows are not being worked on."""
+        with self.store.writing() as database:
+            database.execute(
+                "UPDATE recipe SET reason = ?1, lacks_key = ?2, not_before = max(not_before, min(?3, coalesce("
+                "(SELECT max(deadline) FROM future JOIN pending USING (number) WHERE pending.recipe = ?4), 0)))"
+                " WHERE number = ?4",
+                (reason, lacks_key, not_before, group),
+            )
+
+    # For a person.
+
+    def counts(self) -> dict[str, int]:
+        """Give how many rows are pending, and how many ended as what."""
+        with self.store.reading() as database:
+            pending = database.execute("SELECT count(*) FROM pending").fetchone()[0]
+            ended = database.execute(
+                "SELECT outcome, count(*) FROM answer WHERE finished IS NOT NULL"
+                " GROUP BY outcome ORDER BY outcome <> 'ok', count(*) DESC, outcome"
+            ).fetchall()
+        return {name: count for name, count in [("pending", pending), *ended] if count}
+
+    def reasons(self) -> dict[str, int]:
+        """Give how many pending rows are not being worked on, by the reason."""
+        with self.store.reading() as database:
+            return dict(
+                database.execute(
+                    "SELECT reason, count(*) FROM pending JOIN recipe ON recipe.number = pending.recipe"
+                    " WHERE reason IS NOT NULL GROUP BY reason ORDER BY count(*) DESC"
+                )
+            )
+
+    def clear(self, older_than: float) -> int:
+        """Delete the rows that came to their end before a time of the wall clock; give how many."""
+        with self.store.writing() as database:
+            old = [row[0] for row in database.execute("SELECT number FROM answer WHERE finished < ?", (older_than,))]
+            for table in ("future", "answer"):
+                database.executemany(f"DELETE FROM {table} WHERE number = ?", [(number,) for number in old])  # noqa: S608
+            database.execute("DELETE FROM recipe WHERE number NOT IN (SELECT recipe FROM future)")
+        return len(old)
+
+    def _future(self, row: tuple[object, ...]) -> Future:
+        number, future_id, body, deadline, crc, first_sent, sends, billed, *end, end_crc = row
+        future = Future(number, future_id, body, deadline)  # type: ignore[arg-type]
+        if crc != _body_sum(future.id, future.body):
+            raise self._damaged()
+        if sends is not None:
+            future.first_sent, future.sends, future.billed = first_sent, sends, bool(billed)  # type: ignore[assignment]
+            future.end = Ended(*end)  # type: ignore[arg-type]
+            if end_crc != _end_sum(future.id, future.number, future.end, future.sends, future.billed):
+                raise self._damaged()
+        return future
+
+    def _damaged(self) -> StoreError:
+        return StoreError(f"{self.store.path}: the store is damaged: a row does not fit its check sum; keep the file")
+
+
+def _line(row: Future, now: float) -> tuple[object, ...]:
+    crc = _end_sum(row.id, row.number, row.end, row.sends, row.billed)
+    finished = now if row.final else None
+    return row.number, row.sends, int(row.billed), row.first_sent, *row.end, finished, crc
+
+
+def _body_sum(future_id: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(future_id))
+
+
+def _end_sum(future_id: bytes, number: int, end: Ended, sends: int, billed: bool) -> int:
+    outcome, kind, status, headers, body, fault, message, _ = end
+    return check_sum(future_id, number, sends, int(billed), outcome, kind, status, fault, message, headers, body)
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _AT_A_TIME):
+        yield items[start : start + _AT_A_TIME]

@@ -1,0 +1,31 @@
+"""The ids of futures: nothing but chance and check digits, so that a slip is seen before the store is asked."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import zlib
+
+LENGTH = 16
+"""Bytes of chance in an id."""
+
+_FORM = re.compile(r"resp_([0-9a-f]{32})([0-9a-f]{8})", re.ASCII)
+
+
+def new_id() -> bytes:
+    """Give a fresh id as the store keeps it."""
+    return secrets.token_bytes(LENGTH)
+
+
+def written(chance: bytes) -> str:
+    """Give an id as a table holds it: ``resp_``, 32 hexadecimal digits, and 8 that check them."""
+    return f"resp_{chance.hex()}{zlib.crc32(chance):08x}"
+
+
+def read(text: object) -> bytes | None:
+    """Give an id as the store keeps it; None for what cannot be one."""
+    found = _FORM.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    chance = bytes.fromhex(found[1])
+    return chance if zlib.crc32(chance) == int(found[2], 16) else None

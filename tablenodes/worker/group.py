@@ -1,0 +1,201 @@
+"""One group of futures at work: the engine over the rows of a store that are asked in the same way."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..engine.loop import Loop
+from ..engine.outcomes import judge
+from ..engine.redaction import Redaction
+from ..engine.scheduler import Scheduler
+from ..engine.streams import Streams
+from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
+from ..settings import Limits, Retry
+from .deadlines import Deadlines
+from .keeping import FutureKeeping
+from .recipes import arrived
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..endpoint import Endpoint
+    from ..store.futures import Futures, Group
+
+_LOOK = 0.05
+"""Seconds between two looks for rows that were submitted after the others had come to their end."""
+_SAVE_FOR = 600.0
+"""Seconds for which a worker tries to save what came while the disk was full."""
+_SPENT = {"max_requests": "max_requests is reached", "token_budget": "token_budget is spent"}
+"""Ends of a run after which its rows can never be sent: they have their end too."""
+_REASONS = {
+    "auth": "the server refuses the key; the next retrieval tries again",
+    "quota": "the account's quota is spent; the next retrieval tries again",
+    "rate_limited": "the server asks to wait longer than a run waits",
+    "outage": "the server did not answer anybody; the next retrieval tries again",
+}
+
+
+class Held(NamedTuple):
+    """Why the rest of a group stays pending.
+
+    Attributes
+    ----------
+    reason : str
+        In words.
+    lacks_key : bool
+        Whether a key is all that is lacking.
+    seconds : float
+        For how long nothing may be sent, as the server has asked.
+    """
+
+    reason: str
+    lacks_key: bool = False
+    seconds: float = 0.0
+
+
+class GroupRun:
+    """Sends the pending rows of a group, and those that are submitted meanwhile.
+
+    Parameters
+    ----------
+    futures : Futures
+        The store, for this thread alone.
+    group : Group
+        Which rows.
+    token : bytes
+        The worker's right to write.
+    idle : float
+        Seconds to wait for more rows.
+    stopping : callable
+        Tells whether the worker is to end.
+    """
+
+    def __init__(
+        self, futures: Futures, group: Group, token: bytes, *, idle: float, stopping: Callable[[], bool]
+    ) -> None:
+        self._futures = futures
+        self._group = group
+        self._token = token
+        self._idle = idle
+        self._stopping = stopping
+        self._recipe: dict[str, Any] = orjson.loads(group.recipe)
+        self._limits = Limits(**self._recipe["limits"])
+        self._retry = Retry(**self._recipe["retry"])
+
+    def carry_out(self) -> Held | None:
+        """Work until nothing is left, or nothing more can be done; give why the rest stays pending, if it does."""
+        try:
+            connection = arrived(self._recipe["connection"], os.environ)
+        except ConnectionSettingError as error:
+            return Held(str(error), lacks_key=True)
+        except TablenodesError as error:
+            return Held(str(error))
+        try:
+            with connection.open() as endpoint:
+                while True:
+                    held = self._round(endpoint)
+                    if held is not None or not self._wait_for_more():
+                        return held
+        except TablenodesError as error:
+            return Held(str(error))
+
+    def _wait_for_more(self) -> bool:
+        until = time.monotonic() + self._idle
+        while not self._stopping() and time.monotonic() < until:
+            if self._futures.take(self._group.number, 0, 1):
+                return True
+            time.sleep(_LOOK)
+        return False
+
+    def _round(self, endpoint: Endpoint) -> Held | None:
+        """Run the engine once, until nothing is pending or it stops."""
+        limits, retry = self._limits, self._retry
+        at_most_once = retry.ambiguous == 0
+        exact = limits.max_requests is not None
+        scheduler = Scheduler(
+            limits,
+            retry,
+            random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
+            sent_before=self._futures.sends(self._group.number) if exact else 0,
+            capacity=endpoint.slots,
+        )
+        keeping = FutureKeeping(
+            self._futures,
+            self._group.number,
+            self._token,
+            scheduler,
+            row_deadline=retry.row_deadline,
+            at_most_once=at_most_once,
+        )
+
+        def once(key: int) -> bool:
+            return loop.may_send_once(key)
+
+        def turn() -> None:
+            if scheduler.stopped is None and self._stopping():
+                scheduler.stop("interrupted")
+
+        streams = self._recipe["stream"]
+        redaction = Redaction(endpoint.secrets)
+        with ExitStack() as stack:
+            transport = endpoint.transport(limits, once if exact else scheduler.may_send, stream=streams)
+            stack.callback(transport.close)
+            if streams:
+                transport = Streams(transport, endpoint.timeout, redaction)
+            loop = Loop(
+                endpoint.request(self._recipe["method"], self._recipe["path"]),
+                Deadlines(transport, keeping.seconds_left_of),
+                scheduler,
+                Tally(),
+                partial(
+                    judge,
+                    needs_choices=self._recipe["choices"],
+                    at_most_once=at_most_once,
+                    secrets=endpoint.secrets,
+                    wall_clock=time.time,
+                ),
+                redaction,
+                keeping,
+                total=self._recipe["total"] or endpoint.timeout.total,
+                grace=limits.grace,
+                on_turn=turn,
+            )
+            loop.run(keeping)
+        if scheduler.stopped is None and loop.failure is None:
+            keeping.end_unsent()
+        elif scheduler.stopped in _SPENT:
+            keeping.end_rest(_SPENT[scheduler.stopped])
+        self._save(keeping)
+        return self._held(scheduler.stopped, loop.failure or keeping.failure, keeping)
+
+    def _held(self, stopped: str | None, failure: Exception | None, keeping: FutureKeeping) -> Held | None:
+        if failure is not None:
+            return Held(str(failure))
+        if stopped is None or stopped in _SPENT:
+            return None
+        return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=keeping.asked_to_wait)
+
+    def _save(self, keeping: FutureKeeping) -> None:
+        """Bring what came to the disk; a full one is given time."""
+        until = time.monotonic() + _SAVE_FOR
+        while keeping.unsaved:
+            try:
+                keeping.commit()
+            except JournalError:
+                if self._stopping() or time.monotonic() >= until or self._is_replaced():
+                    return
+                time.sleep(1.0)
+
+    def _is_replaced(self) -> bool:
+        """Tell whether another worker has begun, or the store is gone."""
+        with suppress(StoreError):
+            return self._futures.writer() != self._token
+        return False

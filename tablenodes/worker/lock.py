@@ -1,0 +1,110 @@
+"""The lock by which one worker holds a store; the system opens it when the worker ends, however that is."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+_LOOKS = 0.001
+"""Seconds that somebody holds the lock who only looks whether it is held."""
+
+if sys.platform == "win32":  # pragma: no cover - the tests run elsewhere
+    import msvcrt
+
+    def _take(descriptor: int, *, alone: bool) -> bool:
+        """Lock the first byte; nobody can share it here, so whoever looks is waited for."""
+        for _ in range(1 if alone else 20):
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            except OSError:
+                time.sleep(_LOOKS)
+            else:
+                return True
+        return False
+
+    def _let_go(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _take(descriptor: int, *, alone: bool) -> bool:
+        """Lock the file, alone or with whoever looks at it too."""
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _let_go(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class WorkerLock:
+    """The lock file beside a store.
+
+    Parameters
+    ----------
+    store : Path
+        The store's path.
+
+    Attributes
+    ----------
+    descriptor : int or None
+        The open lock file, while it is held; a process that inherits it holds the lock too.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.path = store.with_name(f"{store.name}.worker")
+        self.descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Hold the store; tell whether that could be done.
+
+        Raises
+        ------
+        StoreError
+            If the lock file cannot be made.
+        """
+        try:
+            descriptor = os.open(self.path, _OPTIONS, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from None
+        while not _take(descriptor, alone=True):
+            if not _take(descriptor, alone=False):
+                os.close(descriptor)
+                return False
+            _let_go(descriptor)  # nobody holds it: somebody looks
+            time.sleep(_LOOKS * random.random())  # noqa: S311 - two that do the same must not keep step
+        self.descriptor = descriptor
+        return True
+
+    def adopt(self, descriptor: int) -> None:
+        """Hold the store by what whoever started this process has handed on."""
+        os.set_inheritable(descriptor, False)
+        self.descriptor = descriptor
+
+    def release(self) -> None:
+        """Let others hold the store, unless another process has inherited the lock."""
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Tell whether a worker holds the store, or one that is being started."""
+        try:
+            descriptor = os.open(self.path, _OPTIONS & ~os.O_CREAT)
+        except OSError:
+            return False
+        try:
+            return not _take(descriptor, alone=False)
+        finally:
+            os.close(descriptor)

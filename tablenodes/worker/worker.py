@@ -1,0 +1,128 @@
+"""The worker itself: it holds a store, has every group worked on, and ends when there is nothing to do."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..errors import StoreError
+from ..store.file import StoreFile
+from ..store.futures import Futures
+from .group import GroupRun, Held
+from .lock import WorkerLock
+from .starting import INHERITED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..store.futures import Group
+
+IDLE = 5.0
+"""Seconds for which a worker waits for more to do before it ends."""
+_AT_A_TIME = 16
+"""Groups that are worked on at once, each in a thread of its own."""
+_LOOK = 0.1
+_FAREWELL = 1.0
+"""Seconds that the groups are given to put down what came, when the worker is told to end."""
+
+
+class Worker:
+    """Works on one store.
+
+    Parameters
+    ----------
+    store : Path
+        Its path.
+    idle : float
+        Seconds for which a group waits for more to do.
+    """
+
+    def __init__(self, store: Path, idle: float = IDLE) -> None:
+        self._path = store
+        self._futures = Futures(StoreFile(store, must_exist=True))
+        self._idle = idle
+        self._lock = WorkerLock(store)
+        self._stop = threading.Event()
+        self._threads: dict[int, threading.Thread] = {}
+        self._held: dict[int, Held] = {}
+        self._token = b""
+
+    def run(self) -> None:
+        """Work until nothing is left to do; come back at once where another worker is at work.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be used.
+        """
+        inherited = os.environ.pop(INHERITED, None)
+        if inherited is not None:
+            self._lock.adopt(int(inherited))
+        elif self._futures.store.exists and not self._lock.take():
+            return
+        if not self._futures.store.exists:
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        while True:
+            self._begin()
+            self._work()
+            self._lock.release()
+            # Whoever submitted just before that saw a worker at work, and started none.
+            if self._stop.is_set() or not self._startable() or not self._lock.take():
+                break
+        if self._stop.is_set():
+            sys.stderr.flush()
+            os._exit(0)  # what is in flight is left where it is; all that came is on the disk
+        self._futures.store.close()
+
+    def _begin(self) -> None:
+        self._token = secrets.token_bytes(16)
+        self._futures.begin(self._token, os.getpid(), time.time())
+        self._futures.expire(self._token, time.time())
+
+    def _startable(self) -> list[Group]:
+        """Give the groups with pending rows that nobody works on and nothing keeps."""
+        groups = self._futures.groups(time.time())
+        return [group for group in groups if group.number not in self._threads and group.number not in self._held]
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            for number in [number for number, thread in self._threads.items() if not thread.is_alive()]:
+                del self._threads[number]
+            for group in self._startable()[: _AT_A_TIME - len(self._threads)]:
+                self._start(group)
+            if not self._threads:
+                return
+            self._stop.wait(_LOOK)
+        until = time.monotonic() + _FAREWELL
+        for thread in self._threads.values():
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _start(self, group: Group) -> None:
+        thread = threading.Thread(target=self._run, args=(group,), name=f"group {group.number}", daemon=True)
+        self._threads[group.number] = thread
+        thread.start()
+
+    def _run(self, group: Group) -> None:
+        """Have a group worked on, in a thread; put down why its rest stays pending."""
+        with StoreFile(self._path, must_exist=True) as store:
+            futures = Futures(store)
+            try:
+                run = GroupRun(futures, group, self._token, idle=self._idle, stopping=self._stop.is_set)
+                held = run.carry_out()
+            except Exception as error:  # noqa: BLE001 - the other groups go on
+                traceback.print_exc()
+                held = Held(f"the worker failed with {type(error).__name__}; {self._path}.worker.log says more")
+            if held is not None and not self._stop.is_set():
+                self._held[group.number] = held
+                with suppress(StoreError):
+                    not_before = time.time() + held.seconds if held.seconds else 0.0
+                    futures.hold(group.number, held.reason, lacks_key=held.lacks_key, not_before=not_before)
