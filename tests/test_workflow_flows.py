@@ -381,3 +381,13 @@ def test_short_functions_are_set_on_the_command_line(folder):
     assert code == 0
     assert body["function_call"] == {"name": "f"}
     assert body["functions"][0]["parameters"]["properties"] == {"p": {"type": "string"}}
+
+
+def test_a_run_that_could_send_no_row_says_where_the_first_problem_stands(folder):
+    """File and line, before the earlier output is touched."""
+    Path("words.csv").write_text("word,number\n,1\n")
+    Path("w.yaml").write_text(ROWS.replace("assitant", "user") + "output: out.csv\n")
+    code, out, err = run_command("run", "w.yaml")
+    assert (code, out) == (1, "")
+    assert err.startswith("tablenodes: error: w.yaml:7: node 'ask': no row can be sent, of 1; nothing was sent")
+    assert not Path("out.csv").exists()

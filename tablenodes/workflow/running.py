@@ -58,7 +58,7 @@ def run(
             refuse_invalid(found, name)
         manner = {**manner, "on_invalid": "report"}
     if destination is not None:
-        _refuse_empty_handed(checking.unsendable(workflow, view, plans))
+        _refuse_empty_handed(workflow, checking.unsendable(workflow, view, plans))
     outputs: dict[str, NodeOutput] = {}
     try:
         with connection as opened:
@@ -121,13 +121,15 @@ def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:
     return None if ids is None else Answers(outputs, ids)
 
 
-def _refuse_empty_handed(found: tuple[str, Check] | None) -> None:
+def _refuse_empty_handed(workflow: Workflow, found: tuple[str, Check] | None) -> None:
     """Keep an earlier output from being replaced by one without a single answer."""
     if found is not None:
         name, check = found
         first = next(iter(check.lines(1))).replace("row 0", "row 0 (rows count from 0)", 1)
+        position = [each for each, _ in workflow.steps].index(name)
+        where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
         raise InvalidRequests(
-            f"node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
+            f"{where}node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
             f" first {first}",
             check,
         )
