@@ -202,7 +202,7 @@ def test_nothing_is_written_when_no_row_can_be_sent(folder, command, server, opt
     assert (code, out, server.requests, Path("out.csv").read_text()) == (1, "", [], "good")
     (line,) = err.splitlines()
     assert line.startswith(
-        "tablenodes: error: node 'ask': no row can be sent, of 2; nothing was sent and nothing was written; "
+        "tablenodes: error: w.yaml:8: node 'ask': no row can be sent, of 2; nothing was sent and nothing was written; "
         "first row 0 (rows count from 0)"
     )
     assert ": $.messages[0].content: the cell of column 'word' is empty" in line

@@ -217,7 +217,7 @@ class Showing:
             if self._manner["journal"] is not None and stopped.output:
                 display.say("run the same command again to go on: what was answered is not sent again")
             raise
-        _refuse_empty_handed(outputs)
+        _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
 
@@ -245,7 +245,7 @@ class Showing:
             write_table(table, "jsonl" if self._jsonl else "csv")
 
 
-def _refuse_empty_handed(outputs: Mapping[str, NodeOutput]) -> None:
+def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:
     """Raise `InvalidRequests` where no node had a row that could be sent: that is no table to print."""
     from ..errors import InvalidRequests  # noqa: PLC0415 - loaded where it is used
 
@@ -255,8 +255,9 @@ def _refuse_empty_handed(outputs: Mapping[str, NodeOutput]) -> None:
     if any(rows) and [sum(both) for both in zip(unsent, upstream, strict=True)] == rows:
         name, first = next(iter(outputs.items()))
         why = failures(first)[0].partition(", first ")[2]
+        where = _where(workflow, 0, why.partition("): ")[2])
         raise InvalidRequests(
-            f"node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written; first {why}"
+            f"{where}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written; first {why}"
         )
 
 
