@@ -257,7 +257,8 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) 
         why = failures(first)[0].partition(", first ")[2]
         where = _where(workflow, 0, why.partition("): ")[2])
         raise InvalidRequests(
-            f"{where}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written; first {why}"
+            f"{where}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written;"
+            f" first {why}"
         )
 
 
