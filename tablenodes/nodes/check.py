@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -81,15 +82,16 @@ class Check:
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
         """Give the lines of the problems; what every row has is told once."""
-        whats = list(self._whats(len(self.problems)))
-        several = self.rows > 1 and not self.valid
-        everywhere = [what for what, rows in Counter(whats).items() if rows == self.rows] if several else []
+        count = len(self.problems)
+        whats = list(self._whats(count if self.rows > 1 and not self.valid else 0))
+        everywhere = [what for what, rows in Counter(whats).items() if rows == self.rows]
         for what in everywhere:
             yield f"{where(what.path)}every row{_worded(what)}"
-        left = [each for each in zip(self.problems["row"], whats, strict=True) if each[1] not in everywhere]
-        for row, what in left[:_SHOWN]:
+        each_row = zip(self.problems["row"], self._whats(count), strict=True)
+        left = ((row, what) for row, what in each_row if what not in everywhere)
+        for row, what in islice(left, _SHOWN):
             yield f"{where(what.path)}row {row}{_worded(what)}"
-        yield from _more(len(left) - _SHOWN)
+        yield from _more(count - self.rows * len(everywhere) - _SHOWN)
 
     def _whats(self, most: int) -> Iterator[_What]:
         columns = (self.problems[name][:most] for name in _What._fields)
