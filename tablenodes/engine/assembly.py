@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from .sse import ServerEvent
 
 _DONE = b"[DONE]"
-_WHOLE_OBJECTS = {"chat.completion.chunk": "chat.completion"}
+_CHUNK = "chat.completion.chunk"
 _FIRST_TOLD = ("id", "object", "created", "model")
 """What each chunk repeats: the first that is not empty counts."""
-_PADDING = "obfuscation"
-"""Random letters that hide the length of a chunk."""
+_PARTS = frozenset(("index", "delta", "text"))
+_NOT_TOLD = frozenset(("choices", "obfuscation"))
+"""What is not passed on as it is; the latter are random letters that hide the length of a chunk."""
 
 
 class MalformedError(ValueError):
@@ -83,9 +84,11 @@ class Assembly:
 
     def document(self) -> dict[str, Any]:
         """Give the body, as far as it has come."""
-        chat = any(choice.is_chat for choice in self._choices.values()) or self._top.get("object") == "chat.completion"
         top = {name: self._top[name] for name in _FIRST_TOLD if name in self._top}
-        top.setdefault("object", "chat.completion" if chat else "text_completion")
+        kind = top.get("object")
+        chat = kind == _CHUNK or any(choice.is_chat for choice in self._choices.values())
+        if kind == _CHUNK or not kind:
+            top["object"] = "chat.completion" if chat else "text_completion"
         made = [self._choices[index].document(index, chat=chat) for index in sorted(self._choices)]
         return top | {"choices": made} | self._top | top
 
@@ -98,22 +101,16 @@ class Assembly:
         choices = chunk.get("choices")
         if choices is not None and type(choices) is not list:
             raise MalformedError
+        top = self._top
         for name, value in chunk.items():
-            if name not in {"choices", _PADDING}:
-                self._tell(name, value)
+            if name in _NOT_TOLD or (name in top and top[name] == value):
+                continue
+            if not (top.get(name) if name in _FIRST_TOLD else value is None and name in top):
+                top[name] = value
         text = ""
         for place, choice in enumerate(choices or ()):
             text += self._choice(choice, place)
         return text
-
-    def _tell(self, name: str, value: Any) -> None:
-        if name == "object" and isinstance(value, str):
-            value = _WHOLE_OBJECTS.get(value, value)
-        if name in _FIRST_TOLD:
-            if not self._top.get(name):
-                self._top[name] = value
-        elif value is not None or name not in self._top:
-            self._top[name] = value
 
     def _choice(self, choice: Any, place: int) -> str:
         if type(choice) is not dict:
@@ -158,7 +155,7 @@ class _Choice:
                 self._whole = value
             elif name == "logprobs" and isinstance(value, dict):
                 merge(self.rest, {name: value})
-            elif name not in {"index", "delta", "text"}:
+            elif name not in _PARTS and (value is not None or name not in self.rest):
                 self._tell(name, value)
         if "delta" in choice:
             self.is_chat = True
@@ -171,12 +168,12 @@ class _Choice:
     def _tell(self, name: str, value: Any) -> None:
         if type(value) is list and type(self.rest.get(name)) is list:
             self.rest[name].extend(value)
-        elif value is not None or name not in self.rest:
+        else:
             self.rest[name] = value.copy() if type(value) is list else value
 
     def document(self, index: int, *, chat: bool) -> dict[str, Any]:
         """Give it as it is in a plain answer."""
-        rest = {"finish_reason": None} | settled(self.rest)
+        rest: dict[str, Any] = {"finish_reason": None} | settled(self.rest)
         if not chat and self._whole is None:
             return {"text": "".join(self._text), "index": index} | rest
         return {"index": index, "message": self._whole_message()} | rest

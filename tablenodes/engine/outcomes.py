@@ -19,6 +19,7 @@ from .strict_json import UnreadableError, read
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .assembly import Assembly
     from .calls import Answer
 
 OUTCOMES = frozenset(
@@ -101,6 +102,7 @@ def judge(
     at_most_once: bool = False,
     secrets: Sequence[bytes] = (),
     wall_clock: Callable[[], float] | None = None,
+    read_stream: Callable[[Answer], Assembly] | None = None,
 ) -> Verdict:
     """Say what an answer means.
 
@@ -122,6 +124,8 @@ def judge(
         Texts that no message may carry.
     wall_clock : callable, optional
         See `retry_after`.
+    read_stream : callable, optional
+        Puts an answer's stream together, for those who have done so while it came.
 
     Returns
     -------
@@ -136,7 +140,8 @@ def judge(
         verdict = _success(answer, document, needs_choices) if type(document) is dict else None
         if verdict is not None:
             return verdict
-    return _Failing(answer, at_most_once, secrets, wall_clock).judge(asked, needs_choices=needs_choices)
+    failing = _Failing(answer, at_most_once, secrets, wall_clock)
+    return failing.judge(asked, needs_choices=needs_choices, read_stream=read_stream)
 
 
 def unanswered(outcome: str, message: str, *, may_have_run: bool = False) -> Verdict:
@@ -199,13 +204,16 @@ class _Failing:
         self._lowered = answer.headers.lower()
         self._retry_after = retry_after(answer.headers, wall_clock)
 
-    def judge(self, asked: bytes, *, needs_choices: bool) -> Verdict:
+    def judge(
+        self, asked: bytes, *, needs_choices: bool, read_stream: Callable[[Answer], Assembly] | None = None
+    ) -> Verdict:
         """Say what the answer means."""
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
             return self._by_status(answer.status)
         if answer.status is not None and self._is_event_stream():
-            return self._in_stream(choices_asked(asked), needs_choices=needs_choices)
+            assembly = assembled(answer.body) if read_stream is None else read_stream(answer)
+            return self._in_stream(assembly, choices_asked(asked), needs_choices=needs_choices)
         if answer.fault is not None:
             return self._by_fault(answer.fault)
         return self._in_body(answer.body, needs_choices=needs_choices)
@@ -221,10 +229,9 @@ class _Failing:
             return self._by_rule(rules.NOT_AN_OBJECT)
         return _success(self._answer, document, needs_choices) or self._in_document(document)
 
-    def _in_stream(self, choices: int, *, needs_choices: bool) -> Verdict:
+    def _in_stream(self, assembly: Assembly, choices: int, *, needs_choices: bool) -> Verdict:
         """Judge a stream: what was wrong in it comes before what broke it off, and a whole one is not broken."""
         answer = self._answer
-        assembly = assembled(answer.body)
         if assembly.error is not None:
             return self._in_document({"error": assembly.error})
         if assembly.malformed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from . import policy
-from .assembly import Assembly, MalformedError, as_stream, choices_asked, encoded
+from .assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from .calls import Answer
 from .outcome_rules import OPTION_REFUSED
 from .server_errors import server_error
@@ -82,6 +82,7 @@ class Streams:
         self._extended: set[int] = set()
         self._asked: dict[int, int] = {}
         self._readings: dict[int, _Reading] = {}
+        self._read: dict[int, tuple[bytes, Assembly]] = {}
         self._next_look = _NEVER
         self.option_refused = False
 
@@ -121,6 +122,11 @@ class Streams:
             self._look(self._clock())
         return events
 
+    def read(self, answer: Answer) -> Assembly:
+        """Give the stream that an answer is, put together; what was read while it came is not read again."""
+        body, assembly = self._read.pop(answer.key, (None, None))
+        return assembled(answer.body) if assembly is None or body is not answer.body else assembly
+
     def close(self) -> None:
         """Drop every call and close every connection."""
         self._inner.close()
@@ -155,8 +161,13 @@ class Streams:
                 self._tell(key, self._whole_text(answer))
             return answer
         self._tell(key, reading.rest())
-        safe = reading.without_secrets(self._redaction)
-        return answer if safe is None else answer._replace(body=safe)
+        assembly = reading.whole(answer.body)
+        safe = None if assembly is None else _without_secrets(assembly, self._redaction)
+        if safe is not None:
+            return answer._replace(body=safe)
+        if assembly is not None:
+            self._read[key] = answer.body, assembly
+        return answer
 
     def _whole_text(self, answer: Answer) -> str:
         """Give the text of an answer that came in one piece."""
@@ -198,12 +209,13 @@ class _Reading:
         When it is to be ended if nothing comes.
     """
 
-    __slots__ = ("_assembly", "_choices", "_mask", "_plain", "_reader", "due")
+    __slots__ = ("_assembly", "_choices", "_length", "_mask", "_plain", "_reader", "due")
 
     def __init__(self, choices: int, mask: LiveMask | None) -> None:
         self._reader = EventReader()
         self._assembly = Assembly()
         self._choices = choices
+        self._length = 0
         self._mask = mask
         self._plain: bool | None = None
         self.due = _NEVER
@@ -220,6 +232,7 @@ class _Reading:
 
     def take(self, data: bytes, now: float, payload_idle: float) -> str:
         """Read a piece and give the text in it that may be shown."""
+        self._length += len(data)
         if self._plain is None:
             start = data.lstrip()
             if start:
@@ -251,16 +264,26 @@ class _Reading:
         whole = self._mask is not None and self._assembly.is_whole(self._choices)
         return self._mask.rest() if whole and self._mask is not None else ""
 
-    def without_secrets(self, redaction: Redaction) -> bytes | None:
-        """Give the stream written anew, where its chunks hold a secret that none of them holds; else None."""
-        if not redaction:
+    def whole(self, body: bytes) -> Assembly | None:
+        """Give all of it, put together; None if something of the body was not told as it came."""
+        if self._length != len(body):
             return None
-        try:
-            body = encoded(self._assembly.document())
-        except MalformedError:
-            return None
-        masked = redaction.mask(body)
-        return None if masked == body else as_stream(self._assembly, masked)
+        last = self._reader.finish()
+        if last is not None:
+            self._assembly.add_unended(last)
+        return self._assembly
+
+
+def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
+    """Give a stream written anew, where it holds a secret that none of its chunks holds; else None."""
+    if not redaction:
+        return None
+    try:
+        body = encoded(assembly.document())
+    except MalformedError:
+        return None
+    masked = redaction.mask(body)
+    return None if masked == body else as_stream(assembly, masked)
 
 
 def _names_the_option(body: bytes) -> bool:

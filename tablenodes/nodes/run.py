@@ -190,6 +190,7 @@ class _Run:
                 at_most_once=at_most_once,
                 secrets=endpoint.secrets,
                 wall_clock=time.time,
+                read_stream=None if streams is None else streams.read,
             ),
             redaction,
             keeping,
