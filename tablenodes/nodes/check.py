@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
+from operator import and_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -82,9 +83,7 @@ class Check:
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
         """Give the lines of the problems; what every row has is told once."""
-        count = len(self.problems)
-        whats = list(self._whats(count if self.rows > 1 and not self.valid else 0))
-        everywhere = [what for what, rows in Counter(whats).items() if rows == self.rows]
+        count, everywhere = len(self.problems), self._everywhere()
         for what in everywhere:
             yield f"{where(what.path)}every row{_worded(what)}"
         each_row = zip(self.problems["row"], self._whats(count), strict=True)
@@ -92,6 +91,18 @@ class Check:
         for row, what in islice(left, _SHOWN):
             yield f"{where(what.path)}row {row}{_worded(what)}"
         yield from _more(count - self.rows * len(everywhere) - _SHOWN)
+
+    def _everywhere(self) -> list[_What]:
+        """Give what every row has, where there are several: what the first row has is looked for in all."""
+        found = self.problems
+        if self.valid or self.rows <= 1 or not len(found):
+            return []
+        first = int((found["row"] == found["row"].iloc[0]).sum())
+        return [what for what in self._whats(first) if self._count(what) == self.rows]
+
+    def _count(self, what: _What) -> int:
+        same = [self.problems[name] == text for name, text in zip(what._fields, what, strict=True) if text]
+        return int(reduce(and_, same).sum())
 
     def _whats(self, most: int) -> Iterator[_What]:
         columns = (self.problems[name][:most] for name in _What._fields)
