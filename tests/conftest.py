@@ -8,8 +8,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
-    """Take keys, addresses and proxies of the machine out of the environment."""
+def _plain_environment(monkeypatch, tmp_path_factory):
+    """Take keys, addresses and proxies of the machine out of the environment; leave the user's own store alone."""
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("TABLENODES_STORE", str(tmp_path_factory.getbasetemp() / "store.sqlite"))
