@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Annotated
 
 import typer
 
 from . import options
+from .exit_codes import OK
 from .printing import aligned, counted, show
 from .running import Model, Node, Prompt, Settings, Showing, Source, System, one_node
 
@@ -130,7 +132,19 @@ def worker(*, store: StorePath = None) -> None:
     from ..store.file import store_path  # noqa: PLC0415 - loaded where it is used
     from ..worker.worker import Worker  # noqa: PLC0415
 
-    Worker(store_path(store)).run()
+    at_work = Worker(store_path(store))
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        at_work.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    at_work.run()
+    if stopped:
+        os._exit(OK)  # threads that wait for answers would hold the process
 
 
 def _use(path: str | None) -> None:

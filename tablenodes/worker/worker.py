@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -69,8 +67,6 @@ class Worker:
             return
         if not self._futures.store.exists:
             return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
         while True:
             self._begin()
             self._work()
@@ -78,10 +74,11 @@ class Worker:
             # Whoever submitted just before that saw a worker at work, and started none.
             if self._stop.is_set() or not self._startable() or not self._lock.take():
                 break
-        if self._stop.is_set():
-            sys.stderr.flush()
-            os._exit(0)  # what is in flight is left where it is; all that came is on the disk
         self._futures.store.close()
+
+    def stop(self) -> None:
+        """Have `run` come back soon: what came is put down, what is in flight is left to the next worker."""
+        self._stop.set()
 
     def _begin(self) -> None:
         self._token = secrets.token_bytes(16)
