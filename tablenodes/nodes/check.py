@@ -83,14 +83,15 @@ class Check:
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
         """Give the lines of the problems; what every row has is told once."""
-        count, everywhere = len(self.problems), self._everywhere()
+        everywhere = self._everywhere()
+        count = len(self.problems) - self.rows * len(everywhere)
         for what in everywhere:
             yield f"{where(what.path)}every row{_worded(what)}"
-        each_row = zip(self.problems["row"], self._whats(count), strict=True)
+        each_row = zip(self.problems["row"], self._whats(len(self.problems)), strict=True)
         left = ((row, what) for row, what in each_row if what not in everywhere)
-        for row, what in islice(left, _SHOWN):
+        for row, what in islice(left, min(count, _SHOWN)):
             yield f"{where(what.path)}row {row}{_worded(what)}"
-        yield from _more(count - self.rows * len(everywhere) - _SHOWN)
+        yield from _more(count - _SHOWN)
 
     def _everywhere(self) -> list[_What]:
         """Give what every row has, where there are several: what the first row has is looked for in all."""
