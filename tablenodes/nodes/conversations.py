@@ -54,7 +54,14 @@ class CreateConversation(ConversationNode):
         """Say what becomes of a row."""
         return "a conversation"
 
-    def run(self, table: Any, *, store: str | os.PathLike[str] | None = None, on_invalid: str = "report") -> NodeOutput:
+    def run(
+        self,
+        table: Any,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        on_invalid: str = "report",
+        progress: bool | None = None,
+    ) -> NodeOutput:
         """Begin a conversation in every row.
 
         Parameters
@@ -67,6 +74,8 @@ class CreateConversation(ConversationNode):
         on_invalid : {"report", "raise"}
             What happens with rows that have no text, since a cell is empty: they are reported in their place, or
             nothing is made.
+        progress : bool, optional
+            Whether to show a bar. Default: in a terminal or a notebook, once the work lasts.
 
         Returns
         -------
@@ -83,7 +92,7 @@ class CreateConversation(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        return self.carry_out(table, None, Context(), manner_of(store, on_invalid))
+        return self.carry_out(table, None, Context(), manner_of(store, on_invalid, progress))
 
     def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
         """Give the empty conversation, and what is said in it."""
@@ -229,6 +238,7 @@ class AppendReply(AddingNode):
         store: str | os.PathLike[str] | None = None,
         continue_from: NodeOutput | None = None,
         on_invalid: str = "report",
+        progress: bool | None = None,
     ) -> NodeOutput:
         """Add each row's answer to its conversation; see `AddUserMessage.run`.
 
@@ -236,7 +246,7 @@ class AppendReply(AddingNode):
         ----------
         table : NodeOutput or table
             What a chat node gave; or a table with the columns ``conversation`` and ``body``.
-        store, continue_from, on_invalid
+        store, continue_from, on_invalid, progress
             As in `AddUserMessage.run`.
 
         Returns
@@ -248,7 +258,7 @@ class AppendReply(AddingNode):
 
         if isinstance(table, NodeOutput) and continue_from is None:
             table, continue_from = table.configuration, table
-        return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid)
+        return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid, progress=progress)
 
     def plan(
         self,

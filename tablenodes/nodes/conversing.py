@@ -164,6 +164,7 @@ class AddingNode(ConversationNode):
         store: str | os.PathLike[str] | None = None,
         continue_from: NodeOutput | None = None,
         on_invalid: str = "report",
+        progress: bool | None = None,
     ) -> NodeOutput:
         """Give every row a longer conversation; the one that it was is there as before.
 
@@ -180,6 +181,8 @@ class AddingNode(ConversationNode):
         on_invalid : {"report", "raise"}
             What happens with rows that have no text, since a cell is empty: they are reported in their place, or
             nothing is made.
+        progress : bool, optional
+            Whether to show a bar. Default: in a terminal or a notebook, once the work lasts.
 
         Returns
         -------
@@ -196,7 +199,7 @@ class AddingNode(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        manner = manner_of(store, on_invalid)
+        manner = manner_of(store, on_invalid, progress)
         if continue_from is None:
             if self.continue_from is not None:
                 raise SettingError(
@@ -228,11 +231,11 @@ class AddingNode(ConversationNode):
         """Give the messages that a row's settings make."""
 
 
-def manner_of(store: Any, on_invalid: str) -> dict[str, Any]:
+def manner_of(store: Any, on_invalid: str, progress: bool | None) -> dict[str, Any]:
     """Give the keyword arguments of a run, checked."""
     if on_invalid not in ("report", "raise"):
         raise SettingError('on_invalid must be one of "report", "raise"')
-    return {"store": store, "on_invalid": on_invalid}
+    return {"store": store, "on_invalid": on_invalid, "progress": progress}
 
 
 def _refuse_other_rows(output: Any, table: Any) -> None:

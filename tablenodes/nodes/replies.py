@@ -50,7 +50,7 @@ def said(body: Any) -> dict[str, Any]:
     Parameters
     ----------
     body : str, dict or None
-        A chat completion, as JSON or read from it; or a Raw Response row that has one as its ``body``.
+        A chat completion, as JSON or read from it.
 
     Raises
     ------
@@ -59,8 +59,6 @@ def said(body: Any) -> dict[str, Any]:
     """
     try:
         answer = orjson.loads(body) if isinstance(body, str) else body
-        if isinstance(answer, dict) and "choices" not in answer and isinstance(answer.get("body"), str):
-            answer = orjson.loads(answer["body"])
         message = plain(reply(answer))
     except (orjson.JSONDecodeError, Unfit):
         raise _none("the answer is no JSON that can be read") from None

@@ -76,6 +76,7 @@ def made(
     node: TableNode, plan: SettingsPlan, view: TableView, context: Context, manner: Mapping[str, Any]
 ) -> NodeOutput:
     """Give what a node makes of a table."""
+    from .. import display  # noqa: PLC0415 - loaded where it is needed
     from ..output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
     from ..summary import Summary  # noqa: PLC0415
     from .rows import prepared  # noqa: PLC0415
@@ -84,12 +85,17 @@ def made(
     columns: dict[str, list[Any]] = {name: [] for name in node.makes}
     outcomes: list[str] = []
     messages: list[str | None] = []
-    for cells in node.make(prepared(plan, view, context), context, manner):
-        failed = isinstance(cells, Rejection)
-        outcomes.append(cells.outcome if isinstance(cells, Rejection) else OK)
-        messages.append(cells.problem.message if isinstance(cells, Rejection) else None)
-        for i, values in enumerate(columns.values()):
-            values.append(None if failed else cells[i])
+    with display.Progress(len(view), manner.get("progress")) as bar:
+        ok = 0
+        for cells in node.make(prepared(plan, view, context), context, manner):
+            failed = isinstance(cells, Rejection)
+            ok += not failed
+            outcomes.append(cells.outcome if isinstance(cells, Rejection) else OK)
+            messages.append(cells.problem.message if isinstance(cells, Rejection) else None)
+            for i, values in enumerate(columns.values()):
+                values.append(None if failed else cells[i])
+            bar.update(len(outcomes), ok)
+        bar.close(len(outcomes), ok)
     counts = Counter(outcomes)
     ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
     summary = Summary(

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import WorkflowError, nearest
-from ..taken_columns import BODY
 from ..templates import INPUTS, OUTPUTS, RESERVED
 from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 
@@ -68,7 +67,7 @@ def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iter
             yield Loose(position, place, _no_node(name, ids, position))
             continue
         earlier = nodes[ids.index(name)][1]
-        if earlier is not None and earlier.makes and BODY not in earlier.makes:
+        if earlier is not None and earlier.makes:
             yield Loose(position, place, f"node {name!r} gives no answers of a model, which could be continued from")
 
 
