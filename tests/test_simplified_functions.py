@@ -265,7 +265,7 @@ def test_a_cell_that_cannot_be_read_ends_its_row_alone():
     error = orjson.loads(out.result["body"][1])["error"]
     assert error["param"] == "$.function_call"
     assert "canary" not in error["message"]
-    assert "function_call" not in bodies[1]
+    assert sorted("function_call" in body for body in bodies) == [False, True]
     out, bodies = sent(ASK.replace(functions=tn.col("f")), reviews(f=json.dumps(with_parameter(type="canary"))))
     error = orjson.loads(out.result["body"][0])["error"]
     assert bodies == []
