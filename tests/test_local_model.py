@@ -131,3 +131,27 @@ def test_a_function_call_has_the_shape_of_the_api(connection):
     message = json.loads(output.result["body"][0])["choices"][0]["message"]
     assert message["function_call"]["name"] == "get_weather"
     assert list(output.log["outcome"]) == ["ok"]
+
+
+@pytest.mark.parametrize("more", [{}, {"n": 2}, {"logprobs": True, "top_logprobs": 2}, {"tools": "all"}])
+def test_a_streamed_answer_is_the_plain_one(connection, more):
+    """The same choices and tokens; a call comes in one piece."""
+    if "tools" in more:
+        more = {"tools": [{"type": "function", "function": each} for each in FUNCTIONS]}
+    body = {"messages": [{"role": "user", "content": "What is the weather in Paris?"}], "seed": 1} | more
+    pieces = []
+    answers = []
+    for stream in (False, True):
+        node = tn.CreateChatCompletion(temperature=0, max_tokens=20, stream=stream)
+        table = pd.DataFrame({"body": [json.dumps(body)]})
+        out = node.run(table, connection, on_text=lambda _, text: pieces.append(text), progress=False)
+        answers.append(json.loads(out.result["body"].iloc[0]))
+    plain, streamed = answers
+    for answer in answers:
+        for call in answer["choices"][0]["message"].get("tool_calls", ()):
+            del call["id"]  # it is drawn by lot
+    assert streamed["choices"] == plain["choices"]
+    assert streamed["usage"]["completion_tokens"] == plain["usage"]["completion_tokens"]
+    text = plain["choices"][0]["message"]["content"] or ""
+    assert "".join(pieces) == text * 2
+    assert len(pieces) > 3 or not text
