@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 PENDING = "pending"
 _BETWEEN = 0.02
 """Seconds between two looks at whether the store has changed."""
-_LOOK_AGAIN = 0.5
+_ENDS_WITHIN = 1.0
+"""Seconds in which a worker that can do nothing more has ended."""
+_LOOK_AGAIN = 0.25
 """Seconds between two looks at whether a worker is at work, where the store does not change."""
 _FRUITLESS = 3
 """Workers that may end before their time, one after the other, without a single answer."""
@@ -63,6 +65,8 @@ class Retrieval:
         self._rows_of: dict[int, list[int]] = {}
         self._open: dict[int, int] = {}
         self._secrets = _secrets(connection, self._futures)
+        self._began = time.monotonic()
+        self._tried = False
         self._fruitless = 0
         self._broken: str | None = None
 
@@ -76,14 +80,13 @@ class Retrieval:
         Interrupted
             If it was stopped while it waited; ``.output`` has what there was.
         """
-        began = time.monotonic()
-        until = math.inf if wait is None else began + wait
+        until = math.inf if wait is None else self._began + wait
         self._find(wanted)
         with Interrupts() as interrupts, display.Progress(len(self._view), progress) as bar:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
         self._fill()
-        output = Responses(self._view, self._records, self._summary(time.monotonic() - began))
+        output = Responses(self._view, self._records, self._summary(time.monotonic() - self._began))
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             raise Interrupted(
@@ -116,7 +119,7 @@ class Retrieval:
 
     def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
         """Wait until nothing is pending, the time is over, or nothing more can be expected."""
-        seen, look_at, first = -1, -math.inf, True
+        seen, look_at = -1, -math.inf
         while self._open and not interrupts.level:
             now = time.monotonic()
             changes = self._futures.store.changes()
@@ -125,23 +128,26 @@ class Retrieval:
                 before = len(self._open)
                 self._look()
                 self._fruitless = self._fruitless if len(self._open) == before else 0
-                if not self._open or not self._may_come(first=first):
+                if not self._open or not self._may_come():
                     return
-                first = False
             bar.update(len(self._rows_of) - len(self._open), len(self._rows_of) - len(self._open))
             if now >= until:
                 return
             time.sleep(min(_BETWEEN, until - now))
 
-    def _may_come(self, *, first: bool) -> bool:
+    def _may_come(self) -> bool:
         """Tell whether an answer may come; start a worker where nobody is at work."""
         groups = set(self._open.values())
         is_held = self._lock.is_held()
-        if first and not is_held:
+        if not is_held and not self._tried:  # what kept the rows from an earlier worker may be over
             self._futures.forget_reasons(groups, time.time())
+            self._tried = True
         waiting = self._futures.waiting(groups).values()
         hopeful = any(each.reason is None or (each.lacks_key and self._has_key(each)) for each in waiting)
-        return hopeful and (is_held or self._start())
+        if is_held:  # a worker that can do nothing more ends at once, and makes room for one that tries again
+            self._tried = self._tried or hopeful
+            return hopeful or (not self._tried and time.monotonic() < self._began + _ENDS_WITHIN)
+        return hopeful and self._start()
 
     def _has_key(self, waiting: Waiting) -> bool:
         try:

@@ -246,7 +246,7 @@ class Futures:
             for number, *values in rows:
                 *end, sends, billed, crc, future_id, body, recipe = values
                 answered = Answered(Ended(*end), sends, bool(billed))
-                if crc != _end_sum(future_id, number, *answered):
+                if not _fits(crc, future_id, number, answered):
                     raise self._damaged()
                 yield number, recipe, body, answered
 
@@ -370,7 +370,7 @@ class Futures:
         if sends is not None:
             future.first_sent, future.sends, future.billed = first_sent, sends, bool(billed)  # type: ignore[assignment]
             future.end = Ended(*end)  # type: ignore[arg-type]
-            if end_crc != _end_sum(future.id, future.number, future.end, future.sends, future.billed):
+            if not _fits(end_crc, future.id, future.number, Answered(future.end, future.sends, future.billed)):
                 raise self._damaged()
         return future
 
@@ -391,6 +391,13 @@ def _body_sum(future_id: bytes, body: bytes) -> int:
 def _end_sum(future_id: bytes, number: int, end: Ended, sends: int, billed: bool) -> int:
     outcome, kind, status, headers, body, fault, message, _ = end
     return check_sum(future_id, number, sends, int(billed), outcome, kind, status, fault, message, headers, body)
+
+
+def _fits(crc: object, future_id: bytes, number: int, answered: Answered) -> bool:
+    try:
+        return crc == _end_sum(future_id, number, *answered)
+    except TypeError:  # a text or a number where bytes were, or the other way round
+        return False
 
 
 def _parts(items: list[Any]) -> Iterator[list[Any]]:

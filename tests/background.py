@@ -1,0 +1,95 @@
+"""Workers of tests: found by their stores, which no other process names, and ended with their tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+BOUND = 20.0
+
+
+def until(true: Callable[[], Any], what: str = "it", seconds: float = BOUND) -> Any:
+    """Wait for something, and give it."""
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, f"{what} did not come about"
+        time.sleep(0.01)
+    return found
+
+
+def workers(store: Path) -> list[int]:
+    """Give the processes that have a store in their command lines."""
+    found = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit() and int(each.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                words = (each / "cmdline").read_bytes().split(b"\0")
+                if str(store).encode() in words and b"worker" in words:
+                    found.append(int(each.name))
+    return found
+
+
+def at_work(store: Path) -> int:
+    """Wait for the store's worker and give its process."""
+    return until(lambda: [pid for pid in workers(store) if pid == registered(store)], "a worker")[0]
+
+
+def registered(store: Path) -> int | None:
+    """Give the process that writes, or last wrote, to a store."""
+    with contextlib.closing(sqlite3.connect(store, timeout=5)) as database:
+        return database.execute("SELECT pid FROM store").fetchone()[0]
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """End a process and wait for its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not _alive(pid), f"the end of {pid}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@contextlib.contextmanager
+def ending(store: Path) -> Iterator[Path]:
+    """Give a store whose workers are ended."""
+    try:
+        yield store
+    finally:
+        while found := workers(store):
+            for pid in found:
+                kill(pid)
+
+
+def elsewhere(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    """Run some Python in another process; what it prints is one line of JSON."""
+    script = f"import json, sys\nimport pandas as pd\nimport tablenodes as tn\n{code}"
+    environment = {**os.environ, **environ}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def told(process: subprocess.Popen[str]) -> Any:
+    """Wait for what a process prints."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return json.loads(out)
