@@ -85,6 +85,8 @@ def written(message: Any) -> bytes:
 
 def _ordered(value: Any) -> Any:
     if type(value) is dict:
+        if len(value) == 2 and "role" in value and type(value.get("content")) is str:  # by far the most common
+            return {"role": value["role"], "content": value["content"]}
         return {key: _ordered(value[key]) for key in sorted(value, key=_place)}
     return [_ordered(item) for item in value] if type(value) is list else value
 

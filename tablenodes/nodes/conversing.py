@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Text = str | Column | LiteralText | None
     List = Sequence[Any] | str | Column | None
 
-_ROWS = 500
+_ROWS = 2_000
 """Rows whose messages are put into the store together."""
 _OUTPUT = "the_output"
 """What the output of an earlier run is called outside of a workflow."""
@@ -77,8 +77,9 @@ class ConversationNode(TableNode):
         conversations = Conversations(manner.get("store"))
         replies = self.replies(context)
         waiting = enumerate(rows)
-        while some := list(islice(waiting, _ROWS)):
-            yield from _kept([self._grown(position, row, replies) for position, row in some], conversations)
+        with conversations.held():
+            while some := list(islice(waiting, _ROWS)):
+                yield from _kept([self._grown(position, row, replies) for position, row in some], conversations)
 
     def replies(self, context: Context) -> Replies | None:
         """Give the answers that are added before anything else; None where none are."""

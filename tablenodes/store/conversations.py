@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,29 @@ class Conversations:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._path = path
-        StoreFile(path)  # a path that is none is an error at once
+        self._file = StoreFile(path)
+        self._is_held = False
         self._known: dict[str, tuple[str, Any]] = {}
         self._absent: dict[str, tuple[str, str]] = {}
         self._bytes = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the file open inside, where much is read and written."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._file.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[StoreFile]:
+        try:
+            yield self._file
+        finally:
+            if not self._is_held:
+                self._file.close()
 
     def put(self, links: Collection[Link]) -> None:
         """Have the store hold some messages; those that it has already are not written again.
@@ -65,13 +84,13 @@ class Conversations:
         wanted = {link.id: link for link in links}
         if not wanted:
             return
-        with StoreFile(self._path) as file:
+        with self._opened() as file:
             with file.reading() as database:
                 there = {key for key, *rest in database.execute(_FOUND, _json(wanted)) if _is_whole(key, *rest)}
             missing = [link for key, link in wanted.items() if key not in there]
             if missing:
                 with file.writing() as database:
-                    database.executemany(_PUT, missing)
+                    database.executemany(_PUT, sorted(missing))
 
     def verify(self, ids: Iterable[str]) -> dict[str, UnknownConversation]:
         """Give those ids to which nothing can be added, with the reasons; only their last messages are read.
@@ -86,7 +105,7 @@ class Conversations:
         asked = wanted - wrong.keys()
         if not asked:
             return wrong
-        with StoreFile(self._path) as file, file.reading() as database:
+        with self._opened() as file, file.reading() as database:
             found = {key: _is_whole(key, *rest) for key, *rest in database.execute(_FOUND, _json(asked))}
             absent = _NOT_THERE if file.exists else _NO_STORE
         for key in asked:
@@ -113,7 +132,7 @@ class Conversations:
         if not asked:
             return
         try:
-            with StoreFile(self._path) as file, file.reading() as database:
+            with self._opened() as file, file.reading() as database:
                 changed = self._remember(database.execute(_CHAINS, _json(asked)))
                 absent = _NOT_THERE if file.exists else _NO_STORE
         except StoreError as error:
