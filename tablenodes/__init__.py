@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RetrieveResponse,
         Return,
     )
+    from .nodes.check import Check
     from .output import NodeOutput
     from .problems import Problem
     from .schemas import validate
@@ -41,6 +42,7 @@ _HOMES = {
     "AddSystemMessage": "nodes",
     "AddUserMessage": "nodes",
     "AppendReply": "nodes",
+    "Check": "nodes.check",
     "Connection": "connection",
     "CreateChatCompletion": "nodes",
     "CreateChatCompletionAsync": "nodes",
@@ -66,6 +68,7 @@ __all__ = [
     "AddSystemMessage",
     "AddUserMessage",
     "AppendReply",
+    "Check",
     "Connection",
     "CreateChatCompletion",
     "CreateChatCompletionAsync",

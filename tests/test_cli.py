@@ -563,7 +563,10 @@ def test_nodes_are_listed(command):
     """Name, request and what it does, in columns."""
     code, out, _ = command("nodes")
     assert code == 0
-    assert "CreateChatCompletion  POST /chat/completions  Ask a chat model.\n" in out
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names[:2] == ["CreateChatCompletion", "CreateCompletion"]
+    assert out.splitlines()[0].split(maxsplit=1)[1].split("  ")[0] == "POST /chat/completions"
+    assert len({line.index(words) for line, words in zip(out.splitlines(), ("Ask", "Have"), strict=False)}) == 1
 
 
 @pytest.mark.parametrize("kind", [tn.CreateChatCompletion, tn.CreateCompletion])

@@ -3,7 +3,8 @@
 from .conversations import AddAssistantMessage, AddSystemMessage, AddUserMessage, AppendReply, CreateConversation
 from .declarations import CreateChatCompletion, CreateCompletion
 from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
-from .node import Node, find_node, known_nodes
+from .node import Node
+from .registry import find_node, known_nodes
 from .request import RequestNode
 from .returning import Return
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateConversation(ConversationNode):
-    """Begin a conversation in every row; nothing is sent.
+    """Begin a conversation in every row.
 
     A conversation is immutable, and its id stands for its messages: the same ones have the same id, in every row and
     every run. The id is the column ``conversation`` of the output's table, where chat nodes find it.
@@ -134,7 +134,7 @@ class AddingTextNode(AddingNode):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddSystemMessage(AddingTextNode):
-    """Add what the system says to every row's conversation; nothing is sent.
+    """Add a system message to every row's conversation.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class AddSystemMessage(AddingTextNode):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddAssistantMessage(AddingTextNode):
-    """Add what a model is to have said to every row's conversation; nothing is sent.
+    """Add what a model is to have said to every row's conversation.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class AddAssistantMessage(AddingTextNode):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddUserMessage(AddingTextNode):
-    """Add what a user says to every row's conversation; nothing is sent.
+    """Add a user's message to every row's conversation.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ class AddUserMessage(AddingTextNode):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AppendReply(AddingNode):
-    """Add the answers of a chat node to the conversations that they answer; nothing is sent.
+    """Add a chat node's answers to the conversations that they answer.
 
     Of each answer, the message of its first choice is added, as the API takes it back: its text, refusal and calls.
 

@@ -174,7 +174,7 @@ class _IdPlan(SettingsPlan):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RetrieveResponse(Node):
-    """Get the answers to requests that were submitted before, by their ids.
+    """Get the answers of submitted requests, by their ids.
 
     Parameters
     ----------

@@ -182,31 +182,3 @@ def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:
             raise SettingError(f"{name}: a key belongs to the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
             raise SettingError(f"{node.__name__} has no setting {name!r}{nearest(str(name), names)}")
-
-
-def known_nodes() -> dict[str, type[Node]]:
-    """Give every node that can be used, by its name: those of this package, and subclasses of yours."""
-    from . import declarations  # noqa: F401, PLC0415 - declaring them is what makes them known
-
-    found: dict[str, type[Node]] = {}
-    waiting = list(Node.__subclasses__())
-    while waiting:
-        node = waiting.pop(0)
-        waiting.extend(node.__subclasses__())
-        if node.does():
-            found[node.__name__] = node
-    return found
-
-
-def find_node(name: str) -> type[Node]:
-    """Give the node of a name.
-
-    Raises
-    ------
-    SettingError
-        If there is none, with the nearest name.
-    """
-    nodes = known_nodes()
-    if name not in nodes:
-        raise SettingError(f"no node {name!r}{nearest(name, nodes) or '; there are ' + ', '.join(nodes)}")
-    return nodes[name]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Return(TableNode):
-    """Render a text for every row; nothing is sent.
+    """Render a text for every row.
 
     The text is the column ``text`` of the output's table. In a workflow, later nodes read it as
     ``{{ outputs.ID.text }}``, and a row whose earlier answer is missing is ``upstream_failed``.
