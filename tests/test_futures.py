@@ -23,8 +23,7 @@ from killing import oracle
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
-from tablenodes.store.file import VARIABLE, StoreFile
-from tablenodes.store.futures import Futures
+from tablenodes.store.file import VARIABLE
 from tablenodes.worker.lock import WorkerLock
 
 KEY = "sk-canary-0123456789"
@@ -168,29 +167,6 @@ def test_two_submit_and_two_retrieve_and_every_row_is_sent_once(store):
             assert told(process) == [digest(body(f"{name}{row}")) for row in range(20)]
         assert len(server.received) == 40
         assert len(workers(store)) == 1
-
-
-def test_a_worker_ends_by_itself_and_another_one_takes_up_what_comes(store):
-    """It ends when nothing was to do for some seconds; it leaves no lock."""
-    code = "from tablenodes.worker.worker import Worker\nWorker(Path(sys.argv[1]), idle=0.1).run()\nprint(1)"
-    with oracle() as server:
-        first, second = (Futures(StoreFile(store)) for _ in range(2))
-        with first.store, second.store:
-            table = _put_by(server.url, store)
-            assert told(elsewhere("from pathlib import Path\n" + code, str(store), TABLENODES_KEY_="x")) == 1
-            assert not WorkerLock(store).is_held()
-        assert len(workers(store)) == 0
-        assert table is not None
-
-
-def _put_by(url, store):
-    """Submit rows without starting a worker."""
-    lock = WorkerLock(store)
-    assert lock.take()
-    try:
-        return submitted(url, store, key="")
-    finally:
-        lock.release()
 
 
 def test_an_unknown_or_tampered_id_sends_nothing_and_touches_no_file(store, tmp_path):

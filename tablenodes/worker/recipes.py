@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 _ROUNDS = 20_000
 """Makes it slow to try out which short key a name may stand for."""
+_OPEN = frozenset(
+    (
+        *("accept", "accept-language", "anthropic-version", "api-version", "http-referer", "openai-beta"),
+        *("openai-organization", "openai-project", "referer", "user-agent", "x-title"),
+    )
+)
+"""Headers and parts of a query that are no secrets; any other may be one, whatever it is called."""
 _VARIABLE = "variable"
 _PREFIX = "TABLENODES_KEY_"
 
@@ -80,11 +87,18 @@ class Travelling:
             "is_keyed": is_keyed,
             "api_key": self._named(key, origin) if isinstance(key, Secret) and key.reveal() else key and "",
             "api_key_env": connection.api_key_env,
-            "headers": {name: self._named(value, origin) for name, value in (connection.headers or {}).items()},
-            "query": {name: self._named(value, origin) for name, value in (connection.query or {}).items()},
+            "headers": self._all_named(connection.headers or {}, origin),
+            "query": self._all_named(connection.query or {}, origin),
             "proxy": self._named(connection.proxy, origin),
             "allow_insecure": connection.allow_insecure,
         }
+
+    def _all_named(self, values: Mapping[str, str | Secret], origin: bytes) -> dict[str, Any]:
+        made = {}
+        for name, value in values.items():
+            is_closed = isinstance(value, str) and name.casefold() not in _OPEN
+            made[name] = self._named(Secret(value) if is_closed else value, origin)  # type: ignore[arg-type]
+        return made
 
     def _named(self, value: str | Secret | None, origin: bytes) -> Any:
         """Give a text as it is, and the name of a variable in place of a secret.

@@ -1,0 +1,432 @@
+"""The worker from within: the engine over a store, whatever the server, the disk or another worker does."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import orjson
+import pandas as pd
+import pytest
+from background import until
+from servers import answer, echo, fault_server, fin, refusing_port
+
+import tablenodes as tn
+from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.secret import Secret
+from tablenodes.store.file import StoreFile
+from tablenodes.store.futures import Futures
+from tablenodes.worker.deadlines import Deadlines
+from tablenodes.worker.lock import WorkerLock
+from tablenodes.worker.recipes import Travelling, arrived
+from tablenodes.worker.starting import ensure_worker
+from tablenodes.worker.worker import Worker
+
+NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
+ONCE = tn.Retry(not_executed=0, server_error=0, throttled=0, ambiguous=0)
+SALT = b"s" * 16
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+@contextmanager
+def nobody_at_work(store):
+    """Keep workers from being started."""
+    lock = WorkerLock(store)
+    assert lock.take()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def queued(url, store, rows=3, **manner):
+    """Submit rows and start no worker."""
+    table = pd.DataFrame({"word": [f"w{row}" for row in range(rows)]})
+    with nobody_at_work(store):
+        return NODE.run(table, tn.Connection(url), store=store, progress=False, **manner).table
+
+
+def work(store):
+    Worker(store, idle=0.05).run()
+
+
+def found(table, store):
+    """Look at what there is, as somebody who may start no worker."""
+    with nobody_at_work(store):
+        return tn.RetrieveResponse().run(table, 0, store=store, progress=False)
+
+
+def outcomes(table, store):
+    return list(found(table, store).log["outcome"])
+
+
+def reason(table, store, row=0):
+    return json.loads(found(table, store).result["body"][row])["error"]["message"]
+
+
+def test_a_worker_works_until_nothing_is_left_and_lets_go(store):
+    """It waits a little for more, then it ends."""
+    with fault_server(echo()) as server:
+        table = queued(server.url, store)
+        work(store)
+    assert outcomes(table, store) == ["ok"] * 3
+    assert not WorkerLock(store).is_held()
+
+
+def test_a_worker_without_a_store_or_beside_another_one_does_nothing(store):
+    """It makes no file, and sends nothing."""
+    work(store)
+    assert not store.exists()
+    with fault_server(echo()) as server:
+        queued(server.url, store)
+        with nobody_at_work(store):
+            work(store)
+        assert server.requests == []
+
+
+def test_rows_that_are_submitted_meanwhile_are_taken_up(store):
+    """By the same worker, also after the others have come to their end."""
+    tables = []
+
+    def react(exchange):
+        echo()(exchange)
+        if len(server.requests) in (1, 4):
+            delay = 0.0 if len(server.requests) == 1 else 0.15
+            threading.Timer(delay, lambda: tables.append(submit())).start()
+
+    def submit():
+        table = pd.DataFrame({"word": ["a", "b", "c"]})
+        return NODE.run(table, tn.Connection(server.url), store=store, progress=False).table
+
+    with fault_server(react) as server:
+        tables.append(queued(server.url, store, 1))
+        Worker(store, idle=0.5).run()
+        assert len(server.requests) == 7
+    assert [outcomes(table, store) for table in tables] == [["ok"], ["ok"] * 3, ["ok"] * 3]
+
+
+def test_a_row_that_fails_is_tried_again_as_in_any_run(store):
+    """Its attempts are counted."""
+    with fault_server([answer("oops", 500), echo()]) as server:
+        table = queued(server.url, store, 1)
+        work(store)
+        assert len(server.requests) == 2
+    log = found(table, store).log
+    assert (log["outcome"][0], log["attempts"][0]) == ("ok", 2)
+
+
+def test_a_row_that_fails_for_good_keeps_what_the_server_said(store):
+    """Status and body as they came."""
+    with fault_server(answer({"error": {"message": "too long"}}, 400)) as server:
+        table = queued(server.url, store, 1)
+        work(store)
+    out = found(table, store)
+    assert (out.log["outcome"][0], out.result["status"][0]) == ("http_error", 400)
+    assert "too long" in out.result["body"][0]
+
+
+def test_a_row_without_an_answer_keeps_the_reason(store):
+    """Nothing came: an error object, and that it may have been billed."""
+    with fault_server(fin()) as server:
+        table = queued(server.url, store, 1, retry=ONCE)
+        work(store)
+    out = found(table, store)
+    assert (out.log["outcome"][0], out.log["maybe_billed"][0]) == ("disconnected", True)
+    assert json.loads(out.result["body"][0])["error"]["type"] == "disconnected"
+
+
+def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
+    """One after the other: it stops sending, saves what came once there is room, and the next worker sends the rest."""
+    put = Futures.put
+    for nth in range(1, 12):
+        path = store.with_name(f"store{nth}")
+        left = [nth]
+
+        def fails(self, *arguments):
+            left[0] -= 1  # noqa: B023
+            if left[0] == 0:  # noqa: B023
+                raise tn.errors.StoreError("the disk is full")
+            put(self, *arguments)
+
+        with fault_server(echo()) as server:
+            table = queued(server.url, path, 6, limits=tn.Limits(concurrency=2))
+            with monkeypatch.context() as patched:
+                patched.setattr(Futures, "put", fails)
+                work(path)
+            came = outcomes(table, path).count("ok")
+            assert came == len(server.requests)
+            if came < 6:
+                assert "the disk is full" in reason(table, path, 5)
+                work(path)
+            assert outcomes(table, path) == ["ok"] * 6
+            assert len(server.requests) == 6
+
+
+def test_a_worker_that_was_replaced_writes_nothing_any_more(store):
+    """One at a time, even where the lock does not work."""
+    with fault_server(echo(delay=0.2)) as server:
+        table = queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
+        worker = threading.Thread(target=work, args=(store,))
+        worker.start()
+        until(lambda: len(server.requests) == 1)
+        with StoreFile(store) as file:
+            Futures(file).begin(secrets.token_bytes(16), os.getpid(), time.time())
+        worker.join(10)
+        assert not worker.is_alive()
+        assert len(server.requests) == 1
+        assert outcomes(table, store) == ["pending"] * 4
+        work(store)
+        assert outcomes(table, store) == ["ok"] * 4
+
+
+def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
+    """It ends; nothing is left."""
+    with fault_server(echo(delay=0.2)) as server:
+        queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
+        worker = threading.Thread(target=work, args=(store,))
+        worker.start()
+        until(lambda: len(server.requests) == 1)
+        for path in store.parent.glob("store*"):
+            path.unlink()
+        worker.join(10)
+        assert not worker.is_alive()
+        assert len(server.requests) == 1
+    assert not store.exists()
+
+
+def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
+    """The others go on; the log says where it was."""
+    from tablenodes.worker import group
+
+    right = group.Loop.run
+
+    def wrong(self, rows):
+        if "completions" in self._request.url and "chat" not in self._request.url:
+            raise RuntimeError("unforeseen")
+        right(self, rows)
+
+    monkeypatch.setattr(group.Loop, "run", wrong)
+    with fault_server(echo()) as server:
+        good = queued(server.url, store)
+        with nobody_at_work(store):
+            node = tn.CreateCompletionAsync(model="m", prompt="x")
+            bad = node.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store).table
+        work(store)
+    assert outcomes(good, store) == ["ok"] * 3
+    assert "the worker failed with RuntimeError" in reason(bad, store)
+    assert "unforeseen" in capsys.readouterr().err
+
+
+def test_an_outage_leaves_the_rest_pending(store):
+    """Nobody answers: the row that was tried last and those that were not wait for the next worker."""
+    with refusing_port() as port:
+        retry = tn.Retry(outage_patience=0, not_executed=100, max_attempts=100)
+        table = queued(f"http://127.0.0.1:{port}/v1", store, 3, retry=retry, limits=tn.Limits(concurrency=1))
+        work(store)
+    assert outcomes(table, store) == ["pending"] * 3
+    assert "did not answer anybody" in reason(table, store)
+
+
+def test_a_spent_quota_leaves_the_rest_pending(store):
+    """A paid bill mends it."""
+    spent = answer({"error": {"message": "x", "type": "insufficient_quota", "code": "insufficient_quota"}}, 429)
+    with fault_server(spent) as server:
+        table = queued(server.url, store, 20, limits=tn.Limits(concurrency=1))
+        work(store)
+        assert len(server.requests) <= 6
+    assert set(outcomes(table, store)) == {"quota_exhausted", "pending"}
+    assert "quota is spent" in reason(table, store, 19)
+
+
+def test_a_spent_token_budget_ends_the_rest(store):
+    """They can never be sent."""
+    with fault_server(echo()) as server:
+        table = queued(server.url, store, 200, limits=tn.Limits(concurrency=1, token_budget=4))
+        work(store)
+    assert outcomes(table, store) == ["ok"] * 2 + ["not_sent"] * 198
+    assert "token_budget is spent" in reason(table, store, 199)
+
+
+def test_a_row_is_not_tried_beyond_its_own_time(store):
+    """It began to run with its first send, in an earlier process."""
+    with fault_server(answer("oops", 500)) as server:
+        table = queued(server.url, store, 1, retry=tn.Retry(server_error=0, row_deadline=100))
+        with closing(sqlite3.connect(store)) as database, database:
+            row = database.execute("SELECT number, id FROM future").fetchone()
+            from tablenodes.engine.journal_file import check_sum
+
+            crc = check_sum(row[1], row[0], 1, 0, None, None, None, None, "", b"", b"")
+            values = (row[0], time.time() - 200, crc)
+            database.execute(
+                "INSERT INTO answer (number, sends, billed, first_sent, headers, body, message, latency, crc)"
+                " VALUES (?, 1, 0, ?, x'', x'', '', 0, ?)",
+                values,
+            )
+        work(store)
+        assert server.requests == []
+    assert outcomes(table, store) == ["in_doubt"]
+
+
+def test_a_call_takes_no_longer_than_its_row_has_left():
+    """And none is begun for a row that has nothing left."""
+    begun = []
+
+    class Inner:
+        capacity = 7
+
+        def start(self, call):
+            begun.append(call)
+
+        def cancel(self, key):
+            begun.append(key)
+
+        def wait(self, seconds):
+            return []
+
+        def close(self):
+            begun.append("closed")
+
+    left = {1: 5.0, 2: 0.0, 3: -1.0}
+    transport = Deadlines(Inner(), left.__getitem__)
+    call = Call(1, Request("POST", "http://127.0.0.1/", ()), b"{}", 60.0)
+    for key in left:
+        transport.start(call._replace(key=key))
+    transport.cancel(3)
+    assert [each.total for each in begun[:1]] == [5.0]
+    assert begun[1:] == [3]
+    (late,) = transport.wait(1.0)
+    assert (type(late), late.key, late.fault, late.sends) == (Answer, 2, "timeout_total", 0)
+    assert transport.wait(0.0) == []
+    assert transport.capacity == 7
+    transport.close()
+    assert begun[-1] == "closed"
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        tn.Connection("http://127.0.0.1:1/v1", ""),
+        tn.Connection("http://127.0.0.1:1/v1", "k" * 20, timeout=7, transport="requests", allow_insecure=True),
+        tn.Connection(
+            "http://127.0.0.1:1/v1", headers={"Api-Key": "s" * 20, "X-Title": "t"}, query={"api-version": "1"}
+        ),
+        tn.Connection("https://example.com/v1", "k" * 20, proxy="http://user:password@proxy:1", query={"sig": "q" * 9}),
+        tn.Connection("https://example.com/v1", api_key_env="MY_KEY", timeout=tn.Timeout(idle=3)),
+        tn.Connection.local("model.gguf", slots=2),
+    ],
+)
+def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkeypatch):
+    """What the recipe lacks is in the environment, by names that tell nothing."""
+    monkeypatch.setenv("MY_KEY", "e" * 20)
+    travelling = Travelling(connection, SALT)
+    text = orjson.dumps(travelling.recipe).decode()
+    assert not any(secret in text for secret in ("kkkk", "ssss", "qqqq", "eeee", "user:"))
+    environ = {**os.environ, **travelling.secrets}
+    there = arrived(orjson.loads(text), environ)
+    if connection.local_model is None:
+        with connection.open() as before, there.open(environ) as after:
+            assert (after.base_url, after.timeout) == (before.base_url, before.timeout)
+            assert after.request("POST", "/x") == before.request("POST", "/x")
+        assert (there.proxy, there.transport) == (connection.proxy, connection.transport)
+        assert isinstance(there.proxy, Secret | None)
+    else:
+        assert there.local_model.path == os.path.abspath("model.gguf")
+        assert there.local_model.slots == 2
+    if travelling.secrets:
+        with pytest.raises(tn.errors.ConnectionSettingError, match="the same connection="):
+            arrived(orjson.loads(text), {})
+
+
+def test_the_name_of_a_secret_depends_on_its_store_and_its_address():
+    """It is the same where both are: a worker that has it is known to have it."""
+
+    def name(url, salt):
+        return list(Travelling(tn.Connection(url, "k" * 20), salt).secrets)
+
+    here = "http://127.0.0.1:1/v1"
+    assert name(here, SALT) == name(here, SALT)
+    assert len({*name(here, SALT), *name(here, b"t" * 16), *name("http://127.0.0.1:2/v1", SALT)}) == 3
+
+
+def test_one_lock_a_store_and_looking_does_not_hold_it(store):
+    """It opens with the process that held it, or with its file."""
+    first, second = WorkerLock(store), WorkerLock(store)
+    assert not second.is_held()
+    assert first.take()
+    assert second.is_held()
+    assert not second.take()
+    first.release()
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            second.is_held()
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for each in lookers:
+        each.start()
+    for _ in range(50):
+        assert first.take()
+        first.release()
+    stop.set()
+    for each in lookers:
+        each.join()
+
+
+def test_a_lock_that_cannot_be_made_is_said(store):
+    """A link is not followed."""
+    store.with_name("store.worker").symlink_to("elsewhere")
+    with pytest.raises(tn.errors.StoreError, match=r"store\.worker"):
+        WorkerLock(store).take()
+
+
+def test_a_worker_that_cannot_be_started_is_said_and_the_rows_wait(store, monkeypatch, capsys):
+    """They are in the store; the next retrieval tries again."""
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(tn.errors.StoreError, match="cannot be started with /nowhere/python"):
+        ensure_worker(store, {})
+    with fault_server(echo()) as server:
+        table = NODE.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store, progress=False).table
+        assert "the rows wait in the store" in capsys.readouterr().err
+        out = tn.RetrieveResponse().run(table, store=store, progress=False)
+        assert "cannot be started" in json.loads(out.result["body"][0])["error"]["message"]
+    assert not WorkerLock(store).is_held()
+
+
+def test_rows_whose_time_is_over_end_without_a_key(store, monkeypatch):
+    """Also those of a group that nothing can be sent for."""
+    monkeypatch.setenv("MY_KEY", "e" * 20)
+    with fault_server(echo()) as server, nobody_at_work(store):
+        connection = tn.Connection(server.url, api_key_env="MY_KEY")
+        table = NODE.run(pd.DataFrame({"word": ["a", "b"]}), connection, store=store, progress=False).table
+    monkeypatch.delenv("MY_KEY")
+    with closing(sqlite3.connect(store)) as database, database:
+        database.execute("UPDATE future SET deadline = 0 WHERE number = 1")
+    work(store)
+    assert outcomes(table, store) == ["not_sent", "pending"]
+    assert "MY_KEY is not set" in reason(table, store, 1)
+
+
+def test_answers_that_are_old_can_be_deleted(store):
+    """Their ids are unknown then; what is pending stays."""
+    with fault_server(echo()) as server:
+        old = queued(server.url, store, 2)
+        work(store)
+        new = queued(server.url, store, 1)
+    with StoreFile(store) as file:
+        futures = Futures(file)
+        assert futures.counts() == {"pending": 1, "ok": 2}
+        assert futures.clear(time.time() - 60) == 0
+        assert futures.clear(time.time() + 60) == 2
+        assert futures.counts() == {"pending": 1}
+    assert outcomes(old, store) == ["unknown_id"] * 2
+    assert outcomes(new, store) == ["pending"]
