@@ -96,12 +96,13 @@ def test_a_worker_without_a_store_or_beside_another_one_does_nothing(store):
 def test_rows_that_are_submitted_meanwhile_are_taken_up(store):
     """By the same worker, also after the others have come to their end."""
     tables = []
+    triggers = {"Say w0": 0.0, "Say c": 0.15}
 
     def react(exchange):
         echo()(exchange)
-        if len(server.requests) in (1, 4):
-            delay = 0.0 if len(server.requests) == 1 else 0.15
-            threading.Timer(delay, lambda: tables.append(submit())).start()
+        prompt = orjson.loads(exchange.received.body)["messages"][0]["content"]
+        if prompt in triggers:
+            threading.Timer(triggers.pop(prompt), lambda: tables.append(submit())).start()
 
     def submit():
         table = pd.DataFrame({"word": ["a", "b", "c"]})
