@@ -25,6 +25,8 @@ _OWN = {
     "client_timeout": "Seconds that one attempt may take; goes before the connection's own.",
     "text": "A text with {{ … }} placeholders.",
     "conversation": "The id of a conversation, in place of messages.",
+    "messages": "What has been said: a list of messages.",
+    "body": "The answer's body, as JSON.",
     "content": "The parts of a message, texts and images, in place of text.",
     "continue_from": "The earlier node whose answers come first.",
 }
