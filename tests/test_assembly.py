@@ -301,10 +301,13 @@ NAMES = st.sampled_from(
     ["choices", "delta", "index", "message", "content", "tool_calls", "function", "error", "logprobs", "text", "usage"]
 )
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(NAMES, v, max_size=4), max_leaves=20)
+CHOICES = st.dictionaries(NAMES, VALUES, max_size=4) | st.fixed_dictionaries(
+    {"delta": st.dictionaries(NAMES, VALUES, max_size=4), "finish_reason": st.sampled_from([None, "stop"])}
+)
 EVENTS = st.builds(
     lambda name, value: name + b"data: " + json.dumps(value).encode() + b"\n\n",
-    st.sampled_from([b"", b"event: error\n", b"event: x\n"]),
-    VALUES | st.fixed_dictionaries({"choices": st.lists(st.dictionaries(NAMES, VALUES, max_size=4), max_size=3)}),
+    st.sampled_from([b"", b"", b"", b"event: error\n", b"event: x\n"]),
+    VALUES | st.fixed_dictionaries({"choices": st.lists(CHOICES, max_size=3)}),
 )
 
 
@@ -313,7 +316,23 @@ def test_whatever_comes_has_an_outcome(stream, needs_choices):
     """Nothing is raised, and an answer that is ok has a body that is a JSON object."""
     verdict = judge(answer(stream), needs_choices=needs_choices)
     assert verdict.outcome in OUTCOMES
-    assert verdict.outcome != "ok" or isinstance(json.loads(verdict.body), dict)
+    if verdict.outcome == "ok":
+        assert isinstance(json.loads(verdict.body), dict)
+        again = judge(answer(as_stream(assembled(stream), verdict.body)), needs_choices=needs_choices)
+        assert again.outcome == "ok"
+
+
+ODD = [1, "a", [1], {"a": 1}, [{"index": {}}, {"index": 0}], [{"index": [], "id": {}}], [{"index": "0", "function": 1}]]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_calls_of_any_shape_are_put_together(odd):
+    """Whatever a server takes for a call, in a stream that is written anew too."""
+    for name in ("tool_calls", "function_call", "content", "role"):
+        stream = stream_of([{"choices": [{"delta": {name: odd}, "finish_reason": "stop"}]}] * 2)
+        verdict = judge(answer(stream))
+        assert verdict.outcome == "ok"
+        assert judge(answer(as_stream(assembled(stream), verdict.body))).outcome == "ok"
 
 
 @given(st.sampled_from([*TWINS]), st.data())

@@ -10,6 +10,7 @@ import threading
 import orjson
 import pandas as pd
 import pytest
+from exchanges import HEADERS, chunks_in, transport_of
 from servers import answer, chunks, echo, fault_server, pieces
 from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_of, streaming
 
@@ -168,6 +169,22 @@ def test_a_stream_that_stays_open_is_left_at_once(transport):
     assert out.texts() == [TEXT]
     assert out.log["latency"].iloc[0] < 1.0
     assert out.log["total_tokens"].iloc[0] == 21
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_call_can_be_ended_with_what_came_of_it(transport):
+    """Its status, its headers and its bytes; a call that is not there cannot."""
+    with fault_server(streaming(STREAM, then="hold")) as server, transport_of(transport, stream=True) as carrier:
+        carrier.end(7)
+        carrier.start(Call(7, Request("POST", server.url, HEADERS), BODY, 5.0))
+        came = b""
+        while len(came) < len(STREAM):
+            came += chunks_in(carrier.wait(1.0))
+        carrier.end(7, "timeout_idle", "silence")
+        (ended,) = carrier.wait(1.0)
+    assert (ended.key, ended.status, ended.body, ended.fault) == (7, 200, STREAM, "timeout_idle")
+    assert b"text/event-stream" in ended.headers
+    assert came == STREAM
 
 
 # --- the usage ------------------------------------------------------------------------------------------------------

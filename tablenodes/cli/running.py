@@ -132,7 +132,8 @@ def call(
     """Run one node over a table.
 
     The table goes to --output, and its first rows are shown in a terminal. Without --output, these are shown in a
-    terminal, and all of it goes into a pipe as CSV.
+    terminal, and all of it goes into a pipe as CSV. With --set stream=true, the text of a table's only row is shown in
+    a terminal as it arrives.
     """
     workflow = one_node(
         node,

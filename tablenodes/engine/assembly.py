@@ -182,9 +182,8 @@ class _Choice:
         if not self._message and isinstance(self._whole, dict):
             return self._whole
         message = {"role": "assistant", "content": None} | settled(self._message)
-        for call in message.get("tool_calls") or ():
-            if isinstance(call, dict):
-                call.pop("index", None)
+        for call in _calls(message):
+            call.pop("index", None)
         if message["content"] == "" and any(message.get(name) for name in ("tool_calls", "function_call", "refusal")):
             message["content"] = None  # a plain answer has no text beside a call or a refusal
         return message
@@ -236,18 +235,23 @@ def as_stream(assembly: Assembly, body: bytes) -> bytes:
     body : bytes
         Its document, perhaps with something masked.
     """
-    document = orjson.loads(body)
+    document = read(body)
     for choice in document["choices"]:
         if "message" in choice:
             choice["delta"] = message = choice.pop("message")
-            calls = message.get("tool_calls") if isinstance(message, dict) else None
-            for number, call in enumerate(calls or ()):
+            for number, call in enumerate(_calls(message)):
                 call["index"] = number
-    parts = [orjson.dumps(document)]
+    parts = [encoded(document)]
     parts += [b"?"] if assembly.malformed else []
-    parts += [orjson.dumps({"error": assembly.error})] if assembly.error is not None else []
+    parts += [encoded({"error": assembly.error})] if assembly.error is not None else []
     parts += [_DONE] if assembly.done else []
     return b"".join(b"data: %s\n\n" % part for part in parts)
+
+
+def _calls(message: Any) -> list[dict[str, Any]]:
+    """Give the calls of a message that are objects."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 def choices_asked(body: bytes) -> int:

@@ -96,7 +96,11 @@ Event = Chunk | Answer
 
 
 class Transport(Protocol):
-    """The seam between decisions and bytes. Used by one thread; it retries nothing and follows no redirect."""
+    """The seam between decisions and bytes. Used by one thread; it retries nothing and follows no redirect.
+
+    It may also have ``end(key, fault=None, message="")``: end a call, whose `Answer` with what came until then comes
+    out of the next `wait`. A stream whose server does not close it is ended by that.
+    """
 
     def start(self, call: Call) -> None:
         """Begin a call. Its `Answer` comes out of a later `wait`, exactly once, unless it is cancelled."""

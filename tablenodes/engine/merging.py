@@ -28,21 +28,20 @@ class Items(list[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.in_parts = False
-        self._by_index: dict[object, dict[str, Any]] = {}
+        self._by_index: dict[int | None, dict[str, Any]] = {}
 
     def take(self, part: dict[str, Any], depth: int) -> None:
         """Take a part of an item in."""
         self.in_parts = True
-        index = part.get("index")
+        number = part.get("index")
+        index = number if type(number) is int else None
         item = self._by_index.get(index)
         known, identity = None if item is None else item.get("id"), part.get("id")
         if item is None or (known and identity and known != identity):
             item = {}
             self.append(item)
-            if type(index) is int or index is None:
-                self._by_index[index] = item
-        if type(index) is int:
-            self._by_index[None] = item  # parts without a number go on with the last
+            self._by_index[index] = item
+        self._by_index[None] = item  # parts without a number go on with the last
         merge(item, part, depth)
 
 

@@ -13,7 +13,8 @@ from .assembly import Assembly, MalformedError, as_stream, assembled, choices_as
 from .calls import Answer
 from .outcome_rules import OPTION_REFUSED
 from .server_errors import server_error
-from .sse import EventReader, EventTooLongError
+from .sse import EventReader
+from .strict_json import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,14 +251,10 @@ class _Reading:
     def _read(self, data: bytes) -> tuple[str, bool]:
         try:
             events = self._reader.push(data)
-        except EventTooLongError:
+            return "".join(map(self._assembly.add, events)), any(event.data for event in events)
+        except Exception:  # noqa: BLE001 - one answer that cannot be read must not end the run: it is left to the judge
             self._plain = True
             return "", False
-        text, has_content = "", False
-        for event in events:
-            text += self._assembly.add(event)
-            has_content = has_content or bool(event.data)
-        return text, has_content
 
     def rest(self) -> str:
         """Give the text that was held back because a secret might have begun in it; none of a stream that was cut."""
@@ -280,10 +277,10 @@ def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
         return None
     try:
         body = encoded(assembly.document())
-    except MalformedError:
+        masked = redaction.mask(body)
+        return None if masked == body else redaction.mask(as_stream(assembly, masked))
+    except (MalformedError, UnreadableError):  # it will be judged so
         return None
-    masked = redaction.mask(body)
-    return None if masked == body else as_stream(assembly, masked)
 
 
 def _names_the_option(body: bytes) -> bool:
