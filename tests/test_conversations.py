@@ -26,6 +26,7 @@ from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.conversations import EMPTY, UnknownConversation, is_id, links, reply, written
 from tablenodes.errors import ColumnError, InvalidRequests, SettingError, StoreError, WorkflowError
+from tablenodes.nodes import conversing
 from tablenodes.store import conversations as stored
 from tablenodes.store.conversations import Conversations
 
@@ -107,6 +108,7 @@ def test_an_id_is_made_of_the_messages_and_of_nothing_else():
     assert (first.parent, second.parent) == (EMPTY, first.id)
 
 
+@settings(deadline=None)
 @given(message=MESSAGES)
 def test_the_order_of_a_messages_keys_makes_no_difference(message):
     """A struct of Arrow orders them as its column does."""
@@ -116,6 +118,7 @@ def test_the_order_of_a_messages_keys_makes_no_difference(message):
     assert links(EMPTY, [turned]) == links(EMPTY, [message])
 
 
+@settings(deadline=None)
 @given(one=st.lists(MESSAGES, max_size=4), other=st.lists(MESSAGES, max_size=4))
 def test_two_conversations_have_one_id_only_if_they_are_the_same(one, other):
     """Whatever is said in them."""
@@ -123,6 +126,7 @@ def test_two_conversations_have_one_id_only_if_they_are_the_same(one, other):
     assert (ids[0] == ids[1]) == ([written(m) for m in one] == [written(m) for m in other])
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=50) | st.from_regex(r"conv_[0-9a-fA-F]{38,42}\n?"))
 def test_an_id_has_one_form(text):
     """45 characters, all lower case; nothing before or after them."""
@@ -237,7 +241,7 @@ def test_a_table_is_looked_up_with_few_queries(store, monkeypatch):
     reading = stored.StoreFile.reading
     monkeypatch.setattr(stored.StoreFile, "reading", lambda file: opened.append(1) or reading(file))
     assert CHAT.check(table).valid == 1_200
-    assert len(opened) == 3
+    assert len(opened) == 5
 
 
 @pytest.mark.parametrize(
@@ -403,7 +407,7 @@ print("\\n".join(table["conversation"]))
 def test_many_conversations_are_read_without_keeping_them_all(store, monkeypatch):
     """What is remembered is bounded; each row has its own all the same."""
     table = asked(1_100)
-    monkeypatch.setattr(stored, "_REMEMBERED", 2_000)
+    monkeypatch.setattr(stored, "BYTES", 2_000)
     monkeypatch.setattr(stored, "_ABSENT", 10)
     known = Conversations(store)
     strangers = [f"conv_{i:040x}" for i in range(1_100)]
@@ -414,7 +418,25 @@ def test_many_conversations_are_read_without_keeping_them_all(store, monkeypatch
         with contextlib.suppress(UnknownConversation):
             found.append(known.messages(known_as)[-1]["content"])
     assert found == [f"q{i}" for i in range(1_100)]
-    assert most < 1_100
+    assert most < 300
+
+
+def test_long_messages_are_read_and_written_few_at_a_time(store, monkeypatch):
+    """A table of images would not fit into memory else."""
+    table = questions(40).assign(question=[f"{i:02}" + "x" * 1_000 for i in range(40)])
+    monkeypatch.setattr(stored, "BYTES", 4_000)
+    monkeypatch.setattr(conversing, "_BYTES", 4_000)
+    written_together, known, remembered = [], Conversations(store), []
+    put = Conversations.put
+    monkeypatch.setattr(
+        Conversations, "put", lambda known, links: written_together.append(len(links)) or put(known, links)
+    )
+    table = ASK.run(START.run(table).table).table
+    for (known_as,) in known.ahead(((cell,) for cell in table["conversation"]), 0):
+        remembered.append(len(known._known))
+        assert known.messages(known_as)[-1]["content"] == table["question"][len(remembered) + 9]
+    assert max(written_together[1:]) == 4
+    assert max(remembered[20:]) <= 10
 
 
 # --- the nodes -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
     List = Sequence[Any] | str | Column | None
 
 _ROWS = 2_000
-"""Rows whose messages are put into the store together."""
+"""Rows whose messages are put into the store together at most."""
+_BYTES = 32 * 2**20
+"""Fewer rows are put there together where their messages are longer than this."""
 _OUTPUT = "the_output"
 """What the output of an earlier run is called outside of a workflow."""
 
@@ -76,10 +77,9 @@ class ConversationNode(TableNode):
 
         conversations = Conversations(manner.get("store"))
         replies = self.replies(context)
-        waiting = enumerate(rows)
         with conversations.held():
-            while some := list(islice(waiting, _ROWS)):
-                yield from _kept([self._grown(position, row, replies) for position, row in some], conversations)
+            for some in _together(self._grown(position, row, replies) for position, row in enumerate(rows)):
+                yield from _kept(some, conversations)
 
     def replies(self, context: Context) -> Replies | None:
         """Give the answers that are added before anything else; None where none are."""
@@ -93,6 +93,19 @@ class ConversationNode(TableNode):
         except Rejected as rejected:
             return Rejection(rejected.outcome, rejected.problems[0])
         return _Growth(parent, links(parent, messages))
+
+
+def _together(rows: Iterable[_Growth | Rejection]) -> Iterator[list[_Growth | Rejection]]:
+    """Give rows some at a time."""
+    some: list[_Growth | Rejection] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += sum(len(link.message) for link in row.added) if isinstance(row, _Growth) else 0
+        if len(some) == _ROWS or size > _BYTES:
+            yield some
+            some, size = [], 0
+    yield some
 
 
 def _kept(some: Sequence[_Growth | Rejection], conversations: Conversations) -> Iterator[tuple[str] | Rejection]:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
 ROWS = 500
-"""Rows of a table that are looked up together."""
+"""Rows of a table that are looked up together at most; fewer where their messages are long."""
+_FIRST = 16
+"""Rows that are looked up together before it is known how long their messages are."""
 
-_REMEMBERED = 32 * 2**20
+BYTES = 32 * 2**20
 """Bytes of messages after which those of earlier rows are forgotten."""
 
 _ABSENT = 100_000
@@ -122,7 +124,7 @@ class Conversations:
         ids : iterable
             Ids; what is none is left alone.
         """
-        if self._bytes > _REMEMBERED:
+        if self._bytes > BYTES:
             self._known.clear()
             self._bytes = 0
         if len(self._absent) > _ABSENT:
@@ -193,9 +195,12 @@ class Conversations:
         at : int
             Which cell is the id.
         """
-        waiting = iter(rows)
-        while some := list(islice(waiting, ROWS)):
+        waiting, most = iter(rows), _FIRST
+        while some := list(islice(waiting, most)):
+            before = self._bytes
             self.read(cells[at] for cells in some if type(cells) is tuple)
+            each = (self._bytes - (before if before <= BYTES else 0)) // len(some) + 1
+            most = max(1, min(ROWS, 8 * most, BYTES // each))
             yield from some
 
 
