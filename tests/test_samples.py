@@ -87,9 +87,19 @@ def test_the_readmes_first_python_snippet_runs(in_a_copy):
     assert names["configuration"] is names["reviews"]
 
 
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_the_readmes_other_nodes_run(in_a_copy, capsys):
+    """A chat of two turns, a stream, and answers that come later."""
+    names: dict[str, object] = {}
+    exec(compile(snippets("python")[1], "README.md", "exec"), names)
+    assert list(names["answers"]["outcome"]) == ["ok", "ok"]
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()} >= {"0", "1"}
+
+
 def test_the_readmes_check_prints_what_it_says(capsys):
     """The text block below the snippet is what comes out."""
-    exec(compile(snippets("python")[1], "README.md", "exec"), {})
+    exec(compile(snippets("python")[2], "README.md", "exec"), {})
     shown = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
     assert capsys.readouterr().out in shown
 
