@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tablenodes.worker.lock import WorkerLock
+from tablenodes.worker.worker import Worker
+
 BOUND = 20.0
 
 
@@ -73,6 +76,22 @@ def ending(store: Path) -> Iterator[Path]:
         while found := workers(store):
             for pid in found:
                 kill(pid)
+
+
+@contextlib.contextmanager
+def nobody_at_work(store: Path) -> Iterator[None]:
+    """Keep workers from being started."""
+    lock = WorkerLock(store)
+    assert lock.take()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def work(store: Path) -> None:
+    """Do what a worker does, in this process."""
+    Worker(store, idle=0.05).run()
 
 
 def elsewhere(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -16,15 +14,15 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
-from background import at_work, elsewhere, ending, kill, told, until, workers
+from background import at_work, elsewhere, ending, kill, nobody_at_work, told, until, work, workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import oracle
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
+from tablenodes.cli import main
 from tablenodes.store.file import VARIABLE
-from tablenodes.worker.lock import WorkerLock
 
 KEY = "sk-canary-0123456789"
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
@@ -57,6 +55,15 @@ def submitted(url, store, rows=3, *, node=NODE, table=None, key=KEY, **manner):
 
 def retrieved(table, store, wait=None, **manner):
     return RETRIEVE.run(table, wait, store=store, progress=False, **manner)
+
+
+def answered(url, store, rows=3, **manner):
+    """Submit rows, have them worked on in this process, and give what came."""
+    with nobody_at_work(store):
+        table = submitted(url, store, rows, key="", **manner)
+    work(store)
+    with nobody_at_work(store):
+        return retrieved(table, store, 0)
 
 
 def error_of(out, row=0):
@@ -212,10 +219,8 @@ def test_a_store_that_was_deleted_is_said(store):
 def test_a_key_that_the_worker_lacks_is_the_reason_and_another_one_is_not_used(store, monkeypatch):
     """The rows wait; whoever has the key gets them answered."""
     with oracle() as server:
-        lock = WorkerLock(store)
-        assert lock.take()
-        table = submitted(server.url, store)
-        lock.release()
+        with nobody_at_work(store):
+            table = submitted(server.url, store)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-another-one-00000")
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         out = retrieved(table, store)
@@ -231,10 +236,8 @@ def test_a_key_of_the_environment_goes_to_its_own_address_alone(store, monkeypat
     with fault_server(echo()) as server:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        lock = WorkerLock(store)
-        assert lock.take()
-        table = NODE.run(words(1), store=store, progress=False).table
-        lock.release()
+        with nobody_at_work(store):
+            table = NODE.run(words(1), store=store, progress=False).table
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
         out = retrieved(table, store)
         assert list(out.log["outcome"]) == ["pending"]
@@ -291,10 +294,8 @@ def test_rows_in_doubt_are_not_sent_again_where_that_is_asked(store):
 def test_a_deadline_is_not_extended_by_another_worker(store):
     """It was stored with the row; what is late is not sent."""
     with oracle() as server:
-        lock = WorkerLock(store)
-        assert lock.take()
-        table = submitted(server.url, store, 2, deadline=30)
-        lock.release()
+        with nobody_at_work(store):
+            table = submitted(server.url, store, 2, deadline=30)
         with closing(sqlite3.connect(store)) as database, database:
             database.execute("UPDATE future SET deadline = deadline - 60 WHERE number = 1")
         out = retrieved(table, store, connection=tn.Connection(server.url, KEY))
@@ -400,7 +401,7 @@ def test_optional_inputs_are_typed_however_a_table_holds_them(store):
     taken = [name for name in columns if name not in {"word"}]
     node = tn.CreateChatCompletionAsync(prompt="Say {{ word }}", columns=taken)
     with fault_server(echo()) as server:
-        retrieved(submitted(server.url, store, node=node, table=pd.DataFrame(columns)), store)
+        answered(server.url, store, node=node, table=pd.DataFrame(columns))
         sent = {each["messages"][0]["content"]: each for each in (orjson.loads(r.body) for r in server.requests)}
     assert sent["Say a"] == {
         "messages": [{"role": "user", "content": "Say a"}],
@@ -446,7 +447,7 @@ def test_a_streamed_answer_is_put_together(store):
     chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     data = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
     with fault_server(answer(data, headers={"Content-Type": "text/event-stream"})) as server:
-        out = retrieved(submitted(server.url, store, 1, node=NODE.replace(stream=True)), store)
+        out = answered(server.url, store, 1, node=NODE.replace(stream=True))
         assert list(out.text) == ["Hello"]
         assert json.loads(out.result["body"][0])["object"] == "chat.completion"
         assert orjson.loads(server.requests[0].body)["stream"] is True
@@ -456,7 +457,7 @@ def test_completions_come_later_too(store):
     """The other endpoint, found by its name."""
     with fault_server(answer({"choices": [{"index": 0, "text": "there", "finish_reason": "stop"}]})) as server:
         node = tn.CreateCompletionAsync(model="m", prompt=tn.col("word"), max_tokens="4")
-        out = retrieved(submitted(server.url, store, 1, node=node), store)
+        out = answered(server.url, store, 1, node=node)
         assert list(out.text) == ["there"]
         assert server.requests[0].path == "/v1/completions"
 
@@ -464,8 +465,7 @@ def test_completions_come_later_too(store):
 def test_a_limit_over_all_rows_holds_for_a_submission(store):
     """What cannot be sent any more has its end."""
     with oracle() as server:
-        table = submitted(server.url, store, 6, limits=tn.Limits(max_requests=4, concurrency=2))
-        out = retrieved(table, store)
+        out = answered(server.url, store, 6, limits=tn.Limits(max_requests=4, concurrency=2))
         assert out.summary.outcomes == {"ok": 4, "not_sent": 2}
         assert "max_requests is reached" in error_of(out, 5)["message"]
         assert len(server.received) == 4
@@ -482,7 +482,7 @@ def test_rows_of_a_model_that_the_server_does_not_know_have_their_end(store):
     table = pd.DataFrame({"word": [str(row) for row in range(20)], "model": ["m", *["none"] * 19]})
     node = tn.CreateChatCompletionAsync(prompt="Say {{ word }}")
     with fault_server(react) as server:
-        out = retrieved(submitted(server.url, store, node=node, table=table, limits=tn.Limits(concurrency=1)), store)
+        out = answered(server.url, store, node=node, table=table, limits=tn.Limits(concurrency=1))
         assert set(out.summary.outcomes) == {"ok", "http_error", "not_sent"}
         assert "does not know the model" in error_of(out, 19)["message"]
         assert len(server.requests) < 12
@@ -545,10 +545,8 @@ def test_a_damaged_answer_is_not_given_out(store):
 def test_a_worker_that_does_not_come_up_is_said(store, monkeypatch):
     """After a few attempts; the rows wait."""
     with oracle() as server:
-        lock = WorkerLock(store)
-        assert lock.take()
-        table = submitted(server.url, store, 1)
-        lock.release()
+        with nobody_at_work(store):
+            table = submitted(server.url, store, 1)
         monkeypatch.setenv("PYTHONHOME", "/nowhere")
         out = retrieved(table, store)
         assert "the worker ends before its time" in error_of(out)["message"]
@@ -579,36 +577,50 @@ def test_a_workflow_submits_and_retrieves(store, monkeypatch):
     assert sorted(prompts) == sorted(f"After {text}" for text in outputs["answers"].text)
 
 
-def command(*arguments, **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "tablenodes", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, **environ},
-    )
+def command(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    return ended.value.code, capsys.readouterr().out
 
 
-def test_the_command_line_submits_retrieves_and_shows(store, tmp_path):
+def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, monkeypatch):
     """As call does, in two steps; the key is in the environment."""
     words(2).to_csv(tmp_path / "words.csv", index=False)
     later, at = tmp_path / "later.csv", ("--store", store)
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("MY_KEY", KEY)
     with fault_server(echo()) as server:
-        environ = {"MY_KEY": KEY}
         asked = ("--model", "m", "--prompt", "Say {{ word }}", "--base-url", server.url, "--api-key-env", "MY_KEY")
-        done = command("submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", later, *at, **environ)
-        assert done.returncode == 0, done.stderr
+        assert (
+            command(capsys, "submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", later, *at)[0] == 0
+        )
         assert list(pd.read_csv(later).columns) == ["word", "future_response_id", "error_message"]
-        done = command("retrieve", later, "--wait", "30", *at, "-o", tmp_path / "answers.csv", **environ)
-        assert done.returncode == 0, done.stderr
+        assert command(capsys, "retrieve", later, "--wait", "30", *at, "-o", tmp_path / "answers.csv")[0] == 0
         assert list(pd.read_csv(tmp_path / "answers.csv")["text"]) == texts(2)
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
-    shown = command("store", *at).stdout
-    assert "2 rows" in shown
-    assert "ok" in shown
-    assert "deleted 2 answers" in command("store", *at, "--clear", "0").stdout
-    assert "there is no store yet" in command("store", "--store", tmp_path / "none").stdout
-    done = command("retrieve", later, *at)
-    assert done.returncode == 3
-    assert "unknown_id" in done.stdout
+    code, shown = command(capsys, "store", *at)
+    assert (code, "2 rows" in shown, "a worker is at work" in shown, "ok" in shown) == (0, True, True, True)
+    assert "deleted 2 answers" in command(capsys, "store", *at, "--clear", "0")[1]
+    assert "there is no store yet" in command(capsys, "store", "--store", tmp_path / "none")[1]
+    code, shown = command(capsys, "retrieve", later, *at)
+    assert code == 3
+    assert "unknown_id" in shown
+
+
+def test_the_command_line_says_why_rows_are_pending(store, capsys):
+    """How many there are for each reason."""
+    with fault_server(answer({"error": {}}, 429, {"Retry-After": "86000"})) as server:
+        answered(server.url, store, 2, limits=tn.Limits(concurrency=1))
+    shown = command(capsys, "store", "--store", store)[1]
+    assert "2 pending: the server asks to wait" in shown
+    assert "no worker is at work" in shown
+
+
+def test_a_conversation_is_gone_on_with_later(store, monkeypatch):
+    """Its messages are what is asked; the answer is appended to it."""
+    monkeypatch.setenv(VARIABLE, str(store))
+    table = tn.AddUserMessage(text="Say {{ word }}").run(tn.CreateConversation().run(words(2)).table).table
+    with fault_server(echo()) as server:
+        out = answered(server.url, store, node=tn.CreateChatCompletionAsync(model="m"), table=table)
+        assert list(out.text) == texts(2)
+    assert tn.AppendReply().run(out).summary.ok == 2

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import orjson
 import pandas as pd
 import pytest
-from background import until
+from background import nobody_at_work, until, work
 from servers import answer, echo, fault_server, fin, refusing_port
 
 import tablenodes as tn
@@ -37,26 +38,11 @@ def store(tmp_path):
     return tmp_path / "store"
 
 
-@contextmanager
-def nobody_at_work(store):
-    """Keep workers from being started."""
-    lock = WorkerLock(store)
-    assert lock.take()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def queued(url, store, rows=3, **manner):
     """Submit rows and start no worker."""
     table = pd.DataFrame({"word": [f"w{row}" for row in range(rows)]})
     with nobody_at_work(store):
         return NODE.run(table, tn.Connection(url), store=store, progress=False, **manner).table
-
-
-def work(store):
-    Worker(store, idle=0.05).run()
 
 
 def found(table, store):
@@ -383,6 +369,19 @@ def test_one_lock_a_store_and_looking_does_not_hold_it(store):
         each.join()
 
 
+def test_a_file_system_without_locks_is_said(store, monkeypatch):
+    """Two workers would send everything twice."""
+    import fcntl
+
+    def refuses(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(tn.errors.StoreError, match="files cannot be locked there: No locks"):
+        WorkerLock(store).take()
+    assert not WorkerLock(store).is_held()
+
+
 def test_a_lock_that_cannot_be_made_is_said(store):
     """A link is not followed."""
     store.with_name("store.worker").symlink_to("elsewhere")
@@ -415,6 +414,27 @@ def test_rows_whose_time_is_over_end_without_a_key(store, monkeypatch):
     work(store)
     assert outcomes(table, store) == ["not_sent", "pending"]
     assert "MY_KEY is not set" in reason(table, store, 1)
+
+
+def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monkeypatch):
+    """Ctrl-C between two transactions: they are in the output."""
+    from tablenodes.nodes import submitting
+
+    submit, calls = Futures.submit, []
+
+    def stopped(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(submitting, "_ROWS", 2)
+    monkeypatch.setattr(Futures, "submit", stopped)
+    with fault_server(echo()) as server, pytest.raises(tn.errors.Interrupted, match="2 of 5 rows") as caught:
+        queued(server.url, store, 5)
+    result = caught.value.output.result
+    assert list(result["future_response_id"].notna()) == [True, True, False, False, False]
+    assert outcomes(caught.value.output.table[:2], store) == ["pending"] * 2
 
 
 def test_answers_that_are_old_can_be_deleted(store):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _TYPES = ("string", "number", "integer", "boolean", "array", "object")
 _RANGES = (("minimum", "maximum", ""), ("minItems", "maxItems", "items"), ("minLength", "maxLength", "characters"))
 _OWN = {
+    "future_response_id": "The id of an answer. Default: the column of that name.",
+    "wait": "Seconds to wait for answers that have not come. Default: until no more can come.",
     "prompt": "Short for one user message.",
     "system": "Short for a system message before it.",
     "columns": 'Which columns set the properties of their names: "auto", or their names.',

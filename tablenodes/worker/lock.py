@@ -78,14 +78,16 @@ class WorkerLock:
             descriptor = os.open(self.path, _OPTIONS, 0o600)
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}") from None
-        while not _take(descriptor, alone=True):
-            if not _take(descriptor, alone=False):
-                os.close(descriptor)
-                return False
-            _let_go(descriptor)  # nobody holds it: somebody looks
-            time.sleep(_LOOKS * random.random())  # noqa: S311 - two that do the same must not keep step
-        self.descriptor = descriptor
-        return True
+        try:
+            is_taken = _is_taken(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreError(f"{self.path}: files cannot be locked there: {error.strerror}") from None
+        if is_taken:
+            self.descriptor = descriptor
+        else:
+            os.close(descriptor)
+        return is_taken
 
     def adopt(self, descriptor: int) -> None:
         """Hold the store by what whoever started this process has handed on."""
@@ -106,5 +108,17 @@ class WorkerLock:
             return False
         try:
             return not _take(descriptor, alone=False)
+        except OSError:
+            return False
         finally:
             os.close(descriptor)
+
+
+def _is_taken(descriptor: int) -> bool:
+    """Lock a file for ourselves; tell whether nobody else has."""
+    while not _take(descriptor, alone=True):
+        if not _take(descriptor, alone=False):
+            return False
+        _let_go(descriptor)  # nobody holds it: somebody looks
+        time.sleep(_LOOKS * random.random())  # noqa: S311 - two that do the same must not keep step
+    return True
