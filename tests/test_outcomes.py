@@ -508,6 +508,13 @@ def test_a_stream_needs_as_many_choices_as_were_asked_for():
     assert judge(stream, b'{"prompt":[1,2]}').outcome == "ok"
 
 
+def test_a_stream_put_together_holds_no_secret():
+    """Though no chunk holds one, and each part of it is harmless."""
+    parts = [{"choices": [{"index": 0, "delta": {"content": part}}]} for part in ("It is sk-01", "2345.")]
+    body = judge(streamed(*parts), secrets=(b"sk-012345",)).body
+    assert json.loads(body)["choices"][0]["message"]["content"] == "It is ***."
+
+
 def test_only_its_content_type_makes_a_stream():
     """Else what cannot be read is a decode_error; a JSON object is one under any name."""
     stream = streamed({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
