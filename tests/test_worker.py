@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import closing
 
+import numpy
 import orjson
 import pandas as pd
 import pytest
@@ -211,6 +212,26 @@ def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
     assert outcomes(good, store) == ["ok"] * 3
     assert "the worker failed with RuntimeError" in reason(bad, store)
     assert "unforeseen" in capsys.readouterr().err
+
+
+def test_rows_of_another_version_are_left_alone(store):
+    """Whoever wrote them knows how they are sent."""
+    with fault_server(echo()) as server:
+        table = queued(server.url, store)
+        with closing(sqlite3.connect(store)) as database, database:
+            database.execute("""UPDATE recipe SET recipe = replace(recipe, '"version":1', '"version":2')""")
+        work(store)
+        assert server.requests == []
+    assert "another version" in reason(table, store)
+
+
+def test_limits_may_be_numbers_of_other_libraries(store):
+    """As anywhere."""
+    with fault_server(echo()) as server:
+        limits = tn.Limits(concurrency=numpy.int64(2), grace=numpy.float32(1))
+        table = queued(server.url, store, limits=limits, retry=tn.Retry(row_deadline=numpy.float64(60)))
+        work(store)
+    assert outcomes(table, store) == ["ok"] * 3
 
 
 def test_an_outage_leaves_the_rest_pending(store):

@@ -113,7 +113,7 @@ class AsyncRequestNode(RequestNode):
         -------
         NodeOutput
             Its columns are ``future_response_id`` (text, null where the row failed) and ``error_message`` (text, null
-            where it was accepted). ``.succeeded`` and ``.failed`` are the rows of each kind.
+            where it was accepted). ``.table`` has them beside the configuration; so do ``.succeeded`` and ``.failed``.
 
         Raises
         ------
@@ -233,8 +233,8 @@ class RetrieveResponse(Node):
 
         Parameters
         ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One id a row, in the column ``future_response_id``.
+        table : NodeOutput or table
+            What a node that ends in Async gave; or a table with one id a row in the column ``future_response_id``.
         wait : float, optional
             Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else until all are
             there or no more can come.
@@ -270,12 +270,13 @@ class RetrieveResponse(Node):
         self, table: Any, connection: Connection | None, context: Context, wait: Any, manner: Mapping[str, Any]
     ) -> Responses:
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..output import NodeOutput  # noqa: PLC0415
         from ..store import StoreFile  # noqa: PLC0415
         from .check import check_rows, refuse_invalid  # noqa: PLC0415
         from .retrieving import Retrieval  # noqa: PLC0415
         from .rows import prepared  # noqa: PLC0415
 
-        view = tables.view(table)
+        view = tables.view(table.table if isinstance(table, NodeOutput) else table)
         plan = self.plan(view.columns, constants=context.constants)
         if manner.get("on_invalid") == "raise":
             refuse_invalid(check_rows(plan, view))

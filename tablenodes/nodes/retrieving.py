@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..connection import Connection
     from ..store import StoreFile
-    from ..store.futures import Answered, Waiting
+    from ..store.rows import Answered, Waiting
     from ..tables import TableView
 
 PENDING = "pending"

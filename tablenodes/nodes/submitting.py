@@ -18,7 +18,7 @@ from ..output import NodeOutput
 from ..store import StoreFile
 from ..store.futures import Futures
 from ..summary import Summary
-from ..worker.recipes import Travelling
+from ..worker.recipes import VERSION, Travelling
 from ..worker.starting import ensure_worker
 from .check import check_rows, refuse_invalid
 from .rows import Context, prepared
@@ -168,7 +168,7 @@ class _Submission:
     def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
         """Give how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
         recipe = {
-            "version": 1,
+            "version": VERSION,
             "connection": travelling.recipe,
             "method": "POST",
             "path": self._node.path,
@@ -179,7 +179,7 @@ class _Submission:
             "retry": asdict(self._how.retry),
             "once": once,
         }
-        return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
     def _output(self, makes: Mapping[str, str], seconds: float) -> NodeOutput:
         counts = Counter(self._outcomes)
@@ -187,4 +187,12 @@ class _Submission:
         outcomes = {name: count for name, count in ordered.items() if count}
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
         summary = Summary(rows=len(self._view), outcomes=outcomes, seconds=seconds)
-        return NodeOutput(self._view, columns, makes, self._outcomes, self._errors, summary)
+        return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary)
+
+
+class Submitted(NodeOutput):
+    """The ids of what was submitted; its two branches have them, or the errors, beside the configuration."""
+
+    def _rows(self, *, ok: bool) -> Any:
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        return tables.view(self.table).take(rows)

@@ -20,14 +20,15 @@ from ..errors import ConnectionSettingError, JournalError, StoreError, Tablenode
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
 from .keeping import FutureKeeping
-from .recipes import arrived
+from .recipes import VERSION, arrived
 from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..endpoint import Endpoint
-    from ..store.futures import Futures, Group
+    from ..store.futures import Futures
+    from ..store.rows import Group
 
 _LOOK = 0.05
 """Seconds between two looks for rows that were submitted after the others had come to their end."""
@@ -89,9 +90,14 @@ class GroupRun:
         self._recipe: dict[str, Any] = orjson.loads(group.recipe)
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
+        self._at_most_once = self._retry.ambiguous == 0
+        # What a kill must not make wrong is counted before it is sent.
+        self._is_exact = self._limits.max_requests is not None
 
     def carry_out(self) -> Held | None:
         """Work until nothing is left, or nothing more can be done; give why the rest stays pending, if it does."""
+        if self._recipe["version"] != VERSION:
+            return Held("the rows were submitted by another version of tablenodes")
         try:
             connection = arrived(self._recipe["connection"], os.environ)
         except ConnectionSettingError as error:
@@ -117,14 +123,11 @@ class GroupRun:
 
     def _round(self, endpoint: Endpoint) -> Held | None:
         """Run the engine once, until nothing is pending or it stops."""
-        limits, retry = self._limits, self._retry
-        at_most_once = retry.ambiguous == 0
-        exact = limits.max_requests is not None
         scheduler = Scheduler(
-            limits,
-            retry,
+            self._limits,
+            self._retry,
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
-            sent_before=self._futures.sends(self._group.number) if exact else 0,
+            sent_before=self._futures.sends(self._group.number) if self._is_exact else 0,
             capacity=endpoint.slots,
         )
         keeping = FutureKeeping(
@@ -132,9 +135,23 @@ class GroupRun:
             self._group.number,
             self._token,
             scheduler,
-            row_deadline=retry.row_deadline,
-            at_most_once=at_most_once,
+            row_deadline=self._retry.row_deadline,
+            at_most_once=self._at_most_once,
         )
+        with ExitStack() as stack:
+            loop = self._loop(endpoint, scheduler, keeping, stack)
+            loop.run(keeping)
+        if scheduler.stopped is None and loop.failure is None:
+            keeping.end_unsent()
+        elif scheduler.stopped in _SPENT:
+            keeping.end_rest(_SPENT[scheduler.stopped])
+        self._save(keeping)
+        return _held(scheduler.stopped, loop.failure or keeping.failure, keeping.asked_to_wait)
+
+    def _loop(self, endpoint: Endpoint, scheduler: Scheduler, keeping: FutureKeeping, stack: ExitStack) -> Loop:
+        """Put the engine together; what it opens is closed by `stack`."""
+        recipe, limits = self._recipe, self._limits
+        redaction = Redaction(endpoint.secrets)
 
         def once(key: int) -> bool:
             return loop.may_send_once(key)
@@ -143,45 +160,29 @@ class GroupRun:
             if scheduler.stopped is None and self._stopping():
                 scheduler.stop("interrupted")
 
-        streams = self._recipe["stream"]
-        redaction = Redaction(endpoint.secrets)
-        with ExitStack() as stack:
-            transport = endpoint.transport(limits, once if exact else scheduler.may_send, stream=streams)
-            stack.callback(transport.close)
-            if streams:
-                transport = Streams(transport, endpoint.timeout, redaction)
-            loop = Loop(
-                endpoint.request(self._recipe["method"], self._recipe["path"]),
-                Deadlines(transport, keeping.seconds_left_of),
-                scheduler,
-                Tally(),
-                partial(
-                    judge,
-                    needs_choices=self._recipe["choices"],
-                    at_most_once=at_most_once,
-                    secrets=endpoint.secrets,
-                    wall_clock=time.time,
-                ),
-                redaction,
-                keeping,
-                total=self._recipe["total"] or endpoint.timeout.total,
-                grace=limits.grace,
-                on_turn=turn,
-            )
-            loop.run(keeping)
-        if scheduler.stopped is None and loop.failure is None:
-            keeping.end_unsent()
-        elif scheduler.stopped in _SPENT:
-            keeping.end_rest(_SPENT[scheduler.stopped])
-        self._save(keeping)
-        return self._held(scheduler.stopped, loop.failure or keeping.failure, keeping)
-
-    def _held(self, stopped: str | None, failure: Exception | None, keeping: FutureKeeping) -> Held | None:
-        if failure is not None:
-            return Held(str(failure))
-        if stopped is None or stopped in _SPENT:
-            return None
-        return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=keeping.asked_to_wait)
+        transport = endpoint.transport(limits, once if self._is_exact else scheduler.may_send, stream=recipe["stream"])
+        stack.callback(transport.close)
+        if recipe["stream"]:
+            transport = Streams(transport, endpoint.timeout, redaction)
+        loop = Loop(
+            endpoint.request(recipe["method"], recipe["path"]),
+            Deadlines(transport, keeping.seconds_left_of),
+            scheduler,
+            Tally(),
+            partial(
+                judge,
+                needs_choices=recipe["choices"],
+                at_most_once=self._at_most_once,
+                secrets=endpoint.secrets,
+                wall_clock=time.time,
+            ),
+            redaction,
+            keeping,
+            total=recipe["total"] or endpoint.timeout.total,
+            grace=limits.grace,
+            on_turn=turn,
+        )
+        return loop
 
     def _save(self, keeping: FutureKeeping) -> None:
         """Bring what came to the disk; a full one is given time."""
@@ -199,3 +200,11 @@ class GroupRun:
         with suppress(StoreError):
             return self._futures.writer() != self._token
         return False
+
+
+def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Held | None:
+    if failure is not None:
+        return Held(str(failure))
+    if stopped is None or stopped in _SPENT:
+        return None
+    return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..engine.keeping import Found, Keeping, kept_headers
 from ..engine.outcome_rules import Failure
 from ..errors import JournalError, StoreError
-from ..store.futures import EXPIRED, Ended
+from ..store.rows import EXPIRED, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..engine.calls import Answer
     from ..engine.outcomes import Verdict
     from ..engine.scheduler import Scheduler
-    from ..store.futures import Future, Futures
+    from ..store.futures import Futures
+    from ..store.rows import Future
 
 _AT_A_TIME = 64
 """Rows that are read at once; their bodies are in memory then."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..local import LocalModel
 
+VERSION = 1
+"""Of the recipes in a store."""
 _ROUNDS = 20_000
 """Makes it slow to try out which short key a name may stand for."""
 _OPEN = frozenset(

@@ -20,7 +20,7 @@ from .starting import INHERITED
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..store.futures import Group
+    from ..store.rows import Group
 
 IDLE = 5.0
 """Seconds for which a worker waits for more to do before it ends."""

@@ -1,0 +1,133 @@
+"""What the store knows of a row: what is asked, what came, and why nothing comes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EXPIRED = "the time within which it was to be sent has passed"
+_IN_DOUBT = "sent, but no answer was seen; it may have been executed and billed"
+
+
+class Ended(NamedTuple):
+    """What came of a send; without an `outcome`, nothing has yet.
+
+    Attributes
+    ----------
+    outcome : str or None
+        What it meant.
+    kind : str or None
+        The class of its failure; None for ``ok``.
+    status : int or None
+        The HTTP status.
+    headers, body : bytes
+        As they came, without a secret.
+    fault : str or None
+        What broke the exchange.
+    message : str
+        The transport's words for it; where nothing was answered, those for the user.
+    latency : float
+        Seconds.
+    """
+
+    outcome: str | None = None
+    kind: str | None = None
+    status: int | None = None
+    headers: bytes = b""
+    body: bytes = b""
+    fault: str | None = None
+    message: str = ""
+    latency: float = 0.0
+
+
+class Future:
+    """One pending row: what is asked, and what is known of its sends.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the store, in the order of submission.
+    id : bytes
+        Its id.
+    body : bytes
+        The request's body.
+    deadline : float
+        The time of the wall clock from which nothing is sent for it.
+    first_sent : float
+        The time of its first send; 0 before.
+    sends : int
+        Sends that were begun.
+    billed : bool
+        Whether one of them may have been executed without its answer having come.
+    end : Ended
+        What came of the last one.
+    final : bool
+        Whether that is its end.
+    """
+
+    __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
+
+    def __init__(self, number: int, future_id: bytes, body: bytes, deadline: float) -> None:
+        self.number = number
+        self.id = future_id
+        self.body = body
+        self.deadline = deadline
+        self.first_sent = 0.0
+        self.sends = 0
+        self.billed = False
+        self.end = Ended()
+        self.final = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it was sent and nothing came."""
+        return self.sends > 0 and self.end.outcome is None
+
+    def give_up(self, why: str) -> None:
+        """End the row with what came of its last send; where nothing was sent, say why."""
+        self.billed = self.billed or self.in_doubt
+        if self.in_doubt:
+            self.end = Ended("in_doubt", message=_IN_DOUBT)
+        elif self.end.outcome is None:
+            self.end = Ended("not_sent", message=f"not sent: {why}")
+        self.final = True
+
+
+class Answered(NamedTuple):
+    """A row that has come to its end, and what it took."""
+
+    end: Ended
+    sends: int
+    billed: bool
+
+
+class Group(NamedTuple):
+    """Pending rows that are asked in the same way.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the store.
+    recipe : str
+        How they are asked, as JSON.
+    """
+
+    number: int
+    recipe: str
+
+
+class Waiting(NamedTuple):
+    """Why pending rows are not being worked on.
+
+    Attributes
+    ----------
+    recipe : str
+        How they are asked, as JSON.
+    reason : str or None
+        In words; None where nothing keeps them.
+    lacks_key : bool
+        Whether a key is all that they lack.
+    """
+
+    recipe: str
+    reason: str | None
+    lacks_key: bool
