@@ -194,7 +194,7 @@ class _Run:
             ),
             redaction,
             keeping,
-            total=self.node.client_timeout or endpoint.timeout.total,
+            total=float(self.node.client_timeout or endpoint.timeout.total),
             grace=limits.grace,
             on_turn=lambda: bar.update(records.settled, records.counts[OK]),
         )
