@@ -94,16 +94,15 @@ def work(store: Path) -> None:
     Worker(store, idle=0.05).run()
 
 
-def elsewhere(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    """Run some Python in another process; what it prints is one line of JSON."""
+def elsewhere(code: str, *arguments: str, alone: bool = False) -> subprocess.Popen[str]:
+    """Run some Python in another process, `alone` in a session of its own; what it prints is one line of JSON."""
     script = f"import json, sys\nimport pandas as pd\nimport tablenodes as tn\n{code}"
-    environment = {**os.environ, **environ}
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        start_new_session=alone,
     )
 
 

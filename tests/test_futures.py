@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -157,6 +158,30 @@ def test_workers_that_are_killed_again_and_again_lose_nothing(store):
             retrieved(table, store, 0, connection=tn.Connection(server.url, KEY))
         assert list(retrieved(table, store, connection=tn.Connection(server.url, KEY)).text) == texts(40)
         assert sum(server.sends.values()) - 40 <= 4 * 3
+
+
+def test_a_worker_outlives_who_started_it(store):
+    """It is nobody's child, in a session of its own, with nothing of the starter's open; it is not even waited for."""
+    code = (
+        "import os, signal\n"
+        "table = pd.DataFrame({'word': ['w0', 'w1', 'w2']})\n"
+        "node = tn.CreateChatCompletionAsync(model='m', prompt='Say {{ word }}')\n"
+        "out = node.run(table, tn.Connection(sys.argv[1]), store=sys.argv[2], progress=False)\n"
+        "print(json.dumps(list(out.result['future_response_id'])), flush=True)\n"
+        "os.killpg(os.getpgid(0), signal.SIGKILL)"
+    )
+    with oracle(0.2) as server:
+        process = elsewhere(code, server.url, str(store), alone=True)
+        table = pd.DataFrame({"future_response_id": json.loads(process.communicate(timeout=60)[0])})
+        assert process.returncode == -signal.SIGKILL
+        pid = at_work(store)
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        assert parent not in {os.getpid(), process.pid}
+        assert os.getsid(pid) == os.getpgid(pid) not in {os.getsid(0), process.pid}
+        streams = [os.readlink(f"/proc/{pid}/fd/{each}") for each in range(3)]
+        assert streams == ["/dev/null", "/dev/null", f"{store}.worker.log"]
+        assert list(retrieved(table, store).text) == texts(3)
+        assert len(server.received) == 3
 
 
 def test_two_submit_and_two_retrieve_and_every_row_is_sent_once(store):
@@ -507,7 +532,7 @@ def test_the_key_is_nowhere_but_in_the_request(store):
         assert KEY in server.requests[0].path
         for path in store.parent.iterdir():
             data = path.read_bytes()
-            for form in (KEY, KEY[::-1], KEY[len(KEY) // 2 :]):
+            for form in (KEY, KEY[::-1], KEY[len(KEY) // 2 :], base64.b64encode(KEY.encode()).decode()[:16]):
                 assert form.encode() not in data, path
             assert path.stat().st_mode & 0o077 == 0, path
 
