@@ -637,6 +637,8 @@ def test_the_command_line_says_why_rows_are_pending(store, capsys):
     """How many there are for each reason."""
     with fault_server(answer({"error": {}}, 429, {"Retry-After": "86000"})) as server:
         answered(server.url, store, 2, limits=tn.Limits(concurrency=1))
+        work(store)
+        assert len(server.requests) == 1
     shown = command(capsys, "store", "--store", store)[1]
     assert "2 pending: the server asks to wait" in shown
     assert "no worker is at work" in shown

@@ -156,6 +156,7 @@ def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
                 assert "the disk is full" in reason(table, path, 5)
                 work(path)
             assert outcomes(table, path) == ["ok"] * 6
+            assert list(found(table, path).log["attempts"]) == [1] * 6
             assert len(server.requests) == 6
 
 

@@ -86,8 +86,8 @@ class AsyncRequestNode(RequestNode):
         """Hand one request a row to the store's worker and come back at once.
 
         The worker is a process of its own, which is started if none is at work: it goes on when this one ends. The
-        answers are got by `RetrieveResponse`, from any process, also from a saved table. Requests and answers stay in the
-        store, which its owner alone can read, until ``tablenodes store --clear`` deletes them.
+        answers are got by `RetrieveResponse`, from any process, also from a saved table. Requests and answers stay in
+        the store, which its owner alone can read, until ``tablenodes store --clear`` deletes them.
 
         Parameters
         ----------
