@@ -193,14 +193,14 @@ def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
 
 
 def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
-    """The others go on; the log says where it was."""
+    """The others go on; the log says where it was, and nothing that may quote a row."""
     from tablenodes.worker import group
 
     right = group.Loop.run
 
     def wrong(self, rows):
         if "completions" in self._request.url and "chat" not in self._request.url:
-            raise RuntimeError("unforeseen")
+            raise RuntimeError(orjson.dumps([6, 7]))
         right(self, rows)
 
     monkeypatch.setattr(group.Loop, "run", wrong)
@@ -212,7 +212,8 @@ def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
         work(store)
     assert outcomes(good, store) == ["ok"] * 3
     assert "the worker failed with RuntimeError" in reason(bad, store)
-    assert "unforeseen" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert ("RuntimeError" in log, "group.py" in log, "[6,7]" in log) == (True, True, False)
 
 
 def test_rows_of_another_version_are_left_alone(store):

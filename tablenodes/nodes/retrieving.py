@@ -37,6 +37,8 @@ _BETWEEN = 0.02
 """Seconds between two looks at whether the store has changed."""
 _ENDS_WITHIN = 1.0
 """Seconds in which a worker that can do nothing more has ended."""
+_RESTS = 10
+"""How much longer than a look the pause after it is, however often the store changes."""
 _LOOK_AGAIN = 0.25
 """Seconds between two looks at whether a worker is at work, where the store does not change."""
 _FRUITLESS = 3
@@ -119,10 +121,10 @@ class Retrieval:
 
     def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
         """Wait until nothing is pending, the time is over, or nothing more can be expected."""
-        seen, look_at = -1, -math.inf
+        seen, look_at, rests_until = -1, -math.inf, -math.inf
         while self._open and not interrupts.level:
             now = time.monotonic()
-            changes = self._futures.store.changes()
+            changes = seen if now < rests_until else self._futures.store.changes()
             if changes != seen or now >= look_at:
                 seen, look_at = changes, now + _LOOK_AGAIN
                 before = len(self._open)
@@ -130,6 +132,7 @@ class Retrieval:
                 self._fruitless = self._fruitless if len(self._open) == before else 0
                 if not self._open or not self._may_come():
                     return
+                rests_until = now + _RESTS * (time.monotonic() - now)
             bar.update(len(self._rows_of) - len(self._open), len(self._rows_of) - len(self._open))
             if now >= until:
                 return

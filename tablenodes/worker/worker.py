@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
 import time
 import traceback
@@ -116,7 +117,9 @@ class Worker:
                 run = GroupRun(futures, group, self._token, idle=self._idle, stopping=self._stop.is_set)
                 held = run.carry_out()
             except Exception as error:  # noqa: BLE001 - the other groups go on
-                traceback.print_exc()
+                # Where it was; what it says may quote a row.
+                traceback.print_tb(error.__traceback__)
+                print(type(error).__name__, file=sys.stderr)
                 held = Held(f"the worker failed with {type(error).__name__}; {self._path}.worker.log says more")
             if held is not None and not self._stop.is_set():
                 self._held[group.number] = held
