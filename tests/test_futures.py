@@ -23,6 +23,7 @@ from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
+from tablenodes.local import installed
 from tablenodes.store.file import VARIABLE
 
 KEY = "sk-canary-0123456789"
@@ -601,6 +602,26 @@ def test_a_workflow_submits_and_retrieves(store, monkeypatch):
         assert [list(out.log["outcome"]) for out in outputs.values()] == [["ok", "ok"]] * 3
         prompts = [orjson.loads(each.body)["messages"][0]["content"] for each in server.requests[2:]]
     assert sorted(prompts) == sorted(f"After {text}" for text in outputs["answers"].text)
+
+
+def test_a_submission_starts_no_model_and_the_worker_says_what_it_lacks(store, monkeypatch):
+    """The embedded model's server is the worker's; the rows wait until it can be started."""
+    monkeypatch.setenv(VARIABLE, str(store))
+    connection = tn.Connection.local(store.with_name("none.gguf"))
+    workflow = tn.Workflow({"ask": NODE, "answer": RETRIEVE}, connection=connection)
+    out = workflow.run(words(1), progress=False)["answer"]
+    assert list(out.log["outcome"]) == ["pending"]
+    assert "none.gguf" in error_of(out)["message"]
+
+
+@pytest.mark.model
+@pytest.mark.skipif(installed() is None, reason="run: tablenodes model install")
+def test_the_embedded_model_answers_later_too(store):
+    """The worker opens it itself."""
+    table = (
+        NODE.replace(model=None, max_tokens=3).run(words(1), tn.Connection.local(), store=store, progress=False).table
+    )
+    assert list(retrieved(table, store).log["outcome"]) == ["ok"]
 
 
 def command(capsys, *arguments):

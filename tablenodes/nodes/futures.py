@@ -54,6 +54,7 @@ class AsyncRequestNode(RequestNode):
     """What is asked of every row, to be sent by a worker."""
 
     makes: ClassVar[Mapping[str, str]] = MappingProxyType({ID: "text", "error_message": "text"})
+    sends: ClassVar[bool] = False
     bodies: ClassVar[type[BodyPlan]] = _CommaSeparatedStop
 
     @classmethod

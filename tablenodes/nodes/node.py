@@ -34,6 +34,8 @@ class Node:
     """Settings that say something about the node itself; all others are filled in row by row."""
     makes: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """The columns that later nodes of a workflow find in the table, and their types."""
+    sends: ClassVar[bool] = False
+    """Whether it sends requests itself, and so needs the embedded model's server where that is the connection."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

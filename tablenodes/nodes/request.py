@@ -47,6 +47,7 @@ class RequestNode(Node):
     """
 
     own: ClassVar[tuple[str, ...]] = ("columns", "extra_body", "schema", "client_timeout")
+    sends: ClassVar[bool] = True
     operation: ClassVar[str] = ""
     """The operation's name in the schemas."""
     path: ClassVar[str] = ""

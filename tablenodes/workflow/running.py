@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,8 @@ def run(
         _refuse_empty_handed(workflow, checking.unsendable(workflow, view, plans))
     outputs: dict[str, NodeOutput] = {}
     try:
-        with connection as opened:
+        sends = any(node.sends for _, node in workflow.steps)
+        with connection if sends else nullcontext(connection) as opened:
             _run_nodes(workflow, view.table, values, opened, manner, outputs)
     except BaseException as error:
         if isinstance(error, EndedError) and error.output is not None:
