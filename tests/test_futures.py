@@ -375,6 +375,18 @@ def test_a_store_that_cannot_be_written_is_said_in_every_row(store, tmp_path):
         assert server.requests == []
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only for root")
+def test_a_folder_that_is_read_only_is_said_in_every_row(tmp_path):
+    """Before a request is sent."""
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    with fault_server(echo()) as server:
+        out = submitted(server.url, folder / "store", 2)
+        assert out["future_response_id"].isna().all()
+        assert out["error_message"].str.contains("Permission denied").all()
+        assert server.requests == []
+
+
 def test_a_full_disk_is_said_in_every_row(store, monkeypatch):
     """All of a transaction is accepted, or none."""
     from tablenodes.store import file

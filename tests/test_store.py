@@ -171,6 +171,15 @@ def test_a_store_that_is_read_only_is_said(tmp_path):
         put(store)
 
 
+def test_a_store_of_another_user_is_refused(tmp_path, monkeypatch):
+    """What it says is sent with one's own keys."""
+    with StoreFile(tmp_path / "store") as store:
+        put(store)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with StoreFile(tmp_path / "store") as store, pytest.raises(StoreError, match="belongs to another user"):
+        names(store)
+
+
 def test_a_store_in_another_ones_place_is_seen(tmp_path):
     """A file that was deleted is not written to as long as somebody holds it."""
     with StoreFile(tmp_path / "store") as store:

@@ -199,6 +199,10 @@ class StoreFile:
             if self._database is not None and self._opened_as == opened_as:
                 return self._database
             _KIND.refuse_other_files(self.path)
+            if _is_anothers(found):
+                raise StoreError(
+                    f"{self.path}: the store belongs to another user, whose rows would be sent with your keys"
+                )
             self.close()
             # Closed in another thread than it was opened in, if that one ended meanwhile.
             database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
@@ -209,6 +213,11 @@ class StoreFile:
                 raise
             self._database, self._opened_as = database, opened_as
             return database
+
+
+def _is_anothers(found: os.stat_result) -> bool:
+    """Tell whether a file is another user's; an administrator may use everybody's."""
+    return hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid)
 
 
 def _take_back(database: sqlite3.Connection) -> None:
