@@ -106,13 +106,13 @@ def report(summary: Summary) -> str:
         The run.
     """
     lines = [f"{counted(summary.rows, 'row')} in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
-    if summary.requests or summary.reused:
+    if summary.requests or summary.reused or summary.stopped:
         rate = (
             f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
         )
         retried = ", ".join(f"{count:,} after {why}" for why, count in summary.retries.items() if count)
         rows = [("requests", f"{summary.requests:,}{rate}")]
-        rows += [("reused", f"{summary.reused:,} answers from the journal")] if summary.reused else []
+        rows += [("reused", f"{counted(summary.reused, 'row')} from the journal")] if summary.reused else []
         rows += [("retries", retried)] if retried else []
         rows += [("paused", duration(summary.seconds_paused))] if summary.seconds_paused >= 0.1 else []
         if summary.prompt_tokens or summary.completion_tokens:

@@ -17,6 +17,7 @@
         ├── JournalError               the journal is locked, foreign, damaged or cannot be written
         ├── StoreError                 the store is foreign, damaged or cannot be read or written
         ├── TransportError             a transport of the user's own failed
+        ├── OutputError (TableError)   the output could not be written after the run; ``.output`` has it
         └── Interrupted (KeyboardInterrupt)   a run that was stopped
 
 A message says what was wrong, where (row, column, path) and what to do. It never holds a cell's value or a key.
@@ -118,6 +119,16 @@ class StoreError(EndedError):
     ----------
     output : NodeOutput or None
         What the run had by then, if anything.
+    """
+
+
+class OutputError(EndedError, TableError):
+    """A run is over, and its output cannot be written; an earlier one is as it was.
+
+    Attributes
+    ----------
+    output : dict of str to NodeOutput
+        What should have been written.
     """
 
 

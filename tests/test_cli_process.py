@@ -202,3 +202,89 @@ def test_the_key_is_in_no_list_of_processes(table, monkeypatch):
     assert b"canary" not in seen
     assert "canary" not in err
     assert process.returncode == 130
+
+
+LONG = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "y" * 400}, "finish_reason": "stop"}]}
+SMALL_FILES = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+from tablenodes.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_an_output_that_cannot_be_written_goes_to_the_standard_output(table, tmp_path):
+    """The disk is full once everything is answered: what was paid for is printed, and an earlier output stands."""
+    output = tmp_path / "out.csv"
+    output.write_text("word,text\nearlier,one\n")
+    with fault_server(answer(LONG)) as server:
+        arguments = [*map(str, call(table, server, "--output", output, "--no-journal"))]
+        command = [sys.executable, "-c", SMALL_FILES, *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stdout.count(f",{'y' * 400},200,ok\n") == 10
+    assert "10 rows in " in done.stderr
+    assert "wrote " not in done.stderr
+    assert str(output) in done.stderr.splitlines()[-1]
+    assert output.read_text() == "word,text\nearlier,one\n"
+
+
+def test_an_output_without_an_answer_leaves_an_earlier_one(table, tmp_path):
+    """Whatever went wrong: nothing is put in the place of something."""
+    output = tmp_path / "out.csv"
+    refused = {"error": {"message": "no", "type": "invalid_request_error"}}
+    with fault_server(answer(refused, 401)) as server:
+        code, _, err = run(*call(table, server, "--output", output, "--no-journal"))
+        assert (code, "wrote " in err, output.read_text().count("auth")) == (3, True, 10)
+        output.write_text("word,text\nearlier,one\n")
+        code, _, err = run(*call(table, server, "--output", output, "--no-journal"))
+    assert (code, "wrote " in err) == (3, False)
+    assert "is left as it was: no row has been answered" in err
+    assert output.read_text() == "word,text\nearlier,one\n"
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["term", "twice"])
+def test_who_leaves_at_once_keeps_the_answers_of_earlier_runs(table, tmp_path, signals):
+    """New rows stand before the old ones and are not answered; the old ones are in the output all the same."""
+    output = tmp_path / "out.csv"
+    holding: list[bool] = []
+
+    def react(exchange: Exchange) -> None:
+        if holding:
+            exchange.pause(60)
+        answer(ANSWER)(exchange)
+
+    with fault_server(react) as server:
+        arguments = call(table, server, "--output", output, "--concurrency", "2")
+        assert run(*arguments)[0] == 0
+        table.write_text("word\n" + "".join(f"new{i}\n" for i in range(5)) + table.read_text().partition("\n")[2])
+        holding.append(True)
+        with start(*arguments) as process:
+            wait_for(lambda: len(server.requests) >= 12)
+            for each in signals:
+                process.send_signal(each)
+                time.sleep(0.2)
+            _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    rows = output.read_text().splitlines()[1:]
+    assert [row.rpartition(",")[2] for row in rows] == ["in_doubt"] * 2 + ["not_sent"] * 3 + ["ok"] * 10
+    assert "requests 2" in err
+    assert "stopped  interrupted" in err
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback():
+    """However early it comes."""
+    code = (
+        "import sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tablenodes.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from tablenodes.__main__ import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "tablenodes: interrupted\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 from urllib.parse import quote
 
 import pytest
@@ -28,6 +29,27 @@ def test_a_key_is_masked_wherever_it_is(form, where):
     assert secret not in f"{masked.body!r}{masked.headers!r}{masked.message}"
     assert getattr(masked, where) in (b"a ***", b"X: 1\r\n***", "no: ***")
     assert (masked.key, masked.status) == (1, 200)
+
+
+def escaped(text, every):
+    """Give a text as JSON may write it: each `every`th character as an escape."""
+    return "".join(f"\\u{ord(c):04X}" if i % every == 0 else "\\/" if c == "/" else c for i, c in enumerate(text))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("every", [1, 2, 5, 1000])
+def test_a_key_in_jsons_escapes_is_masked(form, every):
+    """A reader of the JSON would see the key: it is masked, and the rest stays as it was written."""
+    body = f'{{"a":"\\u00e9 {escaped(FORMS[form], every)} \\u0041"}}'
+    assert FORMS[form] in json.loads(body)["a"]
+    masked = Redaction([KEY.encode()])(Answer(1, 200, b"", body.encode())).body
+    assert masked == b'{"a":"\\u00e9 *** \\u0041"}'
+
+
+def test_escapes_without_a_key_are_left_alone():
+    """Nothing is copied."""
+    answer = Answer(1, 200, b"", b'{"a":"\\u003cb\\u003e \\/"}')
+    assert Redaction([KEY.encode()])(answer) is answer
 
 
 def test_an_answer_without_a_key_is_the_very_same():

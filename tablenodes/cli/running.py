@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from contextlib import nullcontext
@@ -202,27 +203,30 @@ class Showing:
         self._jsonl = jsonl
         self._asked = asked
         self._manner = manner
+        self._replaces = False
 
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..errors import EndedError  # noqa: PLC0415
+        from ..errors import EndedError, TableError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
+        self._replaces = os.path.exists(getattr(workflow.output, "path", ""))
         live = LiveText() if _shows_live(workflow, opened) and self._manner["progress"] is None else None
         try:
             with live or nullcontext():
                 outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
         except EndedError as stopped:
-            self._show(workflow, stopped.output or {})
-            if self._manner["journal"] is not None and stopped.output:
+            outputs = stopped.output or {}
+            self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
+            if self._manner["journal"] is not None and any(output.summary.ok for output in outputs.values()):
                 display.say("run the same command again to go on: what was answered is not sent again")
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
 
-    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:
+    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
         from .. import display  # noqa: PLC0415 - loaded where it is used
         from ..workflow.destination import Destination, chosen  # noqa: PLC0415
 
@@ -236,8 +240,11 @@ class Showing:
                 display.say(line)
         last = list(outputs.values())[-1]
         table = chosen(last, self._form)
-        if isinstance(workflow.output, Destination):
-            display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
+        if not written:  # then it is nowhere else but in a journal, if there is one
+            write_table(table, "jsonl" if self._jsonl else "csv")
+        elif isinstance(workflow.output, Destination):
+            if last.summary.ok or not self._replaces:
+                display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
             if is_terminal() or not self._asked:
                 show_table(table)
         elif is_terminal() and not self._asked and not self._jsonl:

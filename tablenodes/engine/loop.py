@@ -30,6 +30,8 @@ _AT_A_TURN = 64
 """Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
 _LONGEST_WAIT = 0.1
 """Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
+_LOOKED_UP_AT_ONCE = 0.4
+"""Seconds for which a run that must leave at once still looks answers of earlier runs up."""
 _BYTES_PER_TOKEN = 4
 """A rough guess, for pacing alone."""
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
@@ -334,7 +336,8 @@ class Loop:
         for row in self._bodies:
             self._transport.cancel(row)
             before = self._before.get(row)
-            self._doubt(row, 1 + self._tried.get(row, 0) + (before.sends if before else 0))
+            sends = self._scheduler.abandon(row)
+            self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
         self._bodies.clear()
         self._keep(self._keeping.commit)
         reason = self._scheduler.stopped
@@ -345,8 +348,10 @@ class Loop:
 
     def _look_up(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
+        began = self._clock()
         for row, body in rows:
-            if interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at):
+            hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
+            if hurries and self._clock() >= began + _LOOKED_UP_AT_ONCE:
                 break
             if isinstance(body, Rejection):
                 self._records.reject(row, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ class Redaction:
         What must not be seen.
     """
 
-    __slots__ = ("_forms",)
+    __slots__ = ("_escaped", "_forms")
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         forms: dict[bytes, None] = {}
@@ -33,6 +34,7 @@ class Redaction:
             if len(secret) >= _SHORTEST:
                 forms |= dict.fromkeys((secret, quote(secret, safe="").encode(), base64.b64encode(secret).rstrip(b"=")))
         self._forms = tuple(forms)
+        self._escaped = re.compile(b"|".join(map(_escaped, self._forms)) or b"(?!)")
 
     def __call__(self, answer: Answer) -> Answer:
         """Give the answer without the secrets; the very same object where it holds none."""
@@ -40,10 +42,11 @@ class Redaction:
         told = answer.message.encode(errors="replace") if answer.message else b""
         for form in self._forms:
             if form in body or form in headers or form in told:
-                return answer._replace(
-                    body=self.mask(body), headers=self.mask(headers), message=self.mask(told).decode()
-                )
-        return answer
+                break
+        else:
+            if not (_may_be_escaped(body) and self._escaped.search(body)):
+                return answer
+        return answer._replace(body=self.mask(body), headers=self.mask(headers), message=self.mask(told).decode())
 
     def __bool__(self) -> bool:
         return bool(self._forms)
@@ -53,10 +56,23 @@ class Redaction:
         return LiveMask(tuple(form.decode("latin-1") for form in self._forms))
 
     def mask(self, data: bytes) -> bytes:
-        """Give the bytes without the secrets."""
+        """Give the bytes without the secrets, also where JSON's escapes stand for some of their characters."""
         for form in self._forms:
             data = data.replace(form, MASK)
-        return data
+        return self._escaped.sub(MASK, data) if _may_be_escaped(data) else data
+
+
+def _may_be_escaped(data: bytes) -> bool:
+    r"""Tell whether a character of ASCII may be written as ``\u00…``, or a slash as ``\/``."""
+    return b"\\u00" in data or b"\\/" in data
+
+
+def _escaped(form: bytes) -> bytes:
+    """Give the pattern of a text in JSON, each character as it is or as an escape of it."""
+    return b"".join(
+        b"(?:%s|\\\\u00(?i:%02x)%s)" % (re.escape(bytes((code,))), code, rb"|\\/" if code == ord("/") else b"")
+        for code in form
+    )
 
 
 class LiveMask:

@@ -241,6 +241,13 @@ class Scheduler:
                 return ended
         return self._settle(key, mark, verdict, sends, now, model)
 
+    def abandon(self, key: int) -> int:
+        """Take it that nobody waits for a call's answer any more; give how many sends of it count as begun."""
+        self._in_flight.pop(key, None)
+        sends = max(1, self._granted.pop(key, 0))
+        self.sent += sends
+        return sends
+
     def stop(self, reason: str) -> None:
         """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
         if self.stopped is None:

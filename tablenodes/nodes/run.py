@@ -281,6 +281,6 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: S
         completion_tokens=_spent(records.completion_tokens, records.reused),
         seconds=seconds,
         seconds_paused=scheduler.seconds_paused,
-        stopped=scheduler.stopped,
+        stopped=None if ordered[OK] == len(records) else scheduler.stopped,
         notes=(_NO_USAGE,) if streams is not None and streams.option_refused else (),
     )

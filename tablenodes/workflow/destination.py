@@ -63,16 +63,23 @@ class Destination:
             raise TableError(f"output {self.path!r} is the table that is read: name another file")
         tables.check_output(self.path)
 
+    def keeps_earlier(self, output: NodeOutput) -> bool:
+        """Tell whether an earlier file stays as it is: an output without one answer does not take its place."""
+        return bool(output.summary.rows) and not output.summary.ok and os.path.exists(self.path)
+
     def write(self, output: NodeOutput) -> None:
-        """Write a node's table.
+        """Write a node's table, or say that an earlier one is kept.
 
         Raises
         ------
         TableError
             If it cannot be written.
         """
-        from .. import tables  # noqa: PLC0415 - loads pandas
+        from .. import display, tables  # noqa: PLC0415 - loads pandas
 
+        if self.keeps_earlier(output):
+            display.say(f"{self.path} is left as it was: no row has been answered")
+            return
         tables.write_table(chosen(output, self.format), self.path)
 
 

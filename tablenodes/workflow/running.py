@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
-from ..errors import EndedError, Interrupted, InvalidRequests
+from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError
 from ..nodes.check import refuse_invalid
 from ..nodes.rows import Context
 from . import checking
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..nodes.check import Check
     from ..output import NodeOutput
     from ..settings import Limits
-    from .destination import Destination
     from .workflow import Workflow
 
 
@@ -60,22 +59,44 @@ def run(
         manner = {**manner, "on_invalid": "report"}
     if destination is not None:
         _refuse_empty_handed(workflow, checking.unsendable(workflow, view, plans))
+    return _carried_out(workflow, view.table, values, connection, manner)
+
+
+def _carried_out(
+    workflow: Workflow,
+    table: Any,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    manner: Mapping[str, Any],
+) -> dict[str, NodeOutput]:
+    """Run the nodes and write what came, however it ended: what was answered is not lost."""
     outputs: dict[str, NodeOutput] = {}
     try:
         sends = any(node.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
-            _run_nodes(workflow, view.table, values, opened, manner, outputs)
+            _run_nodes(workflow, table, inputs, opened, manner, outputs)
     except BaseException as error:
         if isinstance(error, EndedError) and error.output is not None:
             outputs[workflow.steps[len(outputs)][0]] = error.output
-        _write(destination, outputs)  # what was answered is not lost
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(_interrupted(outputs), outputs) from None
-        if isinstance(error, EndedError):
-            raise type(error)(str(error), outputs) from error.__cause__
+        unwritten = _unwritten(workflow.output, outputs)
+        if isinstance(error, EndedError | KeyboardInterrupt):
+            raise _ended(error, outputs, unwritten) from (unwritten or error.__cause__)
+        if unwritten:
+            error.add_note(str(unwritten))
         raise
-    _write(destination, outputs)
+    unwritten = _unwritten(workflow.output, outputs)
+    if unwritten is not None:
+        raise OutputError(f"{unwritten}; .output has what it should hold", outputs) from unwritten
     return outputs
+
+
+def _ended(error: BaseException, outputs: dict[str, NodeOutput], unwritten: TableError | None) -> EndedError:
+    """Give the error that says why a run ended, with what it had."""
+    more = f"; {unwritten}" if unwritten else ""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(f"{_interrupted(outputs)}{more}", outputs)
+    made: EndedError = type(error)(f"{error}{more}", outputs)  # type: ignore[assignment]
+    return made
 
 
 def _run_nodes(
@@ -137,9 +158,14 @@ def _refuse_empty_handed(workflow: Workflow, found: tuple[str, Check] | None) ->
         )
 
 
-def _write(destination: Destination | None, outputs: Mapping[str, NodeOutput]) -> None:
+def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableError | None:
+    """Write the last node's table; give what went wrong, None where nothing did."""
     if destination is not None and outputs:
-        destination.write(list(outputs.values())[-1])
+        try:
+            destination.write(list(outputs.values())[-1])
+        except TableError as error:
+            return error
+    return None
 
 
 def _interrupted(outputs: Mapping[str, NodeOutput]) -> str:
