@@ -128,7 +128,8 @@ def test_an_answer_is_read_part_by_part():
         f"{{{{ {said}.message.function_call.name }}}} {{{{ {said}.message.function_call.arguments.a.b[0] }}}} "
         f"{{{{ {said}.message.tool_calls[0].function.arguments.a }}}}"
     )
-    workflow = tn.Workflow({"ask": ASK, "read": tn.Return(text=text)})
+    ask = ASK.replace(functions=[{"name": "f"}], tools=[{"name": "f"}])
+    workflow = tn.Workflow({"ask": ask, "read": tn.Return(text=text)})
     with fault_server(answer(chat(**message))) as server:
         out = workflow.run(words("a"), connection=tn.Connection(server.url), progress=False)
     assert list(out["read"].result["text"]) == [

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import completion
+from servers import answer, completion, fault_server
 
 import tablenodes as tn
 from tablenodes import schemas
@@ -26,6 +26,7 @@ PARAMETERS = [
 ]
 CALLING = tn.CreateChatCompletion(model="m", prompt="x", functions=[{"name": "f", "parameters": PARAMETERS}])
 ASK = tn.CreateChatCompletion(model="m", prompt="x")
+NOWHERE = tn.Connection("http://127.0.0.1:1/v1")
 MESSAGE = "outputs.ask.choices[0].message"
 
 
@@ -113,9 +114,8 @@ def test_what_no_answer_has_is_refused_when_the_workflow_is_made(expression):
         f"{MESSAGE}.content",
         f"{MESSAGE}.content.upper()",
         f"{MESSAGE}.content[0]",
-        f"{MESSAGE}.tool_calls[0].function.arguments.whatever",
-        f"{MESSAGE}.tool_calls[0].custom.input",
-        f"{MESSAGE}.function_call.arguments",
+        f"{MESSAGE}.tool_calls",
+        f"{MESSAGE}.function_call",
         f"{MESSAGE}.reasoning_content",
         "outputs.ask.choices[0].native_finish_reason",
         "outputs.ask.choices[-1].finish_reason",
@@ -136,23 +136,36 @@ def test_what_no_answer_has_is_refused_when_the_workflow_is_made(expression):
 def test_what_an_answer_may_have_is_read(expression):
     """All that the API describes, what well-known servers add, and what is not known before the row."""
     workflow = reading(expression)
-    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=tn.Connection("http://127.0.0.1:1/v1"))
-    assert not [warning for warning in found["later"].warnings if "the API's answers have no" in warning]
-
-
-def test_what_a_server_may_add_is_a_warning():
-    """The API does not know it and no name is near: it is looked for at the run."""
-    workflow = reading(f"{MESSAGE}.zodiac.sign")
-    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=tn.Connection("http://127.0.0.1:1/v1"))
-    (warning, _) = sorted(found["later"].warnings, key=lambda text: "zodiac" not in text)
-    assert warning.startswith("text: the API's answers have no 'zodiac' in outputs.ask.choices[0].message")
+    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
     assert found["later"].valid == 1
+
+
+@pytest.mark.parametrize("name", ["zodiac", "text", "citation"])
+def test_what_neither_the_api_nor_a_known_server_has_is_refused(name):
+    """With what is there in its place; what only one server adds is read with get, which is looked for at the run."""
+    with pytest.raises(WorkflowError) as caught:
+        reading(f"outputs.ask.choices[0].{name}.sign")
+    has = "it has index, finish_reason, message, logprobs"
+    get = f"what only your server adds is read with .get('{name}')"
+    assert str(caught.value) == f"node 'later': text: no '{name}' in outputs.ask.choices[0]; {has}; {get}"
+    reading(f"outputs.ask.choices[0].get('{name}')")
+
+
+def test_what_only_one_server_adds_is_read_with_get():
+    """At the run, where it is there."""
+    odd = {**orjson.loads(completion(b"x")), "zodiac": "leo"}
+    with fault_server(answer(odd)) as server:
+        workflow = reading("outputs.ask.get('zodiac')")
+        out = workflow.run(pd.DataFrame({"word": ["a"]}), connection=tn.Connection(server.url), progress=False)
+    assert list(out["later"].table["text"]) == ["leo"]
 
 
 def test_a_completions_answer_has_its_own_shape():
     """A text in place of a message."""
     first = tn.CreateCompletion(model="m", prompt="x")
     reading("outputs.ask.choices[0].text", first)
+    with pytest.raises(WorkflowError, match=r"no 'message' in outputs\.ask\.choices\[0\]; it has index, text"):
+        reading("outputs.ask.choices[0].message.content", first)
     with pytest.raises(WorkflowError, match=r"no 'texts' in outputs\.ask\.choices\[0\]; did you mean 'text'\?"):
         reading("outputs.ask.choices[0].texts", first)
 
@@ -170,26 +183,80 @@ def test_what_a_table_node_makes_is_all_that_it_has():
 ARGUMENTS = f"{MESSAGE}.function_call.arguments"
 
 
-@pytest.mark.parametrize("said", [ARGUMENTS, f"{MESSAGE}.tool_calls[0].function.arguments"])
-def test_arguments_are_those_of_the_nodes_functions(said):
+FUNCTION = {"name": "f", "parameters": PARAMETERS}
+TOOL_ARGUMENTS = f"{MESSAGE}.tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize(
+    ("said", "node"), [(ARGUMENTS, CALLING), (TOOL_ARGUMENTS, ASK.replace(tools=[FUNCTION]))], ids=["function", "tool"]
+)
+def test_arguments_are_those_of_the_nodes_functions(said, node):
     """Where these are the same in every row."""
-    reading(f"{said}.urgency", CALLING)
-    reading(f"{said}.parts[0].anything", CALLING)
+    reading(f"{said}.urgency", node)
+    reading(f"{said}.parts[0].anything", node)
     with pytest.raises(WorkflowError, match=r"no 'urgncy' in .*arguments; did you mean 'urgency'\?"):
-        reading(f"{said}.urgncy", CALLING)
-    with pytest.raises(WorkflowError, match=r"no 'zodiac' in .*arguments; it has urgency, parts"):
-        reading(f"{said}.zodiac", CALLING)
+        reading(f"{said}.urgncy", node)
+    with pytest.raises(WorkflowError, match=r"no 'zodiac' in .*arguments; it has urgency, parts$"):
+        reading(f"{said}.zodiac", node)
     with pytest.raises(WorkflowError, match=r"arguments\.urgency is no object, and has no 'x'"):
-        reading(f"{said}.urgency.x", CALLING)
+        reading(f"{said}.urgency.x", node)
 
 
-def test_the_arguments_of_several_functions_and_tools_are_put_together():
-    """Any of them may be called."""
-    tool = {"name": "g", "parameters": [{"name": "colour", "type": "string"}]}
-    node = CALLING.replace(tools=[tool])
-    reading(f"{ARGUMENTS}.urgency ~ {ARGUMENTS}.colour", node)
-    with pytest.raises(WorkflowError, match="did you mean 'colour'"):
-        reading(f"{ARGUMENTS}.color", node)
+def test_the_arguments_of_several_functions_are_put_together_and_tools_have_their_own():
+    """Any of the functions may be called; a tool is called in another place."""
+    other = {"name": "g", "parameters": [{"name": "colour", "type": "string"}]}
+    reading(f"{ARGUMENTS}.urgency ~ {ARGUMENTS}.colour", ASK.replace(functions=[FUNCTION, other]))
+    node = CALLING.replace(tools=[other])
+    reading(f"{ARGUMENTS}.urgency ~ {TOOL_ARGUMENTS}.colour", node)
+    with pytest.raises(WorkflowError, match=r"no 'urgency' in .*arguments; it has colour$"):
+        reading(f"{TOOL_ARGUMENTS}.urgency", node)
+
+
+CALLED_IN_VAIN = {
+    "neither": (ASK, ARGUMENTS, "its node has no functions"),
+    "tools alone": (
+        ASK.replace(tools=[FUNCTION]),
+        ARGUMENTS,
+        f"its node has no functions; it has tools, whose calls are {MESSAGE}.tool_calls",
+    ),
+    "functions alone": (
+        CALLING,
+        TOOL_ARGUMENTS,
+        f"its node has no tools; it has functions, whose calls are {MESSAGE}.function_call",
+    ),
+    "an empty list": (ASK.replace(functions=[]), ARGUMENTS, "its node has no functions"),
+}
+
+
+@pytest.mark.parametrize("case", CALLED_IN_VAIN)
+def test_a_call_of_what_a_node_does_not_have_is_refused(case):
+    """When the table is known: a column may list what the node does not; and at once where no column is taken."""
+    node, said, why = CALLED_IN_VAIN[case]
+    name = "function_call" if said == ARGUMENTS else "tool_calls"
+    expected = f"node 'later': text: no {name!r} in {MESSAGE}: {why}"
+    if case != "an empty list":
+        workflow = reading(f"{said}.a", node)
+        with pytest.raises(WorkflowError) as caught:
+            workflow.check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
+        assert str(caught.value) == expected
+    with pytest.raises(WorkflowError) as caught:
+        reading(f"{said}.a", node.replace(columns=()))
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("column", ["functions", "body"])
+def test_a_column_may_list_what_the_node_does_not(column):
+    """By its name, or as a whole body."""
+    cell = [FUNCTION] if column == "functions" else '{"model": "m"}'
+    found = reading(f"{ARGUMENTS}.a").check(pd.DataFrame({column: [cell]}), connection=NOWHERE)
+    assert found["later"].valid == 1
+    reading(f"{ARGUMENTS}.a", ASK.replace(columns=(column,)))
+
+
+def test_what_the_extra_body_lists_is_listed():
+    """It goes before everything."""
+    node = ASK.replace(columns=(), extra_body={"tools": [{"type": "function", "function": {"name": "f"}}]})
+    reading(f"{TOOL_ARGUMENTS}.anything", node)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +264,7 @@ def test_the_arguments_of_several_functions_and_tools_are_put_together():
     [
         ASK,
         ASK.replace(functions=tn.col("f")),
-        CALLING.replace(tools=tn.col("t")),
+        ASK.replace(tools=tn.col("t")),
         ASK.replace(functions=[{"name": "f"}]),
         ASK.replace(functions=[{"name": "f", "parameters": {"type": "object"}}]),
         ASK.replace(functions=[{"name": "f", "parameters": [{"name": "p", "type": "wrong"}]}]),
@@ -207,8 +274,53 @@ def test_the_arguments_of_several_functions_and_tools_are_put_together():
     ],
 )
 def test_where_the_parameters_are_not_known_anything_may_be_there(node):
-    """From a column, without properties, or wrong themselves, which is said elsewhere."""
-    reading(f"{ARGUMENTS}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
+    """From a column (perhaps), without properties, or wrong themselves, which is said elsewhere."""
+    for said in (ARGUMENTS, TOOL_ARGUMENTS):
+        reading(f"{said}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
+
+
+# --- answers that come later ----------------------------------------------------------------------------------------
+
+LATER = tn.CreateChatCompletionAsync(model="m", prompt="x", columns=())
+
+
+def retrieving(expression, *, submit=LATER, get=None, between=()):
+    """Make a workflow that reads something of what it has retrieved."""
+    nodes = {"submit": submit, **dict(between), "ask": get or tn.RetrieveResponse()}
+    return tn.Workflow({**nodes, "later": tn.Return(text=f"{{{{ {expression} }}}}")})
+
+
+BY_ID = tn.RetrieveResponse(future_response_id="{{ outputs.submit.future_response_id }}")
+
+
+@pytest.mark.parametrize("get", [None, BY_ID, tn.RetrieveResponse(future_response_id=tn.col("future_response_id"))])
+def test_what_is_retrieved_has_the_shape_of_what_was_submitted(get):
+    """By the column that the node makes, or by a reference to it."""
+    retrieving(f"{MESSAGE}.content", get=get)
+    with pytest.raises(WorkflowError, match=r"no 'mesage' in outputs\.ask\.choices\[0\]; did you mean 'message'\?"):
+        retrieving("outputs.ask.choices[0].mesage.content", get=get)
+    with pytest.raises(WorkflowError, match=r"no 'text' in outputs\.ask\.choices\[0\]; it has index"):
+        retrieving("outputs.ask.choices[0].text", get=get)
+    with pytest.raises(WorkflowError, match=r"no 'function_call' in .*: its node has no functions"):
+        retrieving(f"{ARGUMENTS}.a", get=get)
+
+
+def test_the_latest_ids_are_those_that_are_retrieved():
+    """A completion's answer has a text; where the earlier node is named, it is the earlier one's."""
+    between = {"second": tn.CreateCompletionAsync(model="m", prompt="x")}
+    retrieving("outputs.ask.choices[0].text", between=between)
+    retrieving(f"{MESSAGE}.content", between=between, get=BY_ID)
+    with pytest.raises(WorkflowError, match=r"no 'message' in outputs\.ask\.choices\[0\]; it has index, text"):
+        retrieving(f"{MESSAGE}.content", between=between)
+
+
+@pytest.mark.parametrize("get", [tn.RetrieveResponse(), tn.RetrieveResponse(future_response_id="{{ word }}")])
+def test_answers_to_who_knows_what_are_a_chats_or_a_completions(get):
+    """Where the ids come from the table."""
+    for path in (f"{MESSAGE}.content", "outputs.ask.choices[0].text", f"{ARGUMENTS}.a", "outputs.ask.usage"):
+        reading(path, get)
+    with pytest.raises(WorkflowError, match=r"no 'mesage' in outputs\.ask\.choices\[0\]; did you mean 'message'\?"):
+        reading("outputs.ask.choices[0].mesage.content", get)
 
 
 # --- in a file -------------------------------------------------------------------------------------------------------
@@ -241,7 +353,7 @@ def file(tmp_path, monkeypatch):
 
 def errors_of(file):
     with pytest.raises(UsageError) as caught:
-        tn.Workflow.load(file).check(connection=tn.Connection("http://127.0.0.1:1/v1"))
+        tn.Workflow.load(file).check(connection=NOWHERE)
     return [str(caught.value), *getattr(caught.value, "__notes__", ())]
 
 

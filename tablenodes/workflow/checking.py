@@ -16,7 +16,7 @@ from ..templates import OUTPUTS
 from ..values import Rejected
 from .answers import failed
 from .inputs import resolved
-from .output_paths import doubts
+from .output_paths import faults
 from .references import columns_read, upstream
 from .settings_reading import together
 
@@ -84,8 +84,11 @@ def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connec
         notes.
     """
     made: dict[str, RowPlan] = {}
-    errors: list[UsageError] = []
     columns = view.columns
+    errors: list[UsageError] = [
+        workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}"))
+        for fault in faults(workflow.steps, workflow.inputs, columns)
+    ]
     unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
@@ -113,9 +116,6 @@ def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
 def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
-    doubtful: dict[str, list[str]] = {name: [] for name, _ in workflow.steps}
-    for doubt in doubts(workflow.steps):
-        doubtful[workflow.steps[doubt.node][0]].append(f"{doubt.place}: {doubt.message}")
     unsent: dict[str, set[int]] = {}
     unknown: frozenset[str] = frozenset()
     for name, node in workflow.steps:
@@ -129,7 +129,6 @@ def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) ->
                 f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
             )
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
-        made[name] = replace(made[name], warnings=(*made[name].warnings, *doubtful[name]))
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         unknown |= frozenset(node.makes)
     return made

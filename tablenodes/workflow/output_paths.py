@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import schemas
 from ..errors import nearest
-from ..nodes import RequestNode
-from ..simplified_functions import Unclear, functions, tools
 from ..subschemas import admitted, applied
 from ..templates import OUTPUTS
-from ..values import is_varying
+from .answer_shapes import CALLS, shape_of
 from .references import Loose, loose, templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..nodes import Node
     from ..template_paths import Path
+    from .answer_shapes import Shape
 
-_CALLS = ("function_call", "function")
 _EXTENSIONS = frozenset(
     {
         *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images", "citations"),
@@ -27,9 +24,14 @@ _EXTENSIONS = frozenset(
         *("provider", "timings", "x_groq", "search_results", "content_filter_results", "prompt_filter_results"),
         *("cost", "cost_details", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "queue_time", "total_time"),
         *("prompt_time", "completion_time", "prompt_eval_count", "is_byok", "kv_transfer_params", "error"),
+        *("provider_specific_fields", "extra_content", "executed_tools", "usage_breakdown", "related_questions"),
+        *("time_info", "meta_info", "hidden_states", "perf_metrics", "raw_output", "estimated_cost", "cached_tokens"),
+        *("num_search_queries", "num_sources_used", "cost_in_usd_ticks", "citation_tokens", "search_context_size"),
+        *("cache_creation_input_tokens", "cache_read_input_tokens", "context", "content_filter_offsets"),
+        *("content_filter_result", "__verbose"),
     }
 )
-"""What well-known servers add to the API's answers: near to names of the API, and yet meant."""
+"""What well-known servers add to the API's answers; any other name that the API does not know is a mistake."""
 _SHOWN = 10
 
 
@@ -42,115 +44,80 @@ class Finding(NamedTuple):
         Its position in the path.
     message : str
         What is wrong.
-    sure : bool
-        Whether it cannot be there; else a server may add it.
     """
 
     depth: int
     message: str
-    sure: bool
 
 
-class _Shape(NamedTuple):
-    """What is known of an answer.
+def faults(
+    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str], columns: Sequence[str] | None = None
+) -> Iterator[Loose]:
+    """Give every reference to an input, an earlier node or a part of its answer that is not there.
 
-    Attributes
+    Parameters
     ----------
-    document : dict
-        A JSON Schema.
-    arguments : dict or None
-        The schema of what is below ``arguments``; None where anything may be.
-    open : bool
-        Whether there may be more than it says.
+    nodes : sequence of (str, Node or None)
+        The nodes by their ids; None for one that cannot be read.
+    inputs : iterable of str
+        The names of the workflow's inputs.
+    columns : sequence of str, optional
+        The table's columns, where it is known: they may set what a node does not.
     """
-
-    document: dict[str, Any]
-    arguments: dict[str, Any] | None = None
-    open: bool = False
-
-
-def faults(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> Iterator[Loose]:
-    """Give every reference to an input, an earlier node or a part of its answer that is not there."""
     yield from loose(nodes, inputs)
-    yield from (fault for fault, sure in _found(nodes) if sure)
-
-
-def doubts(nodes: Sequence[tuple[str, Node | None]]) -> Iterator[Loose]:
-    """Give every reference to a part of an answer that the API does not know, and a server may add."""
-    yield from (fault for fault, sure in _found(nodes) if not sure)
-
-
-def _found(nodes: Sequence[tuple[str, Node | None]]) -> Iterator[tuple[Loose, bool]]:
-    shapes: dict[str, _Shape | None] = {}
+    shapes: dict[str, Shape | None] = {}
     for position, (name, node) in enumerate(nodes):
         for template in templates(node):
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
                 finding = shape and look(shape, path)
                 if finding:
-                    yield Loose(position, template.place, finding.message), finding.sure
-        shapes[name] = shape_of(node)
+                    yield Loose(position, template.place, finding.message)
+        shapes[name] = shape_of(node, nodes[:position], columns)
 
 
-def shape_of(node: Node | None) -> _Shape | None:
-    """Give what is known of a node's answers before they come; None for nothing."""
-    if node is not None and node.makes:
-        return _Shape({"type": "object", "properties": {name: {} for name in node.makes}})
-    if not isinstance(node, RequestNode):
-        return None
-    schema = schemas.response(node.operation)
-    return _Shape(schema.document, _arguments(node), open=True) if schema else None
-
-
-def _arguments(node: RequestNode) -> dict[str, Any] | None:
-    """Give the schema of the arguments of a node's functions, where these are the same in every row."""
-    settings = node.parsed()
-    try:
-        listed = _listed(settings, "functions", functions), _listed(settings, "tools", tools)
-    except Unclear:
-        return None
-    if any(items is None for items in listed):
-        return None
-    tools_functions = (item.get("function", {}) for item in listed[1] or ())
-    parameters = [item.get("parameters") for item in (*(listed[0] or ()), *tools_functions)]
-    known = all(isinstance(each, dict) and each.get("properties") for each in parameters)
-    return {"anyOf": parameters} if parameters and known else None
-
-
-def _listed(settings: Mapping[str, Any], name: str, write_out: Any) -> list[dict[str, Any]] | None:
-    """Give functions or tools; None where they differ by row, or are no list of mappings."""
-    value = settings.get(name, [])
-    if is_varying(value) or not isinstance(value, list):
-        return None
-    made = write_out(value)
-    return made if all(isinstance(item, dict) for item in made) else None
-
-
-def look(shape: _Shape, path: Path) -> Finding | None:
+def look(shape: Shape, path: Path) -> Finding | None:
     """Give the first step of a path that leads nowhere; None where none is known to.
 
     Parameters
     ----------
-    shape : _Shape
+    shape : Shape
         What is known of the answer.
     path : tuple of str or int
         The node's id, and the steps below it.
     """
-    document, here, is_open = shape.document, [shape.document], shape.open
+    document, here, is_open = shape.document, [shape.document], shape.is_open
     for depth, step in enumerate(path[1:], 1):
         below = _below(document, here, step)
         if isinstance(below, str):
-            return Finding(depth, f"{_written(path[:depth])} {below}", sure=True)
+            return Finding(depth, f"{_written(path[:depth])} {below}")
         if isinstance(below, dict):
             return _missing(path, depth, tuple(below), is_open=is_open)
+        if is_open and depth > 1 and path[depth - 1] in CALLS and (uncalled := _uncalled(shape, path[:depth])):
+            return uncalled
         if not below:
             return None
         here = below
-        if step == "arguments" and path[depth - 1] in _CALLS:
-            if shape.arguments is None:
+        if is_open and step == "arguments":
+            called = shape.calls.get("function_call" if path[depth - 1] == "function_call" else "tool_calls")
+            if called is None or called.arguments is None:
                 return None
-            document, here, is_open = shape.arguments, [shape.arguments], False
+            document, here, is_open = called.arguments, [called.arguments], False
     return None
+
+
+def _uncalled(shape: Shape, path: Path) -> Finding | None:
+    """Give a call that cannot be there, since its node has no functions that could be called."""
+    name, where = str(path[-1]), _written(path[:-1])
+    called = shape.calls.get(name)
+    if called is None or called.may_be:
+        return None
+    others = [f"; it has {CALLS[other]}, whose calls are {where}.{other}" for other in _set_beside(shape, name)]
+    return Finding(len(path), f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}")
+
+
+def _set_beside(shape: Shape, name: str) -> list[str]:
+    return [other for other, called in shape.calls.items() if other != name and called.is_set]
 
 
 def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:
@@ -177,17 +144,11 @@ def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[
 
 def _missing(path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> Finding | None:
     step, where = str(path[depth]), _written(path[:depth])
-    hint = nearest(step, known)
-    shown = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
     if is_open and step in _EXTENSIONS:
         return None
-    if is_open and not hint:
-        return Finding(
-            depth,
-            f"the API's answers have no {step!r} in {where}, only servers that add it; it has {shown}",
-            sure=False,
-        )
-    return Finding(depth, f"no {step!r} in {where}{hint or f'; it has {shown}'}", sure=True)
+    shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
+    unchecked = f"; what only your server adds is read with .get({step!r})" if is_open else ""
+    return Finding(depth, f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}")
 
 
 def _written(path: Path) -> str:
