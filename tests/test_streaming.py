@@ -172,6 +172,25 @@ def test_a_stream_that_stays_open_is_left_at_once(transport):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("asked_for", "told"), [(True, True), (True, False), (False, False)])
+def test_a_stream_without_done_that_stays_open_is_left_soon(asked_for, told, transport):
+    """Once every choice has its end and the tokens have come, at once; a little later where they do not come."""
+    plain = TWINS["three choices"]
+    stream = stream_of(chunks_of(plain)[: None if told else -1], done=False)
+    node = node_of(plain, stream=True, n=3, stream_options={"include_usage": asked_for})
+    with fault_server(streaming(stream, then="hold")) as server:
+        out = run(server, node, words("a"), transport)
+    assert out.texts() == ["eins"]
+    assert [choice["message"]["content"] for choice in orjson.loads(out.result["body"].iloc[0])["choices"]] == [
+        "eins",
+        "zwei zwei",
+        "drei 🙂 drei drei",
+    ]
+    assert out.log["latency"].iloc[0] < (2.5 if asked_for and not told else 1.0)
+    assert list(out.log["total_tokens"].dropna()) == [21] * told
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_call_can_be_ended_with_what_came_of_it(transport):
     """Its status, its headers and its bytes; a call that is not there cannot."""
     with fault_server(streaming(STREAM, then="hold")) as server, transport_of(transport, stream=True) as carrier:
@@ -492,10 +511,13 @@ BODY = b'{"stream":true}'
 TIMEOUT = tn.Timeout(payload_idle=30)
 
 
-def streams_of(inner, on_text=None):
+FINISH = b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
+
+
+def streams_of(inner, on_text=None, body=BODY):
     clock = Clock()
     streams = Streams(inner, TIMEOUT, Redaction(()), on_text, clock=clock)
-    streams.start(Call(7, REQUEST, BODY, 60.0))
+    streams.start(Call(7, REQUEST, body, 60.0))
     return streams, clock
 
 
@@ -510,9 +532,18 @@ def test_comments_are_no_content():
 
 
 def test_a_stream_has_a_while_to_end_well():
-    """A moment after [DONE], longer after the end of its only choice; then it is ended, as it is."""
-    finished = b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
-    for told, patience in ((DONE, 0.25), (finished, 5.0), (b'data: {"error":"x"}\n\n', 0.25)):
+    """A moment after [DONE], and after the end of its only choice and the tokens; longer if these are missing."""
+    error, tokens, nothing = b'data: {"error":"x"}\n\n', b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n', b""
+    for told, patience in (
+        (DONE, 0.25),
+        (error, 0.25),
+        (FINISH, 1.5),
+        (FINISH + tokens, 0.25),
+        (FINISH.replace(b'"choices"', b'"usage":{"total_tokens":1},"choices"'), 0.25),
+        (tokens + FINISH, 1.5),  # it counted all the while
+        (FINISH + tokens + b"data: {}\n\n", 0.25),
+        (FINISH + nothing.join([tokens, FINISH]), 1.5),
+    ):
         inner = Ending([Chunk(7, told)])
         streams, clock = streams_of(inner)
         streams.wait(0.1)
@@ -525,6 +556,44 @@ def test_a_stream_has_a_while_to_end_well():
         assert len(streams.wait(0.1)) == 1
         streams.wait(100.0)
         assert inner.waits[-1] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("options", "patience"),
+    [
+        (b'{"include_usage":true}', 1.5),
+        (b'{"include_usage":false}', 0.25),
+        (b'{"include_obfuscation":false}', 0.25),
+        (b"null", 0.25),
+    ],
+)
+def test_tokens_that_nobody_asked_for_are_not_waited_for(options, patience):
+    """Nor those of a stream that nobody asked for."""
+    for body in (b'{"stream":true,"stream_options":%s}' % options, b"{}"):
+        inner = Ending([Chunk(7, FINISH)])
+        streams, _ = streams_of(inner, body=body)
+        streams.wait(0.1)
+        streams.wait(100.0)
+        assert inner.waits[-1] == pytest.approx(0.25 if body == b"{}" else patience)
+
+
+@pytest.mark.parametrize(
+    ("piece", "ends"),
+    [
+        (b": a\n\n", 101.5),
+        (b'data: {"choices":[]}\n\n', 101.5),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n', 102.5),
+        (b'data: {"choices":[{"index":1,"delta":{"content":"b"}}]}\n\n', 131.0),
+    ],
+)
+def test_only_a_part_of_a_choice_keeps_a_stream_open_after_the_end_of_every_choice(piece, ends):
+    """Neither comments nor events without one."""
+    inner = Ending([Chunk(7, FINISH)], [Chunk(7, piece)])
+    streams, clock = streams_of(inner)
+    for now, ended in ((100.0, 0), (101.0, 0), (ends - 0.1, 0), (ends + 0.1, 1)):
+        clock.now = now
+        streams.wait(0.1)
+        assert len(inner.ended) == ended
 
 
 def test_a_transport_that_cannot_end_a_call_is_waited_for():

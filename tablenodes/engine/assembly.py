@@ -38,10 +38,12 @@ class Assembly:
         The error that came in the place of a chunk, truthy; None where none did.
     malformed : bool
         Whether a chunk could not be read.
+    counted : bool
+        Whether tokens were told with the last part of a choice, or after it.
     """
 
     def __init__(self) -> None:
-        self.done = self.malformed = False
+        self.done = self.malformed = self.counted = False
         self.error: Any = None
         self._top: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
@@ -107,6 +109,8 @@ class Assembly:
                 continue
             if not (top.get(name) if name in _FIRST_TOLD else value is None and name in top):
                 top[name] = value
+        if choices or chunk.get("usage"):
+            self.counted = bool(chunk.get("usage"))  # some servers count all the while
         text = ""
         for place, choice in enumerate(choices or ()):
             text += self._choice(choice, place)

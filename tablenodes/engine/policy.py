@@ -64,9 +64,9 @@ SHORTEST_WAIT = 0.001
 
 # Streams.
 AFTER_DONE = 0.25
-"""Seconds that a connection is given to end its exchange after ``[DONE]``, so that it can carry the next."""
-AFTER_FINISH = 5.0
-"""Seconds that a server is given to count tokens and say ``[DONE]`` after the end of every choice."""
+"""Seconds that a connection is given to end its exchange once nothing more is needed, so that it can carry the next."""
+AFTER_FINISH = 1.5
+"""Seconds that a server is given after the end of every choice to tell the tokens that it was asked to count."""
 
 # Reading.
 QUOTE_LENGTH = 200

@@ -44,7 +44,8 @@ class Streams:
     ----------
     inner : Transport
         What carries the bytes. If it has a method ``end``, which ends a call with what came of it, streams end soon
-        after ``[DONE]``, and after `Timeout.payload_idle` without content.
+        after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without
+        content.
     timeout : Timeout
         Of a stream.
     redaction : Redaction
@@ -81,7 +82,7 @@ class Streams:
         self._on_failure = on_failure
         self._clock = clock
         self._extended: set[int] = set()
-        self._asked: dict[int, int] = {}
+        self._asked: dict[int, tuple[int, bool]] = {}
         self._readings: dict[int, _Reading] = {}
         self._read: dict[int, tuple[bytes, Assembly]] = {}
         self._next_look = _NEVER
@@ -98,8 +99,9 @@ class Streams:
         if _STREAMED in call.body:
             request = orjson.loads(call.body)
             if request.get("stream") is True:
-                self._asked[call.key] = choices_asked(call.body)
-                if _OPTION not in request and not self.option_refused:
+                extends = _OPTION not in request and not self.option_refused
+                self._asked[call.key] = choices_asked(call.body), extends or _counts(request)
+                if extends:
                     self._extended.add(call.key)
                     call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
         self._inner.start(call)
@@ -143,7 +145,7 @@ class Streams:
         reading = self._readings.get(key)
         if reading is None:
             mask = None if self._on_text is None else self._redaction.live()
-            reading = self._readings[key] = _Reading(self._asked.get(key, 1), mask)
+            reading = self._readings[key] = _Reading(*self._asked.get(key, (1, False)), mask)
         text = reading.take(data, self._clock(), self._payload_idle)
         self._next_look = min(self._next_look, reading.due)
         self._tell(key, text)
@@ -204,32 +206,40 @@ class Streams:
 class _Reading:
     """One answer while it comes.
 
+    Parameters
+    ----------
+    choices : int
+        How many choices were asked for.
+    counts : bool
+        Whether the server was asked to count tokens.
+    mask : LiveMask, optional
+        Takes the secrets out of its text.
+
     Attributes
     ----------
     due : float
         When it is to be ended if nothing comes.
+    has_ended : bool
+        Whether nothing that must come is missing.
     """
 
-    __slots__ = ("_assembly", "_choices", "_length", "_mask", "_plain", "_reader", "due")
+    __slots__ = ("_assembly", "_choices", "_counts", "_length", "_mask", "_plain", "_reader", "due", "has_ended")
 
-    def __init__(self, choices: int, mask: LiveMask | None) -> None:
+    def __init__(self, choices: int, counts: bool, mask: LiveMask | None) -> None:
         self._reader = EventReader()
         self._assembly = Assembly()
         self._choices = choices
+        self._counts = counts
         self._length = 0
         self._mask = mask
         self._plain: bool | None = None
         self.due = _NEVER
+        self.has_ended = False
 
     @property
     def is_stream(self) -> bool:
         """Whether it is an event stream, as far as anything has come."""
         return self._plain is False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether all of it has come."""
-        return self._assembly.ended or self._assembly.finished(self._choices)
 
     def take(self, data: bytes, now: float, payload_idle: float) -> str:
         """Read a piece and give the text in it that may be shown."""
@@ -241,12 +251,22 @@ class _Reading:
                 self.due = _NEVER if self._plain else now + payload_idle
         if self._plain or self._assembly.ended:
             return ""
+        had_ended = self.has_ended
         text, has_content = self._read(data)
-        if self._assembly.ended:
-            self.due = now + policy.AFTER_DONE
+        self.has_ended = self._assembly.ended or self._assembly.finished(self._choices)
+        if self.has_ended:
+            due = now + min(self._grace, payload_idle)
+            # What comes after the end of every choice may make it shorter: longer only what is a choice's still.
+            self.due = min(self.due, due) if had_ended and not text else due
         elif has_content:
-            self.due = now + (min(policy.AFTER_FINISH, payload_idle) if self.has_ended else payload_idle)
+            self.due = now + payload_idle
         return text if self._mask is None else self._mask.push(text)
+
+    @property
+    def _grace(self) -> float:
+        """Seconds that the server is given yet, where all has come that must."""
+        waits = self._counts and not (self._assembly.ended or self._assembly.counted)
+        return policy.AFTER_FINISH if waits else policy.AFTER_DONE
 
     def _read(self, data: bytes) -> tuple[str, bool]:
         try:
@@ -281,6 +301,12 @@ def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
         return None if masked == body else redaction.mask(as_stream(assembly, masked))
     except (MalformedError, UnreadableError):  # it will be judged so
         return None
+
+
+def _counts(request: dict[str, Any]) -> bool:
+    """Tell whether a request asks for its tokens to be counted."""
+    options = request.get(_OPTION)
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _names_the_option(body: bytes) -> bool:
