@@ -15,6 +15,7 @@ from servers import answer, chunks, echo, fault_server, pieces
 from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_of, streaming
 
 import tablenodes as tn
+from tablenodes.cli.printing import LiveText
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
 from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.streams import Streams
@@ -390,13 +391,29 @@ def test_failures_and_calls_have_no_text():
             assert heard == []
 
 
-def test_the_text_of_a_row_that_is_tried_again_starts_anew():
-    """The row's own text is that of its last answer."""
+CUT = streaming(stream_of([CHUNK], done=False), then="close")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_text_of_a_row_that_is_tried_again_starts_anew(transport):
+    """An empty text says so wherever something had been told; the row's own text is that of its last answer."""
     heard = Heard()
-    with fault_server([streaming(stream_of([CHUNK], done=False), then="close"), streaming(STREAM)]) as server:
-        out = run(server, table=words("a"), on_text=heard)
-    assert heard.of(0) == "a" + TEXT
-    assert out.texts() == [TEXT]
+    with fault_server([CUT, answer("oops", 500), CUT, streaming(STREAM)]) as server:
+        out = run(server, table=words("a"), on_text=heard, transport=transport, retry=tn.Retry(ambiguous=5))
+    assert list(out.log["attempts"]) == [4]
+    texts = [text for _, text in heard]
+    assert texts[:4] == ["a", "", "a", ""]
+    assert "" not in texts[4:]
+    assert "".join(texts[4:]) == out.texts()[0] == TEXT
+
+
+def test_a_row_whose_next_answer_has_no_text_has_none():
+    """What it was told before is void all the same; what broke off at last is not, for nothing comes after it."""
+    for reaction, told in ((either(TWINS["tool calls"]), [(0, "a"), (0, "")]), (CUT, [(0, "a"), (0, ""), (0, "a")])):
+        heard = Heard()
+        with fault_server([CUT, reaction]) as server:
+            run(server, table=words("a"), on_text=heard, retry=tn.Retry(ambiguous=1))
+        assert heard == told
 
 
 def test_a_row_of_the_journal_is_not_told_again(tmp_path):
@@ -425,6 +442,33 @@ def test_a_function_that_fails_ends_the_run(transport):
     assert len(calls) == 1
     assert list(out.log["outcome"]) == ["ok"] * 2 + ["not_sent"] * 4
     assert out.texts()[:2] == [TEXT] * 2
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_keyboard_interrupt_in_the_function_is_one_of_the_run(transport):
+    """What is in flight comes to its end, nothing more is sent, and the output has what came."""
+
+    def interrupts(row, text):
+        raise KeyboardInterrupt
+
+    with fault_server(streaming(STREAM)) as server, pytest.raises(tn.errors.Interrupted) as raised:
+        run(server, table=words(*"abcd"), transport=transport, limits=tn.Limits(concurrency=2), on_text=interrupts)
+    out = raised.value.output
+    assert list(out.log["outcome"]) == ["ok"] * 2 + ["not_sent"] * 2
+    assert out.texts()[:2] == [TEXT] * 2
+
+
+def test_after_a_keyboard_interrupt_in_the_function_nothing_is_waited_for_longer_than_the_grace():
+    """What is in flight then is in doubt."""
+
+    def interrupts(row, text):
+        raise KeyboardInterrupt
+
+    holding = streaming(stream_of([CHUNK], done=False), then="hold")
+    with fault_server(holding) as server, pytest.raises(tn.errors.Interrupted) as raised:
+        run(server, table=words("a"), limits=tn.Limits(grace=0.2), on_text=interrupts)
+    assert list(raised.value.output.log["outcome"]) == ["in_doubt"]
+    assert raised.value.output.summary.seconds < 5
 
 
 def test_only_a_function_can_be_told():
@@ -720,3 +764,12 @@ def test_the_command_line_shows_the_text_of_a_single_row_as_it_comes(rows, watch
             printed = capsys.readouterr()
             assert ("\n4\n" in "\n" + printed.err) == (watched and rows == 1)
             assert printed.out.count("\n") == 1 + rows
+
+
+def test_the_command_line_says_where_a_text_starts_anew(capsys):
+    """In a line of its own."""
+    with LiveText() as shown:
+        for text in ("", "Hello w", "", "Hello\n", "", "Hello"):
+            shown(0, text)
+    mark = "[broke off; asked again]\n"
+    assert capsys.readouterr().err == f"{mark}Hello w\n{mark}Hello\n{mark}Hello\n"

@@ -65,13 +65,18 @@ def show(line: str = "") -> None:
 
 
 class LiveText:
-    """Shows a text on the standard error stream as it comes, and ends its last line."""
+    """Shows a text on the standard error stream as it comes, and ends its last line.
+
+    An empty text says that it starts anew: a line tells so.
+    """
 
     def __init__(self) -> None:
         self._ends_line = True
 
     def __call__(self, row: int, text: str) -> None:
         """Show a piece."""
+        if not text:
+            text = "[broke off; asked again]\n" if self._ends_line else "\n[broke off; asked again]\n"
         self._ends_line = text.endswith("\n")
         sys.stderr.write(printable(text))
         sys.stderr.flush()

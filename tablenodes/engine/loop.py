@@ -159,6 +159,13 @@ class Loop:
         self.failure = self.failure or failure
         self._scheduler.stop("failure")
 
+    def interrupt(self) -> None:
+        """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
+        if not self.interrupted:
+            self.interrupted = True
+            self._scheduler.stop("interrupted")
+            self._leave_at = min(self._leave_at, self._clock() + self._grace)
+
     def may_send_once(self, key: int) -> bool:
         """Say whether a transport may begin a send, where each must be in the journal before it is made.
 
@@ -315,12 +322,8 @@ class Loop:
 
     def _leaves(self, interrupts: Interrupts) -> bool:
         """Heed Ctrl-C: stop sending at once; tell whether to leave what is in flight too."""
-        if not interrupts.level:
-            return self._leave_at < 0
-        if not self.interrupted:
-            self.interrupted = True
-            self._scheduler.stop("interrupted")
-            self._leave_at = self._clock() + self._grace
+        if interrupts.level:
+            self.interrupt()
         return interrupts.level >= AT_ONCE or self._clock() >= self._leave_at
 
     def _patience(self) -> float:

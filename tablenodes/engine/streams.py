@@ -51,7 +51,8 @@ class Streams:
     redaction : Redaction
         Takes the secrets out of live text.
     on_text : callable, optional
-        Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it.
+        Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it. An empty text
+        voids what a row was told before: it is tried again.
     on_failure : callable, optional
         Given what `on_text` raised, which is not called any more then.
     clock : callable
@@ -71,7 +72,7 @@ class Streams:
         timeout: Timeout,
         redaction: Redaction,
         on_text: Callable[[int, str], None] | None = None,
-        on_failure: Callable[[Exception], None] | None = None,
+        on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
@@ -85,6 +86,7 @@ class Streams:
         self._asked: dict[int, tuple[int, bool]] = {}
         self._readings: dict[int, _Reading] = {}
         self._read: dict[int, tuple[bytes, Assembly]] = {}
+        self._told: set[int] = set()
         self._next_look = _NEVER
         self.option_refused = False
 
@@ -96,6 +98,9 @@ class Streams:
     def start(self, call: Call) -> None:
         """Begin a call; a request for a stream asks for its usage too."""
         self._forget(call.key)
+        if call.key in self._told:
+            self._told.discard(call.key)
+            self._call_user(call.key, "")
         if _STREAMED in call.body:
             request = orjson.loads(call.body)
             if request.get("stream") is True:
@@ -180,11 +185,16 @@ class Streams:
         return mask.push(_first_text(answer.body)) + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
-        if not text or self._on_text is None:
+        if text and self._on_text is not None:
+            self._told.add(key)
+            self._call_user(key, text)
+
+    def _call_user(self, key: int, text: str) -> None:
+        if self._on_text is None:
             return
         try:
             self._on_text(key, text)
-        except Exception as error:  # noqa: BLE001 - it is the user's; what was paid for is brought to its end first
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what was paid for is brought to its end first
             self._on_text = None
             if self._on_failure is not None:
                 self._on_failure(error)

@@ -163,8 +163,11 @@ class _Run:
         def once(key: int) -> bool:
             return loop.may_send_once(key)
 
-        def failed(error: Exception) -> None:
-            loop.stop(_ended_by(error))
+        def failed(error: Exception | KeyboardInterrupt) -> None:
+            if isinstance(error, KeyboardInterrupt):
+                loop.interrupt()
+            else:
+                loop.stop(_ended_by(error))
 
         # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
         exact = journal is not None and limits.max_requests is not None
