@@ -326,11 +326,9 @@ def _opened(workflow: Workflow, path: str | None, rows: int | None) -> Any:
     if rows is None:
         return path
     from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..workflow.checking import file_of, opened  # noqa: PLC0415
-    from ..workflow.destination import Destination  # noqa: PLC0415
+    from ..workflow.checking import check_output, file_of, opened  # noqa: PLC0415
 
-    if isinstance(workflow.output, Destination):
-        workflow.output.check(file_of(workflow, path))
+    check_output(workflow, file_of(workflow, path))
     view = opened(workflow, path)
     return tables.view(view.take(range(min(rows, len(view))))).table
 

@@ -64,15 +64,16 @@ class Check:
         Parameters
         ----------
         where : callable, optional
-            From a problem's path to what stands before its line, such as a file and a line in it.
+            From a problem's path, or a warning, to what stands before its line, such as a file and a line in it.
         """
         lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
-        lines += [f"warning: {warning}" for warning in self.warnings]
+        place = where or (lambda path: "")
+        lines += [f"{place(warning)}warning: {warning}" for warning in self.warnings]
         if self.duplicates:
             lines.append(f"{self.duplicates:,} rows ask the same as an earlier row; each is sent")
-        lines += self._told(where or (lambda path: ""))
+        lines += self._told(place)
         return "\n".join(lines)
 
     def lines(self, most: int = _SHOWN) -> Iterable[str]:

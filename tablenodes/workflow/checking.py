@@ -35,7 +35,8 @@ def check(
 ) -> dict[str, Check]:
     """Check a workflow; see `Workflow.check`."""
     connection = connection_of(workflow, connection)
-    values = resolved(workflow.inputs, inputs)
+    values = values_of(workflow, inputs)
+    check_output(workflow, file_of(workflow, table))
     view = opened(workflow, table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
@@ -47,6 +48,21 @@ def connection_of(workflow: Workflow, connection: Connection | None) -> Connecti
     if connection is not None and not isinstance(connection, Connection):
         raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
     return connection or workflow.connection or Connection()
+
+
+def values_of(workflow: Workflow, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give every input's value for a run; what is wrong is said with the line of the input's declaration."""
+    return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
+
+
+def check_output(workflow: Workflow, table: str | None) -> None:
+    """Make sure that the output can be written, beside the table's file that is read; see `Destination.check`."""
+    destination: Any = workflow.output
+    if destination is not None:
+        try:
+            destination.check(table)
+        except TableError as error:
+            raise TableError(f"{workflow.at('output', 'path')}{error}") from None
 
 
 def file_of(workflow: Workflow, table: Any) -> str | None:
@@ -63,15 +79,26 @@ def opened(workflow: Workflow, table: Any, *, read: bool = True) -> TableView:
     """
     path = file_of(workflow, table)
     if path is not None:
-        table = tables.read_table(path)
+        try:
+            table = tables.read_table(path)
+        except TableError as error:
+            raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
     if table is None:
-        for name, columns in columns_read(workflow.steps):
-            what = f"column {columns[0]!r}" if columns else "the row"
-            raise WorkflowError(
-                f"no table, and node {name!r} reads {what}: name one as table in the workflow, or give one to the run"
-            )
+        _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
     return tables.view(table, read=read)
+
+
+def _refuse_reading(workflow: Workflow) -> None:
+    """Raise `WorkflowError` if a node reads a table that is not there."""
+    ids = [name for name, _ in workflow.steps]
+    for name, columns in columns_read(workflow.steps):
+        what = f"column {columns[0]!r}" if columns else "the row"
+        where = workflow.at("table") or workflow.where(ids.index(name), "")
+        raise WorkflowError(
+            f"{where}no table, and node {name!r} reads {what}:"
+            " name one as table in the workflow, or give one to the run"
+        )
 
 
 def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connection: Connection) -> dict[str, RowPlan]:

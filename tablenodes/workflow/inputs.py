@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Input:
             hint = nearest(str(self.type), _TYPES) or f"; it is one of {', '.join(_TYPES)}"
             raise WorkflowError(f"type: {str(self.type)[:40]!r} is no type{hint}")
         try:
-            object.__setattr__(self, "default", plain(self.default))
+            object.__setattr__(self, "default", _typed(plain(self.default), self.type))
         except Unfit as error:
             raise WorkflowError(f"default: {error}") from None
         if self.type is None and self.default is not None:
@@ -71,12 +71,7 @@ class Input:
 
     def read(self, text: str) -> Any:
         """Give the value that a text of the command line stands for; a text that does not fit is given as it is."""
-        if self.type in (None, "string"):
-            return text
-        try:
-            return orjson.loads(text.casefold() if self.type == "boolean" else text)
-        except orjson.JSONDecodeError:
-            return text
+        return _typed(text, self.type)
 
     def document(self) -> Any:
         """Give it as it is written in a file: its default alone where that says everything."""
@@ -120,7 +115,9 @@ def _refuse_unknown(value: Any) -> None:
         raise WorkflowError(f"{unknown[:40]}: unknown key{hint}")
 
 
-def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> dict[str, Any]:
+def resolved(
+    inputs: Mapping[str, Input], given: Mapping[str, Any] | None, where: Callable[[str], str] = lambda name: ""
+) -> dict[str, Any]:
     """Give every input's value for one run.
 
     Parameters
@@ -128,7 +125,9 @@ def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> di
     inputs : mapping of str to Input
         What the workflow declares.
     given : mapping, optional
-        What the run gives.
+        What the run gives. Texts are read where another type is wanted: ``"7"`` is an integer too.
+    where : callable, optional
+        From an input's name to what stands before a message about it, such as a file and a line in it.
 
     Raises
     ------
@@ -140,25 +139,28 @@ def resolved(inputs: Mapping[str, Input], given: Mapping[str, Any] | None) -> di
     given = given or {}
     check_names(inputs, given)
     values = {name: given.get(name, declaration.default) for name, declaration in inputs.items()}
-    _refuse_missing([name for name, declaration in inputs.items() if declaration.required and values[name] is None])
+    _refuse_missing([n for n, declaration in inputs.items() if declaration.required and values[n] is None], where)
     for name, declaration in inputs.items():
         try:
-            values[name] = plain(values[name])
+            values[name] = _typed(plain(values[name]), declaration.type)
         except Unfit as error:
-            raise WorkflowError(f"input {name!r} {error}") from None
+            raise WorkflowError(f"{where(name)}input {name!r} {error}") from None
         if values[name] is not None and not _fits(values[name], declaration.type):
-            raise WorkflowError(f"input {name!r} must be of type {declaration.type}")
+            raise WorkflowError(f"{where(name)}input {name!r} must be of type {declaration.type}")
     return values
 
 
-def _refuse_missing(names: list[str]) -> None:
+def _refuse_missing(names: list[str], where: Callable[[str], str]) -> None:
     if len(names) == 1:
         raise WorkflowError(
-            f"input {names[0]!r} needs a value: give it as inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
+            f"{where(names[0])}input {names[0]!r} needs a value:"
+            f" give it as inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
         )
     if names:
         listed = ", ".join(map(repr, names))
-        raise WorkflowError(f"inputs {listed} need values: give them as inputs={{…}}, or each as --input NAME=…")
+        raise WorkflowError(
+            f"{where(names[0])}inputs {listed} need values: give them as inputs={{…}}, or each as --input NAME=…"
+        )
 
 
 def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
@@ -175,6 +177,19 @@ def _fits(value: Any, kind: str | None) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
     return isinstance(value, _TYPES[kind])
+
+
+def _typed(value: Any, kind: str | None) -> Any:
+    """Give a value of a type where it is one that is written as a text, or a whole number; else give it as it is."""
+    made = value
+    if isinstance(value, str) and kind not in (None, "string"):
+        try:
+            made = orjson.loads(value.casefold() if kind == "boolean" else value)
+        except orjson.JSONDecodeError:
+            return value
+    if kind == "integer" and isinstance(made, float) and made.is_integer():
+        made = int(made)
+    return made if made is not None and _fits(made, kind) else value
 
 
 def _type_of(value: Any) -> str:

@@ -13,7 +13,6 @@ from ..nodes.rows import Context
 from . import checking
 from .answers import Answers
 from .destination import refuse_as_journal
-from .inputs import resolved
 from .references import upstream
 
 if TYPE_CHECKING:
@@ -44,11 +43,10 @@ def run(
         The keyword arguments of `Node.run`.
     """
     connection = checking.connection_of(workflow, connection)
-    values = resolved(workflow.inputs, inputs)
+    values = checking.values_of(workflow, inputs)
     destination: Any = workflow.output
     source = checking.file_of(workflow, table)
-    if destination is not None:
-        destination.check(source)
+    checking.check_output(workflow, source)
     if manner.get("journal") is not None:
         refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
     view = checking.opened(workflow, table)

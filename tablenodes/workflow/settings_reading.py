@@ -253,7 +253,9 @@ class Reader:
     def nodes(self) -> list[tuple[str, Node | None]]:
         """Give the nodes with their ids; None for one that is wrong, of which an error is kept."""
         value = self.at(("nodes",))
-        if not isinstance(value, list) or not value:
+        if value == []:
+            raise self.document.error(("nodes",), "nodes: the list is empty; a workflow needs at least one node")
+        if not isinstance(value, list):
             raise self._wrong(("nodes",), "a list of nodes", value)
         made: list[tuple[str, Node | None]] = []
         for position, given in enumerate(value):

@@ -78,6 +78,7 @@ class Workflow:
     limits: Limits | None = None
     retry: Retry | None = None
     _reader: Reader | None = field(default=None, init=False, compare=False)
+    _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -180,6 +181,8 @@ class Workflow:
                 raise WorkflowError(f"a workflow has no part {name!r}{nearest(name, known)}")
         made = replace(self, **parts)
         object.__setattr__(made, "_reader", None if "nodes" in parts else self._reader)
+        changed = {name for name in parts if getattr(made, name) != getattr(self, name)}
+        object.__setattr__(made, "_replaced", self._replaced | changed)
         return made
 
     def check(
@@ -286,6 +289,13 @@ class Workflow:
         document = self._reader.document
         path = self._reader.meant(("nodes", position), place)
         return f"{document.name}:{document.line(path)}: "
+
+    def at(self, part: str, *below: str | int) -> str:
+        """Give ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
+        if self._reader is None or part in self._replaced or part not in self._reader.at(()):
+            return ""
+        document = self._reader.document
+        return f"{document.name}:{document.line((part, *below))}: "
 
     def __repr__(self) -> str:
         shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
