@@ -842,6 +842,7 @@ def test_a_given_sessions_own_retries_are_counted():
         (requests.exceptions.ContentDecodingError("x"), "bad_encoding", 1),
         (ConnectionResetError(104, "gone"), "reset", 1),
         (KeyError("the user's own hook"), "internal_error", 1),
+        (SystemExit("the user's own hook"), "internal_error", 1),
     ],
 )
 def test_what_a_given_session_raises_has_a_name(error, fault, sends):

@@ -46,12 +46,12 @@ _NEVER_SENT = (
 )
 
 
-def fault_of(error: Exception, attempt: Attempt) -> tuple[str, str]:
+def fault_of(error: BaseException, attempt: Attempt) -> tuple[str, str]:
     """Give the fault's name and the words for it.
 
     Parameters
     ----------
-    error : Exception
+    error : BaseException
         What broke the exchange.
     attempt : Attempt
         The exchange.
@@ -77,7 +77,7 @@ def proxy_refusal(status: int | None) -> tuple[str, str]:
     return "proxy", f"the proxy refused with status {status}"
 
 
-def never_sent(error: Exception) -> bool:
+def never_sent(error: BaseException) -> bool:
     """Whether the error of a session that is not ours says that the request did not leave."""
     return any(isinstance(each, _NEVER_SENT) for each in _causes(error))
 
@@ -92,7 +92,7 @@ def _out_of_time(attempt: Attempt) -> tuple[str, str]:
     return "timeout_first_byte", "no answer in time"
 
 
-def _first_fit(error: Exception, table: _Table) -> tuple[str, str]:
+def _first_fit(error: BaseException, table: _Table) -> tuple[str, str]:
     chain = list(_causes(error))
     for fault, kinds in table:
         for each in chain:

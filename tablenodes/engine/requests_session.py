@@ -19,7 +19,7 @@ from urllib3.util.request import ACCEPT_ENCODING, SKIP_HEADER
 from .calls import Answer, Chunk
 from .environment import certificates, proxy_for, sockets_allowed
 from .requests_faults import fault_of, never_sent, proxy_refusal
-from .response_head import final_head
+from .response_head import final_head, is_event_stream
 from .watched_http import Attempt, Current, TooLargeError, WatchedAdapter
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RequestsTransport:
     clock : callable
         Monotonic seconds.
     stream : bool
-        Give every piece of a body as a `Chunk` too, and end a body in which nothing came for `timeout.idle`.
+        Give every piece of a body as a `Chunk` too, and end an event stream in which nothing came for `timeout.idle`.
     session : requests.Session, optional
         A session of the user's. It is used as it is: its adapters, authentication, proxies, certificates and
         hooks hold, and it is not closed.
@@ -219,8 +219,11 @@ class RequestsTransport:
     def _take(self, attempt: Attempt, event: Event) -> None:
         current = self._attempts.get(attempt.call.key) is attempt
         if isinstance(event, Chunk):
-            attempt.last_piece = self._clock()
-            self._next_look = min(self._next_look, self._end_of(attempt))
+            if attempt.is_stream is None:  # all lines of the head have come
+                attempt.is_stream = is_event_stream(final_head(attempt.lines)[0])
+            if attempt.is_stream:
+                attempt.last_piece = self._clock()
+                self._next_look = min(self._next_look, self._end_of(attempt))
         elif current:
             del self._attempts[attempt.call.key]
         else:
@@ -271,7 +274,7 @@ class RequestsTransport:
                 attempt.lines.clear()  # not the server's
                 return self._answer(attempt, *proxy_refusal(407))
             self._read(response, attempt)
-        except Exception as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
+        except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
             return self._answer(attempt, *fault_of(error, attempt))
