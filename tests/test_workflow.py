@@ -199,7 +199,8 @@ def test_the_arguments_of_calls_are_parsed():
         prompt=f"{{{{ {said}.function_call.arguments.urgency }}}}, "
         f"{{{{ {said}.tool_calls[1].function.arguments.title }}}}, {{{{ {said}.tool_calls[0].function.arguments }}}}"
     )
-    out, _ = run(tn.Workflow({"ask": ASK, "later": later}), words(1), script)
+    ask = ASK.replace(functions=[{"name": "reply"}], tools=[{"name": "x"}, {"name": "reply"}])
+    out, _ = run(tn.Workflow({"ask": ask, "later": later}), words(1), script)
     assert out["later"].texts() == ["reply now, Mr, {broken"]
 
 
@@ -231,7 +232,9 @@ def test_inputs_are_the_same_in_every_row():
         ({"wort": "x"}, "no input 'wort'; did you mean 'word'"),
         ({"x": "x"}, "no input 'x'; it has word, number"),
         ({"word": 5}, "input 'word' must be of type string"),
-        ({"word": "x", "number": "5"}, "input 'number' must be of type integer"),
+        ({"word": "x", "number": "5.5"}, "input 'number' must be of type integer"),
+        ({"word": "x", "number": 5.5}, "input 'number' must be of type integer"),
+        ({"word": "x", "number": "five"}, "input 'number' must be of type integer"),
         ({"word": "x", "number": True}, "input 'number' must be of type integer"),
         ({}, "input 'word' needs a value"),
         ({"word": b"x"}, "input 'word' holds bytes"),
@@ -467,7 +470,7 @@ def test_check_takes_whatever_is_looked_for_in_an_answer_as_there():
     """It is not there yet: neither a condition nor a filter over it is held against the row."""
     prompt = (
         "{{ outputs['ask'].choices | map(attribute='x') | join }}{{ 'x' if 'y' in outputs.ask else word }}"
-        "{{ outputs.ask.get('x') }}{{ outputs.ask.choices[0].x.upper() }}"
+        "{{ outputs.ask.get('x') }}{{ outputs.ask.choices[0].message.content.upper() }}"
     )
     found = tn.Workflow({"ask": ASK, "again": AGAIN.replace(prompt=prompt)}).check(words())
     assert found["again"].valid == 3

@@ -100,7 +100,7 @@ WRONG = {
     ),
     "duplicate key": ("id: x\nid: y\n", "w.yaml:2: 'id' is given twice, the first time in line 1"),
     "nodes is no list": ("nodes: {a: 1}\n", "w.yaml:1: nodes: must be a list of nodes, not a mapping"),
-    "no nodes in it": ("nodes: []\n", "w.yaml:1: nodes: must be a list of nodes, not a list"),
+    "no nodes in it": ("nodes: []\n", "w.yaml:1: nodes: the list is empty; a workflow needs at least one node"),
     "node is a text": ("nodes:\n  - hi\n", "w.yaml:2: nodes.0: must be a mapping of keys to values, not a text"),
     "no id": ("nodes:\n  - type: CreateChatCompletion\n", "w.yaml:2: a node needs an id"),
     "no type": ("nodes:\n  - id: a\n", "w.yaml:2: a node needs a type"),

@@ -156,6 +156,31 @@ def test_an_answer_of_another_shape_stays_as_it_is(body):
     assert parsed(body) == orjson.loads(body)
 
 
+TEXTS = {
+    "a text": ("integer", "7", 7),
+    "a whole float": ("integer", 5.0, 5),
+    "a whole float as a text": ("integer", "5.0", 5),
+    "a number": ("number", "1.5", 1.5),
+    "a truth": ("boolean", "True", True),
+    "a list": ("array", "[1]", [1]),
+    "an object": ("object", '{"a": 1}', {"a": 1}),
+    "a text for a text": ("string", "7", "7"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_an_input_may_be_written_as_a_text(case):
+    """Whether it is given to a run or is a default, as settings may be."""
+    kind, written, meant = TEXTS[case]
+    nodes = {"show": tn.Return(text="{{ inputs.value }}")}
+    expected = meant if isinstance(meant, str) else orjson.dumps(meant).decode()
+    given = tn.Workflow(nodes, inputs={"value": {"type": kind}}).run(words("a"), {"value": written})
+    default = tn.Workflow(nodes, inputs={"value": {"type": kind, "default": written}})
+    assert list(given["show"].result["text"]) == list(default.run(words("a"))["show"].result["text"]) == [expected]
+    assert default.inputs["value"].default == meant
+    assert type(default.inputs["value"].default) is type(meant)
+
+
 # --- one attempt's time ----------------------------------------------------------------------------------------------
 
 
@@ -268,7 +293,7 @@ def test_an_input_of_the_command_line_is_of_its_type(folder, kind):
         for command in ("run", "check"):
             code, out, err = run_command(command, "w.yaml", "--input", "value=canary")
             assert (code, out) == (1, "")
-            assert err == f"tablenodes: error: input 'value' must be of type {kind}\n"
+            assert err == f"tablenodes: error: w.yaml:2: input 'value' must be of type {kind}\n"
 
 
 def test_inputs_that_must_be_given_are_listed_together(folder):
