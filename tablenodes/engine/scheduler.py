@@ -237,8 +237,7 @@ class Scheduler:
                 self._window.widen()
             if key not in self._rows:
                 self.first_try += sends == 1
-                ended: Done = _new(Done, (key, verdict, sends, verdict.may_have_run))
-                return ended
+                return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
     def abandon(self, key: int) -> int:
