@@ -666,7 +666,7 @@ def test_bytes_that_are_no_text_are_kept(kind, body):
 
 def stream_of(parts, every, *, first=0.0, then="keep"):
     def react(exchange: Exchange) -> None:
-        exchange.send(CHUNKED)
+        exchange.send(head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}))
         exchange.pause(first)
         pieces([chunks(part, end=False) for part in parts], every, then=then)(exchange)
         exchange.send(b"0\r\n\r\n")
@@ -705,6 +705,19 @@ def test_the_idle_limit_begins_with_the_first_byte_of_a_stream(kind):
         transport_of(kind, stream=True, timeout=Timeout(idle=0.4)) as transport,
     ):
         assert summary(answer_to(transport, server.url)) == (200, None, b"123")
+
+
+@pytest.mark.parametrize("kind_of_content", [b"", b"Content-Type: application/json\r\n"])
+def test_the_idle_limit_is_for_event_streams_alone(kind, kind_of_content):
+    """An answer in one piece has the time that all of it has, however slowly it comes among streams."""
+    sent = [b"HTTP/1.1 200 OK\r\n%sContent-Length: 3\r\n\r\n1" % kind_of_content, b"2", b"3"]
+    with (
+        fault_server([pieces(sent, 0.4), stream_of([b"data: 1\n\n"], 0, then="hold")] * 2) as server,
+        transport_of(kind, stream=True, timeout=Timeout(idle=0.2)) as transport,
+    ):
+        for _ in range(2):  # one handle after another carries either kind
+            assert summary(answer_to(transport, server.url)) == (200, None, b"123")
+            assert summary(answer_to(transport, server.url)) == (200, "timeout_idle", b"data: 1\n\n")
 
 
 def test_a_stream_is_cut_at_the_limit_as_well(kind):

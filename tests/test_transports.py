@@ -903,7 +903,7 @@ def test_a_given_sessions_stream_is_told_piece_by_piece():
 
 def test_a_given_sessions_stream_may_stall():
     """52: its socket is out of reach, but its row ends in time, with what came."""
-    sent = [head(200, {"Transfer-Encoding": "chunked"}), chunks(b"one", end=False)]
+    sent = [head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}), chunks(b"one", end=False)]
     with (
         requests.Session() as session,
         fault_server(pieces(sent, then="hold")) as server,

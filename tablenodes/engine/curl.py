@@ -37,7 +37,7 @@ class CurlTransport:
     clock : callable
         Monotonic seconds.
     stream : bool
-        Give every piece of a body as a `Chunk` too, and end a body in which nothing came for `timeout.idle`.
+        Give every piece of a body as a `Chunk` too, and end an event stream in which nothing came for `timeout.idle`.
 
     Attributes
     ----------

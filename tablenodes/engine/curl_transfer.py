@@ -12,7 +12,7 @@ import pycurl
 from .calls import Answer, Chunk
 from .curl_faults import Circumstances, fault_of
 from .curl_lane import borrowed
-from .response_head import final_head, tells_its_length
+from .response_head import final_head, is_event_stream, tells_its_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,6 +146,7 @@ class Transfer:
         "handle",
         "head",
         "heard",
+        "is_stream",
         "lane",
         "opened",
         "pieces",
@@ -198,6 +199,7 @@ class Transfer:
         self.common.unsent += 1
         self.refused = False
         self.heard = False
+        self.is_stream: bool | None = None
         self.room = self.common.body_bytes
         self.opened.clear()
         if call.request.method != "GET":
@@ -251,13 +253,16 @@ class Transfer:
         return None
 
     def take_and_tell(self, piece: bytes) -> int | None:
-        """Keep a piece of a streamed body, tell of it, and begin to wait for the next."""
+        """Keep a piece of a body and tell of it; begin to wait for the next of an event stream."""
         common = self.common
         allowed = piece[: self.room]
         if allowed:
             common.events.append(Chunk(self.call.key, allowed))
-        common.last_piece.pop(self, None)
-        common.last_piece[self] = common.clock()
+        if self.is_stream is None:
+            self.is_stream = is_event_stream(final_head(self.head)[0])
+        if self.is_stream:
+            common.last_piece.pop(self, None)
+            common.last_piece[self] = common.clock()
         return self.take(piece)
 
     def answer(self, now: float) -> Answer:

@@ -11,6 +11,7 @@ from . import outcome_rules as rules
 from .assembly import MalformedError, assembled, choices_asked, encoded
 from .outcome_rules import Failure, Rule
 from .redaction import Redaction
+from .response_head import is_event_stream
 from .response_headers import header_in
 from .retry_after import retry_after
 from .server_errors import NOTHING, error_object, quoted, server_error
@@ -211,7 +212,7 @@ class _Failing:
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
             return self._by_status(answer.status)
-        if answer.status is not None and self._is_event_stream():
+        if answer.status is not None and is_event_stream(self._lowered):
             assembly = assembled(answer.body) if read_stream is None else read_stream(answer)
             return self._in_stream(assembly, choices_asked(asked), needs_choices=needs_choices)
         if answer.fault is not None:
@@ -325,10 +326,6 @@ class _Failing:
             circuit,
             stale_connection,
         )
-
-    def _is_event_stream(self) -> bool:
-        kind = header_in(self._lowered, self._lowered, b"\ncontent-type:") or ""
-        return kind.partition(";")[0].rstrip() == "text/event-stream"
 
     def _should_retry(self) -> str | None:
         return header_in(self._lowered, self._lowered, b"\nx-should-retry:")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .response_headers import header_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,3 +44,10 @@ def tells_its_length(headers: bytes) -> bool:
     """Whether these header lines tell where the body ends; else only the connection's end does."""
     names = {line.partition(b":")[0].strip().lower() for line in headers.splitlines()}
     return not names.isdisjoint((b"content-length", b"transfer-encoding"))
+
+
+def is_event_stream(headers: bytes) -> bool:
+    """Whether these header lines tell of an event stream."""
+    lowered = headers.lower()
+    kind = header_in(lowered, lowered, b"\ncontent-type:") or ""
+    return kind.partition(";")[0].rstrip() == "text/event-stream"

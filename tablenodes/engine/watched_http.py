@@ -54,8 +54,10 @@ class Attempt:
         Whether it goes through a proxy that we know of.
     pieces : list of bytes
         What came of the body, decompressed.
+    is_stream : bool or None
+        Whether its answer is an event stream; None before anything of the body was told of.
     last_piece : float or None
-        When the last piece of a streamed body was told of.
+        When the last piece of a stream was told of.
     stalled : bool
         Whether it was ended because no piece came any more.
     expired_at : float or None
@@ -75,6 +77,7 @@ class Attempt:
         self.proxied = False
         self.proxy_status: int | None = None
         self.pieces: list[bytes] = []
+        self.is_stream: bool | None = None
         self.last_piece: float | None = None
         self.stalled = False
         self.expired_at: float | None = None
