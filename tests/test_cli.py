@@ -512,7 +512,9 @@ def test_check_says_what_was_perhaps_not_meant(folder, command):
     )
     code, out, _ = command("check", "w.yaml")
     assert code == 0
-    assert [line.partition("holds")[0] for line in out.splitlines() if "warning: " in line] == ["warning: stop "]
+    assert [line.partition("holds")[0] for line in out.splitlines() if "warning: " in line] == [
+        "w.yaml:8: warning: stop "
+    ]
 
 
 # --- call ------------------------------------------------------------------------------------------------------------

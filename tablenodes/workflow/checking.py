@@ -10,8 +10,10 @@ from .. import tables
 from ..bodies import BodyPlan
 from ..connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
+from ..nodes import CreateConversation
 from ..nodes.check import check_rows
 from ..nodes.rows import Context
+from ..taken_columns import CONVERSATION
 from ..templates import OUTPUTS
 from ..values import Rejected
 from .answers import failed
@@ -117,6 +119,7 @@ def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connec
         for fault in faults(workflow.steps, workflow.inputs, columns)
     ]
     unknown: frozenset[str] = frozenset()
+    empty: str | None = None
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
         constants = Context(inputs, _nothing if reads else None).constants
@@ -124,13 +127,25 @@ def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connec
             plan = node.plan(columns, constants=constants, connection=connection)
             made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
+            if empty is not None and isinstance(plan, BodyPlan) and CONVERSATION in plan.columns:
+                errors.append(workflow.located(position, _nothing_said(empty)))
         except UsageError as error:
             errors.append(workflow.located(position, error))
         columns = (*columns, *(column for column in node.makes if column not in columns))
         unknown |= frozenset(node.makes)
+        if CONVERSATION in node.makes:
+            begins = isinstance(node, CreateConversation) and node.system is None and not node.messages
+            empty = name if begins else None
     if errors:
         raise together(errors)
     return made
+
+
+def _nothing_said(begun: str) -> WorkflowError:
+    return WorkflowError(
+        f"conversation: node {begun!r} begins it without a message, and none is added:"
+        " set system or messages there, or put an AddUserMessage between"
+    )
 
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:

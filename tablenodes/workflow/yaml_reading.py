@@ -10,7 +10,7 @@ from ..errors import WorkflowError, nearest
 from ..templates import col, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     Path_ = tuple[str | int, ...]
@@ -22,7 +22,7 @@ MOST_VALUES = 100_000
 DEPTH = 100
 """Its lists and mappings are nested at most this deep."""
 
-QUOTE_IT = 'a value that starts with {{ must be in quotes: "{{ … }}"'
+QUOTE_IT = 'a value with {{ in it must be in quotes, all of it: "… {{ … }} …"'
 
 _YAML = "tag:yaml.org,2002:"
 _IMPLICIT = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
@@ -34,6 +34,7 @@ _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 _UNQUOTED = re.compile(r"(?:[:\-,\[]|^)\s*\{\{")
+_KEY = re.compile(r"(\s*)(?:- +)*[^\s:#\"'\[{][^:]*:(?:\s+(\S)|$)")
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,22 @@ def _explained(error: Any, text: str) -> tuple[int, str]:
     if "end of stream" in problem or "<stream end>" in problem:
         opened = error.context_mark.line if error.context_mark else line
         return opened + 1, f"a quote or bracket opened {'here' if opened < line else 'before'} is not closed"
-    if "mapping values are not allowed" in problem:
+    if _misplaced(problem) and _is_too_deep(lines, line):
+        problem = "this line is indented deeper than the one above, which has its value already: indent both alike"
+    elif "mapping values are not allowed" in problem:
         problem = "a second ': ' in one line; put a text that holds one in quotes"
     return line + 1, f"is not YAML: {problem}"
+
+
+def _misplaced(problem: str) -> bool:
+    return "mapping values are not allowed" in problem or "<block mapping start>" in problem
+
+
+def _is_too_deep(lines: Sequence[str], line: int) -> bool:
+    """Tell whether a key stands below one that has a value in its own line."""
+    above = next((each for each in reversed(lines[:line]) if each.strip() and not each.lstrip().startswith("#")), "")
+    first, this = _KEY.match(above), lines[line]
+    return bool(first and first[2] and len(this) - len(this.lstrip()) > len(first[1]) and this.count(": ") <= 1)
 
 
 class _Building:

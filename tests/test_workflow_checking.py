@@ -1,0 +1,146 @@
+"""What a check of a workflow finds, and where it says that it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import tablenodes as tn
+from tablenodes.cli import main
+from tablenodes.errors import TableError, UsageError, WorkflowError
+
+NODES = 'nodes:\n  - id: show\n    type: Return\n    text: "{{ word }}"\n'
+NOWHERE = tn.Connection("http://127.0.0.1:1/v1")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Stand in a folder with a table."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.csv").write_text("word\na\nb\n")
+    return tmp_path
+
+
+def refusal(text, **given):
+    """Give what a check and a run refuse a file with, which is the same."""
+    Path("w.yaml").write_text(text)
+    said = []
+    for does in (tn.Workflow.check, tn.Workflow.run):
+        with pytest.raises(UsageError) as caught:
+            does(tn.Workflow.load("w.yaml"), connection=NOWHERE, **given)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    return said[0]
+
+
+# --- the output ------------------------------------------------------------------------------------------------------
+
+
+def test_an_output_of_an_unknown_kind_is_refused_by_the_check(folder):
+    """As by the run, with its line."""
+    said = refusal(f"table: words.csv\n{NODES}output: x.xyz\n")
+    assert said.startswith("w.yaml:6: output 'x.xyz'")
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused_by_the_check(folder):
+    """The line is that of the path, where it has one of its own."""
+    said = refusal(f"table: words.csv\n{NODES}output:\n  format: raw\n  path: nodir/x.csv\n")
+    assert said == "w.yaml:8: output 'nodir/x.csv': there is no folder 'nodir'; make it first"
+
+
+def test_the_table_is_no_output(folder):
+    """It is never written over."""
+    assert refusal(f"table: words.csv\n{NODES}output: words.csv\n").startswith("w.yaml:6: output 'words.csv' is the")
+
+
+def test_an_output_of_the_command_line_has_no_line(folder, capsys):
+    """It is in no file."""
+    Path("w.yaml").write_text(f"table: words.csv\n{NODES}output: x.csv\n")
+    with pytest.raises(SystemExit):
+        main(["run", "w.yaml", "--output", "x.xyz"])
+    assert capsys.readouterr().err.startswith("tablenodes: error: output 'x.xyz'")
+    with pytest.raises(TableError, match=r"^output 'x\.xyz'"):
+        tn.Workflow({"show": tn.Return(text="x")}, output="x.xyz").check()
+
+
+# --- inputs and tables -----------------------------------------------------------------------------------------------
+
+
+def test_an_input_that_is_missing_is_said_with_the_line_of_its_declaration(folder):
+    """Or with that of the first, where there are several."""
+    inputs = "inputs:\n  tone: kind\n  count:\n    type: integer\n"
+    assert refusal(f"table: words.csv\n{inputs}{NODES}").startswith("w.yaml:4: input 'count' needs a value: give it as")
+    said = refusal(f"table: words.csv\n{inputs}  size: {{type: integer}}\n{NODES}")
+    assert said.startswith("w.yaml:4: inputs 'count', 'size' need values")
+
+
+def test_an_input_of_another_type_is_said_with_the_line_of_its_declaration(folder):
+    """What was given is not shown."""
+    text = f"table: words.csv\ninputs:\n  tone: kind\n  count: 3\n{NODES}"
+    said = refusal(text, inputs={"count": "canary"})
+    assert said == "w.yaml:4: input 'count' must be of type integer"
+    assert refusal(text, inputs={"tone": b"canary"}).startswith("w.yaml:3: input 'tone' holds bytes")
+
+
+def test_a_default_of_another_type_is_said_with_its_own_line(folder):
+    """Not with that of the name."""
+    inputs = "inputs:\n  count:\n    type: integer\n    default: canary\n"
+    with pytest.raises(WorkflowError, match=r"^w\.yaml:5: count\.default: must be of type integer$"):
+        refusal_at_load(f"table: words.csv\n{inputs}{NODES}")
+
+
+def refusal_at_load(text):
+    """Read a file."""
+    Path("w.yaml").write_text(text)
+    tn.Workflow.load("w.yaml")
+
+
+@pytest.mark.parametrize(("table", "line"), [("", 2), ("table:\n", 1), ("id: x\ntable: null\n", 2)])
+def test_a_table_that_is_missing_is_said_with_a_line(folder, table, line):
+    """That of the empty table, or of the node that reads it."""
+    said = refusal(table + NODES)
+    assert said.startswith(f"w.yaml:{line}: no table, and node 'show' reads column 'word': name one as table")
+
+
+def test_a_tables_file_that_is_not_there_is_said_with_its_line(folder):
+    """Not where another is given to the run."""
+    text = f"id: x\ntable: wrds.csv\n{NODES}"
+    assert refusal(text).startswith("w.yaml:2: table ")
+    assert refusal(text).endswith("there is no such file; did you mean 'words.csv'?")
+    assert refusal(text, table="nope.csv").startswith("table 'nope.csv'")
+
+
+# --- conversations ---------------------------------------------------------------------------------------------------
+
+ASK = tn.CreateChatCompletion(model="m")
+
+
+@pytest.mark.parametrize("begin", [tn.CreateConversation(), tn.CreateConversation(messages=[])])
+def test_a_conversation_in_which_nothing_is_said_is_refused(begin):
+    """No row could be sent: a chat needs a message."""
+    for node in (ASK, ASK.replace(conversation=tn.col("conversation"))):
+        with pytest.raises(WorkflowError) as caught:
+            tn.Workflow({"begin": begin, "ask": node}).check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
+        assert str(caught.value) == (
+            "node 'ask': conversation: node 'begin' begins it without a message, and none is added:"
+            " set system or messages there, or put an AddUserMessage between"
+        )
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"begin": tn.CreateConversation(system="x"), "ask": ASK},
+        {"begin": tn.CreateConversation(messages=tn.col("m")), "ask": ASK},
+        {"begin": tn.CreateConversation(), "add": tn.AddUserMessage(text="x"), "ask": ASK},
+        {"begin": tn.CreateConversation(), "ask": ASK.replace(prompt="x", columns=())},
+        {"begin": tn.CreateConversation(), "ask": ASK.replace(messages=[{"role": "user", "content": "x"}])},
+        {"begin": tn.CreateConversation(), "again": tn.CreateConversation(system="x"), "ask": ASK},
+    ],
+)
+def test_a_conversation_in_which_something_may_be_said_is_not(nodes):
+    """Now or later, or where the chat does not read it."""
+    found = tn.Workflow(nodes).check(pd.DataFrame({"m": [[{"role": "user", "content": "x"}]]}), connection=NOWHERE)
+    assert found["ask"].valid == 1
