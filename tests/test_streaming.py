@@ -500,6 +500,31 @@ def test_a_key_is_masked_in_live_text_and_in_the_body(cuts, tmp_path):
     assert KEY[:7].encode() not in kept.replace(b" sk-01", b"")
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_key_in_pieces_is_masked_in_a_stream_that_nobody_asked_for(done, tmp_path):
+    """In the body, whole or cut, and in the journal; a second run gives the same."""
+    texts = ["It is ", *KEY, ", isn't it?"]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
+    node, manner = NODE.replace(stream=None), {"journal": tmp_path / "j", "retry": tn.Retry(ambiguous=0)}
+    with fault_server(streaming(stream_of(chunks, done=done))) as server:
+        first, again = (run(server, node, words("a"), retry_failed="none", **manner) for _ in range(2))
+        assert len(server.requests) == 1
+    assert list(first.log["outcome"]) == list(again.log["outcome"]) == ["ok" if done else "stream_truncated"]
+    assert list(first.result["body"]) == list(again.result["body"])
+    assert "It is ***, isn't it?" in first.result["body"].iloc[0]
+    ((kept,),) = sqlite3.connect(tmp_path / "j").execute("SELECT body FROM row").fetchall()
+    assert b'"content":"It is ***, isn\'t it?"' in kept
+    assert kept.count(b'"content"') == 1
+
+
+def test_a_stream_that_nobody_asked_for_is_kept_as_it_came(tmp_path):
+    """Where no secret is in it."""
+    with fault_server(streaming(STREAM)) as server:
+        out = run(server, NODE.replace(stream=None), words("a"), journal=tmp_path / "j")
+    assert out.texts() == [TEXT]
+    assert sqlite3.connect(tmp_path / "j").execute("SELECT body FROM row").fetchall() == [(STREAM,)]
+
+
 def test_a_workflow_tells_texts_too():
     """Of every node."""
     heard = Heard()

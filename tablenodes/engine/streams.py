@@ -301,6 +301,28 @@ class _Reading:
         return self._assembly
 
 
+def redacted(answer: Answer, redaction: Redaction) -> Answer:
+    """Take the secrets out of an answer where no `Streams` reads it: it may be a stream that nobody asked for.
+
+    Parameters
+    ----------
+    answer : Answer
+        The end of one attempt.
+    redaction : Redaction
+        Knows the secrets.
+
+    Returns
+    -------
+    Answer
+        The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
+    """
+    answer = redaction(answer)
+    if answer.body.startswith(b"{") or b"data:" not in answer.body:
+        return answer
+    safe = _without_secrets(assembled(answer.body), redaction)
+    return answer if safe is None else answer._replace(body=safe)
+
+
 def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
     """Give a stream written anew, where it holds a secret that none of its chunks holds; else None."""
     if not redaction:

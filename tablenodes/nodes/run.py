@@ -20,7 +20,7 @@ from ..engine.outcomes import judge
 from ..engine.records import OK, Records
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..engine.streams import Streams
+from ..engine.streams import Streams, redacted
 from ..errors import EndedError, Interrupted, JournalError, SettingError, nearest
 from ..output import Responses
 from ..settings import Limits, Retry
@@ -195,7 +195,7 @@ class _Run:
                 wall_clock=time.time,
                 read_stream=None if streams is None else streams.read,
             ),
-            redaction,
+            partial(redacted, redaction=redaction) if streams is None else redaction,
             keeping,
             total=float(self.node.client_timeout or endpoint.timeout.total),
             grace=limits.grace,
