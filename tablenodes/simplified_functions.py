@@ -60,11 +60,13 @@ def functions(value: Any) -> Any:
     Raises
     ------
     Unclear
-        If a parameter cannot be read.
+        If a parameter cannot be read, or two functions have one name.
     """
     if not isinstance(value, list):
         return value
-    return [_function(item, f"functions[{i}]") for i, item in enumerate(value)]
+    made = [_function(item, f"functions[{i}]") for i, item in enumerate(value)]
+    _refuse_twins(made, "functions")
+    return made
 
 
 def tools(value: Any) -> Any:
@@ -78,11 +80,14 @@ def tools(value: Any) -> Any:
     Raises
     ------
     Unclear
-        If a parameter cannot be read.
+        If a parameter cannot be read, or two functions have one name.
     """
     if not isinstance(value, list):
         return value
-    return [_tool(item, f"tools[{i}]") for i, item in enumerate(value)]
+    made = [_tool(item, f"tools[{i}]") for i, item in enumerate(value)]
+    named = [item.get("function") if isinstance(item, dict) else None for item in made]
+    _refuse_twins(named, "tools")
+    return made
 
 
 def function_call(value: Any) -> Any:
@@ -175,6 +180,17 @@ def _function(item: Any, place: str) -> Any:
     return {**item, "parameters": schema}
 
 
+def _refuse_twins(functions: Sequence[Any], listing: str) -> None:
+    """Raise `Unclear` where two functions have one name: nobody could tell which is called."""
+    seen: set[str] = set()
+    for i, function in enumerate(functions):
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str):
+            if name in seen:
+                raise Unclear(f"{listing}[{i}]", "has the same name as an earlier function")
+            seen.add(name)
+
+
 def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
     """Give a parameter's name, its schema, and whether it is required."""
     if not isinstance(given, dict):
@@ -204,7 +220,13 @@ def _enum_values(given: Json, kind: str, place: str) -> list[Any] | None:
     where, values = f"{place}.{written[0]}", given[written[0]]
     if not isinstance(values, list) or not values:
         raise Unclear(where, "must be a list of values")
-    return [_of_type(value, kind, f"{where}[{i}]") for i, value in enumerate(values)]
+    made = [_of_type(value, kind, f"{where}[{i}]") for i, value in enumerate(values)]
+    seen: set[str] = set()
+    for i, value in enumerate(map(repr, made)):  # lists and objects too can be told apart by that
+        if value in seen:
+            raise Unclear(f"{where}[{i}]", "is the same as an earlier value")
+        seen.add(value)
+    return made
 
 
 def _of_type(value: Any, kind: str, place: str) -> Any:

@@ -152,6 +152,31 @@ def test_what_cannot_be_read_is_said_with_its_place(name):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("listing", "twins"),
+    [
+        ("functions", [{"name": "f"}, {"name": "g"}, {"name": "f"}]),
+        ("tools", [{"name": "f"}, {"type": "custom"}, {"type": "function", "function": {"name": "f"}}]),
+    ],
+)
+def test_two_functions_of_one_name_are_refused(listing, twins):
+    """Nobody could tell which is called; those without a name are the API's to refuse."""
+    with pytest.raises(simplified.Unclear) as caught:
+        simplified.WRITTEN_OUT[listing](twins)
+    assert str(caught.value) == f"{listing}[2]: has the same name as an earlier function"
+    assert len(simplified.WRITTEN_OUT[listing]([*twins[:2], {}, {}, "None", {"name": "None"}])) == 6
+
+
+def test_a_value_is_listed_once():
+    """One and true are two values; a text that is read as a number is that number."""
+    with pytest.raises(simplified.Unclear) as caught:
+        simplified.functions(with_parameter(enumValues=["a", "b", "a"]))
+    assert str(caught.value) == "functions[0].parameters[0].enumValues[2]: is the same as an earlier value"
+    with pytest.raises(simplified.Unclear, match="is the same as an earlier value"):
+        simplified.functions(with_parameter(type="integer", enum_values=[1, "1"]))
+    simplified.functions(with_parameter(type="array", enumValues=[[1], [True]]))
+
+
 def test_a_parameter_that_is_no_mapping_or_there_twice_is_said():
     """Each by its place."""
     with pytest.raises(simplified.Unclear, match=r"functions\[0\]\.parameters\[0\]: must be a mapping with name"):
