@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from servers import echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
@@ -144,3 +145,24 @@ def test_a_conversation_in_which_something_may_be_said_is_not(nodes):
     """Now or later, or where the chat does not read it."""
     found = tn.Workflow(nodes).check(pd.DataFrame({"m": [[{"role": "user", "content": "x"}]]}), connection=NOWHERE)
     assert found["ask"].valid == 1
+
+
+# --- the journal -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_journal_has_nothing_to_reuse(tmp_path, capsys):
+    """What an earlier node of the same run has put there is not spoken of; in the next run it is."""
+    ask = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+    workflow = tn.Workflow({"first": ask, "second": ask.replace(prompt="Again: {{ word }}")})
+    with fault_server(echo()) as server:
+        for reused in (0, 2):
+            workflow.run(
+                pd.DataFrame({"word": ["a", "b"]}),
+                connection=tn.Connection(server.url),
+                journal=tmp_path / "j.journal",
+                progress=True,
+            )
+            said = [line for line in capsys.readouterr().err.splitlines() if "from the journal, sending" in line]
+            assert [line.partition(": ")[2] for line in said] == [
+                f"{name}: {reused} of 2 reused from the journal, sending 0" for name in ("first", "second") if reused
+            ]

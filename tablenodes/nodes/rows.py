@@ -34,12 +34,15 @@ class Context:
         The node's id in the workflow; empty outside of one.
     outputs : mapping of str to NodeOutput
         What earlier nodes gave, by their ids.
+    new_journal : bool
+        Whether all that is in the journal was put there by earlier nodes of the same run.
     """
 
     inputs: Mapping[str, Any] | None = None
     upstream: Upstream | None = None
     scope: str = ""
     outputs: Mapping[str, NodeOutput] = field(default_factory=dict)
+    new_journal: bool = False
 
     @property
     def constants(self) -> dict[str, Any]:

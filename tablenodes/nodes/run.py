@@ -225,7 +225,7 @@ class _Run:
             retry_failed=self.manner.retry_failed,
             at_most_once=at_most_once,
         )
-        if len(journal) and self.manner.progress is not False:
+        if len(journal) and not self.context.new_journal and self.manner.progress is not False:
             reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
             name = self.context.scope or type(self.node).__name__
             if reused + sending:

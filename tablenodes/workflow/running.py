@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -106,8 +107,10 @@ def _run_nodes(
     outputs: dict[str, NodeOutput],
 ) -> None:
     """Run one node after another, and put what each gives into `outputs`."""
+    journal = manner.get("journal")
+    is_new = journal is not None and not os.path.exists(journal)
     for name, node in workflow.steps:
-        context = Context(inputs, _answers(node, outputs), name, outputs)
+        context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new)
         left = {**manner, "limits": _left(manner, outputs)}
         outputs[name] = node.carry_out(table, connection, context, left)
         if node.makes:
