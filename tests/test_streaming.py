@@ -17,8 +17,9 @@ from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_
 import tablenodes as tn
 from tablenodes.cli.printing import LiveText
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
+from tablenodes.engine.outcomes import judge
 from tablenodes.engine.redaction import Redaction
-from tablenodes.engine.streams import Streams
+from tablenodes.engine.streams import Streams, redacted
 from tablenodes.local import FunctionCalls, Watched
 
 TRANSPORTS = ("curl", "requests")
@@ -705,6 +706,39 @@ def test_an_event_beyond_all_limits_is_not_read_on():
     streams.wait(0.1)
     streams.wait(0.1)
     assert inner.ended == []
+
+
+def test_a_function_that_failed_is_never_called_again():
+    """Not even to say that a text starts anew; whoever drives the streams may leave the failure be."""
+    told = []
+
+    def fails(row, text):
+        told.append(text)
+        raise ZeroDivisionError
+
+    inner = Ending([Chunk(7, stream_of([CHUNK], done=False))], [Chunk(7, stream_of([CHUNK], done=False))])
+    streams, _ = streams_of(inner, fails)
+    streams.wait(0.1)
+    streams.start(Call(7, REQUEST, BODY, 60.0))
+    streams.wait(0.1)
+    assert told == ["a"]
+
+
+def test_a_stream_that_cannot_be_written_is_left_as_it_came():
+    """Nested beyond what JSON's writers go; it is no answer."""
+    deep = (
+        b'data: {"x":' + b'{"a":' * 1000 + b"1" + b"}" * 1000 + b',"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
+    )
+    came = Answer(7, 200, b"Content-Type: text/event-stream\r\n", deep)
+    assert redacted(came, Redaction((KEY.encode(),))) is came
+    assert judge(came).outcome == "stream_error"
+
+
+def test_an_answer_without_a_secret_is_the_very_same():
+    """In one piece or a stream, whatever it is."""
+    for body in (b"{}", b"", b"data: oops", b" [1]", STREAM, STREAM[:99]):
+        came = Answer(7, 200, b"", body)
+        assert redacted(came, Redaction((KEY.encode(),))) is came
 
 
 def test_it_is_a_transport():
