@@ -89,6 +89,16 @@ def literal(text: str) -> LiteralText:
     return LiteralText(text)
 
 
+class UnreadArguments(str):
+    """What a model wrote as the arguments of a call where it is no JSON: a text, in which nothing can be looked up."""
+
+    __slots__ = ()
+
+
+_UNREAD = f"'{UnreadArguments.__module__}.{UnreadArguments.__qualname__} object'"
+"""What Jinja calls such a text in its messages."""
+
+
 class EmptyCell(Exception):  # noqa: N818 - it is caught, worded and reported with its row
     """A placeholder met a null cell, or could not be worked out; its text is safe to show."""
 
@@ -292,6 +302,8 @@ def _undefined(error: jinja2.UndefinedError, direct: Sequence[tuple[str, int]]) 
     for name, _ in direct:
         if text.startswith(f"{name!r} is undefined"):
             return f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
+    if text.startswith(_UNREAD):
+        return 'the arguments of the call are no JSON in this row; write {{ … | default("…") }} to allow it'
     missing = _NO_SUCH.search(text)
     what = f"nothing called {missing[1]}" if missing else "no value"
     return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} to allow it'

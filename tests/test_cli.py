@@ -549,13 +549,22 @@ def test_a_text_that_looks_like_json_stays_one_where_it_may(folder, command, ser
     assert body["stop"] == "[a"
 
 
-def test_columns_are_named_with_commas(folder, command, server):
+@pytest.mark.parametrize("names", ["seed,n", "seed, n, ", '["seed","n"]', ' [ "seed", "n" ]'])
+def test_columns_are_named_with_commas_or_in_a_list(folder, command, server, names):
     """Those that are named are taken, and no others."""
-    Path("words.csv").write_text("word,seed,temperature\na,5,1\n")
-    arguments = ["--prompt", "{{ word }}", "--set", "columns=seed, "]
+    Path("words.csv").write_text("word,seed,temperature,n\na,5,1,2\n")
+    arguments = ["--prompt", "{{ word }}", "--set", f"columns={names}"]
     command("call", "CreateChatCompletion", "words.csv", *connection(folder), *arguments)
     body = orjson.loads(server.requests[0].body)
-    assert (body["seed"], "temperature" in body) == (5, False)
+    assert (body["seed"], body["n"], "temperature" in body) == (5, 2, False)
+
+
+def test_columns_that_are_half_a_list_are_no_names(folder, command):
+    """One line says so."""
+    arguments = ["--prompt", "{{ word }}", "--set", 'columns=["seed"']
+    code, _, err = command("call", "CreateChatCompletion", "words.csv", *connection(folder), *arguments)
+    assert code == 1
+    assert err.startswith("tablenodes: error: columns: is not JSON, at character")
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------

@@ -138,6 +138,31 @@ def test_an_answer_is_read_part_by_part():
 
 
 @pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("arguments.a", None),
+        ("arguments.a.b", None),
+        ("arguments['a']", None),
+        ("arguments.a | default('-')", "-"),
+        ("arguments", "{bad"),
+        ("name", "f"),
+    ],
+)
+def test_arguments_that_are_no_json_are_called_that(expression, expected):
+    """Not a thing without the name that was looked for; as a whole they are read as the text that they are."""
+    call = {"name": "f", "arguments": "{bad"}
+    text = f"{{{{ outputs.ask.choices[0].message.function_call.{expression} }}}}"
+    workflow = tn.Workflow({"ask": ASK.replace(functions=[{"name": "f"}]), "read": tn.Return(text=text)})
+    with fault_server(answer(chat(function_call=call))) as server:
+        out = workflow.run(words("a"), connection=tn.Connection(server.url), progress=False)
+    if expected is None:
+        said = 'the arguments of the call are no JSON in this row; write {{ … | default("…") }} to allow it'
+        assert out["read"].log["message"].iloc[0] == said
+    else:
+        assert list(out["read"].result["text"]) == [expected]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         '{"choices": ["arguments"]}',
@@ -199,6 +224,13 @@ def test_client_timeout_bounds_one_attempt_of_its_node(seconds):
 def test_a_client_timeout_is_a_number_of_seconds(seconds):
     """Neither a column nor a template: it is the node's, not the row's."""
     with pytest.raises(SettingError, match=r"client_timeout must be a number of seconds from 0\.001 to 86,400"):
+        ASK.replace(client_timeout=seconds)
+
+
+@pytest.mark.parametrize("seconds", ["{{ inputs.seconds }}", tn.col("seconds")])
+def test_a_client_timeout_is_not_filled_in(seconds):
+    """It says so."""
+    with pytest.raises(SettingError, match="it is the same in every row, and no placeholder is filled in"):
         ASK.replace(client_timeout=seconds)
 
 

@@ -73,4 +73,7 @@ def _json(name: str, text: str) -> Any:
 
 
 def _columns(text: str) -> Any:
+    """Give names: ``auto``, a JSON list, or names with commas between."""
+    if text.lstrip().startswith("["):
+        return _json("columns", text)
     return text if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]

@@ -13,6 +13,7 @@ from ..bodies import BodyPlan, Recipe
 from ..endpoint import default_properties
 from ..errors import SettingError
 from ..settings import Timeout
+from ..templates import Column
 from .node import Node
 
 if TYPE_CHECKING:
@@ -253,7 +254,9 @@ def _checked_seconds(value: Any) -> float | None:
         seconds = float(value) if isinstance(value, str) else value
         return float(Timeout(total=seconds).total)
     except ValueError:  # what Timeout raises is one too
-        raise SettingError("client_timeout must be a number of seconds from 0.001 to 86,400") from None
+        filled_in = isinstance(value, Column) or (isinstance(value, str) and "{{" in value)
+        clause = "; it is the same in every row, and no placeholder is filled in" if filled_in else ""
+        raise SettingError(f"client_timeout must be a number of seconds from 0.001 to 86,400{clause}") from None
 
 
 def _checked_columns(columns: Any) -> Any:

@@ -8,6 +8,7 @@ import orjson
 
 from ..engine.records import OK, Rejection
 from ..problems import Problem
+from ..templates import UnreadArguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,4 +82,4 @@ def _parse_arguments(call: Any) -> None:
         try:
             call["arguments"] = orjson.loads(call["arguments"])
         except orjson.JSONDecodeError:
-            return  # what a model wrote instead of JSON stays the text that it is
+            call["arguments"] = UnreadArguments(call["arguments"])  # the text that it is, and says so
