@@ -496,6 +496,22 @@ def test_a_streamed_answer_is_put_together(store):
         assert orjson.loads(server.requests[0].body)["stream"] is True
 
 
+def test_a_key_in_pieces_is_masked_in_a_stream_that_nobody_asked_for(store, monkeypatch):
+    """A server may answer so; nothing of the key is written down."""
+    monkeypatch.setenv("MY_KEY", KEY)
+    chunks = [{"choices": [{"index": 0, "delta": {"content": part}}]} for part in ("It is ", *KEY)]
+    data = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+    with fault_server(answer(data, headers={"Content-Type": "text/event-stream"})) as server:
+        with nobody_at_work(store):
+            connection = tn.Connection(server.url, api_key_env="MY_KEY")
+            table = NODE.run(words(1), connection, store=store, progress=False).table
+        work(store)
+    assert list(retrieved(table, store, 0).text) == ["It is ***"]
+    with closing(sqlite3.connect(store)) as database:
+        ((kept,),) = database.execute("SELECT body FROM answer").fetchall()
+    assert kept.count(b'"content"') == 1
+
+
 def test_completions_come_later_too(store):
     """The other endpoint, found by its name."""
     with fault_server(answer({"choices": [{"index": 0, "text": "there", "finish_reason": "stop"}]})) as server:

@@ -15,7 +15,7 @@ from ..engine.loop import Loop
 from ..engine.outcomes import judge
 from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..engine.streams import Streams
+from ..engine.streams import Streams, redacted
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
@@ -176,7 +176,7 @@ class GroupRun:
                 secrets=endpoint.secrets,
                 wall_clock=time.time,
             ),
-            redaction,
+            redaction if recipe["stream"] else partial(redacted, redaction=redaction),
             keeping,
             total=recipe["total"] or endpoint.timeout.total,
             grace=limits.grace,
