@@ -825,6 +825,30 @@ def test_the_command_line_shows_the_text_of_a_single_row_as_it_comes(rows, watch
             assert printed.out.count("\n") == 1 + rows
 
 
+def test_the_command_line_shows_an_answer_that_broke_off_and_the_next_apart(tmp_path, monkeypatch, capsys):
+    """The one that counts stands in lines of its own."""
+    from tablenodes.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    words("a").to_csv("t.csv", index=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with fault_server([CUT, streaming(stream_of(chunks_of(TWINS["reasoning"])))]) as server:
+        arguments = [
+            "--prompt",
+            "{{ word }}",
+            "--model",
+            "m",
+            "--set",
+            "stream=true",
+            "--base-url",
+            server.url,
+            "--no-key",
+        ]
+        with pytest.raises(SystemExit):
+            main(["call", "CreateChatCompletion", "t.csv", *arguments])
+    assert "a\n[broke off; asked again]\n4\n" in capsys.readouterr().err
+
+
 def test_the_command_line_says_where_a_text_starts_anew(capsys):
     """In a line of its own."""
     with LiveText() as shown:
