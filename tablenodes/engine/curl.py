@@ -199,8 +199,9 @@ class CurlTransport:
             while left:
                 left, complete, failed = lane.multi.info_read()
                 for handle in complete:
-                    common.events.append(handle.transfer.answer(now))
-                    self._release(handle.transfer)
+                    transfer = handle.transfer
+                    common.events.append(transfer.answer(now))
+                    self._release(transfer)
                 for handle, code, words in failed:
                     transfer = handle.transfer
                     if transfer.stale:

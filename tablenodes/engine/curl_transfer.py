@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+_OK = b"HTTP/1.1 200 "
 _LARGE = 2**20
 _GO_ON = int(pycurl.PREREQFUNC_OK)
 _ABORT = int(pycurl.PREREQFUNC_ABORT)
@@ -149,6 +150,7 @@ class Transfer:
         "is_stream",
         "lane",
         "opened",
+        "over_kept",
         "pieces",
         "proxied",
         "refused",
@@ -170,7 +172,7 @@ class Transfer:
         self.proxied = False
         self.secure = False
         self.total = 0.0
-        self.stale = False
+        self.stale = self.over_kept = False
         self.opened: list[int] = []
         self.head: list[bytes] = []
         self.pieces: list[bytes] = []
@@ -213,6 +215,7 @@ class Transfer:
         common = self.common
         ends = own_address, own_port, address, port
         try:
+            self.over_kept = not self.opened
             if self.opened:
                 common.news[ends] = _news_of(_bound_to(own_port, self.opened))
                 self.opened.clear()
@@ -267,8 +270,10 @@ class Transfer:
 
     def answer(self, now: float) -> Answer:
         """Give the answer of a transfer that libcurl calls complete."""
-        handle, head = self.handle, self.head
-        status = handle.getinfo(pycurl.RESPONSE_CODE)
+        head = self.head
+        # By far the most begin so; libcurl reads a status line more leniently, where it is another.
+        ok = head and head[0].startswith(_OK)
+        status = 200 if ok else self.handle.getinfo(pycurl.RESPONSE_CODE)
         if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
             return self.failure(pycurl.E_OK, "", now)
         pieces = self.pieces
@@ -282,7 +287,7 @@ class Transfer:
                 None,
                 "",
                 self.sends,
-                handle.getinfo(pycurl.NUM_CONNECTS) == 0,
+                self.over_kept,
                 now - self.started,
             ),
         )
