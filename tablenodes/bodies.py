@@ -108,6 +108,8 @@ class BodyPlan:
         The same-named columns that are taken, ``body`` among them.
     warnings : tuple of str
         What was perhaps not meant, whatever the rows hold.
+    conversation_column : str or None
+        The column whose conversations are all of the messages.
 
     Raises
     ------
@@ -147,7 +149,8 @@ class BodyPlan:
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations)
-        self._conversation_at = _place_of_ids(values.get("messages"), row)
+        self._conversation_at = at = _place_of_ids(values.get("messages"), row)
+        self.conversation_column = None if at is None else self.columns[at]
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)

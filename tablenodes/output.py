@@ -12,7 +12,7 @@ from . import display
 from .engine.records import OK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .engine.records import Records
     from .summary import Summary
@@ -135,12 +135,17 @@ class Responses(NodeOutput):
         What came.
     summary : Summary
         The run in numbers.
+    asked : callable
+        Gives the id of the conversation that each row was asked with, None where there is none.
     """
 
-    def __init__(self, view: TableView, records: Records, summary: Summary) -> None:
+    def __init__(
+        self, view: TableView, records: Records, summary: Summary, asked: Callable[[], Iterable[str | None]]
+    ) -> None:
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
+        self.asked = asked
 
     @cached_property
     def result(self) -> Any:

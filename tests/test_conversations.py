@@ -658,7 +658,7 @@ def test_what_is_continued_from_must_be_of_the_same_rows(store):
     with fault_server(echo()) as server:
         out = CHAT.run(table, tn.Connection(server.url), progress=False)
     more = tn.AddUserMessage(text="x")
-    with pytest.raises(SettingError, match="the output for the same rows: it has 3, the table 2"):
+    with pytest.raises(SettingError, match="the output for the same rows: it has 3, the table 2; continue all of them"):
         more.run(table.iloc[:2], continue_from=out)
     with pytest.raises(SettingError, match="not DataFrame"):
         more.run(table, continue_from=out.table)
@@ -669,6 +669,88 @@ def test_what_is_continued_from_must_be_of_the_same_rows(store):
     with pytest.raises(ColumnError, match="no column 'body'"):
         tn.AppendReply().run(table)
     assert len(more.replace(continue_from="reply").run(table, continue_from=out).table) == 3
+
+
+def answered(table, chat=CHAT):
+    with fault_server(echo()) as server:
+        return chat.run(table, tn.Connection(server.url), progress=False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda table: table.iloc[::-1],
+        lambda table: table.sample(frac=1, random_state=2).reset_index(drop=True),
+        lambda table: ASK.run(tn.CreateConversation(system="Another.").run(questions()).table).table,
+        lambda table: tn.AddSystemMessage(text="And.").run(table).table,
+    ],
+    ids=["turned", "shuffled", "unrelated", "grown"],
+)
+@pytest.mark.parametrize("node", [tn.AddUserMessage(text="next"), tn.AppendReply()], ids=["message", "reply"])
+def test_an_answer_is_added_to_no_conversation_but_the_one_that_it_answers(store, other, node):
+    """Whatever became of the rows in between; rows that are still in their places go on."""
+    table = asked()
+    out, given = answered(table), other(table)
+    made = node.run(given, continue_from=out)
+    same = [one == now for one, now in zip(table["conversation"], given["conversation"], strict=True)]
+    assert [outcome == "ok" for outcome in made.log["outcome"]] == same
+    assert sum(same) < 3
+    for outcome, message in problems(made):
+        assert outcome == "ok" or (outcome, message[:43]) == (
+            "invalid_request",
+            "the answer is to another conversation than this row's"[:43],
+        )
+    assert list(made.result["conversation"].notna()) == same
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        CHAT.replace(conversation=tn.col("chat")),
+        CHAT.replace(conversation="{{ chat }}"),
+        CHAT.replace(
+            messages=[{"role": "system", "content": "You help."}, {"role": "user", "content": "{{ question }}"}]
+        ),
+        CHAT.replace(system="You help.", prompt=tn.col("question")),
+    ],
+    ids=["column", "text", "messages", "prompt"],
+)
+def test_what_was_asked_counts_and_not_a_column_of_that_name(store, chat):
+    """However the messages were given: a conversation is what is said in it."""
+    table = asked()
+    table = START.run(table.assign(chat=table["conversation"])).table
+    out = answered(table, chat)
+    assert set(tn.AddUserMessage(text="x").run(table, continue_from=out).log["outcome"]) == {"invalid_request"}
+    meant = tn.AddUserMessage(text="x", conversation=tn.col("chat")).run(table, continue_from=out)
+    assert set(meant.log["outcome"]) == {"ok"}
+
+
+def test_the_cell_of_a_turn_run_twice_gives_the_same_ids(store):
+    """Also where it puts its table in the place of the one that it had: nothing is added twice."""
+    first = answered(asked())
+    more = tn.AddUserMessage(text="Why?")
+    chat = more.run(first.configuration, continue_from=first).table
+    kept = rows_of(store)
+    again = more.run(chat, continue_from=first)
+    assert list(again.log["outcome"]) == ["ok"] * 3
+    assert again.table.equals(chat)
+    assert rows_of(store) == kept
+    appended = tn.AppendReply().run(first).table
+    assert tn.AppendReply().run(appended, continue_from=first).table.equals(appended)
+    for other in (tn.AddUserMessage(text="How?"), tn.AppendReply()):
+        assert set(other.run(chat, continue_from=first).log["outcome"]) == {"invalid_request"}
+    assert set(more.run(appended, continue_from=first).log["outcome"]) == {"invalid_request"}
+
+
+def test_what_is_not_there_yet_is_not_continued(store):
+    """The ids of answers that come later are no answers, and neither are longer conversations."""
+    table = asked()
+    for other in (START.run(table), tn.Return(text="x").run(table)):
+        for node in (tn.AddUserMessage(text="x"), tn.AppendReply()):
+            with pytest.raises(
+                SettingError, match=r"no answers of a model.*RetrieveResponse where the node ends in Async"
+            ):
+                node.run(table, continue_from=other)
 
 
 def test_a_stream_of_rows_continues_as_far_as_there_are_answers(store):

@@ -705,3 +705,5 @@ def test_a_conversation_is_gone_on_with_later(store, monkeypatch):
         out = answered(server.url, store, node=tn.CreateChatCompletionAsync(model="m"), table=table)
         assert list(out.text) == texts(2)
     assert tn.AppendReply().run(out).summary.ok == 2
+    turned = tn.AppendReply().run(table.iloc[::-1], continue_from=out)
+    assert turned.summary.outcomes == {"invalid_request": 2}

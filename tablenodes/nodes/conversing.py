@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from ..conversations import NO_CONVERSATION, Link, UnknownConversation, is_id, links
 from ..engine.records import Rejection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..connection import Connection
-    from ..output import NodeOutput
+    from ..output import NodeOutput, Responses
     from ..plans import SettingsPlan
     from ..store.conversations import Conversations
     from ..templates import Column, LiteralText
@@ -34,6 +34,10 @@ _ROWS = 2_000
 """Rows whose messages are put into the store together at most."""
 _BYTES = 32 * 2**20
 """Fewer rows are put there together where their messages are longer than this."""
+_ANOTHER = (
+    "the answer is to another conversation than this row's: give the very rows that the chat was asked with,"
+    " in their order"
+)
 _OUTPUT = "the_output"
 """What the output of an earlier run is called outside of a workflow."""
 
@@ -191,7 +195,9 @@ class AddingNode(ConversationNode):
             data folder.
         continue_from : NodeOutput, optional
             What a chat node gave for the same rows: each row's answer is added to its conversation first. A row
-            without an answer is ``upstream_failed``, and its conversation null.
+            without an answer is ``upstream_failed``, and its conversation null. Rows are matched by their positions, and an
+            answer is added only to the conversation that it answers: any other row is ``invalid_request``. A row that
+            has the answer and this message already keeps its conversation, so that a cell may be run twice.
         on_invalid : {"report", "raise"}
             What happens with rows that have no text, since a cell is empty: they are reported in their place, or
             nothing is made.
@@ -226,7 +232,7 @@ class AddingNode(ConversationNode):
 
     def replies(self, context: Context) -> Replies | None:
         """Give the answers that are added before anything else; None where none are."""
-        return None if self.continue_from is None else Replies(context.outputs[self.continue_from])
+        return None if self.continue_from is None else Replies(cast("Responses", context.outputs[self.continue_from]))
 
     def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
         """Give the id of a row's conversation, and the messages that are added to it."""
@@ -237,12 +243,29 @@ class AddingNode(ConversationNode):
         if not is_id(known_as):
             unknown = UnknownConversation.no_id()
             raise Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
-        first = [] if replies is None else [replies(position)]
-        return str(known_as), first + self.messages(row)
+        if replies is None:
+            return str(known_as), self.messages(row)
+        added = [replies(position), *self.messages(row)]
+        return str(known_as), _continued(str(known_as), added, replies.asked(position))
 
     @abstractmethod
     def messages(self, row: Mapping[str, Any]) -> list[Any]:
         """Give the messages that a row's settings make."""
+
+
+def _continued(conversation: str, added: list[Any], asked: str | None) -> list[Any]:
+    """Give what is added to a conversation that an answer goes on from: nothing where all of it was added before.
+
+    Raises
+    ------
+    Rejected
+        If the answer is to another conversation, so that it says nothing to this one.
+    """
+    if conversation == asked:
+        return added
+    if is_id(asked) and links(str(asked), added)[-1].id == conversation:
+        return []
+    raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _ANOTHER))
 
 
 def manner_of(store: Any, on_invalid: str, progress: bool | None) -> dict[str, Any]:
@@ -255,11 +278,19 @@ def manner_of(store: Any, on_invalid: str, progress: bool | None) -> dict[str, A
 def _refuse_other_rows(output: Any, table: Any) -> None:
     """Raise `SettingError` for an output that cannot be that of the table's rows."""
     from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-    from ..output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+    from ..output import NodeOutput, Responses  # noqa: PLC0415 - loaded where it is needed
 
     if not isinstance(output, NodeOutput):
         raise SettingError(f"continue_from must be what a chat node's run gave, not {type(output).__name__}")
+    if not isinstance(output, Responses):
+        raise SettingError(
+            "continue_from: this output has no answers of a model, which could be continued from: give that of a chat"
+            " node, or of RetrieveResponse where the node ends in Async"
+        )
     view = tables.view(table, read=False)
     if not view.one_shot and len(view) != output.summary.rows:
         rows = f"{output.summary.rows:,}, the table {len(view):,}"
-        raise SettingError(f"continue_from must be the output for the same rows: it has {rows}")
+        raise SettingError(
+            f"continue_from must be the output for the same rows: it has {rows}; continue all of them, and take"
+            " .succeeded of what that gives"
+        )

@@ -13,7 +13,7 @@ from ..problems import Problem, Unfit
 from ..values import Rejected
 
 if TYPE_CHECKING:
-    from ..output import NodeOutput
+    from ..output import Responses
 
 
 class Replies:
@@ -21,12 +21,13 @@ class Replies:
 
     Parameters
     ----------
-    output : NodeOutput
+    output : Responses
         What the node gave.
     """
 
-    def __init__(self, output: NodeOutput) -> None:
+    def __init__(self, output: Responses) -> None:
         self._output = output
+        self._asked = enumerate(output.asked())
 
     def __call__(self, row: int) -> dict[str, Any]:
         """Give the message of a row's answer.
@@ -42,6 +43,10 @@ class Replies:
         if outcome != OK:
             raise _none(f"there is no answer for this row: it ended as {outcome}")
         return said(body)
+
+    def asked(self, row: int) -> str | None:
+        """Give the id of the conversation that a row's answer is to; rows are asked for in their order."""
+        return next((conversation for at, conversation in self._asked if at == row), None)
 
 
 def said(body: Any) -> dict[str, Any]:

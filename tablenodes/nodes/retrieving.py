@@ -23,6 +23,7 @@ from ..summary import Summary
 from ..worker.lock import WorkerLock
 from ..worker.recipes import Travelling, arrived
 from ..worker.starting import ensure_worker, log_path
+from .asked import asked_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +65,7 @@ class Retrieval:
         self._futures = Futures(store)
         self._lock = WorkerLock(store.path)
         self._records = Records(len(view))
+        self._asked: list[str | None] = [None] * len(view)
         self._rows_of: dict[int, list[int]] = {}
         self._open: dict[int, int] = {}
         self._secrets = _secrets(connection, self._futures)
@@ -88,7 +90,8 @@ class Retrieval:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
         self._fill()
-        output = Responses(self._view, self._records, self._summary(time.monotonic() - self._began))
+        summary = self._summary(time.monotonic() - self._began)
+        output = Responses(self._view, self._records, summary, lambda: self._asked)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             raise Interrupted(
@@ -184,7 +187,9 @@ class Retrieval:
         for number, recipe, body, answered in self._futures.ended(set(self._rows_of) - set(self._open)):
             if recipe not in recipes:
                 recipes[recipe] = orjson.loads(recipe)
+            conversation = asked_with(body)
             for row in self._rows_of[number]:
+                self._asked[row] = conversation
                 self._put(row, recipes[recipe], body, answered)
 
     def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:

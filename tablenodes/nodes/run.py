@@ -26,6 +26,7 @@ from ..output import Responses
 from ..settings import Limits, Retry
 from ..summary import Summary
 from ..taken_columns import BODY
+from .asked import asked
 from .check import check_rows, refuse_invalid
 from .rows import Context, prepared
 
@@ -205,7 +206,8 @@ class _Run:
         loop.run(prepared(plan, self.view, self.context))
         seconds = time.monotonic() - began
         bar.close(records.settled, records.counts[OK])
-        output = Responses(self.view, records, summarise(records, scheduler, seconds, streams))
+        summary = summarise(records, scheduler, seconds, streams)
+        output = Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
         return self._ended(output, loop)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
