@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .calls import Answer
 
 MASK = b"***"
+_BACKSLASH = 92
 _SHORTEST = 6
 """A shorter secret would mask ordinary words."""
 
@@ -38,6 +39,8 @@ class Redaction:
 
     def __call__(self, answer: Answer) -> Answer:
         """Give the answer without the secrets; the very same object where it holds none."""
+        if not self._forms:
+            return answer
         body, headers = answer.body, answer.headers
         told = answer.message.encode(errors="replace") if answer.message else b""
         for form in self._forms:
@@ -64,7 +67,7 @@ class Redaction:
 
 def _may_be_escaped(data: bytes) -> bool:
     r"""Tell whether a character of ASCII may be written as ``\u00…``, or a slash as ``\/``."""
-    return b"\\u00" in data or b"\\/" in data
+    return _BACKSLASH in data and (b"\\u00" in data or b"\\/" in data)
 
 
 def _escaped(form: bytes) -> bytes:
