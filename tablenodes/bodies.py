@@ -12,7 +12,7 @@ from .json_text import read
 from .plain import plain
 from .problems import Problem, Unfit
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
-from .taken_columns import BODY, CONVERSATION, taken
+from .taken_columns import BODY, CONVERSATION, passed_over, taken
 from .templates import RESERVED, known
 from .typing_by_schema import Typing
 from .values import CellValue, ConversationValue, Rejected, Row, SpokenValue, is_varying, parse
@@ -107,7 +107,7 @@ class BodyPlan:
     taken : tuple of str
         The same-named columns that are taken, ``body`` among them.
     warnings : tuple of str
-        What was perhaps not meant, whatever the rows hold.
+        What was perhaps not meant, whatever the rows hold; ``passed_over``, a part of them, is said by a run too.
     conversation_column : str or None
         The column whose conversations are all of the messages.
 
@@ -144,7 +144,9 @@ class BodyPlan:
         self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
         if BODY in self.taken:
             self.sources["(all others)"] = f"column {BODY}"
-        self.warnings = tuple(_unread_placeholders(values))
+        is_set = {*recipe.settings, *recipe.extra_body}
+        self.passed_over = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
+        self.warnings = (*self.passed_over, *_unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
@@ -251,7 +253,7 @@ class BodyPlan:
                 else:
                     body[name] = value
         else:
-            body = {**self._whole(_whole_body(cells[self._body_at])), **self._fixed}
+            body = {**self._whole(_whole_body(cells[self._body_at], self._conversations)), **self._fixed}
             for name, give in self._gives:
                 value = give(cells)
                 if value is not None:
@@ -326,7 +328,7 @@ def _dumps(body: Mapping[str, Any]) -> bytes:
         raise Rejected(Problem("$", "json", "the body cannot be written as JSON")) from None
 
 
-def _whole_body(cell: Any) -> dict[str, Any]:
+def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]:
     if cell is None:
         return {}
     if type(cell) is Unfit:
@@ -344,6 +346,8 @@ def _whole_body(cell: Any) -> dict[str, Any]:
         raise Rejected(Problem("$", "type", "column 'body' must hold a request, a JSON object", kind))
     for answer in ("choices", "error"):
         if answer in cell:
+            if conversations is not None:  # an answer that was added to them is often still there
+                return {}
             message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
             raise Rejected(Problem("$", "answer", message, "object"))
     return cell

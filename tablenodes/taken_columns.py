@@ -70,6 +70,25 @@ def taken(
     return found
 
 
+def passed_over(wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str]) -> tuple[str, ...]:
+    """Say which column of conversations is not taken, since what is set makes the messages.
+
+    Parameters
+    ----------
+    wanted, table
+        As in `taken`.
+    made : collection of str
+        The properties and shortcuts that are set, by their own names.
+    """
+    speaking = next((name for name in ("messages", "prompt") if name in made), None)
+    if speaking is None or CONVERSATION in made or CONVERSATION not in table:
+        return ()
+    if wanted != "auto" and CONVERSATION not in wanted:
+        return ()
+    what = f"{speaking} is set, so that the column {CONVERSATION} is not taken and nothing of it is sent"
+    return (f"{what}: what is said in a conversation is added by AddUserMessage",)
+
+
 def _refuse_two(speaking: Sequence[str]) -> None:
     if len(speaking) > 1:
         one, other = speaking[:2]

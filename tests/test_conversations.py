@@ -783,6 +783,43 @@ def test_a_prompt_that_is_set_goes_before_a_conversation_column(store):
         CHAT.replace(system="S").check(table.drop(columns="prompt"))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"prompt": "P"}, {"messages": [{"role": "user", "content": "P"}]}], ids=["prompt", "messages"]
+)
+def test_a_conversation_column_that_is_not_taken_is_said(store, capsys, settings):
+    """By a check, and by a run before it sends: what was said before would be missed. Not where columns are chosen."""
+    table, chat = asked(1), CHAT.replace(**settings)
+    (warning,) = chat.check(table).warnings
+    said = f"{next(iter(settings))} is set, so that the column conversation is not taken"
+    assert warning.startswith(said)
+    with fault_server(echo()) as server:
+        chat.run(table, tn.Connection(server.url))
+        assert f"CreateChatCompletion: {warning}\n" in capsys.readouterr().err
+        chat.run(table, tn.Connection(server.url), progress=False)
+    assert said not in capsys.readouterr().err
+    tn.CreateChatCompletionAsync(**chat.settings()).run(table.iloc[:0], tn.Connection("http://127.0.0.1:9/v1"))
+    assert f"CreateChatCompletionAsync: {warning}\n" in capsys.readouterr().err
+    assert chat.replace(columns=()).check(table).warnings == ()
+    assert chat.check(table.drop(columns="conversation")).warnings == ()
+
+
+def test_the_body_of_an_answer_is_no_request_of_a_conversation(store):
+    """It is left alone beside one, as a reply that was appended leaves it; a body that is a request is taken."""
+    table = asked(1)
+    bodies = answered(table).result["body"]
+    table = ASK.run(tn.AppendReply().run(table.assign(body=bodies)).table).table
+    failed = '{"error": {"message": "no"}}'
+    with fault_server(echo()) as server:
+        for body in (bodies.iloc[0], failed, '{"temperature": 0.5}'):
+            out = CHAT.run(table.assign(body=body), tn.Connection(server.url), progress=False)
+            assert list(out.log["outcome"]) == ["ok"]
+        told = [orjson.loads(received.body) for received in server.requests]
+    assert [sorted(each) for each in told] == [["messages", "model"]] * 2 + [["messages", "model", "temperature"]]
+    assert [m["role"] for m in told[0]["messages"]] == ["system", "user", "assistant", "user"]
+    alone = CHAT.replace(prompt="P").check(pd.DataFrame({"body": bodies}))
+    assert list(alone.problems["rule"]) == ["answer"]
+
+
 def test_check_looks_conversations_up(store, tmp_path):
     """In the store that a run would use; nothing is sent or made."""
     table = asked(2)

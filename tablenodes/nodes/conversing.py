@@ -195,9 +195,9 @@ class AddingNode(ConversationNode):
             data folder.
         continue_from : NodeOutput, optional
             What a chat node gave for the same rows: each row's answer is added to its conversation first. A row
-            without an answer is ``upstream_failed``, and its conversation null. Rows are matched by their positions, and an
-            answer is added only to the conversation that it answers: any other row is ``invalid_request``. A row that
-            has the answer and this message already keeps its conversation, so that a cell may be run twice.
+            without an answer is ``upstream_failed``, and its conversation null. Rows are matched by their positions,
+            and an answer is added only to the conversation that it answers: any other row is ``invalid_request``. A row
+            that has the answer and this message already keeps its conversation, so that a cell may be run twice.
         on_invalid : {"report", "raise"}
             What happens with rows that have no text, since a cell is empty: they are reported in their place, or
             nothing is made.

@@ -140,6 +140,8 @@ class _Run:
         if plan.taken:
             name = self.context.scope or type(self.node).__name__
             display.say(f"{name}: columns taken: {', '.join(plan.taken)}")
+        for line in plan.passed_over:
+            display.say(f"{self.context.scope or type(self.node).__name__}: {line}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; "

@@ -75,6 +75,8 @@ def submit(
     plan = node.plan(view.columns, constants=context.constants, connection=connection, store=store)
     if plan.taken and how.progress is not False:
         display.say(f"{context.scope or type(node).__name__}: columns taken: {', '.join(plan.taken)}")
+    for line in plan.passed_over if how.progress is not False else ():
+        display.say(f"{context.scope or type(node).__name__}: {line}")
     if how.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     return _Submission(node, view, how, StoreFile(store), deadline).carry_out(plan, connection, context, makes)
