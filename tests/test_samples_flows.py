@@ -126,8 +126,10 @@ def test_a_completion_is_returned_by_the_embedded_model(in_a_copy):
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_every_review_is_replied_to_by_the_embedded_model(in_a_copy):
-    """Each row has an urgency of the two that there are, and a text."""
+    """Each row has an urgency of the two that there are, and a text; most complaints and praises are told apart."""
     code, _ = run_command("run", "sample_workflows/review_reply.yaml", "--no-progress")
     written = tn.read_table("review_reply.csv")
     assert code == 0
     assert written["text"].str.match(r"\[reply_(now|later)\] .").all()
+    complains = written["customer"].isin(["Ana", "Chidi", "Emre", "Hana"])
+    assert (written["text"].str.startswith("[reply_now]") == complains).sum() >= 6
