@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .nodes import (
         AddAssistantMessage,
         AddSystemMessage,
+        AddToolMessage,
         AddUserMessage,
         AppendReply,
         CreateChatCompletion,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AddAssistantMessage": "nodes",
     "AddSystemMessage": "nodes",
+    "AddToolMessage": "nodes",
     "AddUserMessage": "nodes",
     "AppendReply": "nodes",
     "Check": "nodes.check",
@@ -66,6 +68,7 @@ _HOMES = {
 __all__ = [
     "AddAssistantMessage",
     "AddSystemMessage",
+    "AddToolMessage",
     "AddUserMessage",
     "AppendReply",
     "Check",

@@ -574,6 +574,60 @@ def test_what_is_set_fits_together(make, words):
         make()
 
 
+@pytest.mark.parametrize("node", [tn.AddUserMessage, tn.AddSystemMessage, tn.AddAssistantMessage])
+def test_parts_are_no_text(node):
+    """They would be sent as what stands in JSON."""
+    parts = [{"type": "text", "text": "{{ question }}"}]
+    for text in (parts, tuple(parts), parts[0]):
+        with pytest.raises(SettingError, match=r"set content \(of AddUserMessage\)"):
+            node(text=text)
+
+
+def test_parts_in_a_cell_are_no_text(store):
+    """Said in the row; any other list is the text that it is in a placeholder."""
+    table = START.run(pd.DataFrame({"said": [[{"type": "text", "text": "t"}], ["a", "b"], []]})).table
+    out = tn.AddUserMessage(text=tn.col("said")).run(table)
+    assert list(out.log["outcome"]) == ["invalid_request", "ok", "ok"]
+    assert out.log["message"].iloc[0] == "the cell holds parts: set content (of AddUserMessage)"
+    assert tn.AddUserMessage(content=tn.col("said")).run(table.iloc[:1]).summary.ok == 1
+
+
+def test_a_call_is_answered(store):
+    """The tool's message follows the answer that called for it, with the call's id, and is what the API takes."""
+    table = asked(2).assign(call=["call_1", None], weather=["rain", "sun"])
+    tool = tn.AddToolMessage(text="{{ weather }}", tool_call_id=tn.col("call"))
+    with fault_server([says(None, tool_calls=[CALL]), says(None, tool_calls=[CALL]), says("Rain.")]) as server:
+        connection = tn.Connection(server.url)
+        out = CHAT.run(table, connection, progress=False)
+        made = tool.run(table, continue_from=out)
+        CHAT.run(made.table, connection, progress=False)
+        told = message_of(server.requests[-1])
+    assert problems(made)[1] == ("invalid_request", "the cell is empty, and names no call")
+    assert [m["role"] for m in told] == ["system", "user", "assistant", "tool"]
+    assert told[-1] == {"role": "tool", "content": "rain", "tool_call_id": "call_1"}
+    assert tn.validate({"model": "m", "messages": told}, "create_chat_completion") == []
+    with pytest.raises(SettingError, match="tool_call_id is missing"):
+        tn.AddToolMessage(text="x")
+
+
+def test_an_output_is_given_as_the_table_that_it_has(store):
+    """To every node, run and checked; where answers would be left out of conversations, it is said."""
+    begun = START.run(questions())
+    out = ASK.run(begun)
+    assert out.configuration is begun.table
+    assert out.table.equals(asked())
+    assert CHAT.check(out).valid == ASK.check(begun).valid == 3
+    with fault_server(echo()) as server:
+        chatted = CHAT.run(out, tn.Connection(server.url), progress=False)
+        assert len(server.requests) == 3
+    assert list(tn.Return(text="{{ text }}").run(chatted).table["text"]) == list(chatted.text)
+    more = tn.AddUserMessage(text="Why?")
+    with pytest.raises(SettingError, match=r"run\(out.configuration, continue_from=out\) adds them, run\(out.table\)"):
+        more.run(chatted)
+    assert more.run(chatted, continue_from=chatted).result.equals(more.run(out, continue_from=chatted).result)
+    assert tn.AppendReply().run(chatted).summary.ok == 3
+
+
 def test_the_conversation_may_be_named(store):
     """By a column, a text with placeholders, or the id itself."""
     table = asked(2).rename(columns={"conversation": "chat"})

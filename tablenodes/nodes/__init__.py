@@ -1,6 +1,13 @@
 """Nodes: what is done with every row."""
 
-from .conversations import AddAssistantMessage, AddSystemMessage, AddUserMessage, AppendReply, CreateConversation
+from .conversations import (
+    AddAssistantMessage,
+    AddSystemMessage,
+    AddToolMessage,
+    AddUserMessage,
+    AppendReply,
+    CreateConversation,
+)
 from .declarations import CreateChatCompletion, CreateCompletion
 from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
 from .node import Node
@@ -11,6 +18,7 @@ from .returning import Return
 __all__ = [
     "AddAssistantMessage",
     "AddSystemMessage",
+    "AddToolMessage",
     "AddUserMessage",
     "AppendReply",
     "CreateChatCompletion",

@@ -119,6 +119,8 @@ class AddingTextNode(AddingNode):
         if self.text is None:
             raise SettingError('text is missing: say what is added, such as text="{{ question }}"')
         super().__post_init__()
+        if isinstance(self.text, list | dict):
+            raise SettingError("text is one text; for parts, texts and images, set content (of AddUserMessage)")
 
     @classmethod
     def does(cls) -> str:
@@ -127,9 +129,12 @@ class AddingTextNode(AddingNode):
 
     def messages(self, row: Mapping[str, Any]) -> list[Any]:
         """Give the message."""
-        if row["text"] is None:
+        text = row["text"]
+        if text is None:
             raise Rejected(Problem("$.text", "cell", "the cell is empty, and a message needs a text"))
-        return [{"role": self.role, "content": as_text(row["text"])}]
+        if isinstance(text, list) and text and all(isinstance(part, dict) and "type" in part for part in text):
+            raise Rejected(Problem("$.text", "type", "the cell holds parts: set content (of AddUserMessage)", "array"))
+        return [{"role": self.role, "content": as_text(text)}]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -202,6 +207,40 @@ class AddUserMessage(AddingTextNode):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class AddToolMessage(AddingTextNode):
+    """Add what a tool gave, which an answer called for, to every row's conversation.
+
+    The message with the call comes before it: name the chat node in `continue_from`, or append its reply.
+
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
+    tool_call_id : str
+        The call's id, such as ``{{ outputs.ask.choices[0].message.tool_calls[0].id }}`` in a workflow.
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    role: ClassVar[str] = "tool"
+
+    tool_call_id: Text = None
+
+    def __post_init__(self) -> None:
+        if self.tool_call_id is None:
+            raise SettingError('tool_call_id is missing: say which call is answered, such as tool_call_id="{{ call }}"')
+        super().__post_init__()
+
+    def messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Give the message."""
+        if row["tool_call_id"] is None:
+            raise Rejected(Problem("$.tool_call_id", "cell", "the cell is empty, and names no call"))
+        return [{**super().messages(row)[0], "tool_call_id": as_text(row["tool_call_id"])}]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AppendReply(AddingNode):
     """Add a chat node's answers to the conversations that they answer.
 
@@ -254,9 +293,9 @@ class AppendReply(AddingNode):
         NodeOutput
             As in `AddUserMessage.run`.
         """
-        from ..output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+        from ..output import Responses  # noqa: PLC0415 - loaded where it is needed
 
-        if isinstance(table, NodeOutput) and continue_from is None:
+        if isinstance(table, Responses) and continue_from is None:
             table, continue_from = table.configuration, table
         return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid, progress=progress)
 

@@ -221,6 +221,7 @@ class AddingNode(ConversationNode):
         """
         manner = manner_of(store, on_invalid, progress)
         if continue_from is None:
+            _refuse_unanswered(table)
             if self.continue_from is not None:
                 raise SettingError(
                     "continue_from names a node of a workflow; here, give run() its output: continue_from="
@@ -273,6 +274,17 @@ def manner_of(store: Any, on_invalid: str, progress: bool | None) -> dict[str, A
     if on_invalid not in ("report", "raise"):
         raise SettingError('on_invalid must be one of "report", "raise"')
     return {"store": store, "on_invalid": on_invalid, "progress": progress}
+
+
+def _refuse_unanswered(table: Any) -> None:
+    """Raise `SettingError` for answers that are given as a table: they would be missing from the conversations."""
+    from ..output import Responses  # noqa: PLC0415 - loaded where it is needed
+
+    if isinstance(table, Responses):
+        raise SettingError(
+            "whether its answers are to be added is not said: run(out.configuration, continue_from=out) adds them,"
+            " run(out.table) does not"
+        )
 
 
 def _refuse_other_rows(output: Any, table: Any) -> None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..errors import SettingError, nearest
-from .conversations import AddAssistantMessage, AddSystemMessage, AddUserMessage, AppendReply, CreateConversation
+from .conversations import (
+    AddAssistantMessage,
+    AddSystemMessage,
+    AddToolMessage,
+    AddUserMessage,
+    AppendReply,
+    CreateConversation,
+)
 from .declarations import CreateChatCompletion, CreateCompletion
 from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
 from .node import Node
@@ -19,6 +26,7 @@ BUNDLED: tuple[type[Node], ...] = (
     AddSystemMessage,
     AddUserMessage,
     AddAssistantMessage,
+    AddToolMessage,
     AppendReply,
     Return,
 )

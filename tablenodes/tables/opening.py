@@ -37,7 +37,7 @@ def view(table: Any, *, read: bool = True) -> TableView:
     ----------
     table : table
         A `pandas.DataFrame`, a `polars.DataFrame`, a `pyarrow.Table`, or an object that produces Arrow data: a
-        DuckDB relation, a record batch, a stream of record batches.
+        DuckDB relation, a record batch, a stream of record batches; or a `NodeOutput`, for its ``.table``.
     read : bool
         Whether a stream may be read. If not, the view of a stream has its columns but no rows, and the stream
         is as it was.
@@ -57,6 +57,8 @@ def view(table: Any, *, read: bool = True) -> TableView:
         from .polars_view import PolarsView  # noqa: PLC0415 - whoever has such a table has Polars
 
         return PolarsView(table)
+    if _is_from(table, "tablenodes", "NodeOutput"):
+        return view(table.table, read=read)
     if hint := _hint(table):
         raise TableError(f"a {type(table).__name__} is not a table: {hint}")
     return _producer(table, read=read)
