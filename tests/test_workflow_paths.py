@@ -253,6 +253,12 @@ def test_a_column_may_list_what_the_node_does_not(column):
     reading(f"{ARGUMENTS}.a", ASK.replace(columns=(column,)))
 
 
+def test_a_node_may_be_called_as_a_call_is():
+    """Its id is no step of an answer."""
+    later = tn.Return(text="{{ outputs.function_call.choices[0].message.content }}")
+    tn.Workflow({"function_call": ASK.replace(columns=()), "later": later})
+
+
 def test_what_the_extra_body_lists_is_listed():
     """It goes before everything."""
     node = ASK.replace(columns=(), extra_body={"tools": [{"type": "function", "function": {"name": "f"}}]})
