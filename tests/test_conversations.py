@@ -1013,6 +1013,40 @@ def test_the_command_line_knows_the_nodes(store, tmp_path, monkeypatch):
     assert list(pd.read_csv("asked.csv")["conversation"]) == list(asked()["conversation"])
 
 
+def test_a_workflow_keeps_its_conversations_where_it_is_told_to(store, tmp_path):
+    """Every node of it, in a run and in a check; the store that is there else is not touched."""
+    other = tmp_path / "other.sqlite"
+    with fault_server(echo()) as server:
+        out = chain(tmp_path).run(connection=tn.Connection(server.url), progress=False, store=other)
+    assert out["last"].summary.ok == 3
+    table = ASK.run(out["last"], store=other).table
+    asks = tn.Workflow({"more": tn.AddUserMessage(text="x"), "ask": CHAT.replace(conversation=tn.col("given"))})
+    table = table.assign(given=table["conversation"])
+    assert [found.valid for found in asks.check(table, store=other).values()] == [3, 3]
+    assert asks.check(table)["ask"].valid == 0
+    assert not store.exists()
+
+
+def test_the_command_line_takes_a_store(store, tmp_path, monkeypatch):
+    """To run, call and check."""
+    monkeypatch.chdir(tmp_path)
+    chain(tmp_path)
+    kept = ("--store", "other.sqlite")
+    begin = ("call", "CreateConversation", "questions.csv", "-s", "system=You help.", "-o", "begun.csv", *kept)
+    assert command(*begin)[0] == 0
+    (tmp_path / "ask.yaml").write_text(
+        "table: begun.csv\nnodes:\n  - {id: ask, type: CreateChatCompletion, model: m}\n"
+    )
+    assert command("check", "ask.yaml", *kept)[0] == 0
+    assert command("check", "ask.yaml")[0] != 0
+    with fault_server(echo()) as server:
+        address = ("--base-url", server.url, "--no-key", "--no-journal", "-o", "out.csv")
+        assert command("run", "ask.yaml", *kept, *address)[0] == 0
+        assert command("call", "CreateChatCompletion", "begun.csv", "--model", "m", *kept, *address)[0] == 0
+        assert len(server.requests) == 6
+    assert not store.exists()
+
+
 def test_the_sample_chat_asks_its_second_turn_with_the_first(store):
     """For each customer, with the customer's name and both questions."""
     workflow = tn.Workflow.load(SAMPLE)

@@ -16,14 +16,6 @@ from .running import Model, Node, Prompt, Settings, Showing, Source, System, one
 
 _DAY = 86_400
 
-StorePath = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="FILE",
-        help="The store. Default: what TABLENODES_STORE names, else a file in the user's data folder.",
-    ),
-]
 Wait = Annotated[
     float | None,
     typer.Option("--wait", "-w", metavar="SECONDS", min=0, help="Wait no longer. Default: until no more can come."),
@@ -46,7 +38,7 @@ def submit(
     output: options.Output = None,
     form: options.Form = None,
     jsonl: options.Lines = False,
-    store: StorePath = None,
+    store: options.Store = None,
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -81,7 +73,7 @@ def retrieve(
     output: options.Output = None,
     form: options.Form = None,
     jsonl: options.Lines = False,
-    store: StorePath = None,
+    store: options.Store = None,
     no_progress: options.Quiet = False,
 ) -> None:
     """Get the answers of submitted requests by the ids in the column future_response_id.
@@ -97,7 +89,7 @@ def retrieve(
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 
 
-def store(*, store: StorePath = None, clear: Clear = None) -> None:
+def store(*, store: options.Store = None, clear: Clear = None) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is at work."""
     from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
     from ..store.futures import Futures  # noqa: PLC0415
@@ -124,7 +116,7 @@ def store(*, store: StorePath = None, clear: Clear = None) -> None:
             show(f"{count:,} pending: {reason}")
 
 
-def worker(*, store: StorePath = None) -> None:
+def worker(*, store: options.Store = None) -> None:
     """Send what is pending in the store, and end when nothing is left.
 
     Whoever submits or retrieves starts a worker; it need not be started by hand. One is at work on a store at a time.

@@ -88,6 +88,14 @@ KeyVariable = Annotated[
 ]
 NoKey = Annotated[bool, typer.Option("--no-key", help="Send no API key: for a server that needs none.")]
 Local = Annotated[bool, typer.Option("--local", help="Use the embedded model, on this machine.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FILE",
+        help="The store. Default: what TABLENODES_STORE names, else a file in the user's data folder.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no bar, and say less.")]
 
 _IN_PYTHON = (
@@ -193,7 +201,13 @@ def journal_of(workflow: Workflow, journal: str | None) -> str | None:
 
 
 def manner(
-    workflow: Workflow, journal: str | None, no_journal: bool, retry_failed: str, in_doubt: str, no_progress: bool
+    workflow: Workflow,
+    journal: str | None,
+    no_journal: bool,
+    retry_failed: str,
+    in_doubt: str,
+    store: str | None,
+    no_progress: bool,
 ) -> dict[str, Any]:
     """Give the keyword arguments of `Workflow.run` that the options say."""
     if no_journal and journal is not None:
@@ -202,6 +216,7 @@ def manner(
         "journal": None if no_journal else journal_of(workflow, journal),
         "retry_failed": choice(retry_failed, ("transient", "all", "none"), "--retry-failed"),
         "on_in_doubt": choice(in_doubt, ("resend", "report"), "--on-in-doubt"),
+        "store": store,
         "progress": False if no_progress else None,
     }
 

@@ -52,6 +52,7 @@ def run(
     no_journal: options.NoJournal = False,
     retry_failed: options.RetryFailed = "transient",
     in_doubt: options.InDoubt = "resend",
+    store: options.Store = None,
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -74,7 +75,7 @@ def run(
         limits=options.limited(workflow.limits, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, no_progress)
+    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, store, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, _inputs(workflow, given)))
 
@@ -85,6 +86,7 @@ def check(
     table: options.Table = None,
     rows: options.Rows = None,
     inputs: options.Inputs = None,
+    store: options.Store = None,
     local: options.Local = False,
 ) -> None:
     """Say what a workflow would send, what cannot be, and why; nothing is sent."""
@@ -93,7 +95,7 @@ def check(
     given = options.pairs(inputs, "--input")
     workflow = Workflow.load(file)
     workflow = workflow.replace(connection=options.connected(workflow.connection, None, None, local))
-    found = workflow.check(_opened(workflow, table, rows), _inputs(workflow, given))
+    found = workflow.check(_opened(workflow, table, rows), _inputs(workflow, given), store=store)
     for position, (name, each) in enumerate(found.items()):
         show(f"{name}: {each.described(partial(_where, workflow, position))}")
     if any(len(each.problems) for each in found.values()):
@@ -122,6 +124,7 @@ def call(
     no_journal: options.NoJournal = False,
     retry_failed: options.RetryFailed = "transient",
     in_doubt: options.InDoubt = "resend",
+    store: options.Store = None,
     concurrency: options.Concurrency = None,
     max_requests: options.MaxRequests = None,
     base_url: options.BaseUrl = None,
@@ -144,7 +147,7 @@ def call(
         limits=options.limited(None, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, no_progress)
+    manner = options.manner(workflow, journal, no_journal, retry_failed, in_doubt, store, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 

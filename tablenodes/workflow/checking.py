@@ -10,7 +10,7 @@ from .. import tables
 from ..bodies import BodyPlan
 from ..connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
-from ..nodes import CreateConversation
+from ..nodes import CreateConversation, RequestNode
 from ..nodes.check import check_rows
 from ..nodes.rows import Context
 from ..taken_columns import CONVERSATION
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 
 def check(
-    workflow: Workflow, table: Any, inputs: Mapping[str, Any] | None, connection: Connection | None
+    workflow: Workflow,
+    table: Any,
+    inputs: Mapping[str, Any] | None,
+    connection: Connection | None,
+    store: str | os.PathLike[str] | None = None,
 ) -> dict[str, Check]:
     """Check a workflow; see `Workflow.check`."""
     connection = connection_of(workflow, connection)
@@ -42,7 +46,7 @@ def check(
     view = opened(workflow, table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
-    return checks(workflow, view, plans(workflow, view, values, connection))
+    return checks(workflow, view, plans(workflow, view, values, connection, store))
 
 
 def connection_of(workflow: Workflow, connection: Connection | None) -> Connection:
@@ -103,7 +107,13 @@ def _refuse_reading(workflow: Workflow) -> None:
         )
 
 
-def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connection: Connection) -> dict[str, RowPlan]:
+def plans(
+    workflow: Workflow,
+    view: TableView,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    store: str | os.PathLike[str] | None = None,
+) -> dict[str, RowPlan]:
     """Give each node's plan for a table: where settings and columns do not fit together, it is found here.
 
     Raises
@@ -124,7 +134,8 @@ def plans(workflow: Workflow, view: TableView, inputs: Mapping[str, Any], connec
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
         constants = Context(inputs, _nothing if reads else None).constants
         try:
-            plan = node.plan(columns, constants=constants, connection=connection)
+            looked_up = {"store": store} if isinstance(node, RequestNode) else {}
+            plan = node.plan(columns, constants=constants, connection=connection, **looked_up)
             made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty is not None and isinstance(plan, BodyPlan) and CONVERSATION in plan.columns:

@@ -51,7 +51,7 @@ def run(
     if manner.get("journal") is not None:
         refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
     view = checking.opened(workflow, table)
-    plans = checking.plans(workflow, view, values, connection)
+    plans = checking.plans(workflow, view, values, connection, manner.get("store"))
     if manner.get("on_invalid") == "raise":
         for name, found in checking.checks(workflow, view, plans).items():
             refuse_invalid(found, name)

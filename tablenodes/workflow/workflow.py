@@ -186,7 +186,12 @@ class Workflow:
         return made
 
     def check(
-        self, table: Table = None, inputs: Mapping[str, Any] | None = None, connection: Connection | None = None
+        self,
+        table: Table = None,
+        inputs: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+        *,
+        store: str | os.PathLike[str] | None = None,
     ) -> dict[str, Check]:
         """Find out, without sending anything, what each node would send, what cannot be, and why.
 
@@ -201,6 +206,8 @@ class Workflow:
             The inputs' values.
         connection : Connection, optional
             Default: the workflow's own.
+        store : path, optional
+            As in `run`.
 
         Returns
         -------
@@ -214,7 +221,7 @@ class Workflow:
         """
         from . import checking  # noqa: PLC0415 - pandas is loaded where it is needed
 
-        return checking.check(self, table, inputs, connection)
+        return checking.check(self, table, inputs, connection, store)
 
     def run(
         self,
@@ -230,6 +237,7 @@ class Workflow:
         on_in_doubt: str = "resend",
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: str = "transient",
+        store: str | os.PathLike[str] | None = None,
     ) -> dict[str, NodeOutput]:
         """Run every node over the table, one after another, and write the output if one is named.
 
@@ -245,6 +253,9 @@ class Workflow:
             Default: the workflow's own. The requests and tokens of all nodes together count.
         journal, progress, on_invalid, on_in_doubt, on_text, retry_failed
             As in `Node.run`, for each node; they share the journal.
+        store : path, optional
+            The file that keeps conversations, and answers that come later, of every node. Default: ``TABLENODES_STORE``
+            of the environment, else one in the user's data folder.
 
         Returns
         -------
@@ -275,6 +286,7 @@ class Workflow:
             "on_in_doubt": on_in_doubt,
             "on_text": on_text,
             "retry_failed": retry_failed,
+            "store": store,
         }
         return running.run(self, table, inputs, connection, manner)
 
