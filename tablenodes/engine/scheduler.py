@@ -179,13 +179,10 @@ class Scheduler:
 
         A transport that repeats a request by itself is counted so, and stopped where a repeat is not allowed.
         """
-        granted = self._granted.get(key)
-        if granted is None:
-            self._granted[key] = 1
-            return True
-        if not self._may_repeat(key, granted):
+        granted = self._granted.get(key, 0)
+        if granted and not self._may_repeat(key, granted):
             return False
-        self._repeats += 1
+        self._repeats += granted > 0
         self._granted[key] = granted + 1
         return True
 
