@@ -25,7 +25,7 @@ import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.conversations import EMPTY, UnknownConversation, is_id, links, reply, written
-from tablenodes.errors import ColumnError, InvalidRequests, SettingError, StoreError, WorkflowError
+from tablenodes.errors import ColumnError, Interrupted, InvalidRequests, SettingError, StoreError, WorkflowError
 from tablenodes.nodes import conversing
 from tablenodes.store import conversations as stored
 from tablenodes.store.conversations import Conversations
@@ -373,6 +373,29 @@ def test_a_store_that_is_read_only_is_said(store):
     store.chmod(0o400)
     with pytest.raises(StoreError, match="read-only"):
         tn.AddUserMessage(text="more").run(table)
+
+
+def test_a_run_that_is_stopped_gives_what_it_made(store, monkeypatch):
+    """The rows that came before, with their conversations; the same cell run again has them all."""
+    table = START.run(questions(5)).table
+    put, calls = Conversations.put, []
+
+    def stopped(known, links):
+        calls.append(links)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        put(known, links)
+
+    monkeypatch.setattr(conversing, "_ROWS", 2)
+    monkeypatch.setattr(Conversations, "put", stopped)
+    with pytest.raises(Interrupted, match="2 of 5 rows were made") as raised:
+        ASK.run(table)
+    out = raised.value.output
+    assert list(out.log["outcome"]) == ["ok", "ok", *["not_sent"] * 3]
+    assert CHAT.check(out.succeeded.assign(conversation=out.result["conversation"].iloc[:2])).valid == 2
+    again = ASK.run(table)
+    assert list(again.log["outcome"]) == ["ok"] * 5
+    assert list(again.result["conversation"].iloc[:2]) == list(out.result["conversation"].iloc[:2])
 
 
 @pytest.mark.parametrize("path", [7, ""])

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..engine.records import OK, Rejection
+from ..engine.records import NOT_SENT, OK, Rejection
+from ..errors import Interrupted
 from ..plans import SettingsPlan
+from ..problems import Problem
 from .node import Node
 
 if TYPE_CHECKING:
@@ -77,30 +79,51 @@ def made(
 ) -> NodeOutput:
     """Give what a node makes of a table."""
     from .. import display  # noqa: PLC0415 - loaded where it is needed
-    from ..output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
-    from ..summary import Summary  # noqa: PLC0415
     from .rows import prepared  # noqa: PLC0415
 
     began = time.monotonic()
-    columns: dict[str, list[Any]] = {name: [] for name in node.makes}
-    outcomes: list[str] = []
-    messages: list[str | None] = []
+    rows: list[tuple[Any, ...] | Rejection] = []
+    interrupted = False
     with display.Progress(len(view), manner.get("progress")) as bar:
         ok = 0
-        for cells in node.make(prepared(plan, view, context), context, manner):
-            failed = isinstance(cells, Rejection)
-            ok += not failed
-            outcomes.append(cells.outcome if isinstance(cells, Rejection) else OK)
-            messages.append(cells.problem.message if isinstance(cells, Rejection) else None)
-            for i, values in enumerate(columns.values()):
-                values.append(None if failed else cells[i])
-            bar.update(len(outcomes), ok)
-        bar.close(len(outcomes), ok)
+        try:
+            for cells in node.make(prepared(plan, view, context), context, manner):
+                rows.append(cells)
+                ok += not isinstance(cells, Rejection)
+                bar.update(len(rows), ok)
+        except KeyboardInterrupt:  # what was made is given, as by a node that sends
+            interrupted = True
+            rows += [_STOPPED] * (len(view) - len(rows))
+        bar.close(len(rows), ok)
+    output = _output(node, view, rows, time.monotonic() - began)
+    if interrupted:
+        raise Interrupted(
+            f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made; .output has them", output
+        )
+    return output
+
+
+_STOPPED = Rejection(NOT_SENT, Problem("$", "stopped", "the run was stopped before this row was made"))
+
+
+def _output(
+    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejection], seconds: float
+) -> NodeOutput:
+    """Give the columns that were made, with what became of every row."""
+    from ..output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
+    from ..summary import Summary  # noqa: PLC0415
+
+    outcomes = [cells.outcome if isinstance(cells, Rejection) else OK for cells in rows]
+    messages = [cells.problem.message if isinstance(cells, Rejection) else None for cells in rows]
+    columns = {
+        name: [None if isinstance(cells, Rejection) else cells[i] for cells in rows]
+        for i, name in enumerate(node.makes)
+    }
     counts = Counter(outcomes)
     ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
     summary = Summary(
         rows=len(view),
         outcomes={name: count for name, count in ordered.items() if count},
-        seconds=time.monotonic() - began,
+        seconds=seconds,
     )
     return NodeOutput(view, columns, node.makes, outcomes, messages, summary)
