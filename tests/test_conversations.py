@@ -974,6 +974,25 @@ def test_what_a_node_continues_from_is_checked_with_the_file(store, tmp_path, na
     assert str(raised.value).endswith(f"chain.yaml:7: continue_from: {words}")
 
 
+def test_a_row_that_goes_no_further_is_one_for_every_later_turn(store, tmp_path):
+    """A check says it too: where a message has no text, nothing after it in the conversation can be sent."""
+    workflow = chain(tmp_path)
+    found = workflow.check(questions().assign(question=["a", None, "c"]))
+    assert {name: each.valid for name, each in found.items()} == {"start": 3} | dict.fromkeys(list(found)[1:], 2)
+    assert {row for each in found.values() for row in each.problems["row"]} == {1}
+    assert [list(each.problems["message"]) for each in found.values()][2] == [
+        "there is no answer of node 'question' for this row: it cannot be sent there"
+    ]
+    chat = CHAT.replace(model=tn.col("name"))
+    steps = {
+        "reply": chat,
+        "more": tn.AddUserMessage(text="x", continue_from="reply"),
+        "judge": CHAT.replace(prompt="P"),
+    }
+    named = asked().assign(name=["m", "m", None])
+    assert [each.valid for each in tn.Workflow(steps).check(named).values()] == [2, 2, 3]
+
+
 def test_a_workflow_without_a_conversation_says_how_to_begin(store, tmp_path):
     """Before anything is sent."""
     text = CHAIN.replace("  - {id: start, type: CreateConversation, system: You help.}\n", "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import tables
 from ..bodies import BodyPlan
 from ..connection import Connection
+from ..engine.records import Rejection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes import CreateConversation, RequestNode
 from ..nodes.check import check_rows
@@ -25,7 +26,6 @@ from .settings_reading import together
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..engine.records import Rejection
     from ..nodes.check import Check
     from ..plans import RowPlan
     from ..tables import TableView
@@ -171,18 +171,23 @@ def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) ->
     made: dict[str, Check] = {}
     unsent: dict[str, set[int]] = {}
     unknown: frozenset[str] = frozenset()
+    spoken: str | None = None
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
-        if ids is None and unknown.isdisjoint(plans[name].columns):
+        before = [*node.follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
+        lost = {row: earlier for earlier in before for row in unsent[earlier]}
+        if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
             made[name] = check_rows(plans[name], view)
         else:
-            answered = _AnsweredView(view, ids or (), {earlier: unsent[earlier] for earlier in ids or ()}, unknown)
+            waits = {earlier: unsent[earlier] for earlier in ids or ()}
+            answered = _AnsweredView(view, ids or (), waits, unknown, lost)
             found = check_rows(plans[name], cast("TableView", answered))
             later = (
                 f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
             )
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
+        spoken = name if CONVERSATION in node.makes else spoken
         unknown |= frozenset(node.makes)
     return made
 
@@ -231,17 +236,27 @@ class _AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
     def __init__(
-        self, view: TableView, ids: Sequence[str], unsent: Mapping[str, set[int]], made: frozenset[str]
+        self,
+        view: TableView,
+        ids: Sequence[str],
+        unsent: Mapping[str, set[int]],
+        made: frozenset[str],
+        lost: Mapping[int, str] | None = None,
     ) -> None:
         self._view = view
         self._ids = ids
         self._unsent = unsent
         self._made = made
+        self._lost = lost or {}
 
     def __len__(self) -> int:
         return len(self._view)
 
-    def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def rows(self, columns: Sequence[str]) -> Iterator[Any]:
+        for row, cells in enumerate(self._rows(columns)):
+            yield failed(self._lost[row], "it cannot be sent there") if row in self._lost else cells
+
+    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         unknown = {name: _Unknown() for name in self._ids}
         known = [name for name in columns if name != OUTPUTS and name not in self._made]
         if len(known) == len(columns):
@@ -274,7 +289,9 @@ class _LenientPlan:
         self.ahead = plan.ahead
         self.looks_like_json = plan.looks_like_json
 
-    def encode(self, cells: tuple[Any, ...]) -> Any:
+    def encode(self, cells: Any) -> Any:
+        if isinstance(cells, Rejection):
+            raise Rejected(cells.problem, outcome=cells.outcome)
         answers = cells[self.columns.index(OUTPUTS)] if OUTPUTS in self._unknown else {}
         if not isinstance(answers, dict):
             raise Rejected(answers.problem, outcome=answers.outcome)
