@@ -73,7 +73,8 @@ class FileKind:
         if not path.parent.is_dir():
             raise self.error(f"{path}: there is no folder {str(path.parent)!r}; make it first")
         for ending in ("-wal", "-journal"):
-            if os.path.lexists(f"{path}{ending}"):
+            # Looked for in this order: a process that has just made the file has its part of it beside it.
+            if os.path.lexists(f"{path}{ending}") and not os.path.lexists(path):
                 raise self.error(
                     f"{path}: there is no {self.noun}, but a part of one, {path.name}{ending}, which may hold"
                     f" {self.holds}; put the {self.noun} back beside it, or give another path"

@@ -139,10 +139,16 @@ class Loop:
                 self._on_turn()
                 if self._ended(exhausted=exhausted):
                     break
-                for event in self._events(0.0 if more else self._patience()):
-                    if type(event) is Answer:
-                        self._settle(event)
+                self._settle_all(0.0 if more else self._patience())
+                if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
+                    self._settle_all(0.0)
             self._leave(rows, interrupts)
+
+    def _settle_all(self, seconds: float) -> None:
+        """Wait for answers and take them in."""
+        for event in self._events(seconds):
+            if type(event) is Answer:
+                self._settle(event)
 
     def _events(self, seconds: float) -> list[Event]:
         """Wait for news; where there will be none any more, stop and leave."""
