@@ -632,3 +632,14 @@ def test_every_answer_has_an_outcome(status, headers, body, fault, sends, reused
         assert not verdict.may_have_run
     if at_most_once and verdict.may_have_run and sends == 1:
         assert verdict.kind not in (A, R)
+
+
+@pytest.mark.parametrize("at_most_once", [False, True])
+@pytest.mark.parametrize("fault", ["connect", "dns", "proxy"])
+def test_a_repeat_that_reached_nobody_leaves_the_first_send_in_doubt(fault, at_most_once):
+    """A transport's own repeat failed to connect: nothing says that what it repeats was not executed."""
+    found = judge(Answer(1, None, b"", b"", fault=fault, sends=1), at_most_once=at_most_once)
+    assert found.may_have_run
+    assert found.kind is (Failure.AMBIGUOUS if at_most_once else Failure.NOT_EXECUTED)
+    never = judge(Answer(1, None, b"", b"", fault=fault, sends=0), at_most_once=at_most_once)
+    assert (never.may_have_run, never.kind) == (False, Failure.NOT_EXECUTED)

@@ -35,6 +35,7 @@ from servers import (
 )
 
 from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.curl_faults import Circumstances, fault_of
 from tablenodes.engine.outcomes import judge
 from tablenodes.settings import Timeout
 
@@ -775,3 +776,11 @@ def test_an_answer_before_the_request_is_read(kind):
         server.join()
     assert found.status in (413, None)
     assert found.fault in (None, "reset")
+
+
+@pytest.mark.parametrize(("code", "fault"), [(5, "proxy"), (6, "dns"), (7, "connect"), (97, "proxy")])
+@pytest.mark.parametrize("sent", [False, True])
+def test_libcurls_own_repeat_may_reach_nobody(code, fault, sent):
+    """7: the kept connection was dead, and the server does not listen any more."""
+    seen = Circumstances(sent, False, False, False, False, False, False, False, 0, 0)
+    assert fault_of(code, "words", seen) == (fault, "words")

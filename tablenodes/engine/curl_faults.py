@@ -25,6 +25,11 @@ _BEFORE_SENDING = {
 }
 
 _AFTER_SENDING = {
+    # libcurl's own repeat, on a fresh connection, came to nobody.
+    5: "proxy",
+    6: "dns",
+    7: "connect",
+    97: "proxy",
     1: "protocol",  # HTTP/0.9: there was no status line
     8: "protocol",  # what came is not HTTP
     18: "truncated",

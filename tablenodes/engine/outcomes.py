@@ -289,8 +289,10 @@ class _Failing:
             rule = rules.REFUSED_BY_PROXY
         elif stale or (rule.kind is Failure.AMBIGUOUS and answer.sends == 0):
             rule = rule._replace(kind=Failure.NOT_EXECUTED)
-        elif rule.kind is Failure.NOT_EXECUTED and answer.sends and self._at_most_once:
-            rule = rule._replace(kind=Failure.AMBIGUOUS)  # a silent repeat failed, and the first may have arrived
+        elif rule.kind is Failure.NOT_EXECUTED and answer.sends:
+            # A silent repeat failed, and the first may have arrived.
+            kind = Failure.AMBIGUOUS if self._at_most_once else rule.kind
+            rule = rule._replace(kind=kind, may_have_run=True)
         return self._by_rule(rule, told=answer.message, stale_connection=stale)
 
     def _unreadable(self, error: UnreadableError) -> Verdict:
