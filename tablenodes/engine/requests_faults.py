@@ -92,6 +92,16 @@ def _out_of_time(attempt: Attempt) -> tuple[str, str]:
     return "timeout_first_byte", "no answer in time"
 
 
+def let_go(error: BaseException) -> None:
+    """Let go of what the frames hold that an error came through.
+
+    urllib3 keeps errors in variables of the frames that they refer to, so that a socket whose TLS never began would
+    stay open until the garbage is collected.
+    """
+    for each in _causes(error):
+        each.__traceback__ = None
+
+
 def _first_fit(error: BaseException, table: _Table) -> tuple[str, str]:
     chain = list(_causes(error))
     for fault, kinds in table:

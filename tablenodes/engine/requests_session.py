@@ -18,7 +18,7 @@ from urllib3.util.request import ACCEPT_ENCODING, SKIP_HEADER
 
 from .calls import Answer, Chunk
 from .environment import certificates, proxy_for, sockets_allowed
-from .requests_faults import fault_of, never_sent, proxy_refusal
+from .requests_faults import fault_of, let_go, never_sent, proxy_refusal
 from .response_head import final_head, is_event_stream
 from .watched_http import Attempt, Current, TooLargeError, WatchedAdapter
 
@@ -277,7 +277,9 @@ class RequestsTransport:
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
-            return self._answer(attempt, *fault_of(error, attempt))
+            answer = self._answer(attempt, *fault_of(error, attempt))
+            let_go(error)
+            return answer
         finally:
             if response is not None:
                 with contextlib.suppress(Exception):
