@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -37,6 +38,7 @@ from servers import (
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.engine.curl_faults import Circumstances, fault_of
 from tablenodes.engine.outcomes import judge
+from tablenodes.engine.requests_faults import let_go
 from tablenodes.settings import Timeout
 
 WHOLE = message(completion(BODY))
@@ -784,3 +786,18 @@ def test_libcurls_own_repeat_may_reach_nobody(code, fault, sent):
     """7: the kept connection was dead, and the server does not listen any more."""
     seen = Circumstances(sent, False, False, False, False, False, False, False, 0, 0)
     assert fault_of(code, "words", seen) == (fault, "words")
+
+
+def test_a_socket_whose_tls_never_began_is_closed_with_its_error():
+    """5: Python leaves it open where the connection was reset before; nobody waits for the garbage's collection."""
+
+    def breaks(self):
+        raise ConnectionResetError
+
+    held = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="x")
+    try:
+        breaks(held)
+    except ConnectionResetError as error:
+        let_go(error)
+        assert error.__traceback__ is None
+    assert held.fileno() == -1

@@ -95,10 +95,16 @@ def _out_of_time(attempt: Attempt) -> tuple[str, str]:
 def let_go(error: BaseException) -> None:
     """Let go of what the frames hold that an error came through.
 
-    urllib3 keeps errors in variables of the frames that they refer to, so that a socket whose TLS never began would
-    stay open until the garbage is collected.
+    urllib3 keeps errors in variables of the frames that they refer to, and Python leaves a socket open whose connection
+    was reset before its TLS began: it would stay open until the garbage is collected.
     """
     for each in _causes(error):
+        trace = each.__traceback__
+        while trace is not None:
+            held = trace.tb_frame.f_locals.get("self")
+            if isinstance(held, ssl.SSLSocket):
+                held.close()
+            trace = trace.tb_next
         each.__traceback__ = None
 
 
