@@ -795,9 +795,7 @@ def test_a_socket_whose_tls_never_began_is_closed_with_its_error():
         raise ConnectionResetError
 
     held = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="x")
-    try:
+    with pytest.raises(ConnectionResetError) as caught:
         breaks(held)
-    except ConnectionResetError as error:
-        let_go(error)
-        assert error.__traceback__ is None
-    assert held.fileno() == -1
+    let_go(caught.value)
+    assert (held.fileno(), caught.value.__traceback__) == (-1, None)
