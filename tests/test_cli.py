@@ -426,6 +426,7 @@ def test_a_closed_pipe_is_no_error(monkeypatch):
         with printing.quiet_pipe():
             print("x" * 100_000)
         print("x" * 100_000, flush=True)
+        assert os.path.samestat(os.fstat(pipe.fileno()), os.stat(os.devnull))
 
 
 def test_nothing_moves_the_terminals_cursor(folder, command):

@@ -406,8 +406,12 @@ def test_memory_and_log_are_bounded():
 
 def test_a_system_without_such_bounds_is_left_alone(monkeypatch):
     """There is no resource module on Windows."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
     monkeypatch.setitem(sys.modules, "resource", None)
     child.bound_memory()
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 # The real model

@@ -256,13 +256,20 @@ def test_a_column_may_list_what_the_node_does_not(column):
 def test_a_node_may_be_called_as_a_call_is():
     """Its id is no step of an answer."""
     later = tn.Return(text="{{ outputs.function_call.choices[0].message.content }}")
-    tn.Workflow({"function_call": ASK.replace(columns=()), "later": later})
+    made = tn.Workflow({"function_call": ASK.replace(columns=()), "later": later})
+    assert made.check(pd.DataFrame({"x": [1]}), connection=NOWHERE)["later"].valid == 1
+    wrong = tn.Return(text="{{ outputs.function_call.choices[0].mesage.content }}")
+    with pytest.raises(tn.errors.WorkflowError, match="did you mean 'message'"):
+        tn.Workflow({"function_call": ASK.replace(columns=()), "later": wrong})
 
 
 def test_what_the_extra_body_lists_is_listed():
     """It goes before everything."""
-    node = ASK.replace(columns=(), extra_body={"tools": [{"type": "function", "function": {"name": "f"}}]})
-    reading(f"{TOOL_ARGUMENTS}.anything", node)
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    with pytest.raises(tn.errors.WorkflowError):
+        reading(f"{TOOL_ARGUMENTS}.anything", ASK.replace(columns=()))
+    found = reading(f"{TOOL_ARGUMENTS}.anything", ASK.replace(columns=(), extra_body=tools))
+    assert found.check(pd.DataFrame({"x": [1]}), connection=NOWHERE)["later"].valid == 1
 
 
 @pytest.mark.parametrize(
@@ -282,7 +289,8 @@ def test_what_the_extra_body_lists_is_listed():
 def test_where_the_parameters_are_not_known_anything_may_be_there(node):
     """From a column (perhaps), without properties, or wrong themselves, which is said elsewhere."""
     for said in (ARGUMENTS, TOOL_ARGUMENTS):
-        reading(f"{said}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
+        made = reading(f"{said}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
+        assert [name for name, _ in made.steps][-1] == "later"
 
 
 # --- answers that come later ----------------------------------------------------------------------------------------
