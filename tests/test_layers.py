@@ -19,7 +19,7 @@ LAYERS = [
     ("workflow",),
     ("nodes",),
     ("worker",),
-    ("output", "bodies", "connection", "endpoint"),
+    ("output", "bodies", "connection", "endpoint", "sending"),
     ("summary", "plans", "engine.loop"),
     ("values",),
     ("engine.keeping", "engine.curl", "engine.requests_session", "engine.scheduler", "local", "tables", "schemas"),

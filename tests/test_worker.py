@@ -20,6 +20,7 @@ from servers import answer, echo, fault_server, fin, refusing_port
 
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.loop import Loop
 from tablenodes.secret import Secret
 from tablenodes.store.file import StoreFile
 from tablenodes.store.futures import Futures
@@ -194,16 +195,14 @@ def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
 
 def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
     """The others go on; the log says where it was, and nothing that may quote a row."""
-    from tablenodes.worker import group
-
-    right = group.Loop.run
+    right = Loop.run
 
     def wrong(self, rows):
         if "completions" in self._request.url and "chat" not in self._request.url:
             raise RuntimeError(orjson.dumps([6, 7]))
         right(self, rows)
 
-    monkeypatch.setattr(group.Loop, "run", wrong)
+    monkeypatch.setattr(Loop, "run", wrong)
     with fault_server(echo()) as server:
         good = queued(server.url, store)
         with nobody_at_work(store):

@@ -15,14 +15,11 @@ from .. import display, tables
 from ..connection import Connection
 from ..engine.journal import Journal, Keys
 from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
-from ..engine.loop import Loop
-from ..engine.outcomes import judge
 from ..engine.records import OK, Records
-from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..engine.streams import Streams, redacted
-from ..errors import EndedError, Interrupted, JournalError, SettingError, nearest
+from ..errors import Interrupted, JournalError, SettingError, nearest
 from ..output import Responses
+from ..sending import Sending
 from ..settings import Limits, Retry
 from ..summary import Summary
 from ..taken_columns import BODY
@@ -36,6 +33,8 @@ if TYPE_CHECKING:
     from ..bodies import BodyPlan
     from ..endpoint import Endpoint
     from ..engine.calls import Request
+    from ..engine.loop import Loop
+    from ..engine.streams import Streams
     from ..tables import TableView
     from .request import RequestNode
 
@@ -163,46 +162,22 @@ class _Run:
             capacity=endpoint.slots,
         )
 
-        def once(key: int) -> bool:
-            return loop.may_send_once(key)
-
-        def failed(error: Exception | KeyboardInterrupt) -> None:
-            if isinstance(error, KeyboardInterrupt):
-                loop.interrupt()
-            else:
-                loop.stop(_ended_by(error))
-
-        # What a kill must not make wrong is counted before it is sent: no repeat that only the transport knows of.
-        exact = journal is not None and limits.max_requests is not None
-        may_stream = _may_stream(plan, self.view)
-        transport = endpoint.transport(limits, once if exact else scheduler.may_send, stream=may_stream)
-        if transport is not self.connection.transport:  # the user's own is the user's to close
-            stack.callback(transport.close)
         records = Records(len(self.view))
-        redaction = Redaction(endpoint.secrets)
-        streams: Streams | None = None
-        if may_stream or how.on_text is not None:
-            transport = streams = Streams(transport, endpoint.timeout, redaction, how.on_text, failed)
         # A bar would be drawn across a text that someone reads as it comes.
         bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
-        loop = Loop(
+        sending = Sending(
+            endpoint,
             request,
-            transport,
-            scheduler,
-            records,
-            partial(
-                judge,
-                needs_choices=self.node.choices,
-                at_most_once=at_most_once,
-                secrets=endpoint.secrets,
-                wall_clock=time.time,
-                read_stream=None if streams is None else streams.read,
-            ),
-            partial(redacted, redaction=redaction) if streams is None else redaction,
-            keeping,
-            total=float(self.node.client_timeout or endpoint.timeout.total),
-            grace=limits.grace,
-            on_turn=lambda: bar.update(records.settled, records.counts[OK]),
+            limits,
+            choices=self.node.choices,
+            at_most_once=at_most_once,
+            exact=journal is not None and limits.max_requests is not None,
+            stream=_may_stream(plan, self.view),
+            total=None if self.node.client_timeout is None else float(self.node.client_timeout),
+            on_text=how.on_text,
+        )
+        loop, streams = sending.loop(
+            scheduler, keeping, records, stack, lambda: bar.update(records.settled, records.counts[OK])
         )
         began = time.monotonic()
         loop.run(prepared(plan, self.view, self.context))
@@ -258,12 +233,6 @@ def _may_stream(plan: BodyPlan, view: TableView) -> bool:
     return any(
         '"stream"' in cell if isinstance(cell, str) else isinstance(cell, dict) and "stream" in cell for cell in cells
     )
-
-
-def _ended_by(error: Exception) -> EndedError:
-    ended = EndedError(f"on_text failed with {type(error).__name__}")
-    ended.__cause__ = error
-    return ended
 
 
 def _close(journal: Journal) -> None:

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..engine.loop import Loop
-from ..engine.outcomes import judge
-from ..engine.redaction import Redaction
 from ..engine.scheduler import Scheduler
-from ..engine.streams import Streams, redacted
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
+from ..sending import Sending
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
 from .keeping import FutureKeeping
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..endpoint import Endpoint
+    from ..engine.loop import Loop
     from ..store.futures import Futures
     from ..store.rows import Group
 
@@ -150,39 +148,24 @@ class GroupRun:
 
     def _loop(self, endpoint: Endpoint, scheduler: Scheduler, keeping: FutureKeeping, stack: ExitStack) -> Loop:
         """Put the engine together; what it opens is closed by `stack`."""
-        recipe, limits = self._recipe, self._limits
-        redaction = Redaction(endpoint.secrets)
-
-        def once(key: int) -> bool:
-            return loop.may_send_once(key)
+        recipe = self._recipe
 
         def turn() -> None:
             if scheduler.stopped is None and self._stopping():
                 scheduler.stop("interrupted")
 
-        transport = endpoint.transport(limits, once if self._is_exact else scheduler.may_send, stream=recipe["stream"])
-        stack.callback(transport.close)
-        if recipe["stream"]:
-            transport = Streams(transport, endpoint.timeout, redaction)
-        loop = Loop(
+        sending = Sending(
+            endpoint,
             endpoint.request(recipe["method"], recipe["path"]),
-            Deadlines(transport, keeping.seconds_left_of),
-            scheduler,
-            Tally(),
-            partial(
-                judge,
-                needs_choices=recipe["choices"],
-                at_most_once=self._at_most_once,
-                secrets=endpoint.secrets,
-                wall_clock=time.time,
-            ),
-            redaction if recipe["stream"] else partial(redacted, redaction=redaction),
-            keeping,
-            total=recipe["total"] or endpoint.timeout.total,
-            grace=limits.grace,
-            on_turn=turn,
+            self._limits,
+            choices=recipe["choices"],
+            at_most_once=self._at_most_once,
+            exact=self._is_exact,
+            stream=recipe["stream"],
+            total=recipe["total"],
         )
-        return loop
+        within = partial(Deadlines, seconds_left=keeping.seconds_left_of)
+        return sending.loop(scheduler, keeping, Tally(), stack, turn, around=within)[0]
 
     def _save(self, keeping: FutureKeeping) -> None:
         """Bring what came to the disk; a full one is given time."""
