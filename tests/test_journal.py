@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from servers import echo, fault_server
 
 import tablenodes as tn
+from tablenodes.engine import journal_file
 from tablenodes.engine.calls import Request
 from tablenodes.engine.journal import Entry, Finder, Journal, Keys, Line
 from tablenodes.errors import JournalError
@@ -496,6 +497,17 @@ def test_two_that_make_one_journal_at_the_same_time_do_not_share_it(tmp_path):
         }
         found.clear()
         assert os.listdir(tmp_path) == ["run.journal"]
+
+
+def test_a_journal_that_another_has_just_made_is_no_part_of_one(tmp_path):
+    """Who comes a moment later sees its log beside it, and leaves both as they are."""
+    path = tmp_path / "run.journal"
+    first = Journal(path)
+    before = path.read_bytes()
+    assert Path(f"{path}-wal").exists()
+    journal_file._KIND.make(path, b"anew")
+    assert path.read_bytes() == before
+    first.close()
 
 
 def test_journals_are_private_whatever_the_umask_is(tmp_path):
