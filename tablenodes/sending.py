@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .engine.loop import Loop
-from .engine.outcomes import judge
+from .engine.outcomes.judging import judge
 from .engine.redaction import Redaction
 from .engine.streams import Streams, redacted
 from .errors import EndedError
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
     from .engine.calls import Request, Transport
-    from .engine.keeping import Keeping
+    from .engine.journal.keeping import Keeping
     from .engine.records import Records
-    from .engine.scheduler import Scheduler
+    from .engine.scheduling import Scheduler
     from .settings import Limits
 
     OnText = Callable[[int, str], None]

@@ -24,7 +24,7 @@ PATIENCE = 20.0
 def new_transport(kind: str, **settings: Any) -> Transport:
     """Make a transport: one of `EACH`."""
     from tablenodes.engine.curl import CurlTransport
-    from tablenodes.engine.curl_lane import NARROW
+    from tablenodes.engine.curl.lane import NARROW
     from tablenodes.engine.requests_session import RequestsTransport
 
     defaults = {"timeout": Timeout(connect=2, total=10), "body_bytes": 100_000, "concurrency": 8}

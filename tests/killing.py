@@ -357,7 +357,7 @@ def _around(owner: Any, name: str, *, before: Fate | None = None, after: Fate | 
 
 
 def _journal() -> Any:
-    from tablenodes.engine.journal import Journal
+    from tablenodes.engine.journal.journal import Journal
 
     return Journal
 
@@ -424,7 +424,7 @@ def _at_statement(fate: Fate, *, before: bool) -> None:
                 fate.meet()
             return result
 
-    from tablenodes.engine import journal_file
+    from tablenodes.engine.journal import file as journal_file
 
     class Module:
         def __getattr__(self, name: str) -> Any:

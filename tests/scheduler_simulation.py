@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes import Verdict, judge
-from tablenodes.engine.scheduler import Scheduler
+from tablenodes.engine.outcomes.judging import Verdict, judge
+from tablenodes.engine.scheduling import Scheduler
 from tablenodes.settings import Limits, Retry
 
 OK_BODY = (

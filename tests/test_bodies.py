@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes import schemas
-from tablenodes.bodies import BodyPlan
+from tablenodes.bodies.body_plan import BodyPlan
+from tablenodes.bodies.taken_columns import NAMED_ONLY
+from tablenodes.bodies.values import Rejected
 from tablenodes.problems import Unfit
-from tablenodes.taken_columns import NAMED_ONLY
-from tablenodes.values import Rejected
 
 MESSAGES = [{"role": "user", "content": "p"}]
 

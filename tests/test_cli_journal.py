@@ -11,7 +11,7 @@ from servers import answer, echo, fault_server
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.engine.calls import Request
-from tablenodes.engine.journal import Journal, Keys, Line
+from tablenodes.engine.journal.journal import Journal, Keys, Line
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 REFUSED = answer({"error": {"message": "no", "type": "invalid_request_error"}}, 400)

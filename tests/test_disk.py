@@ -17,7 +17,7 @@ from killing import Victims, oracle
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
-from tablenodes.engine import journal_file
+from tablenodes.engine.journal import file as journal_file
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 8
@@ -149,7 +149,7 @@ def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, 
 
 def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch):
     """They were about to be sent again when the disk failed: they end as they ended before, and are not forgotten."""
-    from tablenodes.engine.journal import Journal
+    from tablenodes.engine.journal.journal import Journal
 
     wrong = {"w0": 500, "w1": 429}
 
@@ -177,7 +177,7 @@ def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch
 
 def test_a_row_whose_repeat_the_disk_prevents_ends_as_it_was(tmp_path, monkeypatch):
     """It was to be sent a second time; what the first one came to is its end."""
-    from tablenodes.engine.journal import Journal
+    from tablenodes.engine.journal.journal import Journal
 
     right = Journal.commit
 
@@ -197,7 +197,7 @@ def test_a_row_whose_repeat_the_disk_prevents_ends_as_it_was(tmp_path, monkeypat
 
 def test_a_journal_that_cannot_be_read_any_more_stops_the_run(tmp_path, monkeypatch):
     """In the middle of a run; what it had until then is given."""
-    from tablenodes.engine.journal import Journal
+    from tablenodes.engine.journal.journal import Journal
 
     right = Journal.at
 

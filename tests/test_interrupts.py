@@ -17,7 +17,7 @@ from servers import digest
 
 from tablenodes.engine.calls import Request
 from tablenodes.engine.interrupts import Interrupts
-from tablenodes.engine.journal import Keys
+from tablenodes.engine.journal.journal import Keys
 
 ROWS, CONCURRENCY = 60, 4
 LATENCY = 0.1

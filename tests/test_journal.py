@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from servers import echo, fault_server
 
 import tablenodes as tn
-from tablenodes.engine import journal_file
 from tablenodes.engine.calls import Request
-from tablenodes.engine.journal import Entry, Finder, Journal, Keys, Line
+from tablenodes.engine.journal import file as journal_file
+from tablenodes.engine.journal.journal import Entry, Finder, Journal, Keys, Line
 from tablenodes.errors import JournalError
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
@@ -285,8 +285,8 @@ def test_closing_never_raises(tmp_path):
 def test_messages_that_are_no_text_are_kept_as_well_as_they_can_be(tmp_path):
     """A lone surrogate in a transport's words is no reason to lose an answer."""
     from tablenodes.engine.calls import Answer
-    from tablenodes.engine.keeping import JournalKeeping
-    from tablenodes.engine.outcomes import judge
+    from tablenodes.engine.journal.keeping import JournalKeeping
+    from tablenodes.engine.outcomes.judging import judge
 
     with journal_at(tmp_path / "a") as journal:
         keeping = JournalKeeping(journal, Keys(REQUEST))

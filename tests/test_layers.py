@@ -19,11 +19,12 @@ LAYERS = [
     ("workflow",),
     ("nodes",),
     ("worker",),
-    ("output", "bodies", "connection", "endpoint", "sending"),
-    ("summary", "plans", "engine.loop"),
-    ("values",),
-    ("engine.keeping", "engine.curl", "engine.requests_session", "engine.scheduler", "local", "tables", "schemas"),
-    ("engine.journal", "engine.records", "engine.outcomes", "explanations", "store"),
+    ("output", "connection", "endpoint", "sending"),
+    ("bodies.body_plan", "bodies.settings_plan", "display", "summary", "engine.loop"),
+    ("bodies.values", "engine.streams"),
+    ("bodies", "local", "store", "engine.curl", "engine.requests_session", "engine.scheduling", "engine.journal"),
+    ("templates", "tables", "engine.records", "engine.outcomes"),
+    ("schemas",),
     ("*",),
 ]
 """From the doors down to plain values: a module imports from its own row and from those below it."""

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcome_rules import FAULT_RULES
-from tablenodes.engine.outcomes import OUTCOMES, Failure, judge, unanswered
+from tablenodes.engine.outcomes.judging import OUTCOMES, Failure, judge, unanswered
+from tablenodes.engine.outcomes.rules import FAULT_RULES
+from tablenodes.engine.outcomes.server_errors import quoted
 from tablenodes.engine.response_headers import RateLimit, RateLimits, duration, header, rate_limits
-from tablenodes.engine.server_errors import quoted
 
 GOOD = {
     "choices": [{"index": 0, "message": {"content": "yes"}, "finish_reason": "stop"}],

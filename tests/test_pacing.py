@@ -7,11 +7,11 @@ import math
 import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
-from tablenodes.engine.allowance import Allowance, Mark
-from tablenodes.engine.outcome_rules import Failure
-from tablenodes.engine.pace import Pace
-from tablenodes.engine.pacing import Pacing
+from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.engine.response_headers import RateLimit
+from tablenodes.engine.scheduling.allowance import Allowance, Mark
+from tablenodes.engine.scheduling.pace import Pace
+from tablenodes.engine.scheduling.pacing import Pacing
 from tablenodes.settings import Limits
 
 

@@ -20,7 +20,7 @@ import pytest
 from servers import Exchange, answer, digest, echo, echo_server, fault_server, message, refusing_port
 
 import tablenodes as tn
-from tablenodes.engine.outcomes import OUTCOMES
+from tablenodes.engine.outcomes.judging import OUTCOMES
 
 NODES = [
     tn.CreateChatCompletion(model="m", prompt="Say {{ word }}", temperature=0),
@@ -408,7 +408,7 @@ def test_a_duckdb_relation_goes_through_as_it_is():
 
 def test_a_row_whose_code_fails_is_an_internal_error_and_the_others_go_on(monkeypatch):
     """One bad row never stops the run, even when the fault is ours."""
-    from tablenodes.bodies import BodyPlan
+    from tablenodes.bodies.body_plan import BodyPlan
 
     right = BodyPlan.build
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
-from tablenodes.engine.attempts import Done
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcome_rules import Failure
-from tablenodes.engine.outcomes import judge
-from tablenodes.engine.scheduler import Scheduler
+from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.outcomes.rules import Failure
+from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.scheduling.attempts import Done
 from tablenodes.settings import Limits, Retry
 
 NEVER = Retry(row_deadline=30 * 86_400)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scheduler_simulation import Simulation, fault, ok, status
 
-from tablenodes.engine.outcome_rules import Failure
+from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.settings import Limits, Retry
 
 QUOTA = b'{"error":{"code":"insufficient_quota"}}'

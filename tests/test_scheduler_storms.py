@@ -9,8 +9,8 @@ import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes import judge
-from tablenodes.engine.scheduler import Scheduler
+from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.scheduling import Scheduler
 from tablenodes.settings import Limits, Retry
 
 ROWS = 1000

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
-from tablenodes import schemas, subschemas
+from tablenodes import schemas
 from tablenodes.errors import SchemaError
+from tablenodes.schemas import subschemas
+from tablenodes.schemas.sources import bundled_folder
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "c"}]}
 TYPICAL = {
@@ -91,11 +93,11 @@ def test_bundled_schemas_are_found_in_the_package_first_and_then_beside_it(tmp_p
     (tmp_path / "schemas").mkdir()
     package.mkdir()
     with pytest.raises(SchemaError, match="install tablenodes again"):
-        schemas._bundled_folder(package)
+        bundled_folder(package)
     (tmp_path / "pyproject.toml").touch()
-    assert schemas._bundled_folder(package) == tmp_path / "schemas"
+    assert bundled_folder(package) == tmp_path / "schemas"
     (package / "_schemas").mkdir()
-    assert schemas._bundled_folder(package) == package / "_schemas"
+    assert bundled_folder(package) == package / "_schemas"
 
 
 # Loading your own.

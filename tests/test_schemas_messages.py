@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes import schemas
-from tablenodes.explanations import MOST_PROBLEMS
 from tablenodes.problems import MESSAGE_LENGTH, Problem
+from tablenodes.schemas.explanations import MOST_PROBLEMS
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "c"}]}
 

@@ -15,7 +15,7 @@ import pytest
 import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.errors import SchemaError
-from tablenodes.explanations import Explainer
+from tablenodes.schemas.explanations import Explainer
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "c"}]}
 

@@ -29,9 +29,9 @@ from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
 
 import tablenodes as tn
-from tablenodes.engine import curl_transfer
+from tablenodes.engine.curl import transfer as curl_transfer
 from tablenodes.engine.records import Records
-from tablenodes.engine.scheduler import Scheduler
+from tablenodes.engine.scheduling import Scheduler
 
 TRANSPORTS = ("curl", "requests")
 MOST = 500

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from servers import answer, fault_server
 
 import tablenodes as tn
-from tablenodes import simplified_functions as simplified
+from tablenodes.bodies import simplified_functions as simplified
 from tablenodes.errors import SettingError
 
 REPLY = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablenodes.engine.sse import EventReader, EventTooLongError, ServerEvent
+from tablenodes.engine.outcomes.sse import EventReader, EventTooLongError, ServerEvent
 
 
 def read(*pieces):

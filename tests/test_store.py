@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablenodes.engine.journal import Journal
+from tablenodes.engine.journal.journal import Journal
 from tablenodes.errors import StoreError
 from tablenodes.store import StoreFile, file, ids
 from tablenodes.store.file import VARIABLE, store_path

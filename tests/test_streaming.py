@@ -17,7 +17,7 @@ from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_
 import tablenodes as tn
 from tablenodes.cli.printing import LiveText
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
-from tablenodes.engine.outcomes import judge
+from tablenodes.engine.outcomes.judging import judge
 from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.streams import Streams, redacted
 from tablenodes.local import FunctionCalls, Watched

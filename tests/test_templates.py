@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes.problems import Unfit
-from tablenodes.templates import EmptyCell, Template
+from tablenodes.templates.template import EmptyCell, Template
 
 
 def render(source, /, constants=None, **cells):  # a column may have any name

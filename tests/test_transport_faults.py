@@ -36,9 +36,9 @@ from servers import (
 )
 
 from tablenodes.engine.calls import Answer, Call, Request
-from tablenodes.engine.curl_faults import Circumstances, fault_of
-from tablenodes.engine.outcomes import judge
-from tablenodes.engine.requests_faults import let_go
+from tablenodes.engine.curl.faults import Circumstances, fault_of
+from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.requests_session.faults import let_go
 from tablenodes.settings import Timeout
 
 WHOLE = message(completion(BODY))

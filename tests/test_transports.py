@@ -56,8 +56,10 @@ from servers import (
 )
 from urllib3.util.retry import Retry
 
-from tablenodes.engine import curl_transfer, readiness, watched_http
 from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.curl import readiness
+from tablenodes.engine.curl import transfer as curl_transfer
+from tablenodes.engine.requests_session import watched_http
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.settings import Timeout
 

@@ -271,7 +271,7 @@ def test_a_row_is_not_tried_beyond_its_own_time(store):
         table = queued(server.url, store, 1, retry=tn.Retry(server_error=0, row_deadline=100))
         with closing(sqlite3.connect(store)) as database, database:
             row = database.execute("SELECT number, id FROM future").fetchone()
-            from tablenodes.engine.journal_file import check_sum
+            from tablenodes.engine.journal.file import check_sum
 
             crc = check_sum(row[1], row[0], 1, 0, None, None, None, None, "", b"", b"")
             values = (row[0], time.time() - 200, crc)

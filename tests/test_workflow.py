@@ -17,7 +17,7 @@ from servers import Exchange, answer, echo, fault_server, message
 
 import tablenodes as tn
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.journal import Journal
+from tablenodes.engine.journal.journal import Journal
 from tablenodes.errors import (
     ColumnError,
     ConnectionSettingError,

@@ -16,9 +16,9 @@ from servers import answer, completion, fault_server
 import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.errors import UsageError, WorkflowError
-from tablenodes.subschemas import applied, properties
-from tablenodes.template_paths import paths
-from tablenodes.templates import Template
+from tablenodes.schemas.subschemas import applied, properties
+from tablenodes.templates.paths import paths
+from tablenodes.templates.template import Template
 
 PARAMETERS = [
     {"name": "urgency", "type": "string", "enumValues": ["now", "later"]},

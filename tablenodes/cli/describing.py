@@ -94,7 +94,7 @@ def schema(
 
 
 def _show_property(schema: Schema, name: str, as_json: bool) -> None:
-    from ..subschemas import properties  # noqa: PLC0415 - loaded where it is used
+    from ..schemas.subschemas import properties  # noqa: PLC0415 - loaded where it is used
 
     if not as_json:
         kind, text = _described(schema, name)
@@ -106,7 +106,7 @@ def _show_property(schema: Schema, name: str, as_json: bool) -> None:
 
 def _described(schema: Schema, name: str) -> tuple[str, str]:
     """Give a property's types, and what it is with its limits."""
-    from ..subschemas import applied, properties  # noqa: PLC0415 - loaded where it is used
+    from ..schemas.subschemas import applied, properties  # noqa: PLC0415 - loaded where it is used
 
     document = schema.document
     layers = list(applied(document, properties(document).get(name), unions=True))

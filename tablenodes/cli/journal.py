@@ -10,7 +10,7 @@ import typer
 from .printing import aligned, counted, show
 
 if TYPE_CHECKING:
-    from ..engine.journal import Entry, Journal
+    from ..engine.journal.journal import Entry, Journal
 
 Path_ = Annotated[str, typer.Argument(metavar="JOURNAL", help="The journal, such as answers.csv.journal.")]
 Lines = Annotated[bool, typer.Option("--jsonl", help="Print each row, with its answer, as a line of JSON.")]
@@ -20,7 +20,7 @@ def journal(path: Path_, *, jsonl: Lines = False) -> None:
     """Show what is in a journal that no run holds: rows by outcome, and the requests that they took."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
-    from ..engine.journal import Journal  # noqa: PLC0415
+    from ..engine.journal.journal import Journal  # noqa: PLC0415
     from ..errors import JournalError  # noqa: PLC0415
 
     if not os.path.exists(path):

@@ -11,20 +11,20 @@ import orjson
 
 from ..errors import EndedError, JournalError, TransportError
 from ..problems import Problem
-from .attempts import Done
 from .calls import Answer, Call
 from .interrupts import AT_ONCE, Interrupts
-from .outcome_rules import Failure
-from .outcomes import Verdict
+from .outcomes.judging import Verdict
+from .outcomes.rules import Failure
 from .records import NOT_SENT, Rejection
+from .scheduling.attempts import Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .calls import Event, Request, Transport
-    from .keeping import Found, Keeping
+    from .journal.keeping import Found, Keeping
     from .records import Records
-    from .scheduler import Scheduler
+    from .scheduling import Scheduler
 
 _AT_A_TURN = 64
 """Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""

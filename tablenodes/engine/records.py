@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..problems import Problem, error_body
 
 if TYPE_CHECKING:
-    from .attempts import Done
     from .calls import Answer
+    from .scheduling.attempts import Done
 
 NOT_SENT = "not_sent"
 OK = "ok"

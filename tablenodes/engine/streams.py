@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from . import policy
-from .assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from .calls import Answer
-from .outcome_rules import OPTION_REFUSED
-from .server_errors import server_error
-from .sse import EventReader
-from .strict_json import UnreadableError
+from .outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
+from .outcomes.rules import OPTION_REFUSED
+from .outcomes.server_errors import server_error
+from .outcomes.sse import EventReader
+from .outcomes.strict_json import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from .rows import prepared
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..bodies import BodyPlan
+    from ..bodies.body_plan import BodyPlan
     from ..tables import TableView
     from .rows import Context
 

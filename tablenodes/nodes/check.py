@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import display, tables
+from ..bodies.values import Rejected
 from ..errors import InvalidRequests, TableError
-from ..values import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ..plans import RowPlan
+    from ..bodies.settings_plan import RowPlan
     from ..problems import Problem
     from ..tables import TableView
 

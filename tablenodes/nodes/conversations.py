@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..bodies.taken_columns import BODY, CONVERSATION
+from ..bodies.values import Rejected
 from ..conversations import EMPTY
 from ..errors import ColumnError, SettingError
 from ..problems import Problem
-from ..taken_columns import BODY, CONVERSATION
-from ..templates import as_text
-from ..values import Rejected
+from ..templates.template import as_text
 from .conversing import AddingNode, ConversationNode, manner_of
 from .messages import content_parts, message_list
 from .replies import said
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from ..bodies.settings_plan import SettingsPlan
     from ..connection import Connection
     from ..output import NodeOutput
-    from ..plans import SettingsPlan
-    from ..templates import Column, LiteralText
+    from ..templates.template import Column, LiteralText
     from .replies import Replies
 
     Text = str | Column | LiteralText | None

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+from ..bodies.taken_columns import CONVERSATION
+from ..bodies.values import Rejected, parse
 from ..conversations import NO_CONVERSATION, Link, UnknownConversation, is_id, links
 from ..engine.records import Rejection
 from ..errors import ColumnError, SettingError
 from ..problems import Problem
-from ..taken_columns import CONVERSATION
-from ..values import Rejected, parse
 from .replies import Replies
 from .rows import Context
 from .table_node import TableNode
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ..bodies.settings_plan import SettingsPlan
     from ..connection import Connection
     from ..output import NodeOutput, Responses
-    from ..plans import SettingsPlan
     from ..store.conversations import Conversations
-    from ..templates import Column, LiteralText
+    from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
     List = Sequence[Any] | str | Column | None

@@ -10,7 +10,7 @@ from .request import RequestNode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..templates import Column, LiteralText
+    from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
     Number = float | str | Column | None

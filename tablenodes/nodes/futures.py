@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..bodies import BodyPlan
+from ..bodies.body_plan import BodyPlan
+from ..bodies.settings_plan import SettingsPlan, needed
+from ..bodies.values import Rejected
 from ..errors import ConnectionSettingError, SettingError
-from ..plans import SettingsPlan, needed
 from ..problems import Problem
 from ..store import ids
-from ..values import Rejected
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import Node
 from .request import RequestNode
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..output import NodeOutput, Responses
     from ..settings import Limits, Retry
-    from ..templates import Column, LiteralText
+    from ..templates.template import Column, LiteralText
 
 ID = "future_response_id"
 DEADLINE = 86_400.0

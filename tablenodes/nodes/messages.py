@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import schemas
-from ..json_text import read
+from ..bodies.json_text import read
+from ..bodies.typing_by_schema import Typing
+from ..bodies.values import Rejected
 from ..problems import Problem, Unfit
-from ..typing_by_schema import Typing
-from ..values import Rejected
 
 if TYPE_CHECKING:
     from ..schemas import Schema

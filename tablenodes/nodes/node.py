@@ -7,18 +7,18 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ..bodies import parse_setting
+from ..bodies.body_plan import parse_setting
 from ..errors import SettingError, nearest
 from ..plain import plain
 from ..problems import Unfit
-from ..templates import Column, LiteralText
+from ..templates.template import Column, LiteralText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..bodies.settings_plan import RowPlan
     from ..connection import Connection
     from ..output import NodeOutput
-    from ..plans import RowPlan
     from .check import Check
     from .rows import Context
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..bodies.values import Rejected
 from ..conversations import reply
 from ..engine.records import OK
 from ..plain import plain
 from ..problems import Problem, Unfit
-from ..values import Rejected
 
 if TYPE_CHECKING:
     from ..output import Responses

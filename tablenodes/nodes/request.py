@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import schemas
-from ..bodies import BodyPlan, Recipe
+from ..bodies.body_plan import BodyPlan, Recipe
 from ..endpoint import default_properties
 from ..errors import SettingError
 from ..settings import Timeout
-from ..templates import Column
+from ..templates.template import Column
 from .node import Node
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .. import display
-from ..engine.attempts import Done
 from ..engine.calls import Answer
 from ..engine.interrupts import Interrupts
-from ..engine.outcomes import judge
+from ..engine.outcomes.judging import judge
 from ..engine.records import OK, Records, Rejection
+from ..engine.scheduling.attempts import Done
 from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..output import Responses
 from ..problems import Problem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.records import Rejection
 from ..errors import SettingError
-from ..templates import as_text
+from ..templates.template import as_text
 from .rows import Context
 from .table_node import TableNode
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..output import NodeOutput
-    from ..templates import Column, LiteralText
+    from ..templates.template import Column, LiteralText
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..bodies.values import Rejected
 from ..engine.records import Rejection
 from ..problems import Problem
-from ..templates import INPUTS, OUTPUTS
-from ..values import Rejected
+from ..templates.template import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ..bodies.settings_plan import RowPlan
     from ..output import NodeOutput
-    from ..plans import RowPlan
     from ..tables import TableView
 
     Upstream = Callable[[int], Mapping[str, Any] | Rejection]

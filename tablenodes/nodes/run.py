@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import display, tables
+from ..bodies.taken_columns import BODY
 from ..connection import Connection
-from ..engine.journal import Journal, Keys
-from ..engine.keeping import RETRY_FAILED, JournalKeeping, Keeping
+from ..engine.journal.journal import Journal, Keys
+from ..engine.journal.keeping import RETRY_FAILED, JournalKeeping, Keeping
 from ..engine.records import OK, Records
-from ..engine.scheduler import Scheduler
+from ..engine.scheduling import Scheduler
 from ..errors import Interrupted, JournalError, SettingError, nearest
 from ..output import Responses
 from ..sending import Sending
 from ..settings import Limits, Retry
 from ..summary import Summary
-from ..taken_columns import BODY
 from .asked import asked
 from .check import check_rows, refuse_invalid
 from .rows import Context, prepared
@@ -30,7 +30,7 @@ from .rows import Context, prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..bodies import BodyPlan
+    from ..bodies.body_plan import BodyPlan
     from ..endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.loop import Loop

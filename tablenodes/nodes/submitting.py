@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from ..bodies import BodyPlan
+    from ..bodies.body_plan import BodyPlan
     from ..tables import TableView
     from .request import RequestNode
 

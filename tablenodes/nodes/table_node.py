@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..bodies.settings_plan import SettingsPlan
 from ..engine.records import NOT_SENT, OK, Rejection
 from ..errors import Interrupted
-from ..plans import SettingsPlan
 from ..problems import Problem
 from .node import Node
 

@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from ..engine.journal_file import check_sum
+from ..engine.journal.file import check_sum
 from ..errors import StoreError
 from . import ids
 from .rows import EXPIRED, Answered, Ended, Future, Group, Waiting

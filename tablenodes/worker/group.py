@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..engine.scheduler import Scheduler
+from ..engine.scheduling import Scheduler
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
 from ..sending import Sending
 from ..settings import Limits, Retry

@@ -7,8 +7,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..engine.keeping import Found, Keeping, kept_headers
-from ..engine.outcome_rules import Failure
+from ..engine.journal.keeping import Found, Keeping, kept_headers
+from ..engine.outcomes.rules import Failure
 from ..errors import JournalError, StoreError
 from ..store.rows import EXPIRED, Ended
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..engine.calls import Answer
-    from ..engine.outcomes import Verdict
-    from ..engine.scheduler import Scheduler
+    from ..engine.outcomes.judging import Verdict
+    from ..engine.scheduling import Scheduler
     from ..store.futures import Futures
     from ..store.rows import Future
 

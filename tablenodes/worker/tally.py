@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ..engine.records import Records
 
 if TYPE_CHECKING:
-    from ..engine.attempts import Done
     from ..engine.calls import Answer
     from ..engine.records import Rejection
+    from ..engine.scheduling.attempts import Done
 
 
 class Tally(Records):

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import schemas
+from ..bodies.simplified_functions import WRITTEN_OUT, Unclear
+from ..bodies.taken_columns import BODY
+from ..bodies.values import TextValue, is_varying
 from ..nodes import CreateChatCompletion, CreateCompletion, RequestNode, RetrieveResponse
-from ..simplified_functions import WRITTEN_OUT, Unclear
-from ..taken_columns import BODY
-from ..templates import OUTPUTS
-from ..values import TextValue, is_varying
+from ..templates.template import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ import orjson
 
 from ..engine.records import OK, Rejection
 from ..problems import Problem
-from ..templates import UnreadArguments
+from ..templates.template import UnreadArguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
-from ..bodies import BodyPlan
+from ..bodies.body_plan import BodyPlan
+from ..bodies.taken_columns import CONVERSATION
+from ..bodies.values import Rejected
 from ..connection import Connection
 from ..engine.records import Rejection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes import CreateConversation, RequestNode
 from ..nodes.check import check_rows
 from ..nodes.rows import Context
-from ..taken_columns import CONVERSATION
-from ..templates import OUTPUTS
-from ..values import Rejected
+from ..templates.template import OUTPUTS
 from .answers import failed
 from .inputs import resolved
 from .output_paths import faults
@@ -26,8 +26,8 @@ from .settings_reading import together
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ..bodies.settings_plan import RowPlan
     from ..nodes.check import Check
-    from ..plans import RowPlan
     from ..tables import TableView
     from .workflow import Workflow
 

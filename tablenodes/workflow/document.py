@@ -13,7 +13,7 @@ from ..plain import plain
 from ..problems import Unfit
 from ..secret import Secret
 from ..settings import Timeout
-from ..templates import Column, LiteralText
+from ..templates.template import Column, LiteralText
 
 if TYPE_CHECKING:
     from ..connection import Connection

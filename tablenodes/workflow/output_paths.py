@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import nearest
-from ..subschemas import admitted, applied
-from ..templates import OUTPUTS
+from ..schemas.subschemas import admitted, applied
+from ..templates.template import OUTPUTS
 from .answer_shapes import CALLS, shape_of
 from .references import Loose, loose, templates
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ..nodes import Node
-    from ..template_paths import Path
+    from ..templates.paths import Path
     from .answer_shapes import Shape
 
 _EXTENSIONS = frozenset(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 from ..errors import WorkflowError, nearest
-from ..templates import INPUTS, OUTPUTS, RESERVED
-from ..values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
+from ..templates.template import INPUTS, OUTPUTS, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ..nodes import Node
-    from ..templates import Template
+    from ..templates.template import Template
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import WorkflowError, nearest
-from ..templates import col, literal
+from ..templates.template import col, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..templates import Column, LiteralText
+from ..templates.template import Column, LiteralText
 from .yaml_reading import is_text
 
 if TYPE_CHECKING:

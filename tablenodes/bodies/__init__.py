@@ -1,0 +1,1 @@
+"""Bodies: from a node's settings and a row's cells to what is sent."""

@@ -1,0 +1,399 @@
+"""From a node's settings and a row's cells to a request body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..errors import ColumnError, SettingError, nearest
+from ..plain import plain
+from ..problems import Problem, Unfit
+from ..templates.template import RESERVED, known
+from .json_text import read
+from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
+from .taken_columns import BODY, CONVERSATION, passed_over, taken
+from .typing_by_schema import Typing
+from .values import CellValue, ConversationValue, Rejected, Row, SpokenValue, is_varying, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ..schemas import Schema
+    from ..store.conversations import Conversations
+    from .values import Give
+
+_PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
+_CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
+"""What may make a property's value depend on another's, which is not known before the row."""
+_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a node says about its bodies, before any table is known.
+
+    Attributes
+    ----------
+    settings : mapping
+        The settings that were set, in their declared order, without the shortcuts.
+    columns : "auto" or tuple of str
+        Which same-named columns are taken.
+    shortcuts : bool
+        Whether ``prompt``, ``system`` and ``conversation`` make messages, and functions may be written the short way.
+    extra_body : mapping
+        Properties that are put on top.
+    """
+
+    settings: Mapping[str, Any]
+    columns: str | tuple[str, ...] = "auto"
+    shortcuts: bool = False
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def parsed(self) -> dict[str, Any]:
+        """Give the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
+        made = {name: parse_setting(name, value) for name, value in self.settings.items()}
+        return _with_messages(made) if self.shortcuts else made
+
+
+def parse_setting(name: str, value: Any) -> Any:
+    """Parse one setting; placeholders may stand in texts, and anywhere inside the messages."""
+    scalar = isinstance(value, str)
+    allowed = name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
+    return parse(value, name, templates=allowed)
+
+
+def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
+    if CONVERSATION in made:
+        return {**made, "messages": ConversationValue(made[CONVERSATION])}
+    if "prompt" not in made:
+        return made
+    messages = _messages(made["prompt"], made.get("system"))
+    return {
+        "messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"
+    }
+
+
+def _messages(prompt: Any, system: Any) -> Any:
+    spoken = SpokenValue(prompt, system)
+    return spoken if is_varying(prompt) or is_varying(system) else spoken.messages(prompt, system)
+
+
+class BodyPlan:
+    """How the rows of one table become request bodies.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the node says.
+    schema : Schema
+        Types the values, and is the gate.
+    table : sequence of str
+        The table's columns.
+    defaults : mapping, optional
+        Properties that the server supplies where nobody sets them.
+    constants : mapping, optional
+        What ``inputs`` and ``outputs`` stand for in placeholders.
+    conversations : callable, optional
+        Gives where the messages of conversations are looked up; not called where none is.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The columns that are read, in the order in which their cells are given to `build`.
+    sources : dict of str to str
+        Where each property comes from.
+    taken : tuple of str
+        The same-named columns that are taken, ``body`` among them.
+    warnings : tuple of str
+        What was perhaps not meant, whatever the rows hold; ``passed_over``, a part of them, is said by a run too.
+    conversation_column : str or None
+        The column whose conversations are all of the messages.
+
+    Raises
+    ------
+    ColumnError
+        If a column that is named is not there.
+    SettingError
+        If settings do not fit together.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        schema: Schema,
+        table: Sequence[str],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        conversations: Callable[[], Conversations] | None = None,
+    ) -> None:
+        self.schema = schema
+        self._is_valid = schema.is_valid
+        constants = constants or {}
+        made = recipe.parsed()
+        for value in made.values():
+            if is_varying(value):
+                value.check(table, tuple(constants))
+        self.taken = taken(recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts)
+        values = self._values(recipe, made)
+        extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
+        values.update(extra)
+        self.columns = _columns_read(values, table, with_body=BODY in self.taken)
+        self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
+        if BODY in self.taken:
+            self.sources["(all others)"] = f"column {BODY}"
+        is_set = {*recipe.settings, *recipe.extra_body}
+        self.passed_over = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
+        self.warnings = (*self.passed_over, *_unread_placeholders(values))
+        self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
+        spoken = isinstance(values.get("messages"), ConversationValue)
+        self._conversations = conversations() if spoken and conversations is not None else None
+        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations)
+        self._conversation_at = at = _place_of_ids(values.get("messages"), row)
+        self.conversation_column = None if at is None else self.columns[at]
+        self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
+        self._bind(values, row, defaults or {})
+        self._settle_names(values)
+
+    def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        system = made.get("system") if recipe.shortcuts else None
+        for name in (*self.schema.properties, *made):
+            if recipe.shortcuts and name in ("system", CONVERSATION):
+                continue
+            if name in made:
+                values.setdefault(name, made[name])
+            elif name in self.taken and name != BODY:
+                values[name] = CellValue(name, name)
+            elif name == "messages" and recipe.shortcuts and CONVERSATION in self.taken:
+                values[name] = ConversationValue(CellValue(CONVERSATION, CONVERSATION))
+            elif name == "messages" and recipe.shortcuts and "prompt" in self.taken:
+                if system is None and "system" in self.taken:
+                    system = CellValue("system", "system")
+                values[name] = _messages(CellValue("prompt", "prompt"), system)
+                system = None
+        if system is not None:
+            spoken = isinstance(values.get("messages"), ConversationValue)
+            hint = (
+                "a conversation has its own: use AddSystemMessage" if spoken else "set prompt=, or have a prompt column"
+            )
+            raise SettingError(f"system is set, but there is no prompt: {hint}")
+        return values
+
+    def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
+        self._typings = {name: Typing(self.schema, (name,)) for name in values}
+        self._start: dict[str, Any] = {}
+        self._gives: list[tuple[str, Give]] = []
+        for name, value in values.items():
+            if is_varying(value):
+                self._start[name] = None
+                give = value.bind(row, self._typings[name], f"$.{name}")
+                self._gives.append((name, _writing_out(name, give) if name in self._short else give))
+            else:
+                self._start[name] = self._constant(name, value)
+        self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
+        self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
+        self._whole = Typing(self.schema, ())
+        self._body_at = row.position.get(BODY) if BODY in self.taken else None
+
+    def _constant(self, name: str, value: Any) -> Any:
+        typed = self._typings[name](value)
+        try:
+            return WRITTEN_OUT[name](typed) if name in self._short else typed
+        except Unclear as unclear:
+            raise SettingError(str(unclear)) from None
+
+    def _settle_names(self, values: Mapping[str, Any]) -> None:
+        """Look for the functions that are named, here where every row has the same ones, else row by row."""
+        naming = [name for name in LISTED_IN if name in self._short and name in values]
+        listed = [values.get(LISTED_IN[name]) for name in naming]
+        self._tells = self._body_at is None and not any(map(is_varying, listed))
+        settled = self._tells and not any(is_varying(values[name]) for name in naming)
+        self._names_by_row = bool(naming) and not settled
+        if naming and settled:
+            try:
+                check_named(self._start)
+            except Unclear as unclear:
+                raise SettingError(str(unclear)) from None
+
+    @property
+    def streams(self) -> bool | None:
+        """Whether rows may ask for a streamed answer; None where that depends on their whole bodies."""
+        if "stream" in self._start:
+            return self._start["stream"] is not False
+        return False if self._body_at is None else None
+
+    def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
+        """Give the same rows; what all of them need from elsewhere is read for many at a time."""
+        if self._conversations is None or self._conversation_at is None:
+            return rows
+        return self._conversations.ahead(rows, self._conversation_at)
+
+    def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
+        """Give a row's body, before the gate.
+
+        Parameters
+        ----------
+        cells : tuple
+            Plain cells of `columns`, in that order; None for null, an `Unfit` for a cell that cannot be JSON.
+
+        Raises
+        ------
+        Rejected
+            If a cell that is needed is empty or cannot be JSON.
+        """
+        if self._body_at is None:
+            body = self._start.copy()
+            for name, give in self._gives:
+                value = give(cells)
+                if value is None:
+                    del body[name]
+                else:
+                    body[name] = value
+        else:
+            body = {**self._whole(_whole_body(cells[self._body_at], self._conversations)), **self._fixed}
+            for name, give in self._gives:
+                value = give(cells)
+                if value is not None:
+                    body[name] = value
+        for name, value in self._defaults.items():
+            body.setdefault(name, value)
+        if self._names_by_row:
+            try:
+                check_named(body, tell=self._tells)
+            except Unclear as unclear:
+                raise _rejected(unclear) from None
+        return body
+
+    def encode(self, cells: tuple[Any, ...]) -> bytes:
+        """Give a row's body as it will be sent, after the gate.
+
+        Raises
+        ------
+        Rejected
+            If the row cannot become a valid body.
+        """
+        body = self.build(cells)
+        data = _dumps(body)
+        if self._is_valid(body):
+            return data
+        raise Rejected(*self.schema.problems(body))
+
+    def wrong_settings(self) -> list[Problem]:
+        """Give what the schema has against the properties that are the same in every row, whatever else is in them."""
+        if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
+            return []
+        return [p for p in self.schema.problems(self._fixed) if self._is_fixed(p.path)]
+
+    def _is_fixed(self, path: str) -> bool:
+        return path.removeprefix("$.").partition(".")[0].partition("[")[0] in self._fixed
+
+    def column_of(self, path: str) -> str | None:
+        """Give the column or columns that a body's path was filled from, or None."""
+        name = path.removeprefix("$.").partition(".")[0].partition("[")[0]
+        return self._columns_of.get(name, BODY if self._body_at is not None else None)
+
+    def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
+        """Give the places of a body, without their numbers, whose text was probably meant as a JSON array."""
+        return set(self._whole.suspects(body))
+
+
+def _writing_out(name: str, give: Give) -> Give:
+    write_out = WRITTEN_OUT[name]
+
+    def written_out(cells: tuple[Any, ...]) -> Any:
+        try:
+            return write_out(give(cells))
+        except Unclear as unclear:
+            raise _rejected(unclear) from None
+
+    return written_out
+
+
+def _rejected(unclear: Unclear) -> Rejected:
+    return Rejected(Problem(f"$.{unclear.place}", "function", unclear.message))
+
+
+def _dumps(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except (TypeError, RecursionError):
+        for name, value in body.items():
+            try:
+                plain(value)
+            except Unfit as error:
+                raise Rejected(Problem(f"$.{name}", "json", f"the value {error}")) from None
+        raise Rejected(Problem("$", "json", "the body cannot be written as JSON")) from None
+
+
+def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]:
+    if cell is None:
+        return {}
+    if type(cell) is Unfit:
+        raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
+    if type(cell) is str:
+        try:
+            cell = read(cell)
+        except Unfit as error:
+            raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
+        except orjson.JSONDecodeError as error:
+            where = f"line {error.lineno}, character {error.colno}"
+            raise Rejected(Problem("$", "json", f"column 'body' is not JSON ({where})", "string")) from None
+    if type(cell) is not dict:
+        kind = _KINDS.get(type(cell), "value")
+        raise Rejected(Problem("$", "type", "column 'body' must hold a request, a JSON object", kind))
+    for answer in ("choices", "error"):
+        if answer in cell:
+            if conversations is not None:  # an answer that was added to them is often still there
+                return {}
+            message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
+            raise Rejected(Problem("$", "answer", message, "object"))
+    return cell
+
+
+_KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def _unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
+    """Say where ``{{`` stands in a setting that has no placeholders."""
+    for name, value in values.items():
+        scalar = isinstance(value, str)
+        if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
+            yield f"{name} holds {{{{, which is sent as it is: placeholders stand in messages, prompt, system and texts"
+
+
+def _has_braces(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_braces, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_braces, value))
+    return isinstance(value, str) and "{{" in value
+
+
+def _place_of_ids(messages: Any, row: Row) -> int | None:
+    """Give which cell holds the id of a conversation, where one does by itself."""
+    known_as = messages.known_as if isinstance(messages, ConversationValue) else None
+    return row.position[known_as.name] if isinstance(known_as, CellValue) else None
+
+
+def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:
+    varying = [value for value in values.values() if is_varying(value)]
+    read = dict.fromkeys(table) if any(value.whole_row() for value in varying) else {}
+    read |= dict.fromkeys(name for value in varying for name in value.columns())
+    if with_body:
+        read[BODY] = None
+    for name in read:
+        if name not in table and name not in RESERVED:
+            raise ColumnError(f"no column {name!r}{nearest(name, table) or known(table)}")
+    return tuple(read)
+
+
+def _source(name: str, value: Any, made: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
+    if name in extra:
+        return "extra_body"
+    columns = ", ".join(dict.fromkeys(value.columns())) if is_varying(value) else ""
+    if name in made:
+        return f"setting, with {columns}" if columns else "setting"
+    return f"column {columns}"

@@ -1,0 +1,258 @@
+"""Functions and tools written the short way, and functions meant by their names, as the API wants them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    Json = dict[str, Any]
+
+_TYPES = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+_FUNCTION = ("name", "description", "parameters", "strict")
+_PARAMETER = ("name", "description", "type", "enumValues", "required")
+_TWIN = "enum_values"
+_MODES = {"function_call": ("none", "auto"), "tool_choice": ("none", "auto", "required")}
+_SHOWN = 10
+_TRUTH = {"true": True, "false": False}
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+
+
+class Unclear(Exception):  # noqa: N818 - it is caught, and worded with its setting or its row
+    """A function that cannot be read.
+
+    Attributes
+    ----------
+    place : str
+        Where, below the body: ``functions[0].parameters[1].type``.
+    message : str
+        What is wrong; never a value.
+    """
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+        self.message = message
+
+
+def functions(value: Any) -> Any:
+    """Give ``functions`` as the API wants them: a flat list of parameters becomes a JSON Schema object.
+
+    Parameters
+    ----------
+    value : JSON value
+        A list of functions. One whose ``parameters`` are no list is given as it is, and so is what is no list at all.
+
+    Raises
+    ------
+    Unclear
+        If a parameter cannot be read, or two functions have one name.
+    """
+    if not isinstance(value, list):
+        return value
+    made = [_function(item, f"functions[{i}]") for i, item in enumerate(value)]
+    _refuse_twins(made, "functions")
+    return made
+
+
+def tools(value: Any) -> Any:
+    """Give ``tools`` as the API wants them: ``{name, description, parameters}`` becomes a tool of type function.
+
+    Parameters
+    ----------
+    value : JSON value
+        A list of tools. One that has a ``type`` or a ``function`` is the API's own, and is given as it is.
+
+    Raises
+    ------
+    Unclear
+        If a parameter cannot be read, or two functions have one name.
+    """
+    if not isinstance(value, list):
+        return value
+    made = [_tool(item, f"tools[{i}]") for i, item in enumerate(value)]
+    named = [item.get("function") if isinstance(item, dict) else None for item in made]
+    _refuse_twins(named, "tools")
+    return made
+
+
+def function_call(value: Any) -> Any:
+    """Give ``function_call`` as the API wants it: a name other than ``none`` and ``auto`` means that function."""
+    return {"name": value} if _is_name(value, "function_call") else value
+
+
+def tool_choice(value: Any) -> Any:
+    """Give ``tool_choice`` as the API wants it: a name other than none, auto and required means that function."""
+    return {"type": "function", "function": {"name": value}} if _is_name(value, "tool_choice") else value
+
+
+WRITTEN_OUT: Mapping[str, Callable[[Any], Any]] = {
+    "functions": functions,
+    "function_call": function_call,
+    "tools": tools,
+    "tool_choice": tool_choice,
+}
+"""For each property that has a short way: what gives it as the API wants it."""
+
+LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "tools"}
+"""For each property that may name a function: the one that lists them."""
+
+
+def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
+    """Raise `Unclear` if a function is named that is not among those of the body.
+
+    Parameters
+    ----------
+    body : mapping
+        A request's body, written out.
+    tell : bool
+        Whether the message may repeat the names of the functions; they may come from a cell.
+    """
+    for place, listing in LISTED_IN.items():
+        name = _named(body.get(place))
+        if name is None:
+            continue
+        listed = body.get(listing) or []
+        known = _names(listed, listing) if isinstance(listed, list) else [name]
+        if name not in known:
+            what = f" that is not among the {listing}" if listed else f", but there are no {listing}"
+            raise Unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
+
+
+def _hint(name: str, place: str, known: Sequence[str]) -> str:
+    shown = ", ".join([*known[:_SHOWN], *("…" for _ in known[_SHOWN:][:1])])
+    return nearest(name, (*known, *_MODES[place])) or (f"; there are {shown}" if known else "")
+
+
+def _named(value: Any) -> str | None:
+    """Give the function that ``function_call`` or ``tool_choice`` names, or None."""
+    if not isinstance(value, dict):
+        return None
+    name = value["function"].get("name") if isinstance(value.get("function"), dict) else value.get("name")
+    return name if isinstance(name, str) else None
+
+
+def _names(listed: list[Any], listing: str) -> list[str]:
+    items = (item for item in listed if isinstance(item, dict))
+    given = items if listing == "functions" else (i["function"] for i in items if isinstance(i.get("function"), dict))
+    return [item["name"] for item in given if isinstance(item.get("name"), str)]
+
+
+def _is_name(value: Any, place: str) -> bool:
+    return isinstance(value, str) and value not in _MODES[place]
+
+
+def _tool(item: Any, place: str) -> Any:
+    if not isinstance(item, dict) or "name" not in item or "type" in item or "function" in item:
+        return item
+    return {"type": "function", "function": _function(item, place)}
+
+
+def _function(item: Any, place: str) -> Any:
+    if not isinstance(item, dict) or not isinstance(item.get("parameters"), list):
+        return item
+    _check_keys(item, _FUNCTION, place, "a function")
+    made: Json = {}
+    required: list[str] = []
+    for i, parameter in enumerate(item["parameters"]):
+        where = f"{place}.parameters[{i}]"
+        name, schema, is_required = _parameter(parameter, where)
+        if name in made:
+            raise Unclear(f"{where}.name", "is the name of an earlier parameter too")
+        made[name] = schema
+        if is_required:
+            required.append(name)
+    schema = {"type": "object", "properties": made} | ({"required": required} if required else {})
+    return {**item, "parameters": schema}
+
+
+def _refuse_twins(functions: Sequence[Any], listing: str) -> None:
+    """Raise `Unclear` where two functions have one name: nobody could tell which is called."""
+    seen: set[str] = set()
+    for i, function in enumerate(functions):
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str):
+            if name in seen:
+                raise Unclear(f"{listing}[{i}]", "has the same name as an earlier function")
+            seen.add(name)
+
+
+def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
+    """Give a parameter's name, its schema, and whether it is required."""
+    if not isinstance(given, dict):
+        raise Unclear(place, f"must be a mapping with {', '.join(_PARAMETER[:3])}")
+    _check_keys(given, (*_PARAMETER, _TWIN), place, "a parameter")
+    for key in ("name", "type"):
+        if not isinstance(given.get(key), str) or not given[key]:
+            raise Unclear(f"{place}.{key}" if key in given else place, f"a parameter needs a {key}, a text")
+    kind = given["type"]
+    if kind not in _TYPES:
+        raise Unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES)}")
+    schema: Json = {"type": kind}
+    if given.get("description") is not None:
+        schema["description"] = given["description"]
+    values = _enum_values(given, kind, place)
+    if values is not None:
+        schema["enum"] = values
+    return given["name"], schema, _truth(given.get("required"), f"{place}.required")
+
+
+def _enum_values(given: Json, kind: str, place: str) -> list[Any] | None:
+    written = [key for key in ("enumValues", _TWIN) if given.get(key) is not None]
+    if not written:
+        return None
+    if len(written) > 1:
+        raise Unclear(place, f"has both enumValues and {_TWIN}: keep one")
+    where, values = f"{place}.{written[0]}", given[written[0]]
+    if not isinstance(values, list) or not values:
+        raise Unclear(where, "must be a list of values")
+    made = [_of_type(value, kind, f"{where}[{i}]") for i, value in enumerate(values)]
+    seen: set[str] = set()
+    for i, value in enumerate(map(repr, made)):  # lists and objects too can be told apart by that
+        if value in seen:
+            raise Unclear(f"{where}[{i}]", "is the same as an earlier value")
+        seen.add(value)
+    return made
+
+
+def _of_type(value: Any, kind: str, place: str) -> Any:
+    """Give a value of the parameter's type; one that is written as a text is read."""
+    if isinstance(value, str) and kind != "string":
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise Unclear(place, f"must be of the parameter's type, {kind}") from None
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        raise Unclear(place, f"must be of the parameter's type, {kind}")
+    return value
+
+
+def _truth(value: Any, place: str) -> bool:
+    if isinstance(value, str):
+        value = _TRUTH.get(value.strip().casefold(), value)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise Unclear(place, "must be true or false")
+
+
+def _check_keys(given: Json, known: Collection[str], place: str, what: str) -> None:
+    for key in given:
+        if key not in known:
+            # A name that is no plain one may be somebody's text.
+            where = f"{place}.{key}" if _PLAIN_NAME.fullmatch(key) else place
+            shown = [name for name in known if name != _TWIN]
+            raise Unclear(where, f"is no key of {what}{nearest(key, known) or '; it has ' + ', '.join(shown)}")

@@ -1,0 +1,98 @@
+"""Which columns of a table are taken into a request because of their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ColumnError, SettingError, nearest
+from ..templates.template import known
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+BODY = "body"
+"""The column that may hold a whole request body in each row."""
+
+CONVERSATION = "conversation"
+"""The column that may hold the id of a conversation in each row."""
+
+NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
+"""Request properties that a table may well use for something else: taken from a column only when named."""
+
+SHORTCUTS = ("prompt", "system", CONVERSATION)
+"""What makes the messages of a chat, in place of ``messages``."""
+
+
+def taken(
+    wanted: str | tuple[str, ...],
+    properties: Iterable[str],
+    table: Sequence[str],
+    made: Collection[str],
+    *,
+    shortcuts: bool,
+) -> tuple[str, ...]:
+    """Give the columns that are taken by their names.
+
+    Parameters
+    ----------
+    wanted : "auto" or tuple of str
+        What the node says about it.
+    properties : iterable of str
+        The request's properties.
+    table : sequence of str
+        The table's columns.
+    made : collection of str
+        The properties that are set.
+    shortcuts : bool
+        Whether `SHORTCUTS` make messages.
+
+    Raises
+    ------
+    ColumnError
+        If a column that is wanted is not there, or two columns make messages.
+    SettingError
+        If what is wanted is no property.
+    """
+    possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
+    if wanted == "auto":
+        names = [name for name in possible if name not in NAMED_ONLY and name != "system" and name in table]
+    else:
+        names = list(wanted)
+        for name in names:
+            if name not in possible:
+                raise SettingError(f"columns: {name!r} is no property of the request{nearest(name, possible)}")
+            if name not in table:
+                raise ColumnError(f"columns: no column {name!r}{nearest(name, table) or known(table)}")
+    spoken = shortcuts and "messages" in made
+    found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
+    if shortcuts:
+        _refuse_two([name for name in (CONVERSATION, "prompt", "messages") if name in found])
+    return found
+
+
+def passed_over(wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str]) -> tuple[str, ...]:
+    """Say which column of conversations is not taken, since what is set makes the messages.
+
+    Parameters
+    ----------
+    wanted, table
+        As in `taken`.
+    made : collection of str
+        The properties and shortcuts that are set, by their own names.
+    """
+    speaking = next((name for name in ("messages", "prompt") if name in made), None)
+    if speaking is None or CONVERSATION in made or CONVERSATION not in table:
+        return ()
+    if wanted != "auto" and CONVERSATION not in wanted:
+        return ()
+    what = f"{speaking} is set, so that the column {CONVERSATION} is not taken and nothing of it is sent"
+    return (f"{what}: what is said in a conversation is added by AddUserMessage",)
+
+
+def _refuse_two(speaking: Sequence[str]) -> None:
+    if len(speaking) > 1:
+        one, other = speaking[:2]
+        raise ColumnError(
+            f"the table has both a {one} and a {other} column: choose one with "
+            f'{one}=col("{one}") or {other}=col("{other}")'
+        )

@@ -1,0 +1,368 @@
+"""Setting values that differ by row: parsed once for a node, bound once for a table, called once a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..conversations import NO_CONVERSATION, UnknownConversation
+from ..errors import ColumnError, SettingError, nearest
+from ..plain import plain
+from ..problems import Problem, Unfit
+from ..templates.template import OUTPUTS, Column, EmptyCell, LiteralText, Template, known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ..store.conversations import Conversations
+    from .typing_by_schema import Typing
+
+    Cells = tuple[Any, ...]
+    Give = Callable[[Cells], Any]
+
+
+class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
+    """A row cannot become a request body.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        At least one.
+    outcome : str
+        What the row ends as.
+    """
+
+    def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
+        super().__init__(problems[0].message)
+        self.problems = problems
+        self.outcome = outcome
+
+
+class Row(NamedTuple):
+    """What a value may be bound to.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The table's columns.
+    position : mapping of str to int
+        Where each column that is read stands in the tuple of cells.
+    constants : mapping
+        What ``inputs`` stands for.
+    conversations : Conversations or None
+        Where the messages of conversations are looked up.
+    """
+
+    columns: tuple[str, ...]
+    position: Mapping[str, int]
+    constants: Mapping[str, Any]
+    conversations: Conversations | None = None
+
+
+class Varying(Protocol):
+    """A value that depends on the row."""
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the value; None means a null cell."""
+
+
+class CellValue:
+    """The cell of a column, as it is, typed by the schema."""
+
+    def __init__(self, name: str, place: str) -> None:
+        self.name = name
+        self.place = place
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        yield self.name
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return False
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if the column is not there."""
+        if self.name not in columns:
+            clause = nearest(self.name, columns) or known(columns)
+            raise ColumnError(f"{self.place}: no column {self.name!r}{clause}")
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the value."""
+        index, name = row.position[self.name], self.name
+
+        def give(cells: Cells) -> Any:
+            value = cells[index]
+            if value is None:
+                return None
+            if type(value) is Unfit:
+                raise Rejected(Problem(path, "cell", f"the cell of column {name!r} {value}"))
+            return typing(value)
+
+        return give
+
+
+class TextValue:
+    """A text with placeholders, typed by the schema once it is rendered."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads, ``outputs`` among them."""
+        yield from self.template.columns
+        if OUTPUTS in self.template.names:
+            yield OUTPUTS
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return self.template.whole_row
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if a placeholder names no column."""
+        self.template.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the value."""
+        render = self.template.bind(row.position, row.constants)
+        typed = None if "string" in typing.admitted else typing
+
+        def give(cells: Cells) -> Any:
+            try:
+                text = render(cells)
+            except EmptyCell as error:
+                raise Rejected(Problem(path, "placeholder", str(error))) from None
+            return text if typed is None else typed(text)
+
+        return give
+
+
+class ObjectValue:
+    """A mapping with something in it that varies; a null cell leaves its key out."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        self.items = items
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        for item in _varying(self.items.values()):
+            yield from item.columns()
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return any(item.whole_row() for item in _varying(self.items.values()))
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+        for item in _varying(self.items.values()):
+            item.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the value."""
+        start: dict[str, Any] = {}
+        gives: list[tuple[str, Give]] = []
+        for key, item in self.items.items():
+            if is_varying(item):
+                start[key] = None
+                gives.append((key, item.bind(row, typing.below(key), f"{path}.{key}")))
+            else:
+                start[key] = typing.below(key)(item)
+
+        def give(cells: Cells) -> Any:
+            made = start.copy()
+            for key, value_of in gives:
+                value = value_of(cells)
+                if value is None:
+                    del made[key]
+                else:
+                    made[key] = value
+            return made
+
+        return give
+
+
+class ArrayValue:
+    """A list with something in it that varies; a null cell leaves its item out."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        for item in _varying(self.items):
+            yield from item.columns()
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return any(item.whole_row() for item in _varying(self.items))
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+        for item in _varying(self.items):
+            item.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the value."""
+        below = typing.below(0)
+        gives = [
+            item.bind(row, below, f"{path}[{i}]") if is_varying(item) else _constant(below(item))
+            for i, item in enumerate(self.items)
+        ]
+
+        def give(cells: Cells) -> Any:
+            return [value for value_of in gives if (value := value_of(cells)) is not None]
+
+        return give
+
+
+class SpokenValue:
+    """The messages that a prompt makes: one of the user's, and one of the system's before it.
+
+    A null prompt makes no messages; a null system text makes no system message.
+    """
+
+    def __init__(self, prompt: Any, system: Any) -> None:
+        self.prompt = prompt
+        self.system = system
+
+    @staticmethod
+    def messages(prompt: Any, system: Any) -> list[dict[str, Any]] | None:
+        """Give the messages for two texts."""
+        if prompt is None:
+            return None
+        user = {"role": "user", "content": prompt}
+        return [user] if system is None else [{"role": "system", "content": system}, user]
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        for item in _varying((self.system, self.prompt)):
+            yield from item.columns()
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return any(item.whole_row() for item in _varying((self.system, self.prompt)))
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+        for item in _varying((self.system, self.prompt)):
+            item.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the messages."""
+        last = 0 if self.system is None else 1
+        prompt = self._part(self.prompt, row, typing.below(0), f"{path}[{last}].content")
+        if self.system is None:
+            return lambda cells: self.messages(prompt(cells), None)
+        system = self._part(self.system, row, typing.below(0), f"{path}[0].content")
+        return lambda cells: self.messages(prompt(cells), system(cells))
+
+    @staticmethod
+    def _part(value: Any, row: Row, typing: Typing, path: str) -> Give:
+        if isinstance(value, _VARYING):
+            return value.bind(row, typing.below("content"), path)
+        return _constant(value)
+
+
+class ConversationValue:
+    """The messages of a conversation, looked up by its id."""
+
+    def __init__(self, known_as: Any) -> None:
+        self.known_as = known_as
+
+    def columns(self) -> Iterator[str]:
+        """Give the columns that it reads."""
+        for item in _varying((self.known_as,)):
+            yield from item.columns()
+
+    def whole_row(self) -> bool:
+        """Tell whether it may read any column."""
+        return any(item.whole_row() for item in _varying((self.known_as,)))
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
+        """Raise `ColumnError` if it names what is not there."""
+        for item in _varying((self.known_as,)):
+            item.check(columns, workflow)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        """Give a function from cells to the messages."""
+        as_text = typing.below(0).below("content")
+        find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
+        conversations = row.conversations
+        if conversations is None:
+            raise SettingError("conversation: there is no store to look conversations up in")
+
+        def give(cells: Cells) -> Any:
+            known_as = find(cells)
+            if known_as is None:
+                raise Rejected(Problem(path, "conversation", NO_CONVERSATION), outcome="upstream_failed")
+            try:
+                return conversations.messages(known_as)
+            except UnknownConversation as unknown:
+                raise Rejected(unknown.at(path), outcome=unknown.outcome) from None
+
+        return give
+
+
+_VARYING = (CellValue, TextValue, ObjectValue, ArrayValue, SpokenValue, ConversationValue)
+
+
+def is_varying(value: object) -> bool:
+    """Tell whether a parsed value depends on the row."""
+    return isinstance(value, _VARYING)
+
+
+def _varying(values: Any) -> Iterator[Varying]:
+    return (value for value in values if isinstance(value, _VARYING))
+
+
+def _constant(value: Any) -> Give:
+    return lambda cells: value
+
+
+def parse(value: Any, place: str, *, templates: bool) -> Any:
+    """Turn a setting's value into plain JSON, or into a `Varying` where it depends on the row.
+
+    Parameters
+    ----------
+    value : object
+        What was set.
+    place : str
+        What it is called in messages: ``messages[0].content``.
+    templates : bool
+        Whether its texts may hold placeholders.
+
+    Raises
+    ------
+    SettingError
+        If something in it cannot be plain JSON.
+    TemplateError
+        If a placeholder cannot be read.
+    """
+    if isinstance(value, Column):
+        return CellValue(value.name, place)
+    if isinstance(value, LiteralText):
+        return value.text
+    if isinstance(value, str) and templates and "{{" in value:
+        return TextValue(Template(str(value), place))
+    if isinstance(value, dict):
+        items = {key: parse(item, f"{place}.{key}", templates=templates) for key, item in value.items()}
+        return ObjectValue(items) if any(map(is_varying, items.values())) else _plain(items, place)
+    if isinstance(value, list | tuple):
+        array = [parse(item, f"{place}[{i}]", templates=templates) for i, item in enumerate(value)]
+        return ArrayValue(array) if any(map(is_varying, array)) else _plain(array, place)
+    return _plain(value, place)
+
+
+def _plain(value: Any, place: str) -> Any:
+    try:
+        return plain(value)
+    except Unfit as error:
+        raise SettingError(f"{place} {error}") from None

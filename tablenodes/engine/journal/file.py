@@ -1,0 +1,181 @@
+"""The journal's file: made whole or not at all, and looked through before a word of it is believed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ...database_file import APPLICATION, FileKind, empty_database
+from ...errors import JournalError
+from .log import log_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .log import Log
+
+VERSION = 1
+
+_TABLES = {
+    "row": """CREATE TABLE row (
+    id INTEGER PRIMARY KEY, digest BLOB NOT NULL, occurrence INTEGER NOT NULL,
+    sends INTEGER NOT NULL, billed INTEGER NOT NULL,
+    outcome TEXT, kind TEXT, status INTEGER, fault TEXT, message TEXT, headers BLOB, body BLOB,
+    latency REAL, crc INTEGER NOT NULL
+)""",
+    "run": "CREATE TABLE run (clean INTEGER NOT NULL)",
+}
+"""Rows are only ever put at the end: what a commit writes lies together, however many rows there are."""
+
+_INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
+"""Finds a row by its key. It is made for the first row that is not where it is looked for first."""
+
+_DAMAGED = "is damaged; keep it, and give another path to start anew"
+_WORDS = {
+    sqlite3.SQLITE_BUSY: "the journal is in use by another run; wait for it, or give another path",
+    sqlite3.SQLITE_LOCKED: "the journal is in use by another run; wait for it, or give another path",
+    sqlite3.SQLITE_FULL: "the disk is full; make room and run again: what is in the journal is not sent again",
+    sqlite3.SQLITE_READONLY: "the journal cannot be written: the file or its folder is read-only",
+    sqlite3.SQLITE_PERM: "the journal cannot be written: the file or its folder is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the journal cannot be opened; its folder may be read-only",
+    sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
+    sqlite3.SQLITE_TOOBIG: "an answer is longer than a journal can hold; lower Limits.body_bytes",
+    sqlite3.SQLITE_NOTADB: "this is no journal; give another path",
+}
+_KIND = FileKind("journal", JournalError, "answers", _WORDS, _DAMAGED)
+worded = _KIND.worded
+
+
+def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
+    """Open a journal's file, which is made if it is not there; no other process can open it meanwhile.
+
+    Returns
+    -------
+    sqlite3.Connection, int, int
+        The open file, how many rows are in it, and how many sends were begun for them.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be used; one that is there is never begun anew.
+    """
+    with worded(path):
+        if not os.path.lexists(path):
+            _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), "INSERT INTO run VALUES (1)"))))
+        log = log_at(f"{path}-wal")
+        _KIND.refuse_other_files(path)
+        database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
+        try:
+            found = _look_through(database, path, log)
+        except BaseException:
+            database.close()
+            raise
+        try:  # in the file itself, so that a later run misses what is not in it yet
+            _mark(database, clean=False)
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except BaseException:
+            closed(database)
+            raise
+    return database, *found
+
+
+def make_index(database: sqlite3.Connection) -> None:
+    """Make sure that rows can be found by their keys."""
+    for statement in _INDEX.values():
+        database.execute(statement.replace("INDEX", "INDEX IF NOT EXISTS"))
+
+
+def closed(database: sqlite3.Connection) -> None:
+    """Mark the end as a clean one and let the file go; whatever fails here, nothing that was committed is lost."""
+    try:
+        _mark(database, clean=True)
+    except sqlite3.Error:  # on a full disk there is room again once SQLite has taken its log away
+        with suppress(sqlite3.Error):
+            place = database.execute("PRAGMA database_list").fetchone()[2]
+            database.close()
+            database = sqlite3.connect(place, timeout=0, isolation_level=None)
+            _mark(database, clean=True)
+    database.close()
+
+
+def make_room(database: sqlite3.Connection) -> None:
+    """Bring what is in the log into the file, so that the log's space can be written again."""
+    database.execute("PRAGMA wal_checkpoint(RESTART)")
+
+
+def check_sum(
+    digest: bytes,
+    occurrence: int,
+    sends: int,
+    billed: int,
+    outcome: str | None,
+    kind: str | None,
+    status: int | None,
+    fault: str | None,
+    message: str | None,
+    headers: bytes | None,
+    body: bytes | None,
+) -> int:
+    """Give the check sum over a row's columns, all but the latency."""
+    short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
+    return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
+
+
+def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int) -> int:
+    """Give the check sum of a row that has no end; the same as `check_sum` gives, in half the time."""
+    return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
+
+
+def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[int, int]:
+    """Make sure that the file is a journal, and that nothing of it is lost or changed; count its rows and sends."""
+    run = database.execute
+    run("PRAGMA locking_mode = EXCLUSIVE")
+    if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise JournalError(f"{path}: this is no journal of tablenodes; give another path")
+    version = run("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise JournalError(
+            f"{path}: the journal has version {version}, this program reads {VERSION}; give another path"
+        )
+    mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+    run("PRAGMA synchronous = FULL")
+    if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok" or log.is_lost(read=_frames_read(database)):
+        raise JournalError(f"{path}: the journal {_DAMAGED}")
+    schema = dict(run("SELECT name, sql FROM sqlite_schema"))
+    marks = run("SELECT clean FROM run").fetchall() if schema in (_TABLES, _TABLES | _INDEX) else []
+    found = _counted(database) if marks in ([(0,)], [(1,)]) else None
+    if found is None:
+        raise JournalError(f"{path}: the journal {_DAMAGED}")
+    if marks == [(0,)] and mode == "wal" and not log.size:
+        raise JournalError(
+            f"{path}: the last run ended in the middle, and {path.name}-wal, which belongs to the journal, is gone; "
+            "put it back beside it, or give another path to start anew"
+        )
+    return found
+
+
+def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
+    """Count rows and sends; None where a row is missing, or does not fit the check sum that it was given."""
+    columns = "id, crc, digest, occurrence, sends, billed, outcome, kind, status, fault, message, headers, body"
+    count = sends = 0
+    try:
+        for place, crc, *values in database.execute(f"SELECT {columns} FROM row ORDER BY id"):  # noqa: S608 - constant
+            count += 1
+            if place != count or crc != check_sum(*values):
+                return None
+            sends += values[2]
+    except TypeError:  # a text or a number where bytes were, or the other way round
+        return None
+    return count, sends
+
+
+def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
+    database.execute("UPDATE run SET clean = ?", (clean,))
+
+
+def _frames_read(database: sqlite3.Connection) -> int:
+    """Give how many frames of the log SQLite has found good, and bring them into the file."""
+    return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])

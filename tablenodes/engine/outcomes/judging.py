@@ -1,0 +1,361 @@
+"""What an answer means: its outcome, and which kind of failure it is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..redaction import Redaction
+from ..response_head import is_event_stream
+from ..response_headers import header_in
+from . import rules
+from .assembly import MalformedError, assembled, choices_asked, encoded
+from .retry_after import retry_after
+from .rules import Failure, Rule
+from .server_errors import NOTHING, error_object, quoted, server_error
+from .strict_json import UnreadableError, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..calls import Answer
+    from .assembly import Assembly
+
+OUTCOMES = frozenset(
+    (
+        # no request was answered
+        *("ok", "not_sent", "in_doubt", "upstream_failed", "pending", "invalid_request", "internal_error"),
+        *("invalid_id", "unknown_id"),
+        # the network
+        *("dns", "connect", "timeout_connect", "tls", "proxy", "reset", "disconnected"),
+        *("timeout_first_byte", "timeout_total", "timeout_idle", "truncated", "protocol"),
+        # the server
+        *("auth", "rate_limited", "quota_exhausted", "http_error", "redirect_refused", "empty_body"),
+        *("in_band_error", "decode_error", "too_large", "bad_encoding", "stream_truncated", "stream_error"),
+    )
+)
+"""The closed vocabulary: every row ends as one of these."""
+
+
+class Verdict(NamedTuple):
+    """What an answer means.
+
+    Attributes
+    ----------
+    outcome : str
+        One of `OUTCOMES`.
+    kind : Failure or None
+        None where the outcome is ``ok``.
+    message : str
+        One line for the user; empty where the outcome is ``ok``. It may quote the server, never a secret.
+    may_have_run : bool
+        Whether a request of this attempt may have been executed, and billed, without its answer being delivered.
+    retry_after : float or None
+        Seconds that the server asks to wait.
+    request_id : str or None
+        The server's name for the exchange.
+    finish_reason : str or None
+        Why the first choice ended.
+    prompt_tokens, completion_tokens, total_tokens : int or None
+        As the server counted them.
+    told : bytes or None
+        The header lines, in lower case, where they tell what is left of an allowance; whoever paces reads them.
+    circuit : str or None
+        What this failure counts against beyond its row: ``auth``, ``payment``, ``quota`` or ``model``.
+    stale_connection : bool
+        Whether the row may be tried again at once, for its failure says nothing about the server: a reused connection
+        was dead before the first byte, or the server refused an option of ours.
+    body : bytes or None
+        The answer's body where that is not what came: a stream, put together, without a secret.
+    """
+
+    outcome: str
+    kind: Failure | None
+    message: str = ""
+    may_have_run: bool = False
+    retry_after: float | None = None
+    request_id: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    told: bytes | None = None
+    circuit: str | None = None
+    stale_connection: bool = False
+    body: bytes | None = None
+
+
+_PROXY_WANTS_LOGIN = re.compile(r"\b407\b")
+_REQUEST_ID = b"\nx-request-id:"
+_ALLOWANCE = b"x-ratelimit-remaining-"
+_LARGEST_COUNT = 2**53
+_NO_TOKENS = (None, None, None)
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+
+def judge(
+    answer: Answer,
+    asked: bytes = b"",
+    *,
+    needs_choices: bool = True,
+    at_most_once: bool = False,
+    secrets: Sequence[bytes] = (),
+    wall_clock: Callable[[], float] | None = None,
+    read_stream: Callable[[Answer], Assembly] | None = None,
+) -> Verdict:
+    """Say what an answer means.
+
+    It is ``ok`` with a status of 2xx, a whole body, a strict JSON object in it, no top-level ``error`` and, where
+    choices are needed, at least one, none of them with ``finish_reason`` ``"error"``. An event stream is put together
+    first; it is whole if ``[DONE]`` came, or the end of every choice.
+
+    Parameters
+    ----------
+    answer : Answer
+        The end of one attempt.
+    asked : bytes
+        The request's body, which tells how many choices a stream must have.
+    needs_choices : bool
+        Whether an answer without ``choices`` is none.
+    at_most_once : bool
+        Whether nothing may be repeated that a server may have executed.
+    secrets : sequence of bytes
+        Texts that no message may carry.
+    wall_clock : callable, optional
+        See `retry_after`.
+    read_stream : callable, optional
+        Puts an answer's stream together, for those who have done so while it came.
+
+    Returns
+    -------
+    Verdict
+        Nothing is raised, whatever the server sent.
+    """
+    if answer.status == 200 and answer.fault is None:
+        try:
+            document = orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            document = None
+        verdict = _success(answer, document, needs_choices) if type(document) is dict else None
+        if verdict is not None:
+            return verdict
+    failing = _Failing(answer, at_most_once, secrets, wall_clock)
+    return failing.judge(asked, needs_choices=needs_choices, read_stream=read_stream)
+
+
+def unanswered(outcome: str, message: str, *, may_have_run: bool = False) -> Verdict:
+    """Give the verdict of a row that has no answer to judge, such as ``in_doubt``."""
+    return Verdict(outcome, Failure.FINAL, message, may_have_run)
+
+
+def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> Verdict | None:
+    """Give the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
+    if document.get("error"):
+        return None
+    finish_reason = None
+    if needs_choices:
+        choices = document.get("choices")
+        if type(choices) is not list or not choices:
+            return None
+        for choice in choices:
+            if type(choice) is not dict or choice.get("finish_reason") == "error":
+                return None
+        finish_reason = choices[0].get("finish_reason")
+        if type(finish_reason) is not str:
+            finish_reason = None
+    prompt_tokens, completion_tokens, total_tokens = _tokens(document.get("usage"))
+    lowered = answer.headers.lower()
+    verdict: Verdict = _new(
+        Verdict,
+        (
+            "ok",
+            None,
+            "",
+            answer.sends > 1,  # the earlier ones may have been executed, unseen
+            None,
+            header_in(answer.headers, lowered, _REQUEST_ID),
+            finish_reason,
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+            lowered if _ALLOWANCE in lowered else None,
+            None,
+            False,
+            None,
+        ),
+    )
+    return verdict
+
+
+class _Failing:
+    """One answer that is no plain success, with what is needed to say which failure it is."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        at_most_once: bool = False,
+        secrets: Sequence[bytes] = (),
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._answer = answer
+        self._at_most_once = at_most_once
+        self._secrets = secrets
+        self._lowered = answer.headers.lower()
+        self._retry_after = retry_after(answer.headers, wall_clock)
+
+    def judge(
+        self, asked: bytes, *, needs_choices: bool, read_stream: Callable[[Answer], Assembly] | None = None
+    ) -> Verdict:
+        """Say what the answer means."""
+        answer = self._answer
+        if answer.status is not None and not 200 <= answer.status < 300:
+            return self._by_status(answer.status)
+        if answer.status is not None and is_event_stream(self._lowered):
+            assembly = assembled(answer.body) if read_stream is None else read_stream(answer)
+            return self._in_stream(assembly, choices_asked(asked), needs_choices=needs_choices)
+        if answer.fault is not None:
+            return self._by_fault(answer.fault)
+        return self._in_body(answer.body, needs_choices=needs_choices)
+
+    def _in_body(self, body: bytes, *, needs_choices: bool) -> Verdict:
+        if not body.strip():
+            return self._by_rule(rules.EMPTY_BODY)
+        try:
+            document = read(body)
+        except UnreadableError as error:
+            return self._unreadable(error)
+        if not isinstance(document, dict):
+            return self._by_rule(rules.NOT_AN_OBJECT)
+        return _success(self._answer, document, needs_choices) or self._in_document(document)
+
+    def _in_stream(self, assembly: Assembly, choices: int, *, needs_choices: bool) -> Verdict:
+        """Judge a stream: what was wrong in it comes before what broke it off, and a whole one is not broken."""
+        answer = self._answer
+        if assembly.error is not None:
+            return self._in_document({"error": assembly.error})
+        if assembly.malformed:
+            return self._by_rule(rules.FAULT_RULES["stream_error"])
+        if not assembly.is_whole(choices):
+            cut = answer.fault is None or answer.fault in rules.CUTS
+            return self._by_fault("stream_truncated" if cut else str(answer.fault))
+        document = assembly.document()
+        try:
+            body = Redaction(self._secrets).mask(encoded(document))
+        except MalformedError:
+            return self._by_rule(rules.FAULT_RULES["stream_error"])
+        verdict = _success(answer, document, needs_choices)
+        return self._in_document(document) if verdict is None else verdict._replace(body=body)
+
+    def _in_document(self, document: dict[str, Any]) -> Verdict:
+        """Judge an object that came under a good status and is no success; an error in it by its own code."""
+        tokens = _tokens(document.get("usage"))
+        if not document.get("error"):
+            rule = rules.FAILED_CHOICE if document.get("choices") else rules.NO_CHOICES
+            return self._by_rule(rule, tokens=tokens)
+        error = error_object(document["error"])
+        status = rules.status_of(error)
+        known = 400 <= status < 600
+        like = rules.rule_of_status(status, self._retry_after) if known else rules.IN_BAND
+        return self._by_rule(
+            rules.IN_BAND._replace(kind=like.kind, may_have_run=like.may_have_run),
+            label="" if error.number is None else str(error.number),
+            told=error.message,
+            tokens=tokens,
+            circuit=rules.circuit(status, error),
+        )
+
+    def _by_status(self, status: int) -> Verdict:
+        if self._answer.fault == rules.OPTION_REFUSED.outcome:
+            rule = rules.OPTION_REFUSED._replace(outcome="http_error")
+            return self._by_rule(rule, label=str(status), stale_connection=True)
+        error = server_error(self._answer.body) if status >= 400 else NOTHING
+        rule = rules.rule_of_status(status, self._retry_after)
+        circuit = rules.circuit(status, error)
+        if circuit == "quota":
+            rule = rules.QUOTA_SPENT
+        liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and circuit != "quota"
+        if rule.kind is Failure.FINAL and liftable and self._should_retry() == "true":
+            rule = rule._replace(kind=Failure.SERVER_ERROR)
+        return self._by_rule(rule, label=str(status), told=error.message, circuit=circuit)
+
+    def _by_fault(self, fault: str) -> Verdict:
+        answer = self._answer
+        rule = rules.FAULT_RULES.get(fault, rules.FAULT_RULES["internal_error"])
+        silent = answer.status is None and not answer.headers and not answer.body
+        stale = fault in ("reset", "disconnected") and answer.reused and silent and not self._at_most_once
+        if fault == "proxy" and _PROXY_WANTS_LOGIN.search(answer.message):
+            rule = rules.REFUSED_BY_PROXY
+        elif stale or (rule.kind is Failure.AMBIGUOUS and answer.sends == 0):
+            rule = rule._replace(kind=Failure.NOT_EXECUTED)
+        elif rule.kind is Failure.NOT_EXECUTED and answer.sends:
+            # A silent repeat failed, and the first may have arrived.
+            kind = Failure.AMBIGUOUS if self._at_most_once else rule.kind
+            rule = rule._replace(kind=kind, may_have_run=True)
+        return self._by_rule(rule, told=answer.message, stale_connection=stale)
+
+    def _unreadable(self, error: UnreadableError) -> Verdict:
+        if error.broken and self._answer.body.lstrip()[:1] == b"{" and self._ends_with_connection():
+            return self._by_rule(rules.FAULT_RULES["truncated"])
+        kind = Failure.AMBIGUOUS if error.broken else Failure.FINAL
+        return self._by_rule(Rule("decode_error", kind, True, f"the answer cannot be read: {error}"))
+
+    def _by_rule(
+        self,
+        rule: Rule,
+        *,
+        label: str = "",
+        told: str = "",
+        tokens: tuple[int | None, int | None, int | None] = _NO_TOKENS,
+        circuit: str | None = None,
+        stale_connection: bool = False,
+    ) -> Verdict:
+        """Give the verdict of a rule: `label` is a number behind its words, `told` what others say about it."""
+        answer = self._answer
+        words = f"{rule.words} ({label})" if label else rule.words
+        told = quoted(told, self._secrets)
+        return Verdict(
+            rule.outcome,
+            Failure.FINAL if self._should_retry() == "false" else rule.kind,
+            f"{words}: {told}" if told else words,
+            answer.sends > 1 or (rule.may_have_run and answer.sends > 0),
+            self._retry_after,
+            header_in(answer.headers, self._lowered, _REQUEST_ID),
+            None,
+            *tokens,
+            self._lowered if _ALLOWANCE in self._lowered else None,
+            circuit,
+            stale_connection,
+        )
+
+    def _should_retry(self) -> str | None:
+        return header_in(self._lowered, self._lowered, b"\nx-should-retry:")
+
+    def _ends_with_connection(self) -> bool:
+        """Whether only the end of the connection said that the body was whole."""
+        lines = self._lowered
+        return not any(header_in(lines, lines, name) for name in (b"\ncontent-length:", b"\ntransfer-encoding:"))
+
+
+def _tokens(usage: Any) -> tuple[int | None, int | None, int | None]:
+    """Give prompt, completion and total tokens; the total is summed up where the server leaves that to us."""
+    if type(usage) is not dict:
+        return _NO_TOKENS
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    total = usage.get("total_tokens")
+    if (
+        type(prompt) is int
+        and type(completion) is int
+        and type(total) is int
+        and 0 <= (prompt | completion | total) < _LARGEST_COUNT  # by their bits, one comparison holds for all three
+    ):
+        return prompt, completion, total
+    prompt, completion, total = map(_token_count, (prompt, completion, total))
+    if total is None and prompt is not None and completion is not None:
+        total = prompt + completion
+    return prompt, completion, total
+
+
+def _token_count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < _LARGEST_COUNT else None

@@ -1,0 +1,400 @@
+"""What to do next: which row is sent when, which is tried again, and when to stop."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Any
+
+from .. import policy
+from ..outcomes.rules import Failure
+from .attempts import Attempts, Done
+from .backoff import backoff, server_delay, throttle
+from .circuits import Circuits
+from .gates import ClosedTime, Outage
+from .pacing import Pacing
+from .window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...settings import Limits, Retry
+    from ..outcomes.judging import Verdict
+    from .allowance import Mark
+
+
+_OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERVER_ERROR))
+"""Failures of which enough in a row are an outage."""
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+
+class Scheduler:
+    """Decides for all rows of a run; without input or output, and with no clock or chance of its own.
+
+    The loop asks `room`; for each place it takes `next_retry`, or a fresh row where that gives none, sends it and says
+    `started`. Of each answer it says `answered`; rows that end without one come out of `take_ended`. Between, it may
+    sleep until `wait_until`. Each step costs O(log n) at most.
+
+    Times are seconds of one clock that never goes back.
+
+    Parameters
+    ----------
+    limits : Limits
+        What the run may use.
+    retry : Retry
+        How often a row is tried again.
+    random : callable
+        Gives a number from 0 to 1.
+    at_most_once : bool, optional
+        Whether nothing is repeated that may have been executed; by default where ``retry.ambiguous`` is 0.
+    sent_before : int
+        Requests that earlier runs have sent, for ``limits.max_requests``.
+    capacity : int, optional
+        The most calls in flight that the machine allows, where that is fewer than ``limits.concurrency``.
+
+    Attributes
+    ----------
+    stopped : str or None
+        Why nothing is sent any more: ``auth``, ``quota``, ``rate_limited``, ``outage``, ``max_requests``,
+        ``token_budget``, or what `stop` was given.
+    sent : int
+        Sends begun in this run, of the calls that have been answered.
+    tokens : int
+        Tokens that the server counted in this run.
+    first_try : int
+        Rows that were ``ok`` with one send.
+    retries : dict of str to int
+        Calls that were started again, by the kind of failure before.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        retry: Retry,
+        *,
+        random: Callable[[], float],
+        at_most_once: bool | None = None,
+        sent_before: int = 0,
+        capacity: int | None = None,
+    ) -> None:
+        self._retry = retry
+        self._random = random
+        self._at_most_once = retry.ambiguous == 0 if at_most_once is None else at_most_once
+        self._most_failures = {
+            Failure.NOT_EXECUTED: retry.not_executed,
+            Failure.THROTTLED: retry.throttled,
+            Failure.SERVER_ERROR: 0 if self._at_most_once else retry.server_error,
+            Failure.AMBIGUOUS: 0 if self._at_most_once else retry.ambiguous,
+            Failure.FINAL: 0,
+        }
+        self._window = Window(limits.concurrency)
+        self._most = None if limits.max_requests is None else limits.max_requests - sent_before
+        self._budget = math.inf if limits.token_budget is None else limits.token_budget
+        self._in_flight: dict[int, Mark] = {}
+        self._granted: dict[int, int] = {}
+        self._repeats = 0
+        self._rows: dict[int, Attempts] = {}
+        self._due: list[tuple[float, int]] = []
+        self._ended: list[Done] = []
+        self._pause_until = -math.inf
+        self._closed = ClosedTime()
+        self._outage = Outage(retry.outage_patience, self._closed)
+        self._now = 0.0
+        self._circuits = Circuits()
+        self._failing = False
+        self._pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
+        self.stopped: str | None = None
+        self.sent = self.tokens = self.first_try = 0
+        self.retries = {kind.value: 0 for kind in Failure if kind is not Failure.FINAL}
+        if capacity is not None:
+            self._window.cap(capacity)
+        self._stop_if_spent()
+
+    # What may be started.
+
+    def room(self, now: float) -> int:
+        """Give how many calls may be started right now; 0 where it must wait, or has stopped."""
+        self._now = now
+        if now < self._pause_until or self.stopped is not None:
+            return 0
+        room = self._window.size - len(self._in_flight)
+        if self._failing and self._outage.is_shut:
+            waits = self._outage.probe is not None or now < self._outage.next_probe
+            room = 0 if waits else min(1, self._window.limit - len(self._in_flight))
+        if self._most is not None:
+            room = min(room, self._unreserved())
+        if self._pacing.active and room > 0:
+            room = min(room, self._pacing.room(now))
+        return max(0, room)
+
+    def next_retry(self, now: float) -> int | None:
+        """Take the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
+        while self._due and self._due[0][0] <= now:
+            key = heapq.heappop(self._due)[1]
+            row = self._rows[key]
+            if now - row.first_at < self._retry.row_deadline:
+                return key
+            self._ended.append(self._rows.pop(key).done(key))
+        return None
+
+    def put_back(self, key: int, now: float) -> None:
+        """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
+        if self.stopped is None:
+            heapq.heappush(self._due, (now, key))
+        else:
+            self._ended.append(self._rows.pop(key).done(key))
+
+    def is_missing(self, model: str) -> bool:
+        """Whether the server has said often enough that it does not know a model: its rows need not be sent."""
+        return model in self._circuits.missing_models
+
+    def started(self, key: int, now: float, tokens: int = 0) -> float:
+        """Take it that a call was begun.
+
+        Parameters
+        ----------
+        key : int
+            The row.
+        now : float
+            The time.
+        tokens : int
+            About how many it will use, for pacing; 0 where nobody knows.
+
+        Returns
+        -------
+        float
+            Seconds that are left for this row, the longest that the call may take.
+        """
+        self._in_flight[key] = self._pacing.started(now, tokens)
+        if self._failing and self._outage.is_shut:
+            self._outage.probe = key
+        row = self._rows.get(key) if self._rows else None
+        if row is None:
+            return self._retry.row_deadline
+        self.retries[row.kind.value] += 1
+        return max(policy.SHORTEST_WAIT, row.first_at + self._retry.row_deadline - now)
+
+    def may_send(self, key: int) -> bool:
+        """Say whether a transport may begin a send; it asks before each one of a call, the first one too.
+
+        A transport that repeats a request by itself is counted so, and stopped where a repeat is not allowed.
+        """
+        granted = self._granted.get(key, 0)
+        if granted and not self._may_repeat(key, granted):
+            return False
+        self._repeats += granted > 0
+        self._granted[key] = granted + 1
+        return True
+
+    def wait_until(self, now: float) -> float | None:
+        """Give when something changes by itself; None where only an answer can change it."""
+        opens = self._opens_at(now)
+        if opens is None or opens > now:
+            return opens
+        return self._due[0][0] if self._due else None
+
+    # What came of it.
+
+    def answered(self, key: int, verdict: Verdict, sends: int, now: float, model: str | None = None) -> Done | None:
+        """Take an answer in.
+
+        Parameters
+        ----------
+        key : int
+            The row.
+        verdict : Verdict
+            What its answer means.
+        sends : int
+            How many times the transport began to send it.
+        now : float
+            The time.
+        model : str, optional
+            The model it was for, so that a model that the server does not know stops its own rows only.
+
+        Returns
+        -------
+        Done or None
+            The row's end; None where it is kept, and comes out of `next_retry` later.
+        """
+        mark = self._in_flight.pop(key)
+        if self._granted:
+            self._repeats -= max(0, self._granted.pop(key, 0) - 1)
+        self.sent += sends
+        if sends > 1:
+            self.retries[Failure.NOT_EXECUTED.value] += sends - 1
+        if verdict.total_tokens:
+            self.tokens += verdict.total_tokens
+        kind = verdict.kind
+        if self._pacing.active or verdict.told is not None:
+            in_flight = len(self._in_flight)
+            self._pacing.answered(mark, verdict.told, verdict.total_tokens, in_flight, now, kind=kind)
+        if self._most is not None or self.tokens >= self._budget:
+            self._stop_if_spent()
+        if kind is None:
+            if self._failing:
+                self._recovered(now, model)
+            if self._window.size < self._window.limit:
+                self._window.widen()
+            if key not in self._rows:
+                self.first_try += sends == 1
+                return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
+        return self._settle(key, mark, verdict, sends, now, model)
+
+    def abandon(self, key: int) -> int:
+        """Take it that nobody waits for a call's answer any more; give how many sends of it count as begun."""
+        self._in_flight.pop(key, None)
+        sends = max(1, self._granted.pop(key, 0))
+        self.sent += sends
+        return sends
+
+    def stop(self, reason: str) -> None:
+        """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
+        if self.stopped is None:
+            self.stopped = reason
+        for _, key in self._due:
+            self._ended.append(self._rows.pop(key).done(key))
+        self._due.clear()
+
+    def take_ended(self) -> list[Done]:
+        """Take the rows that have ended without an answer: their time ran out, or the run stopped."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def cap(self, capacity: int) -> None:
+        """Take it that the machine allows no more than `capacity` calls in flight."""
+        self._window.cap(capacity)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for their next attempt."""
+        return len(self._due)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and are not answered."""
+        return len(self._in_flight)
+
+    @property
+    def seconds_paused(self) -> float:
+        """Seconds for which nothing could be sent, so far."""
+        return self._outage.seconds_shut(self._now)
+
+    # Inside.
+
+    def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
+        """Bring a row to its end, or keep it for another attempt."""
+        row = self._rows.pop(key, None) or Attempts(mark.at)
+        row.add(verdict, sends, mark.at)
+        if verdict.circuit is not None:
+            reason = self._circuits.refused(verdict.circuit, model)
+            if reason is not None:
+                self.stop(reason)
+        due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
+        if due is None or self.stopped is not None:
+            return row.done(key)
+        if max(due, self._pause_until) - row.first_at >= self._retry.row_deadline:
+            return row.done(key)
+        self._rows[key] = row
+        heapq.heappush(self._due, (due, key))
+        return None
+
+    def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
+        """Take a failure in; give when the row may go again, None where it may not."""
+        self._failing = True
+        row.kind = kind
+        is_probe = self._outage.probe == key and kind in _OUTAGE_KINDS and self._most_failures[kind] > 0
+        reconnects = row.verdict.stale_connection and not row.reconnected and not is_probe
+        if not is_probe:  # a probe's failure says something about the server, nothing about its row
+            row.count(kind, sends)
+        due = self._next_attempt(row, kind, now)
+        self._watch_server(key, kind, now, counts=not reconnects)
+        if is_probe:
+            return self._outage.next_probe if row.verdict.retry_after is None else due
+        if row.failures[kind] > self._most_failures[kind] or row.tries >= self._retry.max_attempts:
+            return None
+        if reconnects:
+            row.reconnected = True
+            return now
+        return due
+
+    def _next_attempt(self, row: Attempts, kind: Failure, now: float) -> float | None:
+        """Give when the server's delay or our own lets a row go again, None for never; pause all where it asks that."""
+        delay = row.verdict.retry_after
+        failures = row.failures.get(kind, 1)
+        throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
+        if delay is not None and delay > self._retry.max_retry_after:
+            if throttled:
+                self.stop("rate_limited")
+            return None
+        if throttled:
+            pause = throttle(failures, self._random) if delay is None else delay
+            self._pause(row.started_at, now, now + pause)
+            return now + (pause if delay is None else server_delay(pause, failures, self._random))
+        return now + (backoff(failures, self._random) if delay is None else server_delay(delay, failures, self._random))
+
+    def _may_repeat(self, key: int, granted: int) -> bool:
+        """Say whether a call of which `granted` sends began may begin one more."""
+        row = self._rows.get(key)
+        tries = granted if row is None else granted + row.tries
+        return (
+            not self._at_most_once
+            and self.stopped is None
+            and granted <= self._retry.not_executed
+            and tries < self._retry.max_attempts
+            and (self._most is None or self._unreserved() > 0)
+        )
+
+    def _watch_server(self, key: int, kind: Failure, now: float, *, counts: bool) -> None:
+        """Shut the gate before a server that answers nobody, probe it, open the gate again."""
+        outage = self._outage
+        if kind is Failure.FINAL:
+            self._reopen(now)
+            return
+        if outage.probe == key and outage.probe_failed(now):
+            self.stop("outage")
+        if counts and kind in _OUTAGE_KINDS:
+            outage.failed(max(policy.OUTAGE_FAILURES, self._window.limit), now)
+
+    def _reopen(self, now: float) -> None:
+        """Take it that the server answers."""
+        if self._outage.answered(now):
+            self._window.reopen()
+            self._closed.add(now, max(now, self._pause_until))
+
+    def _recovered(self, now: float, model: str | None) -> None:
+        """Take a success in after failures."""
+        self._reopen(now)
+        self._circuits.succeeded(model)
+        self._failing = self._circuits.is_counting
+
+    def _pause(self, started_at: float, now: float, until: float) -> None:
+        """Send nothing until then, and fewer at a time afterwards."""
+        self._window.narrow(started_at, now)
+        if until > self._pause_until:
+            self._pause_until = until
+            if not self._outage.is_shut:
+                self._closed.add(now, until)
+
+    def _unreserved(self) -> int:
+        """Give how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
+        return (self._most or 0) - self.sent - len(self._in_flight) - self._repeats
+
+    def _stop_if_spent(self) -> None:
+        if self._most is not None and self.sent >= self._most:
+            self.stop("max_requests")
+        elif self.tokens >= self._budget:
+            self.stop("token_budget")
+
+    def _opens_at(self, now: float) -> float | None:
+        """Give from when there is room, now or later; None where only an answer makes room."""
+        in_flight = len(self._in_flight)
+        opens = max(now, self._pause_until)
+        if self._outage.is_shut:
+            if self._outage.probe is not None or in_flight >= self._window.limit:
+                return None
+            opens = max(opens, self._outage.next_probe)
+        elif in_flight >= self._window.size:
+            return None
+        if self.stopped is not None or (self._most is not None and self._unreserved() < 1):
+            return None
+        return max(opens, self._pacing.ready_at(now)) if self._pacing.active else opens

@@ -1,0 +1,179 @@
+"""The words for what is wrong and where: from a schema's rule and its limit, never from the value."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import nearest
+from ..problems import MESSAGE_LENGTH
+from .subschemas import Path, kind
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_GOT_LENGTH = 40
+_WORD_LENGTH = 60
+_WORDS_SHOWN = 12
+_PATH_LENGTH = 200
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_NUMBER_NAME = re.compile(r"[0-9]{1,20}")
+
+
+class Fault(NamedTuple):
+    """One keyword of a schema that a value does not meet.
+
+    Attributes
+    ----------
+    path : tuple of str or int
+        Where the value stands.
+    rule : str
+        The keyword; ``false`` for a schema that allows nothing.
+    limit : JSON value
+        What the schema says under that keyword.
+    instance : JSON value
+        The value; it is never put into words.
+    schema : JSON value
+        The schema that holds the keyword.
+    """
+
+    path: Path
+    rule: str
+    limit: Any
+    instance: Any
+    schema: Any
+
+
+_TYPE_WORDS = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+_LIMIT_WORDS = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "const": "must be {}",
+    "pattern": "must match the pattern {}",
+}
+
+_COUNT_WORDS = {
+    "minItems": ("at least", "item", "items"),
+    "maxItems": ("at most", "item", "items"),
+    "minLength": ("at least", "character", "characters"),
+    "maxLength": ("at most", "character", "characters"),
+    "minProperties": ("at least", "property", "properties"),
+    "maxProperties": ("at most", "property", "properties"),
+}
+
+_OTHER_WORDS = {
+    "anyOf": "must fit one of the forms that the schema allows",
+    "oneOf": "must fit exactly one of the forms that the schema allows",
+    "uniqueItems": "must not repeat an item",
+    "false": "is not allowed here",
+    "items": "has more items than the schema knows",
+    "not": "must not fit what the schema rules out",
+    "contains": "lacks an item that the schema asks for",
+    "unevaluatedProperties": "has a property that the schema does not know",
+    "unevaluatedItems": "has more items than the schema knows",
+    "dependentRequired": "lacks a property that another one of it needs",
+}
+
+
+def message(fault: Fault) -> str:
+    """Give what is wrong, such as ``must be at most 2``."""
+    return _message(fault.rule, fault.limit, fault.instance)[:MESSAGE_LENGTH]
+
+
+def _message(rule: str, limit: Any, instance: Any) -> str:
+    if rule == "type" and limit:
+        return _type_message(limit, instance)
+    if rule == "enum" and isinstance(limit, list):
+        return _enum_message(limit, instance)
+    if rule in _LIMIT_WORDS and (limit is not None or rule == "const"):
+        return _LIMIT_WORDS[rule].format(_word(limit))
+    if rule in _COUNT_WORDS and limit is not None:
+        bound, one, many = _COUNT_WORDS[rule]
+        return f"must have {bound} {_word(limit)} {one if limit == 1 else many}"
+    return _OTHER_WORDS.get(rule, f"does not meet the schema's rule {rule[:_WORD_LENGTH]}")
+
+
+def _type_message(limit: Any, instance: Any) -> str:
+    types = {limit} if isinstance(limit, str) else set(limit)
+    if isinstance(instance, float) and not math.isfinite(instance) and types & {"number", "integer"}:
+        return "must be a finite number"
+    spoken = [
+        words for name, words in _TYPE_WORDS.items() if name in types and not (name == "integer" and "number" in types)
+    ]
+    return "must be " + " or ".join(filter(None, (", ".join(spoken[:-1]), *spoken[-1:])))
+
+
+def _enum_message(allowed: list[Any], instance: Any) -> str:
+    words = [_word(value) for value in allowed]
+    if len(words) == 1:
+        return f"must be {words[0]}"
+    listed = ", ".join(words[:_WORDS_SHOWN])
+    more = f", … ({len(words)} in all)" if len(words) > _WORDS_SHOWN else ""
+    return f"must be one of {listed}{more}{_nearest_word(allowed, instance)}"
+
+
+def _nearest_word(allowed: list[Any], instance: Any) -> str:
+    if not isinstance(instance, str) or len(instance) >= _GOT_LENGTH:
+        return ""
+    return nearest(instance, [word for word in allowed if isinstance(word, str) and len(word) <= _WORD_LENGTH])
+
+
+def _word(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _WORD_LENGTH else text[: _WORD_LENGTH - 1] + "…"
+
+
+def got(fault: Fault) -> str:
+    """Give the value's type; or the value, if it is a short number, or nearly one of the allowed words."""
+    value = fault.instance
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        short = isinstance(value, float) or value.bit_length() < 4 * _GOT_LENGTH
+        text = repr(value) if short else ""
+        return text if 0 < len(text) < _GOT_LENGTH else kind(value)
+    if (
+        fault.rule == "enum"
+        and isinstance(fault.limit, list)
+        and _nearest_word(fault.limit, value)
+        and value.isprintable()
+    ):
+        return str(value)
+    return kind(value)[:_GOT_LENGTH]
+
+
+def shown(path: Path, known: Container[str] = ()) -> str:
+    """Give a path as text, such as ``$.messages[0].role``.
+
+    Parameters
+    ----------
+    path : tuple of str or int
+        The steps down, property names and positions.
+    known : container of str
+        The names that the schema holds. Others are shown where they are plain names or numbers; for the rest, which
+        may be somebody's text, stands ``[*]``.
+    """
+    text = "$" + "".join(_step(step, known) for step in path)
+    return text if len(text) <= _PATH_LENGTH else text[: _PATH_LENGTH - 1] + "…"
+
+
+def _step(step: str | int, known: Container[str]) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    if _PLAIN_NAME.fullmatch(step):
+        return f".{step}"
+    if _NUMBER_NAME.fullmatch(step) or (step in known and step.isprintable()):
+        return "['{}']".format(step.replace("\\", "\\\\").replace("'", "\\'"))
+    return "[*]"

@@ -1,0 +1,397 @@
+"""Placeholders: texts of the author's that are filled in from a row's cells."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import orjson
+from jinja2 import nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..errors import ColumnError, TemplateError, nearest
+from ..problems import Unfit
+from .paths import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Cells = tuple[Any, ...]
+    Render = Callable[[Cells], str]
+
+ROW = "row"
+"""The name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``."""
+
+_PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
+_NO_SUCH = re.compile(r"has no (?:attribute|element) ('[^']{1,60}')")
+_CARRIAGE_RETURN = "\ufdd1"
+
+INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
+"""Names that belong to workflows and are never columns: the same in every row, and another in each."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A reference to a table's column, made by `col`."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"col({self.name!r})"
+
+
+@dataclass(frozen=True)
+class LiteralText:
+    """A text without placeholders, made by `literal`."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return f"literal({self.text!r})"
+
+
+def col(name: str) -> Column:
+    """Take a setting's value from a column: the cell as it is, not rendered as text.
+
+    Parameters
+    ----------
+    name : str
+        The column's name.
+
+    Returns
+    -------
+    Column
+        May stand for a whole setting, or anywhere inside one.
+
+    Raises
+    ------
+    ColumnError
+        If `name` is not a text.
+    """
+    if not isinstance(name, str):
+        raise ColumnError(f"col() takes a column's name, a text, not {type(name).__name__}")
+    return Column(name)
+
+
+def literal(text: str) -> LiteralText:
+    """Send a text as it is, also where it holds ``{{``.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    """
+    if not isinstance(text, str):
+        raise TemplateError(f"literal() takes a text, not {type(text).__name__}")
+    return LiteralText(text)
+
+
+class UnreadArguments(str):
+    """What a model wrote as the arguments of a call where it is no JSON: a text, in which nothing can be looked up."""
+
+    __slots__ = ()
+
+
+_UNREAD = f"'{UnreadArguments.__module__}.{UnreadArguments.__qualname__} object'"
+"""What Jinja calls such a text in its messages."""
+
+
+class EmptyCell(Exception):  # noqa: N818 - it is caught, worded and reported with its row
+    """A placeholder met a null cell, or could not be worked out; its text is safe to show."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja without statements, comments and globals; items before attributes; null is undefined."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            # Statements and comments cannot be switched off, only be given marks that no one writes.
+            block_start_string="\ufdd0%",
+            block_end_string="%\ufdd0",
+            comment_start_string="\ufdd0#",
+            comment_end_string="#\ufdd0",
+            undefined=jinja2.StrictUndefined,
+            finalize=as_text,
+            keep_trailing_newline=True,
+            newline_sequence="\n",
+            autoescape=False,
+        )
+        self.globals.clear()
+        self.filters["tojson"] = _as_json
+        for unsafe in ("random", "pprint", "xmlattr"):
+            self.filters.pop(unsafe, None)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        value = super().getitem(obj, argument)
+        return self.undefined(obj=obj, name=str(argument)) if value is None else value
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, dict):
+            if obj.get(attribute) is not None:
+                return obj[attribute]
+            if attribute in obj:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+
+def as_text(value: Any) -> Any:
+    """Render a value as a placeholder shows it: text as it is, anything else as JSON."""
+    if type(value) is str or isinstance(value, jinja2.Undefined):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    return _as_json(value)
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises, and says which
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise EmptyCell("a placeholder gives something that is no text, number, list or struct") from None
+
+
+@lru_cache(maxsize=1)
+def _environment() -> _Environment:
+    return _Environment()
+
+
+class Template:
+    """A text with placeholders, read once.
+
+    Parameters
+    ----------
+    source : str
+        The author's text.
+    place : str
+        Where it stands, for messages: ``prompt``, ``messages[0].content``.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The names that it uses, in the order of the alphabet, `ROW` not among them.
+    columns : tuple of str
+        The columns that it uses by name.
+    whole_row : bool
+        Whether it may use any column (``row`` other than with a constant name).
+    upstream : tuple of str or None
+        The nodes whose answers it uses; None where it may be any.
+    reached : mapping of str to tuple of tuple
+        For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known.
+
+    Raises
+    ------
+    TemplateError
+        If a placeholder cannot be read.
+    """
+
+    __slots__ = (
+        "_code",
+        "_parts",
+        "_uses_row",
+        "columns",
+        "names",
+        "place",
+        "reached",
+        "source",
+        "upstream",
+        "whole_row",
+    )
+
+    def __init__(self, source: str, place: str) -> None:
+        self.source = source
+        self.place = place
+        try:
+            tree = _parse(source)
+            used = {node.name for node in tree.find_all(nodes.Name)}
+            # Made here, not at the first row: filters are looked up as the code is made.
+            self._code = _environment().compile(tree)
+        except jinja2.TemplateSyntaxError as error:
+            where = f" (line {error.lineno})" if "\n" in source else ""
+            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {_syntax(error)}") from None
+        named, self.whole_row = _names_in(tree, ROW)
+        upstream, any_node = _names_in(tree, OUTPUTS)
+        self.upstream = tuple(sorted(upstream)) if not any_node else None
+        if "self" in used:  # the one name that Jinja keeps for itself
+            raise TemplateError(
+                f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column"
+            )
+        self.names = tuple(sorted(used - {ROW}))
+        self.columns = tuple(sorted((set(self.names) | named) - set(RESERVED)))
+        self._uses_row = ROW in used
+        self._parts = _plain_parts(tree)
+        self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
+
+    def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
+        """Raise `ColumnError` for a placeholder that names no column.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            The table's columns.
+        workflow : sequence of str
+            Which of `RESERVED` are there.
+        """
+        for name in self.names:
+            if name in RESERVED and name not in workflow:
+                raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow")
+        for name in self.columns:
+            if name not in columns:
+                raise ColumnError(f"{self.place}: no column {name!r}{nearest(name, columns) or known(columns)}")
+
+    def bind(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
+        """Give a function from a row's cells to the text.
+
+        Parameters
+        ----------
+        position : mapping of str to int
+            Where each column's cell stands in the tuple of cells.
+        constants : mapping
+            What ``inputs`` stands for, the same in every row.
+
+        Returns
+        -------
+        callable
+            Raises `EmptyCell` where a null cell or an unusable one is met.
+        """
+        if self._parts is not None and not set(self.names) & set(RESERVED):
+            return _joiner([position[p] if is_name else p for is_name, p in self._parts], position)
+        return self._general(position, constants)
+
+    def _general(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
+        compiled = jinja2.Template.from_code(_environment(), self._code, {})
+        direct = [(name, position[name]) for name in self.names if name in position]
+        through_row = list(position.items()) if self._uses_row else []
+        shared = {name: constants[name] for name in self.names if name in constants}
+
+        def render(cells: Cells) -> str:
+            variables = dict(shared)
+            for name, index in direct:
+                if (value := cells[index]) is not None:
+                    variables[name] = _fit(value, name)
+            if through_row:
+                variables[ROW] = {name: cells[index] for name, index in through_row if type(cells[index]) is not Unfit}
+            try:
+                return compiled.render(variables)
+            except jinja2.UndefinedError as error:
+                raise EmptyCell(_undefined(error, direct)) from None
+            except EmptyCell:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever the author's expression raises for this row
+                raise EmptyCell(f"a placeholder failed with {type(error).__name__}") from None
+
+        return render
+
+
+def _parse(source: str) -> nodes.Template:
+    # The lexer turns every line break into LF; the author's own are sent, so CR travels under another mark.
+    pieces = _PLACEHOLDER.split(source)
+    pieces[::2] = [piece.replace("\r", _CARRIAGE_RETURN) for piece in pieces[::2]]
+    tree = _environment().parse("".join(pieces))
+    for node in tree.find_all(nodes.TemplateData):
+        node.data = node.data.replace(_CARRIAGE_RETURN, "\r")
+    return tree
+
+
+def _undefined(error: jinja2.UndefinedError, direct: Sequence[tuple[str, int]]) -> str:
+    text = str(error.message or "")
+    for name, _ in direct:
+        if text.startswith(f"{name!r} is undefined"):
+            return f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
+    if text.startswith(_UNREAD):
+        return 'the arguments of the call are no JSON in this row; write {{ … | default("…") }} to allow it'
+    missing = _NO_SUCH.search(text)
+    what = f"nothing called {missing[1]}" if missing else "no value"
+    return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} to allow it'
+
+
+def _fit(value: Any, name: str) -> Any:
+    if type(value) is Unfit:
+        raise EmptyCell(f"the cell of column {name!r} {value}")
+    return value
+
+
+def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
+    """Join texts and bare names without Jinja: the common case, the same result, about ten times faster."""
+    names = {index: name for name, index in position.items()}
+
+    def slow(cells: Cells) -> str:
+        texts = []
+        for part in parts:
+            if type(part) is str:
+                texts.append(part)
+                continue
+            value, name = cells[part], names[part]  # type: ignore[index]
+            if value is None:
+                raise EmptyCell(
+                    f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
+                )
+            texts.append(as_text(_fit(value, name)))
+        return "".join(texts)
+
+    indexes = [part for part in parts if type(part) is int]
+    if len(indexes) != 1:
+        return slow
+    # One placeholder is by far the most common: one concatenation.
+    only = indexes[0]
+    at = parts.index(only)
+    before, after = "".join(map(str, parts[:at])), "".join(map(str, parts[at + 1 :]))
+
+    def fast(cells: Cells) -> str:
+        value = cells[only]
+        if type(value) is str:
+            return before + value + after
+        return slow(cells)
+
+    return fast
+
+
+def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
+    """Give (is a name, text or name) for each part, or None where there is more than bare names."""
+    parts: list[tuple[bool, str]] = []
+    for output in tree.body:
+        if not isinstance(output, nodes.Output):
+            return None
+        for node in output.nodes:
+            if isinstance(node, nodes.TemplateData):
+                parts.append((False, node.data))
+            elif isinstance(node, nodes.Name) and node.name != ROW:
+                parts.append((True, node.name))
+            else:
+                return None
+    return parts
+
+
+def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
+    """Give the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
+    named: set[str] = set()
+    reached = 0
+    for attribute in tree.find_all(nodes.Getattr):
+        if isinstance(attribute.node, nodes.Name) and attribute.node.name == mapping:
+            named.add(attribute.attr)
+            reached += 1
+    for item in tree.find_all(nodes.Getitem):
+        if not (isinstance(item.node, nodes.Name) and item.node.name == mapping):
+            continue
+        if isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
+            named.add(item.arg.value)
+            reached += 1
+    uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
+    return named, uses > reached
+
+
+def _syntax(error: jinja2.TemplateSyntaxError) -> str:
+    text = str(error.message or "it is not complete").rstrip(".")
+    return text.replace("end of print statement", "}}").replace("'end of template'", "}}")
+
+
+def known(columns: Sequence[str]) -> str:
+    """Give ``"; the table has a, b, c"``, at most ten names."""
+    if not columns:
+        return "; the table has no columns"
+    shown = ", ".join(columns[:10])
+    return f"; the table has {shown}{', …' if len(columns) > 10 else ''}"
