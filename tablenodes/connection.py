@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from . import addresses
-from ._version import __version__
-from .endpoint import Endpoint, is_custom
 from .errors import ConnectionSettingError, SettingError, nearest
 from .secret import MASK, Secret
 from .settings import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import requests
 
@@ -170,98 +168,6 @@ class Connection:
     def __exit__(self, *exception: object) -> None:
         self._running.pop().close()
 
-    @contextmanager
-    def open(self, environ: Mapping[str, str] | None = None) -> Iterator[Endpoint]:
-        """Resolve everything that the environment decides, and start the embedded model if it is asked for.
-
-        Parameters
-        ----------
-        environ : mapping of str to str, optional
-            Default: the process's environment.
-
-        Raises
-        ------
-        ConnectionSettingError
-            If there is no key for a server that needs one, or the key would travel in the open.
-        ModelError
-            If the embedded model is not installed or does not start.
-        """
-        if self.local_model is not None and self.base_url is None:
-            with self as started:
-                yield started._endpoint({})
-            return
-        yield self._endpoint(os.environ if environ is None else environ)
-
-    def _endpoint(self, environ: Mapping[str, str]) -> Endpoint:
-        base_url, from_environment = self._base_url(environ)
-        parts = addresses.split_base_url(base_url, "base_url" if self.base_url else "OPENAI_BASE_URL")
-        own = dict(self.headers or {})
-        _check_travelled("header", own)
-        _check_travelled("query", self.query or {})
-        names = {name.casefold() for name in own}
-        headers: list[tuple[str, str | Secret]] = list(own.items())
-        if "authorization" not in names:
-            key = self._key(environ, str(parts.hostname), from_environment, own)
-            if key is not None:
-                headers.append(("Authorization", Secret(f"Bearer {key.reveal()}")))
-        if from_environment:
-            for variable, name in (
-                ("OPENAI_ORG_ID", "OpenAI-Organization"),
-                ("OPENAI_PROJECT_ID", "OpenAI-Project"),
-            ):
-                if environ.get(variable) and name.casefold() not in names:
-                    headers.append(addresses.check_header(name, environ[variable]))
-        if "user-agent" not in names:
-            headers.append(("User-Agent", f"tablenodes/{__version__}"))
-        travels = any(isinstance(value, Secret) for value in (*dict(headers).values(), *(self.query or {}).values()))
-        if (
-            parts.scheme == "http"
-            and travels
-            and not addresses.is_loopback(str(parts.hostname))
-            and not self.allow_insecure
-        ):
-            raise ConnectionSettingError(
-                f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True"
-            )
-        return Endpoint(base_url.strip().rstrip("/"), tuple(headers), self)
-
-    def _base_url(self, environ: Mapping[str, str]) -> tuple[str, bool]:
-        """Give the base URL, and whether the environment's key belongs to it."""
-        theirs = environ.get("OPENAI_BASE_URL") or OPENAI
-        if self.base_url is None:
-            return theirs, True
-        addresses.split_base_url(theirs, "OPENAI_BASE_URL")
-        return self.base_url, addresses.origin(self.base_url) == addresses.origin(theirs)
-
-    def _key(
-        self, environ: Mapping[str, str], host: str, from_environment: bool, headers: Mapping[str, object]
-    ) -> Secret | None:
-        if isinstance(self.api_key, Secret):
-            if self.api_key.missing:
-                raise ConnectionSettingError(
-                    "the API key is missing: it does not travel with a pickled connection; "
-                    "give api_key= again, or use api_key_env="
-                )
-            return self.api_key if self.api_key.reveal() else None
-        variable = self.api_key_env or ("OPENAI_API_KEY" if from_environment else None)
-        if variable and environ.get(variable):
-            return Secret(addresses.check_key(environ[variable].strip(), f"the environment variable {variable}"))
-        if self.api_key_env:
-            close = nearest(self.api_key_env, [n for n in environ if "KEY" in n.upper()])
-            named = self.api_key_env if self.api_key_env == self.api_key_env.upper() else "that api_key_env names"
-            raise ConnectionSettingError(f"the environment variable {named} is not set{close}")
-        unkeyed = self.session is not None or any(isinstance(value, Secret) for value in headers.values())
-        if unkeyed or addresses.is_loopback(host) or is_custom(self.transport):
-            return None
-        if from_environment:
-            raise ConnectionSettingError(
-                f"no API key for {host}: set the environment variable OPENAI_API_KEY, or give api_key= or api_key_env="
-            )
-        raise ConnectionSettingError(
-            f"no API key for {host}: give api_key_env= or api_key= (OPENAI_API_KEY goes only to the environment's own "
-            'base URL), or api_key="" if the server needs none'
-        )
-
 
 def _restore(state: dict[str, Any]) -> Connection:
     kept = {name: state.pop(name) for name in ("headers", "query")}
@@ -307,14 +213,6 @@ def _check_ca_bundle(path: object) -> None:
         raise ConnectionSettingError(f"ca_bundle must be a path, not {type(path).__name__}")
     if not os.path.exists(path):
         raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(path)!r}")
-
-
-def _check_travelled(kind: str, values: Mapping[str, object]) -> None:
-    for name, value in values.items():
-        if isinstance(value, Secret) and value.missing:
-            raise ConnectionSettingError(
-                f"the value of {kind} {name} is missing: secrets do not travel with a pickled connection"
-            )
 
 
 def _query(query: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
@@ -364,3 +262,8 @@ def _check_transport(transport: object, session: object) -> None:
         raise ConnectionSettingError("session is used by the requests transport: leave transport out")
     if session is not None and not callable(getattr(session, "request", None)):
         raise ConnectionSettingError(f"session must be a requests.Session, not {type(session).__name__}")
+
+
+def is_custom(transport: object) -> bool:
+    """Tell whether a transport is the user's own object."""
+    return transport is not None and not isinstance(transport, str)

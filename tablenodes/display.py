@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from .summary import Summary
-
 _DELAY = 1.0
 _BETWEEN = 0.1
 _CELL_WIDTH = 40
@@ -95,32 +93,6 @@ def _bar(rows: int) -> Any:
     from tqdm import tqdm  # noqa: PLC0415 - loaded where it is used
 
     return tqdm(**options)
-
-
-def report(summary: Summary) -> str:
-    """Give a run's numbers in a few lines that line up.
-
-    Parameters
-    ----------
-    summary : Summary
-        The run.
-    """
-    lines = [f"{counted(summary.rows, 'row')} in {duration(summary.seconds)}: {by_outcome(summary.outcomes)}"]
-    if summary.requests or summary.reused or summary.stopped:
-        rate = (
-            f" ({summary.requests / summary.seconds:,.1f} a second)" if summary.seconds > 0 and summary.requests else ""
-        )
-        retried = ", ".join(f"{count:,} after {why}" for why, count in summary.retries.items() if count)
-        rows = [("requests", f"{summary.requests:,}{rate}")]
-        rows += [("reused", f"{counted(summary.reused, 'row')} from the journal")] if summary.reused else []
-        rows += [("retries", retried)] if retried else []
-        rows += [("paused", duration(summary.seconds_paused))] if summary.seconds_paused >= 0.1 else []
-        if summary.prompt_tokens or summary.completion_tokens:
-            rows.append(("tokens", f"{summary.prompt_tokens:,} in, {summary.completion_tokens:,} out"))
-        rows += [("stopped", summary.stopped)] if summary.stopped else []
-        rows += [("note", note) for note in summary.notes]
-        lines += [f"  {name:<9}{value}" for name, value in rows]
-    return "\n".join(lines)
 
 
 def counted(number: int, thing: str) -> str:

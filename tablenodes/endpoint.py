@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from .connection import is_custom
 from .engine.calls import Request
 from .secret import Secret
 from .settings import Timeout
@@ -120,8 +121,3 @@ def default_properties(connection: Connection | None) -> dict[str, str]:
     from .local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
 
     return {"model": DEFAULT_MODEL}
-
-
-def is_custom(transport: object) -> bool:
-    """Tell whether a transport is the user's own object."""
-    return transport is not None and not isinstance(transport, str)

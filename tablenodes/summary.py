@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from . import display
+from .display import by_outcome, counted, duration
 from .engine.records import OK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,24 @@ class Summary:
         return self.rows - self.ok
 
     def __str__(self) -> str:
-        return display.report(self)
+        head = f"{counted(self.rows, 'row')} in {duration(self.seconds)}: {by_outcome(self.outcomes)}"
+        return "\n".join([head, *(f"  {name:<9}{value}" for name, value in self._details())])
+
+    def _details(self) -> Iterator[tuple[str, str]]:
+        """Give what more there is to say of a run in which something was asked: names, and values with their units."""
+        if not (self.requests or self.reused or self.stopped):
+            return
+        rate = f" ({self.requests / self.seconds:,.1f} a second)" if self.seconds > 0 and self.requests else ""
+        yield "requests", f"{self.requests:,}{rate}"
+        if self.reused:
+            yield "reused", f"{counted(self.reused, 'row')} from the journal"
+        if retried := ", ".join(f"{count:,} after {why}" for why, count in self.retries.items() if count):
+            yield "retries", retried
+        if self.seconds_paused >= 0.1:
+            yield "paused", duration(self.seconds_paused)
+        if self.prompt_tokens or self.completion_tokens:
+            yield "tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out"
+        if self.stopped:
+            yield "stopped", self.stopped
+        for note in self.notes:
+            yield "note", note

@@ -20,6 +20,7 @@ import tablenodes as tn
 from tablenodes.cli import main, printing
 from tablenodes.cli.options import connected, worded
 from tablenodes.errors import ConnectionSettingError
+from tablenodes.opening import opened
 
 WORKFLOW = """\
 connection: {{base_url: "{url}"}}
@@ -468,7 +469,7 @@ def test_the_key_comes_from_the_variable_that_is_named(folder, command, server, 
 
 def test_who_has_no_key_is_told_how_to_send_none():
     """In the words of the command line."""
-    with pytest.raises(ConnectionSettingError) as refused, tn.Connection("http://gpu-box:8000/v1").open({}):
+    with pytest.raises(ConnectionSettingError) as refused, opened(tn.Connection("http://gpu-box:8000/v1"), {}):
         pass
     assert worded(str(refused.value)).endswith(" base URL), or give --no-key if the server needs none")
 

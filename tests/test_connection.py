@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes.opening import opened
 from tablenodes.secret import Secret
 
 KEY = "sk-canary-0123456789abcdef"
@@ -20,12 +21,12 @@ LOCAL = "http://127.0.0.1:9/v1"
 
 
 def headers(connection, environ):
-    with connection.open(environ) as endpoint:
+    with opened(connection, environ) as endpoint:
         return dict(endpoint.request("POST", "/chat/completions").headers)
 
 
 def refusal(connection, environ):
-    with pytest.raises(tn.errors.ConnectionSettingError) as caught, connection.open(environ):
+    with pytest.raises(tn.errors.ConnectionSettingError) as caught, opened(connection, environ):
         pass
     return str(caught.value)
 
@@ -38,7 +39,7 @@ def test_the_environment_gives_address_key_and_project():
         "OPENAI_ORG_ID": "o",
         "OPENAI_PROJECT_ID": "p",
     }
-    with tn.Connection().open(environ) as endpoint:
+    with opened(tn.Connection(), environ) as endpoint:
         request = endpoint.request("POST", "/chat/completions")
     assert request.url == LOCAL + "/chat/completions"
     sent = dict(request.headers)
@@ -48,7 +49,7 @@ def test_the_environment_gives_address_key_and_project():
 
 def test_the_default_is_openai():
     """Without OPENAI_BASE_URL requests go to api.openai.com."""
-    with tn.Connection().open({"OPENAI_API_KEY": KEY}) as endpoint:
+    with opened(tn.Connection(), {"OPENAI_API_KEY": KEY}) as endpoint:
         assert endpoint.request("POST", "/x").url == "https://api.openai.com/v1/x"
 
 
@@ -169,7 +170,7 @@ def test_a_header_of_ones_own_takes_the_keys_place():
 
 def test_a_query_is_part_of_every_address():
     """Such as an API version."""
-    with tn.Connection(LOCAL, query={"api-version": "1 2"}).open({}) as endpoint:
+    with opened(tn.Connection(LOCAL, query={"api-version": "1 2"}), {}) as endpoint:
         assert endpoint.request("POST", "/x").url == LOCAL + "/x?api-version=1+2"
 
 
@@ -184,7 +185,7 @@ def everything_that_shows(connection):
     yield pickle.dumps(connection).decode("latin-1")
     yield repr(copy.copy(connection))
     yield repr(copy.deepcopy(connection))
-    with connection.open({}) as endpoint:
+    with opened(connection, {}) as endpoint:
         yield repr(endpoint)
         yield repr(endpoint.request("POST", "/x"))
 
@@ -214,7 +215,7 @@ def test_a_key_in_the_query_is_a_secret_too():
     connection = tn.Connection("https://a.example/v1", "", query={"key": "AIza-canary-123", "v": 1})
     for shown in everything_that_shows(connection):
         assert "canary" not in shown
-    with connection.open({}) as endpoint:
+    with opened(connection, {}) as endpoint:
         assert endpoint.request("POST", "/x").url.endswith("?key=AIza-canary-123&v=1")
         assert endpoint.secrets == (b"AIza-canary-123",)
     assert "query key is missing" in refusal(pickle.loads(pickle.dumps(connection)), {})
@@ -245,7 +246,7 @@ def test_connections_compare_by_value():
 def test_a_failure_shows_no_key_in_its_traceback_and_locals():
     """Tools that print local variables print no secret."""
     try:
-        with tn.Connection("http://a.example/v1", KEY).open({}):
+        with opened(tn.Connection("http://a.example/v1", KEY), {}):
             pass
     except tn.errors.ConnectionSettingError as error:
         shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
@@ -298,5 +299,5 @@ def test_opening_reads_the_process_environment_by_default(monkeypatch):
     """os.environ is read at the run, not at import or construction."""
     connection = tn.Connection()
     monkeypatch.setitem(os.environ, "OPENAI_BASE_URL", LOCAL)
-    with connection.open() as endpoint:
+    with opened(connection) as endpoint:
         assert endpoint.base_url == LOCAL

@@ -19,8 +19,9 @@ LAYERS = [
     ("workflow",),
     ("nodes",),
     ("worker",),
-    ("output", "connection", "endpoint", "sending"),
-    ("bodies.body_plan", "bodies.settings_plan", "display", "summary", "engine.loop"),
+    ("sending", "opening"),
+    ("output", "endpoint"),
+    ("connection", "bodies.body_plan", "bodies.settings_plan", "display", "summary", "engine.loop"),
     ("bodies.values", "engine.streams"),
     ("bodies", "local", "store", "engine.curl", "engine.requests_session", "engine.scheduling", "engine.journal"),
     ("templates", "tables", "engine.records", "engine.outcomes"),
@@ -43,15 +44,19 @@ def row_of(module):
     return len(LAYERS) - 1
 
 
-def imported(path):
-    """Give the modules of ours that a file imports when it runs, those inside functions too."""
+def imported(path, *, for_types=False):
+    """Give the modules of ours that a file imports, those inside functions too; those for types alone if asked for."""
     tree = ast.parse(path.read_text())
-    only_typing = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for child in ast.walk(node)
-    }
+    only_typing = (
+        {}
+        if for_types
+        else {
+            id(child)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for child in ast.walk(node)
+        }
+    )
     package = path.relative_to(PACKAGE).parent.parts
     for node in ast.walk(tree):
         if id(node) in only_typing or not isinstance(node, ast.ImportFrom) or not node.level:
@@ -70,6 +75,14 @@ def test_imports_run_one_way(module, path):
     """From the command line down to plain values, never back."""
     upward = [name for name in imported(path) if row_of(name) < row_of(module)]
     assert upward == []
+
+
+def test_no_module_needs_itself():
+    """However long the way, and be it for a type alone: what a module is made of can be read before it."""
+    needs = {module: set(imported(path, for_types=True)) - {module} for module, path in modules()}
+    while ground := {module for module, others in needs.items() if not others & needs.keys()}:
+        needs = {module: others for module, others in needs.items() if module not in ground}
+    assert sorted(needs) == []
 
 
 def test_exactly_one_place_imports_pandas_and_pyarrow():

@@ -32,6 +32,7 @@ import tablenodes as tn
 from tablenodes.engine.curl import transfer as curl_transfer
 from tablenodes.engine.records import Records
 from tablenodes.engine.scheduling import Scheduler
+from tablenodes.opening import opened
 
 TRANSPORTS = ("curl", "requests")
 MOST = 500
@@ -175,7 +176,7 @@ def shown_by(met):
     yield "connection", f"{connection!r} {connection} {connection:} {vars(connection)}"
     yield "pickles", pickle.dumps(connection) + pickle.dumps(NODE) + pickle.dumps(out.result)
     yield "node", f"{NODE!r} {vars(NODE)}"
-    with connection.open({}) as endpoint:
+    with opened(connection, {}) as endpoint:
         yield "endpoint", f"{endpoint!r} {vars(endpoint)} {endpoint.request('POST', '/x')!r}"
 
 
@@ -290,7 +291,7 @@ def test_errors_of_a_run_show_no_key_and_no_prompt(transport, tmp_path, monkeypa
         lambda: NODE.run(table, connection, on_invalid="raise", progress=False),
         lambda: NODE.run(table, connection, on_invalid="rise", progress=False),
         lambda: NODE.run(table, connection, limits=3, progress=False),
-        lambda: tn.Connection("http://api.test/v1", key).open({}).__enter__(),
+        lambda: opened(tn.Connection("http://api.test/v1", key), {}).__enter__(),
         lambda: tn.Connection("http://127.0.0.1/v1", f"{key}\r\nX: y"),
         lambda: tn.Connection("http://127.0.0.1/v1", headers={"Authorization": f"Bearer {key}\n"}),
         lambda: tn.Connection(f"http://me:{key.replace('/', '')}@127.0.0.1/v1"),

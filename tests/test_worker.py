@@ -21,6 +21,7 @@ from servers import answer, echo, fault_server, fin, refusing_port
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.engine.loop import Loop
+from tablenodes.opening import opened
 from tablenodes.secret import Secret
 from tablenodes.store.file import StoreFile
 from tablenodes.store.futures import Futures
@@ -342,7 +343,7 @@ def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkey
     environ = {**os.environ, **travelling.secrets}
     there = arrived(orjson.loads(text), environ)
     if connection.local_model is None:
-        with connection.open() as before, there.open(environ) as after:
+        with opened(connection) as before, opened(there, environ) as after:
             assert (after.base_url, after.timeout) == (before.base_url, before.timeout)
             assert after.request("POST", "/x") == before.request("POST", "/x")
         assert (there.proxy, there.transport) == (connection.proxy, connection.transport)

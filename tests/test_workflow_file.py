@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes.errors import WorkflowError
+from tablenodes.opening import opened
 from tablenodes.workflow import yaml_reading, yaml_writing
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
@@ -284,7 +285,7 @@ def test_a_server_without_keys_is_said_to_be_one(tmp_path):
     """``api_key: ""`` sends none, on any host."""
     made = load(tmp_path, 'connection: {base_url: "http://gpu-box:8000/v1", api_key: ""}\n' + NODE)
     assert made.connection == tn.Connection("http://gpu-box:8000/v1", api_key="")
-    with made.connection.open({"OPENAI_API_KEY": "sk-canary"}) as endpoint:
+    with opened(made.connection, {"OPENAI_API_KEY": "sk-canary"}) as endpoint:
         assert "Authorization" not in dict(endpoint.headers)
 
 

@@ -236,9 +236,7 @@ class Showing:
         if not outputs:
             return
         for name, output in outputs.items():
-            display.say(
-                f"{name}: {display.report(output.summary)}" if len(outputs) > 1 else display.report(output.summary)
-            )
+            display.say(f"{name}: {output.summary}" if len(outputs) > 1 else str(output.summary))
             for line in failures(output):
                 display.say(line)
         last = list(outputs.values())[-1]

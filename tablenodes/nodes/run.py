@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from .. import display, tables
 from ..bodies.taken_columns import BODY
@@ -19,6 +19,7 @@ from ..engine.journal.keeping import RETRY_FAILED, JournalKeeping, Keeping
 from ..engine.records import OK, Records
 from ..engine.scheduling import Scheduler
 from ..errors import Interrupted, JournalError, SettingError, nearest
+from ..opening import opened
 from ..output import Responses
 from ..sending import Sending
 from ..settings import Limits, Retry
@@ -28,7 +29,7 @@ from .check import check_rows, refuse_invalid
 from .rows import Context, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..bodies.body_plan import BodyPlan
     from ..endpoint import Endpoint
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ..engine.loop import Loop
     from ..engine.streams import Streams
     from ..tables import TableView
-    from .request import RequestNode
 
 _WORTH_A_JOURNAL = 100
 _NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
@@ -79,8 +79,29 @@ class Manner:
             raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
 
 
+class Asks(Protocol):
+    """A node as far as a run knows it: what makes the bodies of its requests, and where they go."""
+
+    path: ClassVar[str]
+    choices: ClassVar[bool]
+
+    @property
+    def client_timeout(self) -> float | str | None:
+        """Seconds for one attempt, where it has its own."""
+
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+        store: str | os.PathLike[str] | None = None,
+    ) -> BodyPlan:
+        """Give how a table's rows become request bodies."""
+
+
 def run(
-    node: RequestNode,
+    node: Asks,
     table: Any,
     connection: Connection | None = None,
     *,
@@ -110,9 +131,7 @@ def run(
 
 
 class _Run:
-    def __init__(
-        self, node: RequestNode, view: TableView, connection: Connection, context: Context, manner: Manner
-    ) -> None:
+    def __init__(self, node: Asks, view: TableView, connection: Connection, context: Context, manner: Manner) -> None:
         self.node = node
         self.view = view
         self.connection = connection
@@ -121,7 +140,7 @@ class _Run:
 
     def carry_out(self) -> Responses:
         with ExitStack() as stack:
-            endpoint: Endpoint = stack.enter_context(self.connection.open())
+            endpoint: Endpoint = stack.enter_context(opened(self.connection))
             plan = self.node.plan(
                 self.view.columns,
                 constants=self.context.constants,

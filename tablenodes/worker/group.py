@@ -13,6 +13,7 @@ import orjson
 
 from ..engine.scheduling import Scheduler
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
+from ..opening import opened
 from ..sending import Sending
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
@@ -103,7 +104,7 @@ class GroupRun:
         except TablenodesError as error:
             return Held(str(error))
         try:
-            with connection.open() as endpoint:
+            with opened(connection) as endpoint:
                 while True:
                     held = self._round(endpoint)
                     if held is not None or not self._wait_for_more():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection
 from ..errors import ConnectionSettingError
+from ..opening import opened
 from ..secret import Secret
 from ..settings import Timeout
 
@@ -79,7 +80,7 @@ class Travelling:
 
     def _remote(self) -> dict[str, Any]:
         connection = self._connection
-        with connection.open() as endpoint:
+        with opened(connection) as endpoint:
             base_url = endpoint.base_url
             is_keyed = any(name == "Authorization" for name, _ in endpoint.headers)
         key = connection.api_key
@@ -155,7 +156,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection
         transport=recipe["transport"],
         allow_insecure=recipe["allow_insecure"],
     )
-    with connection.open(environ) as endpoint:
+    with opened(connection, environ) as endpoint:
         if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "

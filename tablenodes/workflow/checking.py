@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ..bodies.settings_plan import RowPlan
     from ..nodes.check import Check
     from ..tables import TableView
-    from .workflow import Workflow
+    from .definition import Definition
 
 
 def check(
-    workflow: Workflow,
+    workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any] | None,
     connection: Connection | None,
@@ -49,19 +49,19 @@ def check(
     return checks(workflow, view, plans(workflow, view, values, connection, store))
 
 
-def connection_of(workflow: Workflow, connection: Connection | None) -> Connection:
+def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
     """Give the connection that a run uses."""
     if connection is not None and not isinstance(connection, Connection):
         raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
     return connection or workflow.connection or Connection()
 
 
-def values_of(workflow: Workflow, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+def values_of(workflow: Definition, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Give every input's value for a run; what is wrong is said with the line of the input's declaration."""
     return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
 
 
-def check_output(workflow: Workflow, table: str | None) -> None:
+def check_output(workflow: Definition, table: str | None) -> None:
     """Make sure that the output can be written, beside the table's file that is read; see `Destination.check`."""
     destination: Any = workflow.output
     if destination is not None:
@@ -71,14 +71,14 @@ def check_output(workflow: Workflow, table: str | None) -> None:
             raise TableError(f"{workflow.at('output', 'path')}{error}") from None
 
 
-def file_of(workflow: Workflow, table: Any) -> str | None:
+def file_of(workflow: Definition, table: Any) -> str | None:
     """Give the path of the table that a run reads; None where it is given a table itself."""
     if table is None:
         return None if workflow.table is None else os.fspath(workflow.table)
     return os.fspath(table) if isinstance(table, str | os.PathLike) else None
 
 
-def opened(workflow: Workflow, table: Any, *, read: bool = True) -> TableView:
+def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
     """Give the view of the table that a run is given, or that the workflow names.
 
     Where there is none and no node reads a column, it has one row and no columns.
@@ -95,7 +95,7 @@ def opened(workflow: Workflow, table: Any, *, read: bool = True) -> TableView:
     return tables.view(table, read=read)
 
 
-def _refuse_reading(workflow: Workflow) -> None:
+def _refuse_reading(workflow: Definition) -> None:
     """Raise `WorkflowError` if a node reads a table that is not there."""
     ids = [name for name, _ in workflow.steps]
     for name, columns in columns_read(workflow.steps):
@@ -108,7 +108,7 @@ def _refuse_reading(workflow: Workflow) -> None:
 
 
 def plans(
-    workflow: Workflow,
+    workflow: Definition,
     view: TableView,
     inputs: Mapping[str, Any],
     connection: Connection,
@@ -166,7 +166,7 @@ def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
         yield SettingError(f"{problem.path.removeprefix('$.')}: {problem.message}{got}")
 
 
-def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
+def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
     unsent: dict[str, set[int]] = {}
@@ -192,7 +192,7 @@ def checks(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) ->
     return made
 
 
-def unsendable(workflow: Workflow, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
+def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
     """Give the first node that could send none of a table's rows, and why; None where there is none.
 
     No more rows are looked at than up to the first that can be sent.

@@ -18,10 +18,10 @@ from ..templates.template import Column, LiteralText
 if TYPE_CHECKING:
     from ..connection import Connection
     from ..nodes import Node
-    from .workflow import Workflow
+    from .definition import Definition
 
 
-def document(workflow: Workflow, folder: str) -> dict[str, Any]:
+def document(workflow: Definition, folder: str) -> dict[str, Any]:
     """Give what a workflow's file holds.
 
     Parameters

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..nodes.check import Check
     from ..output import NodeOutput
     from ..settings import Limits
-    from .workflow import Workflow
+    from .definition import Definition
 
 
 def run(
-    workflow: Workflow,
+    workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any] | None,
     connection: Connection | None,
@@ -62,7 +62,7 @@ def run(
 
 
 def _carried_out(
-    workflow: Workflow,
+    workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any],
     connection: Connection,
@@ -99,7 +99,7 @@ def _ended(error: BaseException, outputs: dict[str, NodeOutput], unwritten: Tabl
 
 
 def _run_nodes(
-    workflow: Workflow,
+    workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any],
     connection: Connection,
@@ -145,7 +145,7 @@ def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:
     return None if ids is None else Answers(outputs, ids)
 
 
-def _refuse_empty_handed(workflow: Workflow, found: tuple[str, Check] | None) -> None:
+def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) -> None:
     """Keep an earlier output from being replaced by one without a single answer."""
     if found is not None:
         name, check = found

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..connection import Connection
-from ..errors import UsageError, WorkflowError, nearest
-from ..nodes import Node
-from ..settings import Limits, Retry
-from . import inputs as inputs_of
-from .destination import Destination, destination
-from .output_paths import faults
-from .references import check_id
-from .settings_reading import Reader, anchored
+from ..errors import WorkflowError, nearest
+from .definition import Definition
+from .settings_reading import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
+    from ..connection import Connection
     from ..nodes.check import Check
     from ..output import NodeOutput
+    from ..settings import Limits, Retry
 
-    Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
     Table = Any
-
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True, repr=False)
-class Workflow:
+class Workflow(Definition):
     """Nodes that run one after another over the same configuration table.
 
     A later node reads an earlier one's answer to the same row as ``{{ outputs.ID.choices[0].message.content }}``
@@ -66,43 +57,6 @@ class Workflow:
         If the parts do not fit together: two nodes of one id, a reference to a node that is not earlier, to a part of
         its answer that cannot be there, or to an input that is not there.
     """
-
-    nodes: Nodes
-    _: KW_ONLY
-    id: str | None = None
-    description: str | None = None
-    connection: Connection | None = None
-    table: str | os.PathLike[str] | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    output: Destination | str | os.PathLike[str] | Mapping[str, str] | None = None
-    limits: Limits | None = None
-    retry: Retry | None = None
-    _reader: Reader | None = field(default=None, init=False, compare=False)
-    _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "nodes", _checked_nodes(self.nodes))
-        for name, kind in _KINDS.items():
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise WorkflowError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-        if self.id is not None and not _ID.fullmatch(self.id):
-            raise WorkflowError("id must be made of letters, digits, dots, hyphens and underscores, at most 100")
-        if self.table is not None:
-            put(self, "table", _checked_path(self.table))
-        if not isinstance(self.inputs, Mapping):
-            raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
-        put(self, "inputs", {name: inputs_of.declared(name, value) for name, value in self.inputs.items()})
-        put(self, "output", destination(self.output))
-        for reference in faults(self.steps, self.inputs):
-            node = self.steps[reference.node][0]
-            raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
-
-    @property
-    def steps(self) -> tuple[tuple[str, Node], ...]:
-        """The nodes with their ids, in their order."""
-        return self.nodes  # type: ignore[return-value]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -289,60 +243,3 @@ class Workflow:
             "store": store,
         }
         return running.run(self, table, inputs, connection, manner)
-
-    def located(self, position: int, error: UsageError) -> UsageError:
-        """Give an error of a node's with the node's id, and with file and line where it was loaded from one."""
-        return type(error)(f"{self.where(position, str(error))}node {self.steps[position][0]!r}: {error}")
-
-    def where(self, position: int, place: str) -> str:
-        """Give ``FILE:LINE: `` of a node's setting, by what a message begins with; empty where no file was loaded."""
-        if self._reader is None:
-            return ""
-        document = self._reader.document
-        path = self._reader.meant(("nodes", position), place)
-        return f"{document.name}:{document.line(path)}: "
-
-    def at(self, part: str, *below: str | int) -> str:
-        """Give ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
-        if self._reader is None or part in self._replaced or part not in self._reader.at(()):
-            return ""
-        document = self._reader.document
-        return f"{document.name}:{document.line((part, *below))}: "
-
-    def __repr__(self) -> str:
-        shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
-        shown += [f"{name}={value!r}" for name in _SHOWN if (value := getattr(self, name))]
-        return f"Workflow({'; '.join(shown)})"
-
-
-_KINDS: Mapping[str, type] = {"id": str, "description": str, "connection": Connection, "limits": Limits, "retry": Retry}
-_SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry")
-
-
-def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
-    try:
-        pairs = [(name, node) for name, node in (nodes.items() if isinstance(nodes, Mapping) else nodes)]
-    except (TypeError, ValueError):
-        raise WorkflowError("nodes must be a mapping of ids to nodes, or a list of (id, node)") from None
-    if not pairs:
-        raise WorkflowError("a workflow needs a node")
-    for position, (name, node) in enumerate(pairs):
-        check_id(name, [earlier for earlier, _ in pairs[:position]])
-        if not isinstance(node, Node):
-            raise WorkflowError(f"node {name!r} must be a node, not {type(node).__name__}")
-    return tuple((name, _anchored(node)) for name, node in pairs)
-
-
-def _anchored(node: Node) -> Node:
-    """Give a node whose schema's path does not depend on the current directory."""
-    given = getattr(node, "schema", None)
-    if not isinstance(given, str | os.PathLike):
-        return node
-    schema = anchored(os.fspath(given), ".")
-    return node if schema == given else node.replace(schema=schema)
-
-
-def _checked_path(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise WorkflowError("table must be the path of a file; give a table itself to run() or check()")
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import socket
-import struct
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pycurl
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from .sockets import has_received
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .common import Common
     from .readiness import Readiness
-    from .transfer import Common, Transfer
 
 NEVER = math.inf
 WIDTH = 256
@@ -23,10 +22,6 @@ WIDTH = 256
 
 _NEARLY = 0.05
 """Seconds before the end of a call's time in which it is noted whether something has come."""
-
-_TCP_INFO = struct.Struct("=44xI4xI72xQ")
-"""Of Linux's struct tcp_info: milliseconds since the last data was sent, since it was received, bytes received."""
-
 
 NARROW = 128
 """Transfers up to which it is cheaper to let libcurl look at them all than to be told of each socket."""
@@ -37,6 +32,17 @@ AT_ONCE = 32_768
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
 its own, of which we know nothing."""
+
+
+class Carried(Protocol):
+    """A transfer, as far as its lane looks at it."""
+
+    lane: Lane
+    handle: Any
+    started: float
+    total: float
+    secure: bool
+    heard: bool
 
 
 class Lane(ABC):
@@ -68,17 +74,17 @@ class Lane(ABC):
         """Take a handle in; its call begins with the next `run`."""
 
     @abstractmethod
-    def run(self, now: float, in_flight: Iterable[Transfer]) -> None:
+    def run(self, now: float, in_flight: Iterable[Carried]) -> None:
         """Do what is due: begin calls, end those whose time is over."""
 
     @abstractmethod
-    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Transfer]) -> bool:
+    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
         """Take in that a socket is ready; tell whether calls may have come to their ends."""
 
     def opened(self, descriptor: int) -> None:  # noqa: B027 - most need not know
         """Take note of a socket that is about to be connected."""
 
-    def _note_heard(self, now: float, in_flight: Iterable[Transfer]) -> None:
+    def _note_heard(self, now: float, in_flight: Iterable[Carried]) -> None:
         """Note which calls, whose time is nearly over, have had a byte of their answer.
 
         libcurl tells of no byte before the end of a line, and of no socket after a timeout. In TLS what comes
@@ -86,7 +92,7 @@ class Lane(ABC):
         """
         for transfer in in_flight:
             if transfer.lane is self and transfer.started + transfer.total <= now + _NEARLY and not transfer.secure:
-                transfer.heard = _has_received(transfer.handle)
+                transfer.heard = has_received(transfer.handle)
 
 
 class SocketLane(Lane):
@@ -102,14 +108,14 @@ class SocketLane(Lane):
         """Take a handle in; libcurl sets the timer."""
         self.multi.add_handle(handle)
 
-    def run(self, now: float, in_flight: Iterable[Transfer]) -> None:
+    def run(self, now: float, in_flight: Iterable[Carried]) -> None:
         """Do what is due: begin calls, end those whose time is over."""
         if self.timer:
             self._note_heard(now, in_flight)
         self.timer = NEVER
         self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
-    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Transfer]) -> bool:
+    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
         """Read and write on one socket, and do what is due."""
         if 0 < self.timer <= now:
             self._note_heard(now, in_flight)
@@ -144,7 +150,7 @@ class PerformLane(Lane):
         self.multi.add_handle(handle)
         self.timer = 0.0
 
-    def run(self, now: float, in_flight: Iterable[Transfer]) -> None:
+    def run(self, now: float, in_flight: Iterable[Carried]) -> None:
         """Let every transfer go on as far as it can."""
         if self._due <= now:
             self._note_heard(now, in_flight)
@@ -158,7 +164,7 @@ class PerformLane(Lane):
         if self._common.unsent:
             self.timer = min(self._due, self._clock() + _RESOLVING)
 
-    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Transfer]) -> bool:
+    def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
         """Take in that something has changed."""
         self.timer = 0.0
         return False
@@ -167,27 +173,3 @@ class PerformLane(Lane):
         """Watch a socket that is about to be connected."""
         self._by_descriptor[descriptor] = self
         self._readiness.watch_changes(descriptor)
-
-
-@contextlib.contextmanager
-def borrowed(descriptor: int) -> Iterator[socket.socket]:
-    """Give one of libcurl's sockets as an object, and leave it open."""
-    sock = socket.socket(fileno=descriptor)
-    try:
-        yield sock
-    finally:
-        sock.detach()
-
-
-def _has_received(handle: Any) -> bool:
-    """Whether a byte has come on a handle's connection since its request was sent, as the kernel knows it."""
-    descriptor = handle.getinfo(pycurl.ACTIVESOCKET)
-    if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
-        return False
-    with borrowed(descriptor) as sock:
-        known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    if len(known) < _TCP_INFO.size:
-        return False
-    since_sent, since_received, received = _TCP_INFO.unpack(known)
-    is_new = handle.getinfo(pycurl.NUM_CONNECTS) > 0
-    return bool(received if is_new else since_received < since_sent)

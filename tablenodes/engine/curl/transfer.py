@@ -12,12 +12,13 @@ import pycurl
 from ..calls import Answer, Chunk
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .faults import Circumstances, fault_of
-from .lane import borrowed
+from .sockets import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..calls import Call, Event, Request
+    from ..calls import Call, Request
+    from .common import Common
     from .lane import Lane
 
 # What libcurl would add of its own where we do not set it.
@@ -38,45 +39,6 @@ _CONSTANT_OPTIONS = (
     (pycurl.TCP_KEEPALIVE, 1),
     (pycurl.ACCEPT_ENCODING, ""),  # all that this libcurl can decode
 )
-
-
-class Common:
-    """What all transfers of one transport share.
-
-    Attributes
-    ----------
-    body_bytes : int
-        The longest body.
-    may_send : callable or None
-        Asked before each send.
-    clock : callable
-        Monotonic seconds.
-    stream : bool
-        Tell of each piece of a body.
-    events : list of Event
-        What came and is not fetched yet.
-    last_piece : dict of Transfer to float
-        When the last piece of each stream came, the oldest first.
-    unsent : int
-        Calls that have begun and have not been sent.
-    raised : BaseException or None
-        What `may_send` raised, to be raised again outside of libcurl.
-    news : dict of tuple to callable
-        For each connection, by its ends, what tells whether anything has come on it.
-    """
-
-    def __init__(
-        self, body_bytes: int, may_send: Callable[[int], bool] | None, clock: Callable[[], float], stream: bool
-    ) -> None:
-        self.body_bytes = body_bytes
-        self.may_send = may_send
-        self.clock = clock
-        self.stream = stream
-        self.events: list[Event] = []
-        self.last_piece: dict[Transfer, float] = {}
-        self.unsent = 0
-        self.raised: BaseException | None = None
-        self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 
 class _Unshown(list[bytes]):
@@ -264,8 +226,8 @@ class Transfer:
         if self.is_stream is None:
             self.is_stream = is_event_stream(final_head(self.head)[0])
         if self.is_stream:
-            common.last_piece.pop(self, None)
-            common.last_piece[self] = common.clock()
+            common.last_piece.pop(self.call.key, None)
+            common.last_piece[self.call.key] = common.clock()
         return self.take(piece)
 
     def answer(self, now: float) -> Answer:

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from ..environment import certificates, proxy_for, sockets_allowed
+from .common import Common
 from .lane import AT_ONCE, NARROW, NEVER, WIDTH, Lane, PerformLane, SocketLane
 from .readiness import Readiness, readiness
-from .transfer import Common, Options, Transfer, options_of
+from .transfer import Options, Transfer, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +226,7 @@ class CurlTransport:
 
     def _end_idle(self, now: float) -> None:
         while self._idle_end() <= now:
-            transfer = next(iter(self._common.last_piece))
+            transfer = self._in_flight[next(iter(self._common.last_piece))]
             words = f"nothing came for {self._timeout.idle:g} s in the middle of a stream"
             self._common.events.append(transfer.ended("timeout_idle", words, now))
             self._release(transfer)
@@ -235,6 +236,6 @@ class CurlTransport:
         transfer.lane.multi.remove_handle(transfer.handle)
         del self._in_flight[transfer.call.key]
         if self._common.last_piece:
-            self._common.last_piece.pop(transfer, None)
+            self._common.last_piece.pop(transfer.call.key, None)
         transfer.drop()
         self._spare[type(transfer.lane)].append(transfer)
