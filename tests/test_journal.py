@@ -23,13 +23,14 @@ from servers import echo, fault_server
 
 import tablenodes as tn
 from tablenodes.engine.calls import Request
+from tablenodes.engine.ended import Ended
 from tablenodes.engine.journal import file as journal_file
-from tablenodes.engine.journal.journal import Entry, Finder, Journal, Keys, Line
+from tablenodes.engine.journal.journal import Finder, Journal, Keys, Line
 from tablenodes.errors import JournalError
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 REQUEST = Request("POST", "https://api.example/v1/chat/completions?v=1", (("Authorization", "Bearer one"),))
-OK = Entry(1, False, "ok", None, 200, b"Content-Type: application/json\r\n", b'{"choices": []}', None, "", 0.25)
+OK = Ended("ok", None, 200, b"Content-Type: application/json\r\n", b'{"choices": []}', None, "", 0.25)
 QUIET = {"progress": False}
 KEY = "sk-canary-4711-abcdefghijklmnop"
 
@@ -58,14 +59,20 @@ def journal_at(path):
         yield journal
 
 
-def put_down(journal, *keys, entry=OK):
+def put_down(journal, *keys, end=OK, billed=False):
     for key in keys:
         line = Line(key)
         journal.intend(line)
         journal.commit()
-        if entry is not None:
-            journal.done(line, entry)
+        if end is not None:
+            journal.done(line, end, billed=billed)
     journal.commit()
+
+
+def known(found):
+    """Give all that is known of a row: its sends, whether it may have been billed, its end."""
+    line, end = found
+    return line.sends, line.billed, end
 
 
 def keys(count):
@@ -139,18 +146,20 @@ def test_a_key_depends_on_where_the_request_goes_and_not_on_headers():
 
 @given(
     st.lists(
-        st.builds(
-            Entry,
+        st.tuples(
             st.just(1),
             st.booleans(),
-            st.sampled_from(["ok", "http_error", "reset"]),
-            st.none() | st.sampled_from(["final", "ambiguous"]),
-            st.none() | st.integers(100, 599),
-            st.binary(max_size=50),
-            st.binary(max_size=5000),
-            st.none() | st.sampled_from(["reset", "too_large"]),
-            st.text(max_size=30),
-            st.floats(0, 1e6),
+            st.builds(
+                Ended,
+                st.sampled_from(["ok", "http_error", "reset"]),
+                st.none() | st.sampled_from(["final", "ambiguous"]),
+                st.none() | st.integers(100, 599),
+                st.binary(max_size=50),
+                st.binary(max_size=5000),
+                st.none() | st.sampled_from(["reset", "too_large"]),
+                st.text(max_size=30),
+                st.floats(0, 1e6),
+            ),
         ),
         max_size=5,
     )
@@ -160,11 +169,11 @@ def test_what_was_put_down_is_there_again(tmp_path_factory, entries):
     path = tmp_path_factory.mktemp("journal") / "run.journal"
     made = keys(len(entries))
     with journal_at(path) as journal:
-        for key, entry in zip(made, entries, strict=True):
-            put_down(journal, key, entry=entry)
+        for key, (_, billed, end) in zip(made, entries, strict=True):
+            put_down(journal, key, end=end, billed=billed)
     with journal_at(path) as journal:
         finder = Finder(journal)
-        assert [finder.find(key)[1] for key in made] == entries
+        assert [known(finder.find(key)) for key in made] == entries
         assert journal.rows == journal.sends == len(journal) == len(entries)
 
 
@@ -195,17 +204,17 @@ def test_each_commit_is_synced(tmp_path):
 def test_a_row_that_is_sent_again_is_in_doubt_again(tmp_path):
     """Its old answer is no longer its end; sends are added up, and once it may have been billed it stays so."""
     (key,) = keys(1)
-    failed = OK._replace(outcome="http_error", kind="server_error", status=500, billed=True)
+    failed = OK._replace(outcome="http_error", kind="server_error", status=500)
     with journal_at(tmp_path / "a") as journal:
-        put_down(journal, key, entry=failed)
+        put_down(journal, key, end=failed, billed=True)
         line = journal.find(key)[0]
         journal.intend(line)
         journal.commit()
-        assert journal.find(key)[1] == Entry(2, True, None)
+        assert known(journal.find(key)) == (2, True, Ended())
         journal.done(line, OK, unforeseen=2)
         journal.commit()
     with journal_at(tmp_path / "a") as journal:
-        assert journal.find(key)[1] == OK._replace(sends=4, billed=True)
+        assert known(journal.find(key)) == (4, True, OK)
         assert journal.sends == 4
 
 
@@ -258,7 +267,7 @@ def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_pa
 def test_what_sqlite_cannot_hold_is_said(tmp_path):
     """An answer of more than a gigabyte, or a number that is none of HTTP's."""
     with journal_at(tmp_path / "a") as journal, pytest.raises(JournalError, match="longer than a journal can hold"):
-        put_down(journal, *keys(1), entry=OK._replace(status=2**70))
+        put_down(journal, *keys(1), end=OK._replace(status=2**70))
 
 
 def test_closing_never_raises(tmp_path):
@@ -549,8 +558,8 @@ def quick_folder():
 def closed(quick_folder):
     """A journal with six rows that was closed, and one of them in doubt."""
     with journal_at(quick_folder / "closed") as journal:
-        put_down(journal, *DAMAGED_KEYS[:5], entry=DAMAGED_ENTRY)
-        put_down(journal, DAMAGED_KEYS[5], entry=None)
+        put_down(journal, *DAMAGED_KEYS[:5], end=DAMAGED_END)
+        put_down(journal, DAMAGED_KEYS[5], end=None)
     return quick_folder / "closed"
 
 
@@ -558,23 +567,23 @@ def closed(quick_folder):
 def killed(quick_folder):
     """The same journal, not closed: most of it is in the log."""
     with journal_at(quick_folder / "open") as journal:
-        put_down(journal, *DAMAGED_KEYS[:5], entry=DAMAGED_ENTRY)
-        put_down(journal, DAMAGED_KEYS[5], entry=None)
+        put_down(journal, *DAMAGED_KEYS[:5], end=DAMAGED_END)
+        put_down(journal, DAMAGED_KEYS[5], end=None)
         leave_as_killed(quick_folder / "open", quick_folder / "killed")
     return quick_folder / "killed"
 
 
 DAMAGED_KEYS = keys(6)
-DAMAGED_ENTRY = OK._replace(body=bytes(range(256)) * 8, message="some words", outcome="http_error", kind="final")
+DAMAGED_END = OK._replace(body=bytes(range(256)) * 8, message="some words", outcome="http_error", kind="final")
 
 
 def found_in(path):
     """What a journal gives for each row, in the table's order and by key; None where it is refused."""
     with suppress(JournalError), journal_at(path) as journal:
         finder = Finder(journal)
-        one_way = [found and found[1] for found in map(finder.find, DAMAGED_KEYS)]
-        other_way = [found and found[1] for found in map(journal.find, DAMAGED_KEYS)]
-        return [entry and entry._replace(latency=0.0) for entry in [*one_way, *other_way]], journal.sends
+        every_way = [find(key) for find in (finder.find, journal.find) for key in DAMAGED_KEYS]
+        rows = [found and known((found[0], found[1]._replace(latency=0.0))) for found in every_way]
+        return rows, journal.sends
     return None
 
 
@@ -623,7 +632,7 @@ def test_a_flipped_bit_in_the_log_loses_the_last_commits_at_most(quick_folder, k
     """
     right = found_in_copy(killed, quick_folder)
     without_last = [*right[0][:5], None, *right[0][6:11], None]
-    doubtful = Entry(1, False, None)
+    doubtful = (1, False, Ended())
     without_two = [*right[0][:4], doubtful, None, *right[0][6:10], doubtful, None]
     seen = []
     for bit in bits(Path(f"{killed}-wal"), count):

@@ -10,7 +10,8 @@ import typer
 from .printing import aligned, counted, show
 
 if TYPE_CHECKING:
-    from ..engine.journal.journal import Entry, Journal
+    from ..engine.ended import Ended
+    from ..engine.journal.journal import Journal, Line
 
 Path_ = Annotated[str, typer.Argument(metavar="JOURNAL", help="The journal, such as answers.csv.journal.")]
 Lines = Annotated[bool, typer.Option("--jsonl", help="Print each row, with its answer, as a line of JSON.")]
@@ -50,18 +51,18 @@ def _show_counts(opened: Journal, path: str) -> None:
 def _print_rows(opened: Journal) -> None:
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    for entry in opened.entries():
-        print(orjson.dumps(_row(entry)).decode())
+    for line, end in opened:
+        print(orjson.dumps(_row(line, end)).decode())
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(line: Line, end: Ended) -> dict[str, Any]:
     from ..engine.records import text  # noqa: PLC0415 - loaded where it is used
 
     return {
-        "outcome": entry.outcome or "in_doubt",
-        "status": entry.status,
-        "requests": entry.sends,
-        "maybe_billed": entry.billed,
-        "latency": entry.latency if entry.outcome else None,
-        "body": text(entry.body) if entry.outcome else None,
+        "outcome": end.outcome or "in_doubt",
+        "status": end.status,
+        "requests": line.sends,
+        "maybe_billed": line.billed,
+        "latency": end.latency if end.outcome else None,
+        "body": text(end.body) if end.outcome else None,
     }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .. import display
-from ..engine.calls import Answer
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judging import judge
 from ..engine.records import OK, Records, Rejection
@@ -198,7 +197,7 @@ class Retrieval:
             self._records.unanswered(row, str(end.outcome), end.message)
             self._records.attempts[row], self._records.maybe_billed[row] = sends, billed
             return
-        answer = Answer(row, end.status, end.headers, end.body, end.fault, end.message, sends, elapsed=end.latency)
+        answer = end.answer(row, sends)
         at_most_once = recipe["retry"]["ambiguous"] == 0
         verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
         self._records.answer(answer, Done(row, verdict, sends, billed))

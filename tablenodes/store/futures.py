@@ -6,10 +6,11 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from ..engine.ended import Ended
 from ..engine.journal.file import check_sum
 from ..errors import StoreError
 from . import ids
-from .rows import EXPIRED, Answered, Ended, Future, Group, Waiting
+from .rows import EXPIRED, Answered, Future, Group, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

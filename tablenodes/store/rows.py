@@ -4,39 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..engine.ended import Ended
+
 EXPIRED = "the time within which it was to be sent has passed"
 _IN_DOUBT = "sent, but no answer was seen; it may have been executed and billed"
-
-
-class Ended(NamedTuple):
-    """What came of a send; without an `outcome`, nothing has yet.
-
-    Attributes
-    ----------
-    outcome : str or None
-        What it meant.
-    kind : str or None
-        The class of its failure; None for ``ok``.
-    status : int or None
-        The HTTP status.
-    headers, body : bytes
-        As they came, without a secret.
-    fault : str or None
-        What broke the exchange.
-    message : str
-        The transport's words for it; where nothing was answered, those for the user.
-    latency : float
-        Seconds.
-    """
-
-    outcome: str | None = None
-    kind: str | None = None
-    status: int | None = None
-    headers: bytes = b""
-    body: bytes = b""
-    fault: str | None = None
-    message: str = ""
-    latency: float = 0.0
 
 
 class Future:

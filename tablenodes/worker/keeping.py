@@ -7,10 +7,11 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..engine.journal.keeping import Found, Keeping, kept_headers
+from ..engine.ended import Ended
+from ..engine.journal.keeping import Found, Keeping
 from ..engine.outcomes.rules import Failure
 from ..errors import JournalError, StoreError
-from ..store.rows import EXPIRED, Ended
+from ..store.rows import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,17 +172,7 @@ class FutureKeeping(Keeping):
         future = self._row_of[answer.key]
         future.sends += answer.sends - 1
         future.billed = future.billed or verdict.may_have_run
-        message = answer.message
-        future.end = Ended(
-            verdict.outcome,
-            None if verdict.kind is None else verdict.kind.value,
-            answer.status,
-            kept_headers(answer.headers),
-            answer.body,
-            answer.fault,
-            message if message.isascii() else message.encode(errors="replace").decode(),
-            answer.elapsed,
-        )
+        future.end = Ended.of(answer, verdict)
         if verdict.outcome == "rate_limited" and verdict.retry_after is not None:
             self.asked_to_wait = max(self.asked_to_wait, verdict.retry_after)
         self._changed[future.number] = future

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ...errors import JournalError
+from ..ended import Ended
 from .file import VERSION, check_sum, check_sum_of_intent, closed, make_index, make_room, opened, worded
 
 if TYPE_CHECKING:
@@ -66,43 +67,6 @@ class Keys:
         self._seen[digest] = occurrence + 1
         key: Key = _new(Key, (digest, occurrence))
         return key
-
-
-class Entry(NamedTuple):
-    """What the journal knows of a row.
-
-    Attributes
-    ----------
-    sends : int
-        Sends that were begun, in all runs.
-    billed : bool
-        Whether a request may have been executed without its answer having come.
-    outcome : str or None
-        None where it was sent and no answer was put down: in doubt.
-    kind : str or None
-        The class of its failure; None for ``ok``.
-    status : int or None
-        The HTTP status.
-    headers, body : bytes
-        As they came, without a secret.
-    fault : str or None
-        What broke the exchange.
-    message : str
-        The transport's words for it.
-    latency : float
-        Seconds.
-    """
-
-    sends: int
-    billed: bool
-    outcome: str | None
-    kind: str | None = None
-    status: int | None = None
-    headers: bytes = b""
-    body: bytes = b""
-    fault: str | None = None
-    message: str = ""
-    latency: float = 0.0
 
 
 class Line:
@@ -164,11 +128,11 @@ class Journal:
     def __len__(self) -> int:
         return self._last
 
-    def at(self, place: int) -> tuple[Line, Entry] | None:
+    def at(self, place: int) -> tuple[Line, Ended] | None:
         """Give the row at a place, or None."""
         return _found(self._execute(_BY_PLACE, (place,)).fetchone())
 
-    def find(self, key: Key) -> tuple[Line, Entry] | None:
+    def find(self, key: Key) -> tuple[Line, Ended] | None:
         """Give the row of a key, or None."""
         if not self._indexed:
             with worded(self.path):
@@ -180,12 +144,12 @@ class Journal:
         """Give each outcome (None for in doubt), its rows and the sends that were begun for them; the most first."""
         return self._execute(_TALLY).fetchall()
 
-    def entries(self) -> Iterator[Entry]:
-        """Give what is known of each row, in the order in which the rows were first sent."""
+    def __iter__(self) -> Iterator[tuple[Line, Ended]]:
+        """Give the rows, in the order in which they were first sent."""
         for place in range(1, len(self) + 1):
             found = self.at(place)
             if found is not None:
-                yield found[1]
+                yield found
 
     def intend(self, line: Line) -> None:
         """Put down that a request is about to be sent."""
@@ -196,27 +160,27 @@ class Journal:
         self.sends += 1
         self._intents.append(line)
 
-    def done(self, line: Line, entry: Entry, unforeseen: int = 0) -> None:
+    def done(self, line: Line, end: Ended, *, billed: bool = False, unforeseen: int = 0) -> None:
         """Put down what came of a send.
 
         Parameters
         ----------
         line : Line
             The row.
-        entry : Entry
-            Its end; its ``sends`` are not used.
+        end : Ended
+            Its end.
+        billed : bool
+            Whether a request may have been executed without its answer having come.
         unforeseen : int
             Sends beyond the one that was intended.
         """
         self.sends += unforeseen
         line.sends += unforeseen
-        line.billed = line.billed or entry.billed
-        _, _, outcome, kind, status, headers, body, fault, message, latency = entry
-        sends, billed = line.sends, int(line.billed)
-        crc = check_sum(*line.key, sends, billed, outcome, kind, status, fault, message, headers, body)
-        self._dones.append(
-            (sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc, line.place)
-        )
+        line.billed = line.billed or billed
+        outcome, kind, status, headers, body, fault, message, _ = end
+        counted = line.sends, int(line.billed)
+        crc = check_sum(*line.key, *counted, outcome, kind, status, fault, message, headers, body)
+        self._dones.append((*counted, *end, crc, line.place))
 
     def commit(self) -> None:
         """Bring everything that was put down to the disk, with one sync.
@@ -291,7 +255,7 @@ class Finder:
         self._next = 1
         self._left = journal.rows
 
-    def find(self, key: Key) -> tuple[Line, Entry] | None:
+    def find(self, key: Key) -> tuple[Line, Ended] | None:
         """Give what is known of a row, or None."""
         if not self._left:
             return None
@@ -311,11 +275,9 @@ def _intent(line: Line) -> tuple[Any, ...]:
     return line.place, digest, occurrence, sends, billed, check_sum_of_intent(digest, occurrence, sends, billed)
 
 
-def _found(columns: tuple[Any, ...] | None) -> tuple[Line, Entry] | None:
+def _found(columns: tuple[Any, ...] | None) -> tuple[Line, Ended] | None:
     if columns is None:
         return None
-    place, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, _ = columns
+    place, digest, occurrence, sends, billed, *end, _ = columns
     line = Line(Key(digest, occurrence), place, sends, billed=bool(billed))
-    if outcome is None:
-        return line, Entry(sends, bool(billed), None)
-    return line, Entry(sends, bool(billed), outcome, kind, status, headers, body, fault, message, latency)
+    return line, Ended() if end[0] is None else Ended(*end)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..calls import Answer
+from ..ended import Ended
 from ..outcomes.rules import Failure
-from .journal import Entry, Finder, Line
+from .journal import Finder, Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..calls import Answer
     from ..outcomes.judging import Verdict
     from ..records import Rejection
     from .journal import Journal, Keys
-
-_KEPT_HEADERS = re.compile(
-    rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"
-    rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+):[^\r\n]*\r?)",
-    re.IGNORECASE,
-)
-"""What an answer is judged by, and found again by; a cookie is neither."""
-
-
-def kept_headers(headers: bytes) -> bytes:
-    """Give the header lines that are kept of an answer."""
-    return b"\n".join(_KEPT_HEADERS.findall(b"\n" + headers))
-
 
 RETRY_FAILED = ("transient", "all", "none")
 """Which failed rows of an earlier run are sent again."""
@@ -134,21 +121,22 @@ class JournalKeeping(Keeping):
         if found is None:
             self._line_of[row] = Line(key)
             return _NOTHING
-        line, entry = found
-        line.billed = billed = entry.billed or entry.outcome is None
-        again = self._again(entry)
+        line, end = found
+        again = self._again(line, end)
+        line.billed = line.billed or end.outcome is None
         if again:
             self._line_of[row] = line
-        return Found(entry.sends, again, _answer(row, entry), billed)
+        answer = None if end.outcome is None else end.answer(row, line.sends)
+        return Found(line.sends, again, answer, line.billed)
 
-    def _again(self, entry: Entry) -> bool:
+    def _again(self, line: Line, end: Ended) -> bool:
         """Tell whether a row is to be sent that was sent before."""
-        if entry.outcome is None:
+        if end.outcome is None:
             return self._resend_doubtful
-        if entry.kind is None or (self._at_most_once and entry.billed):
+        if end.kind is None or (self._at_most_once and line.billed):
             return False
         if self._retry_failed == "transient":
-            return entry.kind != Failure.FINAL.value or entry.outcome in _ANOTHER_DAY
+            return end.kind != Failure.FINAL.value or end.outcome in _ANOTHER_DAY
         return self._retry_failed == "all"
 
     def survey(self, prepared: Iterable[bytes | Rejection], keys: Keys) -> tuple[int, int]:
@@ -158,7 +146,7 @@ class JournalKeeping(Keeping):
         for body in prepared:
             if isinstance(body, bytes):
                 found = finder.find(keys.key(body))
-                again = found is None or self._again(found[1])
+                again = found is None or self._again(*found)
                 reused += not again
                 sending += again
         return reused, sending
@@ -169,20 +157,8 @@ class JournalKeeping(Keeping):
 
     def put_down(self, answer: Answer, verdict: Verdict) -> None:
         """Put down what came of a send."""
-        message = answer.message
-        entry = Entry(
-            answer.sends,
-            verdict.may_have_run,
-            verdict.outcome,
-            None if verdict.kind is None else verdict.kind.value,
-            answer.status,
-            kept_headers(answer.headers),
-            answer.body,
-            answer.fault,
-            message if message.isascii() else message.encode(errors="replace").decode(),
-            answer.elapsed,
-        )
-        self._journal.done(self._line_of[answer.key], entry, answer.sends - 1)
+        end = Ended.of(answer, verdict)
+        self._journal.done(self._line_of[answer.key], end, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
 
     def forget(self, row: int) -> None:
         """Take it that a row has come to its end."""
@@ -191,13 +167,6 @@ class JournalKeeping(Keeping):
     def commit(self) -> None:
         """Bring what was put down to the disk."""
         self._journal.commit()
-
-
-def _answer(row: int, entry: Entry) -> Answer | None:
-    if entry.outcome is None:
-        return None
-    status, headers, body, fault, message, latency = entry[4:]
-    return Answer(row, status, headers, body, fault, message, entry.sends, elapsed=latency)
 
 
 _ANOTHER_DAY = frozenset({"auth", "quota_exhausted", "rate_limited"})
