@@ -6,9 +6,11 @@ import os
 import secrets
 import sqlite3
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from .disk import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,7 +91,7 @@ class FileKind:
             _put(fresh, path)
         finally:
             os.unlink(fresh)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def refuse_other_files(self, path: Path) -> None:
         """Raise for what is there and cannot be a file of this kind: a link, an empty file, one that is read-only."""
@@ -126,13 +128,3 @@ def _put(fresh: Path, path: Path) -> None:
             handle.write(fresh.read_bytes())
             handle.flush()
             os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

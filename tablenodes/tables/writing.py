@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import pandas
 import pyarrow
 
+from ..disk import sync_folder
 from ..errors import TableError
 from .columnar import write_columnar
 from .formats import Format, format_of, path_of
@@ -167,14 +168,4 @@ def _replacing(target: str) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(fresh)
         raise
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    """Put the new name on the disk too, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(folder)
