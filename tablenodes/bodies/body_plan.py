@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,73 +10,22 @@ from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Unfit
 from ..templates.template import RESERVED, known
-from .json_text import read
+from .body_column import whole_body
+from .recipe import Recipe, said, unread_placeholders
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
 from .taken_columns import BODY, CONVERSATION, passed_over, taken
 from .typing_by_schema import Typing
-from .values import CellValue, ConversationValue, Rejected, Row, SpokenValue, is_varying, parse
+from .values import CellValue, ConversationValue, Rejected, Row, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..schemas import Schema
     from ..store.conversations import Conversations
     from .values import Give
 
-_PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
-_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a node says about its bodies, before any table is known.
-
-    Attributes
-    ----------
-    settings : mapping
-        The settings that were set, in their declared order, without the shortcuts.
-    columns : "auto" or tuple of str
-        Which same-named columns are taken.
-    shortcuts : bool
-        Whether ``prompt``, ``system`` and ``conversation`` make messages, and functions may be written the short way.
-    extra_body : mapping
-        Properties that are put on top.
-    """
-
-    settings: Mapping[str, Any]
-    columns: str | tuple[str, ...] = "auto"
-    shortcuts: bool = False
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
-
-    def parsed(self) -> dict[str, Any]:
-        """Give the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
-        made = {name: parse_setting(name, value) for name, value in self.settings.items()}
-        return _with_messages(made) if self.shortcuts else made
-
-
-def parse_setting(name: str, value: Any) -> Any:
-    """Parse one setting; placeholders may stand in texts, and anywhere inside the messages."""
-    scalar = isinstance(value, str)
-    allowed = name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
-    return parse(value, name, templates=allowed)
-
-
-def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
-    if CONVERSATION in made:
-        return {**made, "messages": ConversationValue(made[CONVERSATION])}
-    if "prompt" not in made:
-        return made
-    messages = _messages(made["prompt"], made.get("system"))
-    return {
-        "messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"
-    }
-
-
-def _messages(prompt: Any, system: Any) -> Any:
-    spoken = SpokenValue(prompt, system)
-    return spoken if is_varying(prompt) or is_varying(system) else spoken.messages(prompt, system)
 
 
 class BodyPlan:
@@ -146,7 +94,7 @@ class BodyPlan:
             self.sources["(all others)"] = f"column {BODY}"
         is_set = {*recipe.settings, *recipe.extra_body}
         self.passed_over = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
-        self.warnings = (*self.passed_over, *_unread_placeholders(values))
+        self.warnings = (*self.passed_over, *unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
@@ -172,7 +120,7 @@ class BodyPlan:
             elif name == "messages" and recipe.shortcuts and "prompt" in self.taken:
                 if system is None and "system" in self.taken:
                     system = CellValue("system", "system")
-                values[name] = _messages(CellValue("prompt", "prompt"), system)
+                values[name] = said(CellValue("prompt", "prompt"), system)
                 system = None
         if system is not None:
             spoken = isinstance(values.get("messages"), ConversationValue)
@@ -253,7 +201,7 @@ class BodyPlan:
                 else:
                     body[name] = value
         else:
-            body = {**self._whole(_whole_body(cells[self._body_at], self._conversations)), **self._fixed}
+            body = {**self._whole(whole_body(cells[self._body_at], self._conversations)), **self._fixed}
             for name, give in self._gives:
                 value = give(cells)
                 if value is not None:
@@ -326,50 +274,6 @@ def _dumps(body: Mapping[str, Any]) -> bytes:
             except Unfit as error:
                 raise Rejected(Problem(f"$.{name}", "json", f"the value {error}")) from None
         raise Rejected(Problem("$", "json", "the body cannot be written as JSON")) from None
-
-
-def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]:
-    if cell is None:
-        return {}
-    if type(cell) is Unfit:
-        raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
-    if type(cell) is str:
-        try:
-            cell = read(cell)
-        except Unfit as error:
-            raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
-        except orjson.JSONDecodeError as error:
-            where = f"line {error.lineno}, character {error.colno}"
-            raise Rejected(Problem("$", "json", f"column 'body' is not JSON ({where})", "string")) from None
-    if type(cell) is not dict:
-        kind = _KINDS.get(type(cell), "value")
-        raise Rejected(Problem("$", "type", "column 'body' must hold a request, a JSON object", kind))
-    for answer in ("choices", "error"):
-        if answer in cell:
-            if conversations is not None:  # an answer that was added to them is often still there
-                return {}
-            message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
-            raise Rejected(Problem("$", "answer", message, "object"))
-    return cell
-
-
-_KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
-
-
-def _unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
-    """Say where ``{{`` stands in a setting that has no placeholders."""
-    for name, value in values.items():
-        scalar = isinstance(value, str)
-        if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
-            yield f"{name} holds {{{{, which is sent as it is: placeholders stand in messages, prompt, system and texts"
-
-
-def _has_braces(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_braces, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_braces, value))
-    return isinstance(value, str) and "{{" in value
 
 
 def _place_of_ids(messages: Any, row: Row) -> int | None:

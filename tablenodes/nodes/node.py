@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ..bodies.body_plan import parse_setting
+from ..bodies.recipe import parse_setting
 from ..errors import SettingError, nearest
 from ..plain import plain
 from ..problems import Unfit

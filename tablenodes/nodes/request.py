@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import schemas
-from ..bodies.body_plan import BodyPlan, Recipe
+from ..bodies.body_plan import BodyPlan
+from ..bodies.recipe import Recipe
 from ..endpoint import default_properties
 from ..errors import SettingError
 from ..settings import Timeout

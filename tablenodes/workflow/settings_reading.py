@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas
-from ..bodies.body_plan import parse_setting
+from ..bodies.recipe import parse_setting
 from ..connection import Connection
 from ..errors import UsageError, WorkflowError, nearest
 from ..nodes import find_node
