@@ -33,7 +33,7 @@ LAYERS = [
     ),
     ("bodies.values", "engine.streams"),
     ("bodies", "local", "store", "engine.curl", "engine.requests_session", "engine.scheduling", "engine.journal"),
-    ("templates", "tables", "engine.records", "engine.outcomes"),
+    ("templates", "tables", "engine.records", "engine.ended", "engine.outcomes"),
     ("schemas",),
     ("*",),
 ]

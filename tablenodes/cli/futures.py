@@ -20,6 +20,9 @@ Wait = Annotated[
     float | None,
     typer.Option("--wait", "-w", metavar="SECONDS", min=0, help="Wait no longer. Default: until no more can come."),
 ]
+Again = Annotated[
+    bool, typer.Option("--again", help="Submit every row anew, also what was submitted for the same output before.")
+]
 Clear = Annotated[
     float | None,
     typer.Option("--clear", metavar="DAYS", min=0, help="Delete the answers that are older than that; 0 for all."),
@@ -45,12 +48,14 @@ def submit(
     api_key_env: options.KeyVariable = None,
     no_key: options.NoKey = False,
     local: options.Local = False,
+    again: Again = False,
     no_progress: options.Quiet = False,
 ) -> None:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
     The node is CreateChatCompletionAsync or CreateCompletionAsync. The table, with future_response_id and
-    error_message, goes where that of call would. The worker ends by itself; tablenodes retrieve gets the answers.
+    error_message, goes where that of call would. The worker ends by itself; tablenodes retrieve gets the answers. The
+    same command again gives the ids that the rows have for this --output, and sends nothing twice.
     """
     _use(store)
     workflow = one_node(
@@ -61,7 +66,8 @@ def submit(
         limits=options.limited(None, concurrency, max_requests),
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
-    shown = Showing(form, jsonl, asked=output is not None, manner=_manner(no_progress))
+    manner = options.manner(workflow, None, again, "transient", "resend", None, no_progress)
+    shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .calls import Answer
+from .outcomes.rules import Failure
 
 if TYPE_CHECKING:
     from .outcomes.judging import Verdict
@@ -16,6 +17,9 @@ _KEPT_HEADERS = re.compile(
     re.IGNORECASE,
 )
 """What an answer is judged by, and found again by; a cookie is neither."""
+
+_ANOTHER_TIME = frozenset({"auth", "quota_exhausted", "rate_limited", "not_sent", "in_doubt"})
+"""Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -76,6 +80,13 @@ class Ended(NamedTuple):
             ),
         )
         return made
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is a failure that may well be none another time."""
+        if self.outcome in _ANOTHER_TIME:
+            return True
+        return self.kind is not None and self.kind != Failure.FINAL.value
 
     def answer(self, key: int, sends: int) -> Answer:
         """Give the answer again, as that of a call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +20,6 @@ from .request import RequestNode
 from .rows import Context
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from ..connection import Connection
@@ -70,7 +70,19 @@ class AsyncRequestNode(RequestNode):
 
         given = {name: manner.get(name) for name in ("limits", "retry", "progress", "on_invalid")}
         store = manner.get("store")
-        return submit(self, table, connection, context, makes=self.makes, store=store, deadline=DEADLINE, **given)
+        journal = manner.get("journal")  # nothing is kept there, but it says what a workflow is run for
+        submission = None if journal is None else os.path.abspath(journal)
+        return submit(
+            self,
+            table,
+            connection,
+            context,
+            makes=self.makes,
+            store=store,
+            deadline=DEADLINE,
+            submission=submission,
+            **given,
+        )
 
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store
         self,
@@ -83,6 +95,7 @@ class AsyncRequestNode(RequestNode):
         progress: bool | None = None,
         on_invalid: str = "report",
         deadline: float = DEADLINE,
+        submission: str | os.PathLike[str] | None = None,
     ) -> NodeOutput:
         """Hand one request a row to the store's worker and come back at once.
 
@@ -110,6 +123,10 @@ class AsyncRequestNode(RequestNode):
         deadline : float
             Seconds from now within which a row must be sent, 1 to 2,592,000. A worker that is started again later does
             not extend it.
+        submission : str or path, optional
+            A name of your own for it. Rows that were submitted under the same name before, to the same store, get the
+            ids that they had and are not sent again, unless they failed in a way that may pass. Default: each row is
+            new.
 
         Returns
         -------
@@ -136,6 +153,7 @@ class AsyncRequestNode(RequestNode):
             makes=self.makes,
             store=store,
             deadline=deadline,
+            submission=submission,
             limits=limits,
             retry=retry,
             progress=progress,

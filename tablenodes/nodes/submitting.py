@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 import time
 from collections import Counter
@@ -12,6 +14,8 @@ import orjson
 
 from .. import display, tables
 from ..connection import Connection
+from ..engine.calls import Request
+from ..engine.journal import Keys
 from ..engine.records import NOT_SENT, OK, Rejection
 from ..errors import Interrupted, SettingError, StoreError
 from ..output import NodeOutput
@@ -25,10 +29,10 @@ from .rows import Context, prepared
 from .run import Manner
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from ..bodies.body_plan import BodyPlan
+    from ..engine.journal.journal import Key
     from ..tables import TableView
     from .request import RequestNode
 
@@ -48,6 +52,7 @@ def submit(
     makes: Mapping[str, str],
     store: str | os.PathLike[str] | None = None,
     deadline: float,
+    submission: str | os.PathLike[str] | None = None,
     **manner: Any,
 ) -> NodeOutput:
     """Put every row into the store and give the ids under which the answers will be found.
@@ -64,6 +69,8 @@ def submit(
         As in `StoreFile`.
     deadline : float
         Seconds within which a row must be sent.
+    submission : str or path, optional
+        What the rows are submitted as; those that were submitted as the same before keep their ids.
     """
     how = Manner(**{name: value for name, value in manner.items() if value is not None})
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
@@ -79,17 +86,30 @@ def submit(
         display.say(f"{context.scope or type(node).__name__}: {line}")
     if how.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
-    return _Submission(node, view, how, StoreFile(store), deadline).carry_out(plan, connection, context, makes)
+    known_as = None if submission is None else hashlib.sha256(os.fsencode(submission)).hexdigest()
+    return _Submission(node, view, how, StoreFile(store), deadline, known_as).carry_out(
+        plan, connection, context, makes
+    )
 
 
 class _Submission:
-    def __init__(self, node: RequestNode, view: TableView, how: Manner, store: StoreFile, deadline: float) -> None:
+    def __init__(
+        self,
+        node: RequestNode,
+        view: TableView,
+        how: Manner,
+        store: StoreFile,
+        deadline: float,
+        submission: str | None,
+    ) -> None:
         self._node = node
         self._view = view
         self._how = how
         self._store = store
         self._futures = Futures(store)
         self._deadline = deadline
+        self._submission = submission
+        self._known = 0
         self._ids: list[str | None] = [None] * len(view)
         self._errors: list[str | None] = [None] * len(view)
         self._outcomes = [NOT_SENT] * len(view)
@@ -113,6 +133,10 @@ class _Submission:
                 except StoreError as error:
                     display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
         output = self._output(makes, time.monotonic() - began)
+        if self._known and self._how.progress is not False:
+            new = output.summary.ok - self._known
+            known_as = context.scope or type(self._node).__name__
+            display.say(f"{known_as}: {self._known:,} of {output.summary.ok:,} submitted before, submitting {new:,}")
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}; .output has their ids", output)
@@ -128,7 +152,8 @@ class _Submission:
     def _put_all(self, plan: BodyPlan, context: Context, travelling: Travelling) -> None:
         some: list[tuple[int, bytes]] = []
         size = 0
-        once = secrets.token_hex(8) if self._is_limited() else None
+        keys = self._keys(travelling, context)
+        once = self._once() if self._is_limited() else None
         for row, body in enumerate(prepared(plan, self._view, context)):
             if isinstance(body, Rejection):
                 problem = body.problem
@@ -137,21 +162,23 @@ class _Submission:
             some.append((row, body))
             size += len(body)
             if len(some) >= _ROWS or size >= _BYTES:
-                self._put(some, travelling, once)
+                self._put(some, travelling, once, keys)
                 some, size = [], 0
-        self._put(some, travelling, once)
+        self._put(some, travelling, once, keys)
 
-    def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None) -> None:
+    def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None, keys: Keys | None) -> None:
         """Put some rows down, all of them or none."""
         bodies = [body for _, body in some]
+        names = None if keys is None else [_name(keys.key(body)) for body in bodies]
         now = time.time()
         if some and self._failure is None:
             try:
                 recipe = self._recipe(travelling, once, stream=any(_STREAMED in body for body in bodies))
-                ids = self._futures.submit(recipe, bodies, now, now + self._deadline)
+                ids, known = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
             except StoreError as error:
                 self._failure = error
             else:
+                self._known += known
                 for (row, _), future_id in zip(some, ids, strict=True):
                     self._ids[row] = future_id
                     self._outcomes[row] = OK
@@ -162,6 +189,18 @@ class _Submission:
     def _fail(self, row: int, outcome: str, message: str) -> None:
         self._outcomes[row] = outcome
         self._errors[row] = message
+
+    def _keys(self, travelling: Travelling, context: Context) -> Keys | None:
+        """Give what names the rows, as a journal would: by all that is asked, and which of the equal rows it is."""
+        if self._submission is None:
+            return None
+        where = {name: travelling.recipe.get(name) for name in ("base_url", "query", "local")}
+        scope = orjson.dumps([self._submission, context.scope, where], option=orjson.OPT_SORT_KEYS).decode()
+        return Keys(Request("POST", self._node.path, ()), scope)
+
+    def _once(self) -> str:
+        """Give what keeps the limits of one submission apart from those of others."""
+        return secrets.token_hex(8) if self._submission is None else self._submission[:16]
 
     def _is_limited(self) -> bool:
         """Tell whether there is a limit over all rows: it holds for those of this submission alone."""
@@ -190,6 +229,10 @@ class _Submission:
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
         summary = Summary(rows=len(self._view), outcomes=outcomes, seconds=seconds)
         return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary)
+
+
+def _name(key: Key) -> bytes:
+    return key.digest + key.occurrence.to_bytes(8)
 
 
 class Submitted(NodeOutput):

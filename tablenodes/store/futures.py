@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from . import ids
 from .rows import EXPIRED, Answered, Future, Group, Waiting
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from .file import StoreFile
@@ -26,6 +28,7 @@ SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.bille
 a.headers, a.body, a.fault, a.message, a.latency, a.crc
 FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
+_STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
 
 
@@ -53,7 +56,9 @@ class Futures:
                 row = database.execute(question).fetchone()
         return bytes(row[0])
 
-    def submit(self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float) -> list[str]:
+    def submit(
+        self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float, names: Sequence[bytes] | None = None
+    ) -> tuple[list[str], int]:
         """Put rows down as pending, all of them or none.
 
         Parameters
@@ -64,26 +69,36 @@ class Futures:
             Each row's request body.
         now, deadline : float
             Times of the wall clock.
+        names : sequence of bytes, optional
+            What each row is known by. One that was put down by its name before, and has not failed since in a way that
+            may pass, is not put down again.
 
         Returns
         -------
-        list of str
-            Their ids, in order.
+        ids : list of str
+            In order.
+        known : int
+            How many of them had been put down before.
         """
-        made = [ids.new_id() for _ in bodies]
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
             database.execute("INSERT OR IGNORE INTO recipe (digest, recipe) VALUES (?, ?)", (digest, recipe))
             group = database.execute("SELECT number FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
+            known: set[bytes] = set()
+            made = [ids.new_id() for _ in bodies] if names is None else _by_name(database, names, known)
             database.executemany(
                 "INSERT INTO future (id, recipe, submitted, deadline, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
-                [(i, group, now, deadline, b, _body_sum(i, b)) for i, b in zip(made, bodies, strict=True)],
+                [
+                    (i, group, now, deadline, b, _body_sum(i, b))
+                    for i, b in zip(made, bodies, strict=True)
+                    if i not in known
+                ],
             )
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
-        return [ids.written(each) for each in made]
+        return [ids.written(each) for each in made], len(known)
 
     # For whoever retrieves.
 
@@ -256,6 +271,22 @@ class Futures:
 
     def _damaged(self) -> StoreError:
         return StoreError(f"{self.store.path}: the store is damaged: a row does not fit its check sum; keep the file")
+
+
+def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:
+    """Give the id of each name, and add those to `known` that are in use: pending, answered, or failed for good."""
+    (salt,) = database.execute("SELECT salt FROM store").fetchone()
+    made = []
+    for name in names:
+        for turn in itertools.count():
+            future_id = ids.named_id(salt, name, turn)
+            found = database.execute(_STATE, (future_id,)).fetchone()
+            if found is None or found[0] is None or not Ended(*found[1:]).may_pass:
+                break
+        made.append(future_id)
+        if found is not None:
+            known.add(future_id)
+    return made
 
 
 def _line(row: Future, now: float) -> tuple[object, ...]:

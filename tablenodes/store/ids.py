@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 import zlib
@@ -15,6 +16,21 @@ _FORM = re.compile(r"resp_([0-9a-f]{32})([0-9a-f]{8})", re.ASCII)
 def new_id() -> bytes:
     """Give a fresh id as the store keeps it."""
     return secrets.token_bytes(LENGTH)
+
+
+def named_id(salt: bytes, name: bytes, turn: int) -> bytes:
+    """Give the id of a row that has a name, the same each time; nobody without the store's salt can tell it.
+
+    Parameters
+    ----------
+    salt : bytes
+        The store's.
+    name : bytes
+        What the row is known by.
+    turn : int
+        How often it has been given up before.
+    """
+    return hmac.digest(salt, name + turn.to_bytes(4), "sha256")[:LENGTH]
 
 
 def written(chance: bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..ended import Ended
-from ..outcomes.rules import Failure
 from .journal import Finder, Line
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class JournalKeeping(Keeping):
         if end.kind is None or (self._at_most_once and line.billed):
             return False
         if self._retry_failed == "transient":
-            return end.kind != Failure.FINAL.value or end.outcome in _ANOTHER_DAY
+            return end.may_pass
         return self._retry_failed == "all"
 
     def survey(self, prepared: Iterable[bytes | Rejection], keys: Keys) -> tuple[int, int]:
@@ -167,7 +166,3 @@ class JournalKeeping(Keeping):
     def commit(self) -> None:
         """Bring what was put down to the disk."""
         self._journal.commit()
-
-
-_ANOTHER_DAY = frozenset({"auth", "quota_exhausted", "rate_limited"})
-"""Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
