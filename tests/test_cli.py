@@ -310,7 +310,6 @@ WRONG = {
     ),
     "journal is the output": (["run", "w.yaml", "--journal", "./out.csv"], "journal './out.csv' is the output"),
     "journal is something else": (["run", "w.yaml", "--journal", "other.csv"], "other.csv: this is no journal"),
-    "limits": (["run", "w.yaml", "--concurrency", "0"], "Limits.concurrency must be a whole number from 1"),
     "node": (
         ["call", "CreateChatCompletions", "words.csv"],
         "no node 'CreateChatCompletions'; did you mean 'CreateChatCompletion'?",
@@ -365,6 +364,9 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
         (["run", "w.yaml", "--no-key", "--api-key-env", "A_KEY"], "keep one of the two"),
         (["run", "w.yaml", "--format", "csv"], "it is one of table, raw"),
         (["run", "w.yaml", "--rows", "-1"], "--rows"),
+        (["run", "w.yaml", "--concurrency", "0"], "--concurrency"),
+        (["run", "w.yaml", "-c", "10001"], "10001"),
+        (["call", "CreateCompletion", "words.csv", "--max-requests", "-1"], "--max-requests"),
         (["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"], "model is given twice"),
     ],
 )

@@ -69,13 +69,14 @@ RetryFailed = Annotated[
     ),
 ]
 Concurrency = Annotated[
-    int | None, typer.Option("--concurrency", "-c", metavar="N", help="Requests in flight at a time.")
+    int | None, typer.Option("--concurrency", "-c", metavar="N", min=1, max=10_000, help="Requests in flight at a time.")
 ]
 MaxRequests = Annotated[
     int | None,
     typer.Option(
         "--max-requests",
         metavar="N",
+        min=0,
         help="Requests that may be sent in all, retries and the journal's earlier runs among them.",
     ),
 ]
