@@ -352,6 +352,14 @@ def test_a_body_that_trickles_for_ever(kind):
     assert 0.55 < found.elapsed < 0.6 + LATE
 
 
+@pytest.mark.parametrize("body", [completion(BODY), completion(BODY)[:-9]], ids=["whole", "cut"])
+def test_a_body_without_a_length_that_is_held_open(kind, body):
+    """12: an end that our own limit has made is no end of the server's, however whole the body looks."""
+    found, _ = answers_by(raw(head(200) + body, then="hold"), kind, total=0.4)
+    assert summary(found) == (200, "timeout_total", body)
+    assert judge(found).outcome == "timeout_total"
+
+
 def test_each_call_has_its_own_total(kind):
     """T8: a short one does not wait for a long one."""
     with fault_server(silence()) as server, transport_of(kind) as transport:
@@ -699,6 +707,15 @@ def test_a_stream_that_stalls(kind):
         found = answer_to(transport, server.url)
     assert summary(found) == (200, "timeout_idle", b"data: 1\n\n")
     assert 0.25 < found.elapsed < 0.3 + LATE
+
+
+def test_a_stream_without_a_length_that_stalls(kind):
+    """52: the same where only the end of the connection could end it."""
+    with (
+        fault_server(raw(head(200, {"Content-Type": "text/event-stream"}) + b"data: 1\n\n", then="hold")) as server,
+        transport_of(kind, stream=True, timeout=Timeout(idle=0.3)) as transport,
+    ):
+        assert summary(answer_to(transport, server.url)) == (200, "timeout_idle", b"data: 1\n\n")
 
 
 def test_the_idle_limit_begins_with_the_first_byte_of_a_stream(kind):
