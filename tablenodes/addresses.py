@@ -73,7 +73,9 @@ def check_key(key: str, name: str) -> str:
     """Give the key without surrounding blanks, or say that it cannot be one, without showing it."""
     if not isinstance(key, str):
         raise ConnectionSettingError(f"{name} must be a text, not {type(key).__name__}")
+    key = key.strip(" \t\n")
     if not _KEY.fullmatch(key):
+        del key  # tools print the local variables of a traceback
         raise ConnectionSettingError(
             f"{name} is empty or holds a blank, a quote, a line break or a letter outside ASCII: copy it again"
         )

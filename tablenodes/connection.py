@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -29,6 +30,24 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
+def _hiding(made: type[Connection]) -> type[Connection]:
+    """Have it refuse its arguments without a traceback whose local variables, as some tools print them, show a key."""
+    initialize: Callable[..., None] = made.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self: Connection, *given: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            initialize(self, *given, **named)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the frames within know the key
+            del self, given, named
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+    made.__init__ = __init__  # type: ignore[method-assign]
+    return made
+
+
+@_hiding
 @dataclass(frozen=True, repr=False)
 class Connection:
     """Where requests go and with which key.

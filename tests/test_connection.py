@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes import addresses
 from tablenodes.opening import opened
 from tablenodes.secret import Secret
 
@@ -135,7 +136,9 @@ def test_an_address_that_cannot_be_used_is_refused_at_once(base_url):
     assert "pw" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["has space", "line\nbreak", 'quo"te', "it's", "schlüssel", "tab\t", "\x00nul", "cr\r"])
+@pytest.mark.parametrize(
+    "key", ["has space", "line\nbreak", 'quo"te', "it's", "schlüssel", "in\ttab", "\x00nul", "cr\r"]
+)
 def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key):
     """The message says what to look for, not what was found."""
     with pytest.raises(tn.errors.ConnectionSettingError) as caught:
@@ -144,6 +147,15 @@ def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key):
     message = refusal(tn.Connection(LOCAL, api_key_env="K"), {"K": "a b" + key})
     assert key not in message
     assert "K" in message
+
+
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{} \n\n"])
+def test_blanks_around_a_key_do_not_matter(around):
+    """It may be what a file holds."""
+    connection = tn.Connection(LOCAL, around.format(KEY))
+    assert connection == tn.Connection(LOCAL, KEY)
+    with opened(connection, {}) as endpoint:
+        assert dict(endpoint.headers)["Authorization"].reveal() == f"Bearer {KEY}"
 
 
 @given(st.text(alphabet=st.sampled_from("a\r\n\x00\x7f"), min_size=1).filter(lambda t: set(t) != {"a"}))
@@ -251,6 +263,52 @@ def test_a_failure_shows_no_key_in_its_traceback_and_locals():
     except tn.errors.ConnectionSettingError as error:
         shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "settings"),
+    [
+        (LOCAL, {"api_key": "canary\r"}),
+        (LOCAL, {"api_key": "ca nary"}),
+        (LOCAL, {"api_key": "canary", "api_key_env": "K"}),
+        (LOCAL, {"api_key": "canary", "timeout": -1}),
+        (LOCAL, {"api_key": "canary", "tranport": "curl"}),
+        (LOCAL, {"headers": {"X-Token": "canary\r\n"}}),
+        (LOCAL, {"headers": {"X-Token": "canary", "X\n": "a"}}),
+        (LOCAL, {"query": {"token": "canary", "b": True}}),
+        (LOCAL, {"proxy": "htp://u:canary@127.0.0.1:1"}),
+        (LOCAL, {"proxy": "http://u:canary@127.0.0.1:1", "transport": "crul"}),
+        ("http://u:canary@127.0.0.1/v1", {}),
+        ("http://u:canary@127.0.0.1:x/v1", {}),
+    ],
+)
+def test_a_connection_that_is_refused_shows_no_secret_in_its_locals(address, settings):
+    """Nor in those of an error behind it; positional or by name."""
+    refused = (tn.errors.TablenodesError, TypeError)
+    with pytest.raises(refused) as caught:
+        tn.Connection(address, **settings)
+    shown = [caught.value]
+    if "api_key" in settings:
+        named = {name: value for name, value in settings.items() if name != "api_key"}
+        with pytest.raises(refused) as caught:
+            tn.Connection(address, settings["api_key"], **named)
+        shown.append(caught.value)
+    for error in shown:
+        error.__traceback__ = error.__traceback__.tb_next  # the test's own frame knows it
+        assert error.__traceback__ is not None
+        assert error.__context__ is error.__cause__ is None
+        lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        assert "canary" not in "".join(lines).replace("ca nary", "canary")
+
+
+def test_a_key_of_the_environment_is_not_among_the_locals_of_its_check():
+    """Whoever calls it, nothing but the name of the variable is left."""
+    with pytest.raises(tn.errors.ConnectionSettingError) as caught:
+        addresses.check_key("canary\r", "K")
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next
+    assert "canary" not in "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
 
 
 @pytest.mark.parametrize(
