@@ -365,7 +365,7 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
         (["run", "w.yaml", "--format", "csv"], "it is one of table, raw"),
         (["run", "w.yaml", "--rows", "-1"], "--rows"),
         (["run", "w.yaml", "--concurrency", "0"], "--concurrency"),
-        (["run", "w.yaml", "-c", "10001"], "10001"),
+        (["run", "w.yaml", "-c", "10001"], "10000"),
         (["call", "CreateCompletion", "words.csv", "--max-requests", "-1"], "--max-requests"),
         (["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"], "model is given twice"),
     ],
