@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from . import display
+from .engine.outcomes.texts import first_text
 from .engine.records import OK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from .engine.records import Records
     from .summary import Summary
@@ -31,6 +32,9 @@ _LOG_TYPES = {
     "completion_tokens": "integer",
     "total_tokens": "integer",
 }
+
+
+_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
 
 
 class NodeOutput:
@@ -53,6 +57,8 @@ class NodeOutput:
         For each row that failed, why.
     summary : Summary
         The run in numbers.
+    handed_on : collection of str
+        The columns that later nodes read by their names.
 
     Attributes
     ----------
@@ -70,10 +76,12 @@ class NodeOutput:
         outcomes: Sequence[str],
         messages: Sequence[str | None],
         summary: Summary,
+        handed_on: Collection[str] = (),
     ) -> None:
         self._view = view
+        self._handed_on = handed_on
         self._columns = columns
-        self._types = types
+        self._types = dict(types)
         self._outcomes = outcomes
         self._messages = messages
         self.configuration = view.given
@@ -86,8 +94,27 @@ class NodeOutput:
 
     @cached_property
     def table(self) -> Any:
-        """The configuration with the columns that the node made; they take the places of those of the same names."""
-        return self._view.replacing(self._columns, self._types)
+        """The configuration with the columns that the node made to its right; a clash of names gets a suffix.
+
+        Those that later nodes read by their names, such as ``conversation``, take the places of what they were made of.
+        """
+        from .tables.views import free_names  # noqa: PLC0415 - pandas is loaded where there is a table
+
+        own = [name for name in self._columns if name not in self._handed_on]
+        names = dict(zip(self._columns, self._columns, strict=True)) | free_names(own, self._view.columns)
+        return self._view.replacing(
+            {names[name]: values for name, values in self._columns.items()},
+            {names[name]: kind for name, kind in self._types.items()},
+        )
+
+    @cached_property
+    def text(self) -> Any:
+        """The text of each row, null where it has none: a column of the table's own kind."""
+        return self._view.series("text", self.texts(), "text")
+
+    def texts(self) -> list[str | None]:
+        """Give the text of each row as a list."""
+        return list(self._columns.get("text", [None] * len(self._view)))
 
     @cached_property
     def log(self) -> Any:
@@ -112,6 +139,9 @@ class NodeOutput:
         """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""
         made = {name: values[row] for name, values in self._columns.items()}
         return self._outcomes[row], orjson.dumps(made).decode()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in _MADE_OF_THE_REST}
 
     def __iter__(self) -> Iterator[Any]:
         yield self.result
@@ -147,6 +177,10 @@ class Responses(NodeOutput):
         self._records = records
         self.asked = asked
 
+    def __getstate__(self) -> dict[str, Any]:
+        # How bodies are made stays where it is; what was asked travels.
+        return super().__getstate__() | {"asked": partial(iter, [*self.asked()])}
+
     @cached_property
     def result(self) -> Any:
         """The Raw Response table.
@@ -158,7 +192,7 @@ class Responses(NodeOutput):
     @cached_property
     def text(self) -> Any:
         """The first choice's text of each row, null where the row is not ok: a column of the table's own kind."""
-        return self._view.series("text", self.texts(), "text")
+        return super().text
 
     @cached_property
     def table(self) -> Any:
@@ -191,13 +225,3 @@ class Responses(NodeOutput):
             first_text(body) if outcome == OK else None
             for body, outcome in zip(records.body, records.outcome, strict=True)
         ]
-
-
-def first_text(body: str | None) -> str | None:
-    """Give the text of an answer's first choice, or None where it has none."""
-    try:
-        choice = orjson.loads(body or "")["choices"][0]
-        found = choice["message"].get("content") if "message" in choice else choice.get("text")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
-    return found if isinstance(found, str) else None

@@ -58,6 +58,7 @@ class ConversationNode(TableNode):
     """What gives each row a conversation, by its id."""
 
     makes: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: "text"})
+    handed_on: ClassVar[frozenset[str]] = frozenset({CONVERSATION})
 
     @abstractmethod
     def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:

@@ -33,7 +33,9 @@ class Node:
     own: ClassVar[tuple[str, ...]] = ()
     """Settings that say something about the node itself; all others are filled in row by row."""
     makes: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """The columns that later nodes of a workflow find in the table, and their types."""
+    """The columns that it makes, and their types."""
+    handed_on: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that take the place of what they were made of, for later nodes read them by their names."""
     sends: ClassVar[bool] = False
     """Whether it sends requests itself, and so needs the embedded model's server where that is the connection."""
 

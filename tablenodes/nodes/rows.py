@@ -36,6 +36,8 @@ class Context:
         What earlier nodes gave, by their ids.
     new_journal : bool
         Whether all that is in the journal was put there by earlier nodes of the same run.
+    made : frozenset of str
+        The columns of the table that earlier nodes made, and not the user.
     """
 
     inputs: Mapping[str, Any] | None = None
@@ -43,6 +45,7 @@ class Context:
     scope: str = ""
     outputs: Mapping[str, NodeOutput] = field(default_factory=dict)
     new_journal: bool = False
+    made: frozenset[str] = frozenset()
 
     @property
     def constants(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class _Submission:
                     ensure_worker(self._store.path, travelling.secrets)
                 except StoreError as error:
                     display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
-        output = self._output(makes, time.monotonic() - began)
+        output = self._output(makes, context, time.monotonic() - began)
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known
             known_as = context.scope or type(self._node).__name__
@@ -222,13 +222,16 @@ class _Submission:
         }
         return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
-    def _output(self, makes: Mapping[str, str], seconds: float) -> NodeOutput:
+    def _output(self, makes: Mapping[str, str], context: Context, seconds: float) -> NodeOutput:
         counts = Counter(self._outcomes)
         ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
         outcomes = {name: count for name, count in ordered.items() if count}
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
         summary = Summary(rows=len(self._view), outcomes=outcomes, seconds=seconds)
-        return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary)
+        found = next(iter(makes))
+        # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
+        handed_on = {*makes} if found in self._view.columns else {found, *context.made}
+        return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary, handed_on)
 
 
 def _name(key: Key) -> bytes:

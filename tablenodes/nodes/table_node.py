@@ -95,7 +95,7 @@ def made(
             interrupted = True
             rows += [_STOPPED] * (len(view) - len(rows))
         bar.close(len(rows), ok)
-    output = _output(node, view, rows, time.monotonic() - began)
+    output = _output(node, view, rows, context, time.monotonic() - began)
     if interrupted:
         raise Interrupted(
             f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made; .output has them", output
@@ -107,7 +107,7 @@ _STOPPED = Rejection(NOT_SENT, Problem("$", "stopped", "the run was stopped befo
 
 
 def _output(
-    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejection], seconds: float
+    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejection], context: Context, seconds: float
 ) -> NodeOutput:
     """Give the columns that were made, with what became of every row."""
     from ..output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -126,4 +126,4 @@ def _output(
         outcomes={name: count for name, count in ordered.items() if count},
         seconds=seconds,
     )
-    return NodeOutput(view, columns, node.makes, outcomes, messages, summary)
+    return NodeOutput(view, columns, node.makes, outcomes, messages, summary, node.handed_on | context.made)

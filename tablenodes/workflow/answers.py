@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..engine.outcomes.texts import document_of
 from ..engine.records import OK, Rejection
 from ..problems import Problem
 from ..templates.template import UnreadArguments
@@ -60,7 +61,7 @@ def parsed(body: str | None) -> Any:
     ValueError
         If it is no JSON.
     """
-    answer = orjson.loads(body or "")
+    answer = document_of(body or "")
     if '"arguments"' in (body or ""):
         for choice in _items(answer, "choices"):
             message = choice.get("message")

@@ -143,7 +143,7 @@ def plans(
         except UsageError as error:
             errors.append(workflow.located(position, error))
         columns = (*columns, *(column for column in node.makes if column not in columns))
-        unknown |= frozenset(node.makes)
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
         if CONVERSATION in node.makes:
             begins = isinstance(node, CreateConversation) and node.system is None and not node.messages
             empty = name if begins else None
@@ -188,7 +188,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         spoken = name if CONVERSATION in node.makes else spoken
-        unknown |= frozenset(node.makes)
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
     return made
 
 
@@ -203,7 +203,7 @@ def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPla
         rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
             return name, checks(workflow, view, plans)[name]
-        unknown |= frozenset(node.makes)
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
     return None
 
 

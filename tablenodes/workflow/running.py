@@ -109,12 +109,14 @@ def _run_nodes(
     """Run one node after another, and put what each gives into `outputs`."""
     journal = manner.get("journal")
     is_new = journal is not None and not os.path.exists(journal)
+    own, made = frozenset(tables.view(table).columns), frozenset[str]()
     for name, node in workflow.steps:
-        context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new)
+        context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
         left = {**manner, "limits": _left(manner, outputs)}
         outputs[name] = node.carry_out(table, connection, context, left)
         if node.makes:
             table = outputs[name].table
+            made |= frozenset(node.makes) - own
 
 
 def _left(manner: Mapping[str, Any], outputs: Mapping[str, NodeOutput]) -> Limits | None:
