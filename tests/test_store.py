@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tablenodes.engine.ended import Ended
 from tablenodes.engine.journal.journal import Journal
 from tablenodes.errors import StoreError
 from tablenodes.store import StoreFile, file, ids
 from tablenodes.store.file import VARIABLE, store_path
 from tablenodes.store.futures import Futures
+from tablenodes.store.rows import EXPIRED
 
 
 def put(store, name="conv_1"):
@@ -262,3 +264,100 @@ def test_a_row_that_does_not_fit_its_check_sum_is_never_sent(tmp_path):
             database.execute("UPDATE future SET body = ?", (b'{"a":2}',))
         with pytest.raises(StoreError, match="does not fit its check sum"):
             futures.take(1, 0, 10)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+TOKEN = b"t" * 16
+KEPT = Ended("http_error", "final", 400, b"Date: now", b'{"error":{}}', "reset", "no", 0.5)
+COLUMNS = ("sends", "billed", "outcome", "kind", "status", "headers", "body", "fault", "message", "crc")
+
+
+def answered(store, *, final):
+    """Put down one row and what came of its only send."""
+    futures = Futures(store)
+    futures.submit("{}", [b'{"a":1}'], 0.0, 1e12)
+    futures.begin(TOKEN, os.getpid(), 0.0)
+    (future,) = futures.take(1, 0, 10)
+    future.sends, future.end, future.final = 1, KEPT, final
+    futures.put(TOKEN, [future], 1.0)
+    return futures
+
+
+def flipped(value):
+    """Give a column's value with one bit of it turned."""
+    if isinstance(value, int):
+        return value ^ 1
+    if isinstance(value, str):
+        return flipped(value.encode()).decode()
+    return bytes([value[0] ^ 1]) + value[1:]
+
+
+def change(store, column, make):
+    """Write another value into a column of the answer."""
+    with store.writing() as database:
+        (value,) = database.execute(f"SELECT {column} FROM answer").fetchone()
+        database.execute(f"UPDATE answer SET {column} = ?", (make(value),))
+
+
+def read(futures, *, final):
+    """Read the answer as it is retrieved, or as a worker takes the row up again."""
+    return list(futures.ended([1])) if final else futures.take(1, 0, 10)
+
+
+@pytest.mark.parametrize("final", [True, False], ids=["retrieved", "taken up again"])
+def test_an_answer_is_read_as_it_was_put_down(tmp_path, final):
+    """Every column of it."""
+    with StoreFile(tmp_path / "store") as store:
+        (found,) = read(answered(store, final=final), final=final)
+    if final:
+        assert found == (1, "{}", b'{"a":1}', (KEPT, 1, False))
+    else:
+        assert (found.end, found.sends, found.billed, found.body) == (KEPT, 1, False, b'{"a":1}')
+
+
+@pytest.mark.parametrize("final", [True, False], ids=["retrieved", "taken up again"])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_answer_that_does_not_fit_its_check_sum_is_refused(tmp_path, column, final):
+    """A bit that changed on the disk is seen, in whichever column; in one line that names the file."""
+    with StoreFile(tmp_path / "store") as store:
+        futures = answered(store, final=final)
+        change(store, column, flipped)
+        with pytest.raises(StoreError, match="the store is damaged: a row does not fit its check sum") as caught:
+            read(futures, final=final)
+    assert str(caught.value).startswith(f"{store.path}: ")
+
+
+@pytest.mark.parametrize("column", ["headers", "body"])
+def test_a_text_where_bytes_were_is_damage(tmp_path, column):
+    """Though it says the same."""
+    with StoreFile(tmp_path / "store") as store:
+        futures = answered(store, final=True)
+        change(store, column, bytes.decode)
+        with pytest.raises(StoreError, match="the store is damaged: a row does not fit its check sum"):
+            read(futures, final=True)
+
+
+@pytest.mark.parametrize("column", ["outcome", "kind", "fault", "message"])
+def test_a_text_that_is_none_any_more_is_damage(tmp_path, column):
+    """A byte of it can be such that no text has it."""
+    with StoreFile(tmp_path / "store") as store:
+        futures = answered(store, final=True)
+        with store.writing() as database:
+            database.execute(f"UPDATE answer SET {column} = CAST(x'ff' || CAST({column} AS BLOB) AS TEXT)")
+        with pytest.raises(StoreError, match="the store is damaged"):
+            read(futures, final=True)
+
+
+def test_rows_past_their_deadline_end_when_it_is_seen(tmp_path):
+    """With the words for it where nothing was sent; the others stay."""
+    with StoreFile(tmp_path / "store") as store:
+        futures = Futures(store)
+        futures.submit("{}", [b"1"], 0.0, 10.0)
+        futures.submit("{}", [b"2"], 0.0, 30.0)
+        futures.begin(TOKEN, os.getpid(), 20.0)
+        futures.expire(TOKEN, 20.0)
+        ((number, _, body, late),) = futures.ended([1, 2])
+        assert (number, body, late.end.outcome, late.sends) == (1, b"1", "not_sent", 0)
+        assert late.end.message == f"not sent: {EXPIRED}"
+        assert list(futures.pending()) == [2]
