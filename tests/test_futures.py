@@ -25,6 +25,7 @@ import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.local import installed
 from tablenodes.store.file import VARIABLE
+from tablenodes.store.rows import EXPIRED
 
 KEY = "sk-canary-0123456789"
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
@@ -330,6 +331,22 @@ def test_a_deadline_is_not_extended_by_another_worker(store):
         assert len(server.received) == 1
 
 
+def test_a_deadline_passes_also_where_a_server_asks_to_wait(store):
+    """Nothing may be sent for the rows yet; those whose time is over end when the next worker begins, and say so."""
+    with fault_server(answer({"error": {}}, 429, {"Retry-After": "86000"})) as server:
+        with nobody_at_work(store):
+            table = submitted(server.url, store, 3, key="", limits=tn.Limits(concurrency=1))
+        work(store)
+        with closing(sqlite3.connect(store)) as database, database:
+            database.execute("UPDATE future SET deadline = 0 WHERE number = 2")
+        work(store)
+        assert len(server.requests) == 1
+        with nobody_at_work(store):
+            out = retrieved(table, store, 0)
+    assert list(out.log["outcome"]) == ["pending", "not_sent", "pending"]
+    assert error_of(out, 1)["message"] == f"not sent: {EXPIRED}"
+
+
 def test_a_worker_that_is_told_to_end_leaves_soon_and_loses_nothing(store):
     """SIGTERM: what is in flight is left to the next one."""
     with oracle(0.2) as server:
@@ -528,6 +545,28 @@ def test_a_limit_over_all_rows_holds_for_a_submission(store):
         assert out.summary.outcomes == {"ok": 4, "not_sent": 2}
         assert "max_requests is reached" in error_of(out, 5)["message"]
         assert len(server.received) == 4
+
+
+def test_a_limit_over_all_rows_counts_what_earlier_workers_sent(store):
+    """A worker that is begun anew, after one that a refused key has stopped, has no new limit."""
+    good = threading.Event()
+
+    def react(exchange):
+        (echo() if good.is_set() else answer({"error": {"message": "no"}}, 401))(exchange)
+
+    with fault_server(react) as server:
+        with nobody_at_work(store):
+            table = submitted(server.url, store, 20, key="", limits=tn.Limits(max_requests=12, concurrency=1))
+        work(store)
+        refused = len(server.requests)
+        assert 0 < refused < 12
+        good.set()
+        work(store)
+        assert len(server.requests) == 12
+        with nobody_at_work(store):
+            out = retrieved(table, store, 0)
+    assert out.summary.outcomes == {"ok": 12 - refused, "auth": refused, "not_sent": 8}
+    assert "max_requests is reached" in error_of(out, 19)["message"]
 
 
 def test_rows_of_a_model_that_the_server_does_not_know_have_their_end(store):
