@@ -295,6 +295,56 @@ def test_limits_and_retries_of_a_run_go_before_those_of_the_workflow():
     assert len(requests) == 2
 
 
+@pytest.mark.parametrize("journal", [False, True], ids=["alone", "with a journal"])
+def test_the_requests_of_all_nodes_count_once(tmp_path, journal):
+    """max_requests is for the whole run, and where there is a journal, for all runs that have it."""
+    more = {"journal": tmp_path / "j"} if journal else {}
+    nodes = tn.Workflow({"ask": ASK, "b": ASK.replace(prompt="b {{ word }}")})
+    out, requests = run(nodes, words(3), limits=tn.Limits(concurrency=1, max_requests=5), **more)
+    assert [output.summary.requests for output in out.values()] == [3, 2]
+    assert out["b"].summary.outcomes == {"ok": 2, "not_sent": 1}
+    assert len(requests) == 5
+
+
+def test_a_journal_counts_the_requests_of_earlier_runs_once(tmp_path):
+    """What a run was short of is sent by the next one with a higher limit, and no more."""
+    nodes = tn.Workflow({"ask": ASK, "b": ASK.replace(prompt="b {{ word }}")})
+    sent = []
+    with fault_server(SHOUT) as server:
+        for most in (2, 4, 5, 6):
+            limits = tn.Limits(concurrency=1, max_requests=most)
+            nodes.run(
+                words(3), connection=tn.Connection(server.url), progress=False, limits=limits, journal=tmp_path / "j"
+            )
+            sent.append(len(server.requests))
+    assert sent == [2, 4, 5, 6]
+
+
+def test_the_tokens_of_all_nodes_count():
+    """token_budget is for the whole run: a node has what those before it have left."""
+    nodes = tn.Workflow([(name, ASK.replace(prompt=f"{name} {{{{ word }}}}")) for name in "abc"])
+    limits = tn.Limits(concurrency=1, token_budget=9)
+    out, requests = run(nodes, words(3), echo(), limits=limits)  # each answer uses two tokens
+    assert [output.summary.ok for output in out.values()] == [3, 2, 0]
+    assert out["c"].summary.stopped == "token_budget"
+    assert len(requests) == 5
+
+
+def test_tokens_of_answers_from_the_journal_were_used_by_another_run(tmp_path):
+    """They are no part of this one's budget."""
+    nodes = tn.Workflow({"ask": ASK, "b": ASK.replace(prompt="b {{ word }}")})
+    limits = tn.Limits(concurrency=1, token_budget=7)  # each answer uses two
+    found = []
+    with fault_server(echo()) as server:
+        for _ in range(2):
+            out = nodes.run(
+                words(3), connection=tn.Connection(server.url), progress=False, limits=limits, journal=tmp_path / "j"
+            )
+            found.append([output.summary.ok for output in out.values()])
+    assert found == [[3, 1], [3, 3]]
+    assert len(server.requests) == 6
+
+
 # --- before anything is sent -----------------------------------------------------------------------------------------
 
 REFUSED = {
