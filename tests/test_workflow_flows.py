@@ -449,3 +449,15 @@ def test_a_run_that_could_send_no_row_says_where_the_first_problem_stands(folder
     assert (code, out) == (1, "")
     assert err.startswith("tablenodes: error: w.yaml:7: node 'ask': no row can be sent, of 1; nothing was sent")
     assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize(("cells", "expected"), [(["a", "b"], 0), (["a", None], 3)])
+def test_the_exit_code_of_a_run_is_about_every_node(folder, cells, expected):
+    """Rows that an earlier node has failed for are failed rows, whatever the last one gives."""
+    pd.DataFrame({"word": cells, "number": [1, 2]}).to_csv("words.csv", index=False)
+    nodes = {"said": tn.Return(text="{{ word }}"), "aside": tn.Return(text="{{ number }}")}
+    tn.Workflow(nodes, table="words.csv").save("w.yaml")
+    code, out, err = run_command("run", "w.yaml", "--jsonl")
+    assert code == expected
+    assert [orjson.loads(line)["text"] for line in out.splitlines()] == ["1", "2"]
+    assert ("1 invalid_request, first row 1" in err) == (expected == 3)
