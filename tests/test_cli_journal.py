@@ -111,6 +111,25 @@ def test_a_run_without_a_journal(tmp_path, command, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.csv", "words.csv"]
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["on the command line", "in the workflow"])
+def test_the_journal_is_beside_the_output(tmp_path, command, monkeypatch, named):
+    """Wherever that is, by its name; nothing is left in the current directory or beside the table."""
+    for folder in ("here", "table", "output"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "table" / "words.csv").write_text("word\na\n")
+    output = tmp_path / "output" / "o.csv"
+    with fault_server(echo()) as server:
+        workflow = tn.Workflow({"ask": NODE}, connection=tn.Connection(server.url), output=None if named else output)
+        workflow.save(tmp_path / "table" / "w.yaml")
+        arguments = ("../table/w.yaml", "--table", "../table/words.csv", *(("-o", "../output/o.csv") if named else ()))
+        for _ in range(2):
+            assert command("run", *arguments)[0] == 0
+        assert len(server.requests) == 1
+    found = [f"{path.parent.name}/{path.name}" for path in tmp_path.rglob("*.*")]
+    assert sorted(found) == ["output/o.csv", "output/o.csv.journal", "table/w.yaml", "table/words.csv"]
+
+
 def test_a_journal_is_named_or_left_out(tmp_path, command):
     """Not both."""
     (tmp_path / "words.csv").write_text("word\na\n")
