@@ -194,6 +194,25 @@ def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
     assert not store.exists()
 
 
+def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
+    """The rows of the new one are not its own: it sends none of them, and nothing keeps them."""
+    with fault_server(echo(delay=0.2)) as server:
+        queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
+        worker = Worker(store, idle=5)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        until(lambda: len(server.requests) == 1)
+        for path in store.parent.glob("store*"):
+            path.unlink()
+        table = queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
+        thread.join(10)
+        assert not thread.is_alive()
+        assert len(server.requests) == 1
+        assert reason(table, store) == "not answered yet"
+        work(store)
+        assert outcomes(table, store) == ["ok"] * 4
+
+
 def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
     """The others go on; the log says where it was, and nothing that may quote a row."""
     right = Loop.run

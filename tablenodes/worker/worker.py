@@ -122,7 +122,16 @@ class Worker:
                 print(type(error).__name__, file=sys.stderr)
                 held = Held(f"the worker failed with {type(error).__name__}; {self._path}.worker.log says more")
             if held is not None and not self._stop.is_set():
+                if self._is_overtaken(futures):
+                    self._stop.set()
+                    return
                 self._held[group.number] = held
                 with suppress(StoreError):
                     not_before = time.time() + held.seconds if held.seconds else 0.0
                     futures.hold(group.number, held.reason, lacks_key=held.lacks_key, not_before=not_before)
+
+    def _is_overtaken(self, futures: Futures) -> bool:
+        """Tell whether another worker has begun, or the store is gone or another one: no row is ours any more."""
+        with suppress(StoreError):
+            return futures.writer() != self._token
+        return False
