@@ -71,7 +71,7 @@ class FileKind:
             raise self.error(f"{path}: {self.words[sqlite3.SQLITE_TOOBIG]}") from None
 
     def make(self, path: Path, content: bytes) -> None:
-        """Make a file with this content, private from its first moment; a process that dies here leaves none."""
+        """Make a file with this content, private from its first moment, and where the file system has links, whole."""
         if not path.parent.is_dir():
             raise self.error(f"{path}: there is no folder {str(path.parent)!r}; make it first")
         for ending in ("-wal", "-journal"):

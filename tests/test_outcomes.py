@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judging import OUTCOMES, Failure, judge, unanswered
+from tablenodes.engine.outcomes.judging import OUTCOMES, Failure, judge
 from tablenodes.engine.outcomes.rules import FAULT_RULES
 from tablenodes.engine.outcomes.server_errors import quoted
+from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.response_headers import RateLimit, RateLimits, duration, header, rate_limits
 
 GOOD = {
@@ -522,10 +523,10 @@ def test_only_its_content_type_makes_a_stream():
     assert judge(answer(headers=STREAM)).outcome == "ok"
 
 
-def test_a_row_without_an_answer_has_a_verdict_too():
-    """It is final, and says whether it may be billed."""
-    verdict = unanswered("in_doubt", "sent, nothing came back", may_have_run=True)
-    assert verdict[:4] == ("in_doubt", C, "sent, nothing came back", True)
+def test_a_secret_that_begins_another_leaves_nothing_of_it():
+    """The longer one is masked first."""
+    for secrets in ([b"sk-aaaa", b"sk-aaaa-bbbb"], [b"sk-aaaa-bbbb", b"sk-aaaa"]):
+        assert Redaction(secrets).mask(b"sk-aaaa-bbbb, sk-aaaa") == b"***, ***"
 
 
 # Headers.

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 NOT_SENT = "not_sent"
 OK = "ok"
-INVALID = "invalid_request"
 
 
 class Rejection(NamedTuple):

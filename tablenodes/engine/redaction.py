@@ -34,7 +34,7 @@ class Redaction:
         for secret in secrets:
             if len(secret) >= _SHORTEST:
                 forms |= dict.fromkeys((secret, quote(secret, safe="").encode(), base64.b64encode(secret).rstrip(b"=")))
-        self._forms = tuple(forms)
+        self._forms = tuple(sorted(forms, key=len, reverse=True))  # one secret may begin with another
         self._escaped = re.compile(b"|".join(map(_escaped, self._forms)) or b"(?!)")
 
     def __call__(self, answer: Answer) -> Answer:

@@ -12,7 +12,7 @@ from ..conversations import EMPTY
 from ..errors import ColumnError, SettingError
 from ..problems import Problem
 from ..templates.template import as_text
-from .conversing import AddingNode, ConversationNode, manner_of
+from .conversing import AddingNode, ConversationNode
 from .messages import content_parts, message_list
 from .replies import said
 from .rows import Context
@@ -92,7 +92,7 @@ class CreateConversation(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        return self.carry_out(table, None, Context(), manner_of(store, on_invalid, progress))
+        return self.carry_out(table, None, Context(), {"store": store, "on_invalid": on_invalid, "progress": progress})
 
     def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
         """Give the empty conversation, and what is said in it."""

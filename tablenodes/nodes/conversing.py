@@ -220,7 +220,7 @@ class AddingNode(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        manner = manner_of(store, on_invalid, progress)
+        manner = {"store": store, "on_invalid": on_invalid, "progress": progress}
         if continue_from is None:
             _refuse_unanswered(table)
             if self.continue_from is not None:
@@ -268,13 +268,6 @@ def _continued(conversation: str, added: list[Any], asked: str | None) -> list[A
     if is_id(asked) and links(str(asked), added)[-1].id == conversation:
         return []
     raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _ANOTHER))
-
-
-def manner_of(store: Any, on_invalid: str, progress: bool | None) -> dict[str, Any]:
-    """Give the keyword arguments of a run, checked."""
-    if on_invalid not in ("report", "raise"):
-        raise SettingError('on_invalid must be one of "report", "raise"')
-    return {"store": store, "on_invalid": on_invalid, "progress": progress}
 
 
 def _refuse_unanswered(table: Any) -> None:

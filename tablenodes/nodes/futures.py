@@ -293,16 +293,18 @@ class RetrieveResponse(Node):
         from ..output import NodeOutput  # noqa: PLC0415
         from ..store import StoreFile  # noqa: PLC0415
         from .check import check_rows, refuse_invalid  # noqa: PLC0415
+        from .manner import Manner  # noqa: PLC0415
         from .retrieving import Retrieval  # noqa: PLC0415
         from .rows import prepared  # noqa: PLC0415
 
+        how = Manner.of(manner)
         view = tables.view(table.table if isinstance(table, NodeOutput) else table)
         plan = self.plan(view.columns, constants=context.constants)
-        if manner.get("on_invalid") == "raise":
+        if how.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
-        with StoreFile(manner.get("store")) as store:
+        with StoreFile(how.store) as store:
             retrieval = Retrieval(view, store, connection)
-            return retrieval.carry_out(prepared(plan, view, context), wait, manner.get("progress"))
+            return retrieval.carry_out(prepared(plan, view, context), wait, how.progress)
 
 
 def _seconds(value: Any) -> float | None:

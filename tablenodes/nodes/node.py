@@ -1,4 +1,4 @@
-"""Node: what every node is, and how one is found by its name."""
+"""Node: what every node is."""
 
 from __future__ import annotations
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -15,21 +13,22 @@ from .. import display, tables
 from ..bodies.taken_columns import BODY
 from ..connection import Connection
 from ..engine.journal.journal import Journal, Keys
-from ..engine.journal.keeping import RETRY_FAILED, JournalKeeping, Keeping
+from ..engine.journal.keeping import JournalKeeping, Keeping
 from ..engine.records import OK, Records
 from ..engine.scheduling import Scheduler
-from ..errors import Interrupted, JournalError, SettingError, nearest
+from ..errors import Interrupted, JournalError, SettingError
 from ..opening import opened
 from ..output import Responses
 from ..sending import Sending
-from ..settings import Limits, Retry
 from ..summary import Summary
 from .asked import asked
 from .check import check_rows, refuse_invalid
+from .manner import Manner
 from .rows import Context, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import os
+    from collections.abc import Mapping, Sequence
 
     from ..bodies.body_plan import BodyPlan
     from ..endpoint import Endpoint
@@ -40,43 +39,6 @@ if TYPE_CHECKING:
 
 _WORTH_A_JOURNAL = 100
 _NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
-_CHOICES = {"on_invalid": ("report", "raise"), "on_in_doubt": ("resend", "report"), "retry_failed": RETRY_FAILED}
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a run is carried out: the keyword arguments of `Node.run`, checked.
-
-    Raises
-    ------
-    SettingError
-        If one of them cannot be used.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    retry: Retry = field(default_factory=Retry)
-    journal: str | os.PathLike[str] | None = None
-    progress: bool | None = None
-    on_invalid: str = "report"
-    on_in_doubt: str = "resend"
-    on_text: Callable[[int, str], None] | None = None
-    retry_failed: str = "transient"
-    store: str | os.PathLike[str] | None = None
-
-    def __post_init__(self) -> None:
-        for name, kind in (("limits", Limits), ("retry", Retry)):
-            if not isinstance(getattr(self, name), kind):
-                raise SettingError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                clause = nearest(value, known) if isinstance(value, str) else ""
-                choices = ", ".join(f'"{choice}"' for choice in known)
-                raise SettingError(f"{name} must be one of {choices}{clause}")
-        if self.journal is not None and not isinstance(self.journal, str | os.PathLike):
-            raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
-        if self.on_text is not None and not callable(self.on_text):
-            raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
 
 
 class Asks(Protocol):
@@ -123,7 +85,7 @@ def run(
     **manner
         The other keyword arguments of `Node.run`.
     """
-    how = Manner(**{name: value for name, value in manner.items() if value is not None})
+    how = Manner.of(manner)
     connection = Connection() if connection is None else connection
     if not isinstance(connection, Connection):
         raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")

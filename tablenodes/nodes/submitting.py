@@ -25,8 +25,8 @@ from ..summary import Summary
 from ..worker.recipes import VERSION, Travelling
 from ..worker.starting import ensure_worker
 from .check import check_rows, refuse_invalid
+from .manner import Manner
 from .rows import Context, prepared
-from .run import Manner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ def submit(
     submission : str or path, optional
         What the rows are submitted as; those that were submitted as the same before keep their ids.
     """
-    how = Manner(**{name: value for name, value in manner.items() if value is not None})
+    how = Manner.of(manner)
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
         raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
     connection = Connection() if connection is None else connection

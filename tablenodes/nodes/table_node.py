@@ -66,10 +66,12 @@ class TableNode(Node):
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
         from .check import check_rows, refuse_invalid  # noqa: PLC0415
+        from .manner import Manner  # noqa: PLC0415
 
+        how = Manner.of(manner)
         view = tables.view(table)
         plan = self.plan(view.columns, constants=context.constants)
-        if manner.get("on_invalid") == "raise":
+        if how.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
         return made(self, plan, view, context, manner)
 

@@ -86,9 +86,11 @@ class Schema:
             A request's body: a mapping of plain JSON, or of what a request would make plain (dates, NumPy numbers).
         """
         try:
-            orjson.dumps(body, option=_PLAIN_JSON)
+            written = orjson.dumps(body, option=_PLAIN_JSON)
+            if b"null" in written:  # which may stand for a number that JSON has not
+                plain(body)
             fits = self.is_valid(body)
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError, Unfit):
             try:
                 body = _made_plain(body)
             except Unfit as unfit:
@@ -96,10 +98,6 @@ class Schema:
                 return [Problem(shown(path, self._properties), "json", f"the value {reason}")]
             fits = self.is_valid(body)
         return [] if fits else self._explain(body)
-
-    def unknown(self, body: Mapping[str, Any]) -> list[str]:
-        """Give the names of a body's properties that the schema does not know."""
-        return [name for name in body if name not in self._properties]
 
     def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
         """Give the names of the JSON types that may stand at a path of the body.

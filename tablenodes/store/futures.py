@@ -183,12 +183,13 @@ class Futures:
 
     def expire(self, token: bytes, now: float) -> None:
         """End the rows whose deadlines have passed."""
-        with self.store.reading() as database:
-            rows = database.execute(f"{_PENDING} WHERE f.deadline <= ?", (now,)).fetchall()
-        late = [self._future(row) for row in rows]
-        for future in late:
-            future.give_up(EXPIRED)
-        if late:
+        rows: list[Any] = [()]
+        while rows:
+            with self.store.reading() as database:
+                rows = database.execute(f"{_PENDING} WHERE f.deadline <= ? LIMIT ?", (now, _AT_A_TIME)).fetchall()
+            late = [self._future(row) for row in rows]
+            for future in late:
+                future.give_up(EXPIRED)
             self.put(token, late, now)
 
     def sends(self, group: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tables
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError
 from ..nodes.check import refuse_invalid
+from ..nodes.manner import Manner
 from ..nodes.rows import Context
 from . import checking
 from .answers import Answers
@@ -43,6 +44,7 @@ def run(
     manner : dict
         The keyword arguments of `Node.run`.
     """
+    Manner.of(manner)
     connection = checking.connection_of(workflow, connection)
     values = checking.values_of(workflow, inputs)
     destination: Any = workflow.output

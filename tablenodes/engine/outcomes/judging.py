@@ -145,11 +145,6 @@ def judge(
     return failing.judge(asked, needs_choices=needs_choices, read_stream=read_stream)
 
 
-def unanswered(outcome: str, message: str, *, may_have_run: bool = False) -> Verdict:
-    """Give the verdict of a row that has no answer to judge, such as ``in_doubt``."""
-    return Verdict(outcome, Failure.FINAL, message, may_have_run)
-
-
 def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> Verdict | None:
     """Give the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
     if document.get("error"):

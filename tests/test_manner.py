@@ -1,0 +1,40 @@
+"""How a run is carried out: whatever node or workflow is run, a wrong argument is one line, before anything is done."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import tablenodes as tn
+from tablenodes.errors import SettingError
+
+WORDS = pd.DataFrame({"word": ["a"], "future_response_id": ["x"], "conversation": ["y"]})
+CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+RUNS = {
+    "chat": CHAT.run,
+    "async": tn.CreateChatCompletionAsync(model="m", prompt="{{ word }}").run,
+    "retrieve": tn.RetrieveResponse().run,
+    "return": tn.Return(text="{{ word }}").run,
+    "begin": tn.CreateConversation(system="Be kind.").run,
+    "add": tn.AddUserMessage(text="{{ word }}").run,
+    "workflow": tn.Workflow({"a": tn.Return(text="{{ word }}"), "b": CHAT}).run,
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_a_slip_is_said_with_the_nearest_word(run, tmp_path, monkeypatch):
+    """And nothing is done: no store is made."""
+    monkeypatch.setenv("TABLENODES_STORE", str(tmp_path / "store"))
+    with pytest.raises(SettingError, match='on_invalid must be one of "report", "raise"; did you mean \'raise\''):
+        run(WORDS, on_invalid="rais")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"limits": 5}, {"retry": "no"}, {"journal": {}}, {"on_text": 1}], ids=str)
+def test_a_workflow_looks_at_all_of_it_before_its_first_node(wrong, tmp_path, monkeypatch):
+    """Though that one may need none of it."""
+    monkeypatch.setenv("TABLENODES_STORE", str(tmp_path / "store"))
+    workflow = tn.Workflow({"a": tn.CreateConversation(system="Be kind."), "b": CHAT})
+    with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a"):
+        workflow.run(WORDS, **wrong)
+    assert list(tmp_path.iterdir()) == []
