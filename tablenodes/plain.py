@@ -27,7 +27,9 @@ def plain(value: Any) -> Any:
     Dates, times and timestamps become ISO 8601 texts, durations ISO 8601 durations, UUIDs texts, an
     enumeration's member its value, tuples lists, integer keys texts. A decimal becomes a number only where
     that number's JSON text stands for the same decimal. The missing values of pandas become null. Structs of
-    Arrow and Polars lose their null fields.
+    Arrow and Polars lose their null fields, and so do objects inside of an array of NumPy's, which is how pandas
+    gives the lists of structs of a Parquet file. A float of 16 or 32 bits becomes the number of the shortest
+    decimal that stands for it; a whole number stays what it is.
 
     Parameters
     ----------
@@ -208,10 +210,22 @@ def _numpy(value: Any, above: tuple[int, ...]) -> Any:
         if value.ndim:
             return _array(list(value), above)
         return (_datetime64 if value.dtype.kind == "M" else _timedelta64)(value[()])
+    if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+        return _plain(_shortest(value), above)
     made = value.tolist()
     if type(made) is type(value):  # a number wider than Python's own
         raise Unfit(f"holds a value of type {type(value).__name__}")
+    if value.dtype.kind == "O":  # as pandas has the lists of a Parquet file
+        return without_null_fields(_plain(made, above))
     return _plain(made, above)
+
+
+def _shortest(value: Any) -> Any:
+    """Give floats of 16 or 32 bits as Python's, of the shortest decimals that stand for the same narrow float."""
+    if value.ndim:
+        return [_shortest(item) for item in value]
+    wide = value.tolist()
+    return wide if wide is None or wide.is_integer() else float(str(value[()]))
 
 
 def _datetime64(value: Any) -> str | None:

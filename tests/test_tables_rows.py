@@ -48,6 +48,13 @@ def exactly(found, expected):
     assert [*map(type, found)] == [*map(type, expected)]
 
 
+class Hostile(dict):
+    """A mapping of somebody's own that cannot be read."""
+
+    def items(self):
+        raise RuntimeError("secret")
+
+
 # --- pandas -----------------------------------------------------------------------------------------------------------
 
 PANDAS = {
@@ -85,6 +92,12 @@ PANDAS = {
         pd.array([{"x": 1, "y": None}, None], pd.ArrowDtype(pa.struct([("x", pa.int64()), ("y", pa.string())]))),
         [{"x": 1}, None],
     ),
+    "floats of 32 bits": (np.array([0.7, 2**30, -1e-7, np.nan], "float32"), [0.7, float(2**30), -1e-7, None]),
+    "floats of 32 bits and infinity": (np.array([0.7, np.inf], "float32"), [0.7, "<holds infinity>"]),
+    "floats of 32 bits, big end first": (np.array([0.7], ">f4"), [0.7]),
+    "floats of 16 bits": (np.array([0.7, 65504], "float16"), [0.7, 65504.0]),
+    "nullable floats of 32 bits": (pd.array([0.7, None], "Float32"), [0.7, None]),
+    "categories of floats": (pd.Categorical(np.array([0.7, 0.1], "float32")), [0.7, 0.1]),
     "complex numbers": ([1j], ["<holds a value of type complex>"]),
 }
 
@@ -106,6 +119,18 @@ OBJECTS = {
     "dates": (
         [datetime.date(2024, 2, 29), datetime.time(1, 2), uuid.UUID(int=0)],
         ["2024-02-29", "01:02:00", "00000000-0000-0000-0000-000000000000"],
+    ),
+    "floats of 32 bits": (
+        [np.float32(0.7), np.float16(0.7), {"a": np.array([0.7, 3], "float32")}, np.array([[0.1]], "float32")],
+        [0.7, 0.7, {"a": [0.7, 3.0]}, [[0.1]]],
+    ),
+    "lists of structs, as pandas reads them from Parquet": (
+        [np.array([{"role": "user", "name": None, "parts": np.array([{"a": None}])}], object), {"a": None}],
+        [[{"role": "user", "parts": [{}]}], {"a": None}],
+    ),
+    "cells that raise": (
+        [decimal.Decimal("sNaN"), Hostile(a=1), [Hostile(a=1)], {"a": decimal.Decimal("sNaN")}, "good"],
+        ["<holds a value that cannot be read>"] * 3 + ["<holds NaN>", "good"],
     ),
     "nested values": ([{"a": None}, {"b": 1}, [None, {"c": ()}]], [{"a": None}, {"b": 1}, [None, {"c": []}]]),
     "arrays": ([np.array([1, 2]), np.array([np.nan])], [[1, 2], "<holds NaN>"]),
@@ -189,6 +214,22 @@ ARROW = {
     "struct of structs": (
         pa.array([{"y": {"z": datetime.datetime(2024, 2, 29)}}, {"y": {}}], STRUCT),
         [{"y": {"z": "2024-02-29T00:00:00"}}, {"y": {}}],
+    ),
+    "floats of 32 bits": (pa.array([0.7, float(2**30), None], pa.float32()), [0.7, float(2**30), None]),
+    "floats of 32 bits without a null": (pa.array([0.7, -0.1], pa.float32()), [0.7, -0.1]),
+    "floats of 32 bits and NaN": (pa.array([0.7, float("nan"), None], pa.float32()), [0.7, "<holds NaN>", None]),
+    "floats of 16 bits": (pa.array([np.float16(0.7), None], pa.float16()), [0.7, None]),
+    "lists of floats of 32 bits": (
+        pa.array([[0.7, 0.1], [None, 0.7], [], None], pa.list_(pa.float32())),
+        [[0.7, 0.1], [None, 0.7], [], None],
+    ),
+    "structs of floats of 32 bits": (
+        pa.array([{"a": 0.7, "b": [0.1]}], pa.struct([("a", pa.float32()), ("b", pa.list_(pa.float32(), 1))])),
+        [{"a": 0.7, "b": [0.1]}],
+    ),
+    "lists of floats of 32 bits that are not finite": (
+        pa.array([[0.7, float("inf")]], pa.list_(pa.float32())),
+        ["<holds infinity>"],
     ),
     "list of structs": (
         pa.array([[{"a": 1}, {"b": "x"}, None]]),

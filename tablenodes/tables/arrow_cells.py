@@ -12,6 +12,7 @@ from pyarrow import types
 
 from ..plain import plain
 from ..problems import Unfit
+from .narrow_floats import widened
 from .views import Column, attempt
 
 if TYPE_CHECKING:
@@ -118,12 +119,15 @@ def _exact(part: Any) -> list[Any]:
 
 
 def _floats(part: Any, *, nan_is_null: bool) -> list[Any]:
-    if part.null_count == 0 and numpy.isfinite(numbers := part.to_numpy()).all():
+    numbers = widened(part.to_numpy())
+    if part.null_count == 0 and numpy.isfinite(numbers).all():
         finite: list[Any] = numbers.tolist()
         return finite
+    are_there = part.is_valid().to_numpy().tolist()
+    cells = [number if is_there else None for number, is_there in zip(numbers.tolist(), are_there, strict=True)]
     if nan_is_null:
-        return [None if cell is None or math.isnan(cell) else attempt(plain, cell) for cell in part.to_pylist()]
-    return [attempt(plain, cell) for cell in part.to_pylist()]
+        return [None if cell is None or math.isnan(cell) else attempt(plain, cell) for cell in cells]
+    return [attempt(plain, cell) for cell in cells]
 
 
 def _nanosecond_times(part: Any) -> list[Any]:
@@ -162,11 +166,25 @@ def _converter(kind: Any) -> Convert | None:
     if types.is_map(kind):
         return partial(_map, convert=_converter(kind.item_type))
     if _is_list(kind):
-        convert = _converter(kind.value_type)
-        return convert and partial(_list, convert=convert)
+        return _of_lists(kind.value_type)
     if inner := kind.value_type if types.is_run_end_encoded(kind) else _wrapped(kind):
         return _converter(inner)
-    return None if _is_text(kind) or _is_exact(kind) else plain
+    return None if _is_text(kind) or _is_exact(kind) else _of_numbers(kind)
+
+
+def _of_numbers(kind: Any) -> Convert:
+    return partial(_narrow, width=kind.to_pandas_dtype()) if _is_narrow(kind) else plain
+
+
+def _of_lists(kind: Any) -> Convert | None:
+    if _is_narrow(kind):
+        return partial(_narrow_list, width=kind.to_pandas_dtype())
+    convert = _converter(kind)
+    return convert and partial(_list, convert=convert)
+
+
+def _is_narrow(kind: Any) -> bool:
+    return bool(types.is_float16(kind) or types.is_float32(kind))
 
 
 def _is_list(kind: Any) -> bool:
@@ -197,3 +215,15 @@ def _map(cell: list[tuple[Any, Any]], *, convert: Convert | None) -> Any:
 
 def _list(cell: list[Any], *, convert: Convert) -> list[Any]:
     return [None if value is None else convert(value) for value in cell]
+
+
+def _narrow(cell: float, *, width: Any) -> Any:
+    return plain(width(cell))
+
+
+def _narrow_list(cell: list[Any], *, width: Any) -> list[Any]:
+    """Convert a list of floats of fewer than 64 bits all at once: there may be thousands, as in an embedding."""
+    if None in cell:
+        return [None if value is None else _narrow(value, width=width) for value in cell]
+    made: list[Any] = plain(widened(numpy.array(cell, dtype=width)).tolist())
+    return made

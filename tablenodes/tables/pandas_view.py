@@ -11,6 +11,7 @@ from pyarrow import types
 
 from ..plain import plain
 from .arrow_cells import arrow_column
+from .narrow_floats import widened
 from .views import Column, TableView, arrow_array, attempt, is_text
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
     if isinstance(dtype, pandas.api.extensions.ExtensionDtype) and dtype.kind in "biu" and dtype.na_value is pandas.NA:
         return lambda part: part.to_numpy(dtype=object, na_value=None).tolist()
     if isinstance(dtype, pandas.Float32Dtype | pandas.Float64Dtype):
-        return lambda part: _floats(part.to_numpy(dtype="float64", na_value=numpy.nan))
+        return lambda part: _floats(part.to_numpy(dtype=dtype.name.lower(), na_value=numpy.nan))
     return lambda part: _objects(numpy.asarray(part, dtype=object).tolist())
 
 
@@ -126,7 +127,7 @@ def _categories(cells: Any) -> Column:
 
 
 def _floats(numbers: Any) -> list[Any]:
-    found: list[Any] = numbers.tolist()
+    found: list[Any] = widened(numbers).tolist()
     return found if numpy.isfinite(numbers).all() else _objects(found)
 
 
@@ -135,7 +136,9 @@ def _objects(cells: list[Any]) -> list[Any]:
 
 
 def _object(cell: Any) -> Any:
-    missing = isinstance(cell, float | numpy.floating | decimal.Decimal) and bool(pandas.isna(cell))  # type: ignore[arg-type]
-    if missing or cell is None:
-        return None
-    return attempt(plain, cell)
+    return None if cell is None else attempt(_known_or_missing, cell)
+
+
+def _known_or_missing(cell: Any) -> Any:
+    is_missing = isinstance(cell, float | numpy.floating | decimal.Decimal) and bool(pandas.isna(cell))  # type: ignore[arg-type]
+    return None if is_missing else plain(cell)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy
 import pyarrow
 
+from ..column_names import own_name
 from ..errors import ColumnError, nearest
 from ..problems import Unfit
 
@@ -88,7 +89,7 @@ class TableView(ABC):
         Parameters
         ----------
         columns : sequence of str
-            The columns that are wanted; of none, each row is an empty tuple.
+            The columns that are wanted, as a plan calls them; of none, each row is an empty tuple.
 
         Returns
         -------
@@ -100,6 +101,7 @@ class TableView(ABC):
         ColumnError
             If the table has no such column.
         """
+        columns = [own_name(name) for name in columns]
         for name in columns:
             if name not in self.columns:
                 raise ColumnError(f"the table has no column {name!r}{nearest(name, self.columns)}")
@@ -261,6 +263,8 @@ def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
         return convert(cell)
     except Unfit as unfit:
         return Unfit(*unfit.args)  # a fresh one: the one that was raised keeps its frames, and so the cell, alive
+    except Exception:  # noqa: BLE001 - whatever a foreign class raises: one bad cell never stops a run
+        return Unfit("holds a value that cannot be read")
 
 
 def arrow_array(values: Sequence[Any], of: str) -> Any:
