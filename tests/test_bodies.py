@@ -16,7 +16,9 @@ from tablenodes import schemas
 from tablenodes.bodies.body_plan import BodyPlan
 from tablenodes.bodies.taken_columns import NAMED_ONLY
 from tablenodes.bodies.values import Rejected
+from tablenodes.nodes.rows import Context, prepared
 from tablenodes.problems import Unfit
+from tablenodes.tables import view
 
 MESSAGES = [{"role": "user", "content": "p"}]
 
@@ -355,3 +357,58 @@ def test_any_text_of_a_cell_arrives_to_the_letter(text):
     """Whatever it looks like."""
     assert encoded(chat(), {"prompt": text})["messages"][0]["content"] == text
     assert encoded(chat(prompt="<{{ a }}>"), {"a": text})["messages"][0]["content"] == f"<{text}>"
+
+
+# Columns whose names belong to workflows.
+
+RESERVED = {"review": ["r"], "inputs": ["column in"], "outputs": ["column out"]}
+
+
+def contents(prompt, context, node=None):
+    """Send nothing: give what each row's prompt becomes."""
+    table = view(pd.DataFrame(RESERVED))
+    plan = plan_of(node or chat(prompt=prompt), table.columns, constants=context.constants)
+    return [orjson.loads(body)["messages"][0]["content"] for body in prepared(plan, table, context)]
+
+
+IN_A_WORKFLOW = Context({"a": "given"}, lambda row: {"ask": {"id": "answer"}})
+
+
+@pytest.mark.parametrize("context", [Context(), IN_A_WORKFLOW], ids=["alone", "in a workflow"])
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+def test_a_column_is_reached_whatever_it_is_called(context, name):
+    """Names of workflows are columns too where they are asked for as columns."""
+    cell = RESERVED[name][0]
+    assert contents(f"{{{{ row['{name}'] }}}} {{{{ row.{name} }}}}", context) == [f"{cell} {cell}"]
+    assert contents(f"{{{{ row['{name}'] }}}} {{{{ review }}}}", context) == [f"{cell} r"]
+    assert contents(tn.col(name), context) == [cell]
+    whole = '{"review":"r","inputs":"column in","outputs":"column out"}'
+    assert contents("{{ row }}", context) == [whole]
+    assert contents("{{ row[review ~ ''] | default(row) }}", context) == [whole]
+
+
+def test_a_column_and_an_answer_of_the_same_name_stand_side_by_side():
+    """What comes from earlier nodes is told from a column by more than its name."""
+    both = "{{ outputs.ask.id }}, {{ row['outputs'] }}, {{ inputs.a }}, {{ row['inputs'] }}"
+    assert contents(both, IN_A_WORKFLOW) == ["answer, column out, given, column in"]
+    node = tn.CreateChatCompletion(
+        model="m",
+        messages=[{"role": "user", "content": tn.col("outputs")}, {"role": "user", "content": "{{ outputs.ask.id }}"}],
+        user=tn.col("inputs"),
+        columns=(),
+    )
+    table = view(pd.DataFrame(RESERVED))
+    [body] = prepared(plan_of(node, table.columns, constants=IN_A_WORKFLOW.constants), table, IN_A_WORKFLOW)
+    sent = orjson.loads(body)
+    assert [message["content"] for message in sent["messages"]] == ["column out", "answer"]
+    assert sent["user"] == "column in"
+
+
+@pytest.mark.parametrize("cell", [np.inf, b"x", "\ud800", [np.nan]], ids=["infinity", "bytes", "surrogate", "nested"])
+@pytest.mark.parametrize("prompt", ['{{ row["unit price"] | default("unknown") }}', "{{ row }}"])
+def test_a_cell_that_cannot_be_json_makes_its_row_invalid_through_row_too(cell, prompt):
+    """It is not sent as if it were missing."""
+    table = view(pd.DataFrame({"unit price": pd.Series([cell], dtype=object)}))
+    [rejection] = prepared(plan_of(chat(prompt=prompt), table.columns), table, Context())
+    assert rejection.outcome == "invalid_request"
+    assert "column 'unit price' holds" in rejection.problem.message

@@ -192,6 +192,143 @@ def test_an_expression_that_fails_for_a_row_never_shows_the_cell(expression):
     assert "4711" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "expression", ["row[sku]", "prices[sku]", "row[sku] | upper", "prices[sku].x", "prices[sku] < 3"]
+)
+def test_a_name_that_stands_in_a_cell_is_never_shown(expression):
+    """Only what the author wrote is said again."""
+    with pytest.raises(EmptyCell) as caught:
+        render(f"{{{{ {expression} }}}}", sku="PATIENT-4711", prices={"a": 1})
+    assert str(caught.value) == 'a placeholder has no value in this row; write {{ … | default("…") }} to allow it'
+
+
+def test_a_name_that_stands_in_the_template_is_shown():
+    """The author finds the place."""
+    for source in ("{{ prices.amount }}", "{{ prices['amount'] }}", "{{ prices.amount.x }}"):
+        with pytest.raises(EmptyCell, match=r"^a placeholder has nothing called 'amount' in this row"):
+            render(source, prices={"a": 1})
+
+
+INFINITE = Unfit("holds infinity")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *('{{ row["unit price"] | default("unknown") }}', "{{ row['unit price'] }}", "{{ row }}", "{{ row | tojson }}"),
+        *("{{ [row] }}", "{{ row | string }}", "{{ 'all: ' ~ row }}", "{{ row | items | list }}"),
+        *(
+            "{{ row | dictsort }}",
+            "{{ row | dictsort | map('last') | join }}",
+            "{{ row | dictsort | last | last }}",
+        ),
+    ],
+)
+def test_an_unusable_cell_is_never_taken_for_a_missing_one(source):
+    """Whichever way a cell is reached, its row is not sent without it, and the column is named."""
+    with pytest.raises(EmptyCell, match=r"^the cell of column 'unit price' holds infinity$"):
+        render(source, **{"unit price": INFINITE, "b": 1})
+
+
+def test_an_unusable_cell_spoils_nothing_that_does_not_read_it():
+    """A row counts as unusable only where the cell is used."""
+    cells = {"unit price": INFINITE, "name": "b", "b": 1}
+    assert render("{{ row['b'] }} {{ row[name] }}", **cells) == "1 1"
+    with pytest.raises(EmptyCell) as caught:
+        render("{{ row[name] | default('x') }}", **{**cells, "name": "unit price"})
+    assert str(caught.value) == "a cell that it looks up holds infinity"
+
+
+@pytest.mark.parametrize(
+    "source", ['{{ row["product name"] }}', '{{ row["product name"] | upper }}', "{{ 'a' ~ row['product name'] }}"]
+)
+def test_a_null_cell_that_is_reached_through_row_is_named_too(source):
+    """The same is said as of a plain name, and how to allow it."""
+    with pytest.raises(EmptyCell, match=r"^the cell of column 'product name' is empty; write") as caught:
+        render(source, **{"product name": None})
+    assert '{{ row["product name"] | default("…") }}' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ 'Tags: ' ~ tags ~ '!' }}", 'Tags: ["x"]!'),
+        ("{{ 'Tags: ' ~ (tags ~ flag) }}", 'Tags: ["x"]true'),
+        ("{{ flag ~ '' }}", "true"),
+        ("{{ flag | string }}", "true"),
+        ("{{ tags | string | length }}", "5"),
+        ("{{ [flag, 1, 0.5, 'a', tags, thing] | join(', ') }}", 'true, 1, 0.5, a, ["x"], {"a":false}'),
+        ("{{ [thing, thing] | join(flag, attribute='a') }}", "falsetruefalse"),
+        ("{{ tags | trim }} {{ thing | replace('a\"', 'b\"') }}", '["x"] {"b":false}'),
+        ("{{ flag | lower }} {{ flag | upper }} {{ tags | truncate(50) }}", 'true TRUE ["x"]'),
+        ("{{ tags | indent }} {{ thing | wordwrap(50) }} {{ thing | e }}", '["x"] {"a":false} {&#34;a&#34;:false}'),
+        ("{{ '%s %s %.1f' | format(flag, tags, 0.55) }}", 'true ["x"] 0.6'),
+        ("{{ '%s' % flag }} {{ '%s %d' % (thing, 3) }} {{ 7 % 4 }}", 'true {"a":false} 3 3'),
+        ("{{ '%(a)s' | format(a=flag) }}", "true"),
+        ("{{ '<' | e | e }}", "&lt;"),
+    ],
+)
+def test_values_are_shown_as_json_inside_of_expressions_too(source, text):
+    """No expression shows a value as Python writes it."""
+    assert render(source, tags=["x"], flag=True, thing={"a": False}) == text
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 'a' ~ cell }}", "{{ [cell] | join }}", "{{ cell | string }}", "{{ '%s' % cell }}"]
+)
+def test_a_null_cell_is_undefined_inside_of_expressions_too(source):
+    """Nothing is put together with what is not there."""
+    with pytest.raises(EmptyCell, match="column 'cell' is empty"):
+        render(source, cell=None)
+
+
+def test_a_name_of_more_words_is_told_how_to_be_written():
+    """The language stops at the second word; the way to reach such a column is said."""
+    with pytest.raises(tn.errors.TemplateError, match=r'write \{\{ row\["product name"\] \}\}$'):
+        Template("{{ ok }} {{ product name }}", "prompt")
+    with pytest.raises(tn.errors.TemplateError, match=r'write \{\{ row\["price in €"\] \}\}$'):
+        Template("{{ price in € }}", "prompt")
+    with pytest.raises(tn.errors.TemplateError) as caught:
+        Template("{{ 'a' 'b' }} {{ a | nofilter }}", "prompt")
+    assert "row[" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["{{ a-b }}", "{{ a-b | upper }}", "{{ a - b }}"])
+def test_a_name_that_reads_as_a_calculation_is_told_how_to_be_written(source):
+    """Where a column is called as the expression is written, that is meant."""
+    with pytest.raises(tn.errors.ColumnError) as caught:
+        render(source, **{"a-b": 1, "a": 2} if "a-b" in source else {"a - b": 1})
+    column = "a-b" if "a-b" in source else "a - b"
+    assert f'; write {{{{ row["{column}"] }}}} for column {column!r}' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "written"),
+    [
+        ("'x' if price < 10 else 'y'", "price | float"),
+        ("10 > price", "price | float"),
+        ("count * 2 - price", "price | float"),
+        ("-price", "price | float"),
+        ("row['unit price'] / 2", 'row["unit price"] | float'),
+    ],
+)
+def test_a_text_in_a_calculation_is_told_to_be_made_a_number(expression, written):
+    """The columns of a CSV file are texts; the message says which, never what is in it."""
+    with pytest.raises(EmptyCell) as caught:
+        render(f"{{{{ {expression} }}}}", price="4711", count=1, **{"unit price": "4711"})
+    assert str(caught.value).endswith(f"is text; write {written}")
+    assert "4711" not in str(caught.value)
+    with pytest.raises(EmptyCell, match=r"^a placeholder failed with TypeError$"):
+        render("{{ count + [1] }}", count=1)
+
+
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+def test_a_name_of_workflows_is_told_how_to_reach_a_column(name):
+    """Outside of a workflow a column is probably meant."""
+    with pytest.raises(tn.errors.ColumnError, match=rf'only inside a workflow; write \{{\{{ row\["{name}"\] \}}\}}'):
+        render(f"{{{{ {name} }}}}", **{name: "x"})
+
+
 def test_col_and_literal_take_texts():
     """A wrong type is said at once."""
     assert repr(tn.col("a")) == "col('a')"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..column_names import RESERVED, own_name, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Unfit
-from ..templates.template import RESERVED, known
+from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, said, unread_placeholders
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
@@ -279,17 +280,17 @@ def _dumps(body: Mapping[str, Any]) -> bytes:
 def _place_of_ids(messages: Any, row: Row) -> int | None:
     """Give which cell holds the id of a conversation, where one does by itself."""
     known_as = messages.known_as if isinstance(messages, ConversationValue) else None
-    return row.position[known_as.name] if isinstance(known_as, CellValue) else None
+    return row.position[planned_name(known_as.name)] if isinstance(known_as, CellValue) else None
 
 
 def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:
     varying = [value for value in values.values() if is_varying(value)]
-    read = dict.fromkeys(table) if any(value.whole_row() for value in varying) else {}
+    read = dict.fromkeys(map(planned_name, table)) if any(value.whole_row() for value in varying) else {}
     read |= dict.fromkeys(name for value in varying for name in value.columns())
     if with_body:
         read[BODY] = None
     for name in read:
-        if name not in table and name not in RESERVED:
+        if own_name(name) not in table and name not in RESERVED:
             raise ColumnError(f"no column {name!r}{nearest(name, table) or known(table)}")
     return tuple(read)
 

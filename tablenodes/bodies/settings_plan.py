@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..column_names import planned_name
 from ..errors import ColumnError, nearest
 from ..templates.template import known
 from .typing_by_schema import Typing
@@ -118,7 +119,7 @@ class SettingsPlan:
         for value in varying.values():
             value.check(table, tuple(constants))
         whole = any(value.whole_row() for value in varying.values())
-        read = dict.fromkeys(table) if whole else {}
+        read = dict.fromkeys(map(planned_name, table)) if whole else {}
         self.columns = tuple(read | dict.fromkeys(name for value in varying.values() for name in value.columns()))
         self.taken = tuple(c for n, c in (defaults or {}).items() if n not in settings and c in table)
         self.warnings: tuple[str, ...] = ()

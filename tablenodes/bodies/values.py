@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..column_names import planned_name
 from ..conversations import NO_CONVERSATION, UnknownConversation
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
@@ -83,7 +84,7 @@ class CellValue:
 
     def columns(self) -> Iterator[str]:
         """Give the columns that it reads."""
-        yield self.name
+        yield planned_name(self.name)
 
     def whole_row(self) -> bool:
         """Tell whether it may read any column."""
@@ -97,7 +98,7 @@ class CellValue:
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         """Give a function from cells to the value."""
-        index, name = row.position[self.name], self.name
+        index, name = row.position[planned_name(self.name)], self.name
 
         def give(cells: Cells) -> Any:
             value = cells[index]
@@ -118,7 +119,7 @@ class TextValue:
 
     def columns(self) -> Iterator[str]:
         """Give the columns that it reads, ``outputs`` among them."""
-        yield from self.template.columns
+        yield from map(planned_name, self.template.columns)
         if OUTPUTS in self.template.names:
             yield OUTPUTS
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import orjson
 from jinja2 import nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ..column_names import INPUTS, OUTPUTS, RESERVED, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
+from .environment import EmptyCell, RowCells, UnreadArguments, UnusableCell, UnusableFound, as_text, environment, parsed
 from .paths import paths
+from .wording import Wording, empty, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,23 @@ ROW = "row"
 """The name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``."""
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
-_NO_SUCH = re.compile(r"has no (?:attribute|element) ('[^']{1,60}')")
 _CARRIAGE_RETURN = "\ufdd1"
 
-INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
-"""Names that belong to workflows and are never columns: the same in every row, and another in each."""
+__all__ = [
+    "INPUTS",
+    "OUTPUTS",
+    "RESERVED",
+    "ROW",
+    "Column",
+    "EmptyCell",
+    "LiteralText",
+    "Template",
+    "UnreadArguments",
+    "as_text",
+    "col",
+    "known",
+    "literal",
+]
 
 
 @dataclass(frozen=True)
@@ -89,77 +101,6 @@ def literal(text: str) -> LiteralText:
     return LiteralText(text)
 
 
-class UnreadArguments(str):
-    """What a model wrote as the arguments of a call where it is no JSON: a text, in which nothing can be looked up."""
-
-    __slots__ = ()
-
-
-_UNREAD = f"'{UnreadArguments.__module__}.{UnreadArguments.__qualname__} object'"
-"""What Jinja calls such a text in its messages."""
-
-
-class EmptyCell(Exception):  # noqa: N818 - it is caught, worded and reported with its row
-    """A placeholder met a null cell, or could not be worked out; its text is safe to show."""
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja without statements, comments and globals; items before attributes; null is undefined."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            # Statements and comments cannot be switched off, only be given marks that no one writes.
-            block_start_string="\ufdd0%",
-            block_end_string="%\ufdd0",
-            comment_start_string="\ufdd0#",
-            comment_end_string="#\ufdd0",
-            undefined=jinja2.StrictUndefined,
-            finalize=as_text,
-            keep_trailing_newline=True,
-            newline_sequence="\n",
-            autoescape=False,
-        )
-        self.globals.clear()
-        self.filters["tojson"] = _as_json
-        for unsafe in ("random", "pprint", "xmlattr"):
-            self.filters.pop(unsafe, None)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        value = super().getitem(obj, argument)
-        return self.undefined(obj=obj, name=str(argument)) if value is None else value
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, dict):
-            if obj.get(attribute) is not None:
-                return obj[attribute]
-            if attribute in obj:
-                return self.undefined(obj=obj, name=attribute)
-        return super().getattr(obj, attribute)
-
-
-def as_text(value: Any) -> Any:
-    """Render a value as a placeholder shows it: text as it is, anything else as JSON."""
-    if type(value) is str or isinstance(value, jinja2.Undefined):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    return _as_json(value)
-
-
-def _as_json(value: Any) -> str:
-    if isinstance(value, jinja2.Undefined):
-        str(value)  # raises, and says which
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        raise EmptyCell("a placeholder gives something that is no text, number, list or struct") from None
-
-
-@lru_cache(maxsize=1)
-def _environment() -> _Environment:
-    return _Environment()
-
-
 class Template:
     """A text with placeholders, read once.
 
@@ -192,7 +133,9 @@ class Template:
     __slots__ = (
         "_code",
         "_parts",
+        "_through_row",
         "_uses_row",
+        "_wording",
         "columns",
         "names",
         "place",
@@ -209,11 +152,12 @@ class Template:
             tree = _parse(source)
             used = {node.name for node in tree.find_all(nodes.Name)}
             # Made here, not at the first row: filters are looked up as the code is made.
-            self._code = _environment().compile(tree)
+            self._code = environment().compile(tree)
         except jinja2.TemplateSyntaxError as error:
             where = f" (line {error.lineno})" if "\n" in source else ""
-            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {_syntax(error)}") from None
-        named, self.whole_row = _names_in(tree, ROW)
+            said = unread(error, _expressions(source))
+            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {said}") from None
+        self._through_row, self.whole_row = _names_in(tree, ROW)
         upstream, any_node = _names_in(tree, OUTPUTS)
         self.upstream = tuple(sorted(upstream)) if not any_node else None
         if "self" in used:  # the one name that Jinja keeps for itself
@@ -221,9 +165,10 @@ class Template:
                 f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column"
             )
         self.names = tuple(sorted(used - {ROW}))
-        self.columns = tuple(sorted((set(self.names) | named) - set(RESERVED)))
+        self.columns = tuple(sorted(set(self.names) - set(RESERVED) | self._through_row))
         self._uses_row = ROW in used
         self._parts = _plain_parts(tree)
+        self._wording = Wording(tree, ROW)
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
@@ -238,10 +183,20 @@ class Template:
         """
         for name in self.names:
             if name in RESERVED and name not in workflow:
-                raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow")
+                hint = f'; write {{{{ row["{name}"] }}}} for that column' if name in columns else ""
+                raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow{hint}")
         for name in self.columns:
             if name not in columns:
-                raise ColumnError(f"{self.place}: no column {name!r}{nearest(name, columns) or known(columns)}")
+                hint = self._meant(name, columns) or nearest(name, columns) or known(columns)
+                raise ColumnError(f"{self.place}: no column {name!r}{hint}")
+
+    def _meant(self, name: str, columns: Sequence[str]) -> str:
+        """Give a hint where a name is a part of a column's that stands in a placeholder as it is: ``unit-price``."""
+        for expression in _expressions(self.source):
+            for column in sorted(columns, key=len, reverse=True):
+                if column in expression and name in re.findall(r"\w+", column) and name != column:
+                    return f'; write {{{{ row["{column}"] }}}} for column {column!r}'
+        return ""
 
     def bind(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
         """Give a function from a row's cells to the text.
@@ -263,50 +218,56 @@ class Template:
         return self._general(position, constants)
 
     def _general(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
-        compiled = jinja2.Template.from_code(_environment(), self._code, {})
+        compiled = jinja2.Template.from_code(environment(), self._code, {})
         direct = [(name, position[name]) for name in self.names if name in position]
-        through_row = list(position.items()) if self._uses_row else []
+        through_row = self._row(position)
         shared = {name: constants[name] for name in self.names if name in constants}
+        uses_row, wording = self._uses_row, self._wording
 
         def render(cells: Cells) -> str:
             variables = dict(shared)
             for name, index in direct:
                 if (value := cells[index]) is not None:
                     variables[name] = _fit(value, name)
-            if through_row:
-                variables[ROW] = {name: cells[index] for name, index in through_row if type(cells[index]) is not Unfit}
+            if uses_row:
+                variables[ROW] = RowCells(
+                    {
+                        name: value if type(value := cells[index]) is not Unfit else UnusableCell(name, str(value))
+                        for name, index in through_row
+                    }
+                )
             try:
                 return compiled.render(variables)
             except jinja2.UndefinedError as error:
-                raise EmptyCell(_undefined(error, direct)) from None
+                raise EmptyCell(wording.missing(error)) from None
+            except UnusableFound as found:
+                raise EmptyCell(wording.unusable(*found.args)) from None
             except EmptyCell:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the author's expression raises for this row
-                raise EmptyCell(f"a placeholder failed with {type(error).__name__}") from None
+                raise EmptyCell(wording.failed(error, variables)) from None
 
         return render
+
+    def _row(self, position: Mapping[str, int]) -> list[tuple[str, int]]:
+        """Give what ``row`` has to have in it: each column's name, and where its cell stands."""
+        cells = [(own_name(name), index) for name, index in position.items() if name != OUTPUTS]
+        return [(name, index) for name, index in cells if self.whole_row or name in self._through_row]
 
 
 def _parse(source: str) -> nodes.Template:
     # The lexer turns every line break into LF; the author's own are sent, so CR travels under another mark.
     pieces = _PLACEHOLDER.split(source)
     pieces[::2] = [piece.replace("\r", _CARRIAGE_RETURN) for piece in pieces[::2]]
-    tree = _environment().parse("".join(pieces))
+    tree = parsed("".join(pieces))
     for node in tree.find_all(nodes.TemplateData):
         node.data = node.data.replace(_CARRIAGE_RETURN, "\r")
     return tree
 
 
-def _undefined(error: jinja2.UndefinedError, direct: Sequence[tuple[str, int]]) -> str:
-    text = str(error.message or "")
-    for name, _ in direct:
-        if text.startswith(f"{name!r} is undefined"):
-            return f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
-    if text.startswith(_UNREAD):
-        return 'the arguments of the call are no JSON in this row; write {{ … | default("…") }} to allow it'
-    missing = _NO_SUCH.search(text)
-    what = f"nothing called {missing[1]}" if missing else "no value"
-    return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} to allow it'
+def _expressions(source: str) -> list[str]:
+    """Give what stands between the braces of each placeholder."""
+    return [piece[2:-2].strip("-+ \t\r\n") for piece in _PLACEHOLDER.split(source)[1::2]]
 
 
 def _fit(value: Any, name: str) -> Any:
@@ -327,9 +288,7 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
                 continue
             value, name = cells[part], names[part]  # type: ignore[index]
             if value is None:
-                raise EmptyCell(
-                    f'the cell of column {name!r} is empty; write {{{{ {name} | default("…") }}}} to allow it'
-                )
+                raise EmptyCell(empty(name, name))
             texts.append(as_text(_fit(value, name)))
         return "".join(texts)
 
@@ -382,11 +341,6 @@ def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
             reached += 1
     uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
     return named, uses > reached
-
-
-def _syntax(error: jinja2.TemplateSyntaxError) -> str:
-    text = str(error.message or "it is not complete").rstrip(".")
-    return text.replace("end of print statement", "}}").replace("'end of template'", "}}")
 
 
 def known(columns: Sequence[str]) -> str:

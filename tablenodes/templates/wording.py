@@ -1,0 +1,117 @@
+"""Why a placeholder cannot be read, or has no text in a row, in words that never show a cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from jinja2 import nodes
+
+from .environment import ARGUMENTS, COLUMN, NAME, SEPARATOR, VARIABLE, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from .environment import UnusableCell
+
+_CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
+_LONGEST = 60
+_ALLOW = "to allow it"
+
+
+class Wording:
+    """What can be said of a template's placeholders in a row.
+
+    Parameters
+    ----------
+    tree : jinja2.nodes.Template
+        The template: a name is shown only if it stands there.
+    row : str
+        The name under which it reaches a column of any name.
+    """
+
+    __slots__ = ("_operands", "_shown")
+
+    def __init__(self, tree: nodes.Template, row: str) -> None:
+        written = {str(node.value) for node in tree.find_all(nodes.Const)}
+        self._shown = written | {node.attr for node in tree.find_all(nodes.Getattr)}
+        self._operands = tuple(dict.fromkeys(_operands(tree, row)))
+
+    def missing(self, error: jinja2.UndefinedError) -> str:
+        """Say what is not there."""
+        kind, _, name = str(error.message or "").partition(SEPARATOR)
+        if kind == VARIABLE:
+            return empty(name, name)
+        if kind == COLUMN and name in self._shown:
+            return empty(name, f'row["{name}"]')
+        if kind == ARGUMENTS:
+            return f'the arguments of the call are no JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
+        is_shown = kind == NAME and name in self._shown and len(name) <= _LONGEST
+        what = f"nothing called {name!r}" if is_shown else "no value"
+        return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
+
+    def unusable(self, cell: UnusableCell) -> str:
+        """Say that a cell was looked up which cannot be JSON."""
+        which = f"the cell of column {cell.column!r}" if cell.column in self._shown else "a cell that it looks up"
+        return f"{which} {cell.why}"
+
+    def failed(self, error: Exception, variables: Mapping[str, Any]) -> str:
+        """Say what an expression failed with; a text in a calculation is known by the name of its column."""
+        if isinstance(error, TypeError):
+            for name, item, written in self._operands:
+                value = variables.get(name)
+                if isinstance(value if item is None else (value or {}).get(item), str):
+                    what = f"column {item or name!r} is text"
+                    return f"a placeholder compares or calculates with a text: {what}; write {written} | float"
+        return f"a placeholder failed with {type(error).__name__}"
+
+
+def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:
+    """Give the columns that are compared or calculated with: a variable, an item of ``row``'s, and both as written."""
+    for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, *_CALCULATING)):
+        for side in node.iter_child_nodes():
+            if isinstance(side, nodes.Name) and side.name != row:
+                yield side.name, None, side.name
+            elif isinstance(side, nodes.Getitem) and _is_item_of(side, row):
+                yield row, side.arg.as_const(), f'row["{side.arg.as_const()}"]'
+
+
+def _is_item_of(node: nodes.Getitem, row: str) -> bool:
+    is_row = isinstance(node.node, nodes.Name) and node.node.name == row
+    return is_row and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
+
+
+def empty(column: str, written: str) -> str:
+    """Say that a column's cell is empty, and how a placeholder that is written so may allow it."""
+    return f'the cell of column {column!r} is empty; write {{{{ {written} | default("…") }}}} {_ALLOW}'
+
+
+def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str:
+    """Say why a template cannot be read, with another way to write what is probably a column's name.
+
+    Parameters
+    ----------
+    error : jinja2.TemplateSyntaxError
+        What Jinja says.
+    expressions : iterable of str
+        What stands between the braces of each placeholder.
+    """
+    text = str(error.message or "it is not complete").rstrip(".")
+    text = text.replace("end of print statement", "}}").replace("'end of template'", "}}")
+    for expression in expressions:
+        if _is_like_a_name(expression) and not _can_be_read(expression):
+            return f'{text}; if that is a column, write {{{{ row["{expression}"] }}}}'
+    return text
+
+
+def _is_like_a_name(expression: str) -> bool:
+    is_short = 0 < len(expression) <= _LONGEST and "\n" not in expression
+    return is_short and expression[0].isalnum() and not any(mark in expression for mark in "|\"'[]{}~\\")
+
+
+def _can_be_read(expression: str) -> bool:
+    try:
+        parsed(f"{{{{ {expression} }}}}")
+    except jinja2.TemplateSyntaxError:
+        return False
+    return True
