@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .display import by_outcome, counted, duration
 from .engine.records import OK
@@ -52,6 +52,20 @@ class Summary:
     seconds_paused: float = 0.0
     stopped: str | None = None
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], **numbers: Any) -> Summary:
+        """Give it for rows that are counted by outcome.
+
+        Parameters
+        ----------
+        counts : mapping of str to int
+            Rows by outcome, in any order.
+        **numbers
+            The other attributes.
+        """
+        ordered = sorted(counts.items(), key=lambda each: (each[0] != OK, -each[1]))
+        return cls(sum(counts.values()), {outcome: count for outcome, count in ordered if count}, **numbers)
 
     @property
     def ok(self) -> int:

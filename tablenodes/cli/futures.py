@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from ..display import counted
 from . import options
 from .exit_codes import OK
-from .printing import aligned, counted, show
+from .printing import aligned, show
 from .running import Model, Node, Prompt, Settings, Showing, Source, System, one_node
 
 _DAY = 86_400

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .printing import aligned, counted, show
+from ..display import counted
+from .printing import aligned, show
 
 if TYPE_CHECKING:
     from ..engine.ended import Ended

@@ -11,7 +11,7 @@ import unicodedata
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..display import printable
+from ..display import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,11 +47,6 @@ def never_fail(*streams: Any) -> None:
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def counted(number: int, noun: str) -> str:
-    """Give ``1 row`` or ``2 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def is_terminal() -> bool:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import counted
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
-from .printing import LiveText, counted, is_terminal, show, show_table, write_table
+from .printing import LiveText, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

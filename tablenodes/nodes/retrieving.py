@@ -12,7 +12,7 @@ import orjson
 from .. import display
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judging import judge
-from ..engine.records import OK, Records, Rejection
+from ..engine.records import Records, Rejection
 from ..engine.scheduling.attempts import Done
 from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..output import Responses
@@ -204,11 +204,8 @@ class Retrieval:
 
     def _summary(self, seconds: float) -> Summary:
         records = self._records
-        outcomes = records.counts.copy()
-        ordered = {OK: outcomes.pop(OK, 0)} | dict(outcomes.most_common())
-        return Summary(
-            rows=len(records),
-            outcomes={name: count for name, count in ordered.items() if count},
+        return Summary.of(
+            records.counts,
             prompt_tokens=sum(tokens or 0 for tokens in records.prompt_tokens),
             completion_tokens=sum(tokens or 0 for tokens in records.completion_tokens),
             seconds=seconds,

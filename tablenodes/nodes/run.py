@@ -226,10 +226,8 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: S
     """Give a run's numbers."""
     outcomes = records.counts.copy()
     outcomes["not_sent"] += len(records) - records.settled
-    ordered = {OK: outcomes.pop(OK, 0)} | dict(outcomes.most_common())
-    return Summary(
-        rows=len(records),
-        outcomes={name: count for name, count in ordered.items() if count},
+    return Summary.of(
+        outcomes,
         requests=scheduler.sent,
         first_try=scheduler.first_try,
         reused=sum(records.reused),
@@ -238,6 +236,6 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: S
         completion_tokens=_spent(records.completion_tokens, records.reused),
         seconds=seconds,
         seconds_paused=scheduler.seconds_paused,
-        stopped=None if ordered[OK] == len(records) else scheduler.stopped,
+        stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
         notes=(_NO_USAGE,) if streams is not None and streams.option_refused else (),
     )

@@ -223,11 +223,8 @@ class _Submission:
         return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
     def _output(self, makes: Mapping[str, str], context: Context, seconds: float) -> NodeOutput:
-        counts = Counter(self._outcomes)
-        ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
-        outcomes = {name: count for name, count in ordered.items() if count}
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
-        summary = Summary(rows=len(self._view), outcomes=outcomes, seconds=seconds)
+        summary = Summary.of(Counter(self._outcomes), seconds=seconds)
         found = next(iter(makes))
         # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
         handed_on = {*makes} if found in self._view.columns else {found, *context.made}

@@ -121,11 +121,5 @@ def _output(
         name: [None if isinstance(cells, Rejection) else cells[i] for cells in rows]
         for i, name in enumerate(node.makes)
     }
-    counts = Counter(outcomes)
-    ordered = {OK: counts.pop(OK, 0)} | dict(counts.most_common())
-    summary = Summary(
-        rows=len(view),
-        outcomes={name: count for name, count in ordered.items() if count},
-        seconds=seconds,
-    )
+    summary = Summary.of(Counter(outcomes), seconds=seconds)
     return NodeOutput(view, columns, node.makes, outcomes, messages, summary, node.handed_on | context.made)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import SchemaError, nearest
 from . import subschemas
+from .files import RESPONSE, SHOWN, copied, index, read
 from .schema import Schema
-from .sources import RESPONSE, SHOWN, copied, index, read
 
 if TYPE_CHECKING:
     from ..problems import Problem

@@ -190,7 +190,8 @@ class Futures:
             late = [self._future(row) for row in rows]
             for future in late:
                 future.give_up(EXPIRED)
-            self.put(token, late, now)
+            if late:
+                self.put(token, late, now)
 
     def sends(self, group: int) -> int:
         """Give how many sends were begun for a group's rows in all."""

@@ -18,10 +18,10 @@ from ..nodes.check import check_rows
 from ..nodes.rows import Context
 from ..templates.template import OUTPUTS
 from .answers import failed
+from .definition_reading import together
 from .inputs import resolved
 from .output_paths import faults
 from .references import columns_read, upstream
-from .settings_reading import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

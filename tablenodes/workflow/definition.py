@@ -13,10 +13,10 @@ from ..errors import UsageError, WorkflowError
 from ..nodes import Node
 from ..settings import Limits, Retry
 from . import inputs as inputs_of
+from .definition_reading import Reader, anchored
 from .destination import Destination, destination
 from .output_paths import faults
 from .references import check_id
-from .settings_reading import Reader, anchored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import WorkflowError, nearest
 from .definition import Definition
-from .settings_reading import Reader
+from .definition_reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,9 +102,9 @@ class Workflow(Definition):
         WorkflowError
             If something in it cannot be in a file: a key, a session.
         """
-        from . import document, yaml_writing  # noqa: PLC0415 - loaded where it is needed
+        from . import definition_writing, yaml_writing  # noqa: PLC0415 - loaded where it is needed
 
-        return yaml_writing.write(document.document(self, os.path.abspath(folder)))
+        return yaml_writing.write(definition_writing.document(self, os.path.abspath(folder)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the workflow to a YAML file; ``Workflow.load`` of it gives an equal one.
