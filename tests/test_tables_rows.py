@@ -109,6 +109,18 @@ def test_a_pandas_column_gives_plain_cells(name):
     exactly(cells(column), expected)
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_a_float_of_32_bits_goes_out_as_its_shortest_decimal_wherever_it_stands(numbers):
+    """The receiver gets the same float back, from no more digits than it takes; a whole number is itself."""
+    narrow = np.array(numbers, "float32")
+    expected = [number if number.is_integer() else float(str(np.float32(number))) for number in numbers]
+    exactly(cells(narrow), expected)
+    exactly(cells(pd.Series([*narrow], dtype=object)), expected)
+    exactly(arrow_cells(pa.array(narrow)), expected)
+    exactly(arrow_cells(pa.array([narrow.tolist()], pa.list_(pa.float32()))), [expected])
+    assert (np.array(expected, "float32") == narrow).all()
+
+
 OBJECTS = {
     "missing values": ([None, np.nan, pd.NA, pd.NaT, np.float32("nan"), decimal.Decimal("NaN")], [None] * 6),
     "mixed scalars": ([1, 1.0, True, "1", BIG], [1, 1.0, True, "1", BIG]),

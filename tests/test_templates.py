@@ -209,6 +209,13 @@ def test_a_name_that_stands_in_the_template_is_shown():
             render(source, prices={"a": 1})
 
 
+def test_a_key_that_is_called_like_a_method_is_no_item():
+    """Whatever stands in a cell, looking it up gives an item or nothing."""
+    assert render("{{ prices[sku] | default('none') }}", sku="items", prices={"a": 1}) == "none"
+    assert render("{{ prices[sku] }}", sku="items", prices={"items": 1}) == "1"
+    assert render("{{ row[sku] | default('none') }}", sku="keys") == "none"
+
+
 INFINITE = Unfit("holds infinity")
 
 
@@ -265,6 +272,8 @@ def test_a_null_cell_that_is_reached_through_row_is_named_too(source):
         ("{{ '%s %s %.1f' | format(flag, tags, 0.55) }}", 'true ["x"] 0.6'),
         ("{{ '%s' % flag }} {{ '%s %d' % (thing, 3) }} {{ 7 % 4 }}", 'true {"a":false} 3 3'),
         ("{{ '%(a)s' | format(a=flag) }}", "true"),
+        ("{{ '{} {} {n:.1f}'.format(flag, tags, n=0.55) }}", 'true ["x"] 0.6'),
+        ("{{ '{0[a]} {a}'.format(thing, a=tags) }} {{ '{a}'.format_map(thing) }}", 'false ["x"] false'),
         ("{{ '<' | e | e }}", "&lt;"),
     ],
 )
@@ -309,6 +318,7 @@ def test_a_name_that_reads_as_a_calculation_is_told_how_to_be_written(source):
         ("10 > price", "price | float"),
         ("count * 2 - price", "price | float"),
         ("-price", "price | float"),
+        ("price | round", "price | float"),
         ("row['unit price'] / 2", 'row["unit price"] | float'),
     ],
 )

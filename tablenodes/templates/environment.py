@@ -10,7 +10,7 @@ import jinja2
 import orjson
 from jinja2 import nodes, pass_environment
 from jinja2.filters import make_attrgetter
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
@@ -115,7 +115,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         value = super().getitem(obj, argument)
         if type(value) is UnusableCell:
             raise UnusableFound(value)
-        return self.undefined(obj=obj, name=str(argument)) if value is None else value
+        # A method is no item either: the key may stand in a cell that happens to be called like one.
+        return self.undefined(obj=obj, name=str(argument)) if value is None or callable(value) else value
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, dict):
@@ -125,10 +126,28 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        if super().wrap_str_format(value) is None:
+            return None
+
+        def formatted(*given: Any, **named: Any) -> str:
+            if value.__name__ == "format_map":
+                return str(_Formatter(self).vformat(value.__self__, (), *given))
+            return str(_Formatter(self).vformat(value.__self__, given, named))
+
+        return formatted
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if isinstance(left, str):  # not a remainder: a text with values put into it
             return _format(left, *right) if isinstance(right, tuple) else _format(left, right)
         return super().call_binop(context, operator, left, right)
+
+
+class _Formatter(SandboxedFormatter):
+    """Puts values into ``"{}"`` as placeholders show them."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return format(_formatted(value), format_spec)
 
 
 class _ShowingJson(NodeTransformer):

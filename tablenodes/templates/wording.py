@@ -68,7 +68,9 @@ class Wording:
 
 def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:
     """Give the columns that are compared or calculated with: a variable, an item of ``row``'s, and both as written."""
-    for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, *_CALCULATING)):
+    for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, nodes.Filter, *_CALCULATING)):
+        if isinstance(node, nodes.Filter) and node.name not in ("abs", "round"):
+            continue
         for side in node.iter_child_nodes():
             if isinstance(side, nodes.Name) and side.name != row:
                 yield side.name, None, side.name
