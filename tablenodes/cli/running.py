@@ -14,17 +14,17 @@ import typer
 from ..display import counted
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
+from .failures import failures, first_failures
 from .printing import LiveText, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ..connection import Connection
     from ..output import NodeOutput
     from ..settings import Limits
     from ..workflow import Workflow
 
-_OUTCOMES_EXPLAINED = 5
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node's name: tablenodes nodes lists them.")]
@@ -263,55 +263,12 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) 
     upstream = [output.summary.outcomes.get("upstream_failed", 0) for output in outputs.values()]
     rows = [output.summary.rows for output in outputs.values()]
     if any(rows) and [sum(both) for both in zip(unsent, upstream, strict=True)] == rows:
-        name, first = next(iter(outputs.items()))
-        why = failures(first)[0].partition(", first ")[2]
-        where = _where(workflow, 0, why.partition("): ")[2])
+        name, output = next(iter(outputs.items()))
+        first = first_failures(output)[0]
         raise InvalidRequests(
-            f"{where}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and nothing was written;"
-            f" first {why}"
+            f"{_where(workflow, 0, first.path)}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and"
+            f" nothing was written; first row {first.row} (rows count from 0): {first.why}"
         )
-
-
-def failures(output: NodeOutput) -> list[str]:
-    """Give one line for each kind of failure: how many rows, which is the first, and why.
-
-    Words of ours say why; of a server's answer only its status and the code or type of its error are shown, since its
-    message may repeat what it was sent.
-    """
-    if not output.summary.failed:
-        return []
-    from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
-
-    log = tables.view(output.log)
-    outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
-    answers: Iterable[tuple[Any, Any]]
-    if "message" in log.columns:
-        answers = ((error_body("", message or ""), None) for (message,) in log.rows(("message",)))
-    else:
-        answers = tables.view(output.result).rows(("body", "status"))
-    counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}
-    first: dict[str, str] = {}
-    for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
-        if outcome in counts and outcome not in first:
-            first[outcome] = f"row {row}{'' if first else ' (rows count from 0)'}: {_why(body, status)}"
-        if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
-            break
-    return [f"{counts[outcome]:,} {outcome}, first {why}" for outcome, why in first.items()]
-
-
-def _why(body: Any, status: Any) -> str:
-    import orjson  # noqa: PLC0415 - loaded where it is used
-
-    try:
-        error = orjson.loads(body)["error"]
-        if status is None:
-            return f"{error['param'] + ': ' if error.get('param') else ''}{error['message']}"
-        words = [error.get("code"), error.get("type")]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        words = []
-    named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
-    return ", ".join([f"HTTP {status}", *named[:1]])
 
 
 def _shows_live(workflow: Workflow, table: Any) -> bool:
