@@ -85,6 +85,8 @@ class Simulation:
             if self.interrupt_at is not None and self.now >= began + self.interrupt_at:
                 self.scheduler.stop("interrupted")
             self._start_what_may()
+            if not self.scheduler.in_flight and self._left():
+                self.scheduler.give_up_waiting(self.now)
             for done in self.scheduler.take_ended():
                 self._end(done)
             if not self.scheduler.in_flight and (self.scheduler.stopped or not self._left()):

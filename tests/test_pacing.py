@@ -365,3 +365,30 @@ def test_failures_that_reached_nobody_use_nothing():
     pacing.answered(pacing.started(0.4, 0), told, None, 1, 0.5, kind=None)
     pacing.answered(lost, None, None, 0, 0.6, kind=Failure.NOT_EXECUTED)
     assert pacing.room(0.6) == 3
+
+
+@pytest.mark.parametrize("subject", ["requests", "tokens"])
+def test_an_allowance_that_is_renewed_too_late_stops_the_run(subject):
+    """Nobody waits in silence for longer than for a delay of the server's."""
+    told = b"x-ratelimit-remaining-%b: 0\r\nx-ratelimit-reset-%b: 301s\r\n" % ((subject.encode(),) * 2)
+    run = Simulation(9, lambda now, key: ok(told), limits=Limits(concurrency=2)).run()
+    assert (run.scheduler.stopped, run.count("ok"), run.count("not_sent")) == ("rate_limited", 2, 7)
+    assert run.seconds < 1
+    assert 300 < run.scheduler.asked_to_wait <= 301
+
+
+def test_an_allowance_that_is_renewed_in_time_is_waited_for():
+    """And a run that has no row left has not been stopped by one that is not."""
+    told = b"x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: %ds\r\n"
+    run = Simulation(4, lambda now, key: ok(told % 299), limits=Limits(concurrency=2)).run()
+    assert (run.scheduler.stopped, run.count("ok")) == (None, 4)
+    run = Simulation(2, lambda now, key: ok(told % 3000), limits=Limits(concurrency=2)).run()
+    assert (run.scheduler.stopped, run.count("ok")) == (None, 2)
+
+
+def test_a_bucket_that_is_full_much_later_is_drawn_from_as_it_fills():
+    """The time that it names is that of the whole; what comes back before it was seen to."""
+    run = Simulation(1100, Server("bucket", 1000, 2.0), limits=Limits(concurrency=16)).run()
+    assert run.scheduler.stopped is None
+    assert run.count("ok") == 1100
+    assert run.seconds < 100

@@ -384,6 +384,120 @@ def test_a_custom_transport_that_fails_ends_the_run_with_what_came():
     assert list(caught.value.output.log["outcome"]) == ["in_doubt"] * 3
 
 
+class Unable(Canned):
+    """Begins so many calls and no more; answers one of them at a time."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    def start(self, call):
+        self.most -= 1
+        if self.most < 0:
+            raise RuntimeError("mine")
+        super().start(call)
+
+    def wait(self, seconds):
+        later, self.calls = self.calls[1:], self.calls[:1]
+        events = super().wait(seconds)
+        self.calls = later
+        return events
+
+
+@pytest.mark.parametrize("way", ["plain", "stream", "journal"])
+def test_a_custom_transport_that_cannot_begin_a_call_loses_no_answer(way, tmp_path):
+    """Calls in flight come to their ends, the one that failed is in doubt, and nothing more is sent."""
+    failing = tn.Connection("https://nowhere.example/v1", transport=Unable(5))
+    manner = {"journal": tmp_path / "j"} if way == "journal" else {}
+    node = NODES[0].replace(stream=True) if way == "stream" else NODES[0]
+    with pytest.raises(tn.errors.TransportError, match="RuntimeError") as caught:
+        node.run(words(9), failing, limits=tn.Limits(concurrency=8), **manner, **QUIET)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    out = caught.value.output
+    assert list(out.log["outcome"]) == ["ok"] * 5 + ["in_doubt"] + ["not_sent"] * 3
+    assert list(out.log["attempts"]) == [1] * 6 + [0] * 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_custom_transport_was_not_asked_for_is_nobodys(stream):
+    """Answers to no call, and second ones, are left aside, in whatever order they come."""
+    from tablenodes.engine.calls import Answer, Chunk
+
+    class Talkative(Canned):
+        def wait(self, seconds):
+            wrong = Answer(99, 200, b"", json.dumps(choices("wrong")).encode())
+            events = [
+                each for event in super().wait(seconds) for each in (wrong, event, event._replace(body=wrong.body))
+            ]
+            return [*events, Chunk(0, b"wrong"), Chunk(99, b"wrong"), wrong]
+
+    node = NODES[0].replace(stream=True) if stream else NODES[0]
+    told = []
+    out = node.run(
+        words(10),
+        tn.Connection("https://nowhere.example/v1", transport=Talkative()),
+        limits=tn.Limits(concurrency=3),
+        on_text=(lambda row, text: told.append((row, text))) if stream else None,
+        **QUIET,
+    )
+    assert list(out.text) == ["x"] * 10
+    assert told == ([(row, "x") for row in range(10)] if stream else [])
+
+
+ALLOWANCE_SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "8s"}
+
+
+@pytest.mark.parametrize(
+    ("reaction", "manner", "expected"),
+    [
+        pytest.param(echo(), {"limits": tn.Limits(requests_per_minute=10)}, "ok", id="pace"),
+        pytest.param(echo(200, ALLOWANCE_SPENT), {}, "ok", id="allowance"),
+        pytest.param(
+            answer(b"{}", 429, {"Retry-After": "6"}), {"retry": tn.Retry(throttled=0)}, "rate_limited", id="delay"
+        ),
+        pytest.param(
+            answer(b"{}", 429, {"Retry-After": "20"}),
+            {"retry": tn.Retry(row_deadline=3)},
+            "rate_limited",
+            id="deadline",
+        ),
+    ],
+)
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_run_with_nothing_left_to_send_does_not_wait(reaction, manner, expected, journal, tmp_path):
+    """Nobody needs the time that a server or a pace puts before the next request."""
+    kept = {"journal": tmp_path / "j"} if journal else {}
+    began = time.monotonic()
+    with fault_server(reaction) as server:
+        out = NODES[0].run(words(1), connection(server), **manner, **kept, **QUIET)
+    assert list(out.log["outcome"]) == [expected]
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("subject", ["requests", "tokens"])
+def test_an_allowance_that_is_renewed_too_late_ends_the_run(subject):
+    """As a delay beyond `max_retry_after` does: what is left is not sent, and is told to come again later."""
+    told = {f"x-ratelimit-remaining-{subject}": "0", f"x-ratelimit-reset-{subject}": "99999h"}
+    with fault_server(echo(200, told)) as server:
+        out = NODES[0].run(words(6), connection(server), limits=tn.Limits(concurrency=2), **QUIET)
+        assert len(server.requests) == 2
+    assert list(out.log["outcome"]) == ["ok"] * 2 + ["not_sent"] * 4
+    assert "run again later" in out.result["body"].iloc[-1]
+
+
+def test_a_row_that_was_looked_at_early_ends_as_in_an_earlier_run(tmp_path):
+    """It was not sent again: its old answer stands, and is the row's."""
+    once = {"journal": tmp_path / "j", "limits": tn.Limits(concurrency=1), **QUIET}
+    with fault_server(
+        [answer(b"{}", 503), echo(200, ALLOWANCE_SPENT | {"x-ratelimit-reset-requests": "1h"})]
+    ) as server:
+        NODES[0].run(words(2)[1:], connection(server), retry=tn.Retry(server_error=0), **once)
+        out = NODES[0].run(pd.DataFrame({"word": ["w0", "w1", "w2"]}), connection(server), **once)
+        assert len(server.requests) == 2
+    assert list(out.log["outcome"]) == ["ok", "http_error", "not_sent"]
+    assert (out.result["status"][1], out.log["attempts"][1]) == (503, 1)
+
+
 def test_answers_stay_with_their_rows_when_the_table_is_changed_afterwards():
     """The frame that was given may be sorted, cut and written to; the output is of the rows that were sent."""
     table = pd.DataFrame({"word": ["c", "a", "b"]})

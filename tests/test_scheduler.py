@@ -11,6 +11,7 @@ from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcomes.judging import judge
 from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.scheduling.admission import Admission
 from tablenodes.engine.scheduling.attempts import Done
 from tablenodes.settings import Limits, Retry
 
@@ -65,7 +66,7 @@ def test_a_probe_needs_a_place_too():
     plan.cap(5)
     for key in range(5):
         plan.answered(key, verdict(503), 1, 0.1)
-    assert (plan.room(9.0), plan.wait_until(9.0)) == (0, None)
+    assert (plan.room(9.0), plan.wait_until(9.0)) == (0, 3600.0)  # when they are given up
     plan.answered(5, verdict(503), 1, 9.0)
     assert plan.room(9.0) == 1
 
@@ -465,3 +466,60 @@ def test_a_row_that_could_not_be_started_waits_on_or_ends():
     plan.stop("journal")
     plan.put_back(0, 1.0)
     assert [done.key for done in plan.take_ended()] == [0]
+
+
+def test_a_pause_that_outlasts_every_row_is_waited_for_once():
+    """Each further one would cost a row and bring none to a good end."""
+    impatient = Retry(row_deadline=3)
+    run = Simulation(
+        40, lambda now, key: status(429, b"retry-after: 20\r\n"), limits=Limits(concurrency=1), retry=impatient
+    ).run()
+    assert (run.scheduler.stopped, len(run.starts)) == ("rate_limited", 2)
+    assert (run.count("rate_limited"), run.count("not_sent")) == (2, 38)
+    assert run.seconds < 21
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_server_that_serves_again_after_such_a_pause_is_asked_on(concurrency):
+    """However often it pauses; and a row whose calls overlapped with the first refusal is no second one."""
+    turns = []
+
+    def server(now, key):
+        turns.append(now)
+        return status(429, b"retry-after: 20\r\n") if now - 1000.0 < 1 or 30 < now - 1000.0 < 31 else ok()
+
+    run = Simulation(
+        40, server, limits=Limits(concurrency=concurrency), retry=Retry(row_deadline=3), latency=lambda chance: 0.9
+    ).run()
+    assert run.scheduler.stopped is None
+    assert run.count("ok") >= 40 - 2 * concurrency
+
+
+def test_no_delay_at_all_outlasts_no_row():
+    """Also where rows have no time for a second attempt."""
+    admission = Admission(Limits(), Retry(row_deadline=0))
+    assert not any(admission.is_too_long(0.0, at, at + 1) for at in (1.0, 3.0, 5.0))
+    assert [admission.is_too_long(1.0, at, at + 1) for at in (1.0, 3.0, 5.0)] == [False, True, True]
+
+
+def test_a_row_with_less_time_than_the_others_ends_with_its_last_answer():
+    """At its own deadline, also where it waits for something else than its retry."""
+    left = {0: 2.0, 1: 900.0}
+    plan = Scheduler(Limits(concurrency=2), Retry(), random=lambda: 0.5, seconds_left=left.__getitem__)
+    plan.started(0, 0.0)
+    plan.started(1, 0.0)
+    assert plan.answered(0, verdict(503), 1, 0.1) is None
+    assert plan.answered(1, verdict(429, b"retry-after: 12\r\n"), 1, 0.2) is None
+    assert plan.wait_until(0.2) == 2.1
+    assert plan.room(2.0) == 0
+    assert plan.take_ended() == []
+    assert plan.room(2.1) == 0
+    assert [(done.key, done.verdict.outcome) for done in plan.take_ended()] == [(0, "http_error")]
+    assert plan.waiting == 1
+
+
+def test_a_row_whose_pause_outlasts_its_own_time_ends_at_once():
+    """There is nothing to wait for."""
+    plan = Scheduler(Limits(), Retry(), random=lambda: 0.5, seconds_left=lambda row: 2.0)
+    done = attempt(plan, 0, 0.0, verdict(429, b"retry-after: 12\r\n"))
+    assert done.verdict.outcome == "rate_limited"

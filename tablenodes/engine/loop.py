@@ -5,48 +5,32 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..errors import EndedError, JournalError, TransportError
+from ..errors import JournalError
 from ..problems import Problem
+from . import policy
 from .calls import Answer, Call
 from .interrupts import AT_ONCE, Interrupts
 from .outcomes.judging import Verdict
 from .outcomes.rules import Failure
 from .records import NOT_SENT, Rejection
 from .scheduling.attempts import Done
+from .scheduling.reasons import not_sent_because, transport_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..errors import EndedError
     from .calls import Event, Request, Transport
     from .journal.keeping import Found, Keeping
     from .records import Records
     from .scheduling import Scheduler
 
-_AT_A_TURN = 64
-"""Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
-_LONGEST_WAIT = 0.1
-"""Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
-_LOOKED_UP_AT_ONCE = 0.4
-"""Seconds for which a run that must leave at once still looks answers of earlier runs up."""
-_BYTES_PER_TOKEN = 4
-"""A rough guess, for pacing alone."""
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
-_NOT_SENT_BECAUSE = {
-    "auth": "not sent: the server refuses the key",
-    "quota": "not sent: the account's quota is spent",
-    "rate_limited": "not sent: the server asks to wait longer than this run waits; run again later",
-    "outage": "not sent: the server did not answer anybody; run again later",
-    "max_requests": "not sent: max_requests is reached",
-    "token_budget": "not sent: token_budget is spent",
-    "interrupted": "not sent: the run was interrupted",
-    "journal": "not sent: the journal failed",
-    "transport": "not sent: nothing carries requests any more",
-    "failure": "not sent: the run had to end",
-}
 
 
 class Loop:
@@ -117,6 +101,7 @@ class Loop:
         self._last: dict[int, Answer] = {}
         self._tried: dict[int, int] = {}
         self._unsent: set[int] = set()
+        self._ahead: int | None = None
         self._leave_at = math.inf
         # Bodies are looked into only once the server has refused a model.
         self._models_matter = False
@@ -137,6 +122,8 @@ class Loop:
             while not self._leaves(interrupts):
                 exhausted, more = self._start(rows)
                 self._on_turn()
+                if not self._scheduler.in_flight:
+                    exhausted = self._look_ahead(rows, exhausted=exhausted)
                 if self._ended(exhausted=exhausted):
                     break
                 self._settle_all(0.0 if more else self._patience())
@@ -146,8 +133,9 @@ class Loop:
 
     def _settle_all(self, seconds: float) -> None:
         """Wait for answers and take them in."""
+        begun = self._scheduler.begun
         for event in self._events(seconds):
-            if type(event) is Answer:
+            if type(event) is Answer and event.key in begun:  # a user's transport may give what nobody asked for
                 self._settle(event)
 
     def _events(self, seconds: float) -> list[Event]:
@@ -155,7 +143,7 @@ class Loop:
         try:
             return self._transport.wait(seconds)
         except Exception as error:  # noqa: BLE001 - a transport may be the user's own
-            self.failure = self.failure or _ending(error)
+            self.failure = self.failure or transport_failed(error)
             self._scheduler.stop("transport")
             self._leave_at = -math.inf
             return []
@@ -186,30 +174,54 @@ class Loop:
         """Begin calls while there is room: tell whether no fresh row is left, and whether more could be begun."""
         scheduler, now = self._scheduler, self._clock()
         room = scheduler.room(now)
-        retries, fresh = self._choose(rows, min(room, _AT_A_TURN), now)
-        exhausted = len(retries) + len(fresh) < min(room, _AT_A_TURN)
+        chosen = self._choose(rows, min(room, policy.AT_A_TURN), now)
+        exhausted = len(chosen) < min(room, policy.AT_A_TURN)
         # One commit: the answers whose slots are taken again, and what is about to be sent.
         self._keep(self._keeping.commit)
         if self.failure is not None:
-            self._put_back(retries, fresh, now)
+            self._put_back(chosen, now)
         else:
-            for row in (*retries, *fresh):
+            for row in chosen:
                 body = self._bodies[row]
-                seconds = scheduler.started(row, now, len(body) // _BYTES_PER_TOKEN)
+                seconds = scheduler.started(row, now, len(body) // policy.BYTES_PER_TOKEN)
                 if self._keeps:
                     self._unsent.add(row)
                 total = self._total if self._total < seconds else seconds
-                self._transport.start(_new(Call, (row, self._request, body, total)))
+                try:
+                    self._transport.start(_new(Call, (row, self._request, body, total)))
+                except Exception as error:  # noqa: BLE001 - a transport may be the user's own
+                    self._break_off(error, row, chosen, now)
+                    break
         for done in scheduler.take_ended():
             self._end(done, self._last[done.key])
-        return exhausted, room > _AT_A_TURN and not exhausted
+        return exhausted, room > policy.AT_A_TURN and not exhausted
 
-    def _choose(
-        self, rows: Iterator[tuple[int, bytes | Rejection]], most: int, now: float
-    ) -> tuple[list[int], list[int]]:
+    def _break_off(self, error: Exception, row: int, chosen: list[int], now: float) -> None:
+        """Begin no more calls, for a row's cannot be; those that have begun are given the grace of an interrupt."""
+        self.failure = self.failure or transport_failed(error)
+        self._scheduler.stop("transport")
+        self._leave_at = min(self._leave_at, now + self._grace)
+        begun = self._scheduler.begun
+        self._put_back((each for each in chosen if each not in begun), now)
+        self._lose(row)
+        del self._bodies[row]
+
+    def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejection]], *, exhausted: bool) -> bool:
+        """With nothing in flight, tell whether no fresh row is left: nobody waits to send who has nothing to send.
+
+        The row that is taken for that is the next one; an allowance that is renewed too late for it ends the run.
+        """
+        if self._scheduler.stopped is None and not exhausted and not self._scheduler.waiting:
+            self._ahead = self._next_fresh(rows)
+            exhausted = self._ahead is None
+        if self._scheduler.waiting or not exhausted:
+            self._scheduler.give_up_waiting(self._clock())
+        return exhausted
+
+    def _choose(self, rows: Iterator[tuple[int, bytes | Rejection]], most: int, now: float) -> list[int]:
         """Take the rows to send next, those that are tried again first, and put down that they will be sent."""
         retries = self._taken(lambda: self._scheduler.next_retry(now), most)
-        return retries, self._taken(lambda: self._next_fresh(rows), most - len(retries))
+        return retries + self._taken(lambda: self._next_fresh(rows), most - len(retries))
 
     def _taken(self, take: Callable[[], int | None], most: int) -> list[int]:
         """Take rows as long as there are any, and put down that they will be sent."""
@@ -229,11 +241,12 @@ class Loop:
             self._scheduler.stop("journal")
             return None
 
-    def _put_back(self, retries: list[int], fresh: list[int], now: float) -> None:
+    def _put_back(self, rows: Iterable[int], now: float) -> None:
         """Leave rows as they were before they were chosen."""
-        for row in retries:
-            self._scheduler.put_back(row, now)
-        for row in fresh:
+        for row in rows:
+            if row in self._last:
+                self._scheduler.put_back(row, now)
+                continue
             body = self._bodies.pop(row)
             before = self._before.pop(row, None)
             if before is not None:
@@ -241,6 +254,9 @@ class Loop:
 
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
         for row, body in rows:
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
@@ -336,31 +352,38 @@ class Loop:
         """Give the seconds to wait for an event."""
         now = self._clock()
         change = self._scheduler.wait_until(now)
-        return _LONGEST_WAIT if change is None else min(_LONGEST_WAIT, max(0.0, change - now))
+        return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
     def _leave(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Put down the rows that have no end: those in flight are in doubt, the others were not sent."""
         for done in self._scheduler.take_ended():
             self._end(done, self._last[done.key])
+        if self._ahead is not None:
+            self._put_back([self._ahead], self._clock())
         for row in self._bodies:
-            self._transport.cancel(row)
-            before = self._before.get(row)
-            sends = self._scheduler.abandon(row)
-            self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
+            self._lose(row)
         self._bodies.clear()
         self._keep(self._keeping.commit)
         reason = self._scheduler.stopped
         if reason is not None:
             if self._keeping.knows:
                 self._look_up(rows, interrupts)
-            self._records.fill_unsettled(NOT_SENT, _NOT_SENT_BECAUSE.get(reason, f"not sent: {reason}"))
+            self._records.fill_unsettled(NOT_SENT, not_sent_because(reason))
+
+    def _lose(self, row: int) -> None:
+        """Put down that nobody waits for a row's answer any more."""
+        with suppress(Exception):  # a transport may be the user's own
+            self._transport.cancel(row)
+        before = self._before.get(row)
+        sends = self._scheduler.abandon(row)
+        self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
 
     def _look_up(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
         """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
         began = self._clock()
         for row, body in rows:
             hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
-            if hurries and self._clock() >= began + _LOOKED_UP_AT_ONCE:
+            if hurries and self._clock() >= began + policy.LOOKED_UP_AT_ONCE:
                 break
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
@@ -370,15 +393,6 @@ class Loop:
                 break
             if found.sends or found.answer is not None:
                 self._end_as_before(row, body, found)
-
-
-def _ending(error: Exception) -> EndedError:
-    """Give the error that ends a run, for whatever a transport raised."""
-    if isinstance(error, EndedError):
-        return error
-    ended = TransportError(f"the transport failed with {type(error).__name__}")
-    ended.__cause__ = error
-    return ended
 
 
 def _model(body: bytes) -> str:

@@ -79,3 +79,13 @@ DEPTH_KEPT = 64
 """How deep an answer is looked into that is nested too deeply for a parser."""
 DEPTH_BYTES = 4 * 2**20
 """An answer of that kind is looked into up to this length."""
+
+# The loop.
+AT_A_TURN = 64
+"""Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
+LONGEST_WAIT = 0.1
+"""Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
+LOOKED_UP_AT_ONCE = 0.4
+"""Seconds for which a run that must leave at once still looks answers of earlier runs up."""
+BYTES_PER_TOKEN = 4
+"""A rough guess, for pacing alone."""

@@ -82,6 +82,7 @@ class Streams:
         self._on_text = on_text
         self._on_failure = on_failure
         self._clock = clock
+        self._begun: set[int] = set()
         self._extended: set[int] = set()
         self._asked: dict[int, tuple[int, bool]] = {}
         self._readings: dict[int, _Reading] = {}
@@ -98,6 +99,7 @@ class Streams:
     def start(self, call: Call) -> None:
         """Begin a call; a request for a stream asks for its usage too."""
         self._forget(call.key)
+        self._begun.add(call.key)
         if call.key in self._told:
             self._told.discard(call.key)
             self._call_user(call.key, "")
@@ -122,6 +124,8 @@ class Streams:
             seconds = max(0.0, min(seconds, self._next_look - self._clock()))
         events: list[Event] = []
         for event in self._inner.wait(seconds):
+            if event.key not in self._begun:  # a user's transport may give what nobody asked for
+                continue
             if type(event) is Answer:
                 events.append(self._answered(event))
             else:
@@ -140,6 +144,7 @@ class Streams:
         self._inner.close()
 
     def _forget(self, key: int) -> None:
+        self._begun.discard(key)
         self._extended.discard(key)
         self._asked.pop(key, None)
         self._readings.pop(key, None)

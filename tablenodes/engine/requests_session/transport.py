@@ -274,8 +274,6 @@ class RequestsTransport:
                 attempt.lines.clear()  # not the server's
                 return self._answer(attempt, *proxy_refusal(407))
             self._read(response, attempt)
-            if attempt.expired_at is not None and self._given is None:
-                raise TimeoutError  # the end of the body may be our doing: its socket was shut down
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
@@ -320,6 +318,8 @@ class RequestsTransport:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
             if len(kept) < len(piece):
                 raise TooLargeError
+        if attempt.expired_at is not None and self._given is None:
+            raise TimeoutError  # the end of the body may be our doing: its socket was shut down
 
     def _answer(self, attempt: Attempt, fault: str | None = None, words: str = "") -> Answer:
         headers, complete = final_head(attempt.lines)

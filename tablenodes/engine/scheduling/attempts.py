@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..outcomes.rules import Failure
+
 if TYPE_CHECKING:
+    from ...settings import Retry
     from ..outcomes.judging import Verdict
-    from ..outcomes.rules import Failure
+
+
+def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:
+    """Give how often a row is tried again after each kind of failure."""
+    return {
+        Failure.NOT_EXECUTED: retry.not_executed,
+        Failure.THROTTLED: retry.throttled,
+        Failure.SERVER_ERROR: 0 if at_most_once else retry.server_error,
+        Failure.AMBIGUOUS: 0 if at_most_once else retry.ambiguous,
+        Failure.FINAL: 0,
+    }
 
 
 class Done(NamedTuple):
@@ -37,6 +50,8 @@ class Attempts:
     ----------
     first_at, started_at : float
         When the first and the last of them began.
+    ends_at : float
+        When the row's time is over: nothing is sent for it any more.
     tries : int
         Attempts that count against `Retry.max_attempts`.
     failures : dict of Failure to int
@@ -52,6 +67,7 @@ class Attempts:
     __slots__ = (
         "_maybe_billed",
         "_sends",
+        "ends_at",
         "failures",
         "first_at",
         "kind",
@@ -64,8 +80,9 @@ class Attempts:
     verdict: Verdict
     kind: Failure
 
-    def __init__(self, first_at: float) -> None:
+    def __init__(self, first_at: float, ends_at: float) -> None:
         self.first_at = self.started_at = first_at
+        self.ends_at = ends_at
         self.tries = self._sends = 0
         self.failures: dict[Failure, int] = {}
         self.reconnected = self._maybe_billed = False

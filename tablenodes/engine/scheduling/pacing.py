@@ -78,6 +78,14 @@ class Pacing:
             ready = max(ready, requests.ready_at(now, self._calls, 1.0), tokens.ready_at(now, self._tokens, self._mean))
         return ready
 
+    def told_wait(self, now: float) -> float:
+        """Give the seconds until the allowances that the server tells let a call pass, as far as that is known."""
+        if self._allowances is None:
+            return 0.0
+        requests, tokens = self._allowances
+        ready = max(requests.ready_at(now, self._calls, 1.0), tokens.ready_at(now, self._tokens, self._mean))
+        return ready - now
+
     def started(self, now: float, tokens: float) -> Mark:
         """Count a call of about `tokens` tokens, 0 where nobody knows; what comes back goes to `answered`."""
         guess = tokens or policy.TOKENS_GUESS

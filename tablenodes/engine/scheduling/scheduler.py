@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import TYPE_CHECKING, Any
 
 from .. import policy
 from ..outcomes.rules import Failure
-from .attempts import Attempts, Done
+from .admission import Admission
+from .attempts import Attempts, Done, most_failures
 from .backoff import backoff, server_delay, throttle
 from .circuits import Circuits
-from .gates import ClosedTime, Outage
-from .pacing import Pacing
-from .window import Window
+from .waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from ...settings import Limits, Retry
     from ..outcomes.judging import Verdict
@@ -51,12 +49,16 @@ class Scheduler:
         Requests that earlier runs have sent, for ``limits.max_requests``.
     capacity : int, optional
         The most calls in flight that the machine allows, where that is fewer than ``limits.concurrency``.
+    seconds_left : callable, optional
+        Gives the seconds that a row has left, where that may be less than ``retry.row_deadline``.
 
     Attributes
     ----------
     stopped : str or None
         Why nothing is sent any more: ``auth``, ``quota``, ``rate_limited``, ``outage``, ``max_requests``,
         ``token_budget``, or what `stop` was given.
+    asked_to_wait : float
+        Seconds until the server's allowance is renewed, where that is why it has stopped.
     sent : int
         Sends begun in this run, of the calls that have been answered.
     tokens : int
@@ -76,34 +78,29 @@ class Scheduler:
         at_most_once: bool | None = None,
         sent_before: int = 0,
         capacity: int | None = None,
+        seconds_left: Callable[[int], float] | None = None,
     ) -> None:
+        self._seconds_left = seconds_left
         self._retry = retry
         self._random = random
         self._at_most_once = retry.ambiguous == 0 if at_most_once is None else at_most_once
-        self._most_failures = {
-            Failure.NOT_EXECUTED: retry.not_executed,
-            Failure.THROTTLED: retry.throttled,
-            Failure.SERVER_ERROR: 0 if self._at_most_once else retry.server_error,
-            Failure.AMBIGUOUS: 0 if self._at_most_once else retry.ambiguous,
-            Failure.FINAL: 0,
-        }
-        self._window = Window(limits.concurrency)
+        self._most_failures = most_failures(retry, at_most_once=self._at_most_once)
         self._most = None if limits.max_requests is None else limits.max_requests - sent_before
         self._budget = math.inf if limits.token_budget is None else limits.token_budget
         self._in_flight: dict[int, Mark] = {}
         self._granted: dict[int, int] = {}
         self._repeats = 0
         self._rows: dict[int, Attempts] = {}
-        self._due: list[tuple[float, int]] = []
+        self._waiting = Waiting()
         self._ended: list[Done] = []
-        self._pause_until = -math.inf
-        self._closed = ClosedTime()
-        self._outage = Outage(retry.outage_patience, self._closed)
+        self._admission = Admission(limits, retry)
+        self._window, self._pacing = self._admission.window, self._admission.pacing
+        self._outage = self._admission.outage
         self._now = 0.0
         self._circuits = Circuits()
         self._failing = False
-        self._pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
         self.stopped: str | None = None
+        self.asked_to_wait = 0.0
         self.sent = self.tokens = self.first_try = 0
         self.retries = {kind.value: 0 for kind in Failure if kind is not Failure.FINAL}
         if capacity is not None:
@@ -115,34 +112,30 @@ class Scheduler:
     def room(self, now: float) -> int:
         """Give how many calls may be started right now; 0 where it must wait, or has stopped."""
         self._now = now
-        if now < self._pause_until or self.stopped is not None:
+        if now >= self._waiting.soonest_end:
+            self._end(self._waiting.take_late(now))
+        if self.stopped is not None:
             return 0
-        room = self._window.size - len(self._in_flight)
-        if self._failing and self._outage.is_shut:
-            waits = self._outage.probe is not None or now < self._outage.next_probe
-            room = 0 if waits else min(1, self._window.limit - len(self._in_flight))
-        if self._most is not None:
-            room = min(room, self._unreserved())
-        if self._pacing.active and room > 0:
-            room = min(room, self._pacing.room(now))
-        return max(0, room)
+        room = self._admission.room(now, len(self._in_flight))
+        return room if self._most is None else max(0, min(room, self._unreserved()))
+
+    def give_up_waiting(self, now: float) -> None:
+        """Stop where the server's allowance is renewed later than a run waits; ask it with nothing in flight."""
+        seconds = self._admission.told_to_wait(now)
+        if seconds and self.stopped is None:
+            self.asked_to_wait = seconds
+            self.stop("rate_limited")
 
     def next_retry(self, now: float) -> int | None:
         """Take the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
-        while self._due and self._due[0][0] <= now:
-            key = heapq.heappop(self._due)[1]
-            row = self._rows[key]
-            if now - row.first_at < self._retry.row_deadline:
-                return key
-            self._ended.append(self._rows.pop(key).done(key))
-        return None
+        return self._waiting.take(now)
 
     def put_back(self, key: int, now: float) -> None:
         """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
         if self.stopped is None:
-            heapq.heappush(self._due, (now, key))
+            self._waiting.add(key, now, self._rows[key].ends_at)
         else:
-            self._ended.append(self._rows.pop(key).done(key))
+            self._end([key])
 
     def is_missing(self, model: str) -> bool:
         """Whether the server has said often enough that it does not know a model: its rows need not be sent."""
@@ -172,7 +165,7 @@ class Scheduler:
         if row is None:
             return self._retry.row_deadline
         self.retries[row.kind.value] += 1
-        return max(policy.SHORTEST_WAIT, row.first_at + self._retry.row_deadline - now)
+        return max(policy.SHORTEST_WAIT, row.ends_at - now)
 
     def may_send(self, key: int) -> bool:
         """Say whether a transport may begin a send; it asks before each one of a call, the first one too.
@@ -188,10 +181,11 @@ class Scheduler:
 
     def wait_until(self, now: float) -> float | None:
         """Give when something changes by itself; None where only an answer can change it."""
-        opens = self._opens_at(now)
-        if opens is None or opens > now:
-            return opens
-        return self._due[0][0] if self._due else None
+        spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
+        opens = None if spent else self._admission.opens_at(now, len(self._in_flight))
+        changes = self._waiting.next_due if opens is not None and opens <= now else opens
+        soonest = min(self._waiting.soonest_end, math.inf if changes is None else changes)
+        return None if soonest == math.inf else soonest
 
     # What came of it.
 
@@ -251,9 +245,7 @@ class Scheduler:
         """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
         if self.stopped is None:
             self.stopped = reason
-        for _, key in self._due:
-            self._ended.append(self._rows.pop(key).done(key))
-        self._due.clear()
+        self._end(self._waiting.take_all())
 
     def take_ended(self) -> list[Done]:
         """Take the rows that have ended without an answer: their time ran out, or the run stopped."""
@@ -267,7 +259,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Rows that wait for their next attempt."""
-        return len(self._due)
+        return len(self._waiting)
 
     @property
     def in_flight(self) -> int:
@@ -277,13 +269,22 @@ class Scheduler:
     @property
     def seconds_paused(self) -> float:
         """Seconds for which nothing could be sent, so far."""
-        return self._outage.seconds_shut(self._now)
+        return self._admission.seconds_closed(self._now)
+
+    @property
+    def begun(self) -> Container[int]:
+        """The rows of the calls in flight."""
+        return self._in_flight
 
     # Inside.
 
+    def _end(self, keys: list[int]) -> None:
+        """End rows without another attempt, with the verdicts that they have."""
+        self._ended += [self._rows.pop(key).done(key) for key in keys]
+
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
-        row = self._rows.pop(key, None) or Attempts(mark.at)
+        row = self._rows.pop(key, None) or Attempts(mark.at, self._ends_at(key, mark.at, now))
         row.add(verdict, sends, mark.at)
         if verdict.circuit is not None:
             reason = self._circuits.refused(verdict.circuit, model)
@@ -292,11 +293,16 @@ class Scheduler:
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
         if due is None or self.stopped is not None:
             return row.done(key)
-        if max(due, self._pause_until) - row.first_at >= self._retry.row_deadline:
+        if max(due, self._admission.paused_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
-        heapq.heappush(self._due, (due, key))
+        self._waiting.add(key, due, row.ends_at)
         return None
+
+    def _ends_at(self, key: int, first_at: float, now: float) -> float:
+        """Give when a row's time is over that began with its first attempt."""
+        ends_at = first_at + self._retry.row_deadline
+        return ends_at if self._seconds_left is None else min(ends_at, now + self._seconds_left(key))
 
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
         """Take a failure in; give when the row may go again, None where it may not."""
@@ -322,15 +328,16 @@ class Scheduler:
         delay = row.verdict.retry_after
         failures = row.failures.get(kind, 1)
         throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
-        if delay is not None and delay > self._retry.max_retry_after:
-            if throttled:
-                self.stop("rate_limited")
-            return None
         if throttled:
+            if delay is not None and self._admission.is_too_long(delay, row.started_at, now):
+                self.stop("rate_limited")
+                return None
             pause = throttle(failures, self._random) if delay is None else delay
-            self._pause(row.started_at, now, now + pause)
+            self._admission.pause(row.started_at, now, now + pause)
             return now + (pause if delay is None else server_delay(pause, failures, self._random))
-        return now + (backoff(failures, self._random) if delay is None else server_delay(delay, failures, self._random))
+        if delay is None:
+            return now + backoff(failures, self._random)
+        return now + server_delay(delay, failures, self._random) if delay <= self._retry.max_retry_after else None
 
     def _may_repeat(self, key: int, granted: int) -> bool:
         """Say whether a call of which `granted` sends began may begin one more."""
@@ -348,32 +355,18 @@ class Scheduler:
         """Shut the gate before a server that answers nobody, probe it, open the gate again."""
         outage = self._outage
         if kind is Failure.FINAL:
-            self._reopen(now)
+            self._admission.reopen(now)
             return
         if outage.probe == key and outage.probe_failed(now):
             self.stop("outage")
         if counts and kind in _OUTAGE_KINDS:
             outage.failed(max(policy.OUTAGE_FAILURES, self._window.limit), now)
 
-    def _reopen(self, now: float) -> None:
-        """Take it that the server answers."""
-        if self._outage.answered(now):
-            self._window.reopen()
-            self._closed.add(now, max(now, self._pause_until))
-
     def _recovered(self, now: float, model: str | None) -> None:
         """Take a success in after failures."""
-        self._reopen(now)
+        self._admission.reopen(now)
         self._circuits.succeeded(model)
         self._failing = self._circuits.is_counting
-
-    def _pause(self, started_at: float, now: float, until: float) -> None:
-        """Send nothing until then, and fewer at a time afterwards."""
-        self._window.narrow(started_at, now)
-        if until > self._pause_until:
-            self._pause_until = until
-            if not self._outage.is_shut:
-                self._closed.add(now, until)
 
     def _unreserved(self) -> int:
         """Give how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
@@ -384,17 +377,3 @@ class Scheduler:
             self.stop("max_requests")
         elif self.tokens >= self._budget:
             self.stop("token_budget")
-
-    def _opens_at(self, now: float) -> float | None:
-        """Give from when there is room, now or later; None where only an answer makes room."""
-        in_flight = len(self._in_flight)
-        opens = max(now, self._pause_until)
-        if self._outage.is_shut:
-            if self._outage.probe is not None or in_flight >= self._window.limit:
-                return None
-            opens = max(opens, self._outage.next_probe)
-        elif in_flight >= self._window.size:
-            return None
-        if self.stopped is not None or (self._most is not None and self._unreserved() < 1):
-            return None
-        return max(opens, self._pacing.ready_at(now)) if self._pacing.active else opens
