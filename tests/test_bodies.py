@@ -412,3 +412,20 @@ def test_a_cell_that_cannot_be_json_makes_its_row_invalid_through_row_too(cell, 
     [rejection] = prepared(plan_of(chat(prompt=prompt), table.columns), table, Context())
     assert rejection.outcome == "invalid_request"
     assert "column 'unit price' holds" in rejection.problem.message
+
+
+@pytest.mark.parametrize("column", ["Temperature", "max tokens", "Max-Tokens", "TOP_P"])
+def test_a_column_whose_name_is_nearly_a_property_is_said(column):
+    """It is not sent, and that is hardly what was meant."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ a }}")
+    (line,) = node.plan(("a", column)).passed_over
+    assert line.startswith(f"column {column!r} is not taken and nothing of it is sent: the property is called ")
+
+
+def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
+    """Nor one beside the property itself, nor any other word."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ Temperature }}", top_p=1)
+    assert (
+        node.plan(("Temperature", "Top P", "max_tokens", "Max Tokens", "tool", "N", "Seed", "text")).passed_over == ()
+    )
+    assert node.replace(columns=()).plan(("Temperature", "Stop")).passed_over == ()

@@ -160,3 +160,13 @@ def test_a_workflow_that_is_run_again_sends_nothing(store, tmp_path, monkeypatch
         assert run("run", "later.yaml") == 0
         assert (tmp_path / "out.csv").read_bytes() == first
         assert len(server.requests) == 2
+
+
+def test_a_node_that_sends_nothing_cannot_be_submitted(tmp_path, capsys):
+    """Those that can be are named."""
+    (tmp_path / "words.csv").write_text("word\na\n")
+    assert run("submit", "Return", tmp_path / "words.csv", "--set", "text=a") == 2
+    assert (
+        "Return sends nothing that could be answered later; name CreateChatCompletion or CreateCompletion"
+        in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    )

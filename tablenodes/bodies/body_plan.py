@@ -14,7 +14,7 @@ from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, said, unread_placeholders
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
-from .taken_columns import BODY, CONVERSATION, passed_over, taken
+from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .typing_by_schema import Typing
 from .values import CellValue, ConversationValue, Rejected, Row, is_varying, parse
 
@@ -94,7 +94,11 @@ class BodyPlan:
         if BODY in self.taken:
             self.sources["(all others)"] = f"column {BODY}"
         is_set = {*recipe.settings, *recipe.extra_body}
-        self.passed_over = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
+        unset = [name for name in schema.properties if name not in is_set]
+        self.passed_over = (
+            *(passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()),
+            *misspelt(recipe.columns, unset, table, self.columns),
+        )
         self.warnings = (*self.passed_over, *unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)

@@ -89,6 +89,34 @@ def passed_over(wanted: str | tuple[str, ...], table: Sequence[str], made: Colle
     return (f"{what}: what is said in a conversation is added by AddUserMessage",)
 
 
+def misspelt(
+    wanted: str | tuple[str, ...], properties: Iterable[str], table: Sequence[str], read: Collection[str]
+) -> tuple[str, ...]:
+    """Say which columns are perhaps meant to be properties, but written in another way: ``Max Tokens``.
+
+    Parameters
+    ----------
+    wanted, properties, table
+        As in `taken`.
+    read : collection of str
+        The columns that are read.
+    """
+    if wanted != "auto":
+        return ()
+    plain = {_plainly(name): name for name in properties if name not in NAMED_ONLY}
+    meant = [(name, plain.get(_plainly(name), name)) for name in table if name not in read]
+    return tuple(
+        f"column {name!r} is not taken and nothing of it is sent: the property is called {known_as!r}"
+        for name, known_as in meant
+        if known_as not in (name, *table)
+    )
+
+
+def _plainly(name: str) -> str:
+    """Give a name without what is easily written in another way: case and gaps."""
+    return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
+
+
 def _refuse_two(speaking: Sequence[str]) -> None:
     if len(speaking) > 1:
         one, other = speaking[:2]

@@ -60,7 +60,7 @@ def submit(
     """
     _use(store)
     workflow = one_node(
-        node if node.endswith("Async") else f"{node}Async",
+        _later(node),
         settings,
         {"model": model, "prompt": prompt, "system": system},
         connection=options.connected(None, base_url, api_key_env, local, no_key),
@@ -70,6 +70,18 @@ def submit(
     manner = options.manner(workflow, None, again, "transient", "resend", None, no_progress)
     shown = Showing(form, jsonl, asked=output is not None, manner=manner)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
+
+
+def _later(name: str) -> str:
+    """Give the name of the node that does later what one of this name does at once."""
+    from ..nodes import known_nodes  # noqa: PLC0415 - loaded where it is used
+
+    nodes = known_nodes()
+    later = name if name.endswith("Async") else f"{name}Async"
+    if name in nodes and later not in nodes:
+        able = " or ".join(each for each in nodes if f"{each}Async" in nodes)
+        raise typer.BadParameter(f"{name} sends nothing that could be answered later; name {able}", param_hint="NODE")
+    return later
 
 
 def retrieve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from ..settings import Limits
     from ..workflow import Workflow
 
-_WORD = re.compile(r"(?<=.)(?=[A-Z])")
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node's name: tablenodes nodes lists them.")]
 Source = Annotated[str, typer.Argument(metavar="TABLE", help="The configuration table: .csv, .jsonl, .parquet, …")]
@@ -184,7 +182,7 @@ def one_node(
             raise typer.BadParameter(f"{setting} is given twice", param_hint=f"--{setting}")
     kind = find_node(name)
     node = kind(**typed(kind, given))
-    return Workflow({_WORD.sub("_", kind.__name__).lower(): node}, connection=connection, limits=limits)
+    return Workflow({kind.__name__: node}, connection=connection, limits=limits)
 
 
 class Showing:
