@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -54,8 +55,27 @@ def found(table, store):
         return tn.RetrieveResponse().run(table, 0, store=store, progress=False)
 
 
+@contextlib.contextmanager
+def a_worker_at_work(store, idle=5.0):
+    """Have a worker at work, in a thread."""
+    worker = Worker(store, idle=idle)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def outcomes(table, store):
     return list(found(table, store).log["outcome"])
+
+
+def meanwhile(table, store):
+    """Look at what there is while a worker is at work."""
+    return list(tn.RetrieveResponse().run(table, 0, store=store, progress=False).log["outcome"])
 
 
 def reason(table, store, row=0):
@@ -303,6 +323,68 @@ def test_a_row_is_not_tried_beyond_its_own_time(store):
         work(store)
         assert server.requests == []
     assert outcomes(table, store) == ["in_doubt"]
+
+
+def test_a_row_ends_at_its_deadline_with_its_last_answer(store):
+    """Status and body as they came, however long the server would have it wait."""
+    began = time.monotonic()
+    with fault_server(answer({"error": {"message": "slow down"}}, 429, {"Retry-After": "12"})) as server:
+        table = queued(server.url, store, 1, deadline=2)
+        with a_worker_at_work(store):
+            until(lambda: "pending" not in meanwhile(table, store), seconds=5)
+    out = found(table, store)
+    assert (out.log["outcome"][0], out.result["status"][0]) == ("rate_limited", 429)
+    assert "slow down" in out.result["body"][0]
+    assert time.monotonic() - began < 4
+
+
+def test_rows_that_nobody_could_send_end_at_their_deadlines(store):
+    """Also while nothing is sent, and the rows that are not read yet."""
+    began = time.monotonic()
+    with fault_server(answer(b"{}", 429, {"Retry-After": "60"})) as server:
+        table = queued(server.url, store, 150, deadline=1, limits=tn.Limits(concurrency=1))
+        with a_worker_at_work(store):
+            until(lambda: "pending" not in meanwhile(table, store), seconds=8)
+        assert len(server.requests) == 1
+    assert outcomes(table, store) == ["rate_limited"] + ["not_sent"] * 149
+    assert "the time within which it was to be sent has passed" in reason(table, store, 1)
+    assert time.monotonic() - began < 5
+
+
+def test_a_row_that_ended_while_it_was_next_keeps_its_end(store):
+    """It is not sent when the pause is over, and nothing takes the place of its end."""
+    with fault_server([answer(b"{}", 429, {"Retry-After": "2"}), echo()]) as server:
+        table = queued(server.url, store, 2, deadline=1, limits=tn.Limits(concurrency=1))
+        work(store)
+        assert len(server.requests) == 1
+    assert outcomes(table, store) == ["rate_limited", "not_sent"]
+    assert list(found(table, store).log["attempts"]) == [1, 0]
+
+
+def test_a_pause_holds_for_rows_that_are_submitted_meanwhile(store):
+    """Also where nothing was left to send; the worker lives as long as the pause."""
+    manner = {"retry": tn.Retry(throttled=0)}
+    with fault_server([answer(b"{}", 429, {"Retry-After": "1"}), echo()]) as server:
+        first = queued(server.url, store, 1, **manner)
+        with a_worker_at_work(store, idle=0.05):
+            until(lambda: meanwhile(first, store) == ["rate_limited"])
+            table = pd.DataFrame({"word": ["later"]})
+            second = NODE.run(table, tn.Connection(server.url), store=store, progress=False, **manner).table
+            until(lambda: meanwhile(second, store) == ["ok"])
+        early, late = (request.time for request in server.requests)
+        assert late - early >= 1
+
+
+def test_an_allowance_that_is_renewed_too_late_keeps_the_rest(store):
+    """As a delay that is too long does: nobody is sent before, by whichever worker."""
+    told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
+    with fault_server(echo(200, told)) as server:
+        table = queued(server.url, store, 3, limits=tn.Limits(concurrency=1))
+        work(store)
+        work(store)
+        assert len(server.requests) == 1
+    assert outcomes(table, store) == ["ok", "pending", "pending"]
+    assert "longer than a run waits" in reason(table, store, 2)
 
 
 def test_a_call_takes_no_longer_than_its_row_has_left():

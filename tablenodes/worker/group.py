@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..engine.scheduling import Scheduler
+from ..engine.scheduling import Admission, Scheduler
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
 from ..opening import opened
 from ..sending import Sending
@@ -90,6 +90,8 @@ class GroupRun:
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
         self._at_most_once = self._retry.ambiguous == 0
+        # A pause holds for the rows of the next round too.
+        self._admission = Admission(self._limits, self._retry)
         # What a kill must not make wrong is counted before it is sent.
         self._is_exact = self._limits.max_requests is not None
 
@@ -113,7 +115,10 @@ class GroupRun:
             return Held(str(error))
 
     def _wait_for_more(self) -> bool:
-        until = time.monotonic() + self._idle
+        """Tell whether rows have come meanwhile; while nothing may be sent, no other worker is to begin anew."""
+        now = time.monotonic()
+        opens = self._admission.opens_at(now, 0) or now
+        until = max(now + self._idle, min(opens, now + self._retry.max_retry_after))
         while not self._stopping() and time.monotonic() < until:
             if self._futures.take(self._group.number, 0, 1):
                 return True
@@ -128,6 +133,8 @@ class GroupRun:
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
             sent_before=self._futures.sends(self._group.number) if self._is_exact else 0,
             capacity=endpoint.slots,
+            seconds_left=lambda row: keeping.seconds_left_of(row),  # noqa: PLW0108 - it is made below
+            admission=self._admission,
         )
         keeping = FutureKeeping(
             self._futures,
@@ -145,7 +152,8 @@ class GroupRun:
         elif scheduler.stopped in _SPENT:
             keeping.end_rest(_SPENT[scheduler.stopped])
         self._save(keeping)
-        return _held(scheduler.stopped, loop.failure or keeping.failure, keeping.asked_to_wait)
+        seconds = max(keeping.asked_to_wait, scheduler.asked_to_wait)
+        return _held(scheduler.stopped, loop.failure or keeping.failure, seconds)
 
     def _loop(self, endpoint: Endpoint, scheduler: Scheduler, keeping: FutureKeeping, stack: ExitStack) -> Loop:
         """Put the engine together; what it opens is closed by `stack`."""
@@ -154,6 +162,7 @@ class GroupRun:
         def turn() -> None:
             if scheduler.stopped is None and self._stopping():
                 scheduler.stop("interrupted")
+            keeping.end_late()
 
         sending = Sending(
             endpoint,

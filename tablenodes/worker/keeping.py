@@ -26,6 +26,8 @@ _AT_A_TIME = 64
 """Rows that are read at once; their bodies are in memory then."""
 _BETWEEN = 0.1
 """Seconds between two looks for rows that were submitted meanwhile."""
+_BETWEEN_ENDS = 0.5
+"""Seconds between two looks for rows that wait to be sent and whose time is over."""
 _NO_MODEL = "the server does not know the model"
 
 
@@ -83,7 +85,7 @@ class FutureKeeping(Keeping):
         self._wall_clock = wall_clock
         self._ready: deque[Future] = deque()
         self._after = 0
-        self._look_at = float("-inf")
+        self._look_at = self._end_at = float("-inf")
         self._seen = -1
         self._given = 0
         self._row_of: dict[int, Future] = {}
@@ -132,6 +134,21 @@ class FutureKeeping(Keeping):
             if not self._is_over(future):
                 self._ready.append(future)
 
+    def end_late(self) -> None:
+        """End the rows that wait for their first send and whose time is over; called often, it looks now and then."""
+        now = self._clock()
+        if now < self._end_at:
+            return
+        self._end_at = now + _BETWEEN_ENDS
+        for future in self._row_of.values():
+            if not (future.sends or future.final):
+                self._is_over(future)
+        read = -1 if self._ready else self._after
+        self._ready = deque([future for future in self._ready if not self._is_over(future)])
+        while not self._ready and read != self._after:  # those behind them may be late too
+            read = self._after
+            self._refill()
+
     def _is_over(self, future: Future) -> bool:
         """Tell whether nothing may be sent for a row any more; then that is its end."""
         future.billed = future.billed or future.in_doubt
@@ -161,6 +178,8 @@ class FutureKeeping(Keeping):
     def intend(self, row: int) -> None:
         """Put down that a row is about to be sent."""
         future = self._row_of[row]
+        if future.final:  # its time was over before its turn came; the transport refuses it
+            return
         self._intended[row] = future.end
         future.sends += 1
         future.first_sent = future.first_sent or self._wall_clock()
@@ -170,6 +189,8 @@ class FutureKeeping(Keeping):
     def put_down(self, answer: Answer, verdict: Verdict) -> None:
         """Put down what came of a send; it is not the row's end yet."""
         future = self._row_of[answer.key]
+        if future.final:
+            return
         future.sends += answer.sends - 1
         future.billed = future.billed or verdict.may_have_run
         future.end = Ended.of(answer, verdict)
@@ -180,6 +201,8 @@ class FutureKeeping(Keeping):
     def forget(self, row: int) -> None:
         """Take it that a row has come to its end; but what a stopped run only broke off stays pending."""
         future = self._row_of.pop(row)
+        if future.final:
+            return
         if self._scheduler.stopped is None or future.end.kind in (None, Failure.FINAL.value):
             self._finish(future)
 

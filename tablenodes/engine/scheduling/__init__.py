@@ -1,5 +1,6 @@
 """Scheduling: what is sent when, and what is sent again."""
 
+from .admission import Admission
 from .scheduler import Scheduler
 
-__all__ = ["Scheduler"]
+__all__ = ["Admission", "Scheduler"]

@@ -51,9 +51,13 @@ class Scheduler:
         The most calls in flight that the machine allows, where that is fewer than ``limits.concurrency``.
     seconds_left : callable, optional
         Gives the seconds that a row has left, where that may be less than ``retry.row_deadline``.
+    admission : Admission, optional
+        That of a run before, which has ended; by default a new one.
 
     Attributes
     ----------
+    admission : Admission
+        When and how many calls may be begun.
     stopped : str or None
         Why nothing is sent any more: ``auth``, ``quota``, ``rate_limited``, ``outage``, ``max_requests``,
         ``token_budget``, or what `stop` was given.
@@ -79,6 +83,7 @@ class Scheduler:
         sent_before: int = 0,
         capacity: int | None = None,
         seconds_left: Callable[[int], float] | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._seconds_left = seconds_left
         self._retry = retry
@@ -93,12 +98,12 @@ class Scheduler:
         self._rows: dict[int, Attempts] = {}
         self._waiting = Waiting()
         self._ended: list[Done] = []
-        self._admission = Admission(limits, retry)
-        self._window, self._pacing = self._admission.window, self._admission.pacing
-        self._outage = self._admission.outage
+        self.admission = admission or Admission(limits, retry)
+        self._window, self._pacing = self.admission.window, self.admission.pacing
+        self._outage = self.admission.outage
         self._now = 0.0
         self._circuits = Circuits()
-        self._failing = False
+        self._failing = self._outage.is_shut
         self.stopped: str | None = None
         self.asked_to_wait = 0.0
         self.sent = self.tokens = self.first_try = 0
@@ -116,12 +121,12 @@ class Scheduler:
             self._end(self._waiting.take_late(now))
         if self.stopped is not None:
             return 0
-        room = self._admission.room(now, len(self._in_flight))
+        room = self.admission.room(now, len(self._in_flight))
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
     def give_up_waiting(self, now: float) -> None:
         """Stop where the server's allowance is renewed later than a run waits; ask it with nothing in flight."""
-        seconds = self._admission.told_to_wait(now)
+        seconds = self.admission.told_to_wait(now)
         if seconds and self.stopped is None:
             self.asked_to_wait = seconds
             self.stop("rate_limited")
@@ -182,7 +187,7 @@ class Scheduler:
     def wait_until(self, now: float) -> float | None:
         """Give when something changes by itself; None where only an answer can change it."""
         spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
-        opens = None if spent else self._admission.opens_at(now, len(self._in_flight))
+        opens = None if spent else self.admission.opens_at(now, len(self._in_flight))
         changes = self._waiting.next_due if opens is not None and opens <= now else opens
         soonest = min(self._waiting.soonest_end, math.inf if changes is None else changes)
         return None if soonest == math.inf else soonest
@@ -269,7 +274,7 @@ class Scheduler:
     @property
     def seconds_paused(self) -> float:
         """Seconds for which nothing could be sent, so far."""
-        return self._admission.seconds_closed(self._now)
+        return self.admission.seconds_closed(self._now)
 
     @property
     def begun(self) -> Container[int]:
@@ -293,7 +298,7 @@ class Scheduler:
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
         if due is None or self.stopped is not None:
             return row.done(key)
-        if max(due, self._admission.paused_until) >= row.ends_at:
+        if max(due, self.admission.paused_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
         self._waiting.add(key, due, row.ends_at)
@@ -329,11 +334,11 @@ class Scheduler:
         failures = row.failures.get(kind, 1)
         throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
         if throttled:
-            if delay is not None and self._admission.is_too_long(delay, row.started_at, now):
+            if delay is not None and self.admission.is_too_long(delay, row.started_at, now):
                 self.stop("rate_limited")
                 return None
             pause = throttle(failures, self._random) if delay is None else delay
-            self._admission.pause(row.started_at, now, now + pause)
+            self.admission.pause(row.started_at, now, now + pause)
             return now + (pause if delay is None else server_delay(pause, failures, self._random))
         if delay is None:
             return now + backoff(failures, self._random)
@@ -355,7 +360,7 @@ class Scheduler:
         """Shut the gate before a server that answers nobody, probe it, open the gate again."""
         outage = self._outage
         if kind is Failure.FINAL:
-            self._admission.reopen(now)
+            self.admission.reopen(now)
             return
         if outage.probe == key and outage.probe_failed(now):
             self.stop("outage")
@@ -364,7 +369,7 @@ class Scheduler:
 
     def _recovered(self, now: float, model: str | None) -> None:
         """Take a success in after failures."""
-        self._admission.reopen(now)
+        self.admission.reopen(now)
         self._circuits.succeeded(model)
         self._failing = self._circuits.is_counting
 
