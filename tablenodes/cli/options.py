@@ -69,7 +69,8 @@ RetryFailed = Annotated[
     ),
 ]
 Concurrency = Annotated[
-    int | None, typer.Option("--concurrency", "-c", metavar="N", min=1, max=10_000, help="Requests in flight at a time.")
+    int | None,
+    typer.Option("--concurrency", "-c", metavar="N", min=1, max=10_000, help="Requests in flight at a time."),
 ]
 MaxRequests = Annotated[
     int | None,
