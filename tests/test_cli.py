@@ -19,8 +19,8 @@ from servers import Exchange, answer, echo, fault_server
 import tablenodes as tn
 from tablenodes.cli import main, printing
 from tablenodes.cli.options import connected, worded
+from tablenodes.endpoint_opening import opened
 from tablenodes.errors import ConnectionSettingError
-from tablenodes.opening import opened
 
 WORKFLOW = """\
 connection: {{base_url: "{url}"}}

@@ -19,7 +19,7 @@ LAYERS = [
     ("workflow",),
     ("nodes",),
     ("worker",),
-    ("sending", "opening"),
+    ("sending", "endpoint_opening"),
     ("output", "endpoint"),
     (
         "connection",

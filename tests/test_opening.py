@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import tablenodes as tn
+from tablenodes.endpoint_opening import opened
 from tablenodes.errors import ConnectionSettingError
-from tablenodes.opening import opened
 
 KEY = "sk-canary-0123456789abcdef"
 QUERY = {"api_key": KEY, "api-version": "1"}

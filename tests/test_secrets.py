@@ -29,10 +29,10 @@ from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
 
 import tablenodes as tn
+from tablenodes.endpoint_opening import opened
 from tablenodes.engine.curl import transfer as curl_transfer
 from tablenodes.engine.records import Records
 from tablenodes.engine.scheduling import Scheduler
-from tablenodes.opening import opened
 
 TRANSPORTS = ("curl", "requests")
 MOST = 500

@@ -20,9 +20,9 @@ from background import nobody_at_work, until, work
 from servers import answer, echo, fault_server, fin, refusing_port
 
 import tablenodes as tn
+from tablenodes.endpoint_opening import opened
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.engine.loop import Loop
-from tablenodes.opening import opened
 from tablenodes.secret import Secret
 from tablenodes.store.file import StoreFile
 from tablenodes.store.futures import Futures

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes.endpoint_opening import opened
 from tablenodes.errors import WorkflowError
-from tablenodes.opening import opened
 from tablenodes.workflow import yaml_reading, yaml_writing
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"

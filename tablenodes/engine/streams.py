@@ -15,6 +15,7 @@ from .outcomes.rules import OPTION_REFUSED
 from .outcomes.server_errors import server_error
 from .outcomes.sse import EventReader
 from .outcomes.strict_json import UnreadableError
+from .outcomes.texts import first_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,8 @@ _NO_STREAM = b'{[<"'
 """What begins an answer in one piece; no event stream begins so."""
 _OPTION = "stream_options"
 _OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
-_STREAMED = b'"stream":true'
+STREAMED = b'"stream":true'
+"""What stands in the body of a request for a stream, and hardly in another."""
 _REFUSALS = frozenset((400, 422))
 
 
@@ -103,7 +105,7 @@ class Streams:
         if call.key in self._told:
             self._told.discard(call.key)
             self._call_user(call.key, "")
-        if _STREAMED in call.body:
+        if STREAMED in call.body:
             request = orjson.loads(call.body)
             if request.get("stream") is True:
                 extends = _OPTION not in request and not self.option_refused
@@ -187,7 +189,7 @@ class Streams:
         if answer.status != 200 or answer.fault is not None:
             return ""
         mask = self._redaction.live()
-        return mask.push(_first_text(answer.body)) + mask.rest()
+        return mask.push(first_text(answer.body) or "") + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
         if text and self._on_text is not None:
@@ -356,12 +358,3 @@ def _names_the_option(body: bytes) -> bool:
     except (ValueError, LookupError, TypeError):
         return False
     return any(isinstance(place, list) and _OPTION in place for place in places)
-
-
-def _first_text(body: bytes) -> str:
-    try:
-        choice: Any = orjson.loads(body)["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (ValueError, LookupError, TypeError):
-        return ""
-    return text if isinstance(text, str) else ""

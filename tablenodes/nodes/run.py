@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from .. import display, tables
 from ..bodies.taken_columns import BODY
 from ..connection import Connection
+from ..endpoint_opening import opened
 from ..engine.journal.journal import Journal, Keys
 from ..engine.journal.keeping import JournalKeeping, Keeping
 from ..engine.records import OK, Records
 from ..engine.scheduling import Scheduler
 from ..errors import Interrupted, JournalError, SettingError
-from ..opening import opened
 from ..output import Responses
 from ..sending import Sending
 from ..summary import Summary

@@ -17,6 +17,7 @@ from ..connection import Connection
 from ..engine.calls import Request
 from ..engine.journal import Keys
 from ..engine.records import NOT_SENT, OK, Rejection
+from ..engine.streams import STREAMED
 from ..errors import Interrupted, SettingError, StoreError
 from ..output import NodeOutput
 from ..store import StoreFile
@@ -40,7 +41,6 @@ _ROWS = 10_000
 _BYTES = 32 * 2**20
 """Rows, and bytes of bodies, that go into one transaction."""
 _LONGEST = 30 * 86_400
-_STREAMED = b'"stream":true'
 
 
 def submit(
@@ -173,7 +173,7 @@ class _Submission:
         now = time.time()
         if some and self._failure is None:
             try:
-                recipe = self._recipe(travelling, once, stream=any(_STREAMED in body for body in bodies))
+                recipe = self._recipe(travelling, once, stream=any(STREAMED in body for body in bodies))
                 ids, known = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
             except StoreError as error:
                 self._failure = error

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from ..endpoint_opening import opened
 from ..engine.scheduling import Admission, Scheduler
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
-from ..opening import opened
 from ..sending import Sending
 from ..settings import Limits, Retry
 from .deadlines import Deadlines

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection
+from ..endpoint_opening import opened
 from ..errors import ConnectionSettingError
-from ..opening import opened
 from ..secret import Secret
 from ..settings import Timeout
 
