@@ -11,7 +11,7 @@ from ._version import __version__
 from .connection import OPENAI, is_custom
 from .endpoint import Endpoint
 from .errors import ConnectionSettingError, nearest
-from .secret import Secret
+from .secret import Secret, Veiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def opened(connection: Connection, environ: Mapping[str, str] | None = None) -> 
         with connection as started:
             yield _endpoint(started, {})
         return
-    yield _endpoint(connection, os.environ if environ is None else environ)
+    yield _endpoint(connection, Veiled(os.environ if environ is None else environ))
 
 
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:

@@ -1,7 +1,8 @@
-"""A text that never shows itself."""
+"""Texts that never show themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 MASK = "***"
@@ -55,3 +56,30 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[None]]:
         return Secret, (None,)
+
+
+class Veiled(Mapping[str, str]):
+    """An environment, with all the keys in it, of which tools that print a traceback's variables print nothing.
+
+    Parameters
+    ----------
+    values : mapping of str to str
+        The environment.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return MASK

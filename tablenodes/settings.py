@@ -104,9 +104,11 @@ class Retry:
     max_attempts : int
         Attempts of one row over all kinds of failure.
     row_deadline : float
-        Seconds from a row's first attempt to its last.
+        Seconds from a row's first attempt to its last. A server that asks everybody to wait longer than that, again
+        and again, ends the run.
     max_retry_after : float
-        The longest ``Retry-After`` in seconds that is waited for; a row told to wait longer ends there.
+        The longest ``Retry-After`` in seconds that is waited for, and the longest until an allowance that is told in
+        ``x-ratelimit-*`` headers is renewed. What is told to wait longer ends there, and nothing more is sent.
     outage_patience : float
         Seconds for which a server that answers nobody is probed before the rest is given up.
 

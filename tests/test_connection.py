@@ -8,6 +8,7 @@ import os
 import pickle
 import traceback
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -359,3 +360,25 @@ def test_opening_reads_the_process_environment_by_default(monkeypatch):
     monkeypatch.setitem(os.environ, "OPENAI_BASE_URL", LOCAL)
     with opened(connection) as endpoint:
         assert endpoint.base_url == LOCAL
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings"),
+    [
+        ({"OPENAI_API_KEY": "ca\rnary"}, {}),
+        ({"OTHER_KEY": "ca\rnary"}, {"api_key_env": "OTHER_KEY"}),
+        ({"OPENAI_API_KEY": "canary", "OPENAI_BASE_URL": "no address"}, {}),
+    ],
+)
+def test_the_environment_is_in_no_traceback(variables, settings, monkeypatch):
+    """It holds every key: of ours, and of whatever else runs here."""
+    monkeypatch.setenv("ANOTHER_SECRET", "canary")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    table = pd.DataFrame({"prompt": ["a"]})
+    with pytest.raises(tn.errors.ConnectionSettingError) as caught:
+        tn.CreateChatCompletion(model="m").run(table, tn.Connection(**settings), progress=False)
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "canary" not in shown
+    assert "ca\\rnary" not in shown

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from ...secret import Veiled
 from ..environment import certificates, proxy_for, sockets_allowed
 from .common import Common
 from .lane import AT_ONCE, NARROW, NEVER, WIDTH, Lane, PerformLane, SocketLane
@@ -68,7 +69,7 @@ class CurlTransport:
         self._clock = clock
         self._common = Common(body_bytes, may_send, clock, stream)
         self._proxy = proxy
-        self._trusted = certificates(os.environ, ca_bundle)
+        self._trusted = certificates(Veiled(os.environ), ca_bundle)
         self._last_request: Request | None = None
         self._options: Options
         self._closed = False
@@ -165,7 +166,7 @@ class CurlTransport:
 
     def _options_of(self, request: Request) -> Options:
         if self._last_request is not request:
-            proxy = proxy_for(request.url, os.environ, self._proxy)
+            proxy = proxy_for(request.url, Veiled(os.environ), self._proxy)
             self._last_request = request
             self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
         return self._options

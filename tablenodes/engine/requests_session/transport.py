@@ -16,6 +16,7 @@ from requests.cookies import RequestsCookieJar
 from urllib3.exceptions import DecodeError
 from urllib3.util.request import ACCEPT_ENCODING, SKIP_HEADER
 
+from ...secret import Veiled
 from ..calls import Answer, Chunk
 from ..environment import certificates, proxy_for, sockets_allowed
 from ..response_head import final_head, is_event_stream
@@ -96,7 +97,7 @@ class RequestsTransport:
         self._clock = clock
         self._stream = stream
         self._given = session
-        self._certificates = "" if session is not None else certificates(os.environ, ca_bundle)
+        self._certificates = "" if session is not None else certificates(Veiled(os.environ), ca_bundle)
         self._events: list[Event] = []
         self._next_look = _NEVER
         self._open()
@@ -296,7 +297,7 @@ class RequestsTransport:
             "stream": True,
         }
         if self._given is None:
-            proxy = proxy_for(call.request.url, os.environ, self._proxy)
+            proxy = proxy_for(call.request.url, Veiled(os.environ), self._proxy)
             attempt.proxied = proxy is not None
             options["proxies"] = {} if proxy is None else {"all": proxy}
             options["headers"] = _OWN_HEADERS | options["headers"]
