@@ -108,7 +108,8 @@ class Retry:
         and again, ends the run.
     max_retry_after : float
         The longest ``Retry-After`` in seconds that is waited for, and the longest until an allowance that is told in
-        ``x-ratelimit-*`` headers is renewed. What is told to wait longer ends there, and nothing more is sent.
+        ``x-ratelimit-*`` headers is renewed, by a server that refuses. What is told to wait longer ends there, and
+        nothing more is sent.
     outage_patience : float
         Seconds for which a server that answers nobody is probed before the rest is given up.
 

@@ -87,6 +87,7 @@ class Simulation:
             self._start_what_may()
             if not self.scheduler.in_flight and self._left():
                 self.scheduler.give_up_waiting(self.now)
+                self._start_what_may()
             for done in self.scheduler.take_ended():
                 self._end(done)
             if not self.scheduler.in_flight and (self.scheduler.stopped or not self._left()):

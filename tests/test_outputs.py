@@ -82,6 +82,14 @@ def odd(**more):
 ODD = {
     "half a character elsewhere": (odd(logprobs={"content": [{"token": "\ud83d"}]}), "fine"),
     "half a character in the text": (odd(message={"role": "assistant", "content": "fi\ud83dne"}), "fi\ufffdne"),
+    "half a character, and 500 levels": (
+        odd(n="\ud83d").replace('"\\ud83d"', '["\\ud83d", ' + "[" * 500 + "]" * 500 + "]"),
+        "fine",
+    ),
+    "a pair, and what only looks like half of one": (
+        odd(message={"role": "assistant", "content": "\\ud83d \U0001f600"}, n="\ud83d"),
+        "\\ud83d \U0001f600",
+    ),
     "5,000 digits": (odd(n=0).replace('"n": 0', '"n": ' + "7" * 5000), "fine"),
     "2,000 levels": (odd(n=0).replace('"n": 0', '"n": ' + "[" * 2000 + "]" * 2000), "fine"),
 }

@@ -474,27 +474,59 @@ def test_a_run_with_nothing_left_to_send_does_not_wait(reaction, manner, expecte
     assert time.monotonic() - began < 2
 
 
+def test_what_a_broken_transport_did_not_send_is_not_in_doubt(tmp_path):
+    """It is sent by the next run, also by one that sends nothing in doubt."""
+
+    class Breaking(Canned):
+        def start(self, call):
+            if call.key == 1 and not self.is_whole:
+                raise RuntimeError("broken")
+            super().start(call)
+
+    transport = Breaking()
+    transport.is_whole = False
+    manner = {"journal": tmp_path / "j", "on_in_doubt": "report", "progress": False}
+    own = tn.Connection("https://nowhere.example/v1", transport=transport)
+    with pytest.raises(tn.errors.TransportError) as ended:
+        NODES[0].run(words(5), own, **manner)
+    assert list(ended.value.output.log["outcome"]) == ["ok", "in_doubt", "not_sent", "not_sent", "not_sent"]
+    transport.is_whole = True
+    out = NODES[0].run(words(5), own, **manner)
+    assert list(out.log["outcome"]) == ["ok", "in_doubt", "ok", "ok", "ok"]
+    assert list(out.log["reused"]) == [True, False, False, False, False]
+    assert list(out.log["attempts"]) == [1, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("subject", ["requests", "tokens"])
 def test_an_allowance_that_is_renewed_too_late_ends_the_run(subject):
-    """As a delay beyond `max_retry_after` does: what is left is not sent, and is told to come again later."""
+    """As a delay beyond `max_retry_after` does, once it is used up: what is left is told to come again later."""
+    told = {f"x-ratelimit-remaining-{subject}": "0", f"x-ratelimit-reset-{subject}": "99999h"}
+    with fault_server([echo(200, told), echo(200, told), answer(b"{}", 429, told)]) as server:
+        out = NODES[0].run(words(6), connection(server), limits=tn.Limits(concurrency=1), **QUIET)
+        assert len(server.requests) == 3
+    assert list(out.log["outcome"]) == ["ok"] * 2 + ["rate_limited"] + ["not_sent"] * 3
+    assert "run again later" in out.result["body"].iloc[-1]
+
+
+@pytest.mark.parametrize("subject", ["requests", "tokens"])
+def test_a_server_that_refuses_nobody_is_not_given_up(subject):
+    """Whatever it says of an allowance: it may be another's, or drip back in."""
     told = {f"x-ratelimit-remaining-{subject}": "0", f"x-ratelimit-reset-{subject}": "99999h"}
     with fault_server(echo(200, told)) as server:
-        out = NODES[0].run(words(6), connection(server), limits=tn.Limits(concurrency=2), **QUIET)
-        assert len(server.requests) == 2
-    assert list(out.log["outcome"]) == ["ok"] * 2 + ["not_sent"] * 4
-    assert "run again later" in out.result["body"].iloc[-1]
+        out = NODES[0].run(words(9), connection(server), limits=tn.Limits(concurrency=2), **QUIET)
+    assert list(out.log["outcome"]) == ["ok"] * 9
 
 
 def test_a_row_that_was_looked_at_early_ends_as_in_an_earlier_run(tmp_path):
     """It was not sent again: its old answer stands, and is the row's."""
     once = {"journal": tmp_path / "j", "limits": tn.Limits(concurrency=1), **QUIET}
     with fault_server(
-        [answer(b"{}", 503), echo(200, ALLOWANCE_SPENT | {"x-ratelimit-reset-requests": "1h"})]
+        [answer(b"{}", 503), answer(b"{}", 429, ALLOWANCE_SPENT | {"x-ratelimit-reset-requests": "1h"})]
     ) as server:
         NODES[0].run(words(2)[1:], connection(server), retry=tn.Retry(server_error=0), **once)
         out = NODES[0].run(pd.DataFrame({"word": ["w0", "w1", "w2"]}), connection(server), **once)
         assert len(server.requests) == 2
-    assert list(out.log["outcome"]) == ["ok", "http_error", "not_sent"]
+    assert list(out.log["outcome"]) == ["rate_limited", "http_error", "not_sent"]
     assert (out.result["status"][1], out.log["attempts"][1]) == (503, 1)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pandas as pd
 import pytest
 from background import ending, work
@@ -10,10 +13,13 @@ from servers import answer, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
+from tablenodes.store import StoreFile
 from tablenodes.store.file import VARIABLE
+from tablenodes.store.futures import Futures
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
 IDS = "future_response_id"
+ONE = tn.Limits(concurrency=1)
 QUICK = tn.Retry(not_executed=0, server_error=0, throttled=0, ambiguous=0)
 
 
@@ -170,3 +176,50 @@ def test_a_node_that_sends_nothing_cannot_be_submitted(tmp_path, capsys):
         "Return sends nothing that could be answered later; name CreateChatCompletion or CreateCompletion"
         in " ".join(capsys.readouterr().err.replace("│", " ").split())
     )
+
+
+def test_rows_that_wait_for_a_key_are_asked_with_the_one_that_is_given_now(store):
+    """A key that the server refuses is no reason to wait for it."""
+
+    def react(exchange):
+        good = exchange.received.headers["authorization"].endswith("good")
+        (echo() if good else answer(b"{}", 401))(exchange)
+
+    def ask(server, key):
+        connection, names = tn.Connection(server.url, key), [f"w{i}" for i in range(30)]
+        out = NODE.run(words(*names), connection, store=store, progress=False, submission="mine", limits=ONE)
+        found = tn.RetrieveResponse().run(out, store=store, connection=connection, progress=False)
+        return found.summary.outcomes
+
+    with fault_server(react) as server:
+        assert "ok" not in ask(server, "sk-canary-bad")
+        assert ask(server, "sk-canary-good") == {"ok": 30}
+
+
+def test_a_submission_outlives_the_clearing_of_what_failed_before(store):
+    """The answer is still known by the name of its row."""
+    reactions = iter([answer(b"{}", 500), echo()])
+    with fault_server(lambda exchange: next(reactions)(exchange)) as server:
+        retrieve(submit(server.url, store, "a", retry=QUICK), store)
+        with closing(sqlite3.connect(store)) as database, database:
+            database.execute("UPDATE answer SET finished = 1")
+        ids = submit(server.url, store, "a", retry=QUICK)
+        retrieve(ids, store)
+        with StoreFile(store) as file:
+            assert Futures(file).clear(2) == 1
+        assert submit(server.url, store, "a", retry=QUICK) == ids
+
+
+def test_a_limit_that_is_raised_counts_what_was_sent_before(store):
+    """It is one limit over the whole submission."""
+    with fault_server(echo()) as server:
+        for most in (2, 3):
+            limits = tn.Limits(max_requests=most)
+            retrieve(submit(server.url, store, "a", "b", "c", "d", limits=limits), store)
+            assert len(server.requests) == most
+
+
+def test_a_name_that_is_none_is_said(store):
+    """In one line."""
+    with pytest.raises(tn.errors.SettingError, match="submission must be a text or a path, not int"):
+        submit("http://127.0.0.1:9/v1", store, "a", submission=5)

@@ -347,3 +347,8 @@ def test_col_and_literal_take_texts():
         tn.col(1)
     with pytest.raises(tn.errors.TemplateError, match="not int"):
         tn.literal(1)
+
+
+def test_a_struct_fills_the_names_of_a_format():
+    """``%(name)s`` takes items, shown as placeholders show them."""
+    assert render('{{ "%(a)s and %(b)s" % it }}', it={"a": [1], "b": "x"}) == "[1] and x"

@@ -378,13 +378,24 @@ def test_a_pause_holds_for_rows_that_are_submitted_meanwhile(store):
 def test_an_allowance_that_is_renewed_too_late_keeps_the_rest(store):
     """As a delay that is too long does: nobody is sent before, by whichever worker."""
     told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
-    with fault_server(echo(200, told)) as server:
+    with fault_server([echo(200, told), answer(b"{}", 429, told)]) as server:
         table = queued(server.url, store, 3, limits=tn.Limits(concurrency=1))
         work(store)
         work(store)
-        assert len(server.requests) == 1
+        assert len(server.requests) == 2
     assert outcomes(table, store) == ["ok", "pending", "pending"]
     assert "longer than a run waits" in reason(table, store, 2)
+
+
+def test_a_server_that_refuses_nobody_is_worked_for_and_left(store):
+    """Whatever it says of an allowance; and the worker stays no longer for it."""
+    told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
+    with fault_server(echo(200, told)) as server:
+        table = queued(server.url, store, 3, limits=tn.Limits(concurrency=1))
+        began = time.monotonic()
+        work(store)
+        assert time.monotonic() - began < 20
+    assert outcomes(table, store) == ["ok"] * 3
 
 
 def test_a_call_takes_no_longer_than_its_row_has_left():

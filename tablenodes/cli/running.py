@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -36,6 +37,9 @@ Settings = Annotated[
 Model = Annotated[str | None, typer.Option("--model", help="Short for --set model=…")]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Short for --set prompt=…, such as 'Sum up: {{ text }}'")]
 System = Annotated[str | None, typer.Option("--system", help="Short for --set system=…")]
+
+_WORD = re.compile(r"(?<=.)(?=[A-Z])")
+"""Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 
 
 def run(
@@ -182,7 +186,7 @@ def one_node(
             raise typer.BadParameter(f"{setting} is given twice", param_hint=f"--{setting}")
     kind = find_node(name)
     node = kind(**typed(kind, given))
-    return Workflow({kind.__name__: node}, connection=connection, limits=limits)
+    return Workflow({_WORD.sub("_", kind.__name__).lower(): node}, connection=connection, limits=limits)
 
 
 class Showing:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import orjson
+
 
 class Request(NamedTuple):
     """What all calls of a run have in common.
@@ -113,3 +115,8 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Drop every call and close every connection. A second time does nothing."""
+
+
+def model_of(body: bytes) -> str:
+    """Give the model that a request's body asks for."""
+    return str(orjson.loads(body).get("model"))

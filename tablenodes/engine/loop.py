@@ -8,12 +8,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..errors import JournalError
 from ..problems import Problem
 from . import policy
-from .calls import Answer, Call
+from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts
 from .outcomes.judging import Verdict
 from .outcomes.rules import Failure
@@ -201,15 +199,20 @@ class Loop:
         self.failure = self.failure or transport_failed(error)
         self._scheduler.stop("transport")
         self._leave_at = min(self._leave_at, now + self._grace)
-        begun = self._scheduler.begun
-        self._put_back((each for each in chosen if each not in begun), now)
+        unsent = [each for each in chosen if each not in self._scheduler.begun]
+        for each in unsent:
+            before = self._before.get(each)
+            last = self._last.get(each) or (before and before.answer) or None
+            verdict = None if last is None else self._judge(last, self._bodies[each])
+            self._keep(self._keeping.take_back, each, last, verdict)
+        self._put_back(unsent, now)
         self._lose(row)
         del self._bodies[row]
 
     def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejection]], *, exhausted: bool) -> bool:
         """With nothing in flight, tell whether no fresh row is left: nobody waits to send who has nothing to send.
 
-        The row that is taken for that is the next one; an allowance that is renewed too late for it ends the run.
+        The row that is taken for that is the next one; an allowance that is renewed too late for it may end the run.
         """
         if self._scheduler.stopped is None and not exhausted and not self._scheduler.waiting:
             self._ahead = self._next_fresh(rows)
@@ -297,7 +300,7 @@ class Loop:
 
     def _missing_model(self, body: bytes) -> str | None:
         """Say why a row is not sent whose model the server has refused again and again; None where it is sent."""
-        if not self._models_matter or not self._scheduler.is_missing(_model(body)):
+        if not self._models_matter or not self._scheduler.is_missing(model_of(body)):
             return None
         return "not sent: the server does not know the model"
 
@@ -313,7 +316,7 @@ class Loop:
         if self._keeps:
             self._keep(self._keeping.put_down, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
-        model = _model(self._bodies[row]) if self._models_matter else None
+        model = model_of(self._bodies[row]) if self._models_matter else None
         done = self._scheduler.answered(row, verdict, answer.sends, self._clock(), model)
         if done is not None:
             self._end(done, answer)
@@ -351,6 +354,8 @@ class Loop:
     def _patience(self) -> float:
         """Give the seconds to wait for an event."""
         now = self._clock()
+        if self._ahead is not None and self._scheduler.room(now):
+            return 0.0
         change = self._scheduler.wait_until(now)
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
@@ -393,8 +398,3 @@ class Loop:
                 break
             if found.sends or found.answer is not None:
                 self._end_as_before(row, body, found)
-
-
-def _model(body: bytes) -> str:
-    """Give the model that a body asks for."""
-    return str(orjson.loads(body).get("model"))

@@ -73,6 +73,8 @@ def submit(
         What the rows are submitted as; those that were submitted as the same before keep their ids.
     """
     how = Manner.of(manner)
+    if submission is not None and not isinstance(submission, str | os.PathLike):
+        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
         raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
     connection = Connection() if connection is None else connection

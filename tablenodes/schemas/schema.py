@@ -87,9 +87,9 @@ class Schema:
         """
         try:
             written = orjson.dumps(body, option=_PLAIN_JSON)
-            if b"null" in written:  # which may stand for a number that JSON has not
-                plain(body)
             fits = self.is_valid(body)
+            if fits and b"null" in written:  # which may stand for a number that JSON has not
+                plain(body)
         except (TypeError, ValueError, RecursionError, Unfit):
             try:
                 body = _made_plain(body)

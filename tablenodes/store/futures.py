@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,18 @@ SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.bille
 a.headers, a.body, a.fault, a.message, a.latency, a.crc
 FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
+_CLEARED = 4
+"""Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
 _STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
+_HELD = """
+SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
+WHERE f.id = ?1 AND f.recipe <> ?2 AND r.reason IS NOT NULL
+"""
+_SENDS = """
+SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = ?1 OR recipe IN (
+    SELECT other.number FROM recipe one JOIN recipe other
+    ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = ?1)
+"""
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
 
 
@@ -87,6 +97,7 @@ class Futures:
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
             known: set[bytes] = set()
             made = [ids.new_id() for _ in bodies] if names is None else _by_name(database, names, known)
+            _move_held(database, known, group)
             database.executemany(
                 "INSERT INTO future (id, recipe, submitted, deadline, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
                 [
@@ -194,10 +205,9 @@ class Futures:
                 self.put(token, late, now)
 
     def sends(self, group: int) -> int:
-        """Give how many sends were begun for a group's rows in all."""
+        """Give how many sends were begun for a group's rows, and for others under the same limit, in all."""
         with self.store.reading() as database:
-            question = "SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = ?"
-            return int(database.execute(question, (group,)).fetchone()[0] or 0)
+            return int(database.execute(_SENDS, (group,)).fetchone()[0] or 0)
 
     def put(self, token: bytes, rows: Sequence[Future], now: float) -> None:
         """Bring what is known of rows to the disk, in one transaction.
@@ -280,15 +290,35 @@ def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[by
     (salt,) = database.execute("SELECT salt FROM store").fetchone()
     made = []
     for name in names:
-        for turn in itertools.count():
-            future_id = ids.named_id(salt, name, turn)
-            found = database.execute(_STATE, (future_id,)).fetchone()
-            if found is None or found[0] is None or not Ended(*found[1:]).may_pass:
-                break
-        made.append(future_id)
-        if found is not None:
-            known.add(future_id)
+        turn, finished, end = _last_turn(database, salt, name)
+        is_known = turn >= 0 and not (finished and end.may_pass)
+        made.append(ids.named_id(salt, name, turn if is_known else turn + 1))
+        if is_known:
+            known.add(made[-1])
     return made
+
+
+def _move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int) -> None:
+    """Have rows that wait be asked in another way, where something keeps them: nobody is at work on those."""
+    for future_id in known:
+        row = database.execute(_HELD, (future_id, group)).fetchone()
+        if row is not None:
+            number, held = row
+            database.execute("UPDATE future SET recipe = ? WHERE number = ?", (group, number))
+            database.execute("DELETE FROM pending WHERE recipe = ? AND number = ?", (held, number))
+            database.execute("INSERT INTO pending VALUES (?, ?)", (group, number))
+
+
+def _last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, Ended]:
+    """Give the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
+    last, finished, end = -1, False, Ended()
+    turn = 0
+    while turn <= last + _CLEARED:
+        found = database.execute(_STATE, (ids.named_id(salt, name, turn),)).fetchone()
+        if found is not None:
+            last, finished, end = turn, found[0] is not None, Ended(*found[1:])
+        turn += 1
+    return last, finished, end
 
 
 def _line(row: Future, now: float) -> tuple[object, ...]:

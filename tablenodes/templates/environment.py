@@ -212,6 +212,8 @@ def _format(text: Any, *values: Any, **named: Any) -> str:
     if values and named:
         raise TypeError
     text = _string(text)
+    if len(values) == 1 and isinstance(values[0], dict):
+        named = dict(values[0])
     made = {name: _formatted(value) for name, value in named.items()} or tuple(map(_formatted, values))
     return str(text % made)
 

@@ -66,10 +66,18 @@ class Wording:
         return f"a placeholder failed with {type(error).__name__}"
 
 
+_OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})
+"""Comparisons that texts take part in as well."""
+
+
 def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:
     """Give the columns that are compared or calculated with: a variable, an item of ``row``'s, and both as written."""
     for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, nodes.Filter, *_CALCULATING)):
         if isinstance(node, nodes.Filter) and node.name not in ("abs", "round"):
+            continue
+        if isinstance(node, nodes.Compare) and all(each.op in _OF_ANYTHING for each in node.ops):
+            continue
+        if isinstance(node, nodes.Operand) and node.op in _OF_ANYTHING:
             continue
         for side in node.iter_child_nodes():
             if isinstance(side, nodes.Name) and side.name != row:

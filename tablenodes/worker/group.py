@@ -118,7 +118,8 @@ class GroupRun:
         """Tell whether rows have come meanwhile; while nothing may be sent, no other worker is to begin anew."""
         now = time.monotonic()
         opens = self._admission.opens_at(now, 0) or now
-        until = max(now + self._idle, min(opens, now + self._retry.max_retry_after))
+        pause = opens - now if opens - now <= self._retry.max_retry_after else 0.0
+        until = now + max(self._idle, pause)
         while not self._stopping() and time.monotonic() < until:
             if self._futures.take(self._group.number, 0, 1):
                 return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..ended import Ended
+from ..outcomes.rules import Failure
 from .journal import Finder, Line
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class Keeping:
 
     def put_down(self, answer: Answer, verdict: Verdict) -> None:
         """Put down what came of a send."""
+
+    def take_back(self, row: int, answer: Answer | None, verdict: Verdict | None) -> None:
+        """Put down that a row was not sent after all; what came of its last send, where there was one, is its end."""
 
     def forget(self, row: int) -> None:
         """Take it that a row has come to its end."""
@@ -158,6 +162,11 @@ class JournalKeeping(Keeping):
         """Put down what came of a send."""
         end = Ended.of(answer, verdict)
         self._journal.done(self._line_of[answer.key], end, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
+
+    def take_back(self, row: int, answer: Answer | None, verdict: Verdict | None) -> None:
+        """Put down that a row was not sent after all."""
+        end = Ended("not_sent", Failure.NOT_EXECUTED.value) if answer is None else Ended.of(answer, verdict)  # type: ignore[arg-type]
+        self._journal.done(self._line_of[row], end, unforeseen=-1)
 
     def forget(self, row: int) -> None:
         """Take it that a row has come to its end."""

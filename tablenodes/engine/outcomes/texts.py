@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 
 from .strict_json import UnreadableError, read
+
+_HALF = rb"\ufffd"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""One of JSON's escapes: a pair that is one character, half of such a pair, or another."""
 
 
 def document_of(body: str | bytes) -> Any:
@@ -20,17 +27,8 @@ def document_of(body: str | bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _with_whole_characters(read(body.encode() if isinstance(body, str) else body))
-
-
-def _with_whole_characters(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_with_whole_characters(item) for item in value]
-    if isinstance(value, dict):
-        return {_with_whole_characters(name): _with_whole_characters(item) for name, item in value.items()}
-    return value
+        data = body.encode() if isinstance(body, str) else body
+        return read(_ESCAPE.sub(lambda found: _HALF if found[1] else found[0], data))
 
 
 def first_text(body: str | bytes | None) -> str | None:

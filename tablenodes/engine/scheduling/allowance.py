@@ -178,6 +178,11 @@ class Allowance:
         if ok and mark.calls > self._order:
             self._remaining = math.inf
 
+    def disregard(self) -> None:
+        """Take it that nothing was told."""
+        self._asking = False
+        self._remaining = math.inf
+
     def _credit(self, now: float, used: float, cost: float) -> float:
         """Give the units that may be spent: what was told, without what went out since, with what is believed."""
         if self._remaining == math.inf:

@@ -86,6 +86,11 @@ class Pacing:
         ready = max(requests.ready_at(now, self._calls, 1.0), tokens.ready_at(now, self._tokens, self._mean))
         return ready - now
 
+    def disregard(self) -> None:
+        """Pace by no allowance until the next answer tells of one."""
+        for allowance in self._allowances or ():
+            allowance.disregard()
+
     def started(self, now: float, tokens: float) -> Mark:
         """Count a call of about `tokens` tokens, 0 where nobody knows; what comes back goes to `answered`."""
         guess = tokens or policy.TOKENS_GUESS

@@ -103,7 +103,8 @@ class Scheduler:
         self._outage = self.admission.outage
         self._now = 0.0
         self._circuits = Circuits()
-        self._failing = self._outage.is_shut
+        self._failing = admission is not None  # what was seen before is looked at again at the first success
+        self._refuses = False
         self.stopped: str | None = None
         self.asked_to_wait = 0.0
         self.sent = self.tokens = self.first_try = 0
@@ -125,11 +126,18 @@ class Scheduler:
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
     def give_up_waiting(self, now: float) -> None:
-        """Stop where the server's allowance is renewed later than a run waits; ask it with nothing in flight."""
+        """Stop where the server refuses, and renews an allowance later than a run waits; ask with nothing in flight.
+
+        One that refuses nobody tells of an allowance that is none of ours, or drips back in: it is asked again.
+        """
         seconds = self.admission.told_to_wait(now)
-        if seconds and self.stopped is None:
+        if not seconds or self.stopped is not None:
+            return
+        if self._refuses:
             self.asked_to_wait = seconds
             self.stop("rate_limited")
+        else:
+            self._pacing.disregard()
 
     def next_retry(self, now: float) -> int | None:
         """Take the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
@@ -312,6 +320,7 @@ class Scheduler:
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
         """Take a failure in; give when the row may go again, None where it may not."""
         self._failing = True
+        self._refuses = self._refuses or kind is Failure.THROTTLED
         row.kind = kind
         is_probe = self._outage.probe == key and kind in _OUTAGE_KINDS and self._most_failures[kind] > 0
         reconnects = row.verdict.stale_connection and not row.reconnected and not is_probe
@@ -371,7 +380,7 @@ class Scheduler:
         """Take a success in after failures."""
         self.admission.reopen(now)
         self._circuits.succeeded(model)
-        self._failing = self._circuits.is_counting
+        self._failing, self._refuses = self._circuits.is_counting, False
 
     def _unreserved(self) -> int:
         """Give how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
