@@ -15,7 +15,7 @@ from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts
 from .outcomes.judging import Verdict
 from .outcomes.rules import Failure
-from .records import NOT_SENT, Rejection
+from .records import DOUBT, NOT_SENT, Rejection
 from .scheduling.attempts import Done
 from .scheduling.reasons import not_sent_because, transport_failed
 
@@ -294,7 +294,7 @@ class Loop:
 
     def _doubt(self, row: int, sends: int) -> None:
         """Put down that a row was sent and nothing came back."""
-        self._records.unanswered(row, "in_doubt", "sent, but no answer was seen; it may have been executed and billed")
+        self._records.unanswered(row, "in_doubt", DOUBT)
         self._records.attempts[row] = sends
         self._records.maybe_billed[row] = 1
 

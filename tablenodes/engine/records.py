@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .scheduling.attempts import Done
 
 NOT_SENT = "not_sent"
+DOUBT = "sent, but no answer was seen; it may have been executed and billed"
 OK = "ok"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..engine.ended import Ended
+from ..engine.records import DOUBT
 
 EXPIRED = "the time within which it was to be sent has passed"
-_IN_DOUBT = "sent, but no answer was seen; it may have been executed and billed"
 
 
 class Future:
@@ -57,7 +57,7 @@ class Future:
         """End the row with what came of its last send; where nothing was sent, say why."""
         self.billed = self.billed or self.in_doubt
         if self.in_doubt:
-            self.end = Ended("in_doubt", message=_IN_DOUBT)
+            self.end = Ended("in_doubt", message=DOUBT)
         elif self.end.outcome is None:
             self.end = Ended("not_sent", message=f"not sent: {why}")
         self.final = True
