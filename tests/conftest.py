@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 
 import pytest
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of the garbage collector's rounds: each would stop a test that measures seconds."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """Let the end of the program clear up all of it."""
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heed_ctrl_c():
+    """A shell that runs the tests in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

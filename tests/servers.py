@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
+import signal
 import socket
 import ssl
 import struct
@@ -127,6 +129,20 @@ def answer(
     def react(exchange: Exchange) -> None:
         exchange.pause(delay)
         exchange.send(message(content, status, headers))
+
+    return react
+
+
+def interrupting(reaction: Reaction, at: int = 1, *, times: int = 1) -> Reaction:
+    """Have Ctrl-C come to this program with the request of this number, from 1 on, before the reaction to it."""
+    count = itertools.count(1)
+
+    def react(exchange: Exchange) -> None:
+        if next(count) == at:
+            for _ in range(times):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                exchange.pause(0.1)
+        reaction(exchange)
 
     return react
 

@@ -6,15 +6,13 @@ import csv
 import io
 import json
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import orjson
 import pandas as pd
 import pytest
-from servers import Exchange, answer, echo, fault_server
+from servers import Exchange, answer, echo, fault_server, interrupting
 
 import tablenodes as tn
 from tablenodes.cli import main, printing
@@ -406,14 +404,7 @@ def test_ctrl_c_at_any_time_is_quiet(folder, command, monkeypatch):
 def test_ctrl_c_shows_what_there_is(folder, command, monkeypatch):
     """In process as well: the table so far, how to go on, 130."""
     Path("words.csv").write_text("word\n" + "w\n" * 9)
-    count = iter(range(100))
-
-    def react(exchange: Exchange) -> None:
-        if next(count) == 2:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        shout(exchange)
-
-    with fault_server(react) as server:
+    with fault_server(interrupting(shout, 3)) as server:
         code, out, err = command("run", "w.yaml", "--base-url", server.url, "--concurrency", "1")
     assert (code, out.count("\n")) == (130, 10)
     assert "run the same command again to go on" in err

@@ -362,23 +362,26 @@ def test_a_worker_that_is_told_to_end_leaves_soon_and_loses_nothing(store):
 
 def test_waiting_can_be_interrupted_and_the_worker_goes_on(store):
     """The output has what came by then."""
-    slow = body("w1")
+    slow, answering = body("w1"), threading.Event()
 
     def react(exchange):
-        echo(delay=1.0 if exchange.received.body == slow else 0.0)(exchange)
+        if exchange.received.body == slow:
+            answering.wait(30)
+        echo()(exchange)
+
+    def press():
+        until(lambda: signal.getsignal(signal.SIGINT) is not signal.default_int_handler, "the waiting")
+        os.kill(os.getpid(), signal.SIGINT)
 
     with fault_server(react) as server:
         table = submitted(server.url, store, 2)
         retrieved(table[:1], store)
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        before = signal.signal(signal.SIGINT, lambda *_: None)  # a signal that comes late ends no other test
-        timer.start()
-        try:
-            with pytest.raises(tn.errors.Interrupted, match="1 of 2 rows are pending") as caught:
-                retrieved(table, store)
-            timer.join()
-        finally:
-            signal.signal(signal.SIGINT, before)
+        thread = threading.Thread(target=press)
+        thread.start()
+        with pytest.raises(tn.errors.Interrupted, match="1 of 2 rows are pending") as caught:
+            retrieved(table, store)
+        thread.join()
+        answering.set()
         assert list(caught.value.output.log["outcome"]) == ["ok", "pending"]
         assert list(retrieved(table, store).log["outcome"]) == ["ok", "ok"]
 

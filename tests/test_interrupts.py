@@ -24,14 +24,6 @@ LATENCY = 0.1
 """Seconds; the longest answer takes three times as long."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _heed_ctrl_c():
-    """A shell that runs the tests in the background has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="module")
 def victims():
     started = Victims()

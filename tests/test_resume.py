@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
-import threading
-import time
 from contextlib import closing
 
 import orjson
@@ -15,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers import answer, completion, echo, fault_server, fin, head, message, raw, refusing_port
+from servers import answer, completion, echo, fault_server, fin, head, interrupting, message, raw, refusing_port
 
 import tablenodes as tn
 
@@ -25,14 +21,6 @@ KEY = "sk-canary-4711/abcdefghijklmnop"
 ONE = tn.Limits(concurrency=1)
 NO_RETRY = tn.Retry(not_executed=0, throttled=0, server_error=0)
 STRICT = {"retry": tn.Retry(ambiguous=0), "on_in_doubt": "report"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _heed_ctrl_c():
-    """A shell that runs the tests in the background has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def words(*given, count=6):
@@ -70,21 +58,15 @@ def failing(wrong, *reactions):
     return react
 
 
-def leave_in_doubt(table, server, journal, since=0):
-    """Run until a row is in flight, the first after `since` requests, and leave it there: two signals in a row."""
+def left():
+    """Answer too late for a run that is interrupted twice: the row is left in doubt."""
+    return interrupting(echo(delay=30), times=2)
 
-    def hurry():
-        while len(server.requests) <= since:
-            time.sleep(0.005)
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.02)
 
-    thread = threading.Thread(target=hurry)
-    thread.start()
+def leave_in_doubt(table, server, journal):
+    """Run against a server that has one row left in doubt."""
     with pytest.raises(tn.errors.Interrupted) as caught:
         run(table, server, journal)
-    thread.join()
     return caught.value.output
 
 
@@ -316,7 +298,7 @@ def test_rows_of_a_model_that_is_gone_keep_their_answers(tmp_path):
 
 def test_a_row_in_doubt_is_sent_again_and_says_so(tmp_path):
     """At least once is the default: two attempts, and maybe billed, in this run and in the next."""
-    with fault_server([echo(delay=30), echo()]) as server:
+    with fault_server([left(), echo()]) as server:
         out = leave_in_doubt(words(), server, tmp_path / "j")
         assert outcomes(out) == ["in_doubt"] + ["not_sent"] * 5
         again, third = (run(words(), server, tmp_path / "j") for _ in range(2))
@@ -329,8 +311,8 @@ def test_a_row_in_doubt_is_sent_again_and_says_so(tmp_path):
 
 def test_a_row_in_doubt_counts_every_attempt(tmp_path):
     """Those before the one that nobody saw the end of as well, in this run and over all of them."""
-    with fault_server([answer("", 500, {"Retry-After": "0"}), echo(delay=30), echo()]) as server:
-        out = leave_in_doubt(words("w0"), server, tmp_path / "j", since=1)
+    with fault_server([answer("", 500, {"Retry-After": "0"}), left(), echo()]) as server:
+        out = leave_in_doubt(words("w0"), server, tmp_path / "j")
         assert list(out.log["attempts"]) == [2]
         out = run(words(), server, tmp_path / "j", **STRICT)
         assert list(out.log["attempts"]) == [2, 1, 1, 1, 1, 1]
@@ -340,7 +322,7 @@ def test_a_row_in_doubt_counts_every_attempt(tmp_path):
 
 def test_a_row_in_doubt_is_reported_where_that_is_asked_for(tmp_path):
     """Nothing is sent that may have been executed; the row stays in doubt for as long as nobody decides otherwise."""
-    with fault_server([echo(delay=30), echo()]) as server:
+    with fault_server([left(), echo()]) as server:
         leave_in_doubt(words(), server, tmp_path / "j")
         for _ in range(2):
             out = run(words(), server, tmp_path / "j", **STRICT)
@@ -369,10 +351,10 @@ def test_at_most_once_sends_nothing_again_that_may_have_been_executed(tmp_path):
 
 def test_rows_that_a_stopped_run_did_not_come_to_keep_the_ends_that_they_had(tmp_path):
     """A refused key, ten rows further up, takes nothing away that was paid for."""
-    reactions = [echo(), echo(), echo(), answer("oops", 500), echo(delay=30), answer("{}", 401)]
+    reactions = [echo(), echo(), echo(), answer("oops", 500), left(), answer("{}", 401)]
     with fault_server(reactions) as server:
         run(words("w0", "w1", "w2", "w3"), server, tmp_path / "j", retry=NO_RETRY)
-        leave_in_doubt(words("w4"), server, tmp_path / "j", since=4)
+        leave_in_doubt(words("w4"), server, tmp_path / "j")
         moved = words(*[f"n{i}" for i in range(10)], "w0", "w1", None, "w2", "w3", "w4", "w5")
         out = run(moved, server, tmp_path / "j")
     assert out.summary.stopped == "auth"
@@ -410,13 +392,10 @@ def test_a_transport_that_fails_takes_nothing_away(tmp_path):
 def test_an_interrupted_run_gives_what_is_in_the_journal(tmp_path):
     """Also for the rows behind those that were in flight."""
     new = words("n0", "n1", *[f"w{i}" for i in range(6)])
-    with fault_server([*[echo()] * 6, echo(delay=0.3), echo()]) as server:
+    with fault_server([*[echo()] * 6, interrupting(echo())]) as server:
         run(words(), server, tmp_path / "j")
-        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(tn.errors.Interrupted) as caught:
             run(new, server, tmp_path / "j")
-        timer.join()
     assert outcomes(caught.value.output) == ["ok", "not_sent"] + ["ok"] * 6
 
 

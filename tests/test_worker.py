@@ -119,7 +119,7 @@ def test_rows_that_are_submitted_meanwhile_are_taken_up(store):
 
     with fault_server(react) as server:
         tables.append(queued(server.url, store, 1))
-        Worker(store, idle=0.5).run()
+        Worker(store, idle=2.0).run()
         assert len(server.requests) == 7
     assert [outcomes(table, store) for table in tables] == [["ok"], ["ok"] * 3, ["ok"] * 3]
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import signal
-import threading
 
 import orjson
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from servers import Exchange, answer, echo, fault_server, message
+from servers import Exchange, answer, echo, fault_server, interrupting, message
 
 import tablenodes as tn
 from tablenodes.engine.calls import Answer
@@ -535,18 +533,6 @@ def test_check_leaves_a_stream_alone():
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------
-
-
-def interrupting(script, at):
-    """Have Ctrl-C come with the request of this number."""
-    count = iter(range(1, 100))
-
-    def react(exchange: Exchange) -> None:
-        if next(count) == at:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        script(exchange)
-
-    return react
 
 
 def test_a_stopped_run_keeps_and_writes_what_it_has(tmp_path):
