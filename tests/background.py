@@ -17,7 +17,7 @@ from typing import Any
 from tablenodes.worker.lock import WorkerLock
 from tablenodes.worker.worker import Worker
 
-BOUND = 20.0
+BOUND = 40.0
 
 
 def until(true: Callable[[], Any], what: str = "it", seconds: float = BOUND) -> Any:
@@ -48,7 +48,7 @@ def at_work(store: Path) -> int:
 
 def registered(store: Path) -> int | None:
     """Give the process that writes, or last wrote, to a store."""
-    with contextlib.closing(sqlite3.connect(store, timeout=5)) as database:
+    with contextlib.closing(sqlite3.connect(store, timeout=30)) as database:
         return database.execute("SELECT pid FROM store").fetchone()[0]
 
 

@@ -7,6 +7,13 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that stands still for a second is no fault of an example, and what is drawn is the same in every run.
+# To look further: pytest --hypothesis-profile=exploring
+settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True)
+settings.load_profile("steady")
 
 
 def pytest_collection_finish():

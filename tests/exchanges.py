@@ -17,7 +17,7 @@ EACH = ("curl", "curl-wide", "requests")
 """Every way that bytes are carried; libcurl is driven in another way where it carries many calls at a time."""
 HEADERS = (("Authorization", "Bearer sk-1234567890"), ("User-Agent", "tests"), ("Content-Type", "application/json"))
 BODY = b'{"model":"m","messages":[]}'
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds after which a test gives up on an answer."""
 
 
@@ -27,7 +27,7 @@ def new_transport(kind: str, **settings: Any) -> Transport:
     from tablenodes.engine.curl.lane import NARROW
     from tablenodes.engine.requests_session import RequestsTransport
 
-    defaults = {"timeout": Timeout(connect=2, total=10), "body_bytes": 100_000, "concurrency": 8}
+    defaults = {"timeout": Timeout(connect=5, total=20), "body_bytes": 100_000, "concurrency": 8}
     if kind == "curl-wide":
         settings["concurrency"] = max(NARROW + 1, settings.get("concurrency", 0))
     made: Any = RequestsTransport if kind == "requests" else CurlTransport
@@ -44,8 +44,8 @@ def transport_of(kind: str, **settings: Any) -> Iterator[Transport]:
         transport.close()
 
 
-def events_until(transport: Transport, key: int) -> list[Event]:
-    """Give every event up to the answer to `key`."""
+def events_until(transport: Transport, key: int, told: Callable[[], object] = lambda: None) -> list[Event]:
+    """Give every event up to the answer to `key`; `told` is called after each piece of an answer."""
     events: list[Event] = []
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -53,6 +53,7 @@ def events_until(transport: Transport, key: int) -> list[Event]:
             events.append(event)
             if isinstance(event, Answer) and event.key == key:
                 return events
+            told()
     raise AssertionError(f"no answer within {PATIENCE:g} s")
 
 
@@ -62,7 +63,7 @@ def answer_to(
     *,
     key: int = 0,
     body: bytes = BODY,
-    total: float = 5.0,
+    total: float = 15.0,
     method: str = "POST",
     headers: tuple[tuple[str, str], ...] = HEADERS,
 ) -> Answer:
@@ -121,7 +122,7 @@ def nothing_left_behind() -> Iterator[None]:
     """Fail if a thread or a socket outlives the context by more than a moment."""
     threads, sockets = threading.active_count(), open_sockets()
     yield
-    end = time.monotonic() + 5
+    end = time.monotonic() + 15
     while (threading.active_count() > threads or open_sockets() > sockets) and time.monotonic() < end:
         time.sleep(0.01)
     assert threading.active_count() <= threads, "threads are left"

@@ -55,7 +55,7 @@ BEFORE, FAULTY, AFTER = "before", "faulty", "after"
 LIMIT = 100_000
 """The longest answer in bytes in these runs."""
 SHORT = Timeout(connect=0.2, total=0.3)
-AMPLE = Timeout(connect=2, total=10)
+AMPLE = Timeout(connect=5, total=20)
 ALONE = Limits(concurrency=1, body_bytes=LIMIT)
 FEW = Retry(not_executed=1, throttled=2, server_error=2, ambiguous=1, outage_patience=0.3)
 ONCE = Retry(not_executed=1, throttled=2, server_error=2, ambiguous=0, outage_patience=0.3)
@@ -275,6 +275,11 @@ class Fault:
         return replace(self, **self.on_requests) if transport == "requests" else self
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it comes to its end by a clock, or has a bound in seconds."""
+        return self.timeout != AMPLE or (self.latency, self.run_seconds) != (Fault.latency, Fault.run_seconds)
+
+    @property
     def outcomes(self) -> frozenset[str]:
         """The outcomes that are right."""
         return frozenset((self.outcome,)) if isinstance(self.outcome, str) else self.outcome
@@ -402,7 +407,7 @@ FINISHED = stream_of(chunks_of(PLAIN), done=False)
 IN_LINES = STREAM.replace(b',"', b',\ndata: "')
 EVENT_STREAM = {"Content-Type": "text/event-stream"}
 BROKEN = b"data: {oops}\n\n"
-WATCHED = Timeout(connect=2, total=10, idle=0.3, payload_idle=0.5)
+WATCHED = Timeout(connect=5, total=20, idle=0.3, payload_idle=0.5)
 
 
 def broken(code: Any, event: bytes = b"") -> bytes:

@@ -53,6 +53,12 @@ class Oracle:
         Called once, when half of a request's body has come; for that, bodies must be longer than one segment.
     at_half_answer : callable or None
         Called once, when half of an answer has been written.
+    at_answers : (int, callable) or None
+        How many answers are to have been written when it is called, once.
+    holding : bool
+        Whether answers are kept back until `release`.
+    delays : list of float
+        Seconds for which each of the bodies that came waits for its answer.
     """
 
     def __init__(self, latency: float = 0.002) -> None:
@@ -61,6 +67,10 @@ class Oracle:
         self.times: list[float] = []
         self.at_half: Callable[[], None] | None = None
         self.at_half_answer: Callable[[], None] | None = None
+        self.at_answers: tuple[int, Callable[[], None]] | None = None
+        self.holding = False
+        self.delays: list[float] = []
+        self._held: list[Callable[[], None]] = []
         self.latency = latency
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(self._loop.create_server(lambda: _Talk(self), LOOPBACK, 0))
@@ -72,6 +82,16 @@ class Oracle:
     def sends(self) -> Counter[str]:
         """How often each body came."""
         return Counter(self.received)
+
+    def release(self) -> None:
+        """Give the answers that were kept back, and from now on each when its time has come."""
+
+        def give() -> None:
+            self.holding = False
+            for answer in self._held:
+                answer()
+
+        self._loop.call_soon_threadsafe(give)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -106,14 +126,18 @@ class _Talk(asyncio.Protocol):
             body = bytes(self.buffer[end + 4 : end + 4 + length])
             del self.buffer[: end + 4 + length]
             name = digest(body)
-            self.oracle.received.append(name)
-            self.oracle.times.append(time.monotonic())
             # Some answers come late, always the same: they overtake each other.
             late = self.oracle.latency * (1 + int(name[0], 16) % 3)
+            self.oracle.times.append(time.monotonic())
+            self.oracle.delays.append(late)
+            self.oracle.received.append(name)
             asyncio.get_running_loop().call_later(late, self._answer, name, body)
 
     def _answer(self, name: str, body: bytes) -> None:
         if self.transport.is_closing():
+            return
+        if self.oracle.holding:
+            self.oracle._held.append(lambda: self._answer(name, body))
             return
         data = message(completion(body))
         if self.oracle.at_half_answer is not None:
@@ -122,6 +146,10 @@ class _Talk(asyncio.Protocol):
             return
         self.transport.write(data)
         self.oracle.answered.append(name)
+        if self.oracle.at_answers is not None and len(self.oracle.answered) >= self.oracle.at_answers[0]:
+            act = self.oracle.at_answers[1]
+            self.oracle.at_answers = None
+            act()
 
     def _once(self, what: str) -> None:
         act = getattr(self.oracle, what)
@@ -384,16 +412,20 @@ def _at_commit(fate: Fate, *, before: bool) -> None:
 
 
 def _during_commit(fate: Fate) -> None:
-    """Strike from another thread, as soon as a commit has begun to write."""
+    """Strike from another thread, as soon as a commit has begun to write; the commit's thread goes no further."""
     right = _journal().commit
 
     def commit(self: Any) -> None:
         if self._intents or self._dones:
             fate.left -= 1
+        striker = None
         if not fate.left:
             log = f"{self.path}-wal"
-            threading.Thread(target=_strike_when_changed, args=(fate, log, os.stat(log).st_mtime_ns)).start()
+            striker = threading.Thread(target=_strike_when_changed, args=(fate, log, os.stat(log).st_mtime_ns))
+            striker.start()
         right(self)
+        if striker is not None:
+            striker.join()
 
     _journal().commit = commit
 

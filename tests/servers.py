@@ -66,8 +66,25 @@ class Exchange:
 
     def reset(self) -> None:
         """End the connection by a RST."""
+        self.until_read()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise Ended
+
+    def until_read(self) -> None:
+        """Wait until the other side has read what was sent to it: a RST takes away what it has not."""
+        end = time.monotonic() + 10
+        while _unread(self.sock.getpeername()[1], self.sock.getsockname()[1]) and time.monotonic() < end:
+            self.pause(0.002)
+
+
+def _unread(port: int, other: int) -> bool:
+    """Tell whether bytes wait to be read at a port's connection to another port, both of this machine."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+            _, here, there, _, queues, *_ = line.split()
+            if (int(here[-4:], 16), int(there[-4:], 16)) == (port, other):
+                return int(queues.partition(":")[2], 16) > 0
+    return False
 
 
 Reaction = Callable[[Exchange], None]
@@ -134,15 +151,29 @@ def answer(
 
 
 def interrupting(reaction: Reaction, at: int = 1, *, times: int = 1) -> Reaction:
-    """Have Ctrl-C come to this program with the request of this number, from 1 on, before the reaction to it."""
+    """Have Ctrl-C come to this program with the request of this number, from 1 on, before the reaction to it.
+
+    Where it comes more than once there is a while in between: a busy machine may see two signals as one.
+    """
     count = itertools.count(1)
 
     def react(exchange: Exchange) -> None:
         if next(count) == at:
-            for _ in range(times):
+            for left in reversed(range(times)):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                exchange.pause(0.1)
+                exchange.pause(0.3 if left else 0.1)
         reaction(exchange)
+
+    return react
+
+
+def held(until: threading.Event, reaction: Reaction | None = None) -> Reaction:
+    """React, well if nothing else is said, when something has happened, or the server ends."""
+
+    def react(exchange: Exchange) -> None:
+        while not until.is_set():
+            exchange.pause(0.005)
+        (reaction or echo())(exchange)
 
     return react
 

@@ -412,7 +412,7 @@ def test_the_canned_answer_is_quoted_for_nginx() -> None:
 
 def ask(base_url: str) -> tuple[int, bytes]:
     address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
     try:
         body = workload.request_body("Lovely.")
         headers = {"Content-Type": "application/json", "Authorization": "Bearer test"}

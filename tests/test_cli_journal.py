@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 from servers import answer, echo, fault_server
@@ -68,11 +69,16 @@ def test_the_rows_of_a_journal_are_printed(journal, command):
     assert json.loads(rows[0]["body"])["choices"]
 
 
+def rows_in(journal):
+    with closing(sqlite3.connect(journal)) as database:
+        return database.execute("SELECT * FROM row").fetchall()
+
+
 def test_looking_changes_nothing(journal, command):
     """The rows that it has are still reused."""
-    before = sqlite3.connect(journal).execute("SELECT * FROM row").fetchall()
+    before = rows_in(journal)
     command("journal", journal)
-    assert sqlite3.connect(journal).execute("SELECT * FROM row").fetchall() == before
+    assert rows_in(journal) == before
 
 
 def test_a_journal_that_a_run_holds_is_left_alone(journal, command):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from exchanges import nothing_left_behind
 from faults import AFTER, ERROR, FAULTS, FAULTY, NODE, OWN, Kit, breaks_often, meet, prompt_of, shorten_waits
+from measuring import measures_seconds
 from servers import answer, completion, digest, echo, fault_server, head, raw, silence
 
 import tablenodes as tn
@@ -38,7 +39,7 @@ def table(rows):
     return pd.DataFrame({"prompt": [f"row {row}" for row in range(rows)]})
 
 
-def run(server, rows, transport="curl", *, timeout=10, **manner):
+def run(server, rows, transport="curl", *, timeout=20, **manner):
     connection = tn.Connection(server.url, KEY, transport=transport, timeout=timeout)
     return NODE.run(table(rows), connection, progress=False, **manner)
 
@@ -58,7 +59,13 @@ def assert_body(body, fault, outcome):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(each, id=each.name.replace(" ", "_"), marks=[measures_seconds] if each.is_timed else [])
+        for each in FAULTS
+    ],
+)
 @pytest.mark.usefixtures("_short_waits")
 def test_a_row_that_meets_a_fault(fault, transport, kit):
     """It ends as the table of faults says, with what came of its body; the row after it has its own end."""
@@ -117,6 +124,7 @@ def test_a_server_that_serves_nobody_is_not_stormed(status, transport):
     assert len(out.result) == 1000
 
 
+@measures_seconds
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nobody_is_sent_before_the_delay_of_the_server_is_over(transport):
     """24: 429 with ``Retry-After: 3`` for the first 3 seconds, 64 rows at 16: no early send after the first wave."""
@@ -155,6 +163,7 @@ def test_answers_that_are_cut_after_thirty_bytes(transport):
     assert set(out.result["body"]) == {"x" * 30}
 
 
+@measures_seconds
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_silent_server_is_left_at_its_deadline(transport):
     """10: with a total of a second, no attempt is longer than 1.5 seconds, 32 at a time."""

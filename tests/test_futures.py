@@ -19,7 +19,8 @@ from background import at_work, elsewhere, ending, kill, nobody_at_work, told, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import oracle
-from servers import answer, digest, echo, fault_server
+from measuring import measures_seconds
+from servers import answer, digest, echo, fault_server, held
 
 import tablenodes as tn
 from tablenodes.cli import main
@@ -73,6 +74,7 @@ def error_of(out, row=0):
     return json.loads(out.result["body"][row])["error"]
 
 
+@measures_seconds
 def test_the_ids_come_at_once_and_the_answers_in_another_process(store):
     """40 rows, a server that takes two seconds: no more than one to submit them."""
     with oracle(0.7) as server:
@@ -110,13 +112,15 @@ def test_what_comes_back_is_what_a_plain_run_gives(store):
 
 def test_rows_that_are_not_answered_yet_are_pending(store):
     """No status, an error object of that type; nobody waits longer than asked."""
-    with oracle(0.3) as server:
+    answering = threading.Event()
+    with fault_server(held(answering)) as server:
         table = submitted(server.url, store)
         for wait in (0, 0.05):
             out = retrieved(table, store, wait)
             assert set(out.log["outcome"]) == {"pending"}
             assert out.result["status"].isna().all()
             assert error_of(out)["type"] == "pending"
+        answering.set()
         assert set(retrieved(table, store).log["outcome"]) == {"ok"}
 
 
@@ -200,7 +204,7 @@ def test_two_submit_and_two_retrieve_and_every_row_is_sent_once(store):
         for name, process in zip("ab", both, strict=True):
             assert told(process) == [digest(body(f"{name}{row}")) for row in range(20)]
         assert len(server.received) == 40
-        assert len(workers(store)) == 1
+        until(lambda: len(workers(store)) == 1, "the end of the worker that came second")
 
 
 def test_an_unknown_or_tampered_id_sends_nothing_and_touches_no_file(store, tmp_path):
@@ -307,11 +311,13 @@ def test_a_server_that_asks_to_wait_for_long_is_heeded(store):
 
 def test_rows_in_doubt_are_not_sent_again_where_that_is_asked(store):
     """At most once: a row whose answer was not seen is said, and is over."""
-    with oracle(0.2) as server:
+    with oracle() as server:
+        server.holding = True
         table = submitted(server.url, store, 3, retry=tn.Retry(ambiguous=0))
         pid = at_work(store)
         until(lambda: len(server.received) == 3, "the requests")
         kill(pid)
+        server.release()
         out = retrieved(table, store, connection=tn.Connection(server.url, KEY))
         assert list(out.log["outcome"]) == ["in_doubt"] * 3
         assert list(out.log["maybe_billed"]) == [True] * 3
@@ -347,6 +353,7 @@ def test_a_deadline_passes_also_where_a_server_asks_to_wait(store):
     assert error_of(out, 1)["message"] == f"not sent: {EXPIRED}"
 
 
+@measures_seconds
 def test_a_worker_that_is_told_to_end_leaves_soon_and_loses_nothing(store):
     """SIGTERM: what is in flight is left to the next one."""
     with oracle(0.2) as server:
@@ -605,6 +612,7 @@ def test_the_key_is_nowhere_but_in_the_request(store):
         assert list(out.text) == ["you sent Bearer ***"] * 2
         assert KEY in server.requests[0].headers["x-api-token"]
         assert KEY in server.requests[0].path
+        os.kill(pid, signal.SIGSTOP)  # its files come and go no more
         for path in store.parent.iterdir():
             data = path.read_bytes()
             for form in (KEY, KEY[::-1], KEY[len(KEY) // 2 :], base64.b64encode(KEY.encode()).decode()[:16]):

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +147,14 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(victims, tmp_path
     """Killed 0.2 s after its beginning, and a little later each time, until it is done: each life brings it on."""
     rows, concurrency = 300, 8
     with oracle(latency=0.01) as server:
-        life = Life(victims, server, tmp_path, rows, concurrency)
-        while was_killed(life.run(kill_after=0.2 + life.kills / 100)):
-            assert life.kills < 100
+        for number in range(5):  # one that is killed too late, for its killer was held up, shows nothing
+            life = Life(victims, server, tmp_path / str(number), rows, concurrency)
+            while was_killed(life.run(kill_after=0.2 + life.kills / 100)):
+                assert life.kills < 100
+            life.finish()
+            if life.kills > 1:
+                break
         assert life.kills > 1
-        life.finish()
         assert len(life.received) <= rows + life.kills * concurrency
     print(f"{life.kills} kills, {life.again} sent again")
 
@@ -250,10 +252,8 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path):
     with oracle(latency=0.01) as server:
         command += ["--base-url", server.url]
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-            end = time.monotonic() + 60
-            while len(server.answered) < 20 and time.monotonic() < end:
-                time.sleep(0.005)
-            process.kill()
+            server.at_answers = (20, process.kill)
+            assert process.wait(60) == -signal.SIGKILL
         first = len(server.received)
         assert 20 <= first < rows
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)

@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measuring import measures_seconds
 
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
@@ -502,6 +503,7 @@ def test_closing_closes_the_transport_inside():
     assert (inner.closed, transport.capacity) == (True, 7)
 
 
+@measures_seconds
 def test_a_request_without_functions_costs_next_to_nothing():
     """A few byte searches, below 5 microseconds for 1 KB."""
     body = body_of(messages=[{"role": "user", "content": "x" * 1000}])

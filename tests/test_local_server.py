@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from measuring import measures_seconds
 
 from tablenodes import errors, local
 from tablenodes.local import child, model_files, server
@@ -76,13 +77,14 @@ def engine(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "engine")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "engine"))
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setattr(server, "FAREWELL", 30)  # who leaves only when it is killed is found out by how it ended
     (tmp_path / "small.gguf").write_bytes(b"GGUF and nothing else")
     return local.LocalModel(tmp_path / "small.gguf")
 
 
 def get(running):
     request = urllib.request.Request(running.base_url, headers={"Authorization": f"Bearer {running.api_key}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
 
 
@@ -115,7 +117,7 @@ def alive(pid):
     return not states(pid) <= {"Z"}
 
 
-def becomes(pid, wanted, seconds=5):
+def becomes(pid, wanted, seconds=30):
     """Wait, that long at most, until all of a process is in a state, or gone."""
     end = time.monotonic() + seconds
     while not states(pid) <= wanted and time.monotonic() < end:
@@ -232,6 +234,7 @@ def test_a_ctrl_c_is_the_parents_to_answer(engine):
         assert os.getsid(running.pid) != os.getsid(0)
 
 
+@measures_seconds
 @linux
 def test_killing_the_parent_ends_the_server(engine):
     """kill -9 leaves nothing behind: gone within two seconds."""
@@ -246,6 +249,7 @@ def test_killing_the_parent_ends_the_server(engine):
         assert gone(pid, 2)
 
 
+@measures_seconds
 @linux
 def test_killing_the_parent_ends_the_server_though_a_fork_lives_on(engine):
     """A forked worker holds the pipe open; the server sees that its parent is another."""
@@ -267,8 +271,9 @@ def test_killing_the_parent_ends_the_server_though_a_fork_lives_on(engine):
 def test_closing_is_quick_though_a_fork_holds_the_pipe(engine):
     """The server is told to leave; it does not have to be killed."""
     script = (
-        "import os, signal, sys, time; from tablenodes.local import LocalModel; s = LocalModel(sys.argv[1]).start(); "
-        "fork = os.fork() or time.sleep(60); s.close(); os.kill(fork, signal.SIGKILL); print(s.ended)"
+        "import os, signal, sys, time; from tablenodes.local import LocalModel, server; server.FAREWELL = 30; "
+        "s = LocalModel(sys.argv[1]).start(); fork = os.fork() or time.sleep(60); "
+        "s.close(); os.kill(fork, signal.SIGKILL); print(s.ended)"
     )
     done = subprocess.run([sys.executable, "-c", script, engine.path], capture_output=True, text=True, check=True)
     assert done.stdout == "it ended with exit code 0\n"
@@ -289,7 +294,7 @@ def test_a_server_that_died_says_how(engine):
     """And closing it does no harm."""
     with engine.start() as running:
         os.kill(running.pid, signal.SIGTERM)
-        assert gone(running.pid, 5)
+        assert gone(running.pid, 30)
         assert running.ended == "it was ended by SIGTERM"
 
 

@@ -17,6 +17,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from background import until
+from measuring import measures_seconds
 from servers import Exchange, answer, digest, echo, echo_server, fault_server, interrupting, message, refusing_port
 
 import tablenodes as tn
@@ -457,7 +459,7 @@ ALLOWANCE_SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-req
         ),
         pytest.param(
             answer(b"{}", 429, {"Retry-After": "20"}),
-            {"retry": tn.Retry(row_deadline=3)},
+            {"retry": tn.Retry(row_deadline=10)},
             "rate_limited",
             id="deadline",
         ),
@@ -471,7 +473,7 @@ def test_a_run_with_nothing_left_to_send_does_not_wait(reaction, manner, expecte
     with fault_server(reaction) as server:
         out = NODES[0].run(words(1), connection(server), **manner, **kept, **QUIET)
     assert list(out.log["outcome"]) == [expected]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_what_a_broken_transport_did_not_send_is_not_in_doubt(tmp_path):
@@ -584,12 +586,13 @@ def test_ctrl_c_gives_what_came_and_says_what_did_not():
     assert isinstance(caught.value, KeyboardInterrupt)
 
 
+@measures_seconds
 def test_a_second_ctrl_c_leaves_at_once_and_marks_what_is_in_doubt():
     """In less than a second, with every row accounted for."""
     with fault_server(interrupting(echo(delay=30), 3, times=2)) as server:
         with pytest.raises(tn.errors.Interrupted) as caught:
             NODES[0].run(words(10), connection(server), limits=tn.Limits(concurrency=3), **QUIET)
-        assert time.monotonic() - server.requests[-1].time < 1.2
+        assert time.monotonic() - server.requests[-1].time < 1.3
     log = caught.value.output.log
     assert list(log["outcome"]) == ["in_doubt"] * 3 + ["not_sent"] * 7
     assert list(log["maybe_billed"]) == [True] * 3 + [False] * 7
@@ -619,7 +622,7 @@ def test_a_run_works_in_a_thread_that_is_not_the_main_one():
     with fault_server(echo()) as server:
         thread = threading.Thread(target=lambda: found.append(NODES[0].run(words(3), connection(server), **QUIET)))
         thread.start()
-        thread.join(30)
+        thread.join(60)
     assert found[0].summary.ok == 3
 
 
@@ -634,7 +637,8 @@ def test_nothing_is_left_after_a_run(transport):
             warnings.simplefilter("error", ResourceWarning)
             NODES[0].run(words(200), connection(server, transport), **QUIET)
             gc.collect()
-        assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
+        until(lambda: threading.active_count() <= threads, "the end of the threads")
+        until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, "the end of the files and sockets")
 
 
 @pytest.mark.parametrize(

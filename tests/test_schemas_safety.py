@@ -11,6 +11,7 @@ import timeit
 
 import jsonschema_rs
 import pytest
+from measuring import measures_seconds
 
 import tablenodes as tn
 from tablenodes import schemas
@@ -223,6 +224,7 @@ def test_a_body_of_a_million_values_is_judged(many):
     assert [p.path for p in tn.validate(prompt, "create_completion")] == [f"$.prompt[{many}]"]
 
 
+@measures_seconds
 def test_a_long_list_is_explained_without_looking_at_each_item():
     """What is valid is skipped: a hundred thousand items take a fraction of a second."""
     start = time.perf_counter()
@@ -237,6 +239,7 @@ def test_a_long_text_in_the_wrong_place_is_explained():
     assert problem == ("$.temperature", "type", "must be a number or null", "string")
 
 
+@measures_seconds
 def test_long_names_are_not_compared_with_known_ones():
     """That would take longer than all the rest."""
     start = time.perf_counter()

@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 from exchanges import peak_memory
 from faults import CHUNKED, FAULTS, NODE, Fault, Kit, meet, shorten_waits
+from measuring import measures_memory
 from servers import Exchange, answer, chunks, endless, fault_server, fin, head, message
 from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
@@ -390,6 +391,7 @@ def test_a_cell_arrives_to_the_letter(transport):
 # --- what a server may do to this process ---------------------------------------------------------------------------
 
 
+@measures_memory
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("what", ["body", "headers"])
 def test_memory_is_bounded_by_the_limits(transport, what):

@@ -194,6 +194,7 @@ def test_a_store_in_another_ones_place_is_seen(tmp_path):
         assert names(store) == ["conv_2"]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_opens_the_file_itself(tmp_path):
     """No two processes share what SQLite holds."""
     with StoreFile(tmp_path / "store") as store:

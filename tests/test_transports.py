@@ -34,6 +34,7 @@ from exchanges import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from measuring import measures_seconds
 from requests.adapters import BaseAdapter, HTTPAdapter
 from servers import (
     LOOPBACK,
@@ -46,6 +47,7 @@ from servers import (
     fault_server,
     fin,
     head,
+    held,
     message,
     pieces,
     raw,
@@ -368,6 +370,7 @@ def test_libcurl_without_epoll(monkeypatch):
 # --- waiting, dropping, ending ---
 
 
+@measures_seconds
 def test_waiting_ends_after_its_time(kind):
     """At once for 0; and it burns no processor meanwhile."""
     with fault_server(silence()) as server, transport_of(kind) as transport:
@@ -381,6 +384,7 @@ def test_waiting_ends_after_its_time(kind):
         assert time.monotonic() - begun < 0.2
 
 
+@measures_seconds
 def test_waiting_ends_with_the_first_event(kind):
     """Whatever time was given."""
     with fault_server(echo(delay=0.1)) as server, transport_of(kind) as transport:
@@ -393,25 +397,26 @@ def test_waiting_ends_with_the_first_event(kind):
 
 def test_a_dropped_call_is_never_answered(kind):
     """Its connection is closed, its key is free for another call, and the others go on."""
-    closed = threading.Event()
+    closed, dropped = threading.Event(), threading.Event()
 
     def react(exchange):
         if exchange.received.body == b"drop":
-            exchange.sock.settimeout(5)
+            exchange.sock.settimeout(30)
             if exchange.sock.recv(1) == b"":
                 closed.set()
             exchange.close()
-        echo(delay=0.2)(exchange)
+        held(dropped)(exchange)
 
     with fault_server(react) as server, transport_of(kind) as transport:
         request = Request("POST", server.url, ())
-        transport.start(Call(1, request, b"drop", 5.0))
-        transport.start(Call(2, request, b"keep", 5.0))
+        transport.start(Call(1, request, b"drop", 15.0))
+        transport.start(Call(2, request, b"keep", 15.0))
         while len(server.requests) < 2:
             assert transport.wait(0.01) == []
         transport.cancel(1)
         transport.cancel(99)
-        transport.start(Call(1, request, b"again", 5.0))
+        dropped.set()
+        transport.start(Call(1, request, b"again", 15.0))
         found = {}
         while len(found) < 2:
             found.update({event.key: event for event in transport.wait(1)})
@@ -420,7 +425,7 @@ def test_a_dropped_call_is_never_answered(kind):
             2: completion(b"keep"),
         }
         assert transport.wait(0.1) == []
-        assert closed.wait(5)
+        assert closed.wait(30)
 
 
 def test_an_answer_that_was_not_fetched_is_dropped_with_its_call(kind):
@@ -431,6 +436,7 @@ def test_an_answer_that_was_not_fetched_is_dropped_with_its_call(kind):
         assert transport.wait(0.2) == []
 
 
+@measures_seconds
 def test_closing_ends_everything_at_once(kind):
     """T20, T15: calls in flight, threads, sockets; the fixture counts them. A second time does nothing."""
     with fault_server(silence()) as server:
@@ -537,16 +543,19 @@ def in_child(function):
 def test_a_forked_child_leaves_the_parents_connections_alone(kind, tls, encrypted):
     """82: it opens its own; a call that the parent has in flight is the parent's."""
     context, trusted = tls
+    together, answering = threading.Barrier(3), threading.Event()
 
     def react(exchange):
-        echo(delay=0.4 if exchange.received.body == b"slow" else 0.05)(exchange)
+        if exchange.received.body == BODY:
+            together.wait(30)  # each of the three has a connection of its own
+        (held(answering) if exchange.received.body == b"slow" else echo())(exchange)
 
     with (
         fault_server(react, tls=context if encrypted else None) as server,
         transport_of(kind, ca_bundle=str(trusted)) as transport,
     ):
         answers_to(transport, server.url, [BODY] * 3, 3)  # of three connections one is in use and two are idle
-        transport.start(Call(1, Request("POST", server.url, ()), b"slow", 5.0))
+        transport.start(Call(1, Request("POST", server.url, ()), b"slow", 15.0))
         while len(server.requests) < 4:
             assert transport.wait(0.01) == []
 
@@ -558,6 +567,7 @@ def test_a_forked_child_leaves_the_parents_connections_alone(kind, tls, encrypte
             return (found.status, found.reused, mine.reused) == (200, False, True)
 
         assert in_child(use_it)
+        answering.set()
         assert events_until(transport, 1)[-1].body == completion(b"slow")
         assert all(found.reused for found in answers_to(transport, server.url, [BODY] * 3, 3).values())
         parents = {each.connection for each in server.requests if each.body != b"child"}
@@ -582,8 +592,9 @@ def test_a_forked_child_opens_its_own_connections_on_a_given_session():
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_may_close_or_cancel(kind):
     """82: to no effect on the parent."""
-    with fault_server(echo(delay=0.3)) as server, transport_of(kind) as transport:
-        transport.start(Call(1, Request("POST", server.url, ()), BODY, 5.0))
+    answering = threading.Event()
+    with fault_server(held(answering)) as server, transport_of(kind) as transport:
+        transport.start(Call(1, Request("POST", server.url, ()), BODY, 15.0))
         while not server.requests:
             assert transport.wait(0.01) == []
 
@@ -593,6 +604,7 @@ def test_a_forked_child_may_close_or_cancel(kind):
             return True
 
         assert in_child(drop_it)
+        answering.set()
         assert events_until(transport, 1)[-1].body == completion(BODY)
 
 
@@ -666,6 +678,7 @@ def test_no_thread_at_all(monkeypatch):
         assert answer_to(transport, server.url, key=1).status == 200
 
 
+@measures_seconds
 def test_a_call_that_waited_in_vain_for_a_thread_is_not_sent_later():
     """88: of calls that hang there may be twice as many as may be in flight; a call beyond them ends unsent."""
     released = threading.Event()
@@ -693,6 +706,7 @@ def test_a_call_that_waited_in_vain_for_a_thread_is_not_sent_later():
         assert [each.body for each in server.requests] == [BODY] * 4 + [b"good"]
 
 
+@measures_seconds
 def test_dropped_calls_give_their_threads_back():
     """T20: a thread for each call in flight, and few more."""
     together = threading.Barrier(9)
@@ -700,7 +714,7 @@ def test_dropped_calls_give_their_threads_back():
     def react(exchange):
         if exchange.received.body == b"drop":
             exchange.pause(30)
-        together.wait(10)
+        together.wait(30)
         echo()(exchange)
 
     with fault_server(react) as server, transport_of("requests") as transport:
@@ -714,8 +728,11 @@ def test_dropped_calls_give_their_threads_back():
         assert sum(each.name == "tablenodes-requests" for each in threading.enumerate()) <= 6
         for key in range(8):
             transport.start(Call(key, request, BODY, 60.0))
-        together.wait(10)  # breaks unless all eight are with the server at a time
-        assert sorted(event.key for _ in range(8) for event in transport.wait(0.2)) == list(range(8))
+        together.wait(30)  # breaks unless all eight are with the server at a time
+        keys = []
+        while len(keys) < 8:
+            keys += [event.key for event in transport.wait(5)]
+        assert sorted(keys) == list(range(8))
 
 
 def test_an_old_attempt_does_not_end_a_connection_that_has_another():
@@ -868,6 +885,7 @@ def test_a_given_session_that_reaches_nobody():
     assert (found.fault, found.sends) == ("connect", 0)
 
 
+@measures_seconds
 @pytest.mark.parametrize(
     ("script", "fault"),
     [
@@ -891,18 +909,24 @@ def test_a_given_session_that_hangs_is_answered_for(script, fault):
 
 def test_a_given_sessions_stream_is_told_piece_by_piece():
     """51: as far as its adapter lets it come."""
-    sent = [head(200, {"Transfer-Encoding": "chunked"}), chunks(b"one", end=False), chunks(b"two")]
+    told = threading.Event()
+
+    def react(exchange):
+        exchange.send(head(200, {"Transfer-Encoding": "chunked"}) + chunks(b"one", end=False))
+        held(told, raw(chunks(b"two")))(exchange)
+
     with (
         requests.Session() as session,
-        fault_server(pieces(sent, 0.1)) as server,
+        fault_server(react) as server,
         transport_of("requests", session=session, stream=True) as transport,
     ):
-        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
-        events = events_until(transport, 0)
+        transport.start(Call(0, Request("POST", server.url, ()), BODY, 15.0))
+        events = events_until(transport, 0, told.set)
     assert chunks_in(events) == events[-1].body == b"onetwo"
     assert len(events) == 3
 
 
+@measures_seconds
 def test_a_given_sessions_stream_may_stall():
     """52: its socket is out of reach, but its row ends in time, with what came."""
     sent = [head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}), chunks(b"one", end=False)]

@@ -16,8 +16,9 @@ import numpy
 import orjson
 import pandas as pd
 import pytest
-from background import nobody_at_work, until, work
-from servers import answer, echo, fault_server, fin, refusing_port
+from background import nobody_at_work, until, work, workers
+from measuring import measures_seconds
+from servers import answer, echo, fault_server, fin, held, refusing_port
 
 import tablenodes as tn
 from tablenodes.endpoint_opening import opened
@@ -57,15 +58,16 @@ def found(table, store):
 
 @contextlib.contextmanager
 def a_worker_at_work(store, idle=5.0):
-    """Have a worker at work, in a thread."""
+    """Have a worker at work, in a thread; nobody starts another one as long as it is."""
     worker = Worker(store, idle=idle)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
+        until(lambda: WorkerLock(store).is_held() or not thread.is_alive(), "the worker")
         yield
     finally:
         worker.stop()
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -104,22 +106,22 @@ def test_a_worker_without_a_store_or_beside_another_one_does_nothing(store):
 
 def test_rows_that_are_submitted_meanwhile_are_taken_up(store):
     """By the same worker, also after the others have come to their end."""
-    tables = []
-    triggers = {"Say w0": 0.0, "Say c": 0.15}
-
-    def react(exchange):
-        echo()(exchange)
-        prompt = orjson.loads(exchange.received.body)["messages"][0]["content"]
-        if prompt in triggers:
-            threading.Timer(triggers.pop(prompt), lambda: tables.append(submit())).start()
+    submitted = threading.Event()
 
     def submit():
         table = pd.DataFrame({"word": ["a", "b", "c"]})
         return NODE.run(table, tn.Connection(server.url), store=store, progress=False).table
 
-    with fault_server(react) as server:
-        tables.append(queued(server.url, store, 1))
-        Worker(store, idle=2.0).run()
+    with fault_server(held(submitted)) as server:
+        tables = [queued(server.url, store, 1)]
+        with a_worker_at_work(store, idle=30):
+            until(lambda: len(server.requests) == 1)
+            tables.append(submit())
+            submitted.set()
+            until(lambda: {*meanwhile(tables[0], store), *meanwhile(tables[1], store)} == {"ok"})
+            tables.append(submit())
+            until(lambda: meanwhile(tables[2], store) == ["ok"] * 3)
+            assert workers(store) == []
         assert len(server.requests) == 7
     assert [outcomes(table, store) for table in tables] == [["ok"], ["ok"] * 3, ["ok"] * 3]
 
@@ -184,14 +186,16 @@ def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
 
 def test_a_worker_that_was_replaced_writes_nothing_any_more(store):
     """One at a time, even where the lock does not work."""
-    with fault_server(echo(delay=0.2)) as server:
+    replaced = threading.Event()
+    with fault_server(held(replaced)) as server:
         table = queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
         worker = threading.Thread(target=work, args=(store,))
         worker.start()
         until(lambda: len(server.requests) == 1)
         with StoreFile(store) as file:
             Futures(file).begin(secrets.token_bytes(16), os.getpid(), time.time())
-        worker.join(10)
+        replaced.set()
+        worker.join(30)
         assert not worker.is_alive()
         assert len(server.requests) == 1
         assert outcomes(table, store) == ["pending"] * 4
@@ -201,14 +205,16 @@ def test_a_worker_that_was_replaced_writes_nothing_any_more(store):
 
 def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
     """It ends; nothing is left."""
-    with fault_server(echo(delay=0.2)) as server:
+    deleted = threading.Event()
+    with fault_server(held(deleted)) as server:
         queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
         worker = threading.Thread(target=work, args=(store,))
         worker.start()
         until(lambda: len(server.requests) == 1)
         for path in store.parent.glob("store*"):
             path.unlink()
-        worker.join(10)
+        deleted.set()
+        worker.join(30)
         assert not worker.is_alive()
         assert len(server.requests) == 1
     assert not store.exists()
@@ -216,7 +222,8 @@ def test_a_store_that_is_deleted_under_a_worker_is_not_made_anew(store):
 
 def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
     """The rows of the new one are not its own: it sends none of them, and nothing keeps them."""
-    with fault_server(echo(delay=0.2)) as server:
+    made = threading.Event()
+    with fault_server(held(made)) as server:
         queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
         worker = Worker(store, idle=5)
         thread = threading.Thread(target=worker.run)
@@ -225,7 +232,8 @@ def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
         for path in store.parent.glob("store*"):
             path.unlink()
         table = queued(server.url, store, 4, limits=tn.Limits(concurrency=1))
-        thread.join(10)
+        made.set()
+        thread.join(30)
         assert not thread.is_alive()
         assert len(server.requests) == 1
         assert reason(table, store) == "not answered yet"
@@ -325,32 +333,35 @@ def test_a_row_is_not_tried_beyond_its_own_time(store):
     assert outcomes(table, store) == ["in_doubt"]
 
 
+@measures_seconds
 def test_a_row_ends_at_its_deadline_with_its_last_answer(store):
     """Status and body as they came, however long the server would have it wait."""
     began = time.monotonic()
     with fault_server(answer({"error": {"message": "slow down"}}, 429, {"Retry-After": "12"})) as server:
         table = queued(server.url, store, 1, deadline=2)
         with a_worker_at_work(store):
-            until(lambda: "pending" not in meanwhile(table, store), seconds=5)
+            until(lambda: "pending" not in meanwhile(table, store))
     out = found(table, store)
     assert (out.log["outcome"][0], out.result["status"][0]) == ("rate_limited", 429)
     assert "slow down" in out.result["body"][0]
     assert time.monotonic() - began < 4
 
 
+@measures_seconds
 def test_rows_that_nobody_could_send_end_at_their_deadlines(store):
     """Also while nothing is sent, and the rows that are not read yet."""
     began = time.monotonic()
     with fault_server(answer(b"{}", 429, {"Retry-After": "60"})) as server:
         table = queued(server.url, store, 150, deadline=1, limits=tn.Limits(concurrency=1))
         with a_worker_at_work(store):
-            until(lambda: "pending" not in meanwhile(table, store), seconds=8)
+            until(lambda: "pending" not in meanwhile(table, store))
         assert len(server.requests) == 1
     assert outcomes(table, store) == ["rate_limited"] + ["not_sent"] * 149
     assert "the time within which it was to be sent has passed" in reason(table, store, 1)
     assert time.monotonic() - began < 5
 
 
+@measures_seconds
 def test_a_row_that_ended_while_it_was_next_keeps_its_end(store):
     """It is not sent when the pause is over, and nothing takes the place of its end."""
     with fault_server([answer(b"{}", 429, {"Retry-After": "2"}), echo()]) as server:

@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from measuring import measures_seconds
 from servers import answer, fault_server
 
 import tablenodes as tn
@@ -209,6 +210,7 @@ def test_an_input_may_be_written_as_a_text(case):
 # --- one attempt's time ----------------------------------------------------------------------------------------------
 
 
+@measures_seconds
 @pytest.mark.parametrize("seconds", [0.2, "0.2"])
 def test_client_timeout_bounds_one_attempt_of_its_node(seconds):
     """It goes before the connection's own, and is no part of the body."""
@@ -216,6 +218,7 @@ def test_client_timeout_bounds_one_attempt_of_its_node(seconds):
     with fault_server([answer(chat(), delay=5)]) as server:
         out = node.run(words("a"), tn.Connection(server.url, timeout=60), progress=False, retry=tn.Retry(ambiguous=0))
     assert out.log["outcome"].iloc[0].startswith("timeout")
+    assert server.requests
     assert "client_timeout" not in orjson.loads(server.requests[0].body)
     assert node.client_timeout == 0.2
 
