@@ -347,6 +347,8 @@ class FaultServer:
             if self._tls is not None:
                 served = self._tls.wrap_socket(sock, server_side=True)
                 self._sockets.add(served)
+            if self.ending.is_set():  # it came too late to be ended by `close`
+                raise Ended
             reader = served.makefile("rb")
             with reader:
                 while (received := _read_request(reader, connection)) is not None:
