@@ -119,6 +119,7 @@ def test_rows_that_are_submitted_meanwhile_are_taken_up(store):
             tables.append(submit())
             submitted.set()
             until(lambda: {*meanwhile(tables[0], store), *meanwhile(tables[1], store)} == {"ok"})
+            time.sleep(0.3)  # in this time a worker would have ended that waits for nothing
             tables.append(submit())
             until(lambda: meanwhile(tables[2], store) == ["ok"] * 3)
             assert workers(store) == []
