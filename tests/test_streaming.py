@@ -733,11 +733,9 @@ def test_a_function_that_failed_is_never_called_again():
 
 
 def test_a_stream_that_cannot_be_written_is_left_as_it_came():
-    """Nested beyond what JSON's writers go; it is no answer."""
-    deep = (
-        b'data: {"x":' + b'{"a":' * 1000 + b"1" + b"}" * 1000 + b',"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
-    )
-    came = Answer(7, 200, b"Content-Type: text/event-stream\r\n", deep)
+    """It holds a number that no writer of JSON writes, beside one that only the slower writes; it is no answer."""
+    odd = b'data: {"x":1e999,"y":' + b"9" * 30 + b',"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
+    came = Answer(7, 200, b"Content-Type: text/event-stream\r\n", odd)
     assert redacted(came, Redaction((KEY.encode(),))) is came
     assert judge(came).outcome == "stream_error"
 

@@ -240,6 +240,30 @@ def test_netrc_and_other_variables_change_nothing(kind, tmp_path, monkeypatch):
         assert [each.headers.get("authorization") for each in server.requests] == [OURS["authorization"], None]
 
 
+def test_threads_that_begin_at_once_share_one_pool(monkeypatch, tls):
+    """Certificates are read once; who reads them for himself has connections of his own, which nobody else uses."""
+    read = watched_http.create_urllib3_context
+
+    def slowly():
+        time.sleep(0.05)
+        return read()
+
+    monkeypatch.setattr(watched_http, "create_urllib3_context", slowly)
+    together = threading.Barrier(4)
+
+    def react(exchange):
+        together.wait(30)
+        echo()(exchange)
+
+    with (
+        fault_server(react, tls=tls[0]) as server,
+        transport_of("requests", ca_bundle=str(tls[1])) as transport,
+    ):
+        for reused in (False, True):
+            assert [found.reused for found in answers_to(transport, server.url, [BODY] * 4, 4).values()] == [reused] * 4
+        assert server.connections == 4
+
+
 # --- proxies and certificates ---
 
 

@@ -182,8 +182,10 @@ def one_node(
 
     given = options.pairs(settings, "--set")
     for setting, value in short.items():
-        if value is not None and given.setdefault(setting, value) is not value:
+        if value is not None and setting in given:
             raise typer.BadParameter(f"{setting} is given twice", param_hint=f"--{setting}")
+        if value is not None:
+            given[setting] = value
     kind = find_node(name)
     node = kind(**typed(kind, given))
     return Workflow({_WORD.sub("_", kind.__name__).lower(): node}, connection=connection, limits=limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import io
 import os
@@ -136,6 +135,8 @@ class WatchedAdapter(HTTPAdapter):
     def __init__(self, current: Current, connections: int, trusted: str) -> None:
         self._current = current
         self._trusted = trusted
+        self._made: ssl.SSLContext | None = None
+        self._making = threading.Lock()
         super().__init__(pool_maxsize=connections, max_retries=Retry(0, read=False, redirect=0))
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -170,12 +171,16 @@ class WatchedAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the TLS context knows whom to trust."""
 
-    @functools.cached_property
+    @property
     def _tls(self) -> ssl.SSLContext:
-        context = create_urllib3_context()
-        folder = os.path.isdir(self._trusted)
-        context.load_verify_locations(**{"capath" if folder else "cafile": self._trusted})
-        return context
+        """The one context: each other that a thread made would have a pool of connections of its own."""
+        with self._making:
+            if self._made is None:
+                context = create_urllib3_context()
+                folder = os.path.isdir(self._trusted)
+                context.load_verify_locations(**{"capath" if folder else "cafile": self._trusted})
+                self._made = context
+            return self._made
 
 
 def _watch(manager: Any, current: Current) -> None:
