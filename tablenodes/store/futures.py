@@ -32,12 +32,12 @@ _CLEARED = 4
 _STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
 _HELD = """
 SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
-WHERE f.id = ?1 AND f.recipe <> ?2 AND r.reason IS NOT NULL
+WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL
 """
 _SENDS = """
-SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = ?1 OR recipe IN (
+SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group OR recipe IN (
     SELECT other.number FROM recipe one JOIN recipe other
-    ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = ?1)
+    ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = :group)
 """
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
 
@@ -207,7 +207,7 @@ class Futures:
     def sends(self, group: int) -> int:
         """Give how many sends were begun for a group's rows, and for others under the same limit, in all."""
         with self.store.reading() as database:
-            return int(database.execute(_SENDS, (group,)).fetchone()[0] or 0)
+            return int(database.execute(_SENDS, {"group": group}).fetchone()[0] or 0)
 
     def put(self, token: bytes, rows: Sequence[Future], now: float) -> None:
         """Bring what is known of rows to the disk, in one transaction.
@@ -221,10 +221,11 @@ class Futures:
             if database.execute("SELECT worker FROM store").fetchone()[0] != token:
                 raise StoreError(f"{self.store.path}: another worker is at work")
             database.executemany(_PUT, [_line(row, now) for row in rows])
-            done = [(row.number,) for row in rows if row.final]
+            done = [{"row": row.number} for row in rows if row.final]
             if done:
                 database.executemany(
-                    "DELETE FROM pending WHERE number = ?1 AND recipe = (SELECT recipe FROM future WHERE number = ?1)",
+                    "DELETE FROM pending WHERE number = :row"
+                    " AND recipe = (SELECT recipe FROM future WHERE number = :row)",
                     done,
                 )
 
@@ -232,10 +233,11 @@ class Futures:
         """Put down why a group's pending rows are not being worked on."""
         with self.store.writing() as database:
             database.execute(
-                "UPDATE recipe SET reason = ?1, lacks_key = ?2, not_before = max(not_before, min(?3, coalesce("
-                "(SELECT max(deadline) FROM future JOIN pending USING (number) WHERE pending.recipe = ?4), 0)))"
-                " WHERE number = ?4",
-                (reason, lacks_key, not_before, group),
+                "UPDATE recipe SET reason = :reason, lacks_key = :lacks_key,"
+                " not_before = max(not_before, min(:time, coalesce("
+                "(SELECT max(deadline) FROM future JOIN pending USING (number) WHERE pending.recipe = :group), 0)))"
+                " WHERE number = :group",
+                {"reason": reason, "lacks_key": lacks_key, "time": not_before, "group": group},
             )
 
     # For a person.
