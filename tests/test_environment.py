@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import certifi
@@ -119,12 +120,15 @@ def test_certificates_that_do_not_exist():
         ((1024, 1500), 2000, 1372, 1500),
         ((1024, resource.RLIM_INFINITY), 9000, 9000, 9128),
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 9000, 9000, None),
-        ((64, 100), 2000, 1, 100),
+        ((64, 200), 2000, 78, 200),
+        ((64, 128), 2000, 42, 128),
+        ((20, 30), 2000, 1, 30),
     ],
 )
 def test_how_many_sockets_there_may_be(monkeypatch, limits, wanted, allowed, raised_to):
-    """The soft limit is raised as far as it must and may; other files keep their room."""
+    """The soft limit is raised as far as it must and may; other files keep their room, and half of a low limit."""
     set_to = []
+    monkeypatch.setattr(os, "listdir", lambda _: ["a file"] * 20)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: set_to.append(pair[0]))
     assert sockets_allowed(wanted) == allowed

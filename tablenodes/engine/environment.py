@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OTHER_FILES = 128
-"""File descriptors that a process is left beside one socket a request."""
+"""File descriptors that a process is left beside one socket a request, where there are enough."""
+
+_SPARE_FILES = 24
+"""Those that it is left in any case; what a name is resolved with takes as many again as the sockets."""
 
 _BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -93,7 +96,7 @@ def sockets_allowed(wanted: int) -> int:
     Returns
     -------
     int
-        `wanted`, or fewer where the hard limit is lower; at least 1.
+        `wanted`, or fewer where the hard limit is lower; at least 1. Of a low limit about half is for them.
     """
     try:
         import resource  # noqa: PLC0415 - only POSIX has it
@@ -108,7 +111,14 @@ def sockets_allowed(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     except (OSError, ValueError):
         most = soft
-    return max(1, min(wanted, most - OTHER_FILES))
+    return max(1, min(wanted, max(most - OTHER_FILES, (most - _open_files() - _SPARE_FILES) // 2)))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return OTHER_FILES
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
