@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from killing import NODE, Oracle, Victims, bodies, committed, oracle
 from measuring import measures_seconds
-from servers import digest
+from servers import Exchange, Reaction, digest, echo, fault_server
 
+import tablenodes as tn
 from tablenodes.engine.calls import Request
 from tablenodes.engine.interrupts import Interrupts
 from tablenodes.engine.journal.journal import Keys
@@ -148,3 +151,44 @@ def test_handlers_of_the_program_come_back(tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
+
+
+class TookTooLong(Exception):  # noqa: N818 - as an orchestrator's timeout
+    """What a program's own handler raises."""
+
+
+class MustGo(BaseException):
+    """The same, of the kind that nobody catches by mistake."""
+
+
+@pytest.mark.parametrize("kind", [TookTooLong, MustGo, SystemExit])
+@pytest.mark.parametrize("journal", [False, True])
+def test_an_error_of_the_programs_own_handler_goes_through_with_what_came(kind, journal, tmp_path):
+    """It is raised as it is; its `output` has every answer, and says which rows are in doubt."""
+
+    def raising(*_: object) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, raising)
+    kept = {"journal": tmp_path / "j"} if journal else {}
+    slow = [echo(), echo(), echo(), alarming(), echo()]
+    try:
+        node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+        table = pd.DataFrame({"word": [f"w{row}" for row in range(9)]})
+        with fault_server(slow) as server, pytest.raises(kind) as caught:
+            node.run(table, tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False, **kept)
+        log = caught.value.output.log
+        assert list(log["outcome"]) == ["ok"] * 3 + ["in_doubt"] + ["not_sent"] * 5
+        assert list(log["maybe_billed"]) == [False] * 3 + [True] + [False] * 5
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def alarming() -> Reaction:
+    """Send the signal that the program has a handler for, and answer nothing."""
+
+    def react(exchange: Exchange) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+        exchange.pause(30)
+
+    return react

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JournalError
+from ..errors import EndedError, JournalError
 from ..problems import Problem
 from . import policy
 from .calls import Answer, Call, model_of
@@ -17,12 +16,11 @@ from .outcomes.judging import Verdict
 from .outcomes.rules import Failure
 from .records import DOUBT, NOT_SENT, Rejection
 from .scheduling.attempts import Done
-from .scheduling.reasons import not_sent_because, transport_failed
+from .scheduling.reasons import not_sent_because
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..errors import EndedError
     from .calls import Event, Request, Transport
     from .journal.keeping import Found, Keeping
     from .records import Records
@@ -140,8 +138,8 @@ class Loop:
         """Wait for news; where there will be none any more, stop and leave."""
         try:
             return self._transport.wait(seconds)
-        except Exception as error:  # noqa: BLE001 - a transport may be the user's own
-            self.failure = self.failure or transport_failed(error)
+        except EndedError as error:
+            self.failure = self.failure or error
             self._scheduler.stop("transport")
             self._leave_at = -math.inf
             return []
@@ -150,6 +148,13 @@ class Loop:
         """End the run for a reason from outside: nothing more is sent, what is in flight comes to its end."""
         self.failure = self.failure or failure
         self._scheduler.stop("failure")
+
+    def abandon(self) -> None:
+        """Leave a run that an error goes through: the rows that have no end are in doubt, or were not sent."""
+        self._scheduler.stop("failure")
+        unsent = [row for row in self._bodies if row not in self._scheduler.begun and row not in self._last]
+        self._put_back(unsent, self._clock())
+        self._leave(iter(()), Interrupts())
 
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
@@ -187,16 +192,16 @@ class Loop:
                 total = self._total if self._total < seconds else seconds
                 try:
                     self._transport.start(_new(Call, (row, self._request, body, total)))
-                except Exception as error:  # noqa: BLE001 - a transport may be the user's own
+                except EndedError as error:
                     self._break_off(error, row, chosen, now)
                     break
         for done in scheduler.take_ended():
             self._end(done, self._last[done.key])
         return exhausted, room > policy.AT_A_TURN and not exhausted
 
-    def _break_off(self, error: Exception, row: int, chosen: list[int], now: float) -> None:
+    def _break_off(self, error: EndedError, row: int, chosen: list[int], now: float) -> None:
         """Begin no more calls, for a row's cannot be; those that have begun are given the grace of an interrupt."""
-        self.failure = self.failure or transport_failed(error)
+        self.failure = self.failure or error
         self._scheduler.stop("transport")
         self._leave_at = min(self._leave_at, now + self._grace)
         unsent = [each for each in chosen if each not in self._scheduler.begun]
@@ -251,8 +256,7 @@ class Loop:
                 self._scheduler.put_back(row, now)
                 continue
             body = self._bodies.pop(row)
-            before = self._before.pop(row, None)
-            if before is not None:
+            if (before := self._before.pop(row, None)) is not None:
                 self._end_as_before(row, body, before)
 
     def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
@@ -267,8 +271,7 @@ class Loop:
             if not self._keeps and not self._models_matter:
                 self._bodies[row] = body
                 return row
-            found = self._keep(self._keeping.recall, row, body)
-            if found is None:
+            if (found := self._keep(self._keeping.recall, row, body)) is None:
                 return None
             known = found.sends > 0 or found.answer is not None
             missing = self._missing_model(body) if found.again else None
@@ -331,8 +334,7 @@ class Loop:
         if self._tried:
             self._tried.pop(row, None)
             self._last.pop(row, None)
-        before = self._before.pop(row, None) if self._before else None
-        if before is not None:
+        if self._before and (before := self._before.pop(row, None)) is not None:
             done = done._replace(attempts=done.attempts + before.sends, maybe_billed=done.maybe_billed or before.billed)
         if self._keeps:
             self._keeping.forget(row)
@@ -377,8 +379,7 @@ class Loop:
 
     def _lose(self, row: int) -> None:
         """Put down that nobody waits for a row's answer any more."""
-        with suppress(Exception):  # a transport may be the user's own
-            self._transport.cancel(row)
+        self._transport.cancel(row)
         before = self._before.get(row)
         sends = self._scheduler.abandon(row)
         self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
@@ -393,8 +394,7 @@ class Loop:
             if isinstance(body, Rejection):
                 self._records.reject(row, body)
                 continue
-            found = self._keep(self._keeping.recall, row, body)
-            if found is None:
+            if (found := self._keep(self._keeping.recall, row, body)) is None:
                 break
             if found.sends or found.answer is not None:
                 self._end_as_before(row, body, found)

@@ -161,12 +161,19 @@ class _Run:
             scheduler, keeping, records, stack, lambda: bar.update(records.settled, records.counts[OK])
         )
         began = time.monotonic()
-        loop.run(prepared(plan, self.view, self.context))
-        seconds = time.monotonic() - began
-        bar.close(records.settled, records.counts[OK])
-        summary = summarise(records, scheduler, seconds, streams)
-        output = Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
-        return self._ended(output, loop)
+
+        def output() -> Responses:
+            bar.close(records.settled, records.counts[OK])
+            summary = summarise(records, scheduler, time.monotonic() - began, streams)
+            return Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
+
+        try:
+            loop.run(prepared(plan, self.view, self.context))
+        except BaseException as error:
+            loop.abandon()
+            error.output = output()  # type: ignore[attr-defined]
+            raise
+        return self._ended(output(), loop)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.manner.journal is None:
