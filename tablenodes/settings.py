@@ -56,7 +56,7 @@ class Limits:
     max_requests : int, optional
         Requests that may be sent in all, retries and earlier runs of the same journal among them.
     token_budget : int, optional
-        Tokens after which nothing new is sent.
+        Tokens of this run after which nothing new is sent; those of what is in flight then come on top.
     body_bytes : int
         The longest answer in bytes, decompressed; a longer one is cut there.
     grace : float
