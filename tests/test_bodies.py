@@ -137,6 +137,46 @@ def test_a_body_that_is_no_request_is_said(cell, rule, message):
     assert message in problem.message
 
 
+@pytest.mark.parametrize("cell", ["Dear all", "7"])
+def test_a_body_that_is_no_request_names_the_way_out(cell):
+    """A column may well be called body and hold no requests: how it is left alone is said, at both doors."""
+    (problem,) = rejected(chat(prompt="p"), {"body": cell})
+    assert problem.message.endswith("if it holds no requests, pass columns=() (--set columns=[] on the command line)")
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {"prompt": "Summarise: {{ body }}"},
+        {"prompt": "Summarise: {{ row['body'] | upper }}"},
+        {"prompt": "{{ row }}"},
+        {"prompt": tn.col("body")},
+        {"messages": [{"role": "user", "content": tn.col("body")}]},
+        {"prompt": "p", "extra_body": {"own": tn.col("body")}},
+    ],
+)
+def test_a_column_body_that_a_setting_reads_is_no_request(reading):
+    """The body of an e-mail sets nothing, whatever stands in it."""
+    body = encoded(chat(**reading), {"body": '{"temperature": 2, "top_p": 0.5}'})
+    assert not {"temperature", "top_p"} & set(body)
+
+
+def test_a_column_body_that_a_setting_reads_is_a_request_where_it_is_named():
+    """What is asked for by name is done."""
+    node = chat(prompt="Explain: {{ body }}", columns=["body"])
+    assert encoded(node, {"body": '{"temperature": 2}'})["temperature"] == 2
+
+
+def test_a_check_says_that_a_column_body_is_read_and_no_request():
+    """It stands where the request column would be named."""
+    plan = plan_of(chat(prompt="Summarise: {{ body }}"), ["subject", "body"])
+    assert plan.taken == ()
+    assert (
+        plan.sources["(all others)"] == 'left out: messages reads column body (columns=["body"] takes requests from it)'
+    )
+    assert "(all others)" not in plan_of(chat(prompt="p", columns=()), ["body"]).sources
+
+
 def test_a_whole_body_is_sent_as_it_is():
     """Text or mapping, with properties the schema does not know and with explicit nulls."""
     body = {"model": "m", "messages": MESSAGES, "stop": None, "own": {"a": [1, 2.5, None]}}

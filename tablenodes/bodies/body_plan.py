@@ -85,14 +85,21 @@ class BodyPlan:
         for value in made.values():
             if is_varying(value):
                 value.check(table, tuple(constants))
-        self.taken = taken(recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts)
-        values = self._values(recipe, made)
         extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
+        reading = [name for name, value in (made | extra).items() if _may_read(value, BODY)]
+        self.taken = taken(
+            recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
+        )
+        values = self._values(recipe, made)
         values.update(extra)
         self.columns = _columns_read(values, table, with_body=BODY in self.taken)
         self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
         if BODY in self.taken:
             self.sources["(all others)"] = f"column {BODY}"
+        elif reading and recipe.columns == "auto" and BODY in table:
+            verb = "reads" if len(reading) == 1 else "read"
+            by_name = f'columns=["{BODY}"] takes requests from it'
+            self.sources["(all others)"] = f"left out: {', '.join(reading)} {verb} column {BODY} ({by_name})"
         is_set = {*recipe.settings, *recipe.extra_body}
         unset = [name for name in schema.properties if name not in is_set]
         self.passed_over = (
@@ -285,6 +292,10 @@ def _place_of_ids(messages: Any, row: Row) -> int | None:
     """Give which cell holds the id of a conversation, where one does by itself."""
     known_as = messages.known_as if isinstance(messages, ConversationValue) else None
     return row.position[planned_name(known_as.name)] if isinstance(known_as, CellValue) else None
+
+
+def _may_read(value: Any, column: str) -> bool:
+    return is_varying(value) and (value.whole_row() or column in value.columns())
 
 
 def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:
