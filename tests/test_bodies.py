@@ -469,3 +469,89 @@ def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
         node.plan(("Temperature", "Top P", "max_tokens", "Max Tokens", "tool", "N", "Seed", "text")).passed_over == ()
     )
     assert node.replace(columns=()).plan(("Temperature", "Stop")).passed_over == ()
+
+
+# What looks like a placeholder and is none.
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"prompt": "Judge: {review}"}, "prompt"),
+        ({"prompt": "{{ stars }} stars: { review }"}, "prompt"),
+        ({"prompt": "p", "system": "{review}"}, "system"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "{review}"}]}]},
+            "messages[0].content[0].text",
+        ),
+    ],
+)
+def test_a_column_in_single_braces_is_said_by_check_and_run(settings, place):
+    """Every row would ask the same, and be paid for."""
+    plan = chat(**settings).plan(("review", "stars"))
+    (line,) = plan.passed_over
+    assert line == (
+        f"{place} holds {{review}}, which is sent as it is: a placeholder has two braces on each side, {{{{ review }}}}"
+    )
+    assert plan.warnings == plan.passed_over
+
+
+def test_a_column_that_is_no_name_is_told_how_a_placeholder_reaches_it():
+    """As it can be written."""
+    (line,) = chat(prompt="{unit price}").plan(("unit price",)).passed_over
+    assert line.endswith('{{ row["unit price"] }}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ review }} as {review}",
+        "{other}",
+        '{"review": 1}',
+        "{{ {'review': review} }}",
+        "{{ '{review}' }}{{ review }}",
+        tn.literal("{review} {%"),
+        tn.col("review"),
+    ],
+)
+def test_braces_that_are_meant_are_passed_over_in_silence(text):
+    """JSON, a text beside its own placeholder, and what is called literal."""
+    assert chat(prompt=text).plan(("review",)).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["inputs.tone", "outputs.ask.id"])
+def test_a_name_of_workflows_in_single_braces_is_said_inside_of_one(name):
+    """There it is a slip; elsewhere it is a text."""
+    node = chat(prompt=f"{{{name}}}")
+    assert node.plan(("a",)).warnings == ()
+    (line,) = node.plan(("a",), constants={"inputs": {}, "outputs": None}).passed_over
+    assert line.endswith(f"{{{{ {name} }}}}")
+
+
+@pytest.mark.parametrize("mark", ["{%", "{#"])
+def test_a_statement_or_a_comment_is_said_by_check_and_run(mark):
+    """Other languages have them; here they are sent."""
+    plan = chat(prompt=f"{mark} if review %}}{{{{ review }}}}").plan(("review",))
+    (line,) = plan.passed_over
+    assert line == (
+        f"prompt holds {mark}, which is sent as it is: there are no statements and no comments, "
+        "only placeholders {{ … }} with filters and inline if"
+    )
+    assert plan.warnings == plan.passed_over
+
+
+def test_a_check_counts_rows_that_ask_the_same():
+    """One or many, in words."""
+    node = chat(prompt="{{ a }}")
+    assert "\n1 row asks the same as an earlier row; it is sent too" in repr(
+        node.check(pd.DataFrame({"a": ["x", "x"]}))
+    )
+    assert "\n2 rows ask the same as an earlier row; each is sent" in repr(node.check(pd.DataFrame({"a": ["x"] * 3})))
+
+
+def test_a_check_warns_where_nothing_depends_on_the_row():
+    """With one row that is no matter."""
+    said = "no column is read, so that every row asks the same"
+    assert chat(prompt="p").check(pd.DataFrame({"a": ["x", "y"]})).warnings == (said,)
+    assert chat(prompt="p").check(pd.DataFrame({"a": ["x"]})).warnings == ()
+    assert chat(prompt="{{ a }}").check(pd.DataFrame({"a": ["x", "x"]})).warnings == ()
