@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..problems import Problem, Unfit
-from .json_text import read
+from ..templates.json_text import read
 from .values import Rejected
 
 if TYPE_CHECKING:
