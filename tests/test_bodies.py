@@ -555,3 +555,29 @@ def test_a_check_warns_where_nothing_depends_on_the_row():
     assert chat(prompt="p").check(pd.DataFrame({"a": ["x", "y"]})).warnings == (said,)
     assert chat(prompt="p").check(pd.DataFrame({"a": ["x"]})).warnings == ()
     assert chat(prompt="{{ a }}").check(pd.DataFrame({"a": ["x", "x"]})).warnings == ()
+
+
+# What an empty cell leaves of a message.
+
+
+@pytest.mark.parametrize("more", [{}, {"name": "n"}], ids=["role", "role and name"])
+def test_a_message_that_an_empty_cell_leaves_nothing_of_makes_the_row_invalid(more):
+    """An example without its answer is no example; the column is named."""
+    example = {"role": "assistant", "content": tn.col("example"), **more}
+    (problem,) = rejected(chat(messages=[*MESSAGES, example]), {"example": None})
+    assert problem.path == "$.messages[1].content"
+    assert problem.message == "the cell of column 'example' is empty, and nothing else is in the message"
+
+
+@pytest.mark.parametrize("other", ["tool_calls", "function_call", "refusal", "audio", "own"])
+def test_a_message_that_says_something_else_may_lack_its_content(other):
+    """A call, a refusal, or what only a certain server knows."""
+    message = {"role": "assistant", "content": tn.col("example"), other: "x"}
+    plan = plan_of(chat(messages=[message]), ["example"])
+    assert plan.build((None,))["messages"] == [{"role": "assistant", other: "x"}]
+
+
+def test_a_whole_message_of_an_empty_cell_is_left_out():
+    """So can an example be, row by row."""
+    node = chat(messages=[tn.col("example"), *MESSAGES])
+    assert encoded(node, {"example": None})["messages"] == MESSAGES
