@@ -5,6 +5,7 @@
     TablenodesError
     ├── UsageError (ValueError)        a call that cannot be carried out as it is written
     │   ├── SettingError               a setting of a wrong name, type or range
+    │   │   └── SettingNameError (TypeError)   a setting of a wrong name, or of none
     │   ├── ColumnError                a column that is missing, repeated or has no text as its name
     │   ├── TemplateError              a placeholder that cannot be read
     │   ├── SchemaError                a schema that cannot be found, read or used
@@ -42,6 +43,10 @@ class UsageError(TablenodesError, ValueError):
 
 class SettingError(UsageError):
     """A setting of a wrong name, type or range."""
+
+
+class SettingNameError(SettingError, TypeError):
+    """A setting of a name that there is not, or one that is given without its name."""
 
 
 class ColumnError(UsageError):

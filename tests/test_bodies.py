@@ -137,6 +137,46 @@ def test_a_body_that_is_no_request_is_said(cell, rule, message):
     assert message in problem.message
 
 
+@pytest.mark.parametrize("cell", ["Dear all", "7"])
+def test_a_body_that_is_no_request_names_the_way_out(cell):
+    """A column may well be called body and hold no requests: how it is left alone is said, at both doors."""
+    (problem,) = rejected(chat(prompt="p"), {"body": cell})
+    assert problem.message.endswith("if it holds no requests, pass columns=() (--set columns=[] on the command line)")
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {"prompt": "Summarise: {{ body }}"},
+        {"prompt": "Summarise: {{ row['body'] | upper }}"},
+        {"prompt": "{{ row }}"},
+        {"prompt": tn.col("body")},
+        {"messages": [{"role": "user", "content": tn.col("body")}]},
+        {"prompt": "p", "extra_body": {"own": tn.col("body")}},
+    ],
+)
+def test_a_column_body_that_a_setting_reads_is_no_request(reading):
+    """The body of an e-mail sets nothing, whatever stands in it."""
+    body = encoded(chat(**reading), {"body": '{"temperature": 2, "top_p": 0.5}'})
+    assert not {"temperature", "top_p"} & set(body)
+
+
+def test_a_column_body_that_a_setting_reads_is_a_request_where_it_is_named():
+    """What is asked for by name is done."""
+    node = chat(prompt="Explain: {{ body }}", columns=["body"])
+    assert encoded(node, {"body": '{"temperature": 2}'})["temperature"] == 2
+
+
+def test_a_check_says_that_a_column_body_is_read_and_no_request():
+    """It stands where the request column would be named."""
+    plan = plan_of(chat(prompt="Summarise: {{ body }}"), ["subject", "body"])
+    assert plan.taken == ()
+    assert (
+        plan.sources["(all others)"] == 'left out: messages reads column body (columns=["body"] takes requests from it)'
+    )
+    assert "(all others)" not in plan_of(chat(prompt="p", columns=()), ["body"]).sources
+
+
 def test_a_whole_body_is_sent_as_it_is():
     """Text or mapping, with properties the schema does not know and with explicit nulls."""
     body = {"model": "m", "messages": MESSAGES, "stop": None, "own": {"a": [1, 2.5, None]}}
@@ -429,3 +469,115 @@ def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
         node.plan(("Temperature", "Top P", "max_tokens", "Max Tokens", "tool", "N", "Seed", "text")).passed_over == ()
     )
     assert node.replace(columns=()).plan(("Temperature", "Stop")).passed_over == ()
+
+
+# What looks like a placeholder and is none.
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"prompt": "Judge: {review}"}, "prompt"),
+        ({"prompt": "{{ stars }} stars: { review }"}, "prompt"),
+        ({"prompt": "p", "system": "{review}"}, "system"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "{review}"}]}]},
+            "messages[0].content[0].text",
+        ),
+    ],
+)
+def test_a_column_in_single_braces_is_said_by_check_and_run(settings, place):
+    """Every row would ask the same, and be paid for."""
+    plan = chat(**settings).plan(("review", "stars"))
+    (line,) = plan.passed_over
+    assert line == (
+        f"{place} holds {{review}}, which is sent as it is: a placeholder has two braces on each side, {{{{ review }}}}"
+    )
+    assert plan.warnings == plan.passed_over
+
+
+def test_a_column_that_is_no_name_is_told_how_a_placeholder_reaches_it():
+    """As it can be written."""
+    (line,) = chat(prompt="{unit price}").plan(("unit price",)).passed_over
+    assert line.endswith('{{ row["unit price"] }}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ review }} as {review}",
+        "{other}",
+        '{"review": 1}',
+        "{{ {'review': review} }}",
+        "{{ '{review}' }}{{ review }}",
+        tn.literal("{review} {%"),
+        tn.col("review"),
+    ],
+)
+def test_braces_that_are_meant_are_passed_over_in_silence(text):
+    """JSON, a text beside its own placeholder, and what is called literal."""
+    assert chat(prompt=text).plan(("review",)).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["inputs.tone", "outputs.ask.id"])
+def test_a_name_of_workflows_in_single_braces_is_said_inside_of_one(name):
+    """There it is a slip; elsewhere it is a text."""
+    node = chat(prompt=f"{{{name}}}")
+    assert node.plan(("a",)).warnings == ()
+    (line,) = node.plan(("a",), constants={"inputs": {}, "outputs": None}).passed_over
+    assert line.endswith(f"{{{{ {name} }}}}")
+
+
+@pytest.mark.parametrize("mark", ["{%", "{#"])
+def test_a_statement_or_a_comment_is_said_by_check_and_run(mark):
+    """Other languages have them; here they are sent."""
+    plan = chat(prompt=f"{mark} if review %}}{{{{ review }}}}").plan(("review",))
+    (line,) = plan.passed_over
+    assert line == (
+        f"prompt holds {mark}, which is sent as it is: there are no statements and no comments, "
+        "only placeholders {{ … }} with filters and inline if"
+    )
+    assert plan.warnings == plan.passed_over
+
+
+def test_a_check_counts_rows_that_ask_the_same():
+    """One or many, in words."""
+    node = chat(prompt="{{ a }}")
+    assert "\n1 row asks the same as an earlier row; it is sent too" in repr(
+        node.check(pd.DataFrame({"a": ["x", "x"]}))
+    )
+    assert "\n2 rows ask the same as an earlier row; each is sent" in repr(node.check(pd.DataFrame({"a": ["x"] * 3})))
+
+
+def test_a_check_warns_where_nothing_depends_on_the_row():
+    """With one row that is no matter."""
+    said = "no column is read, so that every row asks the same"
+    assert chat(prompt="p").check(pd.DataFrame({"a": ["x", "y"]})).warnings == (said,)
+    assert chat(prompt="p").check(pd.DataFrame({"a": ["x"]})).warnings == ()
+    assert chat(prompt="{{ a }}").check(pd.DataFrame({"a": ["x", "x"]})).warnings == ()
+
+
+# What an empty cell leaves of a message.
+
+
+@pytest.mark.parametrize("more", [{}, {"name": "n"}], ids=["role", "role and name"])
+def test_a_message_that_an_empty_cell_leaves_nothing_of_makes_the_row_invalid(more):
+    """An example without its answer is no example; the column is named."""
+    example = {"role": "assistant", "content": tn.col("example"), **more}
+    (problem,) = rejected(chat(messages=[*MESSAGES, example]), {"example": None})
+    assert problem.path == "$.messages[1].content"
+    assert problem.message == "the cell of column 'example' is empty, and nothing else is in the message"
+
+
+@pytest.mark.parametrize("other", ["tool_calls", "function_call", "refusal", "audio", "own"])
+def test_a_message_that_says_something_else_may_lack_its_content(other):
+    """A call, a refusal, or what only a certain server knows."""
+    message = {"role": "assistant", "content": tn.col("example"), other: "x"}
+    plan = plan_of(chat(messages=[message]), ["example"])
+    assert plan.build((None,))["messages"] == [{"role": "assistant", other: "x"}]
+
+
+def test_a_whole_message_of_an_empty_cell_is_left_out():
+    """So can an example be, row by row."""
+    node = chat(messages=[tn.col("example"), *MESSAGES])
+    assert encoded(node, {"example": None})["messages"] == MESSAGES

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tablenodes as tn
+from tablenodes.plain import plain
 from tablenodes.problems import Unfit
 from tablenodes.templates.template import EmptyCell, Template
 
@@ -352,3 +357,139 @@ def test_col_and_literal_take_texts():
 def test_a_struct_fills_the_names_of_a_format():
     """``%(name)s`` takes items, shown as placeholders show them."""
     assert render('{{ "%(a)s and %(b)s" % it }}', it={"a": [1], "b": "x"}) == "[1] and x"
+
+
+# What is looked up in a cell that is empty.
+
+
+@pytest.mark.parametrize(
+    "source", ["meta.k", "meta['k']", "meta.k.deeper[0]", "row['meta'].k", "row.meta['k']", "meta._id"]
+)
+def test_a_default_meets_whatever_is_looked_up_in_an_empty_cell(source):
+    """A null cell is undefined, and so is all that would be in it."""
+    assert render(f"{{{{ {source} | default('none') }}}}", meta=None) == "none"
+    with pytest.raises(EmptyCell, match=r"^the cell of column 'meta' is empty; write"):
+        render(f"{{{{ {source} }}}}", meta=None)
+
+
+def test_a_default_meets_what_is_looked_up_in_a_null_of_a_struct():
+    """A null inside of a cell is as empty as the cell."""
+    assert render("{{ meta.k.x[0] | default('none') }}", meta={"k": None}) == "none"
+    with pytest.raises(EmptyCell, match="nothing called 'k'"):
+        render("{{ meta.k.x }}", meta={"k": None})
+
+
+def test_a_misspelt_step_of_a_struct_that_is_there_is_no_default():
+    """Only what is empty is met; below a name that is not there nothing can be."""
+    for source in ("{{ meta.tpyo.x | default('none') }}", "{{ meta['tpyo'].x | default('none') }}"):
+        with pytest.raises(EmptyCell, match="nothing called 'tpyo'"):
+            render(source, meta={"typo": 1})
+
+
+@pytest.mark.parametrize("filters", ["round(2)", "abs", "items | list", "upper", "int", "first", "length", "sum"])
+def test_a_filter_of_an_empty_cell_says_that_it_is_empty(filters):
+    """And how to allow it."""
+    with pytest.raises(EmptyCell) as caught:
+        render(f"{{{{ f | {filters} }}}}", f=None)
+    assert str(caught.value) == """the cell of column 'f' is empty; write {{ f | default("…") }} to allow it"""
+
+
+def test_a_filter_that_fails_is_named():
+    """Never what it was given."""
+    with pytest.raises(EmptyCell) as caught:
+        render("{{ f | default(0) | round(2) }}", f=[4711])
+    assert str(caught.value) == "the filter 'round' cannot use what it is given in this row (TypeError)"
+
+
+# Dates and JSON.
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("2026-01-31", "31.01.2026 00:00"),
+        ("2026-01-31T14:05:00.123456789+02:00", "31.01.2026 14:05"),
+        (" 2026-01-31 14:05 ", "31.01.2026 14:05"),
+        (plain(datetime.date(2026, 1, 31)), "31.01.2026 00:00"),
+        (plain(pd.Timestamp("2026-01-31 14:05", tz="UTC")), "31.01.2026 14:05"),
+        (datetime.date(2026, 1, 31), "31.01.2026 00:00"),
+        (pd.Timestamp("2026-01-31 14:05"), "31.01.2026 14:05"),
+    ],
+)
+def test_a_date_is_written_in_any_way(cell, text):
+    """Whatever kind of date the cell was, and a text in ISO 8601."""
+    assert render('{{ day | strftime("%d.%m.%Y %H:%M") }}', day=cell) == text
+
+
+@pytest.mark.parametrize("cell", ["31.01.2026", "", "4711-4711", 20260131, True, ["2026-01-31"], "9" * 5000])
+def test_what_is_no_date_is_not_written_as_one(cell):
+    """The line says what is, and not what was found."""
+    with pytest.raises(EmptyCell) as caught:
+        render('{{ day | strftime("%Y") }}', day=cell)
+    assert str(caught.value) == "the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31"
+
+
+def test_a_default_meets_a_date_that_is_not_there():
+    """After the filter, for before it there is nothing to write."""
+    assert render('{{ day | strftime("%Y") | default("unknown") }}', day=None) == "unknown"
+    with pytest.raises(EmptyCell, match="column 'day' is empty"):
+        render('{{ day | strftime("%Y") }}', day=None)
+
+
+@pytest.mark.parametrize("expression", ["day.strftime('%Y')", "day.year", "day.date()", "row['day'].isoformat()"])
+def test_a_part_of_a_date_is_told_how_to_write_it(expression):
+    """A date is a text here."""
+    with pytest.raises(EmptyCell) as caught:
+        render(f"{{{{ {expression} }}}}", day="2026-01-31")
+    assert str(caught.value).endswith("""of a date, which is a text here: write {{ … | strftime("%d.%m.%Y") }}""")
+
+
+def test_a_json_text_is_read_and_looked_into():
+    """A model's answer is text; what is in it is reached by name."""
+    answer = '{"label": "bug", "parts": [1, {"a": 16}], "items": 2}'
+    assert render("{{ (a | fromjson).label }} {{ (a | fromjson).parts[1].a }}", a=answer) == "bug 16"
+    assert render("{{ (a | fromjson)['items'] }} {{ (a | fromjson).parts }}", a=answer) == '2 [1,{"a":16}]'
+
+
+def test_what_is_no_json_text_but_a_value_already_stays_so():
+    """A struct's cell may stand where a text did."""
+    assert render("{{ (a | fromjson).label }}", a={"label": "bug"}) == "bug"
+
+
+@pytest.mark.parametrize("cell", ["PATIENT-4711", "", '{"a": ', "NaN", "[" * 2000, "{'a': 1}"])
+def test_a_text_that_is_no_json_makes_the_row_invalid(cell):
+    """What was found is not said."""
+    with pytest.raises(EmptyCell) as caught:
+        render("{{ (a | fromjson).label | default('x') }}", a=cell)
+    assert re.fullmatch(
+        r"the filter fromjson takes a text that is JSON; .* is none \(line \d+, character \d+\)", str(caught.value)
+    )
+    assert "4711" not in str(caught.value)
+
+
+def test_a_number_that_json_cannot_give_back_is_said():
+    """It would be rounded."""
+    with pytest.raises(EmptyCell, match="holds an integer of more than 64 bits"):
+        render("{{ a | fromjson }}", a="123456789012345678901234567890")
+
+
+@pytest.mark.parametrize("cell", [None, "null", '{"other": 1}', '{"label": null}'])
+def test_a_default_meets_what_a_json_text_does_not_hold(cell):
+    """An empty cell, null and a name that is not there alike."""
+    assert render("{{ (a | fromjson).label | default('none') }}", a=cell) == "none"
+    with pytest.raises(EmptyCell):
+        render("{{ (a | fromjson).label }}", a=cell)
+
+
+@pytest.mark.parametrize("filters", ["fromjson", "strftime('%Y')"])
+def test_a_cell_that_cannot_be_json_is_neither_a_date_nor_read(filters):
+    """It says itself why."""
+    with pytest.raises(EmptyCell, match=r"holds infinity$"):
+        render(f"{{{{ row['c'] | {filters} | default('x') }}}}", c=INFINITE)
+
+
+@pytest.mark.parametrize("expression", ["(a | fromjson).__class__", "(a | fromjson).update({'x': 1})", "a.__class__"])
+def test_what_json_gives_reaches_no_python(expression):
+    """The sandbox holds for it too."""
+    with pytest.raises(EmptyCell):
+        render(f"{{{{ {expression} }}}}", a='{"k": 1}')

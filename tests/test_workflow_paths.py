@@ -53,6 +53,7 @@ def reading(expression, first=ASK):
         ("{{ outputs.a.x | first }} {{ (outputs.b.y | first).z }}", [("a", "x"), ("b", "y")]),
         ("{{ outputs.a[outputs.b.c].d if outputs.e else row['outputs'] }}", [("a",), ("b", "c"), ("e",)]),
         ("{{ outputs.a.x ~ outputs.a.x }}", [("a", "x")]),
+        ("{{ (outputs.a.x | fromjson).y[0].z }} {{ (outputs.b | fromjson)['y'] }}", [("a", "x"), ("b",)]),
     ],
 )
 def test_a_way_is_followed_as_far_as_it_is_known(text, expected):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..problems import Problem, Unfit
-from .json_text import read
+from ..templates.json_text import read
 from .values import Rejected
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ def whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]
             raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
         except orjson.JSONDecodeError as error:
             where = f"line {error.lineno}, character {error.colno}"
-            raise Rejected(Problem("$", "json", f"column 'body' is not JSON ({where})", "string")) from None
+            message = f"column 'body' is not JSON ({where}); {_NO_REQUESTS}"
+            raise Rejected(Problem("$", "json", message, "string")) from None
     if type(cell) is not dict:
         kind = _KINDS.get(type(cell), "value")
-        raise Rejected(Problem("$", "type", "column 'body' must hold a request, a JSON object", kind))
+        raise Rejected(Problem("$", "type", f"column 'body' must hold a request, a JSON object; {_NO_REQUESTS}", kind))
     for answer in ("choices", "error"):
         if answer in cell:
             if conversations is not None:  # an answer that was added to them is often still there
@@ -53,4 +54,5 @@ def whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]
     return cell
 
 
+_NO_REQUESTS = "if it holds no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}

@@ -12,7 +12,7 @@ from ..plain import plain
 from ..problems import Problem, Unfit
 from ..templates.template import known
 from .body_column import whole_body
-from .recipe import Recipe, said, unread_placeholders
+from .recipe import Recipe, like_placeholders, said, unread_placeholders
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .typing_by_schema import Typing
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
+
+_OTHERS = "(all others)"
 
 
 class BodyPlan:
@@ -85,20 +87,20 @@ class BodyPlan:
         for value in made.values():
             if is_varying(value):
                 value.check(table, tuple(constants))
-        self.taken = taken(recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts)
-        values = self._values(recipe, made)
         extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
+        reading = [name for name, value in (made | extra).items() if _may_read(value, BODY)]
+        self.taken = taken(
+            recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
+        )
+        values = self._values(recipe, made)
         values.update(extra)
         self.columns = _columns_read(values, table, with_body=BODY in self.taken)
         self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
         if BODY in self.taken:
-            self.sources["(all others)"] = f"column {BODY}"
-        is_set = {*recipe.settings, *recipe.extra_body}
-        unset = [name for name in schema.properties if name not in is_set]
-        self.passed_over = (
-            *(passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()),
-            *misspelt(recipe.columns, unset, table, self.columns),
-        )
+            self.sources[_OTHERS] = f"column {BODY}"
+        elif reading and recipe.columns == "auto" and BODY in table:
+            self.sources[_OTHERS] = _left_out(reading)
+        self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
         self.warnings = (*self.passed_over, *unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)
@@ -109,6 +111,12 @@ class BodyPlan:
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
+
+    def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
+        is_set = {*recipe.settings, *recipe.extra_body}
+        unset = [name for name in self.schema.properties if name not in is_set]
+        spoken = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
+        return (*spoken, *misspelt(recipe.columns, unset, table, self.columns))
 
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -285,6 +293,15 @@ def _place_of_ids(messages: Any, row: Row) -> int | None:
     """Give which cell holds the id of a conversation, where one does by itself."""
     known_as = messages.known_as if isinstance(messages, ConversationValue) else None
     return row.position[planned_name(known_as.name)] if isinstance(known_as, CellValue) else None
+
+
+def _left_out(reading: Sequence[str]) -> str:
+    verb = "reads" if len(reading) == 1 else "read"
+    return f'left out: {", ".join(reading)} {verb} column {BODY} (columns=["{BODY}"] takes requests from it)'
+
+
+def _may_read(value: Any, column: str) -> bool:
+    return is_varying(value) and (value.whole_row() or column in value.columns())
 
 
 def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:

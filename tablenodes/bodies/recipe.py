@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..templates.template import Template
 from .taken_columns import CONVERSATION
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
+_IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*([^{}]+?)\s*\}(?!\})")
+_IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,12 @@ class Recipe:
 
 def parse_setting(name: str, value: Any) -> Any:
     """Parse one setting; placeholders may stand in texts, and anywhere inside the messages."""
+    return parse(value, name, templates=_may_hold_placeholders(name, value))
+
+
+def _may_hold_placeholders(name: str, value: Any) -> bool:
     scalar = isinstance(value, str)
-    allowed = name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
-    return parse(value, name, templates=allowed)
+    return name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
 
 
 def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +85,50 @@ def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
         scalar = isinstance(value, str)
         if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
             yield f"{name} holds {{{{, which is sent as it is: placeholders stand in messages, prompt, system and texts"
+
+
+def like_placeholders(
+    settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str] = ()
+) -> Iterator[str]:
+    """Say where a text holds what is a placeholder or a statement elsewhere, and is sent as it is here.
+
+    Parameters
+    ----------
+    settings : mapping
+        The settings as they were set: what was called literal is none of these texts.
+    table : collection of str
+        The table's columns.
+    workflow : collection of str
+        The names of workflows that are there.
+    """
+    texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
+    for place, text in texts:
+        around = _IN_DOUBLE_BRACES.sub("", text)
+        filled_in = Template(text, place).columns if "{{" in text else ()
+        for name in dict.fromkeys(_IN_SINGLE_BRACES.findall(around)):
+            if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
+                written = f'row["{name}"]' if name in table and not name.isidentifier() else name
+                yield (
+                    f"{place} holds {{{name}}}, which is sent as it is: "
+                    f"a placeholder has two braces on each side, {{{{ {written} }}}}"
+                )
+        for mark in ("{%", "{#"):
+            if mark in around:
+                yield (
+                    f"{place} holds {mark}, which is sent as it is: there are no statements and no comments, "
+                    "only placeholders {{ … }} with filters and inline if"
+                )
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _texts(item, f"{place}[{i}]")
 
 
 def _has_braces(value: Any) -> bool:

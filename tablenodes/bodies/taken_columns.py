@@ -30,6 +30,7 @@ def taken(
     made: Collection[str],
     *,
     shortcuts: bool,
+    reads_body: bool = False,
 ) -> tuple[str, ...]:
     """Give the columns that are taken by their names.
 
@@ -45,6 +46,8 @@ def taken(
         The properties that are set.
     shortcuts : bool
         Whether `SHORTCUTS` make messages.
+    reads_body : bool
+        Whether settings may read the column `BODY`: it then holds what they are about, and requests only if named.
 
     Raises
     ------
@@ -55,7 +58,8 @@ def taken(
     """
     possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
     if wanted == "auto":
-        names = [name for name in possible if name not in NAMED_ONLY and name != "system" and name in table]
+        left = NAMED_ONLY | {"system"} | ({BODY} if reads_body else set())
+        names = [name for name in possible if name not in left and name in table]
     else:
         names = list(wanted)
         for name in names:

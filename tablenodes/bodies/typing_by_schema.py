@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from ..problems import Unfit
-from .json_text import read
+from ..templates.json_text import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

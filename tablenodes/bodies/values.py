@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..column_names import planned_name
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
     Cells = tuple[Any, ...]
     Give = Callable[[Cells], Any]
+
+
+_MESSAGE = re.compile(r"\$\.messages\[\d+\]")
+_SAYING_NOTHING = frozenset({"role", "name", "content"})
+"""What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
 
 
 class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
@@ -76,7 +82,7 @@ class Varying(Protocol):
 
 
 class CellValue:
-    """The cell of a column, as it is, typed by the schema."""
+    """The cell of a column, as it is, typed by the schema; `ObjectValue` knows where it must not be empty."""
 
     def __init__(self, name: str, place: str) -> None:
         self.name = name
@@ -96,13 +102,16 @@ class CellValue:
             clause = nearest(self.name, columns) or known(columns)
             raise ColumnError(f"{self.place}: no column {self.name!r}{clause}")
 
-    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+    def bind(self, row: Row, typing: Typing, path: str, *, must_be_there: bool = False) -> Give:
         """Give a function from cells to the value."""
         index, name = row.position[planned_name(self.name)], self.name
 
         def give(cells: Cells) -> Any:
             value = cells[index]
             if value is None:
+                if must_be_there:
+                    message = f"the cell of column {name!r} is empty, and nothing else is in the message"
+                    raise Rejected(Problem(path, "cell", message))
                 return None
             if type(value) is Unfit:
                 raise Rejected(Problem(path, "cell", f"the cell of column {name!r} {value}"))
@@ -147,7 +156,7 @@ class TextValue:
 
 
 class ObjectValue:
-    """A mapping with something in it that varies; a null cell leaves its key out."""
+    """A mapping with something in it that varies; a null cell leaves its key out, but not all that a message says."""
 
     def __init__(self, items: dict[str, Any]) -> None:
         self.items = items
@@ -173,7 +182,7 @@ class ObjectValue:
         for key, item in self.items.items():
             if is_varying(item):
                 start[key] = None
-                gives.append((key, item.bind(row, typing.below(key), f"{path}.{key}")))
+                gives.append((key, self._bound(key, row, typing.below(key), path)))
             else:
                 start[key] = typing.below(key)(item)
 
@@ -187,6 +196,13 @@ class ObjectValue:
                     made[key] = value
             return made
 
+        return give
+
+    def _bound(self, key: str, row: Row, typing: Typing, path: str) -> Give:
+        item = self.items[key]
+        if isinstance(item, CellValue) and key == "content" and _MESSAGE.fullmatch(path):
+            return item.bind(row, typing, f"{path}.{key}", must_be_there=self.items.keys() <= _SAYING_NOTHING)
+        give: Give = item.bind(row, typing, f"{path}.{key}")
         return give
 
 

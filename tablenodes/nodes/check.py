@@ -72,7 +72,9 @@ class Check:
         place = where or (lambda path: "")
         lines += [f"{place(warning)}warning: {warning}" for warning in self.warnings]
         if self.duplicates:
-            lines.append(f"{self.duplicates:,} rows ask the same as an earlier row; each is sent")
+            several = self.duplicates > 1
+            ask, sent = ("ask", "each is sent") if several else ("asks", "it is sent too")
+            lines.append(f"{display.counted(self.duplicates, 'row')} {ask} the same as an earlier row; {sent}")
         lines += self._told(place)
         return "\n".join(lines)
 
@@ -196,7 +198,7 @@ class _Checking:
             self.plan.sources,
             unknown,
             self.duplicates,
-            tuple(self._warnings(unknown)),
+            tuple(self._warnings(unknown, len(view))),
         )
 
     def _row(self, row: int, cells: tuple[Any, ...]) -> bool:
@@ -218,8 +220,10 @@ class _Checking:
         self.names.update(body)
         self.meant_as_json.update(self.plan.looks_like_json(body))
 
-    def _warnings(self, unknown: Iterable[str]) -> Iterable[str]:
+    def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
         yield from self.plan.warnings
+        if rows > 1 and self.schema is not None and not self.plan.columns:
+            yield "no column is read, so that every row asks the same"
         for name in unknown:
             yield f"{name} is no property that {self.schema and self.schema.name} knows; it is sent as it is"
         for name in sorted(self.meant_as_json):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import schemas
-from ..bodies.json_text import read
 from ..bodies.typing_by_schema import Typing
 from ..bodies.values import Rejected
 from ..problems import Problem, Unfit
+from ..templates.json_text import read
 
 if TYPE_CHECKING:
     from ..schemas import Schema

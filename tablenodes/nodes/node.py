@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..bodies.recipe import parse_setting
-from ..errors import SettingError, nearest
+from ..errors import SettingError, SettingNameError, nearest
 from ..plain import plain
 from ..problems import Unfit
 from ..templates.template import Column, LiteralText
@@ -38,6 +38,14 @@ class Node:
     """Those of them that take the place of what they were made of, for later nodes read them by their names."""
     sends: ClassVar[bool] = False
     """Whether it sends requests itself, and so needs the embedded model's server where that is the connection."""
+
+    def __new__(cls, *unnamed: Any, **settings: Any) -> Self:
+        """Make a node, of settings that it has."""
+        if unnamed:
+            first = cls.setting_names()[0]
+            raise SettingNameError(f"{cls.__name__} takes settings by their names only, such as {first}=…")
+        check_names(cls, settings)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -179,10 +187,11 @@ def _name(key: object, place: str) -> str:
 
 
 def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:
-    """Raise `SettingError` for a setting that the node does not have, with the nearest name."""
+    """Raise `SettingNameError` for a setting that the node does not have, with the nearest name."""
     names = node.setting_names()
     for name in settings:
         if name in ("api_key", "apiKey"):
-            raise SettingError(f"{name}: a key belongs to the connection: Connection(api_key_env=…), or --api-key-env")
+            where = "Connection(api_key_env=…), or --api-key-env"
+            raise SettingNameError(f"{name}: a key belongs to the connection: {where}")
         if name not in names:
-            raise SettingError(f"{node.__name__} has no setting {name!r}{nearest(str(name), names)}")
+            raise SettingNameError(f"{node.__name__} has no setting {name!r}{nearest(str(name), names)}")

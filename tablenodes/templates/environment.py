@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -9,15 +10,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import jinja2
 import orjson
 from jinja2 import nodes, pass_environment
-from jinja2.filters import make_attrgetter
+from jinja2.filters import do_items, make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
+from ..problems import Unfit
+from .json_text import read
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ARGUMENTS, COLUMN, NAME, VARIABLE = "arguments", "column", "name", "variable"
+ARGUMENTS, COLUMN, DATE, NAME, VARIABLE = "arguments", "column", "date", "name", "variable"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
 
 SEPARATOR = "\0"
@@ -27,6 +31,14 @@ _OF_TEXTS = (
     *("trim", "truncate", "upper", "wordcount", "wordwrap", "urlize"),
 )
 """Filters that make a text of whatever they are given."""
+
+_OF_DATES = frozenset(
+    {
+        *("year", "month", "day", "hour", "minute", "second", "weekday", "isoweekday", "isocalendar", "date", "time"),
+        *("strftime", "isoformat", "timestamp", "to_pydatetime", "day_name", "month_name", "quarter"),
+    }
+)
+"""What a date has in Python, and a text has not."""
 
 
 class UnreadArguments(str):
@@ -83,8 +95,25 @@ class _Missing(jinja2.StrictUndefined):
         under = self._undefined_obj
         if isinstance(under, UnreadArguments):
             return ARGUMENTS
+        if isinstance(under, str) and self._undefined_name in _OF_DATES:
+            return f"{DATE}{SEPARATOR}{self._undefined_name}"
         kind = VARIABLE if under is missing else COLUMN if type(under) is RowCells else NAME
         return f"{kind}{SEPARATOR}{self._undefined_name}"
+
+    def __getitem__(self, step: Any) -> Any:
+        """Give what would be in an empty cell: as little; there is nothing below a name that is not there."""
+        return self if self._undefined_obj is missing else self._fail_with_undefined_error()
+
+    __abs__ = __round__ = __trunc__ = jinja2.StrictUndefined.__str__  # which raises
+
+
+class _Null(_Missing):
+    """Something that is there and empty."""
+
+    __slots__ = ()
+
+    def __getitem__(self, step: Any) -> Any:
+        return self
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -107,6 +136,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         )
         self.globals.clear()
         self.filters |= {"tojson": _as_json, "string": _string, "join": _join, "format": _format}
+        self.filters |= {"strftime": _strftime, "fromjson": _fromjson, "items": _items}
         self.filters |= {name: _of_text(self.filters[name]) for name in _OF_TEXTS}
         for unsafe in ("random", "pprint", "xmlattr"):
             self.filters.pop(unsafe, None)
@@ -115,15 +145,20 @@ class _Environment(ImmutableSandboxedEnvironment):
         value = super().getitem(obj, argument)
         if type(value) is UnusableCell:
             raise UnusableFound(value)
+        if value is None:
+            return _Null(obj=obj, name=str(argument))
         # A method is no item either: the key may stand in a cell that happens to be called like one.
-        return self.undefined(obj=obj, name=str(argument)) if value is None or callable(value) else value
+        is_method = callable(value) and not isinstance(value, _Missing)
+        return self.undefined(obj=obj, name=str(argument)) if is_method else value
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, dict):
             if obj.get(attribute) is not None:
                 return self.getitem(obj, attribute)
             if attribute in obj:
-                return self.undefined(obj=obj, name=attribute)
+                return _Null(obj=obj, name=attribute)
+        if isinstance(obj, _Missing):
+            return obj[attribute]
         return super().getattr(obj, attribute)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -216,6 +251,43 @@ def _format(text: Any, *values: Any, **named: Any) -> str:
         named = dict(values[0])
     made = {name: _formatted(value) for name, value in named.items()} or tuple(map(_formatted, values))
     return str(text % made)
+
+
+def _strftime(value: Any, pattern: str) -> Any:
+    """Write a date as a pattern says; what is missing stays so, for a default that comes after it."""
+    if isinstance(value, jinja2.Undefined):
+        return value
+    if type(value) is UnusableCell:
+        value.fail()
+    try:
+        date = datetime.datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        date = None
+    if not isinstance(date, datetime.date):
+        raise EmptyCell("the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31")
+    return date.strftime(pattern)
+
+
+def _fromjson(value: Any) -> Any:
+    """Read a text as JSON; what is no text is a value already, or missing."""
+    if type(value) is UnusableCell:
+        value.fail()
+    if not isinstance(value, str):
+        return value
+    try:
+        found = read(value)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, character {error.colno}"
+        raise EmptyCell(f"the filter fromjson takes a text that is JSON; what it is given is none ({where})") from None
+    except Unfit as error:
+        raise EmptyCell(f"the filter fromjson is given a text that {error}") from None
+    return _Null(obj=found, name="null") if found is None else found
+
+
+def _items(value: Any) -> Any:
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises, and says which
+    return do_items(value)
 
 
 def _formatted(value: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2 import nodes
 
-from .environment import ARGUMENTS, COLUMN, NAME, SEPARATOR, VARIABLE, parsed
+from .environment import ARGUMENTS, COLUMN, DATE, NAME, SEPARATOR, VARIABLE, environment, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
 _ALLOW = "to allow it"
+_DATE = 'strftime("%d.%m.%Y")'
 
 
 class Wording:
@@ -30,11 +32,12 @@ class Wording:
         The name under which it reaches a column of any name.
     """
 
-    __slots__ = ("_operands", "_shown")
+    __slots__ = ("_filters", "_operands", "_shown")
 
     def __init__(self, tree: nodes.Template, row: str) -> None:
         written = {str(node.value) for node in tree.find_all(nodes.Const)}
         self._shown = written | {node.attr for node in tree.find_all(nodes.Getattr)}
+        self._filters = tuple(dict.fromkeys(node.name for node in tree.find_all(nodes.Filter)))
         self._operands = tuple(dict.fromkeys(_operands(tree, row)))
 
     def missing(self, error: jinja2.UndefinedError) -> str:
@@ -46,6 +49,8 @@ class Wording:
             return empty(name, f'row["{name}"]')
         if kind == ARGUMENTS:
             return f'the arguments of the call are no JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
+        if kind == DATE:
+            return f"a placeholder wants {name!r} of a date, which is a text here: write {{{{ … | {_DATE} }}}}"
         is_shown = kind == NAME and name in self._shown and len(name) <= _LONGEST
         what = f"nothing called {name!r}" if is_shown else "no value"
         return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
@@ -63,7 +68,21 @@ class Wording:
                 if isinstance(value if item is None else (value or {}).get(item), str):
                     what = f"column {item or name!r} is text"
                     return f"a placeholder compares or calculates with a text: {what}; write {written} | float"
+        if (failing := self._failing(error)) is not None:
+            return f"the filter {failing!r} cannot use what it is given in this row ({type(error).__name__})"
         return f"a placeholder failed with {type(error).__name__}"
+
+    def _failing(self, error: Exception) -> str | None:
+        """Give the filter in which an error came up, where that is known."""
+        known = {_code_of(environment().filters[name]): name for name in self._filters}
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code not in known:
+            trace = trace.tb_next
+        return known[trace.tb_frame.f_code] if trace is not None else None
+
+
+def _code_of(function: Any) -> Any:
+    return getattr(inspect.unwrap(function), "__code__", None)
 
 
 _OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})
