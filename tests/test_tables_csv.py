@@ -219,21 +219,27 @@ def test_a_broken_record_is_named_by_its_line(refuse, content, message):
 )
 def test_another_encoding_is_named_with_its_first_line(refuse, content, line):
     """What is not UTF-8 is never guessed at, and it is said before anything else of a later line."""
-    message = f"FILE, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252); save it as UTF-8"
+    assert refuse(content) == (
+        f"FILE, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252);"
+        " save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_mark_of_utf_16_is_known(refuse, encoding):
+    """Excel's "Unicode text" is UTF-16."""
+    content = "\ufeffa,b\n1,2\n".encode(encoding) if encoding.endswith("be") else "a,b\n1,2\n".encode(encoding)
+    name = encoding[:6].upper()
+    message = f"FILE is in {name}: save it as UTF-8, or convert it: iconv -f {name} -t UTF-8 OLD > NEW"
     assert refuse(content) == message
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-def test_a_mark_of_utf_16_is_known(refuse, encoding):
-    """Excel's "Unicode text" is UTF-16."""
-    content = "\ufeffa,b\n1,2\n".encode(encoding) if encoding == "utf-16-be" else "a,b\n1,2\n".encode(encoding)
-    assert refuse(content) == "FILE is in UTF-16 or UTF-32: save it as UTF-8"
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be", "utf-32-le"])
 def test_utf_16_without_a_mark_is_known_by_its_first_letters(refuse, encoding):
     """A NUL among the first four bytes is no text that anybody wrote."""
-    assert refuse("a,b\n1,2\n".encode(encoding)) == "FILE is not text, or is in UTF-16: save it as UTF-8"
+    name = encoding.upper().replace("-BE", "BE").replace("-LE", "LE")
+    message = f"FILE is not text, or is in {name}: save it as UTF-8, or convert it: iconv -f {name} -t UTF-8 OLD > NEW"
+    assert refuse("a,b\n1,2\n".encode(encoding)) == message
 
 
 def test_a_spreadsheet_under_another_name_is_known(refuse):
