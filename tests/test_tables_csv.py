@@ -131,6 +131,15 @@ def test_semicolons_separate_where_commas_do_not(read):
     assert read(b"a;b,c\n1;2,3\n") == (("a;b", "c"), [("1;2", "3")])
 
 
+@pytest.mark.parametrize("separator", [b"\t", b"|"])
+def test_tabs_and_bars_separate_where_commas_do_not(read, separator):
+    """What databases write is often called .csv; the rule is that of semicolons."""
+    assert read(b'a|b\n1,5|"x|y"\n'.replace(b"|", separator)) == (("a", "b"), [("1,5", f"x{separator.decode()}y")])
+    assert read(b"a\nx|y\nz\n".replace(b"|", separator)) == (("a",), [(f"x{separator.decode()}y",), ("z",)])
+    assert read(b'"a|b"\nx\n'.replace(b"|", separator)) == ((f"a{separator.decode()}b",), [("x",)])
+    assert read(b"a|b,c\n1|2,3\n".replace(b"|", separator))[0] == (f"a{separator.decode()}b", "c")
+
+
 def test_tabs_separate_a_tsv_file(read):
     """And commas are text there."""
     assert read(b'a\tb\n1,5\t"x\ty"\n', "x.tsv") == (("a", "b"), [("1,5", "x\ty")])

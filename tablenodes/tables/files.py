@@ -27,7 +27,7 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
 
     In CSV and TSV every column is text, and every text stays as it is (``NA``, ``None`` and ``007`` too); an empty cell
     is null, a quoted empty one (``""``) an empty text. In a file of one column, a blank line is a null cell;
-    in a file of several, it is skipped. A CSV file may be separated by semicolons.
+    in a file of several, it is skipped. A CSV file may be separated by semicolons, tabs or ``|``.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _read(place: Path, form: Format, name: str) -> pandas.DataFrame:
     content = _content(place, form)
     if form.name == "jsonl":
         return read_json_lines(content, name)
-    separators = ",;" if form.name == "csv" else SEPARATORS[form.name]
+    separators = ",;\t|" if form.name == "csv" else SEPARATORS[form.name]
     return read_csv(content, name, separators)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .views import TableView
 
 _LINES = 1_000
-_NEEDS_QUOTES = re.compile('[",;\\t\\r\\n\ufeff]')
+_NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
 
 
 def text_pieces(source: TableView, form: str) -> Iterator[str]:
