@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas
@@ -101,7 +102,8 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 
     def dtype(kind: Any) -> Any:
         value = kind.value_type if types.is_dictionary(kind) else kind
-        if types.is_nested(value) or types.is_time64(kind):  # Python's own times end at microseconds
+        is_fine_time = types.is_time64(kind) and kind.unit == "ns"  # Python's own times end at microseconds
+        if types.is_nested(value) or is_fine_time:
             return pandas.ArrowDtype(kind)
         if kind in with_nulls and types.is_boolean(kind):
             return pandas.BooleanDtype()
@@ -158,7 +160,7 @@ def _arrow_table(source: TableView, form: str, text: Callable[[TableView, str], 
 
 def _to_arrow(table: Any) -> Any:
     if isinstance(table, pandas.DataFrame):
-        return pyarrow.Table.from_pandas(table)
+        return _readable(pyarrow.Table.from_pandas(table))
     return table if isinstance(table, pyarrow.Table) else table.to_arrow()
 
 
@@ -176,3 +178,20 @@ def _holds(table: Any, name: str, form: str) -> bool:
     except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
         return False
     return True
+def _readable(table: Any) -> Any:
+    """Give a table that pandas can read back: there are types of Arrow's, such as lists, whose names it cannot read."""
+    described = json.loads(table.schema.metadata[b"pandas"])
+    for column in described["columns"]:
+        if not _is_known(str(column["numpy_type"])):
+            column["numpy_type"] = "object"
+    return table.replace_schema_metadata({**table.schema.metadata, b"pandas": json.dumps(described).encode()})
+
+
+def _is_known(dtype: str) -> bool:
+    try:
+        pandas.api.types.pandas_dtype(dtype)
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
