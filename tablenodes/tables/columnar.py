@@ -121,7 +121,7 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 
 def write_columnar(
     source: TableView, form: str, handle: Any, text: Callable[[TableView, str], list[str | None]]
-) -> None:
+) -> list[str]:
     """Write a table as Parquet, or in Arrow's file format.
 
     Parameters
@@ -134,20 +134,52 @@ def write_columnar(
         An open binary file.
     text : callable
         Gives a column as texts, JSON where a cell is nested; used for one that the format cannot hold.
+
+    Returns
+    -------
+    list of str
+        The columns that were written as texts.
     """
-    table = _arrow_table(source, form, text)
+    as_text = [name for name in source.columns if not _holds(source.table, name, form)]
+    table = _arrow_table(source, as_text, text)
     if form == "parquet":
         parquet.write_table(table, handle)
-        return
+        return as_text
     with ipc.new_file(handle, table.schema) as writer:
         writer.write_table(table)
+    return as_text
 
 
-def _arrow_table(source: TableView, form: str, text: Callable[[TableView, str], list[str | None]]) -> Any:
-    table = source.table
+def check_columnar(source: TableView, form: str, check: Callable[[TableView, str], None]) -> None:
+    """Make sure that a table can be written as Parquet, or in Arrow's file format.
+
+    Parameters
+    ----------
+    source : TableView
+        The table.
+    form : str
+        ``parquet`` or ``arrow``.
+    check : callable
+        Makes sure that a column can be written as texts; used for one that the format cannot hold.
+
+    Raises
+    ------
+    TableError
+        If it cannot.
+    """
     for name in source.columns:
-        if _holds(table, name, form):
-            continue
+        if not _holds(source.table, name, form):
+            check(source, name)
+    if isinstance(source.table, pandas.DataFrame):
+        try:
+            _to_arrow(source.table[[]])
+        except _NOT_TAKEN as error:
+            raise TableError("the table's index cannot be written: table.reset_index(drop=True) helps") from error
+
+
+def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableView, str], list[str | None]]) -> Any:
+    table = source.table
+    for name in as_text:
         made = source.series(name, text(source, name), "text")
         if source.kind == "pyarrow":
             table = table.set_column(source.columns.index(name), name, made)
@@ -164,20 +196,6 @@ def _to_arrow(table: Any) -> Any:
     return table if isinstance(table, pyarrow.Table) else table.to_arrow()
 
 
-def _holds(table: Any, name: str, form: str) -> bool:
-    """Say whether the format can hold a column: it is tried on its first row."""
-    if str(getattr(table[name], "dtype", "")) == "Object":
-        return False  # of Polars' objects Arrow would get the addresses
-    try:
-        column = _to_arrow(table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]])
-        with pyarrow.BufferOutputStream() as nowhere:
-            if form == "parquet":
-                parquet.write_table(column.slice(0, 1), nowhere)
-            else:
-                ipc.new_file(nowhere, column.schema).close()
-    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
-        return False
-    return True
 def _readable(table: Any) -> Any:
     """Give a table that pandas can read back: there are types of Arrow's, such as lists, whose names it cannot read."""
     described = json.loads(table.schema.metadata[b"pandas"])
@@ -195,3 +213,17 @@ def _is_known(dtype: str) -> bool:
     return True
 
 
+def _holds(table: Any, name: str, form: str) -> bool:
+    """Say whether the format can hold a column: it is tried on its first row."""
+    if str(getattr(table[name], "dtype", "")) == "Object":
+        return False  # of Polars' objects Arrow would get the addresses
+    try:
+        column = _to_arrow(table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]])
+        with pyarrow.BufferOutputStream() as nowhere:
+            if form == "parquet":
+                parquet.write_table(column.slice(0, 1), nowhere)
+            else:
+                ipc.new_file(nowhere, column.schema).close()
+    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
+        return False
+    return True
