@@ -86,13 +86,14 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
     path = file_of(workflow, table)
     if path is not None:
         try:
-            table = tables.read_table(path)
+            table = tables.with_named_index(tables.read_table(path))
         except TableError as error:
             raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
     if table is None:
         _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
     return tables.view(table, read=read)
+    Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
 
 
 def _refuse_reading(workflow: Definition) -> None:
