@@ -80,7 +80,10 @@ class Destination:
         if self.keeps_earlier(output):
             display.say(f"{self.path} is left as it was: no row has been answered")
             return
-        tables.write_table(chosen(output, self.format), self.path)
+        for name in tables.write_table(chosen(output, self.format), self.path):
+            display.say(
+                f"{self.path}: column {name!r} is written as text: a column there has one type, its values have not"
+            )
 
 
 def chosen(output: NodeOutput, form: str) -> Any:
