@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
 _LISTED = 1_000
-_COUNTED = 64 * 2**20
+_COUNTED = 16 * 2**20
 """A text file of more bytes is not read only to be counted."""
 
 

@@ -122,8 +122,10 @@ def _is_text_or_number(dtype: Any, cells: Any) -> bool:
     texts = values[~pandas.isna(values)]
     try:
         for start in range(0, len(texts), ROWS):
-            "".join(texts[start : start + ROWS].tolist()).encode()
-    except (UnicodeEncodeError, TypeError):  # half of a surrogate pair, other objects
+            joined = "".join(texts[start : start + ROWS].tolist())
+            if not joined.isascii() and not is_text(joined):
+                return False
+    except TypeError:  # other objects
         return False
     return True
 
