@@ -177,6 +177,7 @@ def test_words_for_one_are_singular(folder, command, monkeypatch):
     """``1 row``."""
     Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(26)))
     assert command("run", "w.yaml")[1].splitlines()[-1] == "… and 1 row more"
+    Path("out.csv").unlink()
     assert "wrote out.csv: 1 row\n" in command("run", "w.yaml", "--rows", "1")[2]
 
 
@@ -219,6 +220,72 @@ def test_only_the_first_rows_are_taken(folder, command, server):
     assert Path("out.csv").read_text().count("\n") == 2
     assert command("run", "w.yaml", "--rows", "0", "--output", "none.csv")[0] == 0
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.csv.gz", "out.parquet"])
+def test_an_earlier_output_that_is_replaced_is_said_with_its_rows(folder, command, name):
+    """A trial with ``--rows`` in the place of a whole run is seen; a line break in a cell is no row."""
+    Path("words.csv").write_text('word\n"a\nb"\nb\nc\n')
+    assert f"wrote {name}: 3 rows\n" in command("run", "w.yaml", "-o", name)[2]
+    err = command("run", "w.yaml", "-o", name, "--rows", "2")[2]
+    assert f"wrote {name}: 2 rows, in place of an earlier file of 3 rows\n" in err
+
+
+def test_an_earlier_output_whose_rows_cannot_be_counted_is_said_too(folder, command, monkeypatch):
+    """It may be anything, and long."""
+    Path("out.parquet").write_text("no Parquet")
+    assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml", "-o", "out.parquet")[2]
+    monkeypatch.setattr("tablenodes.tables.files._COUNTED", 10)
+    Path("out.csv").write_text("word,n\na,1\n")
+    assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml")[2]
+
+
+UNHELD = "row 0, column 'b' holds bytes, which text cannot; leave it out, or write .parquet; nothing was sent\n"
+
+
+@pytest.mark.parametrize("options", [["-o", "out.csv"], ["-o", "out.jsonl"], ["-o", "-"], ["-o", "-", "--jsonl"]])
+@pytest.mark.parametrize("rows", [[], ["--rows", "1"]])
+def test_a_table_that_the_output_cannot_hold_is_refused_before_anything_is_sent(folder, command, server, options, rows):
+    """Else its answers are paid for, and are nowhere."""
+    pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
+    code, out, err = command("run", "w.yaml", "--table", "t.parquet", *options, *rows)
+    assert (code, out, len(server.requests)) == (1, "", 0)
+    assert err.endswith(UNHELD)
+
+
+@pytest.mark.parametrize("options", [["-o", "out.parquet"], ["-o", "out.csv", "--format", "raw"]])
+def test_a_column_that_the_output_holds_or_leaves_out_is_no_fault(folder, command, options):
+    """Parquet holds bytes, and the raw format has no column of the table."""
+    pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
+    assert command("run", "w.yaml", "--table", "t.parquet", *options)[0] == 0
+
+
+def test_check_finds_what_the_output_cannot_hold(folder, command):
+    """With the line of the output in the workflow's file."""
+    pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
+    code, _, err = command("check", "w.yaml", "--table", "t.parquet")
+    assert (code, err) == (1, f"tablenodes: error: w.yaml:9: output 'out.csv': {UNHELD}")
+
+
+def test_a_journal_that_is_the_table_is_refused_without_an_output_too(folder, command, server):
+    """Whatever is printed."""
+    code, _, err = command("run", "w.yaml", "-o", "-", "--journal", "words.csv")
+    assert (code, "journal 'words.csv' is the table that is read" in err, len(server.requests)) == (1, True, 0)
+
+
+def test_an_index_of_a_file_that_has_a_name_is_a_column(folder, command):
+    """It looks like one in every viewer, and stands in the output once."""
+    pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="word")).to_parquet("t.parquet")
+    assert command("run", "w.yaml", "--table", "t.parquet")[0] == 0
+    assert Path("out.csv").read_text() == "word,n,text,status,outcome\na,1,SAY A,200,ok\nb,2,SAY B,200,ok\n"
+
+
+def test_a_column_that_is_written_as_text_is_named(folder, command):
+    """Parquet has one type a column."""
+    Path("t.jsonl").write_text('{"word": "a", "m": 1}\n{"word": "b", "m": "x"}\n')
+    err = command("run", "w.yaml", "--table", "t.jsonl", "-o", "out.parquet")[2]
+    assert "out.parquet: column 'm' is written as text: " in err
+    assert "'word'" not in err
 
 
 def test_some_rows_that_fail_make_another_exit_code(folder, command):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from servers import Exchange, answer, fault_server
 
@@ -235,6 +236,35 @@ def test_an_output_that_cannot_be_written_goes_to_the_standard_output(table, tmp
     assert "wrote " not in done.stderr
     assert str(output) in done.stderr.splitlines()[-1]
     assert output.read_text() == "word,text\nearlier,one\n"
+
+
+def test_an_output_that_cannot_be_written_is_printed_without_what_text_cannot_hold(tmp_path):
+    """A column of bytes is left out, and said to be; the answers are not lost for it. The journal is named."""
+    table, output = tmp_path / "t.parquet", tmp_path / "out.parquet"
+    program = SMALL_FILES.replace("2000, 2000", "600_000, 600_000")  # the journal is less, the output is more
+    pd.DataFrame({"word": ["w0", "w1"], "b": [os.urandom(700_000)] * 2}).to_parquet(table)
+    with fault_server(answer(ANSWER)) as server:
+        command = [sys.executable, "-c", program, *map(str, call(table, server, "--output", output))]
+        environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "word,text,status,outcome\nw0,yes,200,ok\nw1,yes,200,ok\n")
+    assert "column 'b' is not printed: text cannot hold its values" in done.stderr
+    assert f"journal '{output}.journal' every answer: the same run again goes on from there" in done.stderr
+    assert not output.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_standard_output_that_is_full_does_not_cost_the_answers(table, tmp_path):
+    """The table is in a file then, whose name is said."""
+    with fault_server(answer(ANSWER)) as server, open("/dev/full", "w") as full:
+        command = [*COMMAND, *map(str, call(table, server))]
+        environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1]), "TMPDIR": str(tmp_path)}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert (done.returncode, "Traceback" in done.stderr, "Exception" in done.stderr) == (1, False, False)
+    said, _, path = done.stderr.splitlines()[-1].rpartition(" ")
+    assert said.endswith("the standard output could not be written: No space left on device; the table is in")
+    assert Path(path).parent == tmp_path
+    assert Path(path).read_text().count(",yes,200,ok\n") == 10
 
 
 def test_an_output_without_an_answer_leaves_an_earlier_one(table, tmp_path):

@@ -131,6 +131,15 @@ def test_semicolons_separate_where_commas_do_not(read):
     assert read(b"a;b,c\n1;2,3\n") == (("a;b", "c"), [("1;2", "3")])
 
 
+@pytest.mark.parametrize("separator", [b"\t", b"|"])
+def test_tabs_and_bars_separate_where_commas_do_not(read, separator):
+    """What databases write is often called .csv; the rule is that of semicolons."""
+    assert read(b'a|b\n1,5|"x|y"\n'.replace(b"|", separator)) == (("a", "b"), [("1,5", f"x{separator.decode()}y")])
+    assert read(b"a\nx|y\nz\n".replace(b"|", separator)) == (("a",), [(f"x{separator.decode()}y",), ("z",)])
+    assert read(b'"a|b"\nx\n'.replace(b"|", separator)) == ((f"a{separator.decode()}b",), [("x",)])
+    assert read(b"a|b,c\n1|2,3\n".replace(b"|", separator))[0] == (f"a{separator.decode()}b", "c")
+
+
 def test_tabs_separate_a_tsv_file(read):
     """And commas are text there."""
     assert read(b'a\tb\n1,5\t"x\ty"\n', "x.tsv") == (("a", "b"), [("1,5", "x\ty")])
@@ -219,21 +228,27 @@ def test_a_broken_record_is_named_by_its_line(refuse, content, message):
 )
 def test_another_encoding_is_named_with_its_first_line(refuse, content, line):
     """What is not UTF-8 is never guessed at, and it is said before anything else of a later line."""
-    message = f"FILE, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252); save it as UTF-8"
+    assert refuse(content) == (
+        f"FILE, line {line}: not UTF-8 (perhaps Latin-1 or Windows-1252);"
+        " save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_mark_of_utf_16_is_known(refuse, encoding):
+    """Excel's "Unicode text" is UTF-16."""
+    content = "\ufeffa,b\n1,2\n".encode(encoding) if encoding.endswith("be") else "a,b\n1,2\n".encode(encoding)
+    name = encoding[:6].upper()
+    message = f"FILE is in {name}: save it as UTF-8, or convert it: iconv -f {name} -t UTF-8 OLD > NEW"
     assert refuse(content) == message
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-def test_a_mark_of_utf_16_is_known(refuse, encoding):
-    """Excel's "Unicode text" is UTF-16."""
-    content = "\ufeffa,b\n1,2\n".encode(encoding) if encoding == "utf-16-be" else "a,b\n1,2\n".encode(encoding)
-    assert refuse(content) == "FILE is in UTF-16 or UTF-32: save it as UTF-8"
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-be", "utf-32-le"])
 def test_utf_16_without_a_mark_is_known_by_its_first_letters(refuse, encoding):
     """A NUL among the first four bytes is no text that anybody wrote."""
-    assert refuse("a,b\n1,2\n".encode(encoding)) == "FILE is not text, or is in UTF-16: save it as UTF-8"
+    name = encoding.upper().replace("-BE", "BE").replace("-LE", "LE")
+    message = f"FILE is not text, or is in {name}: save it as UTF-8, or convert it: iconv -f {name} -t UTF-8 OLD > NEW"
+    assert refuse("a,b\n1,2\n".encode(encoding)) == message
 
 
 def test_a_spreadsheet_under_another_name_is_known(refuse):

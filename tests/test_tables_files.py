@@ -206,11 +206,17 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(lines):
         (b"1.5\n", "table 'x.jsonl', line 1: a JSON number where an object is needed"),
         (
             b'{"a": 1}\n{"a": "\xe9"}\n',
-            "table 'x.jsonl', line 2: not UTF-8 (perhaps Latin-1 or Windows-1252); save it as UTF-8",
+            (
+                "table 'x.jsonl', line 2: not UTF-8 (perhaps Latin-1 or Windows-1252);"
+                " save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+            ),
         ),
         (b"\n \n", "table 'x.jsonl' is empty"),
         (b"", "table 'x.jsonl' is empty"),
-        ('{"a": 1}'.encode("utf-16"), "table 'x.jsonl' is in UTF-16 or UTF-32: save it as UTF-8"),
+        (
+            '{"a": 1}'.encode("utf-16"),
+            "table 'x.jsonl' is in UTF-16: save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW",
+        ),
     ],
 )
 def test_a_line_that_is_no_object_is_named(lines, content, message):

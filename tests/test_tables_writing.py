@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import errno
 import io
@@ -165,6 +166,95 @@ def test_an_index_survives_parquet(tmp_path):
     assert read.index.tolist() == ["p", "q"]
     assert read["a"].tolist() == ["x", "1"]
     assert table["a"].tolist() == ["x", 1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_pandas_reads_nested_columns_back(tmp_path, ending):
+    """Lists, objects and times pass through a run as pandas wrote them."""
+    given, written = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    table = pd.DataFrame({"l": [[1], [2, 3]], "d": [{"a": 1}, {"a": 2}], "t": [datetime.time(1), datetime.time(2)]})
+    write = table.to_parquet if ending == "parquet" else table.to_feather
+    read = pd.read_parquet if ending == "parquet" else pd.read_feather
+    write(given)
+    tables.write_table(tables.read_table(given), written)
+    pd.testing.assert_frame_equal(read(written), read(given))
+
+
+# --- before it is written ---------------------------------------------------------------------------------------------
+
+UNHELD = {
+    "bytes": pd.DataFrame({"a": [None, b"x"]}),
+    "among texts": pd.DataFrame({"a": pd.Series(["x", b"y"], dtype=object)}),
+    "half a surrogate pair": pd.DataFrame({"a": pd.Series(["x", "\ud800"], dtype=object)}),
+    "inside of a list": pd.DataFrame({"a": [[1.0], [float("nan")]]}),
+    "a category": pd.DataFrame({"a": pd.Categorical.from_codes([-1, 0], categories=[b"x"])}),
+    "in the index": pd.DataFrame({"b": [1, 2]}, index=pd.Index([1, b"x"], name="a")),
+    "arrow": pa.table({"a": [None, b"x"]}),
+    "arrow's dictionary": pa.table({"a": pa.array([None, b"x"]).dictionary_encode()}),
+    "texts that are not UTF-8": pa.table({"a": pa.array([None, b"\xff"]).view(pa.string())}),
+    "polars": pl.DataFrame({"a": [None, b"x"]}),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "x.tsv", "x.csv.gz"])
+@pytest.mark.parametrize("table", UNHELD.values(), ids=UNHELD)
+def test_what_text_cannot_hold_is_found_before_it_is_written(table, form):
+    """In the words of the writer, which refuses the same cell."""
+    with pytest.raises(TableError) as written:
+        text(table, "jsonl")
+    with pytest.raises(TableError) as found:
+        tables.check_writing(table, form)
+    assert str(found.value) == str(written.value)
+    assert str(found.value).startswith("row 1, column 'a' holds ")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_what_parquet_cannot_hold_is_found_before_it_is_written(ending):
+    """A column of several types is written as text, which cannot hold bytes; an index has one type."""
+    tables.check_writing(pd.DataFrame({"a": ["x", 1], "b": [b"x", None]}), f"x.{ending}")
+    with pytest.raises(TableError, match=r"^row 1, column 'a' holds bytes, which text cannot"):
+        tables.check_writing(pd.DataFrame({"a": [1, b"x"]}), f"x.{ending}")
+    with pytest.raises(
+        TableError, match=r"^the table's index cannot be written: table\.reset_index\(drop=True\) helps"
+    ):
+        tables.check_writing(pd.DataFrame({"a": [1, 2]}, index=["x", 1]), f"x.{ending}")
+
+
+HELD = {
+    "text": pd.DataFrame({"a": ["é", None]}),
+    "objects": pd.DataFrame({"a": pd.Series(["é", None, float("nan")], dtype=object)}),
+    "numbers": pd.DataFrame({"a": [1.5, np.inf], "b": pd.array([1, None], "Int64"), "c": [True, False]}),
+    "long numbers": pd.DataFrame({"a": pd.Series([2**70, decimal.Decimal("0.1")], dtype=object)}),
+    "dates": pd.DataFrame({"a": pd.to_datetime(["2024-02-29", None]), "b": [datetime.date(1, 1, 1), None]}),
+    "nested": pd.DataFrame({"a": [[1], {"b": "x"}]}),
+    "arrow": pa.table({"a": ["x", None], "b": [float("nan"), 1], "c": pa.array(["x", "x"]).dictionary_encode()}),
+    "polars": pl.DataFrame({"a": ["x", None], "b": [1, 2]}),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "x.parquet"])
+@pytest.mark.parametrize("table", HELD.values(), ids=HELD)
+def test_what_can_be_written_is_not_refused(table, form):
+    """Numbers that no JSON has are written as text."""
+    tables.check_writing(table, form)
+    if form in ("csv", "jsonl"):
+        text(table, form)
+
+
+@pytest.mark.parametrize("dtype", ["str", object])
+def test_texts_are_not_looked_at_one_by_one(monkeypatch, dtype):
+    """They are most of any table, and there may be millions."""
+    view = tables.view(pd.DataFrame({"a": ["é", None]}, dtype=dtype))
+    assert view.is_text_or_number("a")
+    monkeypatch.setattr(type(view), "rows", None)
+    tables.check_writing(view.table, "csv")
+
+
+def test_text_holds_a_table_without_some_of_its_columns():
+    """What was answered is printed, whatever stands beside it."""
+    for table in (pd.DataFrame({"a": ["x"], "b": [b"x"]}), pa.table({"a": ["x"], "b": [b"x"]})):
+        part, left_out = tables.text_part(table)
+        assert (text(part), left_out) == ("a\nx\n", ["b"])
 
 
 # --- to a stream ------------------------------------------------------------------------------------------------------

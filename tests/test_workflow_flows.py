@@ -17,7 +17,7 @@ from servers import answer, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
-from tablenodes.errors import ColumnError, InvalidRequests, SettingError, WorkflowError
+from tablenodes.errors import ColumnError, InvalidRequests, SettingError, TableError, WorkflowError
 from tablenodes.workflow.answers import parsed
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
@@ -464,3 +464,21 @@ def test_the_exit_code_of_a_run_is_about_every_node(folder, cells, expected):
     assert code == expected
     assert [orjson.loads(line)["text"] for line in out.splitlines()] == ["1", "2"]
     assert ("1 invalid_request, first row 1" in err) == (expected == 3)
+
+
+# --- a table and an output that do not fit together ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_a_table_that_the_output_cannot_hold_is_refused_before_anything_is_sent(tmp_path, name):
+    """Whatever kind of table it is; a column that holds bytes is for Parquet."""
+    table = pa.table({"word": ["a"], "b": [b"x"]})
+    with fault_server(answer(chat())) as server:
+        workflow = tn.Workflow({"ask": ASK}, connection=tn.Connection(server.url), output=tmp_path / name)
+        with pytest.raises(TableError, match=r"out\..*row 0, column 'b' holds bytes, .*; nothing was sent$"):
+            workflow.run(table, progress=False)
+        with pytest.raises(TableError, match="column 'b' holds bytes"):
+            workflow.check(table)
+        assert server.requests == []
+        workflow.replace(output=tmp_path / "out.parquet").run(table, progress=False)
+    assert pd.read_parquet(tmp_path / "out.parquet")["b"].tolist() == [b"x"]

@@ -7,11 +7,12 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 import unicodedata
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..display import counted, printable
+from ..display import counted, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,11 +36,15 @@ def quiet_pipe() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered goes nowhere: else the interpreter complains as it ends.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """Have what is still buffered go nowhere: else the interpreter complains as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def never_fail(*streams: Any) -> None:
@@ -85,11 +90,44 @@ class LiveText:
 
 
 def write_table(table: Any, form: str) -> None:
-    """Write a whole table to the standard output: ``csv`` or ``jsonl``."""
+    """Write a whole table to the standard output: ``csv`` or ``jsonl``.
+
+    Where that fails, as on a full disk, it goes to a file in the folder for temporary files: it was paid for.
+
+    Raises
+    ------
+    TableError
+        If the standard output cannot be written; names that file.
+    """
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..errors import TableError  # noqa: PLC0415
+
+    try:
+        with quiet_pipe():
+            tables.write_text(table, sys.stdout, form)
+    except OSError as error:
+        _let_go_of_output()
+        why = f"the standard output could not be written: {error.strerror}"
+        raise TableError(f"{why}; the table is in {_rescued(table, form)}") from error
+
+
+def _rescued(table: Any, form: str) -> str:
     from .. import tables  # noqa: PLC0415 - loads pandas
 
-    with quiet_pipe():
-        tables.write_text(table, sys.stdout, form)
+    descriptor, path = tempfile.mkstemp(f".{form}", "tablenodes-")
+    os.close(descriptor)
+    tables.write_table(table, path)
+    return path
+
+
+def write_text_part(table: Any, form: str) -> None:
+    """Write a table to the standard output, for it could not be written elsewhere, and say what text cannot hold."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    part, left_out = tables.text_part(table)
+    for name in left_out:
+        say(f"column {name!r} is not printed: text cannot hold its values")
+    write_table(part, form)
 
 
 def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:

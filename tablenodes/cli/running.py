@@ -15,7 +15,7 @@ from ..display import counted
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
 from .failures import failures, first_failures
-from .printing import LiveText, is_terminal, show, show_table, write_table
+from .printing import LiveText, is_terminal, show, show_table, write_table, write_text_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,7 +211,10 @@ class Showing:
         self._jsonl = jsonl
         self._asked = asked
         self._manner = manner
+        self._text = "jsonl" if jsonl else "csv"
+        self._shows_part = is_terminal() and not asked and not jsonl
         self._replaces = False
+        self._earlier = ""
 
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
@@ -219,7 +222,9 @@ class Showing:
         from ..errors import EndedError, TableError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
-        self._replaces = os.path.exists(getattr(workflow.output, "path", ""))
+        if workflow.output is None and not self._shows_part:
+            opened = self._checked(workflow, opened)
+        self._note_earlier(getattr(workflow.output, "path", ""))
         live = LiveText() if _shows_live(workflow, opened) and self._manner["progress"] is None else None
         try:
             with live or nullcontext():
@@ -228,11 +233,35 @@ class Showing:
             outputs = stopped.output or {}
             self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
             if self._manner["journal"] is not None and any(output.summary.ok for output in outputs.values()):
-                display.say("run the same command again to go on: what was answered is not sent again")
+                display.say(
+                    "run the same command again to go on: what was answered is not sent again,"
+                    f" it is in the journal {self._manner['journal']}"
+                )
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
+
+    def _checked(self, workflow: Workflow, table: Any) -> Any:
+        """Read the table that the standard output is to hold, and make sure that it can."""
+        from ..workflow.checking import file_of, opened  # noqa: PLC0415 - loads pandas
+        from ..workflow.destination import check_content, refuse_as_journal  # noqa: PLC0415
+
+        if self._manner["journal"] is not None:
+            refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
+        view = opened(workflow, table)
+        check_content(view, self._form, self._text)
+        return view.table
+
+    def _note_earlier(self, path: str) -> None:
+        """Look at the file whose place the output takes, while it is there."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        self._replaces = os.path.exists(path)
+        if self._replaces:
+            rows = tables.count_rows(path)
+            earlier = "an earlier file" if rows is None else f"an earlier file of {counted(rows, 'row')}"
+            self._earlier = f", in place of {earlier}"
 
     def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
         from .. import display  # noqa: PLC0415 - loaded where it is used
@@ -247,16 +276,16 @@ class Showing:
         last = list(outputs.values())[-1]
         table = chosen(last, self._form)
         if not written:  # then it is nowhere else but in a journal, if there is one
-            write_table(table, "jsonl" if self._jsonl else "csv")
+            write_text_part(table, self._text)
         elif isinstance(workflow.output, Destination):
             if last.summary.ok or not self._replaces:
-                display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
+                display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}{self._earlier}")
             if is_terminal() or not self._asked:
                 show_table(table)
-        elif is_terminal() and not self._asked and not self._jsonl:
+        elif self._shows_part:
             show_table(table)
         else:
-            write_table(table, "jsonl" if self._jsonl else "csv")
+            write_table(table, self._text)
 
 
 def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:

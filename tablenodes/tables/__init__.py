@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from .files import read_table
+from .files import count_rows, read_table
 from .opening import view
-from .pandas_view import frame
+from .pandas_view import frame, with_named_index
 from .views import TableView
-from .writing import check_output, write_table, write_text
+from .writing import check_output, check_writing, text_part, write_table, write_text
 
-__all__ = ["TableView", "check_output", "frame", "read_table", "view", "write_table", "write_text"]
+__all__ = [
+    "TableView",
+    "check_output",
+    "check_writing",
+    "count_rows",
+    "frame",
+    "read_table",
+    "text_part",
+    "view",
+    "with_named_index",
+    "write_table",
+    "write_text",
+]

@@ -50,7 +50,18 @@ def arrow_column(cells: Any, *, nan_is_null: bool = False) -> Column:
     def size(start: int, stop: int) -> int:
         return _size(chunked.slice(start, stop - start))
 
-    return Column(read, size)
+    return Column(read, size, lambda: _is_text_or_number(chunked))
+
+
+def _is_text_or_number(cells: Any) -> bool:
+    kind = _wrapped(cells.type) if types.is_dictionary(cells.type) else cells.type
+    if not _is_text(kind):
+        return bool(_is_exact(kind) or types.is_floating(kind))
+    try:
+        cells.validate(full=True)  # texts that are not UTF-8
+    except pyarrow.ArrowException:
+        return False
+    return True
 
 
 def _size(part: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pandas
@@ -101,7 +102,8 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 
     def dtype(kind: Any) -> Any:
         value = kind.value_type if types.is_dictionary(kind) else kind
-        if types.is_nested(value) or types.is_time64(kind):  # Python's own times end at microseconds
+        is_fine_time = types.is_time64(kind) and kind.unit == "ns"  # Python's own times end at microseconds
+        if types.is_nested(value) or is_fine_time:
             return pandas.ArrowDtype(kind)
         if kind in with_nulls and types.is_boolean(kind):
             return pandas.BooleanDtype()
@@ -119,7 +121,7 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 
 def write_columnar(
     source: TableView, form: str, handle: Any, text: Callable[[TableView, str], list[str | None]]
-) -> None:
+) -> list[str]:
     """Write a table as Parquet, or in Arrow's file format.
 
     Parameters
@@ -132,20 +134,52 @@ def write_columnar(
         An open binary file.
     text : callable
         Gives a column as texts, JSON where a cell is nested; used for one that the format cannot hold.
+
+    Returns
+    -------
+    list of str
+        The columns that were written as texts.
     """
-    table = _arrow_table(source, form, text)
+    as_text = [name for name in source.columns if not _holds(source.table, name, form)]
+    table = _arrow_table(source, as_text, text)
     if form == "parquet":
         parquet.write_table(table, handle)
-        return
+        return as_text
     with ipc.new_file(handle, table.schema) as writer:
         writer.write_table(table)
+    return as_text
 
 
-def _arrow_table(source: TableView, form: str, text: Callable[[TableView, str], list[str | None]]) -> Any:
-    table = source.table
+def check_columnar(source: TableView, form: str, check: Callable[[TableView, str], None]) -> None:
+    """Make sure that a table can be written as Parquet, or in Arrow's file format.
+
+    Parameters
+    ----------
+    source : TableView
+        The table.
+    form : str
+        ``parquet`` or ``arrow``.
+    check : callable
+        Makes sure that a column can be written as texts; used for one that the format cannot hold.
+
+    Raises
+    ------
+    TableError
+        If it cannot.
+    """
     for name in source.columns:
-        if _holds(table, name, form):
-            continue
+        if not _holds(source.table, name, form):
+            check(source, name)
+    if isinstance(source.table, pandas.DataFrame):
+        try:
+            _to_arrow(source.table[[]])
+        except _NOT_TAKEN as error:
+            raise TableError("the table's index cannot be written: table.reset_index(drop=True) helps") from error
+
+
+def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableView, str], list[str | None]]) -> Any:
+    table = source.table
+    for name in as_text:
         made = source.series(name, text(source, name), "text")
         if source.kind == "pyarrow":
             table = table.set_column(source.columns.index(name), name, made)
@@ -158,8 +192,25 @@ def _arrow_table(source: TableView, form: str, text: Callable[[TableView, str], 
 
 def _to_arrow(table: Any) -> Any:
     if isinstance(table, pandas.DataFrame):
-        return pyarrow.Table.from_pandas(table)
+        return _readable(pyarrow.Table.from_pandas(table))
     return table if isinstance(table, pyarrow.Table) else table.to_arrow()
+
+
+def _readable(table: Any) -> Any:
+    """Give a table that pandas can read back: there are types of Arrow's, such as lists, whose names it cannot read."""
+    described = json.loads(table.schema.metadata[b"pandas"])
+    for column in described["columns"]:
+        if not _is_known(str(column["numpy_type"])):
+            column["numpy_type"] = "object"
+    return table.replace_schema_metadata({**table.schema.metadata, b"pandas": json.dumps(described).encode()})
+
+
+def _is_known(dtype: str) -> bool:
+    try:
+        pandas.api.types.pandas_dtype(dtype)
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return True
 
 
 def _holds(table: Any, name: str, form: str) -> bool:

@@ -98,8 +98,10 @@ def _shape(content: bytes, separators: str) -> _Shape:
     """Give the first shape that makes several columns of the whole file, or else the one whose header has the most."""
     if said := _SAID.match(content):
         return _cut(content, said[2], said.end())
-    shapes = []
+    shapes: list[_Shape] = []
     for separator in separators:
+        if shapes and shapes[0].names and separator.encode() not in content[: shapes[0].body]:
+            continue  # it would make one column of the file, as the first did
         shape = _cut(content, separator.encode())
         if shape.good == len(content) and len(shape.names) > 1:
             return shape

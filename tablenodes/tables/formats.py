@@ -19,7 +19,7 @@ _FORMATS = {
     ".ipc": "arrow",
 }
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-_TEXTS = ("csv", "tsv", "jsonl")
+TEXTS = ("csv", "tsv", "jsonl")
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 
@@ -68,7 +68,7 @@ def format_of(path: Path, what: str) -> Format:
     endings = [ending.lower() for ending in path.suffixes]
     compression = _COMPRESSIONS.get(endings.pop()) if endings and endings[-1] in _COMPRESSIONS else None
     name = _FORMATS.get(endings[-1]) if endings else None
-    if name is None or (compression and name not in _TEXTS):
+    if name is None or (compression and name not in TEXTS):
         raise TableError(
             f"{what} {str(path)!r} must end in one of {', '.join(_FORMATS)}"
             f" (the text formats also with {', '.join(_COMPRESSIONS)})"

@@ -12,10 +12,13 @@ from pyarrow import types
 from ..plain import plain
 from .arrow_cells import arrow_column
 from .narrow_floats import widened
-from .views import Column, TableView, arrow_array, attempt, is_text
+from .views import ROWS, Column, TableView, arrow_array, attempt, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+
+_PYTHONS_YEARS = (1, 9999)
 
 
 class PandasView(TableView):
@@ -104,7 +107,27 @@ def pandas_column(column: Any) -> Column:
     if isinstance(dtype, pandas.CategoricalDtype):
         return _categories(cells)
     convert = _reader(dtype)
-    return Column(lambda start, stop: convert(cells[start:stop]))
+    return Column(
+        lambda start, stop: convert(cells[start:stop]), is_text_or_number=lambda: _is_text_or_number(dtype, cells)
+    )
+
+
+def _is_text_or_number(dtype: Any, cells: Any) -> bool:
+    kind = getattr(dtype, "kind", "O")
+    if kind == "M":
+        return bool(_PYTHONS_YEARS[0] <= cells.min().year and cells.max().year <= _PYTHONS_YEARS[1])
+    if kind != "O":
+        return kind in "biuf"
+    values = numpy.asarray(cells, dtype=object)
+    texts = values[~pandas.isna(values)]
+    try:
+        for start in range(0, len(texts), ROWS):
+            joined = "".join(texts[start : start + ROWS].tolist())
+            if not joined.isascii() and not is_text(joined):
+                return False
+    except TypeError:  # other objects
+        return False
+    return True
 
 
 def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
@@ -123,7 +146,10 @@ def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
 def _categories(cells: Any) -> Column:
     known = pandas_column(cells.categories)
     values = [*known.read(0, len(cells.categories)), None]  # the code of a missing value is -1: the last
-    return Column(lambda start, stop: [values[code] for code in cells.codes[start:stop].tolist()])
+    return Column(
+        lambda start, stop: [values[code] for code in cells.codes[start:stop].tolist()],
+        is_text_or_number=known.is_text_or_number,
+    )
 
 
 def _floats(numbers: Any) -> list[Any]:

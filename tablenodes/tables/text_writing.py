@@ -15,12 +15,12 @@ from ..problems import Unfit
 from .formats import SEPARATORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .views import TableView
 
 _LINES = 1_000
-_NEEDS_QUOTES = re.compile('[",;\\t\\r\\n\ufeff]')
+_NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
 
 
 def text_pieces(source: TableView, form: str) -> Iterator[str]:
@@ -46,6 +46,27 @@ def text_pieces(source: TableView, form: str) -> Iterator[str]:
             yield "".join(gathered)
             gathered.clear()
     yield "".join(gathered)
+
+
+def check_texts(source: TableView, columns: Sequence[str] | None = None) -> None:
+    """Make sure, as `text_pieces` does, that columns can be written as text.
+
+    Parameters
+    ----------
+    source : TableView
+        The table.
+    columns : sequence of str, optional
+        Default: all.
+
+    Raises
+    ------
+    TableError
+        If a cell cannot be written, such as bytes.
+    """
+    for name in source.columns if columns is None else columns:
+        if not source.is_text_or_number(name):
+            for _ in _rows(source, (name,)):
+                pass
 
 
 def column_texts(source: TableView, name: str) -> list[str | None]:

@@ -46,10 +46,14 @@ class Column(NamedTuple):
         Takes a first position and one past the last, gives the plain cells between.
     size : callable
         Takes the same, gives their bytes in about, 0 where reading them costs no new memory.
+    is_text_or_number : callable
+        Says whether it can be told without reading the cells one by one that each is a text, a number, a date, true,
+        false or null.
     """
 
     read: Callable[[int, int], list[Any]]
     size: Callable[[int, int], int] = lambda _start, _stop: 0
+    is_text_or_number: Callable[[], bool] = lambda: False
 
 
 class TableView(ABC):
@@ -117,6 +121,13 @@ class TableView(ABC):
                 stop = start + (stop - start) // 2
             yield from zip(*(column.read(start, stop) for column in columns), strict=True)
             start = stop
+
+    def is_text_or_number(self, name: str) -> bool:
+        """Say whether it can be told at a glance that no cell of a column is anything but text, a number or the like.
+
+        It costs no work per cell in Python. False says nothing.
+        """
+        return self._column(name).is_text_or_number()
 
     @abstractmethod
     def _column(self, name: str) -> Column:

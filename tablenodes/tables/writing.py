@@ -14,20 +14,22 @@ import pyarrow
 
 from ..disk import sync_folder
 from ..errors import TableError
-from .columnar import write_columnar
-from .formats import Format, format_of, path_of
+from .columnar import check_columnar, write_columnar
+from .formats import TEXTS, Format, format_of, path_of
 from .opening import view
 from .pandas_view import with_named_index
-from .text_writing import column_texts, text_pieces
+from .text_writing import check_texts, column_texts, text_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from .views import TableView
+
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
 
-def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> None:
+def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> list[str]:
     """Write a table to a file, by its ending.
 
     The file is replaced in one step when all of it is on the disk: a reader sees the old one or the new one, and after
@@ -42,6 +44,11 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     what : str
         What the file is called in messages.
 
+    Returns
+    -------
+    list of str
+        The columns that are text in the file, and were none, for the format has no type for their values.
+
     Raises
     ------
     TableError
@@ -52,8 +59,10 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     name = f"{what} {str(place)!r}"
     try:
         with _replacing(_check_target(place, name)) as handle:
-            _write(table, form, handle)
-    except (OSError, pyarrow.ArrowException) as error:
+            return _write(table, form, handle)
+    except TableError:
+        raise
+    except Exception as error:  # whatever a library raises: what a run was answered must not be lost by it
         why = getattr(error, "strerror", None) or type(error).__name__
         raise TableError(f"{name} could not be written: {why}") from error
 
@@ -80,6 +89,52 @@ def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
         _check_target(place, name)
     except OSError as error:
         raise TableError(f"{name} could not be written: {error.strerror}") from None
+
+
+def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
+    """Make sure, before anything is sent, that what a table holds can be written.
+
+    Text and numbers cost next to nothing: a column is looked at cell by cell only where its type does not tell.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    form : str or path
+        ``csv``, ``tsv`` or ``jsonl``, or a file, for what its ending stands for.
+
+    Raises
+    ------
+    TableError
+        Where `write_table` or `write_text` would, for a cell or for the index.
+    """
+    name = form if form in TEXTS else format_of(path_of(form, "output"), "output").name
+    if name in TEXTS:
+        check_texts(_source(table))
+    else:
+        check_columnar(view(table), name, lambda source, column: check_texts(source, (column,)))
+
+
+def text_part(table: Any) -> tuple[Any, list[str]]:
+    """Give a table without the columns that text cannot hold, and the names of those.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    """
+    source = _source(table)
+    left_out = [name for name in source.columns if not _can_be_text(source, name)]
+    kept = [name for name in source.columns if name not in left_out]
+    return source.table[kept] if isinstance(source.table, pandas.DataFrame) else source.table.select(kept), left_out
+
+
+def _can_be_text(source: TableView, name: str) -> bool:
+    try:
+        check_texts(source, (name,))
+    except TableError:
+        return False
+    return True
 
 
 def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
@@ -114,18 +169,18 @@ def _source(table: Any) -> Any:
     return view(with_named_index(table) if isinstance(table, pandas.DataFrame) else table)
 
 
-def _write(table: Any, form: Format, handle: IO[bytes]) -> None:
-    if form.name in ("parquet", "arrow"):
-        write_columnar(view(table), form.name, handle, column_texts)
-        return
+def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
+    if form.name not in TEXTS:
+        return write_columnar(view(table), form.name, handle, column_texts)
     pieces = text_pieces(_source(table), form.name)
     if form.compression is None:
         for piece in pieces:
             handle.write(piece.encode())
-        return
+        return []
     with pyarrow.CompressedOutputStream(handle, form.compression) as packed:
         for piece in pieces:
             packed.write(piece.encode())
+    return []
 
 
 def _check_target(place: Path, name: str) -> str:

@@ -46,7 +46,9 @@ def check(
     view = opened(workflow, table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
-    return checks(workflow, view, plans(workflow, view, values, connection, store))
+    made = plans(workflow, view, values, connection, store)
+    check_content(workflow, view)
+    return checks(workflow, view, made)
 
 
 def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
@@ -71,6 +73,16 @@ def check_output(workflow: Definition, table: str | None) -> None:
             raise TableError(f"{workflow.at('output', 'path')}{error}") from None
 
 
+def check_content(workflow: Definition, view: TableView) -> None:
+    """Make sure that the output can hold the table that is read; see `Destination.check_content`."""
+    destination: Any = workflow.output
+    if destination is not None:
+        try:
+            destination.check_content(view)
+        except TableError as error:
+            raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
+
+
 def file_of(workflow: Definition, table: Any) -> str | None:
     """Give the path of the table that a run reads; None where it is given a table itself."""
     if table is None:
@@ -81,12 +93,13 @@ def file_of(workflow: Definition, table: Any) -> str | None:
 def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
     """Give the view of the table that a run is given, or that the workflow names.
 
+    Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
     Where there is none and no node reads a column, it has one row and no columns.
     """
     path = file_of(workflow, table)
     if path is not None:
         try:
-            table = tables.read_table(path)
+            table = tables.with_named_index(tables.read_table(path))
         except TableError as error:
             raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
     if table is None:

@@ -12,6 +12,7 @@ from ..errors import JournalError, TableError, WorkflowError, nearest
 
 if TYPE_CHECKING:
     from ..output import NodeOutput
+    from ..tables import TableView
 
 FORMATS = ("table", "raw")
 
@@ -63,6 +64,21 @@ class Destination:
             raise TableError(f"output {self.path!r} is the table that is read: name another file")
         tables.check_output(self.path)
 
+    def check_content(self, view: TableView) -> None:
+        """Make sure, before anything is sent, that the file can hold what the table that is read holds.
+
+        Parameters
+        ----------
+        view : TableView
+            The table that is read.
+
+        Raises
+        ------
+        TableError
+            If it cannot.
+        """
+        check_content(view, self.format, self.path)
+
     def keeps_earlier(self, output: NodeOutput) -> bool:
         """Tell whether an earlier file stays as it is: an output without one answer does not take its place."""
         return bool(output.summary.rows) and not output.summary.ok and os.path.exists(self.path)
@@ -80,12 +96,40 @@ class Destination:
         if self.keeps_earlier(output):
             display.say(f"{self.path} is left as it was: no row has been answered")
             return
-        tables.write_table(chosen(output, self.format), self.path)
+        for name in tables.write_table(chosen(output, self.format), self.path):
+            display.say(
+                f"{self.path}: column {name!r} is written as text: a column there has one type, its values have not"
+            )
 
 
 def chosen(output: NodeOutput, form: str) -> Any:
     """Give the one of a run's tables that a format means."""
     return output.result if form == "raw" else output.table
+
+
+def check_content(view: TableView, form: str, to: str) -> None:
+    """Make sure, before anything is sent, that a run's table can be written.
+
+    Parameters
+    ----------
+    view : TableView
+        The table that is read.
+    form : {"table", "raw"}
+        What is written.
+    to : str
+        A file, or ``csv`` or ``jsonl`` for the standard output.
+
+    Raises
+    ------
+    TableError
+        If it cannot.
+    """
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    try:
+        tables.check_writing(view.make({}, {}) if form == "raw" else view.table, to)
+    except TableError as error:
+        raise TableError(f"{error}; nothing was sent") from error
 
 
 def destination(value: Any) -> Destination | None:

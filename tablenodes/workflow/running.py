@@ -54,6 +54,7 @@ def run(
         refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
     view = checking.opened(workflow, table)
     plans = checking.plans(workflow, view, values, connection, manner.get("store"))
+    checking.check_content(workflow, view)
     if manner.get("on_invalid") == "raise":
         for name, found in checking.checks(workflow, view, plans).items():
             refuse_invalid(found, name)
@@ -87,7 +88,7 @@ def _carried_out(
         raise
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
-        raise OutputError(f"{unwritten}; .output has what it should hold", outputs) from unwritten
+        raise OutputError(f"{unwritten}; {_kept(manner)}", outputs) from unwritten
     return outputs
 
 
@@ -171,6 +172,16 @@ def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableErro
         except TableError as error:
             return error
     return None
+
+
+def _kept(manner: Mapping[str, Any]) -> str:
+    """Say where the answers are that could not be written."""
+    if manner.get("journal") is None:
+        return ".output has what it should hold"
+    return (
+        f".output has what it should hold, and journal {os.fspath(manner['journal'])!r} every answer:"
+        " the same run again goes on from there and sends nothing twice"
+    )
 
 
 def _interrupted(outputs: Mapping[str, NodeOutput]) -> str:
