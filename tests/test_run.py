@@ -324,6 +324,7 @@ def test_the_log_has_one_row_an_input_row_with_what_was_counted():
     row = out.log.iloc[0].to_dict()
     assert 0.02 <= row.pop("latency") < 10
     assert pd.isna(row.pop("retry_after"))
+    assert pd.isna(row.pop("message"))
     assert row == {
         "outcome": "ok",
         "attempts": 1,
