@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import html as html_escaping
 import sys
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 _DELAY = 1.0
 _BETWEEN = 0.1
 _CELL_WIDTH = 40
+_REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
     print(f"tablenodes: {printable(text)}", file=stream or sys.stderr)
+
+
+@contextlib.contextmanager
+def reported_elsewhere() -> Iterator[None]:
+    """Have no run report its end: whoever called it does."""
+    before = _REPORTED_ELSEWHERE.set(True)
+    try:
+        yield
+    finally:
+        _REPORTED_ELSEWHERE.reset(before)
+
+
+def is_reported_elsewhere() -> bool:
+    """Tell whether whoever called a run reports its end."""
+    return _REPORTED_ELSEWHERE.get()
 
 
 def printable(text: str) -> str:

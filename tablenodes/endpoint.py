@@ -63,6 +63,13 @@ class Endpoint:
                 found.append(text.removeprefix("Bearer ").encode("latin-1"))
         return tuple(secret for secret in found if len(secret) >= 6)
 
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key goes with every request, or may, for all that is known of a session or transport."""
+        values = (*dict(self.headers).values(), *(self.connection.query or {}).values())
+        unknown = self.connection.session is not None or is_custom(self.connection.transport)
+        return unknown or any(isinstance(value, Secret) for value in values)
+
     def request(self, method: str, path: str) -> Request:
         """Give what all calls to one path have in common."""
         query = {name: _plain(value) for name, value in (self.connection.query or {}).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -23,6 +24,7 @@ from ..sending import Sending
 from ..summary import Summary
 from .asked import asked
 from .check import check_rows, refuse_invalid
+from .endings import notes_on, say_failures
 from .manner import Manner
 from .rows import Context, prepared
 
@@ -99,6 +101,7 @@ class _Run:
         self.connection = connection
         self.context = context
         self.manner = manner
+        self._name = context.scope or type(node).__name__
 
     def carry_out(self) -> Responses:
         with ExitStack() as stack:
@@ -118,10 +121,9 @@ class _Run:
         if self.manner.progress is False:
             return
         if plan.taken:
-            name = self.context.scope or type(self.node).__name__
-            display.say(f"{name}: columns taken: {', '.join(plan.taken)}")
+            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)}")
         for line in plan.passed_over:
-            display.say(f"{self.context.scope or type(self.node).__name__}: {line}")
+            display.say(f"{self._name}: {line}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; "
@@ -165,8 +167,11 @@ class _Run:
         seconds = time.monotonic() - began
         bar.close(records.settled, records.counts[OK])
         summary = summarise(records, scheduler, seconds, streams)
+        summary = replace(summary, notes=(*summary.notes, *notes_on(records, endpoint, request)))
         output = Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
-        return self._ended(output, loop)
+        self._ended(output, loop)
+        say_failures(self._name, summary, records.outcome, records.status, progress=how.progress)
+        return output
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.manner.journal is None:
@@ -187,18 +192,18 @@ class _Run:
         )
         if len(journal) and not self.context.new_journal and self.manner.progress is not False:
             reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
-            name = self.context.scope or type(self.node).__name__
             if reused + sending:
-                display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
+                display.say(
+                    f"{self._name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}"
+                )
         return keeping
 
-    def _ended(self, output: Responses, loop: Loop) -> Responses:
+    def _ended(self, output: Responses, loop: Loop) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output)
-        return output
 
 
 def _spent(tokens: list[int | None], reused: bytearray) -> int:
