@@ -27,6 +27,7 @@ from .check import check_rows, refuse_invalid
 from .endings import notes_on, say_failures
 from .manner import Manner
 from .rows import Context, prepared
+from .watching import Watch
 
 if TYPE_CHECKING:
     import os
@@ -159,9 +160,9 @@ class _Run:
             total=None if self.node.client_timeout is None else float(self.node.client_timeout),
             on_text=how.on_text,
         )
-        loop, streams = sending.loop(
-            scheduler, keeping, records, stack, lambda: bar.update(records.settled, records.counts[OK])
-        )
+        name = None if how.progress is False else self._name
+        watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
+        loop, streams = sending.loop(scheduler, keeping, records, stack, watch)
         began = time.monotonic()
         loop.run(prepared(plan, self.view, self.context))
         seconds = time.monotonic() - began
