@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from servers import answer, fault_server
+from servers import answer, chunks, fault_server
+from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli import command  # noqa: F401 - a fixture
 
 import tablenodes as tn
@@ -159,3 +160,17 @@ def test_parts_without_a_text_are_none(content):
     with fault_server(answer(json.dumps({"choices": [{"message": {"content": content}}]}))) as server:
         out = CHAT.run(TWO, tn.Connection(server.url, ""), progress=False)
     assert out.texts() == [None] * 2
+
+
+def test_a_stream_of_parts_is_joined_and_told_as_it_comes():
+    """Each piece of it."""
+
+    def react(exchange):
+        exchange.send(STREAM_HEAD + chunks(stream_of({"choices": [{"delta": {"content": [p]}}]} for p in PARTS) + DONE))
+
+    told = []
+    with fault_server(react) as server:
+        out = CHAT.replace(stream=True).run(
+            TWO.head(1), tn.Connection(server.url, ""), on_text=lambda row, text: told.append(text), progress=False
+        )
+    assert list(out.text) == ["Bonjour"] == ["".join(told)]

@@ -40,10 +40,10 @@ def first_text(body: str | bytes | None) -> str | None:
         return None
     if isinstance(found, str):
         return found
-    return _joined(found) if isinstance(found, list) else None
+    return joined(found) if isinstance(found, list) else None
 
 
-def _joined(parts: list[Any]) -> str | None:
+def joined(parts: list[Any]) -> str | None:
     """Give the texts of a content that comes in parts as one, or None where none is a text."""
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
     return "".join(text for text in texts if isinstance(text, str)) if any(isinstance(t, str) for t in texts) else None
