@@ -87,7 +87,7 @@ class Progress:
             self._set(settled, ok)
 
     def show(self, settled: int, ok: int, waits_for: str = "") -> None:
-        """Move the bar at once, and say behind it what is waited for; its clock goes on where nothing moves."""
+        """Move the bar at once, and say beside it what is waited for; its clock goes on where nothing moves."""
         if self._bar is None:
             return
         self._set(settled, ok, waits_for)
@@ -97,8 +97,8 @@ class Progress:
             self._bar.refresh()
 
     def _set(self, settled: int, ok: int, waits_for: str = "") -> None:
-        more = f", {printable(waits_for)}" if waits_for else ""
-        self._bar.set_postfix_str(f"{ok:,} ok, {settled - ok:,} failed{more}", refresh=False)
+        first = f"{printable(waits_for)}, " if waits_for else ""  # a narrow terminal cuts the end
+        self._bar.set_postfix_str(f"{first}{ok:,} ok, {settled - ok:,} failed", refresh=False)
         self._bar.update(settled - self._bar.n)
 
     def close(self, settled: int, ok: int) -> None:

@@ -76,6 +76,7 @@ def test_the_command_line_says_it_once(command, tmp_path, monkeypatch):  # noqa:
     assert code == 3
     assert err.count("2 auth") == 2  # the counts, and the first row
     assert ".failed" not in err
+    assert "canary" not in err
 
 
 def test_a_refusal_where_no_key_was_sent_says_so(capsys, monkeypatch):
