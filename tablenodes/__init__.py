@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from . import errors
 from ._version import __version__
 
+TYPE_CHECKING = False  # typing itself is loaded only where it is needed: Ctrl-C while this loads would be a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
+    from . import errors
     from .connection import Connection
     from .nodes import (
         AddAssistantMessage,
@@ -97,7 +97,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded when it is first used: importing the package costs neither pandas nor libcurl.
+    import importlib  # noqa: PLC0415 - as above
+
+    if name == "errors":
+        return importlib.import_module(".errors", __name__)
     if name not in _HOMES:
+        from . import errors  # noqa: PLC0415 - as above
+
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{errors.nearest(name, __all__)}")
     found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = found

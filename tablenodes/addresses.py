@@ -12,6 +12,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
 
+_OPERATIONS = ("/chat/completions", "/completions")
 _TRANSPORT_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "expect"}
 )
@@ -30,7 +31,7 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
     Raises
     ------
     ConnectionSettingError
-        If it is no http or https address, or has a user name, a query or a fragment.
+        If it is no http or https address, or has a user name, a query or a fragment, or ends in an operation.
     """
     try:
         parts = urlsplit(base_url.strip())
@@ -45,6 +46,11 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
         raise ConnectionSettingError(f"{name} holds a query or a fragment; give a query as query=")
     if re.search(r"[\x00-\x20\x7f\\]", base_url.strip()):
         raise ConnectionSettingError(f"{name} holds a blank or a control character")
+    for operation in _OPERATIONS:
+        path = parts.path.rstrip("/")
+        if path.endswith(operation):
+            shorter = parts._replace(path=path.removesuffix(operation)).geturl()
+            raise ConnectionSettingError(f"{name} ends in {operation}, which each request adds: write it as {shorter}")
     return parts
 
 

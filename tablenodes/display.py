@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import html as html_escaping
+import os
 import sys
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 _DELAY = 1.0
 _BETWEEN = 0.1
+_REDRAWN = 0.5
+_COLUMNS_ELSEWHERE, _ROWS_ELSEWHERE = 80, 24
 _CELL_WIDTH = 40
+_REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
     print(f"tablenodes: {printable(text)}", file=stream or sys.stderr)
+
+
+@contextlib.contextmanager
+def reported_elsewhere() -> Iterator[None]:
+    """Have no run report its end: whoever called it does."""
+    before = _REPORTED_ELSEWHERE.set(True)
+    try:
+        yield
+    finally:
+        _REPORTED_ELSEWHERE.reset(before)
+
+
+def is_reported_elsewhere() -> bool:
+    """Tell whether whoever called a run reports its end."""
+    return _REPORTED_ELSEWHERE.get()
 
 
 def printable(text: str) -> str:
@@ -49,6 +70,12 @@ class Progress:
             shown = in_notebook() or sys.stderr.isatty()
         self._bar: Any = _bar(rows) if shown and rows else None
         self._next = 0.0
+        self._redraw = time.monotonic() + _DELAY
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody sees it."""
+        return self._bar is not None
 
     def update(self, settled: int, ok: int) -> None:
         """Move the bar, ten times a second at most."""
@@ -59,8 +86,19 @@ class Progress:
             self._next = now + _BETWEEN
             self._set(settled, ok)
 
-    def _set(self, settled: int, ok: int) -> None:
-        self._bar.set_postfix_str(f"{ok:,} ok, {settled - ok:,} failed", refresh=False)
+    def show(self, settled: int, ok: int, waits_for: str = "") -> None:
+        """Move the bar at once, and say beside it what is waited for; its clock goes on where nothing moves."""
+        if self._bar is None:
+            return
+        self._set(settled, ok, waits_for)
+        now = time.monotonic()
+        if now >= self._redraw:
+            self._redraw = now + _REDRAWN
+            self._bar.refresh()
+
+    def _set(self, settled: int, ok: int, waits_for: str = "") -> None:
+        first = f"{printable(waits_for)}, " if waits_for else ""  # a narrow terminal cuts the end
+        self._bar.set_postfix_str(f"{first}{ok:,} ok, {settled - ok:,} failed", refresh=False)
         self._bar.update(settled - self._bar.n)
 
     def close(self, settled: int, ok: int) -> None:
@@ -92,7 +130,17 @@ def _bar(rows: int) -> Any:
             pass
     from tqdm import tqdm  # noqa: PLC0415 - loaded where it is used
 
+    if _has_no_columns():
+        options |= {"dynamic_ncols": False, "ncols": _COLUMNS_ELSEWHERE, "nrows": _ROWS_ELSEWHERE}
     return tqdm(**options)
+
+
+def _has_no_columns() -> bool:
+    """Tell whether the terminal says that it is 0 columns wide, as some do that do not know."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def counted(number: int, thing: str) -> str:

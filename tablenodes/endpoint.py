@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from .addresses import origin
 from .connection import is_custom
 from .engine.calls import Request
 from .secret import Secret
@@ -62,6 +63,19 @@ class Endpoint:
                 text = value.reveal()
                 found.append(text.removeprefix("Bearer ").encode("latin-1"))
         return tuple(secret for secret in found if len(secret) >= 6)
+
+    @property
+    def place(self) -> str:
+        """The server as ``HOST:PORT``."""
+        _, host, port = origin(self.base_url)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key goes with every request, or may, for all that is known of a session or transport."""
+        values = (*dict(self.headers).values(), *(self.connection.query or {}).values())
+        unknown = self.connection.session is not None or is_custom(self.connection.transport)
+        return unknown or any(isinstance(value, Secret) for value in values)
 
     def request(self, method: str, path: str) -> Request:
         """Give what all calls to one path have in common."""

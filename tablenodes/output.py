@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from . import display
+from .engine.outcomes.reasons import reason_of
 from .engine.outcomes.texts import first_text
 from .engine.records import OK
 
@@ -31,8 +32,9 @@ _LOG_TYPES = {
     "prompt_tokens": "integer",
     "completion_tokens": "integer",
     "total_tokens": "integer",
+    "message": "text",
 }
-
+_MADE_FOR_THE_LOG = frozenset({"latency", "retry_after", "message"})
 
 _MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
 
@@ -205,13 +207,21 @@ class Responses(NodeOutput):
 
     @cached_property
     def log(self) -> Any:
-        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens."""
+        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens, message.
+
+        ``message`` is null where the row is ok; else it is our own words, or those of the server's error, which may
+        repeat what the server was sent.
+        """
         records, rows = self._records, range(len(self._records))
-        columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in {"latency", "retry_after"}}
+        columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in _MADE_FOR_THE_LOG}
         columns["maybe_billed"] = [flag == 1 for flag in records.maybe_billed]
         columns["reused"] = [flag == 1 for flag in records.reused]
         columns["latency"] = [None if math.isnan(seconds) else seconds for seconds in records.latency]
         columns["retry_after"] = [records.retry_after.get(row) for row in rows]
+        columns["message"] = [
+            None if outcome == OK else reason_of(outcome, records.body[row], records.status[row])
+            for row, outcome in enumerate(records.outcome)
+        ]
         return self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
 
     def answer(self, row: int) -> tuple[str, str | None]:

@@ -37,7 +37,7 @@ class Summary:
     stopped : str or None
         Why the run ended early.
     notes : tuple of str
-        What was done otherwise than asked, one line each.
+        What was done otherwise than asked, and what the counts do not show, one line each.
     """
 
     rows: int

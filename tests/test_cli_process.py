@@ -311,13 +311,15 @@ def test_who_leaves_at_once_keeps_the_answers_of_earlier_runs(table, tmp_path, h
     assert "stopped  interrupted" in err
 
 
-def test_ctrl_c_while_the_command_is_loaded_is_no_traceback():
-    """However early it comes."""
+@pytest.mark.parametrize("module", ["tablenodes.cli", "tablenodes.errors", "typing", "typer"])
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(module):
+    """However early it comes: nothing that takes time is loaded before it is caught."""
     code = (
         "import sys\n"
+        f"sys.modules.pop('{module}', None)\n"
         "class Interrupts:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'tablenodes.cli': raise KeyboardInterrupt\n"
+        f"        if name == '{module}': raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Interrupts())\n"
         "from tablenodes.__main__ import main\n"
         "main()\n"

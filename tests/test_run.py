@@ -324,6 +324,7 @@ def test_the_log_has_one_row_an_input_row_with_what_was_counted():
     row = out.log.iloc[0].to_dict()
     assert 0.02 <= row.pop("latency") < 10
     assert pd.isna(row.pop("retry_after"))
+    assert pd.isna(row.pop("message"))
     assert row == {
         "outcome": "ok",
         "attempts": 1,
@@ -639,6 +640,17 @@ def test_nothing_is_left_after_a_run(transport):
             gc.collect()
         until(lambda: threading.active_count() <= threads, "the end of the threads")
         until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, "the end of the files and sockets")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_concurrency_that_the_system_does_not_allow_is_said(transport, monkeypatch):
+    """In the summary, with what to raise; where there are fewer rows than that, nothing is lost by it."""
+    for module in ("curl", "requests_session"):
+        monkeypatch.setattr(f"tablenodes.engine.{module}.transport.sockets_allowed", lambda wanted: min(wanted, 2))
+    with fault_server(echo()) as server:
+        few, many = (NODES[0].run(words(count), connection(server, transport), **QUIET).summary for count in (2, 5))
+    assert few.notes == ()
+    assert many.notes == ("at most 2 requests were in flight: the system allows no more open files (ulimit -n)",)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
+from ..display import reported_elsewhere
 from ..errors import ConnectionSettingError, TablenodesError
 from . import describing, embedded, futures, journal, running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = (
     "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted. "
-    "The key is read from the environment: OPENAI_API_KEY, or the variable that --api-key-env names."
+    "The key is read from the environment: the variable that --api-key-env names, or OPENAI_API_KEY, which goes "
+    "only to OPENAI_BASE_URL or https://api.openai.com/v1."
 )
 
 
@@ -30,7 +32,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            with quiet_pipe():
+            with quiet_pipe(), reported_elsewhere():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stopped:  # Interrupted is one of them
             complain(str(stopped) or "interrupted")

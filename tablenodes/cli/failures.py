@@ -40,12 +40,13 @@ def first_failures(output: NodeOutput) -> list[Failed]:
     if not output.summary.failed:
         return []
     from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..output import Responses  # noqa: PLC0415 - loaded where it is used
     from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
 
     log = tables.view(output.log)
     outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
     answers: Iterable[tuple[Any, Any]]
-    if "message" in log.columns:
+    if not isinstance(output, Responses):  # else the words of a message may be the server's
         answers = ((error_body("", message or ""), None) for (message,) in log.rows(("message",)))
     else:
         answers = tables.view(output.result).rows(("body", "status"))

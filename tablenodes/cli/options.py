@@ -82,11 +82,21 @@ MaxRequests = Annotated[
     ),
 ]
 BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="The API's address, such as http://127.0.0.1:8080/v1.")
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="The API's address, such as http://127.0.0.1:8080/v1. A key for it is named with --api-key-env.",
+    ),
 ]
 KeyVariable = Annotated[
     str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="The environment variable that holds the API key."),
+    typer.Option(
+        "--api-key-env",
+        metavar="NAME",
+        help="The environment variable that holds the API key."
+        " Default: OPENAI_API_KEY, for OPENAI_BASE_URL or https://api.openai.com/v1 alone.",
+    ),
 ]
 NoKey = Annotated[bool, typer.Option("--no-key", help="Send no API key: for a server that needs none.")]
 Local = Annotated[bool, typer.Option("--local", help="Use the embedded model, on this machine.")]

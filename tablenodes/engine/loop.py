@@ -59,6 +59,8 @@ class Loop:
 
     Attributes
     ----------
+    capacity : int
+        How many calls the transport carries at a time.
     interrupted : bool
         Whether the run was ended by a signal.
     failure : EndedError or None
@@ -103,7 +105,8 @@ class Loop:
         self._models_matter = False
         self.interrupted = False
         self.failure: EndedError | None = None
-        scheduler.cap(getattr(transport, "capacity", None) or sys.maxsize)
+        self.capacity: int = getattr(transport, "capacity", None) or sys.maxsize
+        scheduler.cap(self.capacity)
 
     def run(self, prepared: Iterable[bytes | Rejection]) -> None:
         """Send every row; come back when each has its end, or nothing more can be sent.
@@ -215,10 +218,7 @@ class Loop:
         del self._bodies[row]
 
     def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejection]], *, exhausted: bool) -> bool:
-        """With nothing in flight, tell whether no fresh row is left: nobody waits to send who has nothing to send.
-
-        The row that is taken for that is the next one; an allowance that is renewed too late for it may end the run.
-        """
+        """With nothing in flight, take the next fresh row and tell whether there is none: nobody waits for nothing."""
         if self._scheduler.stopped is None and not exhausted and not self._scheduler.waiting:
             self._ahead = self._next_fresh(rows)
             exhausted = self._ahead is None

@@ -302,9 +302,10 @@ class RetrieveResponse(Node):
         plan = self.plan(view.columns, constants=context.constants)
         if how.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
+        name = context.scope or type(self).__name__
         with StoreFile(how.store) as store:
             retrieval = Retrieval(view, store, connection)
-            return retrieval.carry_out(prepared(plan, view, context), wait, how.progress)
+            return retrieval.carry_out(prepared(plan, view, context), wait, how.progress, name)
 
 
 def _seconds(value: Any) -> float | None:

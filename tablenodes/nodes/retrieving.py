@@ -23,6 +23,7 @@ from ..worker.lock import WorkerLock
 from ..worker.recipes import Travelling, arrived
 from ..worker.starting import ensure_worker, log_path
 from .asked import asked_with
+from .endings import notes_on, say_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,8 +74,12 @@ class Retrieval:
         self._fruitless = 0
         self._broken: str | None = None
 
-    def carry_out(self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None) -> Responses:
+    def carry_out(
+        self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
+    ) -> Responses:
         """Give what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
+
+        What is said of it is said of `name`.
 
         Raises
         ------
@@ -96,6 +101,7 @@ class Retrieval:
             raise Interrupted(
                 f"interrupted: {pending:,} of {len(self._view):,} rows are pending; .output has the rest", output
             )
+        say_failures(name, summary, self._records.outcome, self._records.status, progress=progress)
         return output
 
     def _find(self, wanted: Iterable[bytes | Rejection]) -> None:
@@ -209,6 +215,7 @@ class Retrieval:
             prompt_tokens=sum(tokens or 0 for tokens in records.prompt_tokens),
             completion_tokens=sum(tokens or 0 for tokens in records.completion_tokens),
             seconds=seconds,
+            notes=(*notes_on(records),),
         )
 
 

@@ -23,12 +23,14 @@ from ..sending import Sending
 from ..summary import Summary
 from .asked import asked
 from .check import check_rows, refuse_invalid
+from .endings import notes_on, say_failures
 from .manner import Manner
 from .rows import Context, prepared
+from .watching import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.body_plan import BodyPlan
     from ..endpoint import Endpoint
@@ -99,6 +101,7 @@ class _Run:
         self.connection = connection
         self.context = context
         self.manner = manner
+        self._name = context.scope or type(node).__name__
 
     def carry_out(self) -> Responses:
         with ExitStack() as stack:
@@ -118,10 +121,9 @@ class _Run:
         if self.manner.progress is False:
             return
         if plan.taken:
-            name = self.context.scope or type(self.node).__name__
-            display.say(f"{name}: columns taken: {', '.join(plan.taken)}")
+            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)}")
         for line in plan.passed_over:
-            display.say(f"{self.context.scope or type(self.node).__name__}: {line}")
+            display.say(f"{self._name}: {line}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; "
@@ -157,23 +159,37 @@ class _Run:
             total=None if self.node.client_timeout is None else float(self.node.client_timeout),
             on_text=how.on_text,
         )
-        loop, streams = sending.loop(
-            scheduler, keeping, records, stack, lambda: bar.update(records.settled, records.counts[OK])
-        )
+        name = None if how.progress is False else self._name
+        watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
+        loop, streams = sending.loop(scheduler, keeping, records, stack, watch)
         began = time.monotonic()
 
         def output() -> Responses:
             bar.close(records.settled, records.counts[OK])
-            summary = summarise(records, scheduler, time.monotonic() - began, streams)
+            notes = (*self._notes(loop, streams, endpoint), *notes_on(records, endpoint, request))
+            summary = summarise(records, scheduler, time.monotonic() - began, notes)
             return Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
 
+        self._carry(loop, plan, output)
+        made = output()
+        self._ended(made, loop)
+        say_failures(self._name, made.summary, records.outcome, records.status, progress=how.progress)
+        return made
+
+    def _carry(self, loop: Loop, plan: BodyPlan, output: Callable[[], Responses]) -> None:
+        """Run the loop; whatever error goes through it has what came in its `output`."""
         try:
             loop.run(prepared(plan, self.view, self.context))
         except BaseException as error:
             loop.abandon()
             error.output = output()  # type: ignore[attr-defined]
             raise
-        return self._ended(output(), loop)
+
+    def _notes(self, loop: Loop, streams: Streams | None, endpoint: Endpoint) -> Iterator[str]:
+        if streams is not None and streams.option_refused:
+            yield _NO_USAGE
+        if endpoint.slots is None and loop.capacity < min(self.manner.limits.concurrency, len(self.view)):
+            yield f"at most {loop.capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.manner.journal is None:
@@ -194,18 +210,18 @@ class _Run:
         )
         if len(journal) and not self.context.new_journal and self.manner.progress is not False:
             reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
-            name = self.context.scope or type(self.node).__name__
             if reused + sending:
-                display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
+                display.say(
+                    f"{self._name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}"
+                )
         return keeping
 
-    def _ended(self, output: Responses, loop: Loop) -> Responses:
+    def _ended(self, output: Responses, loop: Loop) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output)
-        return output
 
 
 def _spent(tokens: list[int | None], reused: bytearray) -> int:
@@ -229,7 +245,7 @@ def _close(journal: Journal) -> None:
         journal.close()
 
 
-def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: Streams | None = None) -> Summary:
+def summarise(records: Records, scheduler: Scheduler, seconds: float, notes: Iterable[str] = ()) -> Summary:
     """Give a run's numbers."""
     outcomes = records.counts.copy()
     outcomes["not_sent"] += len(records) - records.settled
@@ -244,5 +260,5 @@ def summarise(records: Records, scheduler: Scheduler, seconds: float, streams: S
         seconds=seconds,
         seconds_paused=scheduler.seconds_paused,
         stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
-        notes=(_NO_USAGE,) if streams is not None and streams.option_refused else (),
+        notes=tuple(notes),
     )

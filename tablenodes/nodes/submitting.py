@@ -26,6 +26,7 @@ from ..summary import Summary
 from ..worker.recipes import VERSION, Travelling
 from ..worker.starting import ensure_worker
 from .check import check_rows, refuse_invalid
+from .endings import say_failures
 from .manner import Manner
 from .rows import Context, prepared
 
@@ -142,6 +143,8 @@ class _Submission:
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}; .output has their ids", output)
+        name = context.scope or type(self._node).__name__
+        say_failures(name, output.summary, self._outcomes, (), progress=self._how.progress)
         return output
 
     def _salt(self) -> bytes:

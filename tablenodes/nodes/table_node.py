@@ -81,6 +81,7 @@ def made(
 ) -> NodeOutput:
     """Give what a node makes of a table."""
     from .. import display  # noqa: PLC0415 - loaded where it is needed
+    from .endings import say_failures  # noqa: PLC0415
     from .rows import prepared  # noqa: PLC0415
 
     began = time.monotonic()
@@ -102,6 +103,8 @@ def made(
         raise Interrupted(
             f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made; .output has them", output
         )
+    name = context.scope or type(node).__name__
+    say_failures(name, output.summary, (), (), progress=manner.get("progress"))
     return output
 
 

@@ -10,6 +10,7 @@ import orjson
 from .merging import Text, merge, settled
 from .sse import EventReader
 from .strict_json import UnreadableError, read
+from .texts import joined
 
 if TYPE_CHECKING:
     from .sse import ServerEvent
@@ -167,7 +168,9 @@ class _Choice:
             text = delta.get("content") if delta else None
         elif text:
             self._text.append(text)
-        return text if isinstance(text, str) else ""
+        if isinstance(text, str):
+            return text
+        return (joined(text) if isinstance(text, list) else None) or ""
 
     def _tell(self, name: str, value: Any) -> None:
         if type(value) is list and type(self.rest.get(name)) is list:

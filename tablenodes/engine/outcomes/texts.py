@@ -38,4 +38,12 @@ def first_text(body: str | bytes | None) -> str | None:
         found = choice["message"].get("content") if "message" in choice else choice.get("text")
     except (UnreadableError, LookupError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, str) else None
+    if isinstance(found, str):
+        return found
+    return joined(found) if isinstance(found, list) else None
+
+
+def joined(parts: list[Any]) -> str | None:
+    """Give the texts of a content that comes in parts as one, or None where none is a text."""
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str)) if any(isinstance(t, str) for t in texts) else None

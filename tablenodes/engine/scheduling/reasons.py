@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _NOT_SENT_BECAUSE = {
-    "auth": "the server refuses the key",
+    "auth": "the server refuses the key, or wants one where none was sent",
     "quota": "the account's quota is spent",
     "rate_limited": "the server asks to wait longer than this run waits; run again later",
     "outage": "the server did not answer anybody; run again later",

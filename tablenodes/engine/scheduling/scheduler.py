@@ -12,6 +12,7 @@ from .attempts import Attempts, Done, most_failures
 from .backoff import backoff, server_delay, throttle
 from .circuits import Circuits
 from .waiting import Waiting
+from .waits import Wait, wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -268,6 +269,11 @@ class Scheduler:
     def cap(self, capacity: int) -> None:
         """Take it that the machine allows no more than `capacity` calls in flight."""
         self._window.cap(capacity)
+
+    def wait(self, now: float) -> Wait | None:
+        """Say what the run waits for that is no answer; None where there is no such thing."""
+        in_flight = len(self._in_flight)
+        return None if self.stopped else wait_of(self.admission, self._rows, len(self._waiting), in_flight, now)
 
     @property
     def waiting(self) -> int:

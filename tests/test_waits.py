@@ -1,0 +1,232 @@
+"""What a run waits for is said: in the bar where there is one, in a line where there is none."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections import Counter
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from scheduler_simulation import fault, ok, status
+from servers import refusing_port
+
+import tablenodes as tn
+from tablenodes import display
+from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.scheduling.waits import Wait
+from tablenodes.nodes import watching
+from tablenodes.nodes.watching import Watch
+from tablenodes.settings import Limits, Retry
+
+CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
+TWO = pd.DataFrame({"text": ["a", "b"]})
+
+
+def scheduler(**limits):
+    return Scheduler(Limits(**limits), Retry(), random=lambda: 0.5)
+
+
+def asked(plan, key, came, at):
+    """Send a row and take in what came of it."""
+    plan.started(key, at)
+    plan.answered(key, judge(Answer(key, **came)), 1, at)
+
+
+# --- the scheduler knows --------------------------------------------------------------------------------------------
+
+
+def test_first_attempts_on_their_way_are_no_wait():
+    """Nor is nothing at all."""
+    plan = scheduler()
+    assert plan.wait(0.0) is None
+    plan.started(0, 0.0)
+    assert plan.wait(60.0) is None
+
+
+def test_who_is_all_that_is_left_is_tried_again():
+    """With what went wrong before, while it waits and while it is asked again; not beside a fresh row."""
+    plan = scheduler()
+    asked(plan, 0, fault("connect", sends=0), 0.0)
+    assert plan.wait(0.0) == Wait("retry", None, "connect")
+    plan.started(1, 0.1)
+    assert plan.wait(0.1) is None
+    plan.answered(1, judge(Answer(1, **ok())), 1, 0.2)
+    assert plan.next_retry(30.0) == 0
+    plan.started(0, 30.0)
+    assert plan.wait(30.0) == Wait("retry", None, "connect")
+
+
+def test_a_server_that_answers_nobody_is_an_outage():
+    """From the failures that shut the gate on, whatever is in flight."""
+    plan = scheduler(concurrency=5)
+    for key in range(5):
+        asked(plan, key, fault("connect", sends=0), 0.0)
+    plan.started(5, 0.1)
+    assert plan.wait(0.1) == Wait("outage", None, "connect")
+
+
+def test_a_pause_of_the_servers_has_its_end():
+    """As it was asked for."""
+    plan = scheduler()
+    asked(plan, 0, status(429, b"retry-after: 40\r\n"), 1.0)
+    assert plan.wait(2.0) == Wait("pause", 41.0, "rate_limited")
+
+
+def test_a_pace_says_when_the_next_call_goes():
+    """Where nothing is in flight and the next has to wait."""
+    plan = scheduler(requests_per_minute=6)
+    asked(plan, 0, ok(), 0.0)
+    assert plan.wait(0.0) == Wait("pace", 10.0)
+    assert plan.wait(10.0) is None
+
+
+def test_a_run_that_has_stopped_waits_for_nothing_more():
+    """But for what is in flight."""
+    plan = scheduler()
+    asked(plan, 0, status(429, b"retry-after: 40\r\n"), 1.0)
+    plan.stop("interrupted")
+    assert plan.wait(2.0) is None
+
+
+# --- the watch says -------------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """Stands for a scheduler."""
+
+    def __init__(self, wait):
+        self.given = wait
+
+    def wait(self, now):
+        return self.given
+
+
+def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
+    """Look up once a second; give the lines."""
+    now = 0
+    records = SimpleNamespace(settled=0, counts=Counter())
+    watch = Watch(
+        records, Waiting(wait), display.Progress(9, False), "127.0.0.1:9", 600.0, name="ask", clock=lambda: now
+    )
+    for now in range(seconds):
+        records.counts["ok"] = answered(now)
+        watch()
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("wait", "line"),
+    [
+        (
+            Wait("outage", None, "connect"),
+            "no connection to 127.0.0.1:9 since 5 s; trying again for up to 600 s (Ctrl-C ends)",
+        ),
+        (Wait("retry", None, "dns"), "the name of 127.0.0.1:9 is not found since 5 s; trying again (Ctrl-C ends)"),
+        (Wait("retry", None, "http_error"), "127.0.0.1:9 fails (http_error) since 5 s; trying again (Ctrl-C ends)"),
+        (Wait("outage"), "127.0.0.1:9 answers nobody since 5 s; trying again for up to 600 s (Ctrl-C ends)"),
+        (Wait("pause", 40.0), "127.0.0.1:9 asks to wait, 35 s (Ctrl-C ends)"),
+        (Wait("pace", 7.5), "pacing: the next request has to wait, 3 s (Ctrl-C ends)"),
+        (Wait("pace", None), "pacing: the next request has to wait (Ctrl-C ends)"),
+    ],
+)
+def test_a_long_wait_is_said_once(wait, line, capsys):
+    """After five seconds, with what is done about it."""
+    assert watched(wait, capsys=capsys) == [f"tablenodes: ask: {line}"]
+
+
+def test_a_short_wait_is_not_worth_a_line(capsys):
+    """An answer begins it anew."""
+    assert watched(Wait("pause", 40.0), answered=lambda now: now // 4, capsys=capsys) == []
+
+
+@pytest.mark.parametrize(("reason", "lines"), [("pause", 6), ("pace", 1)])
+def test_each_long_wait_has_its_line_but_for_a_pace(reason, lines, capsys):
+    """A pace has every row wait."""
+    assert len(watched(Wait(reason, 99.0), answered=lambda now: now // 10, capsys=capsys)) == lines
+
+
+# --- a run says -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(None, 1), (False, 0)])
+def test_a_server_that_is_down_is_named(progress, expected, capsys, monkeypatch):
+    """Unless progress is off."""
+    monkeypatch.setattr(watching, "_WORTH_A_LINE", 0.2)
+    with refusing_port() as port:
+        connection = tn.Connection(f"http://127.0.0.1:{port}/v1", "")
+        CHAT.run(TWO, connection, retry=tn.Retry(not_executed=3), progress=progress)
+    assert capsys.readouterr().err.count(f"CreateChatCompletion: no connection to 127.0.0.1:{port} since") == expected
+
+
+class Terminal(io.StringIO):
+    """A standard error stream that somebody sees."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_bar_says_what_is_waited_for_and_its_clock_goes_on(monkeypatch):
+    """Though no row moves."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(display, "_DELAY", 0.0)
+    monkeypatch.setattr(display, "_REDRAWN", 0.0)
+    monkeypatch.setenv("COLUMNS", "150")
+    with display.Progress(60) as bar:
+        for _ in range(3):
+            bar.show(0, 0, "no connection to 127.0.0.1:9, trying again")
+        drawn = terminal.getvalue()
+        bar.show(60, 60)
+        bar.close(60, 60)
+    assert drawn.count("no connection to 127.0.0.1:9, trying again, 0 ok, 0 failed") >= 3
+    assert terminal.getvalue().rstrip().endswith("60 ok, 0 failed]")
+
+
+def test_a_bar_waits_for_its_second(monkeypatch):
+    """Work that is done at once needs none."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with display.Progress(60) as bar:
+        bar.show(0, 0, "x")
+        bar.show(1, 1, "x")
+        assert terminal.getvalue() == ""
+
+
+def test_with_a_bar_there_is_no_line_besides(monkeypatch):
+    """It says the same."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    for each, seconds in (
+        (watching, "_WORTH_A_LINE"),
+        (watching, "_BETWEEN"),
+        (display, "_DELAY"),
+        (display, "_REDRAWN"),
+    ):
+        monkeypatch.setattr(each, seconds, 0.0)
+    monkeypatch.setenv("COLUMNS", "150")
+    with refusing_port() as port:
+        CHAT.run(TWO, tn.Connection(f"http://127.0.0.1:{port}/v1", ""), retry=tn.Retry(not_executed=2))
+    assert f"no connection to 127.0.0.1:{port}, trying again" in terminal.getvalue()
+    assert "since" not in terminal.getvalue()
+
+
+def test_a_terminal_without_columns_has_a_bar_all_the_same(monkeypatch):
+    """Some say that they are 0 wide."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    monkeypatch.setattr(display, "_DELAY", 0.0)
+    with os.fdopen(ours, "rb", 0) as seen, os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with display.Progress(60) as bar:
+            bar.close(60, 60)
+        stream.flush()
+        drawn = os.read(seen.fileno(), 10_000)
+        monkeypatch.undo()
+    assert b"60 ok, 0 failed" in drawn
