@@ -5,6 +5,8 @@ from __future__ import annotations
 import html as html_escaping
 import sys
 import time
+from contextlib import suppress
+from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ _CELL_WIDTH = 40
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
-    print(f"tablenodes: {printable(text)}", file=stream or sys.stderr)
+    with suppress(OSError):  # what cannot be said decides nothing
+        print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
 
 
 def printable(text: str) -> str:
@@ -46,7 +49,7 @@ class Progress:
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
         if shown is None:
-            shown = in_notebook() or sys.stderr.isatty()
+            shown = in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
         self._bar: Any = _bar(rows) if shown and rows else None
         self._next = 0.0
 

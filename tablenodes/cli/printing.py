@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..display import counted, printable
+from ..errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,13 +40,6 @@ def quiet_pipe() -> Iterator[None]:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
-
-
-def never_fail(*streams: Any) -> None:
-    """Let streams write an escape for a character that their encoding does not have, in place of an error."""
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def is_terminal() -> bool:
@@ -85,11 +78,44 @@ class LiveText:
 
 
 def write_table(table: Any, form: str) -> None:
-    """Write a whole table to the standard output: ``csv`` or ``jsonl``."""
+    """Write a whole table to the standard output: ``csv`` or ``jsonl``.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; says in which file the table is instead.
+    """
     from .. import tables  # noqa: PLC0415 - loads pandas
 
-    with quiet_pipe():
-        tables.write_text(table, sys.stdout, form)
+    try:
+        with quiet_pipe():
+            tables.write_text(table, sys.stdout, form)
+    except OutputError as error:
+        place = _saved(table, form)
+        where = f"all of the table is in {place}" if place else "no other file could be written, so the table is lost"
+        raise OutputError(f"{error}; {where}") from None
+
+
+def _saved(table: Any, form: str) -> str | None:
+    """Write a table to a private file, in the current folder or the system's for such files; give its path."""
+    import tempfile  # noqa: PLC0415 - loaded where it is used
+
+    from .. import tables  # noqa: PLC0415
+
+    for folder in (os.getcwd, tempfile.gettempdir):
+        place = None
+        try:
+            descriptor, place = tempfile.mkstemp(f".{form}", "tablenodes-unwritten-", folder())
+            with open(descriptor, "w", encoding="utf-8", newline="") as handle:
+                tables.write_text(table, handle, form)
+                os.fsync(descriptor)
+        except OSError:
+            if place is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(place)
+        else:
+            return place
+    return None
 
 
 def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:

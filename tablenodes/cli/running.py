@@ -15,12 +15,13 @@ from ..display import counted
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
 from .failures import failures, first_failures
-from .printing import LiveText, is_terminal, show, show_table, write_table
+from .printing import LiveText, complain, is_terminal, show, show_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..connection import Connection
+    from ..errors import EndedError
     from ..output import NodeOutput
     from ..settings import Limits
     from ..workflow import Workflow
@@ -216,7 +217,7 @@ class Showing:
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..errors import EndedError, TableError  # noqa: PLC0415
+        from ..errors import EndedError, OutputError, TableError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
         self._replaces = os.path.exists(getattr(workflow.output, "path", ""))
@@ -226,9 +227,12 @@ class Showing:
                 outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
         except EndedError as stopped:
             outputs = stopped.output or {}
-            self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
-            if self._manner["journal"] is not None and any(output.summary.ok for output in outputs.values()):
-                display.say("run the same command again to go on: what was answered is not sent again")
+            try:
+                self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
+            except OutputError as unprinted:  # why the run ended is said as well
+                complain(str(unprinted), "error")
+            if self._manner["journal"] is not None and outputs:
+                display.say(_how_to_go_on(stopped, outputs))
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
@@ -236,6 +240,7 @@ class Showing:
 
     def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
         from .. import display  # noqa: PLC0415 - loaded where it is used
+        from ..errors import OutputError  # noqa: PLC0415
         from ..workflow.destination import Destination, chosen  # noqa: PLC0415
 
         if not outputs:
@@ -248,15 +253,31 @@ class Showing:
         table = chosen(last, self._form)
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_table(table, "jsonl" if self._jsonl else "csv")
+            display.say(f"the table went to the standard output: {counted(last.summary.rows, 'row')}")
         elif isinstance(workflow.output, Destination):
             if last.summary.ok or not self._replaces:
                 display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
             if is_terminal() or not self._asked:
-                show_table(table)
+                try:
+                    show_table(table)
+                    sys.stdout.flush()
+                except OutputError as error:  # it is in its file
+                    display.say(f"its first rows are not shown: {error}")
         elif is_terminal() and not self._asked and not self._jsonl:
             show_table(table)
         else:
             write_table(table, "jsonl" if self._jsonl else "csv")
+
+
+def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput]) -> str:
+    """Say what the same command does after a run that ended early, and promise no more than is in the journal."""
+    from ..errors import JournalError  # noqa: PLC0415 - loaded where it is used
+
+    again = "run the same command again to go on"
+    if not any(output.summary.ok for output in outputs.values()):
+        return again
+    kept = "is in the journal" if isinstance(stopped, JournalError) else "was answered"
+    return f"{again}: what {kept} is not sent again"
 
 
 def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:
