@@ -140,7 +140,8 @@ def worker(*, store: options.Store = None) -> None:
 
     Whoever submits or retrieves starts a worker; it need not be started by hand. One is at work on a store at a time.
     """
-    from ..store.file import store_path  # noqa: PLC0415 - loaded where it is used
+    from ..engine.interrupts import HANGUP  # noqa: PLC0415 - loaded where it is used
+    from ..store.file import store_path  # noqa: PLC0415
     from ..worker.worker import Worker  # noqa: PLC0415
 
     at_work = Worker(store_path(store))
@@ -151,8 +152,9 @@ def worker(*, store: options.Store = None) -> None:
         stopped = True
         at_work.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, HANGUP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     at_work.run()
     if stopped:
         os._exit(OK)  # threads that wait for answers would hold the process

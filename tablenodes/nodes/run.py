@@ -166,7 +166,7 @@ class _Run:
         bar.close(records.settled, records.counts[OK])
         summary = summarise(records, scheduler, seconds, streams)
         output = Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
-        return self._ended(output, loop)
+        return self._ended(output, loop, journal)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.manner.journal is None:
@@ -192,8 +192,12 @@ class _Run:
                 display.say(f"{name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}")
         return keeping
 
-    def _ended(self, output: Responses, loop: Loop) -> Responses:
+    def _ended(self, output: Responses, loop: Loop, journal: Journal | None) -> Responses:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
+        if isinstance(loop.failure, JournalError) and journal is not None:
+            unsaved = journal.unsaved()
+            kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
+            answered = answered.replace(";", f": {kept};", 1)
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:

@@ -12,6 +12,7 @@ import orjson
 
 from ...errors import JournalError
 from ..ended import Ended
+from ..records import OK
 from .file import VERSION, check_sum, check_sum_of_intent, closed, make_index, make_room, opened, worded
 
 if TYPE_CHECKING:
@@ -211,6 +212,13 @@ class Journal:
         self._dones.clear()
         self._intents.clear()
         self._last_on_disk = self._last
+
+    def unsaved(self) -> int:
+        """Give the rows whose answers could not be put into the file; one more try is made."""
+        with suppress(JournalError):
+            self.commit()
+        outcomes = {done[-1]: done[2] for done in self._dones}  # of a row that was sent again, the last one
+        return sum(outcome == OK for outcome in outcomes.values())
 
     def close(self) -> None:
         """Commit, mark the end as a clean one, and let the file go.
