@@ -52,6 +52,11 @@ def show(line: str = "") -> None:
     print(printable(line))
 
 
+def sized(size: int) -> str:
+    """Give a number of bytes with its unit."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{-(-size // 1000):,} kB"
+
+
 class LiveText:
     """Shows a text on the standard error stream as it comes, and ends its last line.
 

@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import nullcontext
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..errors import EndedError
     from ..output import NodeOutput
     from ..settings import Limits
+    from ..summary import Summary
     from ..workflow import Workflow
 
 
@@ -205,9 +207,12 @@ class Showing:
         Whether the output was named on the command line, so that it goes there alone but for a person's eyes.
     manner : dict
         Keyword arguments of `Workflow.run`.
+    later : bool
+        Whether rows are only submitted, and their answers retrieved later.
     """
 
-    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any]) -> None:
+    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
+        self._later = later
         self._form = form
         self._jsonl = jsonl
         self._asked = asked
@@ -240,33 +245,59 @@ class Showing:
 
     def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..errors import OutputError  # noqa: PLC0415
-        from ..workflow.destination import Destination, chosen  # noqa: PLC0415
 
         if not outputs:
             return
         for name, output in outputs.items():
-            display.say(f"{name}: {output.summary}" if len(outputs) > 1 else str(output.summary))
+            summary = _submitted(output.summary) if self._later else output.summary
+            display.say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
             for line in failures(output):
                 display.say(line)
         last = list(outputs.values())[-1]
-        table = chosen(last, self._form)
+        self._put_out(workflow.output, last, written=written)
+        if self._later and last.summary.ok:
+            place = getattr(workflow.output, "path", None)
+            ids = "FILE, a file of these ids," if place is None else quote(place)
+            display.say(f"tablenodes retrieve {ids} gets the answers")
+
+    def _put_out(self, destination: Any, output: NodeOutput, *, written: bool) -> None:
+        """Put the table where it is looked for: on the standard output whole, unless it is in its file."""
+        from .. import display  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.destination import chosen  # noqa: PLC0415
+
+        table, rows = chosen(output, self._form), counted(output.summary.rows, "row")
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_table(table, "jsonl" if self._jsonl else "csv")
-            display.say(f"the table went to the standard output: {counted(last.summary.rows, 'row')}")
-        elif isinstance(workflow.output, Destination):
-            if last.summary.ok or not self._replaces:
-                display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}")
+            display.say(f"the table went to the standard output: {rows}")
+        elif destination is not None:
+            if output.summary.ok or not self._replaces:
+                display.say(f"wrote {destination.path}: {rows}")
             if is_terminal() or not self._asked:
-                try:
-                    show_table(table)
-                    sys.stdout.flush()
-                except OutputError as error:  # it is in its file
-                    display.say(f"its first rows are not shown: {error}")
+                _show_head(table)
         elif is_terminal() and not self._asked and not self._jsonl:
             show_table(table)
         else:
             write_table(table, "jsonl" if self._jsonl else "csv")
+
+
+def _show_head(table: Any) -> None:
+    """Show the first rows of a table that is in its file: that this cannot be done changes nothing of that."""
+    from .. import display  # noqa: PLC0415 - loaded where it is used
+    from ..errors import OutputError  # noqa: PLC0415
+
+    try:
+        show_table(table)
+        sys.stdout.flush()
+    except OutputError as error:
+        display.say(f"its first rows are not shown: {error}")
+
+
+def _submitted(summary: Summary) -> Summary:
+    """Give the numbers of rows that nobody has answered yet, and that are not called ok."""
+    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
+
+    outcomes = {"submitted" if outcome == "ok" else outcome: rows for outcome, rows in summary.outcomes.items()}
+    return replace(summary, outcomes=outcomes)
 
 
 def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput]) -> str:

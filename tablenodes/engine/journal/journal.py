@@ -13,7 +13,18 @@ import orjson
 from ...errors import JournalError
 from ..ended import Ended
 from ..records import OK
-from .file import VERSION, check_sum, check_sum_of_intent, closed, make_index, make_room, opened, worded
+from .file import (
+    VERSION,
+    check_sum,
+    check_sum_of_intent,
+    closed,
+    is_at_rest,
+    looked_into,
+    make_index,
+    make_room,
+    opened,
+    worded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +114,8 @@ class Journal:
     ----------
     path : Path
         Made if it is not there, readable by its owner alone.
+    looks : bool
+        Whether it is only read: nothing of it is changed, where its last run came to its end.
 
     Attributes
     ----------
@@ -118,9 +131,10 @@ class Journal:
         anew by itself: that would pay for every row again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, looks: bool = False) -> None:
         self.path = path
-        self._database, self.rows, self.sends = opened(path)
+        self._looks = looks and is_at_rest(path)
+        self._database, self.rows, self.sends = looked_into(path) if self._looks else opened(path)
         self._last = self._last_on_disk = self.rows
         self._indexed = self._failed = False
         self._intents: list[Line] = []
@@ -227,7 +241,10 @@ class Journal:
         """
         with suppress(JournalError):
             self.commit()
-        closed(self._database)
+        if self._looks:
+            self._database.close()
+        else:
+            closed(self._database)
 
     def _take_back(self) -> None:
         for line in self._intents:
