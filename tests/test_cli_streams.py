@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from servers import answer, fault_server
 
 import tablenodes as tn
+from tablenodes.cli.standard_streams import Outlet
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 
@@ -163,3 +166,24 @@ def test_too_little_memory_is_one_line(kilobytes):
     if code:  # a machine on which that is enough has nothing to say
         assert (code, len(ours)) == (1, 1)
         assert ours[0].startswith("tablenodes: error: ")
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for():
+    """As one that another program has set so: all bytes arrive, in order."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    sent, got = os.urandom(1_000_000), bytearray()
+
+    def read() -> None:
+        while piece := os.read(reading, 100_000):
+            got.extend(piece)
+
+    thread = threading.Thread(target=read)
+    with open(writing, "wb", buffering=0) as under:
+        outlet = io.BufferedWriter(Outlet(under, needed=True))
+        threading.Timer(0.1, thread.start).start()  # the pipe is full by then
+        outlet.write(sent)
+        outlet.flush()
+    thread.join(60)
+    os.close(reading)
+    assert bytes(got) == sent
