@@ -55,7 +55,7 @@ class FileKind:
             with self.worded_sql(path):
                 yield
         except OSError as error:
-            raise self.error(f"{path}: {error.strerror or 'cannot be opened'}") from None
+            raise self.error(f"{path}: the {self.noun} cannot be used: {error.strerror or 'unknown'}") from None
         except ValueError:
             raise self.error(f"the {self.noun}'s path holds a character that no path can hold") from None
 
@@ -93,14 +93,14 @@ class FileKind:
             os.unlink(fresh)
         sync_folder(path.parent)
 
-    def refuse_other_files(self, path: Path) -> None:
-        """Raise for what is there and cannot be a file of this kind: a link, an empty file, one that is read-only."""
+    def refuse_other_files(self, path: Path, *, written: bool = True) -> None:
+        """Raise for what is there and cannot be a file of this kind: a link, an empty file, a read-only one."""
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             raise self.error(f"{path}: the {self.noun} must be an ordinary file, not a link, a folder or a device")
         if not found.st_size:
             raise self.error(f"{path}: the file is empty, which no {self.noun} is; delete it if nothing was in it")
-        if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        if written and not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise self.error(f"{path}: {self.words[sqlite3.SQLITE_READONLY]}")
 
 

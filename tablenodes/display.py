@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
-    print(f"tablenodes: {printable(text)}", file=stream or sys.stderr)
+    with contextlib.suppress(OSError):  # what cannot be said decides nothing
+        print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ class Progress:
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
         if shown is None:
-            shown = in_notebook() or sys.stderr.isatty()
+            shown = in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
         self._bar: Any = _bar(rows) if shown and rows else None
         self._next = 0.0
         self._redraw = time.monotonic() + _DELAY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 
@@ -11,6 +12,7 @@ from servers import answer, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
+from tablenodes.cli.printing import sized
 from tablenodes.engine.calls import Request
 from tablenodes.engine.journal.journal import Journal, Keys, Line
 
@@ -69,16 +71,37 @@ def test_the_rows_of_a_journal_are_printed(journal, command):
     assert json.loads(rows[0]["body"])["choices"]
 
 
-def rows_in(journal):
-    with closing(sqlite3.connect(journal)) as database:
-        return database.execute("SELECT * FROM row").fetchall()
-
-
 def test_looking_changes_nothing(journal, command):
     """The rows that it has are still reused."""
-    before = rows_in(journal)
-    command("journal", journal)
-    assert rows_in(journal) == before
+    before = journal.read_bytes(), journal.stat().st_mtime_ns, sorted(journal.parent.iterdir())
+    assert command("journal", journal)[0] == 0
+    assert (journal.read_bytes(), journal.stat().st_mtime_ns, sorted(journal.parent.iterdir())) == before
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only for root")
+def test_what_cannot_be_written_can_be_looked_at(journal, command):
+    """Another's journal, or one on a medium that is read-only."""
+    journal.chmod(0o400)
+    journal.parent.chmod(0o500)
+    try:
+        assert command("journal", journal)[0] == 0
+    finally:
+        journal.parent.chmod(0o700)
+
+
+def test_a_journal_whose_log_is_gone_is_not_shown_as_whole(journal, command):
+    """What was in the log would be missing from it."""
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("UPDATE run SET clean = 0")
+        database.commit()
+    code, out, err = command("journal", journal)
+    assert (code, out) == (1, "")
+    assert "the last run ended in the middle" in err
+
+
+def test_a_size_has_the_unit_that_fits():
+    """No file of some kilobytes has 0.0 of anything."""
+    assert [sized(size) for size in (36_864, 1, 2**20, 137 * 2**20)] == ["37 kB", "1 kB", "1.0 MiB", "137.0 MiB"]
 
 
 def test_a_journal_that_a_run_holds_is_left_alone(journal, command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -254,19 +255,6 @@ def test_an_output_that_cannot_be_written_is_printed_without_what_text_cannot_ho
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_standard_output_that_is_full_does_not_cost_the_answers(table, tmp_path):
-    """The table is in a file then, whose name is said."""
-    with fault_server(answer(ANSWER)) as server, open("/dev/full", "w") as full:
-        command = [*COMMAND, *map(str, call(table, server))]
-        environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1]), "TMPDIR": str(tmp_path)}
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
-    assert (done.returncode, "Traceback" in done.stderr, "Exception" in done.stderr) == (1, False, False)
-    said, _, path = done.stderr.splitlines()[-1].rpartition(" ")
-    assert said.endswith("the standard output could not be written: No space left on device; the table is in")
-    assert Path(path).parent == tmp_path
-    assert Path(path).read_text().count(",yes,200,ok\n") == 10
-
-
 def test_an_output_without_an_answer_leaves_an_earlier_one(table, tmp_path):
     """Whatever went wrong: nothing is put in the place of something."""
     output = tmp_path / "out.csv"
@@ -327,3 +315,58 @@ def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(module):
     environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "tablenodes: interrupted\n")
+
+
+def test_ctrl_c_after_the_end_does_not_change_the_exit_code():
+    """All is written and said; an impatient hand is no reason for another code than 130, or 1."""
+    code = (
+        "import os, signal, sys\n"
+        "from tablenodes.__main__ import main\n"
+        "try: main()\n"
+        "finally: os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
+    command = [sys.executable, "-c", code, "run", "none.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "a lost terminal"])
+def test_who_is_told_to_end_before_an_answer_says_how_to_go_on(table, tmp_path, number):
+    """Without a promise about answers that there are none of."""
+    with (
+        fault_server(held_after(0)) as server,
+        start(*call(table, server, "--output", tmp_path / "out.csv")) as process,
+    ):
+        wait_for(lambda: server.requests)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "tablenodes: run the same command again to go on\n" in err
+    assert ".output" not in err
+
+
+def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
+    """How many answers are in it and how many only in the table; where that went is said, and in no word of Python."""
+    table.write_text("word\n" + "".join(f"w{i}\n" for i in range(200)))
+    small = SMALL_FILES.replace("2000, 2000", "60000, 60000")
+    environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
+    environment = {name: value for name, value in environment.items() if not name.startswith("COV")}
+    longer = json.loads(json.dumps(LONG).replace("y" * 400, "y" * 8000))  # no commit of several of them fits
+    with fault_server(answer(longer)) as server:
+        arguments = [*map(str, call(table, server, "--output", tmp_path / "out.csv", "--concurrency", "16"))]
+        command = [sys.executable, "-c", small, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    kept, unkept = re.search(r"(\d+) of them are in the journal, (\d+) only in the table", done.stderr).groups()
+    _, rows, _ = run("journal", tmp_path / "out.csv.journal", "--jsonl")
+    assert done.returncode == 1
+    assert sum(json.loads(row)["outcome"] == "ok" for row in rows.splitlines()) == int(kept)
+    assert int(unkept) > 0
+    assert done.stderr.count("what was answered is not sent again") == 0
+    assert ".output" not in done.stderr
+    if "could not be written" in done.stderr:
+        assert "the table went to the standard output: 200 rows" in done.stderr
+        printed = done.stdout
+    else:
+        printed = (tmp_path / "out.csv").read_text()
+    assert printed.count(",200,ok\n") == int(kept) + int(unkept)

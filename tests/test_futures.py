@@ -433,7 +433,7 @@ def test_a_full_disk_is_said_in_every_row(store, monkeypatch):
             patched.setattr(file, "_look_at", small)
             out = submitted(server.url, store, 2000)
         assert out["future_response_id"].isna().all()
-        assert out["error_message"].str.contains("the disk is full").all()
+        assert out["error_message"].str.contains("the disk of the store is full").all()
         assert server.requests == []
         assert list(retrieved(submitted(server.url, store, 2), store).text) == texts(2)
 
@@ -734,6 +734,73 @@ def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, m
     code, shown = command(capsys, "retrieve", later, *at)
     assert code == 3
     assert "unknown_id" in shown
+
+
+def test_a_submission_is_said_to_be_one(store, tmp_path, capsys, monkeypatch):
+    """Nothing is ok yet; the next step is named."""
+    words(2).to_csv(tmp_path / "words.csv", index=False)
+    later = tmp_path / "later ids.csv"
+    monkeypatch.setenv(VARIABLE, "")
+    with fault_server(echo()) as server, nobody_at_work(store):
+        asked = ("--model", "m", "--prompt", "Say {{ word }}", "--base-url", server.url, "--no-key")
+        arguments = ("submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", later, "--store", store)
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in arguments])
+    err = capsys.readouterr().err
+    assert (ended.value.code, "2 submitted" in err, " ok" in err) == (0, True, False)
+    assert err.splitlines()[-1] == f"tablenodes: tablenodes retrieve '{later}' gets the answers"
+
+
+@pytest.mark.parametrize("how", ["full", "foreign"])
+def test_the_command_line_submits_nothing_to_a_store_that_cannot_be_used(store, tmp_path, capsys, monkeypatch, how):
+    """One line; no table of ids that there are none of."""
+    from tablenodes.store import file
+
+    look = file._look_at
+
+    def small(database, path):
+        look(database, path)
+        database.execute("PRAGMA max_page_count = 20")
+
+    if how == "full":
+        monkeypatch.setattr(file, "_look_at", small)
+    else:
+        store.write_text("this is a file of something else, longer than a header of a database\n" * 4)
+    words(2000).to_csv(tmp_path / "words.csv", index=False)
+    monkeypatch.setenv(VARIABLE, "")
+    with fault_server(echo()) as server:
+        asked = ("--model", "m", "--prompt", "Say {{ word }}", "--base-url", server.url, "--no-key")
+        arguments = ("submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", tmp_path / "later.csv")
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in (*arguments, "--store", store, "--no-progress")])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (1, "", 1)
+    assert " store" in err
+    assert not (tmp_path / "later.csv").exists()
+
+
+def test_what_is_cleared_is_given_back(store, capsys):
+    """The file is small again, and still the same store."""
+    with fault_server(echo()) as server:
+        answered(server.url, store, 400, node=tn.CreateChatCompletionAsync(model="m", prompt="{{ word }}" + "y" * 4000))
+        assert store.stat().st_size > 1_000_000
+        assert "deleted 400 answers" in command(capsys, "store", "--store", store, "--clear", "0")[1]
+        assert store.stat().st_size < 200_000
+        assert list(answered(server.url, store, 2).text) == texts(2)
+
+
+def test_a_store_that_is_in_use_is_cleared_all_the_same(store, capsys):
+    """Its space is given back another time."""
+    with fault_server(echo()) as server:
+        answered(server.url, store, 3)
+    reader = sqlite3.connect(store, isolation_level=None)
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM store").fetchone()
+        code, shown = command(capsys, "store", "--store", store, "--clear", "0")
+    finally:
+        reader.close()
+    assert (code, "deleted 3 answers" in shown, "0 rows" in shown) == (0, True, True)
 
 
 def test_the_command_line_says_why_rows_are_pending(store, capsys):

@@ -27,6 +27,12 @@ ROWS, CONCURRENCY = 60, 4
 LATENCY = 0.1
 """Seconds; the longest answer takes three times as long."""
 
+SIGNALS = [
+    pytest.param([signal.SIGINT, signal.SIGINT], id="Ctrl-C twice"),
+    pytest.param([signal.SIGTERM], id="SIGTERM"),
+    pytest.param([signal.SIGHUP], id="a lost terminal"),
+]
+
 
 @pytest.fixture(scope="module")
 def victims():
@@ -78,7 +84,7 @@ def test_ctrl_c_sends_nothing_new_and_loses_nothing(tmp_path):
 
 
 @measures_seconds
-@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]], ids=["Ctrl-C twice", "SIGTERM"])
+@pytest.mark.parametrize("signals", SIGNALS)
 def test_in_a_hurry_it_leaves_within_a_second(victims, tmp_path, signals):
     """What is in flight is in doubt, what came is committed, and the next run makes up for it."""
     with oracle(latency=0.02) as server:
@@ -121,17 +127,18 @@ def test_the_grace_period_is_kept(victims, tmp_path):
         assert end["said"]["outcomes"] == {"in_doubt": CONCURRENCY, "not_sent": ROWS - CONCURRENCY}
 
 
-def test_a_signal_that_is_ignored_stays_ignored(victims, tmp_path):
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP], ids=["in the background", "under nohup"])
+def test_a_signal_that_is_ignored_stays_ignored(victims, tmp_path, ignored):
     """As for a process that a shell has put into the background."""
     with oracle() as server:
         server.holding = True
 
         def press(pid: int) -> None:
             wait_until(lambda: len(server.received) == CONCURRENCY)
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, ignored)
             server.release()
 
-        said = victims.run(job(server, tmp_path, ignores=int(signal.SIGINT)), press)["said"]
+        said = victims.run(job(server, tmp_path, ignores=int(ignored)), press)["said"]
         assert said["outcomes"] == {"ok": ROWS}
 
 
@@ -192,3 +199,19 @@ def alarming() -> Reaction:
         exchange.pause(30)
 
     return react
+
+
+def test_a_terminal_that_is_lost_is_told_more_than_once():
+    """By the shell and by the system: the second time does not end what writes the answers."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: interrupts.level > 0)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with Interrupts():
+            pass
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -158,7 +158,7 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
         put(store)
         with store.writing() as database:
             database.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(StoreError, match="the disk is full"), store.writing() as database:
+        with pytest.raises(StoreError, match="the disk of the store is full"), store.writing() as database:
             database.execute("INSERT INTO messages VALUES ('b', NULL, zeroblob(100000))")
         assert names(store) == ["conv_1"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +12,13 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..display import reported_elsewhere
-from ..errors import ConnectionSettingError, TablenodesError
+from ..errors import ConnectionSettingError, EndedError, OutputError, TablenodesError
 from . import describing, embedded, futures, journal, running
-from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED
+from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK
 from .options import worded
-from .printing import complain, never_fail, quiet_pipe
+from .printing import complain, quiet_pipe
+from .shortages import shortage
+from .standard_streams import standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +39,18 @@ class Commands(TyperGroup):
             with quiet_pipe(), reported_elsewhere():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stopped:  # Interrupted is one of them
-            complain(str(stopped) or "interrupted")
+            complain(worded(str(stopped)) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except TablenodesError as error:
-            message = worded(str(error)) if isinstance(error, ConnectionSettingError) else str(error)
+            message = worded(str(error)) if isinstance(error, ConnectionSettingError | EndedError) else str(error)
             for line in (message, *getattr(error, "__notes__", ())):  # the notes: what else is wrong
                 complain(line, "error")
+            raise typer.Exit(BAD_INPUT) from None
+        except Exception as error:
+            words = shortage(error)
+            if words is None:  # an error in this program
+                raise
+            complain(words, "error")
             raise typer.Exit(BAD_INPUT) from None
 
 
@@ -91,10 +101,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         What follows the command's name. Default: the process's own.
     """
-    never_fail(sys.stdout, sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    _refuse_keys(given)
-    application(args=given, prog_name="tablenodes")
+    with standard_streams():
+        code = _carried_out(given)
+    if arguments is None:  # all is done and said: one more Ctrl-C would only change the exit code
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise SystemExit(code)
+
+
+def _carried_out(given: list[str]) -> int:
+    """Give the exit code; what was printed has arrived by then, or that it has not is said."""
+    code = OK
+    try:
+        try:
+            _refuse_keys(given)
+            application(args=given, prog_name="tablenodes")
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else OK
+        with quiet_pipe():
+            pass
+    except OutputError as error:
+        complain(str(error), "error")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    return code
 
 
 def _refuse_keys(arguments: list[str]) -> None:

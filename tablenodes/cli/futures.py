@@ -12,7 +12,7 @@ import typer
 from ..display import counted
 from . import options
 from .exit_codes import OK
-from .printing import aligned, show
+from .printing import aligned, show, sized
 from .running import Model, Node, Prompt, Settings, Showing, Source, System, one_node
 
 _DAY = 86_400
@@ -68,7 +68,7 @@ def submit(
     )
     workflow, form = options.destined(workflow, output, form, jsonl)
     manner = options.manner(workflow, None, again, "transient", "resend", None, no_progress)
-    shown = Showing(form, jsonl, asked=output is not None, manner=manner)
+    shown = Showing(form, jsonl, asked=output is not None, manner=manner, later=True)
     raise typer.Exit(shown.run(workflow, table, rows, {}))
 
 
@@ -121,10 +121,12 @@ def store(*, store: options.Store = None, clear: Clear = None) -> None:
         futures = Futures(file)
         if clear is not None:
             show(f"deleted {counted(futures.clear(time.time() - clear * _DAY), 'answer')}")
+            if not WorkerLock(file.path).is_held():
+                file.give_back()
         counts = futures.counts()
-        size = os.path.getsize(file.path) / 2**20
+        size = sized(os.path.getsize(file.path))
         worker = "a worker is at work" if WorkerLock(file.path).is_held() else "no worker is at work"
-        show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size:,.1f} MiB; {worker}")
+        show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
         if counts:
             show()
             rows = [("outcome", "rows"), *((name, f"{count:,}") for name, count in counts.items())]
@@ -140,7 +142,8 @@ def worker(*, store: options.Store = None) -> None:
 
     Whoever submits or retrieves starts a worker; it need not be started by hand. One is at work on a store at a time.
     """
-    from ..store.file import store_path  # noqa: PLC0415 - loaded where it is used
+    from ..engine.interrupts import HANGUP  # noqa: PLC0415 - loaded where it is used
+    from ..store.file import store_path  # noqa: PLC0415
     from ..worker.worker import Worker  # noqa: PLC0415
 
     at_work = Worker(store_path(store))
@@ -151,8 +154,9 @@ def worker(*, store: options.Store = None) -> None:
         stopped = True
         at_work.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, HANGUP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     at_work.run()
     if stopped:
         os._exit(OK)  # threads that wait for answers would hold the process

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..display import counted
-from .printing import aligned, show
+from .printing import aligned, show, sized
 
 if TYPE_CHECKING:
     from ..engine.ended import Ended
@@ -27,7 +27,7 @@ def journal(path: Path_, *, jsonl: Lines = False) -> None:
 
     if not os.path.exists(path):
         raise JournalError(f"{path}: there is no such file")
-    opened = Journal(Path(path))
+    opened = Journal(Path(path), looks=True)
     try:
         if jsonl:
             _print_rows(opened)
@@ -39,8 +39,8 @@ def journal(path: Path_, *, jsonl: Lines = False) -> None:
 
 def _show_counts(opened: Journal, path: str) -> None:
     counts = [(outcome or "in_doubt", rows, sends) for outcome, rows, sends in opened.tally()]
-    size = os.path.getsize(path) / 2**20
-    show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size:,.1f} MiB")
+    size = sized(os.path.getsize(path))
+    show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
     if counts:
         show()
         rows = [("outcome", "rows", "requests")]

@@ -117,6 +117,9 @@ _IN_PYTHON = (
     ("allow it with allow_insecure=True", "write allow_insecure: true under connection in a workflow file"),
     ("that api_key_env names", "that --api-key-env or api_key_env names"),
     ("api_key_env must be", "--api-key-env must be"),
+    ("; .output has them", ""),
+    ("; .output has their ids", ""),
+    ("; .output has what it should hold", ""),
 )
 """What messages say of Python's arguments, and what is said of the options in its place."""
 
@@ -186,7 +189,7 @@ def connected(
 
 
 def worded(message: str) -> str:
-    """Give a message about a connection with the options' names in place of Python's arguments."""
+    """Give a message about a connection, or a run that ended, in words of the command line and not of Python."""
     for argument, option in _IN_PYTHON:
         message = message.replace(argument, option)
     return message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
 import sys
@@ -13,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..display import counted, printable, say
+from ..errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,13 +47,6 @@ def _let_go_of_output() -> None:
         os.close(nowhere)
 
 
-def never_fail(*streams: Any) -> None:
-    """Let streams write an escape for a character that their encoding does not have, in place of an error."""
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def is_terminal() -> bool:
     """Tell whether a person sees the standard output."""
     return sys.stdout.isatty()
@@ -62,6 +55,11 @@ def is_terminal() -> bool:
 def show(line: str = "") -> None:
     """Write one line to the standard output, without what could move a terminal's cursor."""
     print(printable(line))
+
+
+def sized(size: int) -> str:
+    """Give a number of bytes with its unit."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{-(-size // 1000):,} kB"
 
 
 class LiveText:
@@ -92,32 +90,40 @@ class LiveText:
 def write_table(table: Any, form: str) -> None:
     """Write a whole table to the standard output: ``csv`` or ``jsonl``.
 
-    Where that fails, as on a full disk, it goes to a file in the folder for temporary files: it was paid for.
-
     Raises
     ------
-    TableError
-        If the standard output cannot be written; names that file.
+    OutputError
+        If it cannot be written; says in which file the table is instead.
     """
     from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..errors import TableError  # noqa: PLC0415
 
     try:
         with quiet_pipe():
             tables.write_text(table, sys.stdout, form)
-    except OSError as error:
-        _let_go_of_output()
-        why = f"the standard output could not be written: {error.strerror}"
-        raise TableError(f"{why}; the table is in {_rescued(table, form)}") from error
+    except OutputError as error:
+        place = _saved(table, form)
+        where = f"all of the table is in {place}" if place else "no other file could be written, so the table is lost"
+        raise OutputError(f"{error}; {where}") from None
 
 
-def _rescued(table: Any, form: str) -> str:
-    from .. import tables  # noqa: PLC0415 - loads pandas
+def _saved(table: Any, form: str) -> str | None:
+    """Write a table to a private file, in the current folder or the system's for such files; give its path."""
+    from .. import tables  # noqa: PLC0415
 
-    descriptor, path = tempfile.mkstemp(f".{form}", "tablenodes-")
-    os.close(descriptor)
-    tables.write_table(table, path)
-    return path
+    for folder in (os.getcwd, tempfile.gettempdir):
+        place = None
+        try:
+            descriptor, place = tempfile.mkstemp(f".{form}", "tablenodes-unwritten-", folder())
+            with open(descriptor, "w", encoding="utf-8", newline="") as handle:
+                tables.write_text(table, handle, form)
+                os.fsync(descriptor)
+        except OSError:
+            if place is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(place)
+        else:
+            return place
+    return None
 
 
 def write_text_part(table: Any, form: str) -> None:

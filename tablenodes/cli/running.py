@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import nullcontext
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +16,16 @@ from ..display import counted
 from . import options
 from .exit_codes import BAD_INPUT, OK, SOME_FAILED
 from .failures import failures, first_failures
-from .printing import LiveText, is_terminal, show, show_table, write_table, write_text_part
+from .printing import LiveText, complain, is_terminal, show, show_table, write_table, write_text_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..connection import Connection
+    from ..errors import EndedError
     from ..output import NodeOutput
     from ..settings import Limits
+    from ..summary import Summary
     from ..workflow import Workflow
 
 
@@ -204,9 +207,12 @@ class Showing:
         Whether the output was named on the command line, so that it goes there alone but for a person's eyes.
     manner : dict
         Keyword arguments of `Workflow.run`.
+    later : bool
+        Whether rows are only submitted, and their answers retrieved later.
     """
 
-    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any]) -> None:
+    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
+        self._later = later
         self._form = form
         self._jsonl = jsonl
         self._asked = asked
@@ -219,7 +225,7 @@ class Showing:
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and give the exit code; a run that is stopped shows what it has first."""
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..errors import EndedError, TableError  # noqa: PLC0415
+        from ..errors import EndedError, OutputError, TableError  # noqa: PLC0415
 
         opened = _opened(workflow, table, rows)
         if workflow.output is None and not self._shows_part:
@@ -231,12 +237,12 @@ class Showing:
                 outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
         except EndedError as stopped:
             outputs = stopped.output or {}
-            self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
-            if self._manner["journal"] is not None and any(output.summary.ok for output in outputs.values()):
-                display.say(
-                    "run the same command again to go on: what was answered is not sent again,"
-                    f" it is in the journal {self._manner['journal']}"
-                )
+            try:
+                self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
+            except OutputError as unprinted:  # why the run ended is said as well
+                complain(str(unprinted), "error")
+            if self._manner["journal"] is not None and outputs:
+                display.say(_how_to_go_on(stopped, outputs, self._manner["journal"]))
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
@@ -265,27 +271,71 @@ class Showing:
 
     def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
         from .. import display  # noqa: PLC0415 - loaded where it is used
-        from ..workflow.destination import Destination, chosen  # noqa: PLC0415
 
         if not outputs:
             return
         for name, output in outputs.items():
-            display.say(f"{name}: {output.summary}" if len(outputs) > 1 else str(output.summary))
+            summary = _submitted(output.summary) if self._later else output.summary
+            display.say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
             for line in failures(output):
                 display.say(line)
         last = list(outputs.values())[-1]
-        table = chosen(last, self._form)
+        self._put_out(workflow.output, last, written=written)
+        if self._later and last.summary.ok:
+            place = getattr(workflow.output, "path", None)
+            ids = "FILE, a file of these ids," if place is None else quote(place)
+            display.say(f"tablenodes retrieve {ids} gets the answers")
+
+    def _put_out(self, destination: Any, output: NodeOutput, *, written: bool) -> None:
+        """Put the table where it is looked for: on the standard output whole, unless it is in its file."""
+        from .. import display  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.destination import chosen  # noqa: PLC0415
+
+        table, rows = chosen(output, self._form), counted(output.summary.rows, "row")
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_text_part(table, self._text)
-        elif isinstance(workflow.output, Destination):
-            if last.summary.ok or not self._replaces:
-                display.say(f"wrote {workflow.output.path}: {counted(last.summary.rows, 'row')}{self._earlier}")
+            display.say(f"the table went to the standard output: {rows}")
+        elif destination is not None:
+            if output.summary.ok or not self._replaces:
+                display.say(f"wrote {destination.path}: {rows}{self._earlier}")
             if is_terminal() or not self._asked:
-                show_table(table)
+                _show_head(table)
         elif self._shows_part:
             show_table(table)
         else:
             write_table(table, self._text)
+
+
+def _show_head(table: Any) -> None:
+    """Show the first rows of a table that is in its file: that this cannot be done changes nothing of that."""
+    from .. import display  # noqa: PLC0415 - loaded where it is used
+    from ..errors import OutputError  # noqa: PLC0415
+
+    try:
+        show_table(table)
+        sys.stdout.flush()
+    except OutputError as error:
+        display.say(f"its first rows are not shown: {error}")
+
+
+def _submitted(summary: Summary) -> Summary:
+    """Give the numbers of rows that nobody has answered yet, and that are not called ok."""
+    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
+
+    outcomes = {"submitted" if outcome == "ok" else outcome: rows for outcome, rows in summary.outcomes.items()}
+    return replace(summary, outcomes=outcomes)
+
+
+def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput], journal: str) -> str:
+    """Say what the same command does after a run that ended early, and promise no more than is in the journal."""
+    from ..errors import JournalError  # noqa: PLC0415 - loaded where it is used
+
+    again = "run the same command again to go on"
+    if not any(output.summary.ok for output in outputs.values()):
+        return again
+    if isinstance(stopped, JournalError):
+        return f"{again}: what is in the journal is not sent again"
+    return f"{again}: what was answered is not sent again, it is in the journal {journal}"
 
 
 def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:

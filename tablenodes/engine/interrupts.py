@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a number that the loop looks at, never as an exception in the middle of something."""
+"""Ctrl-C, SIGTERM and SIGHUP as a number that the loop looks at, never as an exception in the middle of something."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import FrameType
 
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""What a process gets whose terminal is lost, such as that of a remote session; Windows has none."""
 AT_ONCE = 2
 """From this level on the run leaves without waiting for what is in flight."""
 
 
 class Interrupts:
-    """While it is entered, signals only count: Ctrl-C one level, SIGTERM all levels at once.
+    """While it is entered, signals only count: Ctrl-C one level, SIGTERM and SIGHUP all levels at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    Outside the main thread, where Python delivers no signals, it does nothing. A loss of the terminal is told more than
+    once, by the shell and by the system: after the first time it is ignored, so that what came can be written.
 
     Attributes
     ----------
@@ -26,6 +29,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.level = 0
+        self._hung_up = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -34,17 +38,19 @@ class Interrupts:
             # A shell has a process in the background ignore Ctrl-C; what is no handler of Python's cannot be put back.
             if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
                 self._take(signal.SIGINT, 1)
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                self._take(signal.SIGTERM, AT_ONCE)
+            for number in (signal.SIGTERM, HANGUP):
+                if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+                    self._take(number, AT_ONCE)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self._hung_up and number == HANGUP else handler)
         self._before.clear()
 
     def _take(self, number: int, levels: int) -> None:
         def count(signum: int, frame: FrameType | None) -> None:
             self.level += levels
+            self._hung_up |= signum == HANGUP
 
         self._before[number] = signal.signal(number, count)

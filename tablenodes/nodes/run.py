@@ -172,7 +172,7 @@ class _Run:
 
         self._carry(loop, plan, output)
         made = output()
-        self._ended(made, loop)
+        self._ended(made, loop, journal)
         say_failures(self._name, made.summary, records.outcome, records.status, progress=how.progress)
         return made
 
@@ -216,8 +216,12 @@ class _Run:
                 )
         return keeping
 
-    def _ended(self, output: Responses, loop: Loop) -> None:
+    def _ended(self, output: Responses, loop: Loop, journal: Journal | None) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
+        if isinstance(loop.failure, JournalError) and journal is not None:
+            unsaved = journal.unsaved()
+            kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
+            answered = answered.replace(";", f": {kept};", 1)
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:

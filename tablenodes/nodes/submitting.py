@@ -135,6 +135,8 @@ class _Submission:
                     ensure_worker(self._store.path, travelling.secrets)
                 except StoreError as error:
                     display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
+        if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
+            raise self._failure
         output = self._output(makes, context, time.monotonic() - began)
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known

@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +23,8 @@ VARIABLE = "TABLENODES_STORE"
 """The environment variable that names a store."""
 BUSY = 5.0
 """Seconds that a transaction waits for another process's; each of ours is no longer than a commit."""
+_MUCH = 4
+"""What part of the file must be free for it to be written anew without it: one of so many."""
 
 _TABLES = """
 -- Futures: what is asked, what is still to be done, what came of it.
@@ -55,11 +57,11 @@ _KIND = FileKind(
     {
         sqlite3.SQLITE_BUSY: _IN_USE,
         sqlite3.SQLITE_LOCKED: _IN_USE,
-        sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
+        sqlite3.SQLITE_FULL: "the disk of the store is full; make room and try again",
         sqlite3.SQLITE_READONLY: _READ_ONLY,
         sqlite3.SQLITE_PERM: _READ_ONLY,
         sqlite3.SQLITE_CANTOPEN: "the store cannot be opened; its folder may be read-only",
-        sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
+        sqlite3.SQLITE_IOERR: "the disk of the store fails; what was committed before is kept",
         sqlite3.SQLITE_TOOBIG: "a text is longer than a store can hold",
         sqlite3.SQLITE_NOTADB: "this is no store; give another path",
     },
@@ -169,6 +171,20 @@ class StoreFile:
         database = self._open()
         with _KIND.worded_sql(self.path):
             database.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def give_back(self) -> None:
+        """Give the disk back what was deleted, if that is much of the file and nobody else uses it; else do nothing."""
+        database = self._open()
+        with suppress(sqlite3.Error):
+            pages, free = (
+                database.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_count", "freelist_count")
+            )
+            if free * _MUCH > pages:
+                database.execute("PRAGMA busy_timeout = 0")
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):
+            database.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
 
     def close(self) -> None:
         """Let the file go; the next transaction opens it again."""

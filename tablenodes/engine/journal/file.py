@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 from ...database_file import APPLICATION, FileKind, empty_database
 from ...errors import JournalError
-from .log import log_at
+from .log import Log, log_at
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from .log import Log
 
 VERSION = 1
 
@@ -82,6 +80,35 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
     return database, *found
 
 
+def is_at_rest(path: Path) -> bool:
+    """Tell whether all of a journal is in its file: beside one that a run holds, or left open, is a part of it."""
+    return os.path.lexists(path) and not os.path.lexists(f"{path}-wal")
+
+
+def looked_into(path: Path) -> tuple[sqlite3.Connection, int, int]:
+    """Open a journal that is at rest for reading alone, also where it or its folder cannot be written.
+
+    Returns
+    -------
+    sqlite3.Connection, int, int
+        As `opened`.
+
+    Raises
+    ------
+    JournalError
+        As `opened`.
+    """
+    with worded(path):
+        _KIND.refuse_other_files(path, written=False)
+        place = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        database = sqlite3.connect(place, timeout=0, isolation_level=None, uri=True)
+        try:
+            return database, *_look_through(database, path, Log())
+        except BaseException:
+            database.close()
+            raise
+
+
 def make_index(database: sqlite3.Connection) -> None:
     """Make sure that rows can be found by their keys."""
     for statement in _INDEX.values():
@@ -140,7 +167,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[i
         raise JournalError(
             f"{path}: the journal has version {version}, this program reads {VERSION}; give another path"
         )
-    mode = run("PRAGMA journal_mode = WAL").fetchone()[0]
+    run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
     if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok" or log.is_lost(read=_frames_read(database)):
         raise JournalError(f"{path}: the journal {_DAMAGED}")
@@ -149,7 +176,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[i
     found = _counted(database) if marks in ([(0,)], [(1,)]) else None
     if found is None:
         raise JournalError(f"{path}: the journal {_DAMAGED}")
-    if marks == [(0,)] and mode == "wal" and not log.size:
+    if marks == [(0,)] and _writes_a_log(path) and not log.size:
         raise JournalError(
             f"{path}: the last run ended in the middle, and {path.name}-wal, which belongs to the journal, is gone; "
             "put it back beside it, or give another path to start anew"
@@ -174,6 +201,12 @@ def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
 
 def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
     database.execute("UPDATE run SET clean = ?", (clean,))
+
+
+def _writes_a_log(path: Path) -> bool:
+    """Tell, by the file's own header, whether its last run put what it wrote into a log first."""
+    with open(path, "rb") as handle:
+        return handle.read(19)[18:] == b"\x02"
 
 
 def _frames_read(database: sqlite3.Connection) -> int:

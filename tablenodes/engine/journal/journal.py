@@ -12,7 +12,19 @@ import orjson
 
 from ...errors import JournalError
 from ..ended import Ended
-from .file import VERSION, check_sum, check_sum_of_intent, closed, make_index, make_room, opened, worded
+from ..records import OK
+from .file import (
+    VERSION,
+    check_sum,
+    check_sum_of_intent,
+    closed,
+    is_at_rest,
+    looked_into,
+    make_index,
+    make_room,
+    opened,
+    worded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +114,8 @@ class Journal:
     ----------
     path : Path
         Made if it is not there, readable by its owner alone.
+    looks : bool
+        Whether it is only read: nothing of it is changed, where its last run came to its end.
 
     Attributes
     ----------
@@ -117,9 +131,10 @@ class Journal:
         anew by itself: that would pay for every row again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, looks: bool = False) -> None:
         self.path = path
-        self._database, self.rows, self.sends = opened(path)
+        self._looks = looks and is_at_rest(path)
+        self._database, self.rows, self.sends = looked_into(path) if self._looks else opened(path)
         self._last = self._last_on_disk = self.rows
         self._indexed = self._failed = False
         self._intents: list[Line] = []
@@ -212,6 +227,13 @@ class Journal:
         self._intents.clear()
         self._last_on_disk = self._last
 
+    def unsaved(self) -> int:
+        """Give the rows whose answers could not be put into the file; one more try is made."""
+        with suppress(JournalError):
+            self.commit()
+        outcomes = {done[-1]: done[2] for done in self._dones}  # of a row that was sent again, the last one
+        return sum(outcome == OK for outcome in outcomes.values())
+
     def close(self) -> None:
         """Commit, mark the end as a clean one, and let the file go.
 
@@ -219,7 +241,10 @@ class Journal:
         """
         with suppress(JournalError):
             self.commit()
-        closed(self._database)
+        if self._looks:
+            self._database.close()
+        else:
+            closed(self._database)
 
     def _take_back(self) -> None:
         for line in self._intents:

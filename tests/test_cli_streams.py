@@ -1,0 +1,189 @@
+"""Standard streams that are full, closed or unbuffered: a table arrives whole or is an error, words decide nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from servers import answer, fault_server
+
+import tablenodes as tn
+from tablenodes.cli.standard_streams import Outlet
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+
+COMMAND = [sys.executable, "-m", "tablenodes"]
+TEXT = "y" * 400
+ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}]}
+SMALL_FILES = [
+    sys.executable,
+    "-c",
+    """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+from tablenodes.cli import main
+main(sys.argv[1:])
+""",
+]
+"""No file gets longer than 2,000 bytes: as on a disk that fills up, a write that begins before that is cut there."""
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "words.csv"
+    path.write_text("word\n" + "".join(f"w{i}\n" for i in range(10)))
+    return path
+
+
+def run(redirected: str, arguments, *, command=COMMAND, environ=None) -> tuple[int, str, str]:
+    """Run the command line with its streams redirected as a shell does; give what its open ones got."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # no file of theirs
+    kept |= {"PYTHONPATH": str(Path(tn.__file__).parents[1]), "PYTHONWARNINGS": "error"} | (environ or {})
+    shell = ["sh", "-c", f'exec "$@" {redirected}', "sh", *command, *map(str, arguments)]
+    done = subprocess.run(shell, capture_output=True, text=True, env=kept, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def call(server, *more):
+    asked = ("--model", "m", "--prompt", "{{ word }}", "--base-url", server.url, "--no-key")
+    return ["call", "CreateChatCompletion", "words.csv", *asked, *more]
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "form"), [("1", ()), ("1", ("--jsonl",)), ("1", ("--format", "raw", "-o", "-")), ("", ())]
+)
+def test_a_table_that_is_cut_is_an_error(tmp_path, unbuffered, form):
+    """Never a part of it with the exit code of the whole: an unbuffered stream takes a part, and is silent about it."""
+    with fault_server(answer(ANSWER)) as server:
+        environ = {"PYTHONUNBUFFERED": unbuffered, "TMPDIR": str(tmp_path)}
+        code, _, err = run("> cut", call(server, *form), command=SMALL_FILES, environ=environ)
+    assert (tmp_path / "cut").stat().st_size <= 2000
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert last == (
+        "tablenodes: error: the standard output could not be written: File too large;"
+        " no other file could be written, so the table is lost"
+    )
+    assert [*tmp_path.glob("tablenodes-unwritten-*")] == []
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "redirected", "form", "ending"),
+    [("", "> /dev/full", (), "csv"), ("1", "> /dev/full", ("--jsonl",), "jsonl"), ("", ">&-", (), "csv")],
+)
+def test_a_table_that_cannot_be_printed_is_in_a_file(tmp_path, unbuffered, redirected, form, ending):
+    """What was paid for is not lost; the last line says where it is."""
+    with fault_server(answer(ANSWER)) as server:
+        code, out, err = run(redirected, call(server, *form), environ={"PYTHONUNBUFFERED": unbuffered})
+    (saved,) = tmp_path.glob("tablenodes-unwritten-*")
+    assert (code, out, saved.suffix) == (1, "", f".{ending}")
+    assert err.splitlines()[-1].endswith(f"; all of the table is in {saved}")
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert saved.read_text().count(TEXT) == 10
+
+
+def test_a_table_that_is_in_its_file_need_not_be_seen(tmp_path):
+    """With the output written, its first rows may go nowhere: the run is as good as it was."""
+    with fault_server(answer(ANSWER)) as server:
+        Path("w.yaml").write_text(
+            f"connection: {{base_url: {server.url}}}\ntable: words.csv\noutput: out.csv\n"
+            'nodes:\n  - {id: a, type: CreateChatCompletion, model: m, prompt: "{{ word }}"}\n'
+        )
+        for redirected in ("> /dev/full", ">&-"):
+            code, _, err = run(redirected, ["run", "w.yaml", "--no-journal"])
+            assert code == 0, err
+            assert "wrote out.csv: 10 rows" in err
+            assert "its first rows are not shown: the standard output" in err
+    assert Path("out.csv").read_text().count(TEXT) == 10
+
+
+@pytest.mark.parametrize("redirected", ["2> /dev/full", "2>&- >&- <&-"])
+def test_what_cannot_be_said_decides_nothing(redirected):
+    """The standard error stream may be full or closed: the output is written, and the exit code is that of the rows."""
+    with fault_server(answer(ANSWER)) as server:
+        code, _, _ = run(redirected, call(server, "-o", "out.csv"))
+        assert (code, len(server.requests)) == (0, 10)
+    assert Path("out.csv").read_text().count(TEXT) == 10
+    assert run(redirected, ["journal", "out.csv.journal", "--jsonl"])[0] == (0 if ">&- <" not in redirected else 1)
+    assert run(redirected, ["run", "none.yaml"])[0] == 1
+
+
+def test_python_without_a_standard_error_stream_runs():
+    """As under pythonw: there is nobody to tell, and nothing else changes."""
+    code = (
+        "import sys, tablenodes as tn; sys.stderr = None\n"
+        "node = tn.CreateChatCompletion(model='m', prompt='{{ word }}')\n"
+        "out = node.run(tn.read_table('words.csv'), tn.Connection(sys.argv[1]))\n"
+        "print(out.summary.ok)\n"
+    )
+    with fault_server(answer(ANSWER)) as server:
+        assert run("", [server.url], command=[sys.executable, "-c", code]) == (0, "10\n", "")
+
+
+SHOWN = [
+    ("schema", "create_completion", "--json"),
+    ("nodes",),
+    ("journal", "out.csv.journal", "--jsonl"),
+    ("--help",),
+]
+
+
+def test_whatever_is_printed_arrives_or_is_an_error():
+    """One line, exit code 1."""
+    with fault_server(answer(ANSWER)) as server:
+        assert run("", call(server, "-o", "out.csv"))[0] == 0
+    for arguments, redirected in zip(SHOWN, ("> /dev/full", ">&-", "> /dev/full", ">&-"), strict=True):
+        code, _, err = run(redirected, arguments)
+        assert (code, err.count("\n")) == (1, 1), arguments
+        assert err.startswith("tablenodes: error: the standard output ")
+
+
+def test_an_unbuffered_stream_gets_the_same_bytes():
+    """All of them, in order."""
+    with fault_server(answer(ANSWER)) as server:
+        found = [run("", call(server, "--jsonl"), environ={"PYTHONUNBUFFERED": how})[1] for how in ("1", "")]
+    assert found[0] == found[1]
+    assert [json.loads(line)["word"] for line in found[0].splitlines()] == [f"w{i}" for i in range(10)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold a process to it")
+@pytest.mark.parametrize("kilobytes", [400_000, 150_000])
+def test_too_little_memory_is_one_line(kilobytes):
+    """What the machine lacks is no error in this program."""
+    limited = ["sh", "-c", f'ulimit -v {kilobytes} && exec "$@"', "sh", *COMMAND]
+    with fault_server(answer(ANSWER)) as server:
+        code, _, err = run("", call(server, "-o", "out.csv"), command=limited)
+    ours = [line for line in err.splitlines() if not line.startswith("OpenBLAS")]
+    if code:  # a machine on which that is enough has nothing to say
+        assert (code, len(ours)) == (1, 1)
+        assert ours[0].startswith("tablenodes: error: ")
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for():
+    """As one that another program has set so: all bytes arrive, in order."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    sent, got = os.urandom(1_000_000), bytearray()
+
+    def read() -> None:
+        while piece := os.read(reading, 100_000):
+            got.extend(piece)
+
+    thread = threading.Thread(target=read)
+    with open(writing, "wb", buffering=0) as under:
+        outlet = io.BufferedWriter(Outlet(under, needed=True))
+        threading.Timer(0.1, thread.start).start()  # the pipe is full by then
+        outlet.write(sent)
+        outlet.flush()
+    thread.join(60)
+    os.close(reading)
+    assert bytes(got) == sent
