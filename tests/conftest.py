@@ -28,9 +28,10 @@ def pytest_unconfigure():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _heed_ctrl_c():
-    """A shell that runs the tests in the background has them ignore it."""
+def _heed_signals():
+    """Whoever runs the tests in the background has them ignore Ctrl-C, and `nohup` the loss of a terminal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
