@@ -303,7 +303,7 @@ def test_a_failure_without_words_has_its_status(folder, command, server):
     Path("words.csv").write_text("word\na\n")
     with fault_server(answer("<html>canary</html>", 404)) as other:
         code, _, err = command("run", "w.yaml", "--base-url", other.url)
-    assert (code, "1 http_error, first row 0 (rows count from 0): HTTP 404\n" in err) == (3, True)
+    assert (code, "HTTP 404: the server knows no such address or model\n" in err) == (3, True)
 
 
 def test_limits_are_set_for_a_run(folder, command, server):

@@ -54,15 +54,17 @@ def first_failures(output: NodeOutput) -> list[Failed]:
     first: dict[str, Failed] = {}
     for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
         if outcome in counts and outcome not in first:
-            first[outcome] = Failed(outcome, row, *_why(body, status))
+            first[outcome] = Failed(outcome, row, *_why(outcome, body, status))
         if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
             break
     return [*first.values()]
 
 
-def _why(body: Any, status: Any) -> tuple[str, str]:
+def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
     """Give what part of the request a failure is about, if one, and the words for it."""
     import orjson  # noqa: PLC0415 - loaded where it is used
+
+    from ..engine.outcomes.reasons import own_words  # noqa: PLC0415
 
     try:
         error = orjson.loads(body)["error"]
@@ -73,4 +75,6 @@ def _why(body: Any, status: Any) -> tuple[str, str]:
     except (ValueError, LookupError, TypeError, AttributeError):
         words = []
     named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
+    if not named and (ours := own_words(outcome, status)):
+        return "", f"HTTP {status}: {ours}"
     return "", ", ".join([f"HTTP {status}", *named[:1]])

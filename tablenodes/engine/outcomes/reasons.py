@@ -35,9 +35,15 @@ def reason_of(outcome: str, body: str | None, status: int | None) -> str | None:
         return error.message or None
     if told := quoted(error.message):
         return told
+    words = own_words(outcome, status)
+    return words if words is None or status < 300 else f"{words} ({status})"
+
+
+def own_words(outcome: str, status: int) -> str | None:
+    """Say why an answer is not ok in words of ours alone, where there are any."""
     if status >= 300:
         spent = outcome == "quota_exhausted"
-        return f"{rules.QUOTA_SPENT.words if spent else rules.rule_of_status(status, None).words} ({status})"
+        return rules.QUOTA_SPENT.words if spent else rules.rule_of_status(status, None).words
     if outcome in _IN_BODY:
         return _IN_BODY[outcome]
     rule = rules.FAULT_RULES.get(outcome)
