@@ -689,7 +689,7 @@ def test_a_run_says_which_columns_it_took_and_that_nothing_is_kept(capsys):
         said = capsys.readouterr()
         tn.CreateChatCompletion().run(table, connection(server), **QUIET)
     assert said.out == ""
-    assert "columns taken: model, prompt" in said.err
+    assert "columns taken: model, prompt (columns=() takes none)" in said.err
     assert said.err.count("no journal") == 1
     assert capsys.readouterr().err == ""
 

@@ -121,7 +121,7 @@ class _Run:
         if self.manner.progress is False:
             return
         if plan.taken:
-            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)}")
+            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
         for line in plan.passed_over:
             display.say(f"{self._name}: {line}")
         if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
