@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .engine.guarded import Guarded
 from .engine.loop import Loop
 from .engine.outcomes.judging import judge
 from .engine.redaction import Redaction
@@ -101,9 +100,7 @@ class Sending:
                 loop.stop(_ended_by(error))
 
         transport = endpoint.transport(self.limits, once if self.exact else scheduler.may_send, stream=self.stream)
-        if transport is endpoint.connection.transport:
-            transport = Guarded(transport)
-        else:  # the user's own is the user's to close
+        if transport is not endpoint.connection.transport:  # the user's own is the user's to close
             stack.callback(transport.close)
         redaction = Redaction(endpoint.secrets)
         streams: Streams | None = None

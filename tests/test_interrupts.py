@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from servers import Exchange, Reaction, digest, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.engine.calls import Request
+from tablenodes.engine.curl.transport import CurlTransport
 from tablenodes.engine.interrupts import Interrupts
 from tablenodes.engine.journal.journal import Keys
 
@@ -160,6 +163,10 @@ def test_handlers_of_the_program_come_back(tmp_path):
         signal.signal(signal.SIGINT, before[1])
 
 
+WORDS = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+TABLE = pd.DataFrame({"word": [f"w{row}" for row in range(9)]})
+
+
 class TookTooLong(Exception):  # noqa: N818 - as an orchestrator's timeout
     """What a program's own handler raises."""
 
@@ -173,21 +180,27 @@ class MustGo(BaseException):
 def test_an_error_of_the_programs_own_handler_goes_through_with_what_came(kind, journal, tmp_path):
     """It is raised as it is; its `output` has every answer, and says which rows are in doubt."""
 
+    kept = {"journal": tmp_path / "j"} if journal else {}
+    reactions = [echo(), echo(), echo(), alarming(), echo()]
+    with alarmed(kind), fault_server(reactions) as server, pytest.raises(kind) as caught:
+        WORDS.run(TABLE, tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False, **kept)
+    log = caught.value.output.log
+    assert list(log["outcome"]) == ["ok"] * 3 + ["in_doubt"] + ["not_sent"] * 5
+    assert list(log["maybe_billed"]) == [False] * 3 + [True] + [False] * 5
+
+
+@contextlib.contextmanager
+def alarmed(kind: type[BaseException]) -> Iterator[None]:
+    """Have a handler of the program's own that raises an error of this kind."""
+
     def raising(*_: object) -> None:
         raise kind
 
     before = signal.signal(signal.SIGALRM, raising)
-    kept = {"journal": tmp_path / "j"} if journal else {}
-    slow = [echo(), echo(), echo(), alarming(), echo()]
     try:
-        node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
-        table = pd.DataFrame({"word": [f"w{row}" for row in range(9)]})
-        with fault_server(slow) as server, pytest.raises(kind) as caught:
-            node.run(table, tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False, **kept)
-        log = caught.value.output.log
-        assert list(log["outcome"]) == ["ok"] * 3 + ["in_doubt"] + ["not_sent"] * 5
-        assert list(log["maybe_billed"]) == [False] * 3 + [True] + [False] * 5
+        yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -199,6 +212,54 @@ def alarming() -> Reaction:
         exchange.pause(30)
 
     return react
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_an_error_of_a_handler_while_a_row_waits_for_its_turn(journal, tmp_path):
+    """What is in nobody's hands was not sent, and the next run sends it, also one that sends nothing in doubt."""
+    kept = {"journal": tmp_path / "j"} if journal else {}
+    paced = tn.Limits(concurrency=1, requests_per_minute=6)
+    with fault_server(echo()) as server:
+        with alarmed(TookTooLong):
+            signal.setitimer(signal.ITIMER_REAL, 1.0)
+            with pytest.raises(TookTooLong) as caught:
+                WORDS.run(TABLE, tn.Connection(server.url), limits=paced, progress=False, **kept)
+        assert list(caught.value.output.log["outcome"]) == ["ok"] + ["not_sent"] * 8
+        if journal:
+            cautious = {"retry": tn.Retry(ambiguous=0), "on_in_doubt": "report", "progress": False}
+            assert WORDS.run(TABLE, tn.Connection(server.url), **cautious, **kept).summary.ok == 9
+            assert len(server.requests) == 9
+
+
+@pytest.mark.parametrize("kind", [TookTooLong, MustGo])
+def test_a_workflow_writes_what_came_before_an_error_of_a_handler(kind, tmp_path):
+    """The error has the outputs of all nodes."""
+    workflow = tn.Workflow({"ask": WORDS}, output=str(tmp_path / "o.csv"), limits=tn.Limits(concurrency=1))
+    reactions = [echo(), echo(), alarming(), echo()]
+    with alarmed(kind), fault_server(reactions) as server, pytest.raises(kind) as caught:
+        workflow.run(TABLE, connection=tn.Connection(server.url), progress=False)
+    assert list(caught.value.output["ask"].log["outcome"]) == ["ok"] * 2 + ["in_doubt"] + ["not_sent"] * 6
+    assert (tmp_path / "o.csv").read_text().count(",ok\n") == 2
+
+
+@pytest.mark.parametrize("method", ["start", "wait"])
+def test_an_error_of_our_own_transport_ends_the_run_in_order(method, monkeypatch):
+    """As one of a transport of the user's own does."""
+    real, count = getattr(CurlTransport, method), itertools.count()
+
+    def failing(self, *arguments):
+        if next(count) == 3:
+            raise RuntimeError("no such thing")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(CurlTransport, method, failing)
+    with (
+        fault_server(echo(delay=0.05)) as server,
+        pytest.raises(tn.errors.TransportError, match="RuntimeError") as caught,
+    ):
+        WORDS.run(TABLE, tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False)
+    assert set(caught.value.output.log["outcome"]) <= {"ok", "in_doubt", "not_sent"}
+    assert caught.value.output.summary.ok > 0
 
 
 def test_a_terminal_that_is_lost_is_told_more_than_once():

@@ -558,7 +558,7 @@ class _Stopped:
     def __init__(self, error):
         self.error = error
 
-    def start(self, call):
+    def start(self, call, *_):
         raise self.error
 
     def cancel(self, key): ...
@@ -618,10 +618,14 @@ def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):
     assert (tmp_path / "out.csv").read_text().startswith("word,text,status,outcome\n")
 
 
-def test_ctrl_c_between_nodes_is_an_interruption_too():
-    """Wherever it comes, it is the same error."""
-    with pytest.raises(tn.errors.Interrupted, match="before anything was sent") as caught:
+def test_ctrl_c_is_an_interruption_wherever_it_comes(monkeypatch):
+    """Between nodes, or out of what carries the bytes."""
+    with pytest.raises(tn.errors.Interrupted, match="node 'ask' has 0 of 3 rows answered") as caught:
         tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection(transport=_Stopped(KeyboardInterrupt())))
+    assert set(caught.value.output["ask"].log["outcome"]) == {"in_doubt", "not_sent"}
+    monkeypatch.setattr(tn.CreateChatCompletion, "carry_out", _Stopped(KeyboardInterrupt()).start)
+    with pytest.raises(tn.errors.Interrupted, match="before anything was sent") as caught:
+        tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection(transport="curl"))
     assert caught.value.output == {}
 
 

@@ -15,6 +15,18 @@ AT_ONCE = 2
 """From this level on the run leaves without waiting for what is in flight."""
 
 
+def is_from_handler(error: BaseException) -> bool:
+    """Tell whether a signal's handler has raised an error, in the middle of whatever was going on."""
+    if not isinstance(error, Exception):
+        return True
+    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {getattr(getattr(each, "__func__", each), "__code__", None) for each in handlers} - {None}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code not in codes:
+        trace = trace.tb_next
+    return trace is not None
+
+
 class Interrupts:
     """While it is entered, signals only count: Ctrl-C one level, SIGTERM and SIGHUP all levels at once.
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EndedError, JournalError
+from ..errors import JournalError
 from ..problems import Problem
 from . import policy
 from .calls import Answer, Call, model_of
-from .interrupts import AT_ONCE, Interrupts
+from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .outcomes.judging import Verdict
 from .outcomes.rules import Failure
 from .records import DOUBT, NOT_SENT, Rejection
 from .scheduling.attempts import Done
-from .scheduling.reasons import not_sent_because
+from .scheduling.reasons import not_sent_because, transport_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..errors import EndedError
     from .calls import Event, Request, Transport
     from .journal.keeping import Found, Keeping
     from .records import Records
@@ -101,8 +103,7 @@ class Loop:
         self._unsent: set[int] = set()
         self._ahead: int | None = None
         self._leave_at = math.inf
-        # Bodies are looked into only once the server has refused a model.
-        self._models_matter = False
+        self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
         self.failure: EndedError | None = None
         self.capacity: int = getattr(transport, "capacity", None) or sys.maxsize
@@ -141,8 +142,8 @@ class Loop:
         """Wait for news; where there will be none any more, stop and leave."""
         try:
             return self._transport.wait(seconds)
-        except EndedError as error:
-            self.failure = self.failure or error
+        except BaseException as error:  # noqa: BLE001 - a user's own transport may raise anything, so may a handler
+            self.failure = self.failure or transport_failed(error)
             self._scheduler.stop("transport")
             self._leave_at = -math.inf
             return []
@@ -153,11 +154,10 @@ class Loop:
         self._scheduler.stop("failure")
 
     def abandon(self) -> None:
-        """Leave a run that an error goes through: the rows that have no end are in doubt, or were not sent."""
-        self._scheduler.stop("failure")
-        unsent = [row for row in self._bodies if row not in self._scheduler.begun and row not in self._last]
-        self._put_back(unsent, self._clock())
-        self._leave(iter(()), Interrupts())
+        """Account for the rows where an error went through the loop: it does nothing more."""
+        for row in [each for each in self._bodies if each in self._scheduler.begun]:
+            self._lose(row)
+        self._records.fill_unsettled(NOT_SENT, not_sent_because("failure"))
 
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
@@ -195,18 +195,18 @@ class Loop:
                 total = self._total if self._total < seconds else seconds
                 try:
                     self._transport.start(_new(Call, (row, self._request, body, total)))
-                except EndedError as error:
+                except BaseException as error:  # noqa: BLE001 - as in `_events`
                     self._break_off(error, row, chosen, now)
                     break
         for done in scheduler.take_ended():
             self._end(done, self._last[done.key])
         return exhausted, room > policy.AT_A_TURN and not exhausted
 
-    def _break_off(self, error: EndedError, row: int, chosen: list[int], now: float) -> None:
+    def _break_off(self, error: BaseException, row: int, chosen: list[int], now: float) -> None:
         """Begin no more calls, for a row's cannot be; those that have begun are given the grace of an interrupt."""
-        self.failure = self.failure or error
+        self.failure = self.failure or transport_failed(error)
         self._scheduler.stop("transport")
-        self._leave_at = min(self._leave_at, now + self._grace)
+        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self._grace)
         unsent = [each for each in chosen if each not in self._scheduler.begun]
         for each in unsent:
             before = self._before.get(each)
@@ -343,9 +343,8 @@ class Loop:
     def _ended(self, *, exhausted: bool) -> bool:
         """Tell whether nothing is in flight and nothing more will be."""
         scheduler = self._scheduler
-        if scheduler.in_flight:
-            return False
-        return scheduler.stopped is not None or (exhausted and not scheduler.waiting)
+        left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or not exhausted))
+        return not left
 
     def _leaves(self, interrupts: Interrupts) -> bool:
         """Heed Ctrl-C: stop sending at once; tell whether to leave what is in flight too."""
@@ -379,7 +378,8 @@ class Loop:
 
     def _lose(self, row: int) -> None:
         """Put down that nobody waits for a row's answer any more."""
-        self._transport.cancel(row)
+        with suppress(Exception):  # a transport may be the user's own
+            self._transport.cancel(row)
         before = self._before.get(row)
         sends = self._scheduler.abandon(row)
         self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))

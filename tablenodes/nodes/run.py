@@ -13,11 +13,12 @@ from .. import display, tables
 from ..bodies.taken_columns import BODY
 from ..connection import Connection
 from ..endpoint_opening import opened
+from ..engine.interrupts import is_from_handler
 from ..engine.journal.journal import Journal, Keys
 from ..engine.journal.keeping import JournalKeeping, Keeping
 from ..engine.records import OK, Records
 from ..engine.scheduling import Scheduler
-from ..errors import Interrupted, JournalError, SettingError
+from ..errors import Interrupted, JournalError, SettingError, TransportError
 from ..output import Responses
 from ..sending import Sending
 from ..summary import Summary
@@ -181,8 +182,9 @@ class _Run:
         try:
             loop.run(prepared(plan, self.view, self.context))
         except BaseException as error:
-            loop.abandon()
-            error.output = output()  # type: ignore[attr-defined]
+            with suppress(Exception):  # what it was in the middle of may not be whole
+                loop.abandon()
+                error.output = output()  # type: ignore[attr-defined]
             raise
 
     def _notes(self, loop: Loop, streams: Streams | None, endpoint: Endpoint) -> Iterator[str]:
@@ -222,6 +224,11 @@ class _Run:
             unsaved = journal.unsaved()
             kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
             answered = answered.replace(";", f": {kept};", 1)
+        cause = None if loop.failure is None else loop.failure.__cause__
+        if isinstance(loop.failure, TransportError) and cause is not None and is_from_handler(cause):
+            with suppress(Exception):
+                cause.output = output  # type: ignore[attr-defined]
+            raise cause
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
         if loop.interrupted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, Tabl
 from ..nodes.check import refuse_invalid
 from ..nodes.manner import Manner
 from ..nodes.rows import Context
+from ..output import NodeOutput
 from . import checking
 from .answers import Answers
 from .destination import refuse_as_journal
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..nodes import Node
     from ..nodes.check import Check
-    from ..output import NodeOutput
     from ..settings import Limits
     from .definition import Definition
 
@@ -78,13 +78,16 @@ def _carried_out(
         with connection if sends else nullcontext(connection) as opened:
             _run_nodes(workflow, table, inputs, opened, manner, outputs)
     except BaseException as error:
-        if isinstance(error, EndedError) and error.output is not None:
-            outputs[workflow.steps[len(outputs)][0]] = error.output
+        if isinstance(came := getattr(error, "output", None), NodeOutput):
+            outputs[workflow.steps[len(outputs)][0]] = came
         unwritten = _unwritten(workflow.output, outputs)
         if isinstance(error, EndedError | KeyboardInterrupt):
             raise _ended(error, outputs, unwritten) from (unwritten or error.__cause__)
         if unwritten:
             error.add_note(str(unwritten))
+        if came is not None:
+            with suppress(Exception):
+                error.output = outputs  # type: ignore[attr-defined]
         raise
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:

@@ -234,8 +234,8 @@ class CurlTransport:
 
     def _release(self, transfer: Transfer) -> None:
         """Take a transfer out, which closes its connection unless the exchange is complete; keep its handle."""
+        del self._in_flight[transfer.call.key]  # first: whatever comes in between, nothing is taken out twice
         transfer.lane.multi.remove_handle(transfer.handle)
-        del self._in_flight[transfer.call.key]
         if self._common.last_piece:
             self._common.last_piece.pop(transfer.call.key, None)
         transfer.drop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ...errors import EndedError, TransportError
+
 _NOT_SENT_BECAUSE = {
     "auth": "the server refuses the key, or wants one where none was sent",
     "quota": "the account's quota is spent",
@@ -19,3 +21,12 @@ _NOT_SENT_BECAUSE = {
 def not_sent_because(stopped: str) -> str:
     """Say why a row was not sent, by the reason for which the scheduler has stopped."""
     return f"not sent: {_NOT_SENT_BECAUSE.get(stopped, stopped)}"
+
+
+def transport_failed(error: BaseException) -> EndedError:
+    """Give the error that ends a run, for whatever came out of a transport."""
+    if isinstance(error, EndedError):
+        return error
+    ended = TransportError(f"the transport failed with {type(error).__name__}")
+    ended.__cause__ = error
+    return ended
