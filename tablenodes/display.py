@@ -25,7 +25,7 @@ _REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
-    with contextlib.suppress(OSError):  # what cannot be said decides nothing
+    with contextlib.suppress(OSError, ValueError):  # what cannot be said decides nothing
         print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
 
 
@@ -69,7 +69,7 @@ class Progress:
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
         if shown is None:
-            shown = in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+            shown = in_notebook() or _is_seen(sys.stderr)
         self._bar: Any = _bar(rows) if shown and rows else None
         self._next = 0.0
         self._redraw = time.monotonic() + _DELAY
@@ -135,6 +135,14 @@ def _bar(rows: int) -> Any:
     if _has_no_columns():
         options |= {"dynamic_ncols": False, "ncols": _COLUMNS_ELSEWHERE, "nrows": _ROWS_ELSEWHERE}
     return tqdm(**options)
+
+
+def _is_seen(stream: Any) -> bool:
+    """Tell whether a stream is a terminal; one that is closed or is no file is none."""
+    try:
+        return bool(stream.isatty())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _has_no_columns() -> bool:

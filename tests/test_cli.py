@@ -222,7 +222,7 @@ def test_only_the_first_rows_are_taken(folder, command, server):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.csv.gz", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
 def test_an_earlier_output_that_is_replaced_is_said_with_its_rows(folder, command, name):
     """A trial with ``--rows`` in the place of a whole run is seen; a line break in a cell is no row."""
     Path("words.csv").write_text('word\n"a\nb"\nb\nc\n')

@@ -29,7 +29,7 @@ def test_rows_that_fail_are_said_in_one_line(capsys):
         CHAT.run(TWO, tn.Connection(server.url, "sk-wrong-0123456789"))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "failed" in line]
     assert line == (
-        "tablenodes: CreateChatCompletion: 2 of 2 rows failed: 2 auth (HTTP 401); "
+        "tablenodes: CreateChatCompletion: 2 of 2 rows are not ok: 2 auth (HTTP 401); "
         "the output's .failed has them, its .log says why"
     )
 
@@ -54,15 +54,15 @@ def test_each_node_of_a_workflow_says_its_own(capsys):
     with fault_server(REFUSED) as server:
         workflow.run(TWO, connection=tn.Connection(server.url, "sk-wrong-0123456789"))
     err = capsys.readouterr().err
-    assert "ask: 2 of 2 rows failed: 2 auth (HTTP 401);" in err
-    assert "say: 2 of 2 rows failed: 2 upstream_failed;" in err
+    assert "ask: 2 of 2 rows are not ok: 2 auth (HTTP 401);" in err
+    assert "say: 2 of 2 rows are not ok: 2 upstream_failed;" in err
 
 
 def test_rows_that_are_pending_have_not_failed(tmp_path, capsys):
     """They may still come; an id that nobody knows has failed."""
     table = pd.DataFrame({"future_response_id": ["nobody"]})
     tn.RetrieveResponse().run(table, store=tmp_path / "store", wait=0)
-    assert "RetrieveResponse: 1 of 1 row failed: 1 invalid_id;" in capsys.readouterr().err
+    assert "RetrieveResponse: 1 of 1 row is not ok: 1 invalid_id;" in capsys.readouterr().err
 
 
 def test_the_command_line_says_it_once(command, tmp_path, monkeypatch):  # noqa: F811

@@ -21,9 +21,10 @@ from measuring import measures_seconds
 from servers import Exchange, Reaction, digest, echo, fault_server
 
 import tablenodes as tn
+from tablenodes.cli.hang_up import HangUp
 from tablenodes.engine.calls import Request
 from tablenodes.engine.curl.transport import CurlTransport
-from tablenodes.engine.interrupts import Interrupts
+from tablenodes.engine.interrupts import AT_ONCE, Interrupts
 from tablenodes.engine.journal.journal import Keys
 
 ROWS, CONCURRENCY = 60, 4
@@ -263,16 +264,27 @@ def test_an_error_of_our_own_transport_ends_the_run_in_order(method, monkeypatch
 
 
 def test_a_terminal_that_is_lost_is_told_more_than_once():
-    """By the shell and by the system: the second time does not end what writes the answers."""
+    """By the shell and by the system: on the command line the second time does not end what writes the answers."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        HangUp().take_over()
+        with Interrupts() as interrupts:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: interrupts.level > 0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.level == AT_ONCE
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_program_that_runs_nodes_keeps_its_own_signals():
+    """Also after a terminal was lost in the middle of a run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with Interrupts() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             wait_until(lambda: interrupts.level > 0)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with Interrupts():
-            pass
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -60,3 +60,10 @@ def test_an_editor_completes_the_settings():
     assert tuple(inspect.signature(tn.CreateChatCompletion).parameters) == tuple(
         field.name for field in dataclasses.fields(tn.CreateChatCompletion)
     )
+
+    class Summary(tn.CreateChatCompletion):
+        def __init__(self, topic):
+            super().__init__(model="m", prompt=f"Sum up what is said about {topic}")
+
+    assert Summary("tea").prompt == "Sum up what is said about tea"
+    assert Summary(topic="tea") == Summary("tea")

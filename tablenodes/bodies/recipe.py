@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
-_IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*([^{}]+?)\s*\}(?!\})")
+_IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
 _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
@@ -105,7 +105,7 @@ def like_placeholders(
     for place, text in texts:
         around = _IN_DOUBLE_BRACES.sub("", text)
         filled_in = Template(text, place).columns if "{{" in text else ()
-        for name in dict.fromkeys(_IN_SINGLE_BRACES.findall(around)):
+        for name in dict.fromkeys(map(str.strip, _IN_SINGLE_BRACES.findall(around))):
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name
                 yield (

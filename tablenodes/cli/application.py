@@ -15,6 +15,7 @@ from ..display import reported_elsewhere
 from ..errors import ConnectionSettingError, EndedError, OutputError, TablenodesError
 from . import describing, embedded, futures, journal, running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK
+from .hang_up import HangUp
 from .options import worded
 from .printing import complain, quiet_pipe
 from .shortages import shortage
@@ -102,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         What follows the command's name. Default: the process's own.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        HangUp().take_over()
     with standard_streams():
         code = _carried_out(given)
     if arguments is None:  # all is done and said: one more Ctrl-C would only change the exit code

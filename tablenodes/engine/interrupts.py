@@ -30,8 +30,7 @@ def is_from_handler(error: BaseException) -> bool:
 class Interrupts:
     """While it is entered, signals only count: Ctrl-C one level, SIGTERM and SIGHUP all levels at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing. A loss of the terminal is told more than
-    once, by the shell and by the system: after the first time it is ignored, so that what came can be written.
+    Outside the main thread, where Python delivers no signals, it does nothing.
 
     Attributes
     ----------
@@ -41,7 +40,6 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.level = 0
-        self._hung_up = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -57,12 +55,11 @@ class Interrupts:
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self._hung_up and number == HANGUP else handler)
+            signal.signal(number, handler)
         self._before.clear()
 
     def _take(self, number: int, levels: int) -> None:
         def count(signum: int, frame: FrameType | None) -> None:
             self.level += levels
-            self._hung_up |= signum == HANGUP
 
         self._before[number] = signal.signal(number, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from .. import display
@@ -21,11 +22,11 @@ _NOT_WHOLE = {
     "length": "cut at their token limit",
     "content_filter": "held back by a content filter",
 }
-_NO_KEY = (
+_NO_KEY_HERE = (
     "no key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
     "name it with api_key_env= (--api-key-env)"
 )
-_NO_KEY_AS_ASKED = "no key was sent, as asked; name one with api_key_env= (--api-key-env)"
+_NO_KEY = "no key was sent: name one with api_key_env= (--api-key-env)"
 
 
 def say_failures(
@@ -53,8 +54,9 @@ def say_failures(
             seen[outcome].add(status)
     kinds = ", ".join(f"{count:,} {outcome}{_status(seen[outcome])}" for outcome, count in failed.items())
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
-    rows = f"{sum(failed.values()):,} of {display.counted(summary.rows, 'row')}"
-    display.say(f"{name}: {rows} failed: {kinds}{stopped}; the output's .failed has them, its .log says why")
+    count = sum(failed.values())
+    rows = f"{count:,} of {display.counted(summary.rows, 'row')} {'is' if count == 1 else 'are'}"
+    display.say(f"{name}: {rows} not ok: {kinds}{stopped}; the output's .failed has them, its .log says why")
     for note in summary.notes:
         display.say(f"{name}: {note}")
 
@@ -66,7 +68,8 @@ def _status(statuses: set[int]) -> str:
 def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:
     """Say what many rows have in common that a user may not see: a line for each."""
     if endpoint is not None and records.counts["auth"] and not endpoint.sends_key:
-        yield _NO_KEY if endpoint.connection.api_key is None else _NO_KEY_AS_ASKED
+        is_elsewhere = os.environ.get("OPENAI_API_KEY") and endpoint.connection.api_key is None
+        yield _NO_KEY_HERE if is_elsewhere else _NO_KEY
     if request is not None and records.counts["http_error"] and _is_elsewhere(records):
         yield f"404 for {request.url.partition('?')[0]}, and not from an API: check the base URL"
     for reason, words in _NOT_WHOLE.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -41,10 +43,11 @@ class Node:
 
     def __new__(cls, *unnamed: Any, **settings: Any) -> Self:
         """Make a node, of settings that it has."""
-        if unnamed:
-            first = cls.setting_names()[0]
-            raise SettingNameError(f"{cls.__name__} takes settings by their names only, such as {first}=…")
-        check_names(cls, settings)
+        if _is_made_of_settings(cls):  # type: ignore[arg-type]
+            if unnamed:
+                first = cls.setting_names()[0]
+                raise SettingNameError(f"{cls.__name__} takes settings by their names only, such as {first}=…")
+            check_names(cls, settings)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -184,6 +187,12 @@ def _name(key: object, place: str) -> str:
     if not isinstance(key, str):
         raise SettingError(f"{place}: a name must be a text, not {type(key).__name__}")
     return key
+
+
+@lru_cache(maxsize=256)
+def _is_made_of_settings(node: type[Node]) -> bool:
+    """Tell whether a node is made of its settings: one of a user's may have a constructor of its own."""
+    return inspect.signature(node.__init__).parameters.keys() - {"self"} == {*node.setting_names()}
 
 
 def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:

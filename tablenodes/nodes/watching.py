@@ -20,6 +20,9 @@ _BETWEEN = 0.1
 _WORTH_A_LINE = 5.0
 """Seconds of waiting after which a line says for what."""
 
+_NOWHERE = ("connect", "timeout_connect", "dns")
+"""Outcomes of rows for which nobody was reached."""
+
 
 class Watch:
     """To be called at each turn of a run.
@@ -87,7 +90,7 @@ class Watch:
             if not self._said_of_pace:
                 display.say(f"{self._name}: {self._in_short(wait, now)} (Ctrl-C ends)")
             self._said_of_pace = True
-        elif wait.reason == "pause":
+        elif wait.reason == "pause" or (wait.reason == "retry" and wait.outcome not in _NOWHERE):
             display.say(f"{self._name}: {self._in_short(wait, now)} (Ctrl-C ends)")
         else:
             most = f" for up to {self._patience:g} s" if wait.reason == "outage" else ""
@@ -97,9 +100,11 @@ class Watch:
     def _in_short(self, wait: Wait, now: float) -> str:
         left = "" if wait.until is None else f", {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
-            return f"{self._place} asks to wait{left}"
+            return f"waiting before the next request to {self._place}{left}"
         if wait.reason == "pace":
             return f"pacing: the next request has to wait{left}"
+        if wait.reason == "retry" and wait.outcome not in _NOWHERE:
+            return "rows that failed are asked again"
         return f"{self._trouble(wait.outcome)}, trying again"
 
     def _trouble(self, outcome: str | None) -> str:
@@ -107,4 +112,4 @@ class Watch:
             return f"no connection to {self._place}"
         if outcome == "dns":
             return f"the name of {self._place} is not found"
-        return f"{self._place} fails ({outcome})" if outcome else f"{self._place} answers nobody"
+        return f"{self._place} answers nobody"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LISTED = 1_000
 _COUNTED = 16 * 2**20
+_PLAIN = (".csv", ".tsv", ".jsonl")
 """A text file of more bytes is not read only to be counted."""
 
 
@@ -63,18 +65,22 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
 
 
 def count_rows(path: str | os.PathLike[str]) -> int | None:
-    """Count the rows of a file, in about; None where that is not cheap, or the file cannot be read."""
+    """Count the rows of a file; None where that is not cheap, or the file cannot be read."""
     try:
         place = path_of(path, "table")
         form = format_of(place, "table")
+        if not place.is_file():
+            return None
         if form.name == "parquet":
             return int(parquet.read_metadata(place).num_rows)
-        if form.name == "arrow" or place.stat().st_size > _COUNTED:
+        if form.name == "arrow" or place.suffix not in _PLAIN or place.stat().st_size > _COUNTED:
             return None
-        lines = sum(part.count(b"\n") for part in _content(place, form).split(b'"')[::2])  # what is not in quotes
-    except (OSError, TableError, pyarrow.ArrowException):
+        with place.open(encoding="utf-8", errors="replace", newline="") as lines:
+            if form.name == "jsonl":
+                return sum(not line.isspace() for line in lines)
+            return max(sum(1 for row in csv.reader(lines) if row) - 1, 0)
+    except (OSError, TableError, pyarrow.ArrowException, csv.Error):
         return None
-    return max(lines - (form.name != "jsonl"), 0)
 
 
 def _check_file(place: Path, name: str) -> None:

@@ -278,7 +278,7 @@ def _fromjson(value: Any) -> Any:
         found = read(value)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, character {error.colno}"
-        raise EmptyCell(f"the filter fromjson takes a text that is JSON; what it is given is none ({where})") from None
+        raise EmptyCell(f"the filter fromjson takes a text that is JSON, and this text is not ({where})") from None
     except Unfit as error:
         raise EmptyCell(f"the filter fromjson is given a text that {error}") from None
     return _Null(obj=found, name="null") if found is None else found

@@ -98,7 +98,7 @@ class Destination:
             return
         for name in tables.write_table(chosen(output, self.format), self.path):
             display.say(
-                f"{self.path}: column {name!r} is written as text: a column there has one type, its values have not"
+                f"{self.path}: column {name!r} is written as text: a column of such a file has one type for all values"
             )
 
 
