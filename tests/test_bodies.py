@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import MappingProxyType
 
 import numpy as np
@@ -581,3 +582,11 @@ def test_a_whole_message_of_an_empty_cell_is_left_out():
     """So can an example be, row by row."""
     node = chat(messages=[tn.col("example"), *MESSAGES])
     assert encoded(node, {"example": None})["messages"] == MESSAGES
+
+
+def test_a_brace_before_many_blanks_costs_nothing():
+    """What looks nearly like a placeholder is found in one pass."""
+    began = time.monotonic()
+    check = tn.CreateChatCompletion(model="m", prompt="{" + " " * 20_000 + "x").check(pd.DataFrame({"x": ["1", "2"]}))
+    assert check.valid == 2
+    assert time.monotonic() - began < 10

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -175,3 +177,15 @@ def test_a_stream_of_parts_is_joined_and_told_as_it_comes():
             TWO.head(1), tn.Connection(server.url, ""), on_text=lambda row, text: told.append(text), progress=False
         )
     assert list(out.text) == ["Bonjour"] == ["".join(told)]
+
+
+def test_a_closed_error_stream_costs_no_answer(monkeypatch):
+    """What cannot be said decides nothing: the output is there, also where rows failed."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    with fault_server(REFUSED) as server:
+        out = tn.CreateChatCompletion(model="m", prompt="x").run(
+            pd.DataFrame({"a": ["1", "2"]}), tn.Connection(server.url)
+        )
+    assert out.summary.failed == 2

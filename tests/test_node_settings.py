@@ -61,6 +61,10 @@ def test_an_editor_completes_the_settings():
         field.name for field in dataclasses.fields(tn.CreateChatCompletion)
     )
 
+
+def test_a_node_may_have_a_constructor_of_its_own():
+    """A user's, which makes the settings of something else."""
+
     class Summary(tn.CreateChatCompletion):
         def __init__(self, topic):
             super().__init__(model="m", prompt=f"Sum up what is said about {topic}")

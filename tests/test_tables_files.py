@@ -486,3 +486,13 @@ def test_what_is_written_as_columns_is_read_back(tmp_path_factory, rows, name):
     )
     tables.write_table(table, path)
     assert [tuple(row.values()) for row in cells(path)] == rows
+
+
+def test_the_rows_of_what_is_no_file_are_not_counted(tmp_path):
+    """A pipe would be waited for; a packed file may hold more than there is memory for."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
+    (tmp_path / "plain.csv").write_text('a\n"1\n2"\n3')
+    (tmp_path / "plain.jsonl").write_text('{"a": "\\""}\n{"a": 2}')
+    names = ("pipe.csv", "packed.csv.gz", "plain.csv", "plain.jsonl", "none.csv")
+    assert [tables.count_rows(tmp_path / name) for name in names] == [None, None, 2, 2, None]
