@@ -8,6 +8,7 @@ import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sample_runs import run_sample
 
 # A machine that stands still for a second is no fault of an example, and what is drawn is the same in every run.
 # To look further: pytest --hypothesis-profile=exploring
@@ -41,3 +42,16 @@ def _plain_environment(monkeypatch, tmp_path_factory):
         if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TABLENODES_STORE", str(tmp_path_factory.getbasetemp() / "store.sqlite"))
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """Give what came of a sample workflow by its name, on the embedded model."""
+    ran = {}
+
+    def run(name):
+        if name not in ran:
+            ran[name] = run_sample(name, tmp_path_factory.mktemp(name))
+        return ran[name]
+
+    return run

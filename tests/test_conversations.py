@@ -1108,10 +1108,8 @@ def test_the_sample_chat_asks_its_second_turn_with_the_first(store):
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_sample_chat_runs_on_the_embedded_model(store, tmp_path, monkeypatch):
+def test_the_sample_chat_runs_on_the_embedded_model(sample):
     """Every customer has an answer to the second question."""
-    monkeypatch.chdir(tmp_path)
-    assert command("run", str(SAMPLE), "--no-progress")[0] == 0
-    written_out = pd.read_csv("support_chat.csv")
+    written_out = pd.read_csv(sample("support_chat").folder / "support_chat.csv")
     assert set(written_out["outcome"]) == {"ok"}
     assert written_out["text"].str.len().min() > 0

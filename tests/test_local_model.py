@@ -1,9 +1,8 @@
-"""What the embedded model is good for: the sample's reviews, and functions, through whole runs."""
+"""What the embedded model is good for: functions, through whole runs."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,8 +18,6 @@ pytestmark = [
         reason="the embedded model is not installed: pip install 'tablenodes[local]', then tablenodes model install",
     ),
 ]
-
-REVIEWS = Path(__file__).parent.parent / "sample_workflows" / "data" / "reviews.csv"
 
 
 def function(name, description, **properties):
@@ -61,20 +58,6 @@ def run(connection, *bodies):
 
 def user(text):
     return {"role": "user", "content": text}
-
-
-def test_the_sentiment_of_the_sample_is_right_nine_times_of_ten(connection):
-    """The README's own prompt, on 30 reviews."""
-    table = tn.read_table(REVIEWS)
-    node = tn.CreateChatCompletion(
-        prompt="Is this review positive or negative? Review: {{ review }} Answer with one word.",
-        temperature=0,
-        max_tokens=8,
-    )
-    output = node.run(table, connection=connection)
-    said = ["negative" if "negative" in text.lower() else "positive" for text in output.text]
-    right = sum(word == label for word, label in zip(said, table["label"], strict=True))
-    assert right / len(table) >= 0.9
 
 
 def test_the_right_function_is_chosen(connection):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import shlex
 import shutil
@@ -11,12 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sample_runs import SAMPLES, run_command
 
 import tablenodes as tn
-from tablenodes.cli import main
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = ROOT / "sample_workflows"
 README = (ROOT / "README.md").read_text()
 
 
@@ -32,34 +29,27 @@ def snippets(language):
     return re.findall(rf"<!-- snippet -->\n```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def run_command(*arguments):
-    """Run the command line in this process; give its exit code and what it printed."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return ended.value.code or 0, printed.getvalue()
-
-
 @pytest.mark.model
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("workflow", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sample_workflow_runs(workflow, in_a_copy):
+@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
+def test_every_sample_workflow_runs(name, sample):
     """On the embedded model, with exit code 0 and a table where it says so."""
-    code, _ = run_command("run", f"sample_workflows/{workflow.name}", "--no-progress")
-    assert code == 0
+    ran = sample(name)
+    assert ran.code == 0
+    output = tn.Workflow.load(SAMPLES / f"{name}.yaml").output
+    assert output is None or (ran.folder / output.path).exists()
 
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_sentiment_workflow_gives_one_answer_a_row(in_a_copy):
+def test_the_sentiment_workflow_gives_one_answer_a_row(sample):
     """The README's first command writes and prints the table; the small model is mostly right."""
-    code, printed = run_command("run", "sample_workflows/review_sentiment.yaml", "--no-progress")
-    written = tn.read_table("review_sentiment.csv")
+    ran = sample("review_sentiment")
+    written = tn.read_table(ran.folder / "review_sentiment.csv")
     reviews = tn.read_table(SAMPLES / "data" / "reviews.csv")
-    assert code == 0
     assert list(written["review"]) == list(reviews["review"])
     assert set(written["outcome"]) == {"ok"}
-    assert "outcome" in printed
+    assert "outcome" in ran.printed
     judged = written["text"].str.lower().str.extract("(positive|negative)", expand=False)
     assert (judged == written["label"]).mean() >= 0.9
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
-from pathlib import Path
 
 import orjson
 import pytest
+from sample_runs import SAMPLES, run_command
 from servers import Exchange, answer, fault_server
 
 import tablenodes as tn
-from tablenodes.cli import main
-
-SAMPLES = Path(__file__).parent.parent / "sample_workflows"
 
 
 @pytest.fixture
@@ -23,14 +18,6 @@ def in_a_copy(tmp_path, monkeypatch):
     shutil.copytree(SAMPLES, tmp_path / "sample_workflows")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run_command(*arguments):
-    """Run the command line in this process; give its exit code and what it printed."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return ended.value.code or 0, printed.getvalue()
 
 
 def chat(**message):
@@ -116,20 +103,18 @@ def test_the_samples_pass_their_check(name, in_a_copy):
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_a_completion_is_returned_by_the_embedded_model(in_a_copy):
+def test_a_completion_is_returned_by_the_embedded_model(sample):
     """Without a table: one row, printed."""
-    code, printed = run_command("run", "sample_workflows/return_completion.yaml", "--no-progress", "--jsonl")
-    assert code == 0
-    assert set(orjson.loads(printed)) == {"text"}
+    printed = sample("return_completion").printed
+    assert printed.startswith("text\n")
+    assert len(printed) > len("text\n\n")
 
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_every_review_is_replied_to_by_the_embedded_model(in_a_copy):
+def test_every_review_is_replied_to_by_the_embedded_model(sample):
     """Each row has an urgency of the two that there are, and a text; most complaints and praises are told apart."""
-    code, _ = run_command("run", "sample_workflows/review_reply.yaml", "--no-progress")
-    written = tn.read_table("review_reply.csv")
-    assert code == 0
+    written = tn.read_table(sample("review_reply").folder / "review_reply.csv")
     assert written["text"].str.match(r"\[reply_(now|later)\] .").all()
     complains = written["customer"].isin(["Ana", "Chidi", "Emre", "Hana"])
     assert (written["text"].str.startswith("[reply_now]") == complains).sum() >= 6

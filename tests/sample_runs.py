@@ -1,0 +1,39 @@
+"""A sample workflow's run on the embedded model, once for all the tests that look at it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tablenodes.cli import main
+
+SAMPLES = Path(__file__).parent.parent / "sample_workflows"
+
+
+class Ran(NamedTuple):
+    """What came of it."""
+
+    code: int
+    printed: str
+    folder: Path
+    """Where its output is."""
+
+
+def run_command(*arguments: str) -> tuple[int, str]:
+    """Run the command line in this process; give its exit code and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return ended.value.code or 0, printed.getvalue()
+
+
+def run_sample(name: str, folder: Path) -> Ran:
+    """Run a sample workflow in a folder of its own, so that no output falls into the project."""
+    shutil.copytree(SAMPLES, folder / "sample_workflows")
+    with contextlib.chdir(folder):
+        return Ran(*run_command("run", f"sample_workflows/{name}.yaml", "--no-progress"), folder)
