@@ -28,6 +28,7 @@ _ORDER = {
 
 NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
 NO_CONVERSATION = "the row has no conversation: the step before gave it none, or the cell is empty"
+NO_MESSAGE = "the conversation has no message yet: AddUserMessage adds one"
 _TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
 
 

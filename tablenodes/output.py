@@ -126,16 +126,21 @@ class NodeOutput:
 
     @property
     def succeeded(self) -> Any:
-        """The rows that are ok, runnable as they are."""
+        """The configuration's rows that are ok, for the next node: with what takes the place of a column of theirs."""
         return self._rows(ok=True)
 
     @property
     def failed(self) -> Any:
-        """The rows that are not ok, runnable as they are."""
+        """The configuration's rows that are not ok, runnable as they are."""
         return self._rows(ok=False)
 
     def _rows(self, *, ok: bool) -> Any:
-        return self._view.take([i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok])
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        if not ok or not any(name in self._handed_on for name in self._columns):
+            return self._view.take(rows)
+        from .tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
+
+        return view(self.table).take(rows)
 
     def answer(self, row: int) -> tuple[str, str | None]:
         """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""

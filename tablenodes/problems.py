@@ -31,6 +31,23 @@ class Problem(NamedTuple):
     got: str = ""
 
 
+_PREDICATES = ("must ", "is ", "has ", "lacks ", "does ")
+"""How messages begin that say of their place what is wrong with it, and do not name it."""
+
+
+def in_a_line(message: str, path: str | None) -> str:
+    """Give a message that stands alone: ``$.temperature: must be at most 2``.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    path : str or None
+        Where; it is left out where the message names what it is about.
+    """
+    return f"{path}: {message}" if path and path != "$" and message.startswith(_PREDICATES) else message
+
+
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
     """A value that cannot be plain JSON: raised by a conversion, or kept in a cell's place.
 

@@ -915,6 +915,63 @@ def test_an_empty_conversation_cannot_be_sent(store):
     found = CHAT.check(tn.CreateConversation().run(questions(1)).table)
     assert found.valid == 0
     assert list(found.problems["path"]) == ["$.messages"]
+    assert list(found.problems["message"]) == ["the conversation has no message yet: AddUserMessage adds one"]
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_the_rows_that_succeeded_have_the_new_conversation(store, kind):
+    """Those that failed keep the one that they had: both can be given to the next node as they are."""
+    table = START.run(kind({"question": ["a", None, "c"]})).table
+    out = ASK.run(table)
+    old, new = tables.view(table), tables.view(out.table)
+    assert [id for (id,) in tables.view(out.succeeded).rows(("conversation",))] == [
+        id for (id,) in new.rows(("conversation",)) if id is not None
+    ]
+    assert [id for (id,) in tables.view(out.failed).rows(("conversation",))] == [
+        id for (id,) in list(old.rows(("conversation",)))[1:2]
+    ]
+    assert tables.view(out.succeeded).columns == old.columns
+    assert type(out.succeeded) is type(table)
+
+
+def test_a_column_of_ones_own_is_no_place_for_ids(store):
+    """A transcript would be lost without a word, and its id be sent in its place."""
+    table = pd.DataFrame({"conversation": ["Hello, my kettle broke.", None]})
+    assert START.check(table).valid == 1
+    out = START.run(table)
+    assert problems(out)[0] == (
+        "invalid_request",
+        "the column 'conversation' holds something else than ids, which would take its place: rename it",
+    )
+    again = START.run(START.run(questions(2)).table)
+    assert again.summary.ok == 2
+
+
+@pytest.mark.parametrize(
+    ("node", "table"),
+    [
+        (tn.AddUserMessage(text="x"), {"conversation": ["nonsense"]}),
+        (tn.AddUserMessage(text="x"), {"conversation": [None]}),
+        (tn.AddUserMessage(content="no parts"), {"conversation": [EMPTY]}),
+        (tn.AddUserMessage(content=tn.col("parts")), {"conversation": [EMPTY], "parts": ['[{"type": "texts"}]']}),
+        (tn.AddToolMessage(text="x", tool_call_id=tn.col("id")), {"conversation": [EMPTY], "id": [None]}),
+        (tn.AppendReply(), {"conversation": [EMPTY], "body": ["no answer"]}),
+        (tn.CreateConversation(messages=tn.col("said")), {"said": ['[{"role": "nobody"}]']}),
+    ],
+)
+def test_a_check_finds_what_a_run_would_report(store, node, table):
+    """In the same words."""
+    table = pd.DataFrame(table)
+    found, out = node.check(table), node.run(table)
+    assert (found.valid, out.summary.ok) == (0, 0)
+    assert problems(out)[0][1].endswith(found.problems["message"].iloc[0])
+
+
+def test_a_conversation_that_is_read_is_not_said_to_be_left_out(store):
+    """The column is sent, though not as a conversation."""
+    table = pd.DataFrame({"conversation": ["Hello"]})
+    assert not any("is not taken" in line for line in CHAT.replace(prompt="{{ conversation }}").check(table).warnings)
+    assert any("is not taken" in line for line in CHAT.replace(prompt="Hello").check(table).warnings)
 
 
 # --- workflows and the command line --------------------------------------------------------------------------------

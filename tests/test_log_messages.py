@@ -36,6 +36,16 @@ def test_a_row_that_is_ok_has_no_message():
     assert pd.isna(messages(answer(b'{"choices":[{}]}'))[0])
 
 
+def test_what_is_wrong_is_said_with_its_place():
+    """Where the words do not name what they are about."""
+    table = pd.DataFrame({"text": ["a", None], "temperature": [3.5, 1.0]})
+    log = CHAT.run(table, tn.Connection("http://127.0.0.1:9/v1", KEY), **ONCE).log
+    assert list(log["message"]) == [
+        "$.temperature: must be at most 2",
+        "the cell of column 'text' is empty; write {{ text | default(\"…\") }} to allow it",
+    ]
+
+
 @pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_the_servers_words_are_in_the_log(kind):
     """Of every kind of table."""

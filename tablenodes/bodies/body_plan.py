@@ -115,7 +115,7 @@ class BodyPlan:
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
         is_set = {*recipe.settings, *recipe.extra_body}
         unset = [name for name in self.schema.properties if name not in is_set]
-        spoken = passed_over(recipe.columns, table, is_set) if recipe.shortcuts else ()
+        spoken = passed_over(recipe.columns, table, is_set, self.columns) if recipe.shortcuts else ()
         return (*spoken, *misspelt(recipe.columns, unset, table, self.columns))
 
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,9 @@ def taken(
     return found
 
 
-def passed_over(wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str]) -> tuple[str, ...]:
+def passed_over(
+    wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str], read: Collection[str]
+) -> tuple[str, ...]:
     """Say which column of conversations is not taken, since what is set makes the messages.
 
     Parameters
@@ -83,9 +85,11 @@ def passed_over(wanted: str | tuple[str, ...], table: Sequence[str], made: Colle
         As in `taken`.
     made : collection of str
         The properties and shortcuts that are set, by their own names.
+    read : collection of str
+        The columns that are read.
     """
     speaking = next((name for name in ("messages", "prompt") if name in made), None)
-    if speaking is None or CONVERSATION in made or CONVERSATION not in table:
+    if speaking is None or CONVERSATION in made or CONVERSATION in read or CONVERSATION not in table:
         return ()
     if wanted != "auto" and CONVERSATION not in wanted:
         return ()

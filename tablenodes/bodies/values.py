@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..column_names import planned_name
-from ..conversations import NO_CONVERSATION, UnknownConversation
+from ..conversations import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Unfit
@@ -321,9 +321,12 @@ class ConversationValue:
             if known_as is None:
                 raise Rejected(Problem(path, "conversation", NO_CONVERSATION), outcome="upstream_failed")
             try:
-                return conversations.messages(known_as)
+                messages = conversations.messages(known_as)
             except UnknownConversation as unknown:
                 raise Rejected(unknown.at(path), outcome=unknown.outcome) from None
+            if not messages:
+                raise Rejected(Problem(path, "conversation", NO_MESSAGE))
+            return messages
 
         return give
 

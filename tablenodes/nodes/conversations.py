@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..bodies.taken_columns import BODY, CONVERSATION
 from ..bodies.values import Rejected
-from ..conversations import EMPTY
+from ..conversations import EMPTY, is_id
 from ..errors import ColumnError, SettingError
 from ..problems import Problem
 from ..templates.template import as_text
-from .conversing import AddingNode, ConversationNode
+from .conversing import AddingNode, ConversationNode, Said
 from .messages import content_parts, message_list
 from .replies import said
 from .rows import Context
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..output import NodeOutput
     from ..templates.template import Column, LiteralText
-    from .replies import Replies
 
     Text = str | Column | LiteralText | None
     List = Sequence[Any] | str | Column | None
+
+
+_TAKEN = f"the column {CONVERSATION!r} holds something else than ids, which would take its place: rename it"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -45,6 +47,8 @@ class CreateConversation(ConversationNode):
     messages : list of dict, optional
         What has been said, as on chat nodes.
     """
+
+    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: CONVERSATION})
 
     system: Text = None
     messages: List = None
@@ -94,11 +98,13 @@ class CreateConversation(ConversationNode):
         """
         return self.carry_out(table, None, Context(), {"store": store, "on_invalid": on_invalid, "progress": progress})
 
-    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
-        """Give the empty conversation, and what is said in it."""
+    def said(self, row: Mapping[str, Any]) -> Said:
+        """Give the empty conversation, and what is said in it; a column whose place the ids would take must be free."""
+        if row.get(CONVERSATION) is not None and not is_id(row[CONVERSATION]):
+            raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _TAKEN))
         system, messages = row.get("system"), row.get("messages")
         first = [] if system is None else [{"role": "system", "content": as_text(system)}]
-        return EMPTY, first + message_list(messages)
+        return Said(EMPTY, first + message_list(messages))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+from ..bodies.settings_plan import SettingsPlan
 from ..bodies.taken_columns import CONVERSATION
 from ..bodies.values import Rejected, parse
 from ..conversations import NO_CONVERSATION, Link, UnknownConversation, is_id, links
@@ -19,9 +20,8 @@ from .table_node import TableNode
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ..bodies.settings_plan import SettingsPlan
     from ..connection import Connection
     from ..output import NodeOutput, Responses
     from ..store.conversations import Conversations
@@ -40,6 +40,31 @@ _ANOTHER = (
 )
 _OUTPUT = "the_output"
 """What the output of an earlier run is called outside of a workflow."""
+
+
+class Said(NamedTuple):
+    """What a row's settings say: the conversation that it has, and the messages that come next."""
+
+    conversation: str
+    messages: list[Any]
+
+
+class ConversationPlan(SettingsPlan):
+    """What the rows of a table say; a row that says nothing usable is rejected by a check as by a run.
+
+    Parameters
+    ----------
+    said : callable
+        From a row's settings to what they say.
+    """
+
+    def __init__(self, said: Callable[[Mapping[str, Any]], Said], *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._said = said
+
+    def encode(self, cells: tuple[Any, ...]) -> Any:
+        """Give what a row says."""
+        return self._said(super().encode(cells))
 
 
 class _Growth(NamedTuple):
@@ -61,8 +86,8 @@ class ConversationNode(TableNode):
     handed_on: ClassVar[frozenset[str]] = frozenset({CONVERSATION})
 
     @abstractmethod
-    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
-        """Give the id of a row's conversation, and the messages that are added to it.
+    def said(self, row: Mapping[str, Any]) -> Said:
+        """Give the conversation that a row's settings name, and the messages that they make.
 
         Raises
         ------
@@ -70,12 +95,22 @@ class ConversationNode(TableNode):
             If there is no such conversation or no such message.
         """
 
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> SettingsPlan:
+        """Give what becomes of a table's rows; see `Node.plan`."""
+        return ConversationPlan(self.said, self.parsed(), columns, defaults=self.defaults, constants=constants)
+
     def parsed(self) -> dict[str, Any]:
         """Give the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""
         return {name: parse(value, name, templates=True) for name, value in self.settings().items()}
 
     def make(
-        self, rows: Iterable[dict[str, Any] | Rejection], context: Context, manner: Mapping[str, Any]
+        self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
     ) -> Iterator[tuple[Any, ...] | Rejection]:
         """Give each row's conversation; see `TableNode.make`. Its messages are in the store before it is given."""
         from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
@@ -83,21 +118,26 @@ class ConversationNode(TableNode):
         conversations = Conversations(manner.get("store"))
         replies = self.replies(context)
         with conversations.held():
-            for some in _together(self._grown(position, row, replies) for position, row in enumerate(rows)):
+            for some in _together(_grown(position, said, replies) for position, said in enumerate(rows)):
                 yield from _kept(some, conversations)
 
     def replies(self, context: Context) -> Replies | None:
         """Give the answers that are added before anything else; None where none are."""
         return None
 
-    def _grown(self, position: int, row: dict[str, Any] | Rejection, replies: Replies | None) -> _Growth | Rejection:
-        if isinstance(row, Rejection):
-            return row
-        try:
-            parent, messages = self.grow(row, position, replies)
-        except Rejected as rejected:
-            return Rejection(rejected.outcome, rejected.problems[0])
+
+def _grown(position: int, said: Said | Rejection, replies: Replies | None) -> _Growth | Rejection:
+    """Give what is added to a row's conversation: the answer to it, where there is one, and what is said."""
+    if isinstance(said, Rejection):
+        return said
+    parent, messages = said
+    if replies is None:
         return _Growth(parent, links(parent, messages))
+    try:
+        added = [replies(position), *messages]
+        return _Growth(parent, links(parent, _continued(parent, added, replies.asked(position))))
+    except Rejected as rejected:
+        return Rejection(rejected.outcome, rejected.problems[0])
 
 
 def _together(rows: Iterable[_Growth | Rejection]) -> Iterator[list[_Growth | Rejection]]:
@@ -236,8 +276,8 @@ class AddingNode(ConversationNode):
         """Give the answers that are added before anything else; None where none are."""
         return None if self.continue_from is None else Replies(cast("Responses", context.outputs[self.continue_from]))
 
-    def grow(self, row: Mapping[str, Any], position: int, replies: Replies | None) -> tuple[str, list[Any]]:
-        """Give the id of a row's conversation, and the messages that are added to it."""
+    def said(self, row: Mapping[str, Any]) -> Said:
+        """Give the conversation that a row's settings name, and the messages that they make."""
         known_as = row.get(CONVERSATION)
         if known_as is None:
             problem = Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION)
@@ -245,10 +285,7 @@ class AddingNode(ConversationNode):
         if not is_id(known_as):
             unknown = UnknownConversation.no_id()
             raise Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
-        if replies is None:
-            return str(known_as), self.messages(row)
-        added = [replies(position), *self.messages(row)]
-        return str(known_as), _continued(str(known_as), added, replies.asked(position))
+        return Said(str(known_as), self.messages(row))
 
     @abstractmethod
     def messages(self, row: Mapping[str, Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..bodies.settings_plan import SettingsPlan
 from ..engine.records import NOT_SENT, OK, Rejection
 from ..errors import Interrupted
-from ..problems import Problem
+from ..problems import Problem, in_a_line
 from .node import Node
 
 if TYPE_CHECKING:
@@ -36,14 +36,15 @@ class TableNode(Node):
 
     @abstractmethod
     def make(
-        self, rows: Iterable[dict[str, Any] | Rejection], context: Context, manner: Mapping[str, Any]
+        self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
     ) -> Iterator[tuple[Any, ...] | Rejection]:
         """Give each row's cells of the columns that the node makes, or why it has none; in the rows' order.
 
         Parameters
         ----------
-        rows : iterable of dict or Rejection
-            Each row's settings by name, None for a null cell; or why it has none.
+        rows : iterable
+            What the node's plan makes of each row, such as a dict of its settings; or the `Rejection` that says why it
+            cannot.
         context : Context
             What a workflow adds.
         manner : mapping
@@ -119,7 +120,9 @@ def _output(
     from ..summary import Summary  # noqa: PLC0415
 
     outcomes = [cells.outcome if isinstance(cells, Rejection) else OK for cells in rows]
-    messages = [cells.problem.message if isinstance(cells, Rejection) else None for cells in rows]
+    messages = [
+        in_a_line(cells.problem.message, cells.problem.path) if isinstance(cells, Rejection) else None for cells in rows
+    ]
     columns = {
         name: [None if isinstance(cells, Rejection) else cells[i] for cells in rows]
         for i, name in enumerate(node.makes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...problems import in_a_line
 from . import rules
 from .assembly import assembled
 from .server_errors import NOTHING, ServerError, error_object, quoted, server_error
@@ -32,7 +33,7 @@ def reason_of(outcome: str, body: str | None, status: int | None) -> str | None:
     """
     error = _told(outcome, (body or "").encode(errors="replace"))
     if status is None:
-        return error.message or None
+        return in_a_line(error.message, error.param) or None
     if told := quoted(error.message):
         return told
     words = own_words(outcome, status)
