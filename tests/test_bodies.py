@@ -586,7 +586,7 @@ def test_a_whole_message_of_an_empty_cell_is_left_out():
 
 def test_a_brace_before_many_blanks_costs_nothing():
     """What looks nearly like a placeholder is found in one pass."""
-    began = time.monotonic()
+    began = time.process_time()
     check = tn.CreateChatCompletion(model="m", prompt="{" + " " * 20_000 + "x").check(pd.DataFrame({"x": ["1", "2"]}))
     assert check.valid == 2
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10

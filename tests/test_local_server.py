@@ -323,7 +323,7 @@ def test_a_start_that_takes_too_long_is_given_up(engine, monkeypatch):
     before = time.monotonic()
     message = refusal(local.LocalModel(engine.path, startup=0.4).start)
     assert message.startswith("the model's server was not ready within 0.4 s")
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30  # it would have been ready after 60
 
 
 def test_a_start_that_is_interrupted_leaves_nothing_behind(engine, monkeypatch):

@@ -447,20 +447,20 @@ def test_what_a_custom_transport_was_not_asked_for_is_nobodys(stream):
     assert told == ([(row, "x") for row in range(10)] if stream else [])
 
 
-ALLOWANCE_SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "8s"}
+ALLOWANCE_SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "40s"}
 
 
 @pytest.mark.parametrize(
     ("reaction", "manner", "expected"),
     [
-        pytest.param(echo(), {"limits": tn.Limits(requests_per_minute=10)}, "ok", id="pace"),
+        pytest.param(echo(), {"limits": tn.Limits(requests_per_minute=1)}, "ok", id="pace"),
         pytest.param(echo(200, ALLOWANCE_SPENT), {}, "ok", id="allowance"),
         pytest.param(
-            answer(b"{}", 429, {"Retry-After": "6"}), {"retry": tn.Retry(throttled=0)}, "rate_limited", id="delay"
+            answer(b"{}", 429, {"Retry-After": "40"}), {"retry": tn.Retry(throttled=0)}, "rate_limited", id="delay"
         ),
         pytest.param(
-            answer(b"{}", 429, {"Retry-After": "20"}),
-            {"retry": tn.Retry(row_deadline=10)},
+            answer(b"{}", 429, {"Retry-After": "50"}),
+            {"retry": tn.Retry(row_deadline=40)},
             "rate_limited",
             id="deadline",
         ),
@@ -474,7 +474,7 @@ def test_a_run_with_nothing_left_to_send_does_not_wait(reaction, manner, expecte
     with fault_server(reaction) as server:
         out = NODES[0].run(words(1), connection(server), **manner, **kept, **QUIET)
     assert list(out.log["outcome"]) == [expected]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_a_broken_transport_did_not_send_is_not_in_doubt(tmp_path):

@@ -156,7 +156,8 @@ def test_each_long_wait_has_its_line_but_for_a_pace(reason, lines, capsys):
 @pytest.mark.parametrize(("progress", "expected"), [(None, 1), (False, 0)])
 def test_a_server_that_is_down_is_named(progress, expected, capsys, monkeypatch):
     """Unless progress is off."""
-    monkeypatch.setattr(watching, "_WORTH_A_LINE", 0.2)
+    monkeypatch.setattr(watching, "_WORTH_A_LINE", 0.0)
+    monkeypatch.setattr(watching, "_BETWEEN", 0.0)
     with refusing_port() as port:
         connection = tn.Connection(f"http://127.0.0.1:{port}/v1", "")
         CHAT.run(TWO, connection, retry=tn.Retry(not_executed=3), progress=progress)
@@ -189,6 +190,7 @@ def test_a_bar_says_what_is_waited_for_and_its_clock_goes_on(monkeypatch):
 def test_a_bar_waits_for_its_second(monkeypatch):
     """Work that is done at once needs none."""
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(display, "_DELAY", 3600.0)  # a machine may stand still for a second
     with display.Progress(60) as bar:
         bar.show(0, 0, "x")
         bar.show(1, 1, "x")
