@@ -121,9 +121,10 @@ def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
 
 def _retrieved(node: RetrieveResponse, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
     """Give what is known of answers that were asked for earlier: by a node of the workflow, or who knows where."""
-    submitting = _submitting(node, earlier)
-    if submitting is not None:
-        return _answered(submitting, columns)
+    name = submitting(node, earlier)
+    submitted = dict(earlier)[name] if name is not None else None
+    if isinstance(submitted, RequestNode):
+        return _answered(submitted, columns)
     kinds = (CreateChatCompletion.operation, CreateCompletion.operation)
     documents = [schema.document for kind in kinds if (schema := schemas.response(kind)) is not None]
     shared: dict[str, Any] = {}
@@ -132,8 +133,21 @@ def _retrieved(node: RetrieveResponse, earlier: Nodes, columns: Sequence[str] | 
     return Shape({"anyOf": documents, "$defs": shared}, is_open=True)
 
 
-def _submitting(node: RetrieveResponse, earlier: Nodes) -> RequestNode | None:
-    """Give the node whose ids are retrieved; None where it is not known."""
+def is_submitting(node: Node | None) -> bool:
+    """Tell whether a node's rows are sent by a worker, and its answers retrieved."""
+    return isinstance(node, RequestNode) and _ID in node.makes
+
+
+def submitting(node: RetrieveResponse, earlier: Nodes) -> str | None:
+    """Give the id of the node whose rows are retrieved; None where it is not known.
+
+    Parameters
+    ----------
+    node : RetrieveResponse
+        The node that retrieves.
+    earlier : sequence of (str, Node or None)
+        Those before it.
+    """
     value: Any = node.parsed().get(_ID)
     named = set(value.columns()) if is_varying(value) else {_ID} if value is None else set()
     if named == {OUTPUTS} and isinstance(value, TextValue):
@@ -143,5 +157,4 @@ def _submitting(node: RetrieveResponse, earlier: Nodes) -> RequestNode | None:
         ids = [name for name, each in earlier if each is not None and _ID in each.makes][-1:]
     else:
         ids = []
-    found = dict(earlier).get(ids[0]) if ids else None
-    return found if isinstance(found, RequestNode) and _ID in found.makes else None
+    return ids[0] if ids and is_submitting(dict(earlier).get(ids[0])) else None

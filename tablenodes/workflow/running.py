@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
@@ -13,7 +12,7 @@ from ..nodes.check import refuse_invalid
 from ..nodes.manner import Manner
 from ..nodes.rows import Context
 from ..output import NodeOutput
-from . import checking
+from . import checking, spending
 from .answers import Answers
 from .destination import refuse_as_journal
 from .references import upstream
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..nodes import Node
     from ..nodes.check import Check
-    from ..settings import Limits
     from .definition import Definition
 
 
@@ -118,34 +116,11 @@ def _run_nodes(
     own, made = frozenset(tables.view(table).columns), frozenset[str]()
     for name, node in workflow.steps:
         context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
-        left = {**manner, "limits": _left(manner, outputs)}
-        outputs[name] = node.carry_out(table, connection, context, left)
+        limits = spending.left(manner.get("limits"), workflow.steps, outputs, journal=journal is not None)
+        outputs[name] = node.carry_out(table, connection, context, {**manner, "limits": limits})
         if node.makes:
             table = outputs[name].table
             made |= frozenset(node.makes) - own
-
-
-def _left(manner: Mapping[str, Any], outputs: Mapping[str, NodeOutput]) -> Limits | None:
-    """Give the limits for the next node: what earlier ones have sent and used counts, since it is one run."""
-    limits: Limits | None = manner.get("limits")
-    if limits is None or not outputs:
-        return limits
-    if limits.max_requests is not None and manner.get("journal") is None:  # a journal counts them itself
-        sent = sum(output.summary.requests for output in outputs.values())
-        limits = replace(limits, max_requests=max(0, limits.max_requests - sent))
-    if limits.token_budget is not None:
-        used = sum(map(_tokens, outputs.values()))
-        limits = replace(limits, token_budget=max(0, limits.token_budget - used))
-    return limits
-
-
-def _tokens(output: NodeOutput) -> int:
-    """Give the tokens of the answers that this run was sent, those from the journal aside."""
-    log = tables.view(output.log)
-    if "total_tokens" not in log.columns:
-        return 0
-    rows = log.rows(("total_tokens", "reused"))
-    return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
 
 
 def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:

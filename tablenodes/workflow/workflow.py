@@ -204,7 +204,9 @@ class Workflow(Definition):
         connection : Connection, optional
             Default: the workflow's own. The embedded model's server lives for the whole run.
         limits, retry : Limits, Retry, optional
-            Default: the workflow's own. The requests and tokens of all nodes together count.
+            Default: the workflow's own. The requests and tokens of all nodes together count. What a worker sends counts
+            once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
+            the limits stands after `RetrieveResponse`.
         journal, progress, on_invalid, on_in_doubt, on_text, retry_failed
             As in `Node.run`, for each node; they share the journal.
         store : path, optional
