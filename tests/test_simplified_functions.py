@@ -188,6 +188,15 @@ def test_a_parameter_that_is_no_mapping_or_there_twice_is_said():
         simplified.functions([{"name": "f", "descripton": "x", "parameters": []}])
 
 
+@pytest.mark.parametrize("listing", ["functions", "tools"])
+@pytest.mark.parametrize("key", ["paramters", "params", "Parameters"])
+def test_a_flat_list_under_nearly_its_name_is_refused(listing, key):
+    """A function without its parameters would be sent."""
+    with pytest.raises(simplified.Unclear) as caught:
+        simplified.WRITTEN_OUT[listing]([{"name": "f", key: REPLY["parameters"]}])
+    assert str(caught.value) == f"{listing}[0].{key}: is no key of a function; did you mean 'parameters'?"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
     lambda inner: (
@@ -280,6 +289,38 @@ def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settin
     with fault_server(answer(SAID)) as server, pytest.raises(SettingError, match=expected):
         node.run(reviews(), tn.Connection(server.url), progress=False)
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"functions": [{"name": "f", "paramters": {}}]}, "functions[0].paramters is {}; did you mean 'parameters'?"),
+        ({"functions": [{"name": "f", "cache_control": 1}]}, "functions[0].cache_control is {}"),
+        ({"functions": [{"name": "f", "so so": 1}]}, "a key of functions[0] is {}"),
+        (
+            {"tools": [{"name": "f", "desciption": ""}]},
+            "tools[0].function.desciption is {}; did you mean 'description'?",
+        ),
+        (
+            {
+                "tools": [
+                    {"type": "function", "function": {"name": "f", "x_y": 1}},
+                    {"type": "custom", "custom": {"name": "c"}},
+                ]
+            },
+            "tools[0].function.x_y is {}",
+        ),
+        ({"extra_body": {"functions": [{"name": "f", "x_y": 1}]}}, "extra_body.functions[0].x_y is {}"),
+        ({"functions": '[{"name": "f", "x_y": 1}]'}, "functions[0].x_y is {}"),
+    ],
+)
+def test_a_key_of_a_function_that_the_api_does_not_know_is_a_warning(settings, expected):
+    """It is sent: servers add keys of their own."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ review }}", **settings)
+    what = "no key of a function that the API knows; it is sent as it is"
+    assert node.check(reviews()).warnings[0] == expected.format(what)
+    _, bodies = sent(node, reviews())
+    assert len(bodies) == 1
 
 
 def test_a_cell_that_cannot_be_read_ends_its_row_alone():

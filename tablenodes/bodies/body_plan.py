@@ -13,13 +13,13 @@ from ..problems import Problem, Unfit
 from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
-from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named
+from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named, unknown_keys
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .typing_by_schema import Typing
 from .values import CellValue, ConversationValue, Rejected, Row, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ..schemas import Schema
     from ..store.conversations import Conversations
@@ -101,7 +101,6 @@ class BodyPlan:
         elif reading and recipe.columns == "auto" and BODY in table:
             self.sources[_OTHERS] = _left_out(reading)
         self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
-        self.warnings = (*self.passed_over, *unread_placeholders(values))
         self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
@@ -111,6 +110,7 @@ class BodyPlan:
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
+        self.warnings = (*self.passed_over, *unread_placeholders(values), *self._unknown_keys(extra))
 
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
         is_set = {*recipe.settings, *recipe.extra_body}
@@ -165,6 +165,12 @@ class BodyPlan:
             return WRITTEN_OUT[name](typed) if name in self._short else typed
         except Unclear as unclear:
             raise SettingError(str(unclear)) from None
+
+    def _unknown_keys(self, extra: Collection[str]) -> Iterator[str]:
+        """Say what the functions that are the same in every row have that the API does not know."""
+        for name in LISTED_IN.values():
+            for line in unknown_keys(name, self._fixed.get(name)):
+                yield f"extra_body.{line}" if name in extra else line
 
     def _settle_names(self, values: Mapping[str, Any]) -> None:
         """Look for the functions that are named, here where every row has the same ones, else row by row."""

@@ -10,7 +10,7 @@ import orjson
 from ..errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     Json = dict[str, Any]
 
@@ -133,6 +133,27 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
             raise Unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
 
 
+def unknown_keys(listing: str, value: Any) -> Iterator[str]:
+    """Say which keys of functions the API does not know; they are sent as they are.
+
+    Parameters
+    ----------
+    listing : str
+        ``functions`` or ``tools``.
+    value : JSON value
+        Its value, written out or the short way.
+    """
+    for i, item in enumerate(value if isinstance(value, list) else ()):
+        function, place = item, f"{listing}[{i}]"
+        if listing == "tools" and isinstance(item, dict) and ("function" in item or "type" in item):
+            function, place = item.get("function"), f"{place}.function"
+        for key in function if isinstance(function, dict) else ():
+            if key not in _FUNCTION:
+                where = f"{place}.{key}" if _PLAIN_NAME.fullmatch(key) else f"a key of {place}"
+                hint = nearest(key, _FUNCTION)
+                yield f"{where} is no key of a function that the API knows; it is sent as it is{hint}"
+
+
 def _hint(name: str, place: str, known: Sequence[str]) -> str:
     shown = ", ".join([*known[:_SHOWN], *("…" for _ in known[_SHOWN:][:1])])
     return nearest(name, (*known, *_MODES[place])) or (f"; there are {shown}" if known else "")
@@ -163,7 +184,7 @@ def _tool(item: Any, place: str) -> Any:
 
 
 def _function(item: Any, place: str) -> Any:
-    if not isinstance(item, dict) or not isinstance(item.get("parameters"), list):
+    if not isinstance(item, dict) or not _is_flat(item):
         return item
     _check_keys(item, _FUNCTION, place, "a function")
     made: Json = {}
@@ -178,6 +199,13 @@ def _function(item: Any, place: str) -> Any:
             required.append(name)
     schema = {"type": "object", "properties": made} | ({"required": required} if required else {})
     return {**item, "parameters": schema}
+
+
+def _is_flat(item: Json) -> bool:
+    """Tell whether a function has a flat list of parameters, or one under what is nearly that name."""
+    if "parameters" in item:
+        return isinstance(item["parameters"], list)
+    return any(isinstance(value, list) and nearest(str(key), _FUNCTION[2:3]) for key, value in item.items())
 
 
 def _refuse_twins(functions: Sequence[Any], listing: str) -> None:
