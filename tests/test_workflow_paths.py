@@ -141,7 +141,7 @@ def test_what_an_answer_may_have_is_read(expression):
     assert found["later"].valid == 1
 
 
-@pytest.mark.parametrize("name", ["zodiac", "text", "citation"])
+@pytest.mark.parametrize("name", ["zodiac", "weather", "citation"])
 def test_what_neither_the_api_nor_a_known_server_has_is_refused(name):
     """With what is there in its place; what only one server adds is read with get, which is looked for at the run."""
     with pytest.raises(WorkflowError) as caught:
@@ -165,10 +165,105 @@ def test_a_completions_answer_has_its_own_shape():
     """A text in place of a message."""
     first = tn.CreateCompletion(model="m", prompt="x")
     reading("outputs.ask.choices[0].text", first)
-    with pytest.raises(WorkflowError, match=r"no 'message' in outputs\.ask\.choices\[0\]; it has index, text"):
-        reading("outputs.ask.choices[0].message.content", first)
+    with pytest.raises(WorkflowError, match=r"no 'zodiac' in outputs\.ask\.choices\[0\]; it has index, text"):
+        reading("outputs.ask.choices[0].zodiac", first)
     with pytest.raises(WorkflowError, match=r"no 'texts' in outputs\.ask\.choices\[0\]; did you mean 'text'\?"):
         reading("outputs.ask.choices[0].texts", first)
+
+
+COMPLETE = tn.CreateCompletion(model="m", prompt="x")
+CHAT_TEXT, TEXT = "outputs.ask.choices[0].message.content", "outputs.ask.choices[0].text"
+
+
+@pytest.mark.parametrize(
+    ("expression", "node", "meant"),
+    [
+        ("outputs.ask.text", ASK, CHAT_TEXT),
+        ("outputs.ask.content", ASK, CHAT_TEXT),
+        ("outputs.ask.message.content", ASK, CHAT_TEXT),
+        ("outputs.ask.choices[0].text", ASK, CHAT_TEXT),
+        ("outputs.ask.choices[0].message.text", ASK, CHAT_TEXT),
+        ("outputs.ask.text", tn.RetrieveResponse(), CHAT_TEXT),
+        ("outputs.ask.text", COMPLETE, TEXT),
+        ("outputs.ask.choices[0].message.content", COMPLETE, TEXT),
+    ],
+)
+def test_who_looks_for_the_text_is_told_where_it_is(expression, node, meant):
+    """A chat's or a completion's."""
+    with pytest.raises(WorkflowError) as caught:
+        reading(expression, node)
+    assert str(caught.value).endswith(f"; write {meant}")
+
+
+# --- how many choices there are --------------------------------------------------------------------------------------
+
+LATER = tn.CreateChatCompletionAsync(model="m", prompt="x", columns=())
+TOLD = ASK.replace(columns=())
+PROMPTS = tn.CreateCompletion(model="m", columns=(), prompt=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("index", "node", "count"),
+    [
+        (1, TOLD, "1 choice"),
+        (-2, TOLD, "1 choice"),
+        (3, TOLD.replace(n=3), "3 choices"),
+        (2, TOLD.replace(n="2"), "2 choices"),
+        (2, TOLD.replace(extra_body={"n": 2}), "2 choices"),
+        (1, TOLD.replace(extra_body={"n": None}), "1 choice"),
+        (1, PROMPTS.replace(prompt="{{ word }}"), "1 choice"),
+        (4, PROMPTS.replace(n=2), "4 choices"),
+        (2, PROMPTS.replace(prompt=["x", "{{ word }}"]), "2 choices"),
+    ],
+)
+def test_a_choice_that_is_not_asked_for_is_refused(index, node, count):
+    """The answers would be paid for, and each row would fail then."""
+    with pytest.raises(WorkflowError) as caught:
+        reading(f"outputs.ask.choices[{index}].finish_reason", node)
+    expected = f"no [{index}] in outputs.ask.choices: its node asks for {count}; n says how many"
+    assert str(caught.value) == f"node 'later': text: {expected}"
+    reading(f"outputs.ask.choices[{index - 1 if index > 0 else index + 1}].finish_reason", node)
+
+
+def test_choices_that_are_retrieved_are_those_that_were_asked_for():
+    """By the node that submitted them."""
+    nodes = {"ids": LATER, "ask": tn.RetrieveResponse()}
+    tn.Workflow({**nodes, "later": tn.Return(text="{{ outputs.ask.choices[0].index }}")})
+    with pytest.raises(WorkflowError, match=r"no \[1\] in outputs\.ask\.choices"):
+        tn.Workflow({**nodes, "later": tn.Return(text="{{ outputs.ask.choices[1].index }}")})
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        TOLD.replace(n=tn.col("word")),
+        TOLD.replace(n="{{ word }}"),
+        TOLD.replace(n="two"),
+        ASK.replace(columns=["n"]),
+        ASK,
+        PROMPTS.replace(prompt=tn.col("word")),
+        PROMPTS.replace(prompt=None, columns=["prompt"]),
+        tn.RetrieveResponse(),
+    ],
+)
+def test_where_the_number_of_choices_is_not_known_any_may_be_there(node):
+    """A cell may say it, or a whole request in the column body."""
+    reading("outputs.ask.choices[7].finish_reason", node)
+
+
+def test_without_a_column_that_may_say_it_the_number_of_choices_is_known():
+    """A column called n is taken only where it is named."""
+    with pytest.raises(WorkflowError, match=r"^node 'later': text: no \[1\] in outputs\.ask\.choices"):
+        reading("outputs.ask.choices[1].index").check(pd.DataFrame({"n": ["2"]}), connection=NOWHERE)
+    reading("outputs.ask.choices[1].index").check(pd.DataFrame({"body": ["{}"]}), connection=NOWHERE)
+
+
+def test_a_choice_that_is_not_asked_for_is_said_with_its_line(file):
+    """By the check and by the run."""
+    file.write_text(FILE.replace("choices[0].mesage", "choices[1].message"))
+    place = "w.yaml:13: node 'later': messages[0].content: "
+    expected = "no [1] in outputs.ask.choices: its node asks for 1 choice; n says how many"
+    assert errors_of(file) == [f"{place}{expected}"]
 
 
 def test_what_a_table_node_makes_is_all_that_it_has():
@@ -314,7 +409,7 @@ def test_what_is_retrieved_has_the_shape_of_what_was_submitted(get):
     retrieving(f"{MESSAGE}.content", get=get)
     with pytest.raises(WorkflowError, match=r"no 'mesage' in outputs\.ask\.choices\[0\]; did you mean 'message'\?"):
         retrieving("outputs.ask.choices[0].mesage.content", get=get)
-    with pytest.raises(WorkflowError, match=r"no 'text' in outputs\.ask\.choices\[0\]; it has index"):
+    with pytest.raises(WorkflowError, match=r"no 'text' in outputs\.ask\.choices\[0\]; write "):
         retrieving("outputs.ask.choices[0].text", get=get)
     with pytest.raises(WorkflowError, match=r"no 'function_call' in .*: its node has no functions"):
         retrieving(f"{ARGUMENTS}.a", get=get)
@@ -325,7 +420,7 @@ def test_the_latest_ids_are_those_that_are_retrieved():
     between = {"second": tn.CreateCompletionAsync(model="m", prompt="x")}
     retrieving("outputs.ask.choices[0].text", between=between)
     retrieving(f"{MESSAGE}.content", between=between, get=BY_ID)
-    with pytest.raises(WorkflowError, match=r"no 'message' in outputs\.ask\.choices\[0\]; it has index, text"):
+    with pytest.raises(WorkflowError, match=r"no 'message' in outputs\.ask\.choices\[0\]; write "):
         retrieving(f"{MESSAGE}.content", between=between)
 
 

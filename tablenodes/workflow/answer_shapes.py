@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import schemas
 from ..bodies.simplified_functions import WRITTEN_OUT, Unclear
-from ..bodies.taken_columns import BODY
-from ..bodies.values import TextValue, is_varying
+from ..bodies.taken_columns import BODY, NAMED_ONLY
+from ..bodies.values import ArrayValue, TextValue, is_varying
 from ..nodes import CreateChatCompletion, CreateCompletion, RequestNode, RetrieveResponse
 from ..templates.template import OUTPUTS
 
@@ -53,11 +53,14 @@ class Shape(NamedTuple):
         What is known of the calls in its messages, by their kind.
     is_open : bool
         Whether servers add to it.
+    choices : int or None
+        How many choices there are at the most; None where that differs by row or is not known.
     """
 
     document: dict[str, Any]
     calls: Mapping[str, Called] = MappingProxyType({})
     is_open: bool = False
+    choices: int | None = None
 
 
 def shape_of(node: Node | None, earlier: Nodes, columns: Sequence[str] | None = None) -> Shape | None:
@@ -82,24 +85,47 @@ def shape_of(node: Node | None, earlier: Nodes, columns: Sequence[str] | None = 
 def _answered(node: RequestNode, columns: Sequence[str] | None) -> Shape | None:
     schema = schemas.response(node.operation)
     calls = {kind: _called(node, listing, columns) for kind, listing in CALLS.items()}
-    return Shape(schema.document, calls, is_open=True) if schema else None
+    return Shape(schema.document, calls, is_open=True, choices=_choices(node, columns)) if schema else None
+
+
+def _choices(node: RequestNode, columns: Sequence[str] | None) -> int | None:
+    """Give how many choices are asked for in every row; None where that is not known."""
+    given = {**node.parsed(), **dict(node.extra_body or {})}
+    number = 1 if given.get("n") is None else _whole(given["n"])
+    if number is None or ("n" not in given and _may_be_taken(node, ("n", BODY), columns)):
+        return None
+    if node.operation != CreateCompletion.operation:
+        return number
+    prompt = given.get("prompt")
+    if isinstance(prompt, list | ArrayValue):  # of texts, each of which has its own; or of one text's tokens
+        return number * len(prompt if isinstance(prompt, list) else prompt.items)
+    return number if isinstance(prompt, str | TextValue) else None
+
+
+def _whole(value: Any) -> int | None:
+    """Give a whole number that is set, perhaps as a text; None for anything else."""
+    try:
+        return int(value) if isinstance(value, int | str) else None
+    except ValueError:
+        return None
 
 
 def _called(node: RequestNode, listing: str, columns: Sequence[str] | None) -> Called:
     given = {**node.parsed(), **dict(node.extra_body or {})}
     if listing not in given:
-        return Called(may_be=_may_be_taken(node, listing, columns))
+        return Called(may_be=_may_be_taken(node, (listing, BODY), columns))
     value = given[listing]
     if value is None or value == []:
         return Called(may_be=False)
     return Called(may_be=True, is_set=True, arguments=_arguments(listing, value))
 
 
-def _may_be_taken(node: RequestNode, listing: str, columns: Sequence[str] | None) -> bool:
-    """Tell whether a column of the table may list functions."""
+def _may_be_taken(node: RequestNode, names: Sequence[str], columns: Sequence[str] | None) -> bool:
+    """Tell whether a column of the table that is called so may be taken."""
     return any(
-        (node.columns == "auto" or name in node.columns) and (columns is None or name in columns)
-        for name in (listing, BODY)
+        (name not in NAMED_ONLY if node.columns == "auto" else name in node.columns)
+        and (columns is None or name in columns)
+        for name in names
     )
 
 

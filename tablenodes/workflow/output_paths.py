@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..display import counted
 from ..errors import nearest
 from ..schemas.subschemas import admitted, applied
 from ..templates.template import OUTPUTS
@@ -33,6 +34,12 @@ _EXTENSIONS = frozenset(
 )
 """What well-known servers add to the API's answers; any other name that the API does not know is a mistake."""
 _SHOWN = 10
+_TEXTS: tuple[Path, ...] = (("choices", 0, "message", "content"), ("choices", 0, "text"))
+"""Where an answer's text is: a chat's, and a completion's."""
+_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})
+"""What people call it."""
+_BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
+"""Below which of its parts they look for it."""
 
 
 class Finding(NamedTuple):
@@ -70,7 +77,7 @@ def faults(
         for template in templates(node):
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
-                finding = shape and look(shape, path)
+                finding = shape and (look(shape, path) or _unasked(shape, path[:3]))
                 if finding:
                     yield Loose(position, template.place, finding.message)
         shapes[name] = shape_of(node, nodes[:position], columns)
@@ -92,7 +99,7 @@ def look(shape: Shape, path: Path) -> Finding | None:
         if isinstance(below, str):
             return Finding(depth, f"{_written(path[:depth])} {below}")
         if isinstance(below, dict):
-            return _missing(path, depth, tuple(below), is_open=is_open)
+            return _missing(shape, path, depth, tuple(below), is_open=is_open)
         if is_open and depth > 1 and path[depth - 1] in CALLS and (uncalled := _uncalled(shape, path[:depth])):
             return uncalled
         if not below:
@@ -104,6 +111,17 @@ def look(shape: Shape, path: Path) -> Finding | None:
                 return None
             document, here, is_open = called.arguments, [called.arguments], False
     return None
+
+
+def _unasked(shape: Shape, path: Path) -> Finding | None:
+    """Give a choice that cannot be there, since its node asks for fewer."""
+    step, most = path[-1], shape.choices
+    if most is None or not isinstance(step, int) or -most <= step < most:
+        return None
+    where = _written(path[:-1])
+    return Finding(
+        len(path) - 1, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; n says how many"
+    )
 
 
 def _uncalled(shape: Shape, path: Path) -> Finding | None:
@@ -142,13 +160,27 @@ def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[
     return more if more or free or not named else dict(named)
 
 
-def _missing(path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> Finding | None:
+def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> Finding | None:
     step, where = str(path[depth]), _written(path[:depth])
     if is_open and step in _EXTENSIONS:
         return None
+    if is_open and step in _OF_TEXTS and path[1:depth] in _BEFORE_TEXTS:
+        for way in _TEXTS:
+            if _leads_on(shape, way):
+                return Finding(depth, f"no {step!r} in {where}; write {_written((path[0], *way))}")
     shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
     unchecked = f"; what only your server adds is read with .get({step!r})" if is_open else ""
     return Finding(depth, f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}")
+
+
+def _leads_on(shape: Shape, way: Path) -> bool:
+    """Tell whether every step of a way is known to be there."""
+    here: Any = [shape.document]
+    for step in way:
+        here = _below(shape.document, here, step)
+        if not isinstance(here, list) or not here:
+            return False
+    return True
 
 
 def _written(path: Path) -> str:
