@@ -176,6 +176,42 @@ def test_a_placeholder_that_cannot_be_read_is_an_error_at_once(source):
         Template(source, "prompt")
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{{ a | uper }}", "there is no filter 'uper'; did you mean 'upper'?"),
+        ("x\n{{ b }} {{ a | trim | to_json }}", "there is no filter 'to_json'; did you mean 'tojson'?"),
+        ("{{ a | xyzzy }}", "there is no filter 'xyzzy'"),
+        ("{{ a is defind }}", "there is no test 'defind'; did you mean 'defined'?"),
+    ],
+)
+def test_a_filter_that_there_is_none_of_is_said_with_the_nearest_name(source, said):
+    """And so is a test."""
+    with pytest.raises(tn.errors.TemplateError) as caught:
+        Template(source, "prompt")
+    assert str(caught.value).endswith(f": {said}")
+
+
+def test_an_input_without_a_value_is_told_how_to_be_given():
+    """It may be left out where a default meets it; a name that stands in a cell is never shown."""
+    inputs = {"tone": None, "kind": {"a": 1}}
+    said = (
+        "input 'tone' has no value: give it as inputs={'tone': …} or --input tone=…,"
+        ' or write {{ inputs.tone | default("…") }} to allow it'
+    )
+    for source in ("{{ inputs.tone }}", "{{ inputs['tone'] | upper }}", "{{ inputs.tone.x }}", "{{ inputs.none }}"):
+        with pytest.raises(EmptyCell) as caught:
+            render(source, constants={"inputs": inputs})
+        assert str(caught.value) == said.replace("tone", "none" if "none" in source else "tone")
+    with pytest.raises(EmptyCell, match="nothing called 'b'"):
+        render("{{ inputs.kind.b }}", constants={"inputs": inputs})
+    with pytest.raises(EmptyCell, match="a placeholder has no value in this row"):
+        render("{{ inputs[c] }}", constants={"inputs": inputs}, c="tone")
+    assert (
+        render("{{ inputs.tone | default('-') }}{{ inputs }}", constants={"inputs": {"tone": None}}) == '-{"tone":null}'
+    )
+
+
 def test_names_of_workflows_are_there_only_in_workflows():
     """inputs and outputs are never columns."""
     with pytest.raises(tn.errors.ColumnError, match="only inside a workflow"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jinja2
@@ -19,9 +20,9 @@ from ..problems import Unfit
 from .json_text import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-ARGUMENTS, COLUMN, DATE, NAME, VARIABLE = "arguments", "column", "date", "name", "variable"
+ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
 
 SEPARATOR = "\0"
@@ -55,6 +56,10 @@ class RowCells(dict[str, Any]):
     """What ``row`` stands for: a row's cells by column; an `UnusableCell` in place of each that cannot be JSON."""
 
 
+class InputValues(dict[str, Any]):
+    """What ``inputs`` stands for: a workflow's inputs by name."""
+
+
 class UnusableCell:  # no dataclass: those have a JSON form
     """Stands for a cell that cannot be JSON, and says so as soon as anything is made of it.
 
@@ -79,6 +84,10 @@ class UnusableCell:  # no dataclass: those have a JSON form
     __str__ = __bool__ = __len__ = __iter__ = fail
 
 
+_BELOW: Mapping[type, str] = MappingProxyType({RowCells: COLUMN, InputValues: INPUT})
+"""For each mapping of ours: what is missing where it lacks a name."""
+
+
 class UnusableFound(Exception):  # noqa: N818 - worded by the template, which knows what may be shown
     """A placeholder looked up an `UnusableCell`, its only argument."""
 
@@ -97,7 +106,7 @@ class _Missing(jinja2.StrictUndefined):
             return ARGUMENTS
         if isinstance(under, str) and self._undefined_name in _OF_DATES:
             return f"{DATE}{SEPARATOR}{self._undefined_name}"
-        kind = VARIABLE if under is missing else COLUMN if type(under) is RowCells else NAME
+        kind = VARIABLE if under is missing else _BELOW.get(type(under), NAME)
         return f"{kind}{SEPARATOR}{self._undefined_name}"
 
     def __getitem__(self, step: Any) -> Any:

@@ -12,7 +12,17 @@ from jinja2 import nodes
 from ..column_names import INPUTS, OUTPUTS, RESERVED, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
-from .environment import EmptyCell, RowCells, UnreadArguments, UnusableCell, UnusableFound, as_text, environment, parsed
+from .environment import (
+    EmptyCell,
+    InputValues,
+    RowCells,
+    UnreadArguments,
+    UnusableCell,
+    UnusableFound,
+    as_text,
+    environment,
+    parsed,
+)
 from .paths import paths
 from .wording import Wording, empty, unread
 
@@ -222,6 +232,8 @@ class Template:
         direct = [(name, position[name]) for name in self.names if name in position]
         through_row = self._row(position)
         shared = {name: constants[name] for name in self.names if name in constants}
+        if INPUTS in shared:
+            shared[INPUTS] = InputValues(shared[INPUTS])
         uses_row, wording = self._uses_row, self._wording
 
         def render(cells: Cells) -> str:

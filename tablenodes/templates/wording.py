@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from jinja2 import nodes
 
-from .environment import ARGUMENTS, COLUMN, DATE, NAME, SEPARATOR, VARIABLE, environment, parsed
+from ..errors import nearest
+from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIABLE, environment, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,6 +48,11 @@ class Wording:
             return empty(name, name)
         if kind == COLUMN and name in self._shown:
             return empty(name, f'row["{name}"]')
+        if kind == INPUT and name in self._shown:
+            return (
+                f"input {name!r} has no value: give it as inputs={{{name!r}: …}} or --input {name}=…,"
+                f' or write {{{{ inputs.{name} | default("…") }}}} {_ALLOW}'
+            )
         if kind == ARGUMENTS:
             return f'the arguments of the call are no JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
         if kind == DATE:
@@ -125,12 +131,27 @@ def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str
     expressions : iterable of str
         What stands between the braces of each placeholder.
     """
+    if isinstance(error, jinja2.TemplateAssertionError):
+        return _unknown(error, expressions)
     text = str(error.message or "it is not complete").rstrip(".")
     text = text.replace("end of print statement", "}}").replace("'end of template'", "}}")
     for expression in expressions:
         if _is_like_a_name(expression) and not _can_be_read(expression):
             return f'{text}; if that is a column, write {{{{ row["{expression}"] }}}}'
     return text
+
+
+def _unknown(error: jinja2.TemplateAssertionError, expressions: Iterable[str]) -> str:
+    """Say which filter or test there is none of, with the nearest name."""
+    for kind, what, known in (
+        (nodes.Filter, "filter", environment().filters),
+        (nodes.Test, "test", environment().tests),
+    ):
+        for expression in expressions:
+            for node in parsed(f"{{{{ {expression} }}}}").find_all(kind):
+                if node.name not in known:
+                    return f"there is no {what} {node.name!r}{nearest(node.name, known)}"
+    return str(error.message).rstrip(".")
 
 
 def _is_like_a_name(expression: str) -> bool:
