@@ -105,6 +105,63 @@ def test_a_table_that_is_missing_is_said_with_a_line(folder, table, line):
     assert said.startswith(f"w.yaml:{line}: no table, and node 'show' reads column 'word': name one as table")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"), [("output.a.text", "outputs"), ("input.tone", "inputs"), ("output['a'].text", "outputs")]
+)
+def test_a_name_that_is_nearly_one_of_workflows_is_told_it(folder, written, meant):
+    """With a table and without; a column may be called so, and is where nothing is looked up below it."""
+    name = written[: len(meant) - 1]
+    nodes = f'inputs: {{tone: kind}}\nnodes:\n  - {{id: show, type: Return, text: "{{{{ a }}}} {{{{ {written} }}}}"}}\n'
+    said = refusal(nodes)
+    assert said.startswith(f"w.yaml:3: no table, and node 'show' reads column {name!r}: name one as table")
+    assert said.endswith(f"; did you mean {meant!r}?")
+    assert refusal(nodes, table=pd.DataFrame({"a": [1]})).endswith(f"no column {name!r}; did you mean {meant!r}?")
+    bare = refusal(nodes.replace(written, name), table=pd.DataFrame({"a": [1]}))
+    assert bare.endswith(f"no column {name!r}; the table has a")
+
+
+def warnings_of(text):
+    """Give what the check warns of, with file and line, as the command line says it."""
+    Path("w.yaml").write_text(text)
+    workflow = tn.Workflow.load("w.yaml")
+    found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
+    return [f"{workflow.where(i, said)}{said}" for i, each in enumerate(found.values()) for said in each.warnings]
+
+
+def test_an_input_that_no_node_reads_is_a_warning(folder):
+    """With the line of its declaration; where a name is worked out, it may be any."""
+    inputs = "inputs:\n  tone: kind\n  count: 3\n"
+    node = NODES.replace("word }}", "inputs.tone }}")
+    assert warnings_of(inputs + node) == ["w.yaml:3: inputs.count: no node reads it"]
+    assert warnings_of(inputs + NODES.replace("word", "inputs[word]")) == []
+    assert warnings_of(inputs + NODES.replace("word", "inputs")) == []
+    assert main_says("check", "w.yaml") == 0
+
+
+def main_says(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    return ended.value.code
+
+
+def test_an_input_that_is_required_and_has_a_default_is_a_warning(folder):
+    """The default is its value where a run gives none."""
+    inputs = "inputs:\n  tone: {default: kind, required: %s}\n"
+    node = NODES.replace("word }}", "inputs.tone }}")
+    said = "w.yaml:2: inputs.tone: required says nothing here: a run may leave out what has a default"
+    assert warnings_of(inputs % "true" + node) == [said]
+    assert warnings_of(inputs % "false" + node) == []
+    assert tn.Workflow.load("w.yaml").run(progress=False)["show"].table["text"].tolist() == ["kind"]
+
+
+@pytest.mark.parametrize("inputs", ["[tone]", "[{id: tone, type: STRING}]", "tone"])
+def test_inputs_that_are_no_mapping_are_said_once(folder, inputs):
+    """Nobody is told to declare what is there."""
+    with pytest.raises(WorkflowError, match=r"^w\.yaml:1: inputs: must be a mapping of keys to values") as caught:
+        refusal_at_load(f"inputs: {inputs}\n{NODES.replace('word', 'inputs.tone')}")
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_tables_file_that_is_not_there_is_said_with_its_line(folder):
     """Not where another is given to the run."""
     text = f"id: x\ntable: wrds.csv\n{NODES}"

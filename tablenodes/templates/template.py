@@ -197,8 +197,14 @@ class Template:
                 raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow{hint}")
         for name in self.columns:
             if name not in columns:
-                hint = self._meant(name, columns) or nearest(name, columns) or known(columns)
+                of_workflow = self.nearly_reserved(name) if workflow else ""
+                hint = self._meant(name, columns) or of_workflow or nearest(name, columns) or known(columns)
                 raise ColumnError(f"{self.place}: no column {name!r}{hint}")
+
+    def nearly_reserved(self, name: str) -> str:
+        """Give a hint where a column's name is nearly one of `RESERVED`, and something is looked up below it."""
+        below = re.compile(rf"\b{re.escape(name)}\s*[.\[]")
+        return nearest(name, RESERVED) if any(map(below.search, _expressions(self.source))) else ""
 
     def _meant(self, name: str, columns: Sequence[str]) -> str:
         """Give a hint where a name is a part of a column's that stands in a placeholder as it is: ``unit-price``."""

@@ -21,12 +21,13 @@ from .answers import failed
 from .definition_reading import together
 from .inputs import resolved
 from .output_paths import faults
-from .references import columns_read, upstream
+from .references import columns_read, templates, unread_inputs, upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..bodies.settings_plan import RowPlan
+    from ..nodes import Node
     from ..nodes.check import Check
     from ..tables import TableView
     from .definition import Definition
@@ -48,7 +49,20 @@ def check(
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
     made = plans(workflow, view, values, connection, store)
     check_content(workflow, view)
-    return checks(workflow, view, made)
+    found = checks(workflow, view, made)
+    first = next(iter(found))
+    found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
+    return found
+
+
+def _warnings(workflow: Definition) -> Iterator[str]:
+    """Say what of a workflow's inputs was perhaps not meant; it stands with the first node's warnings."""
+    unread = unread_inputs(workflow.steps, workflow.inputs)
+    for name, declaration in workflow.inputs.items():
+        if name in unread:
+            yield f"inputs.{name}: no node reads it"
+        if declaration.required and declaration.default is not None:
+            yield f"inputs.{name}: required says nothing here: a run may leave out what has a default"
 
 
 def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
@@ -112,12 +126,21 @@ def _refuse_reading(workflow: Definition) -> None:
     """Raise `WorkflowError` if a node reads a table that is not there."""
     ids = [name for name, _ in workflow.steps]
     for name, columns in columns_read(workflow.steps):
-        what = f"column {columns[0]!r}" if columns else "the row"
-        where = workflow.at("table") or workflow.where(ids.index(name), "")
+        position = ids.index(name)
+        hints = _nearly_reserved(workflow.steps[position][1])
+        column = next(iter(hints), columns[0] if columns else None)
+        what = "the row" if column is None else f"column {column!r}"
+        where = workflow.at("table") or workflow.where(position, "")
         raise WorkflowError(
             f"{where}no table, and node {name!r} reads {what}:"
-            " name one as table in the workflow, or give one to the run"
+            f" name one as table in the workflow, or give one to the run{hints.get(column or '', '')}"
         )
+
+
+def _nearly_reserved(node: Node) -> dict[str, str]:
+    """Give the columns that a node reads whose names are nearly ``outputs`` or ``inputs``, each with a hint."""
+    written = [(column, template) for template in templates(node) for column in template.columns]
+    return {column: hint for column, template in written if (hint := template.nearly_reserved(column))}
 
 
 def plans(

@@ -72,9 +72,15 @@ class Definition:
         return type(error)(f"{self.where(position, str(error))}node {self.steps[position][0]!r}: {error}")
 
     def where(self, position: int, place: str) -> str:
-        """Give ``FILE:LINE: `` of a node's setting, by what a message begins with; empty where no file was loaded."""
+        """Give ``FILE:LINE: `` of a node's setting, by what a message begins with; empty where no file was loaded.
+
+        What begins with an input is said with the input's line.
+        """
         if self._reader is None:
             return ""
+        for name in self.inputs:
+            if place.startswith(f"inputs.{name}: "):
+                return self.at("inputs", name)
         document = self._reader.document
         path = self._reader.meant(("nodes", position), place)
         return f"{document.name}:{document.line(path)}: "

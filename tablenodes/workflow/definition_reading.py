@@ -79,7 +79,7 @@ class Reader:
                 with self.collecting():
                     made[name] = read()
         given = top.get("inputs")
-        self._collect_faults(made["nodes"], given if isinstance(given, dict) else {})
+        self._collect_faults(made["nodes"], given if isinstance(given, dict) else {} if given is None else None)
         if self._errors:
             raise together(self._errors)
         return made
@@ -312,7 +312,7 @@ class Reader:
             schemas.load(value, operation)
         return value
 
-    def _collect_faults(self, nodes: list[tuple[str, Node | None]], inputs: Collection[str]) -> None:
+    def _collect_faults(self, nodes: list[tuple[str, Node | None]], inputs: Collection[str] | None) -> None:
         for fault in faults(nodes, inputs):
             path = self.meant(("nodes", fault.node), fault.place)
             self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))

@@ -35,7 +35,7 @@ class Input:
     default : object, optional
         Its value where a run gives none.
     required : bool, optional
-        Whether a run must give it. Default: where there is no default.
+        Whether a run must give it. Default: where there is no default; beside one it says nothing.
     description : str, optional
         What it is for.
 

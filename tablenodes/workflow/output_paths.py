@@ -58,7 +58,7 @@ class Finding(NamedTuple):
 
 
 def faults(
-    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str], columns: Sequence[str] | None = None
+    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None, columns: Sequence[str] | None = None
 ) -> Iterator[Loose]:
     """Give every reference to an input, an earlier node or a part of its answer that is not there.
 
@@ -66,8 +66,8 @@ def faults(
     ----------
     nodes : sequence of (str, Node or None)
         The nodes by their ids; None for one that cannot be read.
-    inputs : iterable of str
-        The names of the workflow's inputs.
+    inputs : iterable of str or None
+        The names of the workflow's inputs; None for inputs that cannot be read.
     columns : sequence of str, optional
         The table's columns, where it is known: they may set what a node does not.
     """

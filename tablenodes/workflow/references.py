@@ -44,9 +44,12 @@ def check_id(name: object, earlier: Collection[str]) -> None:
         raise WorkflowError(f"id: {name!r} is the id of an earlier node")
 
 
-def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> Iterator[Loose]:
-    """Give every reference to an input or to an earlier node that is not there; None is a node that cannot be read."""
-    inputs, ids = tuple(inputs), [name for name, _ in nodes]
+def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None) -> Iterator[Loose]:
+    """Give every reference to an input or to an earlier node that is not there.
+
+    None stands for a node, and for inputs, that cannot be read.
+    """
+    known_inputs, ids = None if inputs is None else tuple(inputs), [name for name, _ in nodes]
     for position, (_, node) in enumerate(nodes):
         yield from _unfollowed(nodes, position)
         for template in templates(node):
@@ -54,9 +57,19 @@ def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str]) -> It
                 if name not in ids[:position]:
                     yield Loose(position, template.place, _no_node(name, ids, position))
             for name in dict.fromkeys(str(path[0]) for path in template.reached.get(INPUTS, ()) if path):
-                if name not in inputs:
-                    known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
-                    yield Loose(position, template.place, f"no input {name!r}{nearest(name, inputs) or known}")
+                if known_inputs is not None and name not in known_inputs:
+                    yield Loose(position, template.place, _no_input(name, known_inputs))
+
+
+def _no_input(name: str, inputs: Sequence[str]) -> str:
+    known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
+    return f"no input {name!r}{nearest(name, inputs) or known}"
+
+
+def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> frozenset[str]:
+    """Give the inputs that no node reads, as far as that is known: a name that is worked out may be any."""
+    paths = [path for _, node in nodes for template in templates(node) for path in template.reached.get(INPUTS, ())]
+    return frozenset() if () in paths else frozenset(inputs) - {str(path[0]) for path in paths}
 
 
 def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iterator[Loose]:

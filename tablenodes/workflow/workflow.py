@@ -166,7 +166,7 @@ class Workflow(Definition):
         Returns
         -------
         dict of str to Check
-            By node id, in their order.
+            By node id, in their order. What is to be said of the inputs is among the first one's warnings.
 
         Raises
         ------
