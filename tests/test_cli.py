@@ -568,14 +568,15 @@ def test_check_sends_nothing(folder, command, server):
 
 
 def test_check_says_what_was_perhaps_not_meant(folder, command):
-    """Such as braces where no placeholder is read."""
+    """Such as braces where no placeholder is read, and an input that no node reads."""
     Path("w.yaml").write_text(
         Path("w.yaml").read_text().replace("    model: m\n", '    model: m\n    stop: ["{{ n }}"]\n')
     )
     code, out, _ = command("check", "w.yaml")
     assert code == 0
     assert [line.partition("holds")[0] for line in out.splitlines() if "warning: " in line] == [
-        "w.yaml:8: warning: stop "
+        "w.yaml:3: warning: inputs.times: no node reads it",
+        "w.yaml:8: warning: stop ",
     ]
 
 
