@@ -312,7 +312,7 @@ def test_an_answer_is_read_as_it_was_put_down(tmp_path, final):
     with StoreFile(tmp_path / "store") as store:
         (found,) = read(answered(store, final=final), final=final)
     if final:
-        assert found == (1, "{}", b'{"a":1}', (KEPT, 1, False))
+        assert found[:1] + found[2:] == (1, "{}", b'{"a":1}', (KEPT, 1, False))
     else:
         assert (found.end, found.sends, found.billed, found.body) == (KEPT, 1, False, b'{"a":1}')
 
@@ -358,7 +358,7 @@ def test_rows_past_their_deadline_end_when_it_is_seen(tmp_path):
         futures.submit("{}", [b"2"], 0.0, 30.0)
         futures.begin(TOKEN, os.getpid(), 20.0)
         futures.expire(TOKEN, 20.0)
-        ((number, _, body, late),) = futures.ended([1, 2])
+        ((number, _, _, body, late),) = futures.ended([1, 2])
         assert (number, body, late.end.outcome, late.sends) == (1, b"1", "not_sent", 0)
         assert late.end.message == f"not sent: {EXPIRED}"
         assert list(futures.pending()) == [2]

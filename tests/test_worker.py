@@ -284,6 +284,84 @@ def test_limits_may_be_numbers_of_other_libraries(store):
     assert outcomes(table, store) == ["ok"] * 3
 
 
+@contextlib.contextmanager
+def busy_and_refused(store):
+    """Have a worker at work on a row that is not answered, and on others for which the key is refused until it is good.
+
+    Gives the table of these others, their server's requests, and what makes the key good.
+    """
+    ends, good = threading.Event(), threading.Event()
+
+    def react(exchange):
+        (echo() if good.is_set() else answer(b"{}", 401))(exchange)
+
+    with fault_server(held(ends)) as slow, fault_server(react) as server:
+        queued(slow.url, store, 1)
+        table = queued(server.url, store, 20, limits=tn.Limits(concurrency=1))
+        with a_worker_at_work(store):
+            until(lambda: "the server refuses the key" in str(list(look(table, store).log["message"])))
+            try:
+                yield table, server, good
+            finally:
+                ends.set()
+
+
+def look(table, store):
+    """Look at what there is while a worker is at work."""
+    return tn.RetrieveResponse().run(table, 0, store=store, progress=False)
+
+
+def test_a_retrieval_has_a_worker_that_is_busy_try_again(store):
+    """What kept the rows may be over; the worker need not end before."""
+    with busy_and_refused(store) as (table, server, good):
+        good.set()
+        refused = list(look(table, store).log["outcome"]).count("auth")
+        again = tn.RetrieveResponse().run(table, store=store, progress=False).summary.outcomes
+        assert again == {"auth": refused, "ok": 20 - refused}
+        assert len(server.requests) == 20
+
+
+def test_new_rows_have_a_worker_that_is_busy_try_again(store):
+    """Nobody need retrieve them."""
+    with busy_and_refused(store) as (_, server, good):
+        good.set()
+        new = NODE.run(
+            pd.DataFrame({"word": ["new"]}),
+            tn.Connection(server.url),
+            store=store,
+            limits=tn.Limits(concurrency=1),
+            progress=False,
+        )
+        assert new.summary.ok == 1
+        until(lambda: len(server.requests) == 21)
+
+
+def test_what_keeps_rows_is_said_until_they_are_tried_again(store):
+    """Nobody has taken them up yet."""
+    with refusing_port() as port:
+        retry = tn.Retry(outage_patience=0, not_executed=100, max_attempts=100)
+        table = queued(f"http://127.0.0.1:{port}/v1", store, 3, retry=retry, limits=tn.Limits(concurrency=1))
+        work(store)
+    for _ in range(2):
+        assert "did not answer anybody" in reason(table, store)
+
+
+def test_a_worker_that_lacks_a_key_and_has_nothing_else_to_do_ends(store, monkeypatch):
+    """Whoever has the key may start another one then."""
+    monkeypatch.setenv("MY_KEY", "e" * 20)
+    with fault_server(echo()) as server:
+        table = queued(server.url, store)
+        with nobody_at_work(store):
+            connection = tn.Connection(server.url, api_key_env="MY_KEY")
+            NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, progress=False)
+        monkeypatch.delenv("MY_KEY")
+        thread = threading.Thread(target=Worker(store, idle=3600).run)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert outcomes(table, store) == ["ok"] * 3
+
+
 def test_an_outage_leaves_the_rest_pending(store):
     """Nobody answers: the row that was tried last and those that were not wait for the next worker."""
     with refusing_port() as port:
@@ -465,7 +543,7 @@ def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkey
     text = orjson.dumps(travelling.recipe).decode()
     assert not any(secret in text for secret in ("kkkk", "ssss", "qqqq", "eeee", "user:"))
     environ = {**os.environ, **travelling.secrets}
-    there = arrived(orjson.loads(text), environ)
+    there = arrived(orjson.loads(text), environ, SALT)
     if connection.local_model is None:
         with opened(connection) as before, opened(there, environ) as after:
             assert (after.base_url, after.timeout) == (before.base_url, before.timeout)
@@ -477,7 +555,7 @@ def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkey
         assert there.local_model.slots == 2
     if travelling.secrets:
         with pytest.raises(tn.errors.ConnectionSettingError, match="the same connection="):
-            arrived(orjson.loads(text), {})
+            arrived(orjson.loads(text), {}, SALT)
 
 
 def test_the_name_of_a_secret_depends_on_its_store_and_its_address():

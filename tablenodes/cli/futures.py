@@ -98,7 +98,8 @@ def retrieve(
     """Get the answers of submitted requests by the ids in the column future_response_id.
 
     A worker is started where rows are pending and none is at work. The key is read from the environment that it was
-    read from when the rows were submitted.
+    read from when the rows were submitted, and must be the same. What an earlier retrieval put into the table is
+    replaced.
     """
     _use(store)
     given = [] if wait is None else [f"wait={wait}"]

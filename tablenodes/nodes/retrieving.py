@@ -15,7 +15,6 @@ from ..engine.outcomes.judging import judge
 from ..engine.records import Records, Rejection
 from ..engine.scheduling.attempts import Done
 from ..errors import ConnectionSettingError, Interrupted, StoreError
-from ..output import Responses
 from ..problems import Problem
 from ..store.futures import Futures
 from ..summary import Summary
@@ -24,26 +23,28 @@ from ..worker.recipes import Travelling, arrived
 from ..worker.starting import ensure_worker, log_path
 from .asked import asked_with
 from .endings import notes_on, say_failures
+from .retrieved import PENDING, Retrieved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..connection import Connection
     from ..store import StoreFile
     from ..store.rows import Answered, Waiting
     from ..tables import TableView
 
-PENDING = "pending"
 _BETWEEN = 0.02
 """Seconds between two looks at whether the store has changed."""
-_ENDS_WITHIN = 1.0
-"""Seconds in which a worker that can do nothing more has ended."""
 _RESTS = 10
 """How much longer than a look the pause after it is, however often the store changes."""
 _LOOK_AGAIN = 0.25
 """Seconds between two looks at whether a worker is at work, where the store does not change."""
 _FRUITLESS = 3
 """Workers that may end before their time, one after the other, without a single answer."""
+_OTHER_KEYS = (
+    "a worker that was started with other keys is at work on the store; once it has ended, the next retrieval has these"
+    " rows sent"
+)
 
 
 class Retrieval:
@@ -57,10 +58,15 @@ class Retrieval:
         Where they are.
     connection : Connection, optional
         Its key is handed to a worker that is started.
+    ids : collection of str
+        The columns that the ids are made of.
     """
 
-    def __init__(self, view: TableView, store: StoreFile, connection: Connection | None) -> None:
+    def __init__(
+        self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str] = ()
+    ) -> None:
         self._view = view
+        self._ids = ids
         self._store = store
         self._futures = Futures(store)
         self._lock = WorkerLock(store.path)
@@ -68,7 +74,10 @@ class Retrieval:
         self._asked: list[str | None] = [None] * len(view)
         self._rows_of: dict[int, list[int]] = {}
         self._open: dict[int, int] = {}
-        self._secrets = _secrets(connection, self._futures)
+        self._salt = self._futures.salt_there()
+        self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
+        self._keys: dict[str, bool] = {}
+        self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
         self._tried = False
         self._fruitless = 0
@@ -76,7 +85,7 @@ class Retrieval:
 
     def carry_out(
         self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
-    ) -> Responses:
+    ) -> Retrieved:
         """Give what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
 
         What is said of it is said of `name`.
@@ -95,7 +104,7 @@ class Retrieval:
             interrupted = interrupts.level > 0
         self._fill()
         summary = self._summary(time.monotonic() - self._began)
-        output = Responses(self._view, self._records, summary, lambda: self._asked)
+        output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             raise Interrupted(
@@ -114,17 +123,24 @@ class Retrieval:
                 asked.setdefault(each, []).append(row)
         numbers = self._futures.find(asked)
         self._rows_of = {number: asked.pop(each) for each, number in numbers.items()}
-        missing = "no such future in the store" if self._store.exists else "there is no store, or no longer,"
-        problem = Problem("$.future_response_id", "unknown", f"{missing} at {self._store.path}")
-        for rows in asked.values():
-            for row in rows:
-                self._records.reject(row, Rejection("unknown_id", problem))
+        self._asked_for = {number: each for each, number in numbers.items()}
+        self._say_unknown(asked.values(), "no such future in the store")
         self._look()
 
+    def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
+        """Give rows their end whose ids are not in the store."""
+        words = missing if self._store.exists else "there is no store, or no longer,"
+        problem = Problem("$.future_response_id", "unknown", f"{words} at {self._store.path}")
+        for rows in found:
+            for row in rows:
+                self._records.reject(row, Rejection("unknown_id", problem))
+
     def _look(self) -> None:
-        """See which rows are still pending."""
+        """See which rows are still pending; none is where another store has taken the place of the first one."""
         if self._rows_of:
             pending = self._futures.pending()
+            if self._futures.salt_there() != self._salt:
+                pending = {}
             self._open = {number: pending[number] for number in self._rows_of if number in pending}
 
     def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
@@ -149,23 +165,28 @@ class Retrieval:
     def _may_come(self) -> bool:
         """Tell whether an answer may come; start a worker where nobody is at work."""
         groups = set(self._open.values())
-        is_held = self._lock.is_held()
-        if not is_held and not self._tried:  # what kept the rows from an earlier worker may be over
-            self._futures.forget_reasons(groups, time.time())
+        if not self._tried:  # what kept the rows may be over; the worker that is at work, if one is, tries again
             self._tried = True
+            kept = [group for group, each in self._futures.waiting(groups).items() if each.reason is not None]
+            if kept:
+                self._futures.try_again(kept, time.time())
+        is_held = self._lock.is_held()
         waiting = self._futures.waiting(groups).values()
-        hopeful = any(each.reason is None or (each.lacks_key and self._has_key(each)) for each in waiting)
-        if is_held:  # a worker that can do nothing more ends at once, and makes room for one that tries again
-            self._tried = self._tried or hopeful
-            return hopeful or (not self._tried and time.monotonic() < self._began + _ENDS_WITHIN)
-        return hopeful and self._start()
+        hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
+        # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
+        return hopeful and (is_held or self._start())
 
-    def _has_key(self, waiting: Waiting) -> bool:
-        try:
-            arrived(orjson.loads(waiting.recipe)["connection"], {**os.environ, **self._secrets})
-        except ConnectionSettingError:
-            return False
-        return True
+    def _may_give_key(self, waiting: Waiting) -> bool:
+        """Tell whether a key is all that rows lack, and we have it."""
+        if waiting.lacks_key and waiting.recipe not in self._keys:
+            environ = {**os.environ, **self._secrets}
+            try:
+                arrived(orjson.loads(waiting.recipe)["connection"], environ, self._salt or b"")
+            except ConnectionSettingError:
+                self._keys[waiting.recipe] = False
+            else:
+                self._keys[waiting.recipe] = True
+        return waiting.lacks_key and self._keys[waiting.recipe]
 
     def _start(self) -> bool:
         """Start a worker, unless several have ended before their time; tell whether there is hope."""
@@ -183,19 +204,31 @@ class Retrieval:
     def _fill(self) -> None:
         """Put every row's end, or why it has none, into its place."""
         waiting = self._futures.waiting(set(self._open.values()))
+        reasons = {group: self._reason(each) for group, each in waiting.items()}
         for number, group in self._open.items():
-            reason = waiting[group].reason or self._broken
+            reason = reasons.get(group)
             message = f"not answered yet{': ' if reason else ''}{reason or ''}"
             for row in self._rows_of[number]:
                 self._records.unanswered(row, PENDING, message)
         recipes: dict[str, Any] = {}
-        for number, recipe, body, answered in self._futures.ended(set(self._rows_of) - set(self._open)):
+        gone = set(self._rows_of) - set(self._open)
+        for number, future_id, recipe, body, answered in self._futures.ended(sorted(gone)):
+            if future_id != self._asked_for[number]:  # of a store that has taken the place of the first one
+                continue
+            gone.remove(number)
             if recipe not in recipes:
                 recipes[recipe] = orjson.loads(recipe)
             conversation = asked_with(body)
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
                 self._put(row, recipes[recipe], body, answered)
+        self._say_unknown([self._rows_of[number] for number in gone], "no such future any more in the store")
+
+    def _reason(self, waiting: Waiting) -> str | None:
+        """Say why rows are not answered yet, if something keeps them."""
+        if self._broken is None and self._may_give_key(waiting) and self._lock.is_held():
+            return _OTHER_KEYS
+        return waiting.reason or self._broken
 
     def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:
         end, sends, billed = answered
@@ -217,9 +250,3 @@ class Retrieval:
             seconds=seconds,
             notes=(*notes_on(records),),
         )
-
-
-def _secrets(connection: Connection | None, futures: Futures) -> dict[str, str]:
-    if connection is None or not futures.store.exists:
-        return {}
-    return Travelling(connection, futures.salt()).secrets

@@ -42,6 +42,11 @@ _ROWS = 10_000
 _BYTES = 32 * 2**20
 """Rows, and bytes of bodies, that go into one transaction."""
 _LONGEST = 30 * 86_400
+_BETWEEN = 0.02
+_TAKES_UP = 0.5
+"""Seconds in which a worker that is at work has looked whether it has the key of new rows."""
+_MAKES_ROOM = 0.5
+"""Seconds in which one has ended that lacks a key and has nothing else to do."""
 
 
 def submit(
@@ -76,6 +81,8 @@ def submit(
     how = Manner.of(manner)
     if submission is not None and not isinstance(submission, str | os.PathLike):
         raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
+    if submission is not None and not os.fspath(submission):
+        raise SettingError("submission is empty: give a name of your own, or leave it out")
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
         raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
     connection = Connection() if connection is None else connection
@@ -113,6 +120,7 @@ class _Submission:
         self._deadline = deadline
         self._submission = submission
         self._known = 0
+        self._groups: set[int] = set()
         self._ids: list[str | None] = [None] * len(view)
         self._errors: list[str | None] = [None] * len(view)
         self._outcomes = [NOT_SENT] * len(view)
@@ -132,9 +140,11 @@ class _Submission:
                 interrupted = True
             if travelling is not None and any(self._ids):
                 try:
-                    ensure_worker(self._store.path, travelling.secrets)
+                    self._have_sent(travelling)
                 except StoreError as error:
                     display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
+                except KeyboardInterrupt:
+                    interrupted = True
         if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
             raise self._failure
         output = self._output(makes, context, time.monotonic() - began)
@@ -148,6 +158,32 @@ class _Submission:
         name = context.scope or type(self._node).__name__
         say_failures(name, output.summary, self._outcomes, (), progress=self._how.progress)
         return output
+
+    def _have_sent(self, travelling: Travelling) -> None:
+        """Start a worker, also in place of one that lacks the key and has nothing else to do."""
+        path, secrets_ = self._store.path, travelling.secrets
+        if ensure_worker(path, secrets_) or not travelling.needs_key or not self._lacks_key():
+            return
+        until = time.monotonic() + _MAKES_ROOM
+        while not ensure_worker(path, secrets_):
+            if time.monotonic() >= until:
+                if self._how.progress is not False:
+                    display.say(
+                        "a worker that was started with other keys is at work on the store: once it has ended, a "
+                        "retrieval has these rows sent; with another store= they would be sent at once"
+                    )
+                return
+            time.sleep(_BETWEEN)
+
+    def _lacks_key(self) -> bool:
+        """Tell whether the worker that is at work says that it lacks the key; what it has taken up, it says soon."""
+        until = time.monotonic() + _TAKES_UP
+        while time.monotonic() < until:
+            waiting = self._futures.waiting(self._groups).values()
+            if not any(each.is_untried for each in waiting):
+                return any(each.lacks_key for each in waiting)
+            time.sleep(_BETWEEN)
+        return False
 
     def _salt(self) -> bytes:
         try:
@@ -181,11 +217,12 @@ class _Submission:
         if some and self._failure is None:
             try:
                 recipe = self._recipe(travelling, once, stream=any(STREAMED in body for body in bodies))
-                ids, known = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
+                ids, known, group = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
             except StoreError as error:
                 self._failure = error
             else:
                 self._known += known
+                self._groups.add(group)
                 for (row, _), future_id in zip(some, ids, strict=True):
                     self._ids[row] = future_id
                     self._outcomes[row] = OK

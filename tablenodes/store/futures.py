@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 _AT_A_TIME = 500
 """Numbers or ids in one question."""
 _PUT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FORGET = "UPDATE recipe SET reason = NULL, lacks_key = 0"
+_UNTRIED = -1
+"""In place of the time before which nothing is sent: the worker that is at work, or the next one, is to try the rows.
+
+What kept them from being sent stands until it does.
+"""
+_SALT = "SELECT salt FROM store"
 _PENDING = """
 SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.billed, a.outcome, a.kind, a.status,
 a.headers, a.body, a.fault, a.message, a.latency, a.crc
 FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
+_TRY_AGAIN = f"UPDATE recipe SET not_before = {_UNTRIED} WHERE number = ? AND reason IS NOT NULL AND not_before <= ?"  # noqa: S608
 _CLEARED = 4
 """Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
 _STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
 _HELD = """
 SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
-WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL
+WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL AND r.not_before >= 0
 """
 _SENDS = """
 SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group OR recipe IN (
@@ -58,17 +64,21 @@ class Futures:
 
     def salt(self) -> bytes:
         """Give the store's salt; makes the store."""
-        question = "SELECT salt FROM store"
-        with self.store.reading() as database:
-            row = database.execute(question).fetchone()
-        if row is None:
+        found = self.salt_there()
+        if found is None:
             with self.store.writing() as database:
-                row = database.execute(question).fetchone()
-        return bytes(row[0])
+                found = bytes(database.execute(_SALT).fetchone()[0])
+        return found
+
+    def salt_there(self) -> bytes | None:
+        """Give the salt of the store that is there; each store has its own."""
+        with self.store.reading() as database:
+            row = database.execute(_SALT).fetchone()
+        return None if row is None else bytes(row[0])
 
     def submit(
         self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float, names: Sequence[bytes] | None = None
-    ) -> tuple[list[str], int]:
+    ) -> tuple[list[str], int, int]:
         """Put rows down as pending, all of them or none.
 
         Parameters
@@ -89,11 +99,17 @@ class Futures:
             In order.
         known : int
             How many of them had been put down before.
+        group : int
+            The number of the rows that are asked in this way.
         """
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
-            database.execute("INSERT OR IGNORE INTO recipe (digest, recipe) VALUES (?, ?)", (digest, recipe))
+            database.execute(
+                f"INSERT OR IGNORE INTO recipe (digest, recipe, not_before) VALUES (?, ?, {_UNTRIED})",  # noqa: S608
+                (digest, recipe),
+            )
             group = database.execute("SELECT number FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
+            database.execute(_TRY_AGAIN, (group, now))
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
             known: set[bytes] = set()
             made = [ids.new_id() for _ in bodies] if names is None else _by_name(database, names, known)
@@ -109,7 +125,7 @@ class Futures:
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
-        return [ids.written(each) for each in made], len(known)
+        return [ids.written(each) for each in made], len(known), group
 
     # For whoever retrieves.
 
@@ -129,17 +145,19 @@ class Futures:
             return dict(database.execute("SELECT number, recipe FROM pending"))
 
     def waiting(self, groups: Iterable[int]) -> dict[int, Waiting]:
-        """Tell why the rows of groups are not being worked on."""
-        found: dict[int, Waiting] = {}
+        """Tell why the rows of groups are not being worked on; groups that are no longer there are left out."""
+        question = "SELECT recipe, reason, lacks_key, not_before < 0 FROM recipe WHERE number = ?"
         with self.store.reading() as database:
-            for group in groups:
-                row = database.execute("SELECT recipe, reason, lacks_key FROM recipe WHERE number = ?", (group,))
-                recipe, reason, lacks_key = row.fetchone()
-                found[group] = Waiting(recipe, reason, bool(lacks_key))
-        return found
+            rows = [(group, database.execute(question, (group,)).fetchone()) for group in groups]
+        return {group: Waiting(row[0], row[1], bool(row[2]), bool(row[3])) for group, row in rows if row is not None}
 
-    def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, str, bytes, Answered]]:
-        """Give the rows that have come to their end: number, recipe, request body, and what came."""
+    def try_again(self, groups: Iterable[int], now: float) -> None:
+        """Have rows tried again that something keeps, but a server's wish that they wait; by a worker at work too."""
+        with self.store.writing() as database:
+            database.executemany(_TRY_AGAIN, [(each, now) for each in groups])
+
+    def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes, str, bytes, Answered]]:
+        """Give the rows that have come to their end: number, id, recipe, request body, and what came."""
         columns = ", ".join(f"a.{name}" for name in _ENDED.split(", "))
         for some in _parts(list(numbers)):
             marks = ", ".join("?" * len(some))
@@ -154,7 +172,7 @@ class Futures:
                 answered = Answered(Ended(*end), sends, bool(billed))
                 if not _fits(crc, future_id, number, answered):
                     raise self._damaged()
-                yield number, recipe, body, answered
+                yield number, future_id, recipe, body, answered
 
     # For a worker.
 
@@ -162,7 +180,11 @@ class Futures:
         """Have one worker, and no other, write answers; what kept rows from an earlier one is forgotten."""
         with self.store.writing() as database:
             database.execute("UPDATE store SET worker = ?, pid = ?", (token, pid))
-            database.execute(f"{_FORGET} WHERE reason IS NOT NULL AND not_before <= ?", (now,))
+            database.execute(
+                f"UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = {_UNTRIED}"  # noqa: S608
+                f" WHERE (reason IS NOT NULL OR not_before <> {_UNTRIED}) AND not_before <= ?",
+                (now,),
+            )
 
     def writer(self) -> bytes | None:
         """Give the token of the worker that may write answers."""
@@ -170,20 +192,23 @@ class Futures:
             row = database.execute("SELECT worker FROM store").fetchone()
         return None if row is None else row[0]
 
-    def forget_reasons(self, groups: Iterable[int], now: float) -> None:
-        """Forget what kept the rows of groups, but for a server's wish that they wait."""
+    def take_up(self, group: int) -> None:
+        """Put down that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""
         with self.store.writing() as database:
-            database.executemany(f"{_FORGET} WHERE number = ? AND not_before <= ?", [(each, now) for each in groups])
+            database.execute(
+                "UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = max(not_before, 0) WHERE number = ?",
+                (group,),
+            )
 
     def groups(self, now: float) -> list[Group]:
         """Give the groups that have pending rows which may be sent now, or must be ended."""
         with self.store.reading() as database:
             rows = database.execute(
-                "SELECT number, recipe FROM recipe WHERE number IN (SELECT DISTINCT recipe FROM pending)"
-                " AND not_before <= ? ORDER BY number",
+                "SELECT number, recipe, not_before < 0 FROM recipe"
+                " WHERE number IN (SELECT DISTINCT recipe FROM pending) AND not_before <= ? ORDER BY number",
                 (now,),
             )
-            return [Group(*row) for row in rows]
+            return [Group(number, recipe, bool(is_untried)) for number, recipe, is_untried in rows]
 
     def take(self, group: int, after: int, most: int) -> list[Future]:
         """Give a group's pending rows behind the number `after`, in the order of submission."""

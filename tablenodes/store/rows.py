@@ -80,10 +80,13 @@ class Group(NamedTuple):
         Its place in the store.
     recipe : str
         How they are asked, as JSON.
+    is_untried : bool
+        Whether the worker has not taken them up yet, or somebody wants them to be tried again.
     """
 
     number: int
     recipe: str
+    is_untried: bool
 
 
 class Waiting(NamedTuple):
@@ -97,8 +100,11 @@ class Waiting(NamedTuple):
         In words; None where nothing keeps them.
     lacks_key : bool
         Whether a key is all that they lack.
+    is_untried : bool
+        Whether the worker has not taken them up yet, or somebody wants them to be tried again.
     """
 
     recipe: str
     reason: str | None
     lacks_key: bool
+    is_untried: bool

@@ -18,7 +18,7 @@ from ..sending import Sending
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
 from .keeping import FutureKeeping
-from .recipes import VERSION, arrived
+from .recipes import VERSION, arrived, without_account
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -76,16 +76,26 @@ class GroupRun:
         Seconds to wait for more rows.
     stopping : callable
         Tells whether the worker is to end.
+    in_the_way : callable
+        Tells whether the worker keeps one from coming that could send what it cannot; then nothing is waited for.
     """
 
     def __init__(
-        self, futures: Futures, group: Group, token: bytes, *, idle: float, stopping: Callable[[], bool]
+        self,
+        futures: Futures,
+        group: Group,
+        token: bytes,
+        *,
+        idle: float,
+        stopping: Callable[[], bool],
+        in_the_way: Callable[[], bool] = lambda: False,
     ) -> None:
         self._futures = futures
         self._group = group
         self._token = token
         self._idle = idle
         self._stopping = stopping
+        self._in_the_way = in_the_way
         self._recipe: dict[str, Any] = orjson.loads(group.recipe)
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
@@ -100,13 +110,14 @@ class GroupRun:
         if self._recipe["version"] != VERSION:
             return Held("the rows were submitted by another version of tablenodes")
         try:
-            connection = arrived(self._recipe["connection"], os.environ)
+            connection = arrived(self._recipe["connection"], os.environ, self._futures.salt())
         except ConnectionSettingError as error:
             return Held(str(error), lacks_key=True)
         except TablenodesError as error:
             return Held(str(error))
         try:
-            with opened(connection) as endpoint:
+            self._futures.take_up(self._group.number)
+            with opened(connection, without_account(os.environ)) as endpoint:
                 while True:
                     held = self._round(endpoint)
                     if held is not None or not self._wait_for_more():
@@ -119,10 +130,12 @@ class GroupRun:
         now = time.monotonic()
         opens = self._admission.opens_at(now, 0) or now
         pause = opens - now if opens - now <= self._retry.max_retry_after else 0.0
-        until = now + max(self._idle, pause)
-        while not self._stopping() and time.monotonic() < until:
+        while not self._stopping():
             if self._futures.take(self._group.number, 0, 1):
                 return True
+            idle = 0.0 if self._in_the_way() else self._idle
+            if time.monotonic() >= now + max(idle, pause):
+                break
             time.sleep(_LOOK)
         return False
 

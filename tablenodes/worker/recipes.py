@@ -16,6 +16,7 @@ from ..settings import Timeout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..endpoint import Endpoint
     from ..local import LocalModel
 
 VERSION = 1
@@ -29,6 +30,9 @@ _OPEN = frozenset(
     )
 )
 """Headers and parts of a query that are no secrets; any other may be one, whatever it is called."""
+_ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+"""Variables of the environment whose values travel with a recipe: no worker takes its own."""
+_HEADERS_OF_THE_ACCOUNT = ("OpenAI-Organization", "OpenAI-Project")
 _VARIABLE = "variable"
 _PREFIX = "TABLENODES_KEY_"
 
@@ -49,6 +53,8 @@ class Travelling:
         The connection without a secret, as plain JSON.
     secrets : dict of str to str
         What the worker's environment must hold besides what is in ours: the secrets by the names in the recipe.
+    needs_key : bool
+        Whether its environment must hold any secret.
 
     Raises
     ------
@@ -68,6 +74,7 @@ class Travelling:
         self.recipe = self._common() | (
             self._remote() if connection.local_model is None else _local(connection.local_model)
         )
+        self.needs_key = bool(self.secrets or self.recipe.get("found_key"))
 
     def _common(self) -> dict[str, Any]:
         timeout = self._connection.timeout
@@ -83,6 +90,8 @@ class Travelling:
         with opened(connection) as endpoint:
             base_url = endpoint.base_url
             is_keyed = any(name == "Authorization" for name, _ in endpoint.headers)
+            account = {name: value for name, value in endpoint.headers if name in _HEADERS_OF_THE_ACCOUNT}
+            found = _found_key(connection, endpoint)
         key = connection.api_key
         origin = base_url.encode()
         return {
@@ -90,7 +99,8 @@ class Travelling:
             "is_keyed": is_keyed,
             "api_key": self._named(key, origin) if isinstance(key, Secret) and key.reveal() else key and "",
             "api_key_env": connection.api_key_env,
-            "headers": self._all_named(connection.headers or {}, origin),
+            "found_key": None if found is None else _name_of(found, self._salt + origin),
+            "headers": self._all_named(account | dict(connection.headers or {}), origin),
             "query": self._all_named(connection.query or {}, origin),
             "proxy": self._named(connection.proxy, origin),
             "allow_insecure": connection.allow_insecure,
@@ -110,11 +120,28 @@ class Travelling:
         """
         if not isinstance(value, Secret):
             return value
-        plain = value.reveal().encode()
-        digest = hashlib.pbkdf2_hmac("sha256", plain, self._salt + origin, _ROUNDS)
-        name = f"{_PREFIX}{digest[:8].hex().upper()}"
+        name = _name_of(value, self._salt + origin)
         self.secrets[name] = value.reveal()
         return {_VARIABLE: name}
+
+
+def _name_of(secret: Secret, salt: bytes) -> str:
+    digest = hashlib.pbkdf2_hmac("sha256", secret.reveal().encode(), salt, _ROUNDS)
+    return f"{_PREFIX}{digest[:8].hex().upper()}"
+
+
+def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
+    """Give the key that was found in the environment, None where there is none or one was given."""
+    given = {name.casefold() for name in connection.headers or {}}
+    if isinstance(connection.api_key, Secret) or "authorization" in given:
+        return None
+    values = [value for name, value in endpoint.headers if name == "Authorization"]
+    return Secret(values[0].reveal().removeprefix("Bearer ")) if values and isinstance(values[0], Secret) else None
+
+
+def without_account(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment without the variables whose values have travelled with the recipe."""
+    return {name: value for name, value in environ.items() if name not in _ACCOUNT}
 
 
 def _local(model: LocalModel) -> dict[str, Any]:
@@ -123,8 +150,17 @@ def _local(model: LocalModel) -> dict[str, Any]:
     return {"local": {"path": None if path is None else os.path.abspath(path), **fields}}
 
 
-def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection:
-    """Give the connection of a recipe, with the secrets of an environment.
+def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
+    """Give the connection of a recipe, with the secrets of an environment; it is opened `without_account`.
+
+    Parameters
+    ----------
+    recipe : mapping
+        As `Travelling` makes it.
+    environ : mapping of str to str
+        Where the secrets are.
+    salt : bytes
+        The store's.
 
     Raises
     ------
@@ -144,10 +180,13 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection
             )
         return Secret(environ[value[_VARIABLE]])
 
+    name = recipe.get("found_key")
+    key = Secret(environ[name]) if name and environ.get(name) else found(recipe["api_key"])
+    key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
     connection = Connection(
         recipe["base_url"],
-        found(recipe["api_key"]),
-        api_key_env=recipe["api_key_env"],
+        key,
+        api_key_env=recipe["api_key_env"] if key is None else None,
         headers={name: found(value) for name, value in recipe["headers"].items()} or None,
         query={name: found(value) for name, value in recipe["query"].items()} or None,
         timeout=timeout,
@@ -156,10 +195,18 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection
         transport=recipe["transport"],
         allow_insecure=recipe["allow_insecure"],
     )
-    with opened(connection, environ) as endpoint:
+    with opened(connection, without_account(environ)) as endpoint:
         if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "
                 "OPENAI_BASE_URL as they were then, or retrieve the rows with connection="
+            )
+        here = _found_key(connection, endpoint)
+        if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
+            variable = recipe["api_key_env"] or "OPENAI_API_KEY"
+            shown = variable if variable == variable.upper() else "the variable that api_key_env names"
+            raise ConnectionSettingError(
+                f"the key in {shown} is not the one that the rows were submitted with: set that one, or retrieve the "
+                "rows with connection=; or submit them again"
             )
     return connection

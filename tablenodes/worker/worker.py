@@ -51,6 +51,7 @@ class Worker:
         self._stop = threading.Event()
         self._threads: dict[int, threading.Thread] = {}
         self._held: dict[int, Held] = {}
+        self._unsaid: set[int] = set()
         self._token = b""
 
     def run(self) -> None:
@@ -82,14 +83,17 @@ class Worker:
         self._stop.set()
 
     def _begin(self) -> None:
+        self._held.clear()
+        self._unsaid.clear()
         self._token = secrets.token_bytes(16)
         self._futures.begin(self._token, os.getpid(), time.time())
         self._futures.expire(self._token, time.time())
 
     def _startable(self) -> list[Group]:
-        """Give the groups with pending rows that nobody works on and nothing keeps."""
-        groups = self._futures.groups(time.time())
-        return [group for group in groups if group.number not in self._threads and group.number not in self._held]
+        """Give the groups with pending rows that nobody works on, and that nothing keeps or somebody wants again."""
+        groups = [group for group in self._futures.groups(time.time()) if group.number not in self._threads]
+        again = {group.number for group in groups if group.is_untried} - self._unsaid
+        return [group for group in groups if group.number not in self._held or group.number in again]
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -104,7 +108,12 @@ class Worker:
         for thread in self._threads.values():
             thread.join(max(0.0, until - time.monotonic()))
 
+    def _is_in_the_way(self) -> bool:
+        """Tell whether there are rows for which another worker, that is started by somebody else, may have the key."""
+        return any(held.lacks_key for held in tuple(self._held.values()))
+
     def _start(self, group: Group) -> None:
+        self._held.pop(group.number, None)
         thread = threading.Thread(target=self._run, args=(group,), name=f"group {group.number}", daemon=True)
         self._threads[group.number] = thread
         thread.start()
@@ -114,7 +123,14 @@ class Worker:
         with StoreFile(self._path, must_exist=True) as store:
             futures = Futures(store)
             try:
-                run = GroupRun(futures, group, self._token, idle=self._idle, stopping=self._stop.is_set)
+                run = GroupRun(
+                    futures,
+                    group,
+                    self._token,
+                    idle=self._idle,
+                    stopping=self._stop.is_set,
+                    in_the_way=self._is_in_the_way,
+                )
                 held = run.carry_out()
             except Exception as error:  # noqa: BLE001 - the other groups go on
                 # Where it was; what it says may quote a row.
@@ -126,9 +142,11 @@ class Worker:
                     self._stop.set()
                     return
                 self._held[group.number] = held
-                with suppress(StoreError):
-                    not_before = time.time() + held.seconds if held.seconds else 0.0
+                not_before = time.time() + held.seconds if held.seconds else 0.0
+                try:
                     futures.hold(group.number, held.reason, lacks_key=held.lacks_key, not_before=not_before)
+                except StoreError:  # what is not known to be held cannot be wanted again
+                    self._unsaid.add(group.number)
 
     def _is_overtaken(self, futures: Futures) -> bool:
         """Tell whether another worker has begun, or the store is gone or another one: no row is ours any more."""

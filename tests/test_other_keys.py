@@ -1,0 +1,141 @@
+"""Rows of several keys in one store: each is sent with the one that it was submitted with."""
+
+from __future__ import annotations
+
+import threading
+
+import pandas as pd
+import pytest
+from background import BOUND, at_work, ending, nobody_at_work, until, work
+from servers import echo, fault_server, held
+
+import tablenodes as tn
+from tablenodes.nodes import submitting
+from tablenodes.store import StoreFile
+from tablenodes.store.futures import Futures
+
+NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
+OLD, NEW = "sk-canary-old-0123", "sk-canary-new-0123"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with ending(tmp_path / "store") as path:
+        yield path
+
+
+def submit(store, word, connection=None, **manner):
+    table = pd.DataFrame({"word": [word]})
+    return NODE.run(table, connection, store=store, **{"progress": False, **manner}).table
+
+
+def retrieve(table, store, wait=None, connection=None):
+    out = tn.RetrieveResponse().run(table, wait, store=store, connection=connection, progress=False)
+    return out.log["outcome"][0], out.log["message"][0]
+
+
+def keys(server):
+    return [request.headers.get("authorization", "").removeprefix("Bearer ") for request in server.requests]
+
+
+def answered(store):
+    """Give how many rows are answered; nobody is made to do anything by that."""
+    with StoreFile(store) as file:
+        return Futures(file).counts().get("ok", 0)
+
+
+def test_a_key_of_the_environment_that_was_changed_is_used_for_new_rows(store, monkeypatch):
+    """Also while a worker lives that was started with the old one."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        for key in (OLD, NEW):
+            monkeypatch.setenv("OPENAI_API_KEY", key)
+            assert retrieve(submit(store, "a"), store)[0] == "ok"
+        assert keys(server) == [OLD, NEW]
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "MY_KEY"])
+def test_rows_of_a_key_of_the_environment_wait_for_that_one(store, monkeypatch, variable):
+    """It may also be given."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv(variable, OLD)
+        with nobody_at_work(store):
+            table = submit(store, "a", tn.Connection(api_key_env=variable))
+        monkeypatch.setenv(variable, NEW)
+        outcome, message = retrieve(table, store)
+        assert (outcome, server.requests) == ("pending", [])
+        assert f"the key in {variable} is not the one that the rows were submitted with" in message
+        assert OLD.encode() not in store.read_bytes()
+        assert retrieve(table, store, connection=tn.Connection(server.url, OLD))[0] == "ok"
+        assert keys(server) == [OLD]
+
+
+def test_rows_that_were_submitted_without_a_key_are_sent_without_one(store, monkeypatch):
+    """Whatever the environment has by then."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        with nobody_at_work(store):
+            submit(store, "a")
+        monkeypatch.setenv("OPENAI_API_KEY", NEW)
+        work(store)
+        assert keys(server) == [""]
+
+
+def test_rows_are_billed_to_the_project_that_they_were_submitted_for(store, monkeypatch):
+    """Or to none; the worker's own does not count."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        with nobody_at_work(store):
+            monkeypatch.setenv("OPENAI_PROJECT_ID", "proj_first")
+            submit(store, "a")
+            monkeypatch.delenv("OPENAI_PROJECT_ID")
+            submit(store, "b")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "proj_of_the_worker")
+        work(store)
+        projects = {str(request.body)[-20:-5]: request.headers.get("openai-project") for request in server.requests}
+        assert sorted(projects.values(), key=str) == [None, "proj_first"]
+
+
+def test_a_submission_takes_the_place_of_a_worker_that_lacks_its_key(store, monkeypatch):
+    """Nobody need retrieve its rows, where that worker has nothing else to do."""
+    monkeypatch.setattr(submitting, "_TAKES_UP", BOUND)
+    monkeypatch.setattr(submitting, "_MAKES_ROOM", BOUND)
+    with fault_server(echo()) as server:
+        retrieve(submit(store, "a", tn.Connection(server.url, OLD)), store)
+        submit(store, "b", tn.Connection(server.url, NEW))
+        until(lambda: answered(store) == 2, "the answer")
+        assert keys(server) == [OLD, NEW]
+
+
+def test_rows_wait_for_the_end_of_a_worker_that_lacks_their_key(store, monkeypatch, capsys):
+    """One is at work at a time. It is said, and whoever waits for the answers starts the next one."""
+    monkeypatch.setattr(submitting, "_TAKES_UP", BOUND)
+    ends = threading.Event()
+    with fault_server(held(ends)) as slow, fault_server(echo()) as server:
+        submit(store, "a", tn.Connection(slow.url, OLD))
+        at_work(store)
+        until(lambda: slow.requests, "the first request")
+        other = tn.Connection(server.url, NEW)
+        table = submit(store, "b", other, progress=None)
+        assert "a worker that was started with other keys is at work" in capsys.readouterr().err
+        outcome, message = retrieve(table, store, 0, other)
+        assert outcome == "pending"
+        assert "a worker that was started with other keys is at work" in message
+        ends.set()
+        assert retrieve(table, store, None, other)[0] == "ok"
+        assert (keys(slow), keys(server)) == ([OLD], [NEW])
+
+
+def test_whoever_stops_a_submission_that_waits_for_a_worker_has_its_ids(store, monkeypatch):
+    """The rows are in the store by then."""
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submitting, "ensure_worker", stopped)
+    stop = pytest.raises(tn.errors.Interrupted, match="1 of 1 rows were submitted")
+    with fault_server(echo()) as server, stop as caught:
+        submit(store, "a", tn.Connection(server.url, OLD))
+    assert caught.value.output.result["future_response_id"].notna().all()
