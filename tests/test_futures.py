@@ -25,7 +25,9 @@ from servers import answer, digest, echo, fault_server, held
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.local import installed
+from tablenodes.store import StoreFile
 from tablenodes.store.file import VARIABLE
+from tablenodes.store.futures import Futures
 from tablenodes.store.rows import EXPIRED
 
 KEY = "sk-canary-0123456789"
@@ -279,6 +281,61 @@ def test_a_key_of_the_environment_goes_to_its_own_address_alone(store, monkeypat
         assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {KEY}"]
 
 
+def test_a_store_that_is_cleared_or_deleted_while_somebody_waits_is_said(store):
+    """What was answered is not there either; no row is without a reason."""
+    answering = threading.Event()
+
+    def react(exchange):
+        if exchange.received.body == body("w1"):
+            answering.wait(30)
+        echo()(exchange)
+
+    def clear():
+        until(lambda: "ok" in list(retrieved(table, store, 0).log["outcome"]), "an answer")
+        with StoreFile(store) as file:
+            assert Futures(file).clear(time.time() + 60) == 1
+        answering.set()
+
+    def delete():
+        until(lambda: "ok" in list(retrieved(table, store, 0).log["outcome"]), "an answer")
+        for path in store.parent.glob("store*"):
+            path.unlink(missing_ok=True)
+
+    with fault_server(react) as server:
+        for end, outcomes, words_ in (
+            (clear, ["unknown_id", "ok"], "no such future any more"),
+            (delete, ["unknown_id"] * 2, "there is no store"),
+        ):
+            answering.clear()
+            table = submitted(server.url, store, 2)
+            thread = threading.Thread(target=end)
+            thread.start()
+            out = retrieved(table, store)
+            thread.join()
+            assert list(out.log["outcome"]) == outcomes
+            assert words_ in out.log["message"][0]
+            assert words_ in error_of(out)["message"]
+        answering.set()
+
+
+def test_answers_of_a_store_that_took_the_place_of_another_are_not_given_out(store):
+    """Its rows may have the same numbers; they are others."""
+    with fault_server(echo()) as server, nobody_at_work(store):
+        table = submitted(server.url, store, 2, key="")
+        found = []
+        thread = threading.Thread(target=lambda: found.append(retrieved(table, store)))
+        thread.start()
+        other = store.with_name("other")
+        with nobody_at_work(other):
+            submitted(server.url, other, 2, key="")
+        work(other)
+        for end in ("", "-wal", "-shm"):
+            store.with_name(f"store{end}").unlink(missing_ok=True)
+        other.rename(store)
+        thread.join(30)
+    assert list(found[0].log["outcome"]) == ["unknown_id"] * 2
+
+
 def test_a_wrong_key_stops_the_sending_and_loses_nothing(store):
     """What was refused is auth, the rest waits; with each retrieval a few more are tried."""
     good = threading.Event()
@@ -500,10 +557,19 @@ def test_optional_inputs_are_typed_however_a_table_holds_them(store):
 
 @pytest.mark.parametrize(
     ("given", "sent"),
-    [("END", "END"), (",", None), ("", None), ("a,,b", ["a", "b"]), (["a,b"], ["a,b"]), (" ,x", [" ", "x"])],
+    [
+        *(("END", "END"), (",", None), ("", None), ("a,,b", ["a", "b"]), (["a,b"], ["a,b"]), (" ,x", [" ", "x"])),
+        *(
+            ('["END","a,b"]', ["END", "a,b"]),
+            (' ["END"]', ["END"]),
+            ("[]", None),
+            ("[a,b", ["[a", "b"]),
+            ("[1]", "[1]"),
+        ),
+    ],
 )
 def test_stop_is_split_at_commas_by_these_nodes_alone(given, sent):
-    """A list is what it is; the plain node sends a text as one sequence."""
+    """A list is what it is, also one that is written as JSON; the plain node sends a text as one sequence."""
     cells = ("w",)
     node = NODE.replace(stop=given)
     assert orjson.loads(node.plan(["word"]).encode(cells)).get("stop") == sent
@@ -634,11 +700,21 @@ def test_what_cannot_go_to_another_process_is_refused(store):
             NODE.run(words(1), tn.Connection("http://127.0.0.1:9/v1"), store=store, deadline=deadline)
     with pytest.raises(tn.errors.SettingError, match="connection must be a Connection"):
         NODE.run(words(1), "http://127.0.0.1:9/v1", store=store)
-    for wait in (-1, "soon", True):
+    for wait in (-1, "soon", True, float("nan")):
         with pytest.raises(tn.errors.SettingError, match="wait must be a number of seconds"):
             retrieved(pd.DataFrame({"future_response_id": []}), store, wait)
     with pytest.raises(tn.errors.ColumnError, match="no column 'future_response_id'"):
         retrieved(words(1), store)
+    with pytest.raises(tn.errors.SettingError, match="submission is empty"):
+        NODE.run(words(1), tn.Connection("http://127.0.0.1:9/v1"), store=store, submission="")
+
+
+@pytest.mark.parametrize("wait", [float("inf"), "inf", 10**400], ids=["inf", "text", "400 digits"])
+def test_a_wait_without_an_end_is_one_until_all_are_there(store, wait):
+    """As where none is given."""
+    assert tn.RetrieveResponse(wait=wait) == tn.RetrieveResponse()
+    with fault_server(echo()) as server:
+        assert list(tn.RetrieveResponse(wait=0).run(submitted(server.url, store), wait, store=store).text) == texts(3)
 
 
 def test_a_damaged_answer_is_not_given_out(store):

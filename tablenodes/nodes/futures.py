@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import orjson
+
 from ..bodies.body_plan import BodyPlan
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.values import Rejected
@@ -30,23 +32,40 @@ if TYPE_CHECKING:
 ID = "future_response_id"
 DEADLINE = 86_400.0
 """Seconds within which a row is sent, by default: a day."""
+_ENDLESS = 365 * DEADLINE
+"""Seconds beyond which a wait has no end."""
 
 
 class _CommaSeparatedStop(BodyPlan):
-    """Bodies whose ``stop`` may be written as one text, with commas between the sequences."""
+    """Bodies whose ``stop`` may be one text: a JSON array of the sequences, or the sequences with commas between."""
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Give a row's body, before the gate."""
         body = super().build(cells)
         stop = body.get("stop")
-        if type(stop) is str and "," in stop:
+        if type(stop) is not str:
+            return body
+        sequences = _listed(stop)
+        if sequences is None:
             sequences = [part.strip(" ") or part for part in stop.split(",") if part]
-            body["stop"] = sequences or None
-            if not sequences:
-                del body["stop"]
-        elif stop == "":
+            if sequences and "," not in stop:
+                return body
+        if sequences:
+            body["stop"] = sequences
+        else:
             del body["stop"]
         return body
+
+
+def _listed(text: str) -> list[str] | None:
+    """Give the texts of a JSON array of texts, None for any other text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -165,7 +184,8 @@ class AsyncRequestNode(RequestNode):
 class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     """Ask a chat model, without waiting for its answer: POST /chat/completions, by a worker.
 
-    Its settings are those of `CreateChatCompletion`; ``stop`` may also be one text with commas between the sequences.
+    Its settings are those of `CreateChatCompletion`; ``stop`` may also be one text: the sequences with commas
+    between them, or as a JSON array.
     """
 
 
@@ -173,7 +193,8 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
 class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     """Have a model go on with a text, without waiting for it: POST /completions, by a worker.
 
-    Its settings are those of `CreateCompletion`; ``stop`` may also be one text with commas between the sequences.
+    Its settings are those of `CreateCompletion`; ``stop`` may also be one text: the sequences with commas
+    between them, or as a JSON array.
     """
 
 
@@ -201,7 +222,7 @@ class RetrieveResponse(Node):
     future_response_id : str
         The id. Default: the column of that name.
     wait : float, optional
-        Seconds to wait for answers that have not come; 0 waits for none. Default: until no more can come.
+        Seconds to wait for answers that have not come; 0 waits for none. Default, as infinity: until no more can come.
     """
 
     own: ClassVar[tuple[str, ...]] = ("wait",)
@@ -256,8 +277,8 @@ class RetrieveResponse(Node):
         table : NodeOutput or table
             What a node that ends in Async gave; or a table with one id a row in the column ``future_response_id``.
         wait : float, optional
-            Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else until all are
-            there or no more can come.
+            Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else, as with
+            infinity, until all are there or no more can come.
         store : path, optional
             The store into which the rows were submitted.
         connection : Connection, optional
@@ -304,7 +325,7 @@ class RetrieveResponse(Node):
             refuse_invalid(check_rows(plan, view))
         name = context.scope or type(self).__name__
         with StoreFile(how.store) as store:
-            retrieval = Retrieval(view, store, connection)
+            retrieval = Retrieval(view, store, connection, plan.columns)
             return retrieval.carry_out(prepared(plan, view, context), wait, how.progress, name)
 
 
@@ -316,6 +337,6 @@ def _seconds(value: Any) -> float | None:
         seconds = math.nan
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= DEADLINE * 365:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise SettingError("wait must be a number of seconds, 0 or more; leave it out to wait until all are there")
-    return float(seconds)
+    return None if seconds > _ENDLESS else float(seconds)
