@@ -362,6 +362,25 @@ def test_a_worker_that_lacks_a_key_and_has_nothing_else_to_do_ends(store, monkey
     assert outcomes(table, store) == ["ok"] * 3
 
 
+def test_a_worker_that_cannot_say_what_keeps_rows_ends(store, monkeypatch):
+    """On a full disk; it does not try again and again."""
+    monkeypatch.setenv("MY_KEY", "e" * 20)
+    with fault_server(echo()) as server, nobody_at_work(store):
+        connection = tn.Connection(server.url, api_key_env="MY_KEY")
+        NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, progress=False)
+    monkeypatch.delenv("MY_KEY")
+    tries = []
+
+    def full(*_, **__):
+        tries.append(1)
+        raise tn.errors.StoreError("the disk of the store is full")
+
+    monkeypatch.setattr(Futures, "hold", full)
+    with a_worker_at_work(store):
+        until(lambda: not WorkerLock(store).is_held(), "the end of the worker")
+    assert tries == [1]
+
+
 def test_an_outage_leaves_the_rest_pending(store):
     """Nobody answers: the row that was tried last and those that were not wait for the next worker."""
     with refusing_port() as port:
