@@ -7,7 +7,7 @@ import threading
 import pandas as pd
 import pytest
 from background import BOUND, at_work, ending, nobody_at_work, until, work
-from servers import echo, fault_server, held
+from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
 from tablenodes.nodes import submitting
@@ -55,20 +55,60 @@ def test_a_key_of_the_environment_that_was_changed_is_used_for_new_rows(store, m
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "MY_KEY"])
-def test_rows_of_a_key_of_the_environment_wait_for_that_one(store, monkeypatch, variable):
-    """It may also be given."""
+def test_rows_of_a_key_of_the_environment_wait_for_it_or_for_whoever_retrieves_them(store, monkeypatch, variable):
+    """A worker does not use another one by itself; a retrieval has the rows sent with the key that it has by then."""
     with fault_server(echo()) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv(variable, OLD)
         with nobody_at_work(store):
             table = submit(store, "a", tn.Connection(api_key_env=variable))
         monkeypatch.setenv(variable, NEW)
-        outcome, message = retrieve(table, store)
+        work(store)
+        with nobody_at_work(store):
+            outcome, message = retrieve(table, store, 0)
         assert (outcome, server.requests) == ("pending", [])
-        assert f"the key in {variable} is not the one that the rows were submitted with" in message
+        assert "a worker that was started with other keys" in message
+        with StoreFile(store) as file:
+            (waiting,) = Futures(file).waiting([1]).values()
+        assert f"another key in {variable} than the rows were submitted with" in waiting.reason
         assert OLD.encode() not in store.read_bytes()
+        assert retrieve(table, store)[0] == "ok"
+        assert keys(server) == [NEW]
+
+
+def test_the_key_that_rows_were_submitted_with_may_be_given(store, monkeypatch):
+    """It goes before the environment's."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", OLD)
+        with nobody_at_work(store):
+            table = submit(store, "a")
+        monkeypatch.setenv("OPENAI_API_KEY", NEW)
         assert retrieve(table, store, connection=tn.Connection(server.url, OLD))[0] == "ok"
         assert keys(server) == [OLD]
+
+
+def test_a_key_that_was_refused_is_mended_in_the_environment(store, monkeypatch):
+    """The rows that it kept need not be submitted again."""
+
+    def react(exchange):
+        refused = {"error": {"message": "no", "code": "invalid_api_key"}}
+        right = exchange.received.headers.get("authorization") == f"Bearer {NEW}"
+        (echo() if right else answer(refused, 401))(exchange)
+
+    with fault_server(react) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", OLD)
+        with nobody_at_work(store):
+            words = pd.DataFrame({"word": list("abcdefg")})
+            manner = {"limits": tn.Limits(concurrency=1), "store": store, "progress": False}
+            table = NODE.run(words, **manner).table
+        work(store)
+        assert keys(server) == [OLD] * 5
+        monkeypatch.setenv("OPENAI_API_KEY", NEW)
+        out = tn.RetrieveResponse().run(table, store=store, progress=False)
+        assert list(out.log["outcome"]) == ["auth"] * 5 + ["ok"] * 2
+        assert keys(server) == [OLD] * 5 + [NEW] * 2
 
 
 def test_rows_that_were_submitted_without_a_key_are_sent_without_one(store, monkeypatch):

@@ -98,8 +98,7 @@ def retrieve(
     """Get the answers of submitted requests by the ids in the column future_response_id.
 
     A worker is started where rows are pending and none is at work. The key is read from the environment that it was
-    read from when the rows were submitted, and must be the same. What an earlier retrieval put into the table is
-    replaced.
+    read from when the rows were submitted. What an earlier retrieval put into the table is replaced.
     """
     _use(store)
     given = [] if wait is None else [f"wait={wait}"]

@@ -19,7 +19,7 @@ from ..problems import Problem
 from ..store.futures import Futures
 from ..summary import Summary
 from ..worker.lock import WorkerLock
-from ..worker.recipes import Travelling, arrived
+from ..worker.recipes import Travelling, arrived, vouched
 from ..worker.starting import ensure_worker, log_path
 from .asked import asked_with
 from .endings import notes_on, say_failures
@@ -171,15 +171,15 @@ class Retrieval:
             if kept:
                 self._futures.try_again(kept, time.time())
         is_held = self._lock.is_held()
-        waiting = self._futures.waiting(groups).values()
+        waiting = [*self._futures.waiting(groups).values()]
         hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
         # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
-        return hopeful and (is_held or self._start())
+        return hopeful and (is_held or self._start(waiting))
 
     def _may_give_key(self, waiting: Waiting) -> bool:
         """Tell whether a key is all that rows lack, and we have it."""
         if waiting.lacks_key and waiting.recipe not in self._keys:
-            environ = {**os.environ, **self._secrets}
+            environ = {**os.environ, **self._secrets_for(waiting)}
             try:
                 arrived(orjson.loads(waiting.recipe)["connection"], environ, self._salt or b"")
             except ConnectionSettingError:
@@ -188,14 +188,19 @@ class Retrieval:
                 self._keys[waiting.recipe] = True
         return waiting.lacks_key and self._keys[waiting.recipe]
 
-    def _start(self) -> bool:
+    def _secrets_for(self, waiting: Waiting) -> dict[str, str]:
+        """Give the keys that rows may be sent with: that of the connection, else what the environment has by now."""
+        return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
+
+    def _start(self, waiting: Iterable[Waiting]) -> bool:
         """Start a worker, unless several have ended before their time; tell whether there is hope."""
         self._fruitless += 1
         if self._fruitless > _FRUITLESS:
             self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
             return False
         try:
-            ensure_worker(self._store.path, self._secrets)
+            secrets = {name: key for each in waiting for name, key in self._secrets_for(each).items()}
+            ensure_worker(self._store.path, secrets)
         except StoreError as error:
             self._broken = str(error)
             return False

@@ -150,6 +150,33 @@ def _local(model: LocalModel) -> dict[str, Any]:
     return {"local": {"path": None if path is None else os.path.abspath(path), **fields}}
 
 
+def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the key that an environment has now, by the name of the one that it had when rows were submitted.
+
+    Whoever waits for the answers says by that that it may be used: a key that was wrong or has been renewed is no
+    reason to submit the rows again.
+
+    Parameters
+    ----------
+    recipe : mapping
+        As `Travelling` makes it.
+    environ : mapping of str to str
+        The environment of whoever waits.
+    """
+    name = recipe.get("found_key")
+    if name is None:
+        return {}
+    connection = Connection(
+        recipe["base_url"], api_key_env=recipe["api_key_env"], allow_insecure=recipe["allow_insecure"]
+    )
+    try:
+        with opened(connection, environ) as endpoint:
+            key = _found_key(connection, endpoint)
+    except ConnectionSettingError:
+        return {}
+    return {} if key is None else {name: key.reveal()}
+
+
 def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
     """Give the connection of a recipe, with the secrets of an environment; it is opened `without_account`.
 
@@ -206,7 +233,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
             variable = recipe["api_key_env"] or "OPENAI_API_KEY"
             shown = variable if variable == variable.upper() else "the variable that api_key_env names"
             raise ConnectionSettingError(
-                f"the key in {shown} is not the one that the rows were submitted with: set that one, or retrieve the "
-                "rows with connection=; or submit them again"
+                f"the worker was started with another key in {shown} than the rows were submitted with; the next "
+                "retrieval has them sent"
             )
     return connection
