@@ -936,9 +936,11 @@ def test_the_rows_that_succeeded_have_the_new_conversation(store, kind):
 
 def test_a_column_of_ones_own_is_no_place_for_ids(store):
     """A transcript would be lost without a word, and its id be sent in its place."""
-    table = pd.DataFrame({"conversation": ["Hello, my kettle broke.", None]})
-    assert START.check(table).valid == 1
+    table = pd.DataFrame({"conversation": ["Hello, my kettle broke.", None, ""]})
+    assert START.check(table).valid == 2
     out = START.run(table)
+    assert out.table["conversation"].iloc[0] == "Hello, my kettle broke."
+    assert all(map(is_id, out.table["conversation"].iloc[1:]))
     assert problems(out)[0] == (
         "invalid_request",
         "the column 'conversation' holds something else than ids, which would take its place: rename it",

@@ -111,6 +111,20 @@ def test_a_key_that_was_refused_is_mended_in_the_environment(store, monkeypatch)
         assert keys(server) == [OLD] * 5 + [NEW] * 2
 
 
+def test_a_key_that_a_retrieval_gives_is_not_taken_for_the_first_one(store, monkeypatch):
+    """Rows that are submitted with that very key, and given it, wait for it."""
+    with fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", OLD)
+        with nobody_at_work(store):
+            table = submit(store, "a")
+        monkeypatch.setenv("OPENAI_API_KEY", NEW)
+        assert retrieve(table, store)[0] == "ok"
+        given = tn.Connection(server.url, OLD)
+        assert retrieve(submit(store, "b", given), store, connection=given)[0] == "ok"
+        assert keys(server) == [NEW, OLD]
+
+
 def test_rows_that_were_submitted_without_a_key_are_sent_without_one(store, monkeypatch):
     """Whatever the environment has by then."""
     with fault_server(echo()) as server:

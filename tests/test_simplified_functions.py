@@ -197,6 +197,12 @@ def test_a_flat_list_under_nearly_its_name_is_refused(listing, key):
     assert str(caught.value) == f"{listing}[0].{key}: is no key of a function; did you mean 'parameters'?"
 
 
+def test_a_list_of_names_is_no_list_of_parameters():
+    """Some servers have keys of their own: they are sent as they are."""
+    function = {"name": "f", "parameter_order": ["a", "b"]}
+    assert simplified.WRITTEN_OUT["functions"]([function]) == [function]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
     lambda inner: (

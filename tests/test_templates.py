@@ -182,6 +182,7 @@ def test_a_placeholder_that_cannot_be_read_is_an_error_at_once(source):
         ("{{ a | uper }}", "there is no filter 'uper'; did you mean 'upper'?"),
         ("x\n{{ b }} {{ a | trim | to_json }}", "there is no filter 'to_json'; did you mean 'tojson'?"),
         ("{{ a | xyzzy }}", "there is no filter 'xyzzy'"),
+        ("{{ a | xyzzy('}}') }}", "No filter named 'xyzzy'"),
         ("{{ a is defind }}", "there is no test 'defind'; did you mean 'defined'?"),
     ],
 )

@@ -357,9 +357,28 @@ def test_a_worker_that_lacks_a_key_and_has_nothing_else_to_do_ends(store, monkey
         monkeypatch.delenv("MY_KEY")
         thread = threading.Thread(target=Worker(store, idle=3600).run)
         thread.start()
+        with StoreFile(store) as file:
+            futures = Futures(file)
+            until(lambda: futures.counts().get("ok") == 3 and futures.waiting([2])[2].reason, "the end of its work")
+            time.sleep(0.3)  # in this time it would have ended
+            assert thread.is_alive()  # rows that it found there may wait for a key that nobody has
+            futures.try_again([2], time.time())
         thread.join(30)
         assert not thread.is_alive()
     assert outcomes(table, store) == ["ok"] * 3
+
+
+def test_rows_that_wait_for_a_key_end_at_their_deadline_beside_a_worker_at_work(store, monkeypatch):
+    """Whatever it does meanwhile."""
+    monkeypatch.setenv("MY_KEY", "e" * 20)
+    with fault_server(echo()) as server:
+        queued(server.url, store)
+        with nobody_at_work(store):
+            connection = tn.Connection(server.url, api_key_env="MY_KEY")
+            late = NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, deadline=2, progress=False).table
+        monkeypatch.delenv("MY_KEY")
+        with a_worker_at_work(store, idle=30):
+            until(lambda: meanwhile(late, store) == ["not_sent"], "the deadline")
 
 
 def test_a_worker_that_cannot_say_what_keeps_rows_ends(store, monkeypatch):

@@ -571,3 +571,10 @@ def test_an_operation_without_such_a_schema_may_answer_anything():
     """As those of nodes of your own."""
     assert schemas.response("create_embedding") is None
     assert schemas.response("") is None
+
+
+@pytest.mark.parametrize("path", ["citations[1]", "search_results[2].url", "choices[0].message.annotations[3]"])
+def test_only_choices_are_counted(path):
+    """Other lists are as long as the server makes them."""
+    ask = tn.CreateChatCompletion(model="m", prompt="p")
+    tn.Workflow({"ask": ask, "later": tn.Return(text=f"{{{{ outputs.ask.{path} }}}}")})

@@ -205,7 +205,8 @@ def _is_flat(item: Json) -> bool:
     """Tell whether a function has a flat list of parameters, or one under what is nearly that name."""
     if "parameters" in item:
         return isinstance(item["parameters"], list)
-    return any(isinstance(value, list) and nearest(str(key), _FUNCTION[2:3]) for key, value in item.items())
+    near = (value for key, value in item.items() if nearest(str(key), _FUNCTION[2:3]))
+    return any(isinstance(value, list) and any(isinstance(each, dict) for each in value) for value in near)
 
 
 def _refuse_twins(functions: Sequence[Any], listing: str) -> None:

@@ -10,7 +10,7 @@ from ..bodies.taken_columns import BODY, CONVERSATION
 from ..bodies.values import Rejected
 from ..conversations import EMPTY, is_id
 from ..errors import ColumnError, SettingError
-from ..problems import Problem
+from ..problems import Problem, Unfit
 from ..templates.template import as_text
 from .conversing import AddingNode, ConversationNode, Said
 from .messages import content_parts, message_list
@@ -19,11 +19,12 @@ from .rows import Context
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..bodies.settings_plan import SettingsPlan
     from ..connection import Connection
     from ..output import NodeOutput
+    from ..tables import TableView
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
@@ -100,11 +101,18 @@ class CreateConversation(ConversationNode):
 
     def said(self, row: Mapping[str, Any]) -> Said:
         """Give the empty conversation, and what is said in it; a column whose place the ids would take must be free."""
-        if row.get(CONVERSATION) is not None and not is_id(row[CONVERSATION]):
+        if row.get(CONVERSATION) not in (None, "") and not is_id(row[CONVERSATION]):
             raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _TAKEN))
         system, messages = row.get("system"), row.get("messages")
         first = [] if system is None else [{"role": "system", "content": as_text(system)}]
         return Said(EMPTY, first + message_list(messages))
+
+    def instead(self, name: str, view: TableView) -> Iterable[Any]:
+        """Give the cells that are no ids: they are the user's own, and stay."""
+        if name not in view.columns:
+            return super().instead(name, view)
+        cells = (cell for (cell,) in view.rows((name,)))
+        return (None if cell is None or is_id(cell) or isinstance(cell, Unfit) else as_text(cell) for cell in cells)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -82,6 +82,8 @@ class Retrieval:
         self._tried = False
         self._fruitless = 0
         self._broken: str | None = None
+        self._progress: bool | None = None
+        self._said = False
 
     def carry_out(
         self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
@@ -98,6 +100,7 @@ class Retrieval:
             If it was stopped while it waited; ``.output`` has what there was.
         """
         until = math.inf if wait is None else self._began + wait
+        self._progress = progress if until > self._began else False
         self._find(wanted)
         with Interrupts() as interrupts, display.Progress(len(self._view), progress) as bar:
             self._wait(until, interrupts, bar)
@@ -174,7 +177,15 @@ class Retrieval:
         waiting = [*self._futures.waiting(groups).values()]
         hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
         # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
+        if is_held and hopeful and any(map(self._may_give_key, waiting)):
+            self._say_once(_OTHER_KEYS)
         return hopeful and (is_held or self._start(waiting))
+
+    def _say_once(self, words: str) -> None:
+        """Say what is waited for, unless nobody wants to know."""
+        if not self._said and self._progress is not False:
+            display.say(words)
+        self._said = True
 
     def _may_give_key(self, waiting: Waiting) -> bool:
         """Tell whether a key is all that rows lack, and we have it."""
@@ -194,13 +205,12 @@ class Retrieval:
 
     def _start(self, waiting: Iterable[Waiting]) -> bool:
         """Start a worker, unless several have ended before their time; tell whether there is hope."""
-        self._fruitless += 1
-        if self._fruitless > _FRUITLESS:
+        if self._fruitless == _FRUITLESS:
             self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
             return False
         try:
             secrets = {name: key for each in waiting for name, key in self._secrets_for(each).items()}
-            ensure_worker(self._store.path, secrets)
+            self._fruitless += ensure_worker(self._store.path, secrets)
         except StoreError as error:
             self._broken = str(error)
             return False

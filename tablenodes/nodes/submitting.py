@@ -43,8 +43,8 @@ _BYTES = 32 * 2**20
 """Rows, and bytes of bodies, that go into one transaction."""
 _LONGEST = 30 * 86_400
 _BETWEEN = 0.02
-_TAKES_UP = 0.5
-"""Seconds in which a worker that is at work has looked whether it has the key of new rows."""
+_TAKES_UP = 2.0
+"""Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""
 _MAKES_ROOM = 0.5
 """Seconds in which one has ended that lacks a key and has nothing else to do."""
 
@@ -176,14 +176,14 @@ class _Submission:
             time.sleep(_BETWEEN)
 
     def _lacks_key(self) -> bool:
-        """Tell whether the worker that is at work says that it lacks the key; what it has taken up, it says soon."""
+        """Tell whether the worker that is at work says that it lacks the key, or takes nothing up and says nothing."""
         until = time.monotonic() + _TAKES_UP
         while time.monotonic() < until:
             waiting = self._futures.waiting(self._groups).values()
             if not any(each.is_untried for each in waiting):
                 return any(each.lacks_key for each in waiting)
             time.sleep(_BETWEEN)
-        return False
+        return True
 
     def _salt(self) -> bytes:
         try:

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass
+from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,6 +51,10 @@ class TableNode(Node):
         manner : mapping
             The keyword arguments of the run.
         """
+
+    def instead(self, name: str, view: TableView) -> Iterable[Any]:
+        """Give what stands in a column that the node makes, in each row that was rejected."""
+        return repeat(None)
 
     def plan(
         self,
@@ -124,7 +129,10 @@ def _output(
         in_a_line(cells.problem.message, cells.problem.path) if isinstance(cells, Rejection) else None for cells in rows
     ]
     columns = {
-        name: [None if isinstance(cells, Rejection) else cells[i] for cells in rows]
+        name: [
+            instead if isinstance(cells, Rejection) else cells[i]
+            for cells, instead in zip(rows, node.instead(name, view), strict=False)
+        ]
         for i, name in enumerate(node.makes)
     }
     summary = Summary.of(Counter(outcomes), seconds=seconds)

@@ -217,12 +217,13 @@ class Futures:
             rows = database.execute(f"{_PENDING} WHERE {where}", (group, after, most)).fetchall()
         return [self._future(row) for row in rows]
 
-    def expire(self, token: bytes, now: float) -> None:
-        """End the rows whose deadlines have passed."""
+    def expire(self, token: bytes, now: float, group: int | None = None) -> None:
+        """End the rows whose deadlines have passed, of all groups or of one."""
         rows: list[Any] = [()]
+        where = "f.deadline <= ? AND (? IS NULL OR p.recipe = ?) LIMIT ?"
         while rows:
             with self.store.reading() as database:
-                rows = database.execute(f"{_PENDING} WHERE f.deadline <= ? LIMIT ?", (now, _AT_A_TIME)).fetchall()
+                rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, group, _AT_A_TIME)).fetchall()
             late = [self._future(row) for row in rows]
             for future in late:
                 future.give_up(EXPIRED)

@@ -147,7 +147,7 @@ def _unknown(error: jinja2.TemplateAssertionError, expressions: Iterable[str]) -
         (nodes.Filter, "filter", environment().filters),
         (nodes.Test, "test", environment().tests),
     ):
-        for expression in expressions:
+        for expression in filter(_can_be_read, expressions):
             for node in parsed(f"{{{{ {expression} }}}}").find_all(kind):
                 if node.name not in known:
                     return f"there is no {what} {node.name!r}{nearest(node.name, known)}"

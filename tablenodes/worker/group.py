@@ -18,7 +18,7 @@ from ..sending import Sending
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
 from .keeping import FutureKeeping
-from .recipes import VERSION, arrived, without_account
+from .recipes import VERSION, arrived, surroundings
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class GroupRun:
             return Held(str(error))
         try:
             self._futures.take_up(self._group.number)
-            with opened(connection, without_account(os.environ)) as endpoint:
+            with opened(connection, surroundings(self._recipe["connection"], os.environ)) as endpoint:
                 while True:
                     held = self._round(endpoint)
                     if held is not None or not self._wait_for_more():

@@ -139,9 +139,10 @@ def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
     return Secret(values[0].reveal().removeprefix("Bearer ")) if values and isinstance(values[0], Secret) else None
 
 
-def without_account(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment without the variables whose values have travelled with the recipe."""
-    return {name: value for name, value in environ.items() if name not in _ACCOUNT}
+def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment without the variables whose values have travelled with a recipe, if they have."""
+    left = _ACCOUNT if "found_key" in recipe else ()  # earlier versions sent none along
+    return {name: value for name, value in environ.items() if name not in left}
 
 
 def _local(model: LocalModel) -> dict[str, Any]:
@@ -151,10 +152,10 @@ def _local(model: LocalModel) -> dict[str, Any]:
 
 
 def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the key that an environment has now, by the name of the one that it had when rows were submitted.
+    """Give the key that an environment has now, to be used for rows that were submitted with one that it had then.
 
-    Whoever waits for the answers says by that that it may be used: a key that was wrong or has been renewed is no
-    reason to submit the rows again.
+    Whoever waits for the answers says by that that it may be used: rows whose key has been renewed need not be
+    submitted again. It has a name that nothing else in a recipe has: where the very key is given, that one is used.
 
     Parameters
     ----------
@@ -174,11 +175,17 @@ def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
             key = _found_key(connection, endpoint)
     except ConnectionSettingError:
         return {}
-    return {} if key is None else {name: key.reveal()}
+    return {} if key is None else {_name_now(recipe): key.reveal()}
+
+
+def _name_now(recipe: Mapping[str, Any]) -> str:
+    """Give the name of the key that stands in for the one that the environment had."""
+    then = f"{recipe['found_key']} {recipe['api_key_env']}"
+    return f"{_PREFIX}NOW_{hashlib.sha256(then.encode()).hexdigest()[:16].upper()}"
 
 
 def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
-    """Give the connection of a recipe, with the secrets of an environment; it is opened `without_account`.
+    """Give the connection of a recipe, with the secrets of an environment; it is opened in its `surroundings`.
 
     Parameters
     ----------
@@ -208,7 +215,8 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
         return Secret(environ[value[_VARIABLE]])
 
     name = recipe.get("found_key")
-    key = Secret(environ[name]) if name and environ.get(name) else found(recipe["api_key"])
+    names = () if name is None else (name, _name_now(recipe))
+    key = next((Secret(environ[each]) for each in names if environ.get(each)), None) or found(recipe["api_key"])
     key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
     connection = Connection(
         recipe["base_url"],
@@ -222,7 +230,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
         transport=recipe["transport"],
         allow_insecure=recipe["allow_insecure"],
     )
-    with opened(connection, without_account(environ)) as endpoint:
+    with opened(connection, surroundings(recipe, environ)) as endpoint:
         if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "

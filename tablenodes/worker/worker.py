@@ -28,6 +28,8 @@ IDLE = 5.0
 _AT_A_TIME = 16
 """Groups that are worked on at once, each in a thread of its own."""
 _LOOK = 0.1
+_LATE = 1.0
+"""Seconds between two looks at the deadlines of rows that nobody works on."""
 _FAREWELL = 1.0
 """Seconds that the groups are given to put down what came, when the worker is told to end."""
 
@@ -52,6 +54,8 @@ class Worker:
         self._threads: dict[int, threading.Thread] = {}
         self._held: dict[int, Held] = {}
         self._unsaid: set[int] = set()
+        self._at_first: frozenset[int] = frozenset()
+        self._expires_at = 0.0
         self._token = b""
 
     def run(self) -> None:
@@ -88,6 +92,7 @@ class Worker:
         self._token = secrets.token_bytes(16)
         self._futures.begin(self._token, os.getpid(), time.time())
         self._futures.expire(self._token, time.time())
+        self._at_first = frozenset(group.number for group in self._futures.groups(time.time()))
 
     def _startable(self) -> list[Group]:
         """Give the groups with pending rows that nobody works on, and that nothing keeps or somebody wants again."""
@@ -103,17 +108,30 @@ class Worker:
                 self._start(group)
             if not self._threads:
                 return
+            self._end_late_rows()
             self._stop.wait(_LOOK)
         until = time.monotonic() + _FAREWELL
         for thread in self._threads.values():
             thread.join(max(0.0, until - time.monotonic()))
 
+    def _end_late_rows(self) -> None:
+        """End the rows whose deadlines pass while something keeps them; those of a group at work end there."""
+        if time.monotonic() >= self._expires_at:
+            self._expires_at = time.monotonic() + _LATE
+            for number in tuple(self._held):
+                if number not in self._threads:
+                    self._futures.expire(self._token, time.time(), number)
+
     def _is_in_the_way(self) -> bool:
-        """Tell whether there are rows for which another worker, that is started by somebody else, may have the key."""
-        return any(held.lacks_key for held in tuple(self._held.values()))
+        """Tell whether another worker may be wanted, that is started by somebody else and has a key that we lack.
+
+        Rows that were there before we began are no reason, until somebody asks for them: nobody may ever have the key.
+        """
+        return any(held.lacks_key and number not in self._at_first for number, held in tuple(self._held.items()))
 
     def _start(self, group: Group) -> None:
-        self._held.pop(group.number, None)
+        if self._held.pop(group.number, None) is not None:
+            self._at_first -= {group.number}
         thread = threading.Thread(target=self._run, args=(group,), name=f"group {group.number}", daemon=True)
         self._threads[group.number] = thread
         thread.start()

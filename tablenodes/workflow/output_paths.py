@@ -77,7 +77,7 @@ def faults(
         for template in templates(node):
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
-                finding = shape and (look(shape, path) or _unasked(shape, path[:3]))
+                finding = shape and (look(shape, path) or _unasked(shape, path))
                 if finding:
                     yield Loose(position, template.place, finding.message)
         shapes[name] = shape_of(node, nodes[:position], columns)
@@ -115,13 +115,14 @@ def look(shape: Shape, path: Path) -> Finding | None:
 
 def _unasked(shape: Shape, path: Path) -> Finding | None:
     """Give a choice that cannot be there, since its node asks for fewer."""
-    step, most = path[-1], shape.choices
-    if most is None or not isinstance(step, int) or -most <= step < most:
+    most = shape.choices
+    if most is None or len(path) < 3 or path[1] != "choices":
         return None
-    where = _written(path[:-1])
-    return Finding(
-        len(path) - 1, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; n says how many"
-    )
+    step = path[2]
+    if not isinstance(step, int) or -most <= step < most:
+        return None
+    where = _written(path[:2])
+    return Finding(2, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; n says how many")
 
 
 def _uncalled(shape: Shape, path: Path) -> Finding | None:
