@@ -375,10 +375,10 @@ def test_rows_that_wait_for_a_key_end_at_their_deadline_beside_a_worker_at_work(
         queued(server.url, store)
         with nobody_at_work(store):
             connection = tn.Connection(server.url, api_key_env="MY_KEY")
-            late = NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, deadline=2, progress=False).table
+            NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, deadline=2, progress=False)
         monkeypatch.delenv("MY_KEY")
-        with a_worker_at_work(store, idle=30):
-            until(lambda: meanwhile(late, store) == ["not_sent"], "the deadline")
+        with a_worker_at_work(store, idle=3600), StoreFile(store) as file:
+            until(lambda: Futures(file).counts() == {"ok": 3, "not_sent": 1}, "the deadline")  # nobody asks for it
 
 
 def test_a_worker_that_cannot_say_what_keeps_rows_ends(store, monkeypatch):
