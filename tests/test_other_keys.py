@@ -29,6 +29,14 @@ def submit(store, word, connection=None, **manner):
     return NODE.run(table, connection, store=store, **{"progress": False, **manner}).table
 
 
+def left_by(key, server, store, monkeypatch):
+    """Submit a row with a key of the environment, for nobody to send it."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with nobody_at_work(store):
+        return submit(store, "a")
+
+
 def retrieve(table, store, wait=None, connection=None):
     out = tn.RetrieveResponse().run(table, wait, store=store, connection=connection, progress=False)
     return out.log["outcome"][0], out.log["message"][0]
@@ -79,10 +87,7 @@ def test_rows_of_a_key_of_the_environment_wait_for_it_or_for_whoever_retrieves_t
 def test_the_key_that_rows_were_submitted_with_may_be_given(store, monkeypatch):
     """It goes before the environment's."""
     with fault_server(echo()) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", OLD)
-        with nobody_at_work(store):
-            table = submit(store, "a")
+        table = left_by(OLD, server, store, monkeypatch)
         monkeypatch.setenv("OPENAI_API_KEY", NEW)
         assert retrieve(table, store, connection=tn.Connection(server.url, OLD))[0] == "ok"
         assert keys(server) == [OLD]
@@ -114,10 +119,7 @@ def test_a_key_that_was_refused_is_mended_in_the_environment(store, monkeypatch)
 def test_a_key_that_a_retrieval_gives_is_not_taken_for_the_first_one(store, monkeypatch):
     """Rows that are submitted with that very key, and given it, wait for it."""
     with fault_server(echo()) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", OLD)
-        with nobody_at_work(store):
-            table = submit(store, "a")
+        table = left_by(OLD, server, store, monkeypatch)
         monkeypatch.setenv("OPENAI_API_KEY", NEW)
         assert retrieve(table, store)[0] == "ok"
         given = tn.Connection(server.url, OLD)

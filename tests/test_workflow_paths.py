@@ -577,4 +577,5 @@ def test_an_operation_without_such_a_schema_may_answer_anything():
 def test_only_choices_are_counted(path):
     """Other lists are as long as the server makes them."""
     ask = tn.CreateChatCompletion(model="m", prompt="p")
-    tn.Workflow({"ask": ask, "later": tn.Return(text=f"{{{{ outputs.ask.{path} }}}}")})
+    workflow = tn.Workflow({"ask": ask, "later": tn.Return(text=f"{{{{ outputs.ask.{path} }}}}")})
+    assert workflow.check(pd.DataFrame({"a": [1]}), connection=NOWHERE)["later"].valid == 1

@@ -95,15 +95,9 @@ class ConversationNode(TableNode):
             If there is no such conversation or no such message.
         """
 
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-    ) -> SettingsPlan:
-        """Give what becomes of a table's rows; see `Node.plan`."""
-        return ConversationPlan(self.said, self.parsed(), columns, defaults=self.defaults, constants=constants)
+    def planned(self, *arguments: Any, **more: Any) -> SettingsPlan:
+        """Give the plan of what the rows say."""
+        return ConversationPlan(self.said, *arguments, **more)
 
     def parsed(self) -> dict[str, Any]:
         """Give the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""

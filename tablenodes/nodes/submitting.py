@@ -79,10 +79,7 @@ def submit(
         What the rows are submitted as; those that were submitted as the same before keep their ids.
     """
     how = Manner.of(manner)
-    if submission is not None and not isinstance(submission, str | os.PathLike):
-        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
-    if submission is not None and not os.fspath(submission):
-        raise SettingError("submission is empty: give a name of your own, or leave it out")
+    known_as = _known_as(submission)
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
         raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
     connection = Connection() if connection is None else connection
@@ -96,10 +93,20 @@ def submit(
         display.say(f"{context.scope or type(node).__name__}: {line}")
     if how.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
-    known_as = None if submission is None else hashlib.sha256(os.fsencode(submission)).hexdigest()
     return _Submission(node, view, how, StoreFile(store), deadline, known_as).carry_out(
         plan, connection, context, makes
     )
+
+
+def _known_as(submission: Any) -> str | None:
+    """Give what stands in the store for the name of a submission."""
+    if submission is None:
+        return None
+    if not isinstance(submission, str | os.PathLike):
+        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
+    if not os.fspath(submission):
+        raise SettingError("submission is empty: give a name of your own, or leave it out")
+    return hashlib.sha256(os.fsencode(submission)).hexdigest()
 
 
 class _Submission:

@@ -64,7 +64,11 @@ class TableNode(Node):
         connection: Connection | None = None,
     ) -> SettingsPlan:
         """Give what becomes of a table's rows; see `Node.plan`."""
-        return SettingsPlan(self.parsed(), columns, defaults=self.defaults, constants=constants)
+        return self.planned(self.parsed(), columns, defaults=self.defaults, constants=constants)
+
+    def planned(self, *arguments: Any, **more: Any) -> SettingsPlan:
+        """Give the plan of what it is told of a table, as `SettingsPlan` is."""
+        return SettingsPlan(*arguments, **more)
 
     def carry_out(
         self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]

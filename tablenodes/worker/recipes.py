@@ -201,9 +201,32 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
     ConnectionSettingError
         If a secret is not there; no other takes its place.
     """
-    timeout = None if recipe["timeout"] is None else Timeout(**recipe["timeout"])
     if "local" in recipe:
-        return replace(Connection.local(**recipe["local"]), timeout=timeout)
+        return replace(Connection.local(**recipe["local"]), timeout=_timeout(recipe))
+    connection = _with_secrets(recipe, environ)
+    with opened(connection, surroundings(recipe, environ)) as endpoint:
+        if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
+            raise ConnectionSettingError(
+                f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "
+                "OPENAI_BASE_URL as they were then, or retrieve the rows with connection="
+            )
+        here, name = _found_key(connection, endpoint), recipe.get("found_key")
+        if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
+            variable = recipe["api_key_env"] or "OPENAI_API_KEY"
+            shown = variable if variable == variable.upper() else "the variable that api_key_env names"
+            raise ConnectionSettingError(
+                f"the worker was started with another key in {shown} than the rows were submitted with; the next "
+                "retrieval has them sent"
+            )
+    return connection
+
+
+def _timeout(recipe: Mapping[str, Any]) -> Timeout | None:
+    return None if recipe["timeout"] is None else Timeout(**recipe["timeout"])
+
+
+def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection:
+    """Give the connection of a recipe with the secrets that are named in it; a key that is not is still missing."""
 
     def found(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -218,30 +241,15 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
     names = () if name is None else (name, _name_now(recipe))
     key = next((Secret(environ[each]) for each in names if environ.get(each)), None) or found(recipe["api_key"])
     key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
-    connection = Connection(
+    return Connection(
         recipe["base_url"],
         key,
         api_key_env=recipe["api_key_env"] if key is None else None,
         headers={name: found(value) for name, value in recipe["headers"].items()} or None,
         query={name: found(value) for name, value in recipe["query"].items()} or None,
-        timeout=timeout,
+        timeout=_timeout(recipe),
         proxy=found(recipe["proxy"]),
         ca_bundle=recipe["ca_bundle"],
         transport=recipe["transport"],
         allow_insecure=recipe["allow_insecure"],
     )
-    with opened(connection, surroundings(recipe, environ)) as endpoint:
-        if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
-            raise ConnectionSettingError(
-                f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "
-                "OPENAI_BASE_URL as they were then, or retrieve the rows with connection="
-            )
-        here = _found_key(connection, endpoint)
-        if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
-            variable = recipe["api_key_env"] or "OPENAI_API_KEY"
-            shown = variable if variable == variable.upper() else "the variable that api_key_env names"
-            raise ConnectionSettingError(
-                f"the worker was started with another key in {shown} than the rows were submitted with; the next "
-                "retrieval has them sent"
-            )
-    return connection
