@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -154,6 +157,19 @@ def test_rows_are_billed_to_the_project_that_they_were_submitted_for(store, monk
         assert sorted(projects.values(), key=str) == [None, "proj_first"]
 
 
+def test_rows_of_a_store_of_an_earlier_version_have_the_project_of_the_worker(store, monkeypatch):
+    """None travelled with them then."""
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj_first")
+    with fault_server(echo()) as server:
+        left_by(OLD, server, store, monkeypatch)
+        with closing(sqlite3.connect(store)) as database, database:
+            recipe = json.loads(database.execute("SELECT recipe FROM recipe").fetchone()[0])
+            del recipe["connection"]["found_key"], recipe["connection"]["headers"]["OpenAI-Project"]
+            database.execute("UPDATE recipe SET recipe = ?", (json.dumps(recipe),))
+        work(store)
+        assert [request.headers.get("openai-project") for request in server.requests] == ["proj_first"]
+
+
 def test_a_submission_takes_the_place_of_a_worker_that_lacks_its_key(store, monkeypatch):
     """Nobody need retrieve its rows, where that worker has nothing else to do."""
     monkeypatch.setattr(submitting, "_TAKES_UP", BOUND)
@@ -179,6 +195,10 @@ def test_rows_wait_for_the_end_of_a_worker_that_lacks_their_key(store, monkeypat
         outcome, message = retrieve(table, store, 0, other)
         assert outcome == "pending"
         assert "a worker that was started with other keys is at work" in message
+        node = tn.RetrieveResponse()
+        for progress, times in ((False, 0), (None, 1)):
+            node.run(table, 0.5, store=store, connection=other, progress=progress)
+            assert capsys.readouterr().err.count("a worker that was started with other keys is at work") == times
         ends.set()
         assert retrieve(table, store, None, other)[0] == "ok"
         assert (keys(slow), keys(server)) == ([OLD], [NEW])
