@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import errors
-    from .connection import Connection
+    from .connection.connection import Connection
     from .nodes import (
         AddAssistantMessage,
         AddSystemMessage,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         RetrieveResponse,
         Return,
     )
-    from .nodes.check import Check
-    from .output import NodeOutput
     from .problems import Problem
+    from .run.check import Check
+    from .run.output import NodeOutput
     from .schemas import validate
     from .settings import Limits, Retry, Timeout
     from .tables import read_table
@@ -44,7 +44,7 @@ _HOMES = {
     "AddToolMessage": "nodes",
     "AddUserMessage": "nodes",
     "AppendReply": "nodes",
-    "Check": "nodes.check",
+    "Check": "run.check",
     "Connection": "connection",
     "CreateChatCompletion": "nodes",
     "CreateChatCompletionAsync": "nodes",
@@ -52,7 +52,7 @@ _HOMES = {
     "CreateCompletionAsync": "nodes",
     "CreateConversation": "nodes",
     "Limits": "settings",
-    "NodeOutput": "output",
+    "NodeOutput": "run.output",
     "Problem": "problems",
     "RetrieveResponse": "nodes",
     "Retry": "settings",

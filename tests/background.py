@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tablenodes.nodes import submitting
-from tablenodes.worker.lock import WorkerLock
-from tablenodes.worker.worker import Worker
+from tablenodes.later import submission as submitting
+from tablenodes.later.lock import WorkerLock
+from tablenodes.later.worker import Worker
 
 BOUND = 40.0
 

@@ -23,9 +23,8 @@ PATIENCE = 40.0
 
 def new_transport(kind: str, **settings: Any) -> Transport:
     """Make a transport: one of `EACH`."""
-    from tablenodes.engine.curl import CurlTransport
-    from tablenodes.engine.curl.lane import NARROW
-    from tablenodes.engine.requests_session import RequestsTransport
+    from tablenodes.engine.transports.curl_lane import NARROW
+    from tablenodes.engine.transports.curl_transport import CurlTransport, RequestsTransport
 
     defaults = {"timeout": Timeout(connect=5, total=20), "body_bytes": 100_000, "concurrency": 8}
     if kind == "curl-wide":

@@ -240,9 +240,8 @@ def was_killed(end: dict[str, Any]) -> bool:
 
 def _serve_jobs() -> None:
     """Be the warm process."""
-    import tablenodes.engine.curl
-    import tablenodes.engine.requests_session
-    import tablenodes.nodes.run
+    import tablenodes.engine.transports
+    import tablenodes.run.run
     import tablenodes.tables
     import tablenodes.workflow  # noqa: F401
 
@@ -391,7 +390,7 @@ def _journal() -> Any:
 
 
 def _transport() -> Any:
-    from tablenodes.engine.curl import CurlTransport
+    from tablenodes.engine.transports.curl_transport import CurlTransport
 
     return CurlTransport
 
@@ -456,7 +455,7 @@ def _at_statement(fate: Fate, *, before: bool) -> None:
                 fate.meet()
             return result
 
-    from tablenodes.engine.journal import file as journal_file
+    from tablenodes.engine.journal import journal_file as journal_file
 
     class Module:
         def __getattr__(self, name: str) -> Any:
@@ -470,7 +469,7 @@ def _at_statement(fate: Fate, *, before: bool) -> None:
 
 def _in_the_table(fate: Fate) -> None:
     """Strike when a part of the output is written."""
-    from tablenodes.tables import writing
+    from tablenodes.tables import writer as writing
 
     right = writing.text_pieces
 
@@ -484,7 +483,7 @@ def _in_the_table(fate: Fate) -> None:
 
 def _fsync_of_output(fate: Fate) -> None:
     """Strike when the output is written but not synced: the journal's own files are synced by SQLite."""
-    from tablenodes.tables import writing
+    from tablenodes.tables import writer as writing
 
     right = writing._replacing
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judging import Verdict, judge
+from tablenodes.engine.outcomes.judge import Verdict, judge
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.settings import Limits, Retry
 

@@ -12,7 +12,7 @@ from streamed import DONE, TWINS, USAGE, called, chunks_of, said, stream_of
 
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcomes.assembly import Assembly, as_stream, assembled, choices_asked, encoded
-from tablenodes.engine.outcomes.judging import OUTCOMES, judge
+from tablenodes.engine.outcomes.judge import OUTCOMES, judge
 from tablenodes.engine.outcomes.sse import EventReader
 
 HEADERS = b"Content-Type: text/event-stream\r\n"

@@ -17,8 +17,8 @@ from tablenodes import schemas
 from tablenodes.bodies.body_plan import BodyPlan
 from tablenodes.bodies.taken_columns import NAMED_ONLY
 from tablenodes.bodies.values import Rejected
-from tablenodes.nodes.rows import Context, prepared
 from tablenodes.problems import Unfit
+from tablenodes.run.rows import Context, prepared
 from tablenodes.tables import view
 
 MESSAGES = [{"role": "user", "content": "p"}]

@@ -15,9 +15,10 @@ import pytest
 from servers import Exchange, answer, echo, fault_server, interrupting
 
 import tablenodes as tn
-from tablenodes.cli import main, printing
-from tablenodes.cli.options import connected, worded
-from tablenodes.endpoint_opening import opened
+from tablenodes.cli import main
+from tablenodes.cli import printout as printing
+from tablenodes.cli.shared_options import connected, worded
+from tablenodes.connection.endpoint_opening import opened
 from tablenodes.errors import ConnectionSettingError
 
 WORKFLOW = """\
@@ -166,7 +167,7 @@ def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
     """In a terminal, without an output, the table is shown; the rest is counted."""
     Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(30)))
     monkeypatch.setattr(printing, "is_terminal", lambda: True)
-    monkeypatch.setattr("tablenodes.cli.running.is_terminal", lambda: True)
+    monkeypatch.setattr("tablenodes.cli.run_commands.is_terminal", lambda: True)
     _, out, _ = command("call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder))
     lines = out.splitlines()
     assert lines[1].split() == ["w0", "W0", "200", "ok"]
@@ -188,7 +189,7 @@ def test_a_named_output_is_the_only_one_but_for_a_person(folder, command, monkey
         code, out, err = command(*arguments, "-o", "o.csv")
         assert (code, out, "wrote o.csv: 2 rows" in err) == (0, "", True)
     assert len(command("run", "w.yaml")[1].splitlines()) == 3
-    monkeypatch.setattr("tablenodes.cli.running.is_terminal", lambda: True)
+    monkeypatch.setattr("tablenodes.cli.run_commands.is_terminal", lambda: True)
     for arguments in (["run", "w.yaml"], called):
         assert len(command(*arguments, "-o", "o.csv")[1].splitlines()) == 3
 
@@ -235,7 +236,7 @@ def test_an_earlier_output_whose_rows_cannot_be_counted_is_said_too(folder, comm
     """It may be anything, and long."""
     Path("out.parquet").write_text("no Parquet")
     assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml", "-o", "out.parquet")[2]
-    monkeypatch.setattr("tablenodes.tables.files._COUNTED", 10)
+    monkeypatch.setattr("tablenodes.tables.table_files._COUNTED", 10)
     Path("out.csv").write_text("word,n\na,1\n")
     assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml")[2]
 

@@ -12,7 +12,7 @@ from servers import answer, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli import main
-from tablenodes.cli.printing import sized
+from tablenodes.cli.printout import sized
 from tablenodes.engine.calls import Request
 from tablenodes.engine.journal.journal import Journal, Keys, Line
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes import addresses
-from tablenodes.endpoint_opening import opened
+from tablenodes.connection.endpoint_opening import opened
 from tablenodes.secret import Secret
 
 KEY = "sk-canary-0123456789abcdef"

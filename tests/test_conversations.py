@@ -24,10 +24,10 @@ from servers import answer, echo, fault_server
 import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
-from tablenodes.conversations import EMPTY, UnknownConversation, is_id, links, reply, written
 from tablenodes.errors import ColumnError, Interrupted, InvalidRequests, SettingError, StoreError, WorkflowError
-from tablenodes.nodes import conversing
+from tablenodes.nodes import conversation_base as conversing
 from tablenodes.store import conversations as stored
+from tablenodes.store.commits import EMPTY, UnknownConversation, is_id, links, reply, written
 from tablenodes.store.conversations import Conversations
 
 SAMPLE = Path(__file__).parent.parent / "sample_workflows" / "support_chat.yaml"

@@ -17,7 +17,7 @@ from killing import Victims, oracle
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
-from tablenodes.engine.journal import file as journal_file
+from tablenodes.engine.journal import journal_file as journal_file
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 8
@@ -255,7 +255,7 @@ def test_whichever_call_to_the_system_fails_the_old_output_stands(tmp_path, monk
 
 def test_an_output_that_fails_in_the_middle_leaves_the_old_one(tmp_path, monkeypatch):
     """A full disk while the table is written: the answers are in the journal, and the rerun asks for nothing."""
-    from tablenodes.tables import writing
+    from tablenodes.tables import writer as writing
 
     right = writing.text_pieces
 

@@ -8,7 +8,7 @@ import resource
 import certifi
 import pytest
 
-from tablenodes.engine.environment import certificates, proxy_for, sockets_allowed
+from tablenodes.engine.transports.network_environment import certificates, proxy_for, sockets_allowed
 from tablenodes.errors import ConnectionSettingError
 
 PROXY = "http://proxy.test:3128"

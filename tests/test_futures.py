@@ -26,9 +26,9 @@ import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.local import installed
 from tablenodes.store import StoreFile
-from tablenodes.store.file import VARIABLE
+from tablenodes.store.future_rows import EXPIRED
 from tablenodes.store.futures import Futures
-from tablenodes.store.rows import EXPIRED
+from tablenodes.store.store_file import VARIABLE
 
 KEY = "sk-canary-0123456789"
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
@@ -478,7 +478,7 @@ def test_a_folder_that_is_read_only_is_said_in_every_row(tmp_path):
 
 def test_a_full_disk_is_said_in_every_row(store, monkeypatch):
     """All of a transaction is accepted, or none."""
-    from tablenodes.store import file
+    from tablenodes.store import store_file as file
 
     look = file._look_at
 
@@ -831,7 +831,7 @@ def test_a_submission_is_said_to_be_one(store, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("how", ["full", "foreign"])
 def test_the_command_line_submits_nothing_to_a_store_that_cannot_be_used(store, tmp_path, capsys, monkeypatch, how):
     """One line; no table of ids that there are none of."""
-    from tablenodes.store import file
+    from tablenodes.store import store_file as file
 
     look = file._look_at
 

@@ -22,9 +22,9 @@ from servers import Exchange, Reaction, digest, echo, fault_server
 import tablenodes as tn
 from tablenodes.cli.hang_up import HangUp
 from tablenodes.engine.calls import Request
-from tablenodes.engine.curl.transport import CurlTransport
 from tablenodes.engine.interrupts import AT_ONCE, Interrupts
 from tablenodes.engine.journal.journal import Keys
+from tablenodes.engine.transports.curl_transport import CurlTransport
 
 ROWS, CONCURRENCY = 60, 4
 LATENCY = 0.1

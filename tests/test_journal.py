@@ -24,7 +24,7 @@ from servers import echo, fault_server
 import tablenodes as tn
 from tablenodes.engine.calls import Request
 from tablenodes.engine.ended import Ended
-from tablenodes.engine.journal import file as journal_file
+from tablenodes.engine.journal import journal_file as journal_file
 from tablenodes.engine.journal.journal import Finder, Journal, Keys, Line
 from tablenodes.errors import JournalError
 
@@ -295,7 +295,7 @@ def test_messages_that_are_no_text_are_kept_as_well_as_they_can_be(tmp_path):
     """A lone surrogate in a transport's words is no reason to lose an answer."""
     from tablenodes.engine.calls import Answer
     from tablenodes.engine.journal.keeping import JournalKeeping
-    from tablenodes.engine.outcomes.judging import judge
+    from tablenodes.engine.outcomes.judge import judge
 
     with journal_at(tmp_path / "a") as journal:
         keeping = JournalKeeping(journal, Keys(REQUEST))

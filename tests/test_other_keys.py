@@ -13,7 +13,7 @@ from background import BOUND, at_work, ending, nobody_at_work, until, work
 from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
-from tablenodes.nodes import submitting
+from tablenodes.later import submission as submitting
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 

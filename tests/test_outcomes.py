@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judging import OUTCOMES, Failure, judge
+from tablenodes.engine.outcomes.judge import OUTCOMES, Failure, judge
 from tablenodes.engine.outcomes.rules import FAULT_RULES
 from tablenodes.engine.outcomes.server_errors import quoted
 from tablenodes.engine.redaction import Redaction

@@ -22,7 +22,7 @@ from measuring import measures_seconds
 from servers import Exchange, answer, digest, echo, echo_server, fault_server, interrupting, message, refusing_port
 
 import tablenodes as tn
-from tablenodes.engine.outcomes.judging import OUTCOMES
+from tablenodes.engine.outcomes.judge import OUTCOMES
 
 NODES = [
     tn.CreateChatCompletion(model="m", prompt="Say {{ word }}", temperature=0),
@@ -645,8 +645,10 @@ def test_nothing_is_left_after_a_run(transport):
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_concurrency_that_the_system_does_not_allow_is_said(transport, monkeypatch):
     """In the summary, with what to raise; where there are fewer rows than that, nothing is lost by it."""
-    for module in ("curl", "requests_session"):
-        monkeypatch.setattr(f"tablenodes.engine.{module}.transport.sockets_allowed", lambda wanted: min(wanted, 2))
+    for module in ("curl", "requests"):
+        monkeypatch.setattr(
+            f"tablenodes.engine.transports.{module}_transport.sockets_allowed", lambda wanted: min(wanted, 2)
+        )
     with fault_server(echo()) as server:
         few, many = (NODES[0].run(words(count), connection(server, transport), **QUIET).summary for count in (2, 5))
     assert few.notes == ()

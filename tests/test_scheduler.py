@@ -8,7 +8,7 @@ import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.scheduling.admission import Admission

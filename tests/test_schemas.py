@@ -18,7 +18,7 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.errors import SchemaError
 from tablenodes.schemas import subschemas
-from tablenodes.schemas.files import bundled_folder
+from tablenodes.schemas.schema_files import bundled_folder
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "c"}]}
 TYPICAL = {

@@ -30,10 +30,10 @@ from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
 
 import tablenodes as tn
-from tablenodes.endpoint_opening import opened
-from tablenodes.engine.curl import transfer as curl_transfer
+from tablenodes.connection.endpoint_opening import opened
 from tablenodes.engine.records import Records
 from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.transports import curl_transfer as curl_transfer
 
 TRANSPORTS = ("curl", "requests")
 MOST = 500
@@ -248,8 +248,8 @@ def fails(*arguments, **named):
 @pytest.mark.parametrize("seam", ["records", "scheduler", "wait", "judge", "options", "send"])
 def test_an_error_in_this_program_shows_no_key(transport, seam, monkeypatch):
     """Wherever it is raised: tools that print the local variables of a traceback print no secret."""
-    from tablenodes.engine.curl import CurlTransport
-    from tablenodes.engine.requests_session import RequestsTransport
+    from tablenodes.engine.transports.curl_transport import CurlTransport
+    from tablenodes.engine.transports.requests_transport import RequestsTransport
 
     transports = {"curl": CurlTransport, "requests": RequestsTransport}
     key = canary("sk")

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from tablenodes.engine.ended import Ended
 from tablenodes.engine.journal.journal import Journal
 from tablenodes.errors import StoreError
-from tablenodes.store import StoreFile, file, ids
-from tablenodes.store.file import VARIABLE, store_path
+from tablenodes.store import StoreFile, ids
+from tablenodes.store import store_file as file
+from tablenodes.store.future_rows import EXPIRED
 from tablenodes.store.futures import Futures
-from tablenodes.store.rows import EXPIRED
+from tablenodes.store.store_file import VARIABLE, store_path
 
 
 def put(store, name="conv_1"):

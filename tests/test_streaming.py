@@ -17,11 +17,11 @@ from servers import answer, chunks, echo, fault_server, pieces
 from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_of, streaming
 
 import tablenodes as tn
-from tablenodes.cli.printing import LiveText
+from tablenodes.cli.printout import LiveText
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
-from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.redaction import Redaction
-from tablenodes.engine.streams import Streams, redacted
+from tablenodes.engine.transports.streams import Streams, redacted
 from tablenodes.local import FunctionCalls, Watched
 
 TRANSPORTS = ("curl", "requests")

@@ -14,8 +14,8 @@ from servers import answer, echo, fault_server
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.store import StoreFile
-from tablenodes.store.file import VARIABLE
 from tablenodes.store.futures import Futures
+from tablenodes.store.store_file import VARIABLE
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
 IDS = "future_response_id"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tablenodes import tables
 from tablenodes.errors import ColumnError, TableError
-from tablenodes.tables import csv_reading
+from tablenodes.tables import csv_reader as csv_reading
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",;\t\r\n\ufeff \0'))
 

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal
 
 from tablenodes import tables
 from tablenodes.errors import ColumnError, TableError
-from tablenodes.tables import opening
+from tablenodes.tables import kinds as opening
 
 VALUES = {"body": ["é", None, ""], "status": [200, None, 404], "seconds": [0.5, None, 2], "reused": [True, None, False]}
 TYPES = {"body": "text", "status": "integer", "seconds": "number", "reused": "boolean"}

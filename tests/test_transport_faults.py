@@ -38,9 +38,9 @@ from servers import (
 )
 
 from tablenodes.engine.calls import Answer, Call, Request
-from tablenodes.engine.curl.faults import Circumstances, fault_of
-from tablenodes.engine.outcomes.judging import judge
-from tablenodes.engine.requests_session.faults import let_go
+from tablenodes.engine.outcomes.judge import judge
+from tablenodes.engine.transports.curl_faults import Circumstances, fault_of
+from tablenodes.engine.transports.requests_faults import let_go
 from tablenodes.settings import Timeout
 
 WHOLE = message(completion(BODY))

@@ -59,9 +59,8 @@ from servers import (
 from urllib3.util.retry import Retry
 
 from tablenodes.engine.calls import Answer, Call, Request
-from tablenodes.engine.curl import readiness
-from tablenodes.engine.curl import transfer as curl_transfer
-from tablenodes.engine.requests_session import watched_http
+from tablenodes.engine.transports import curl_transfer as curl_transfer
+from tablenodes.engine.transports import readiness, watched_http
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.settings import Timeout
 
@@ -662,7 +661,7 @@ def test_the_soft_limit_of_open_files_is_raised():
         import resource
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
-        from tablenodes.engine.environment import sockets_allowed
+        from tablenodes.engine.transports.network_environment import sockets_allowed
         assert sockets_allowed(700) == 700
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 700
     """

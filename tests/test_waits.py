@@ -14,13 +14,13 @@ from scheduler_simulation import fault, ok, status
 from servers import refusing_port
 
 import tablenodes as tn
-from tablenodes import display
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judging import judge
+from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.scheduling.waits import Wait
-from tablenodes.nodes import watching
-from tablenodes.nodes.watching import Watch
+from tablenodes.run import display
+from tablenodes.run import watch as watching
+from tablenodes.run.watch import Watch
 from tablenodes.settings import Limits, Retry
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")

@@ -21,17 +21,17 @@ from measuring import measures_seconds
 from servers import answer, echo, fault_server, fin, held, refusing_port
 
 import tablenodes as tn
-from tablenodes.endpoint_opening import opened
+from tablenodes.connection.endpoint_opening import opened
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.engine.loop import Loop
+from tablenodes.later.deadlines import Deadlines
+from tablenodes.later.lock import WorkerLock
+from tablenodes.later.stored_connection import Travelling, arrived
+from tablenodes.later.worker import Worker
+from tablenodes.later.worker_start import ensure_worker
 from tablenodes.secret import Secret
-from tablenodes.store.file import StoreFile
 from tablenodes.store.futures import Futures
-from tablenodes.worker.deadlines import Deadlines
-from tablenodes.worker.lock import WorkerLock
-from tablenodes.worker.recipes import Travelling, arrived
-from tablenodes.worker.starting import ensure_worker
-from tablenodes.worker.worker import Worker
+from tablenodes.store.store_file import StoreFile
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
 ONCE = tn.Retry(not_executed=0, server_error=0, throttled=0, ambiguous=0)
@@ -436,7 +436,7 @@ def test_a_row_is_not_tried_beyond_its_own_time(store):
         table = queued(server.url, store, 1, retry=tn.Retry(server_error=0, row_deadline=100))
         with closing(sqlite3.connect(store)) as database, database:
             row = database.execute("SELECT number, id FROM future").fetchone()
-            from tablenodes.engine.journal.file import check_sum
+            from tablenodes.engine.journal.journal_file import check_sum
 
             crc = check_sum(row[1], row[0], 1, 0, None, None, None, None, "", b"", b"")
             values = (row[0], time.time() - 200, crc)
@@ -681,7 +681,7 @@ def test_rows_whose_time_is_over_end_without_a_key(store, monkeypatch):
 
 def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monkeypatch):
     """Ctrl-C between two transactions: they are in the output."""
-    from tablenodes.nodes import submitting
+    from tablenodes.later import submission as submitting
 
     submit, calls = Futures.submit, []
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablenodes as tn
-from tablenodes.endpoint_opening import opened
+from tablenodes.connection.endpoint_opening import opened
 from tablenodes.errors import WorkflowError
-from tablenodes.workflow import yaml_reading, yaml_writing
+from tablenodes.workflow import yaml_reader as yaml_reading
+from tablenodes.workflow import yaml_writer as yaml_writing
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
 

@@ -13,9 +13,9 @@ from ..problems import Problem, Unfit
 from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
+from .schema_types import Typing
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named, unknown_keys
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
-from .typing_by_schema import Typing
 from .values import CellValue, ConversationValue, Rejected, Row, is_varying, parse
 
 if TYPE_CHECKING:

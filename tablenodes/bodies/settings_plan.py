@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..column_names import planned_name
 from ..errors import ColumnError, nearest
 from ..templates.template import known
-from .typing_by_schema import Typing
+from .schema_types import Typing
 from .values import CellValue, Row, is_varying
 
 if TYPE_CHECKING:

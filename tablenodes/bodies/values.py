@@ -6,17 +6,17 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..column_names import planned_name
-from ..conversations import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Unfit
+from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
 from ..templates.template import OUTPUTS, Column, EmptyCell, LiteralText, Template, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..store.conversations import Conversations
-    from .typing_by_schema import Typing
+    from .schema_types import Typing
 
     Cells = tuple[Any, ...]
     Give = Callable[[Cells], Any]

@@ -11,13 +11,17 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
-from ..display import reported_elsewhere
 from ..errors import ConnectionSettingError, EndedError, OutputError, TablenodesError
-from . import describing, embedded, futures, journal, running
+from ..run.display import reported_elsewhere
+from . import catalog as describing
+from . import journal_command as journal
+from . import later_commands as futures
+from . import model_command as embedded
+from . import run_commands as running
 from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK
 from .hang_up import HangUp
-from .options import worded
-from .printing import complain, quiet_pipe
+from .printout import complain, quiet_pipe
+from .shared_options import worded
 from .shortages import shortage
 from .standard_streams import standard_streams
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..output import NodeOutput
+    from ..run.output import NodeOutput
 
 _OUTCOMES_EXPLAINED = 5
 
@@ -40,8 +40,8 @@ def first_failures(output: NodeOutput) -> list[Failed]:
     if not output.summary.failed:
         return []
     from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..output import Responses  # noqa: PLC0415 - loaded where it is used
     from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
+    from ..run.output import Responses  # noqa: PLC0415 - loaded where it is used
 
     log = tables.view(output.log)
     outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
@@ -64,7 +64,7 @@ def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
     """Give what part of the request a failure is about, if one, and the words for it."""
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    from ..engine.outcomes.reasons import own_words  # noqa: PLC0415
+    from ..engine.outcomes.failure_reasons import own_words  # noqa: PLC0415
 
     try:
         error = orjson.loads(body)["error"]

@@ -9,7 +9,7 @@ from .calls import Answer
 from .outcomes.rules import Failure
 
 if TYPE_CHECKING:
-    from .outcomes.judging import Verdict
+    from .outcomes.judge import Verdict
 
 _KEPT_HEADERS = re.compile(
     rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"

@@ -13,11 +13,11 @@ from ..problems import Problem
 from . import policy
 from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
-from .outcomes.judging import Verdict
+from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .records import DOUBT, NOT_SENT, Rejection
 from .scheduling.attempts import Done
-from .scheduling.reasons import not_sent_because, transport_failed
+from .scheduling.stop_reasons import not_sent_because, transport_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -1,6 +1,7 @@
 """Nodes: what is done with every row."""
 
-from .conversations import (
+from .async_nodes import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
+from .conversation_nodes import (
     AddAssistantMessage,
     AddSystemMessage,
     AddToolMessage,
@@ -9,11 +10,10 @@ from .conversations import (
     CreateConversation,
 )
 from .declarations import CreateChatCompletion, CreateCompletion
-from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
 from .node import Node
 from .registry import find_node, known_nodes
-from .request import RequestNode
-from .returning import Return
+from .request_node import RequestNode
+from .return_node import Return
 
 __all__ = [
     "AddAssistantMessage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .request import RequestNode
+from .request_node import RequestNode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

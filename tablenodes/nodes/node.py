@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..bodies.settings_plan import RowPlan
-    from ..connection import Connection
-    from ..output import NodeOutput
-    from .check import Check
-    from .rows import Context
+    from ..connection.connection import Connection
+    from ..run.check import Check
+    from ..run.output import NodeOutput
+    from ..run.rows import Context
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -144,7 +144,7 @@ class Node:
         UsageError
             If the node and the table do not fit together: a column that is not there, a schema that cannot be read.
         """
-        from .check import check  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.check import check  # noqa: PLC0415 - pandas is loaded where it is needed
 
         return check(self.plan, table)
 

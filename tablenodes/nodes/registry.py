@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..errors import SettingError, nearest
-from .conversations import (
+from .async_nodes import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
+from .conversation_nodes import (
     AddAssistantMessage,
     AddSystemMessage,
     AddToolMessage,
@@ -12,9 +13,8 @@ from .conversations import (
     CreateConversation,
 )
 from .declarations import CreateChatCompletion, CreateCompletion
-from .futures import CreateChatCompletionAsync, CreateCompletionAsync, RetrieveResponse
 from .node import Node
-from .returning import Return
+from .return_node import Return
 
 BUNDLED: tuple[type[Node], ...] = (
     CreateChatCompletion,

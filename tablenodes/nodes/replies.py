@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..bodies.values import Rejected
-from ..conversations import reply
 from ..engine.records import OK
 from ..plain import plain
 from ..problems import Problem, Unfit
+from ..store.commits import reply
 
 if TYPE_CHECKING:
-    from ..output import Responses
+    from ..run.output import Responses
 
 
 class Replies:

@@ -19,10 +19,10 @@ from .node import Node
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ..connection import Connection
-    from ..output import NodeOutput
+    from ..connection.connection import Connection
+    from ..run.output import NodeOutput
+    from ..run.rows import Context
     from ..tables import TableView
-    from .rows import Context
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,8 +75,8 @@ class TableNode(Node):
     ) -> NodeOutput:
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-        from .check import check_rows, refuse_invalid  # noqa: PLC0415
-        from .manner import Manner  # noqa: PLC0415
+        from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
+        from ..run.options import Manner  # noqa: PLC0415
 
         how = Manner.of(manner)
         view = tables.view(table)
@@ -90,9 +90,9 @@ def made(
     node: TableNode, plan: SettingsPlan, view: TableView, context: Context, manner: Mapping[str, Any]
 ) -> NodeOutput:
     """Give what a node makes of a table."""
-    from .. import display  # noqa: PLC0415 - loaded where it is needed
-    from .endings import say_failures  # noqa: PLC0415
-    from .rows import prepared  # noqa: PLC0415
+    from ..run import display  # noqa: PLC0415 - loaded where it is needed
+    from ..run.end_report import say_failures  # noqa: PLC0415
+    from ..run.rows import prepared  # noqa: PLC0415
 
     began = time.monotonic()
     rows: list[tuple[Any, ...] | Rejection] = []
@@ -125,8 +125,8 @@ def _output(
     node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejection], context: Context, seconds: float
 ) -> NodeOutput:
     """Give the columns that were made, with what became of every row."""
-    from ..output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
-    from ..summary import Summary  # noqa: PLC0415
+    from ..run.output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
+    from ..run.summary import Summary  # noqa: PLC0415
 
     outcomes = [cells.outcome if isinstance(cells, Rejection) else OK for cells in rows]
     messages = [

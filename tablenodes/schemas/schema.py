@@ -14,7 +14,7 @@ from ..errors import SchemaError
 from ..plain import plain
 from ..problems import Problem, Unfit
 from . import subschemas
-from .files import SHOWN
+from .schema_files import SHOWN
 from .wording import shown
 
 if TYPE_CHECKING:

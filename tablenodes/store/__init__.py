@@ -1,5 +1,5 @@
 """The store: what outlives a process, futures and conversations, in one file that processes share."""
 
-from .file import StoreFile
+from .store_file import StoreFile
 
 __all__ = ["StoreFile"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..conversations import EMPTY, Link, UnknownConversation, id_of, is_id
 from ..errors import StoreError
-from .file import StoreFile
+from .commits import EMPTY, Link, UnknownConversation, id_of, is_id
+from .store_file import StoreFile
 
 if TYPE_CHECKING:
     import os

@@ -7,16 +7,16 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from ..engine.ended import Ended
-from ..engine.journal.file import check_sum
+from ..engine.journal.journal_file import check_sum
 from ..errors import StoreError
 from . import ids
-from .rows import EXPIRED, Answered, Future, Group, Waiting
+from .future_rows import EXPIRED, Answered, Future, Group, Waiting
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .file import StoreFile
+    from .store_file import StoreFile
 
 _AT_A_TIME = 500
 """Numbers or ids in one question."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .files import count_rows, read_table
-from .opening import view
+from .kinds import view
 from .pandas_view import frame, with_named_index
+from .table_files import count_rows, read_table
 from .views import TableView
-from .writing import check_output, check_writing, text_part, write_table, write_text
+from .writer import check_output, check_writing, text_part, write_table, write_text
 
 __all__ = [
     "TableView",

@@ -24,7 +24,7 @@ from .environment import (
     parsed,
 )
 from .paths import paths
-from .wording import Wording, empty, unread
+from .template_faults import Wording, empty, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ from ..templates.template import UnreadArguments
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..output import NodeOutput
+    from ..run.output import NodeOutput
 
 UPSTREAM_FAILED = "upstream_failed"
 

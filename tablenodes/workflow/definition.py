@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..connection import Connection
+from ..connection.connection import Connection
 from ..errors import UsageError, WorkflowError
 from ..nodes import Node
 from ..settings import Limits, Retry
 from . import inputs as inputs_of
-from .definition_reading import Reader, anchored
+from .definition_reader import Reader, anchored
 from .destination import Destination, destination
 from .output_paths import faults
 from .references import check_id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JournalError, TableError, WorkflowError, nearest
 
 if TYPE_CHECKING:
-    from ..output import NodeOutput
+    from ..run.output import NodeOutput
     from ..tables import TableView
 
 FORMATS = ("table", "raw")
@@ -91,7 +91,8 @@ class Destination:
         TableError
             If it cannot be written.
         """
-        from .. import display, tables  # noqa: PLC0415 - loads pandas
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..run import display  # noqa: PLC0415 - loads pandas
 
         if self.keeps_earlier(output):
             display.say(f"{self.path} is left as it was: no row has been answered")

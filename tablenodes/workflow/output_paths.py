@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..display import counted
 from ..errors import nearest
+from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
 from ..templates.template import OUTPUTS
 from .answer_shapes import CALLS, shape_of

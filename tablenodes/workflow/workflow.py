@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import WorkflowError, nearest
 from .definition import Definition
-from .definition_reading import Reader
+from .definition_reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..connection import Connection
-    from ..nodes.check import Check
-    from ..output import NodeOutput
+    from ..connection.connection import Connection
+    from ..run.check import Check
+    from ..run.output import NodeOutput
     from ..settings import Limits, Retry
 
     Table = Any
@@ -76,7 +76,7 @@ class Workflow(Definition):
             If it cannot be read or does not fit together; names the file and the line. Where more than one thing is
             wrong, the others are its notes (``__notes__``), a line each.
         """
-        from . import yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
+        from . import yaml_reader as yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
 
         if not isinstance(path, str | os.PathLike):
             raise WorkflowError(f"a workflow's file must be named by its path, not by a {type(path).__name__}")
@@ -102,7 +102,8 @@ class Workflow(Definition):
         WorkflowError
             If something in it cannot be in a file: a key, a session.
         """
-        from . import definition_writing, yaml_writing  # noqa: PLC0415 - loaded where it is needed
+        from . import definition_writer as definition_writing  # noqa: PLC0415 - loaded where it is needed
+        from . import yaml_writer as yaml_writing  # noqa: PLC0415
 
         return yaml_writing.write(definition_writing.document(self, os.path.abspath(folder)))
 
@@ -173,7 +174,7 @@ class Workflow(Definition):
         UsageError
             If the nodes and the table do not fit together.
         """
-        from . import checking  # noqa: PLC0415 - pandas is loaded where it is needed
+        from . import workflow_check as checking  # noqa: PLC0415 - pandas is loaded where it is needed
 
         return checking.check(self, table, inputs, connection, store)
 
@@ -231,7 +232,7 @@ class Workflow(Definition):
             If the journal, the embedded model or a transport of yours cannot be used or fails; ``.output`` as before,
             where something was sent.
         """
-        from . import running  # noqa: PLC0415 - the engine is loaded where it is needed
+        from . import runner as running  # noqa: PLC0415 - the engine is loaded where it is needed
 
         manner = {
             "limits": limits or self.limits,

@@ -13,7 +13,7 @@ import orjson
 from ...errors import JournalError
 from ..ended import Ended
 from ..records import OK
-from .file import (
+from .journal_file import (
     VERSION,
     check_sum,
     check_sum_of_intent,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..calls import Answer
-    from ..outcomes.judging import Verdict
+    from ..outcomes.judge import Verdict
     from ..records import Rejection
     from .journal import Journal, Keys
 

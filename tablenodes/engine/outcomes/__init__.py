@@ -1,5 +1,5 @@
 """Outcomes: what an answer means, whole or streamed."""
 
-from .judging import OUTCOMES, judge
+from .judge import OUTCOMES, judge
 
 __all__ = ["OUTCOMES", "judge"]

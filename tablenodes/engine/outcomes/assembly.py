@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .merging import Text, merge, settled
+from .merger import Text, merge, settled
 from .sse import EventReader
 from .strict_json import UnreadableError, read
 from .texts import joined

@@ -8,7 +8,7 @@ from ..outcomes.rules import Failure
 
 if TYPE_CHECKING:
     from ...settings import Retry
-    from ..outcomes.judging import Verdict
+    from ..outcomes.judge import Verdict
 
 
 def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:

@@ -11,14 +11,14 @@ from .admission import Admission
 from .attempts import Attempts, Done, most_failures
 from .backoff import backoff, server_delay, throttle
 from .circuits import Circuits
-from .waiting import Waiting
+from .waiting_rows import Waiting
 from .waits import Wait, wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from ...settings import Limits, Retry
-    from ..outcomes.judging import Verdict
+    from ..outcomes.judge import Verdict
     from .allowance import Mark
 
 

@@ -1,0 +1,225 @@
+"""What the command line prints: words to the standard error stream, tables to the standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import unicodedata
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+from ..run.display import counted, printable, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROWS_SHOWN = 25
+_WIDTH_ELSEWHERE = 120
+_GAP = "  "
+_LEAST = 8
+
+
+def complain(text: str, kind: str = "") -> None:
+    """Write one line that says what is wrong."""
+    line = printable(" ".join(text.split()))
+    print(f"tablenodes: {kind}{': ' if kind else ''}{line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """Whoever reads the standard output may stop at any time (``| head``): that is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """Have what is still buffered go nowhere: else the interpreter complains as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def is_terminal() -> bool:
+    """Tell whether a person sees the standard output."""
+    return sys.stdout.isatty()
+
+
+def show(line: str = "") -> None:
+    """Write one line to the standard output, without what could move a terminal's cursor."""
+    print(printable(line))
+
+
+def sized(size: int) -> str:
+    """Give a number of bytes with its unit."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{-(-size // 1000):,} kB"
+
+
+class LiveText:
+    """Shows a text on the standard error stream as it comes, and ends its last line.
+
+    An empty text says that it starts anew: a line tells so.
+    """
+
+    def __init__(self) -> None:
+        self._ends_line = True
+
+    def __call__(self, row: int, text: str) -> None:
+        """Show a piece."""
+        if not text:
+            text = "[broke off; asked again]\n" if self._ends_line else "\n[broke off; asked again]\n"
+        self._ends_line = text.endswith("\n")
+        sys.stderr.write(printable(text))
+        sys.stderr.flush()
+
+    def __enter__(self) -> LiveText:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ends_line:
+            print(file=sys.stderr)
+
+
+def write_table(table: Any, form: str) -> None:
+    """Write a whole table to the standard output: ``csv`` or ``jsonl``.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; says in which file the table is instead.
+    """
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    try:
+        with quiet_pipe():
+            tables.write_text(table, sys.stdout, form)
+    except OutputError as error:
+        place = _saved(table, form)
+        where = f"all of the table is in {place}" if place else "no other file could be written, so the table is lost"
+        raise OutputError(f"{error}; {where}") from None
+
+
+def _saved(table: Any, form: str) -> str | None:
+    """Write a table to a private file, in the current folder or the system's for such files; give its path."""
+    from .. import tables  # noqa: PLC0415
+
+    for folder in (os.getcwd, tempfile.gettempdir):
+        place = None
+        try:
+            descriptor, place = tempfile.mkstemp(f".{form}", "tablenodes-unwritten-", folder())
+            with open(descriptor, "w", encoding="utf-8", newline="") as handle:
+                tables.write_text(table, handle, form)
+                os.fsync(descriptor)
+        except OSError:
+            if place is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(place)
+        else:
+            return place
+    return None
+
+
+def write_text_part(table: Any, form: str) -> None:
+    """Write a table to the standard output, for it could not be written elsewhere, and say what text cannot hold."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    part, left_out = tables.text_part(table)
+    for name in left_out:
+        say(f"column {name!r} is not printed: text cannot hold its values")
+    write_table(part, form)
+
+
+def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:
+    """Show a table's first rows aligned, each in one line, as wide as the terminal."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    view = tables.view(table)
+    shown = [[cell_text(cell) for cell in row] for row in islice(view.rows(view.columns), rows)]
+    numbers = [_is_number(column) for column in zip(*shown, strict=True)] if shown else None
+    for line in aligned([[cell_text(name) for name in view.columns], *shown], right=numbers, width=terminal_width()):
+        print(line)
+    if len(view) > rows:
+        print(f"… and {counted(len(view) - rows, 'row')} more")
+
+
+def cell_text(cell: Any) -> str:
+    """Give a cell as one line that is safe to show."""
+    import orjson  # noqa: PLC0415 - loaded where it is used
+
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        try:
+            cell = orjson.dumps(cell).decode()
+        except TypeError:  # a cell that cannot be JSON
+            cell = "?"
+    text = printable(cell[:1000])
+    return text.replace("\n", "⏎").replace("\t", " ")
+
+
+def terminal_width() -> int:
+    """Give how many characters fit in a line."""
+    return shutil.get_terminal_size((_WIDTH_ELSEWHERE, 24)).columns if is_terminal() else _WIDTH_ELSEWHERE
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], *, right: Sequence[bool] | None = None, width: int | None = None
+) -> Iterator[str]:
+    """Give rows of texts as lines whose columns line up.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        At least one row; all of the same length.
+    right : sequence of bool, optional
+        The columns that end at the same place, such as numbers.
+    width : int, optional
+        The longest line: the widest columns are cut for it.
+    """
+    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    while width is not None and widths and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widest = max(widths)
+        if widest <= _LEAST:
+            break
+        widths[widths.index(widest)] = widest - 1
+    for row in rows:
+        cells = [_fit(text, widths[at], bool(right and right[at])) for at, text in enumerate(row)]
+        yield _GAP.join(cells).rstrip()
+
+
+def columns_of(text: str) -> int:
+    """Give how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _fit(text: str, width: int, right: bool) -> str:
+    if columns_of(text) > width:
+        kept, used = [], 1
+        for character in text:
+            used += _width(character)
+            if used > width:
+                break
+            kept.append(character)
+        text = "".join(kept) + "…"
+    blanks = " " * (width - columns_of(text))
+    return blanks + text if right else text + blanks
+
+
+def _is_number(texts: Sequence[str]) -> bool:
+    filled = [text for text in texts if text]
+    return bool(filled) and all(text.lstrip("-").replace(".", "", 1).isdigit() for text in filled)

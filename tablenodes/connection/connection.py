@@ -1,0 +1,288 @@
+"""Connection: where requests go and with which key, as a frozen value that shows no secret."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .. import addresses
+from ..errors import ConnectionSettingError, SettingError, nearest
+from ..secret import MASK, Secret
+from ..settings import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+    from ..engine.calls import Transport
+    from ..local import LocalModel, LocalServer
+
+OPENAI = "https://api.openai.com/v1"
+TRANSPORTS = ("curl", "requests")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
+
+
+def _hiding(made: type[Connection]) -> type[Connection]:
+    """Have it refuse its arguments without a traceback whose local variables, as some tools print them, show a key."""
+    initialize: Callable[..., None] = made.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self: Connection, *given: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            initialize(self, *given, **named)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the frames within know the key
+            del self, given, named
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+    made.__init__ = __init__  # type: ignore[method-assign]
+    return made
+
+
+@_hiding
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """Where requests go and with which key.
+
+    Parameters
+    ----------
+    base_url : str, optional
+        The API's address, such as ``http://127.0.0.1:8080/v1``. Default: ``OPENAI_BASE_URL`` of the environment, else
+        ``https://api.openai.com/v1``.
+    api_key : str, optional
+        The key, sent as a bearer token. Default: ``OPENAI_API_KEY``, which goes to the environment's own base URL (or
+        ``https://api.openai.com/v1``) and nowhere else. ``""`` sends no key.
+    api_key_env : str, optional
+        The environment variable that holds the key, read at each run.
+    headers : mapping of str to str, optional
+        Further headers of every request.
+    query : mapping of str to str, optional
+        A query for every request's address, such as ``{"api-version": "2024-06-01"}``.
+    timeout : Timeout or float, optional
+        A plain number is the total in seconds.
+    proxy : str, optional
+        A proxy's address; default: those of the environment. Loopback addresses never go through one.
+    ca_bundle : str, optional
+        A file of trusted certificates.
+    session : requests.Session, optional
+        Your own session, with its authentication, adapters and hooks; used as it is.
+    transport : {"curl", "requests"} or Transport, optional
+        What carries the bytes. Default: libcurl, or `requests` where `session` is given. An object with the methods of
+        a transport is used as it is.
+    allow_insecure : bool
+        Let a key travel over plain http to another machine.
+    local_model : LocalModel, optional
+        The embedded model, as `Connection.local` sets it.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If an address, a key or a header cannot be used as it is written.
+    """
+
+    base_url: str | None = None
+    api_key: str | Secret | None = None
+    _: KW_ONLY
+    api_key_env: str | None = None
+    headers: Mapping[str, str | Secret] | None = None
+    query: Mapping[str, str | Secret] | None = None
+    timeout: Timeout | float | None = None
+    proxy: str | Secret | None = None
+    ca_bundle: str | None = None
+    session: requests.Session | None = None
+    transport: str | Transport | None = None
+    allow_insecure: bool = False
+    local_model: LocalModel | None = None
+    server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)
+    _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        if self.base_url is not None:
+            addresses.split_base_url(_text(self.base_url, "base_url"))
+        if isinstance(self.api_key, str):
+            key = addresses.check_key(self.api_key, "api_key") if self.api_key else ""
+            put(self, "api_key", Secret(key))
+        elif self.api_key is not None and not isinstance(self.api_key, Secret):
+            raise ConnectionSettingError(f"api_key must be a text, not {type(self.api_key).__name__}")
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ConnectionSettingError("api_key and api_key_env are both given: keep one")
+        _check_variable(self.api_key_env)
+        if not isinstance(self.allow_insecure, bool):
+            raise ConnectionSettingError("allow_insecure must be True or False")
+        put(self, "headers", _headers(self.headers))
+        put(self, "query", _query(self.query))
+        put(self, "timeout", _timeout(self.timeout))
+        _check_proxy(self.proxy)
+        if isinstance(self.proxy, str) and "@" in self.proxy:
+            put(self, "proxy", Secret(self.proxy))
+        _check_ca_bundle(self.ca_bundle)
+        _check_transport(self.transport, self.session)
+
+    @classmethod
+    def local(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Connection:
+        """Describe the embedded model: a small language model on this machine, without a key and without a network.
+
+        The description starts nothing. A run starts the model's server and ends it; in a ``with`` block the server
+        lives as long as the block.
+
+        Parameters
+        ----------
+        path : path, optional
+            A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder.
+        **options
+            Further fields of `tablenodes.local.LocalModel`, such as ``slots`` and ``context``.
+        """
+        from ..local import LocalModel  # noqa: PLC0415 - the embedded model is an extra
+
+        try:
+            model = LocalModel(path=None if path is None else os.fspath(path), **options)
+        except TypeError:
+            allowed = [f.name for f in fields(LocalModel)]
+            wrong = next((name for name in options if name not in allowed), "")
+            raise SettingError(f"Connection.local() has no option {wrong!r}{nearest(wrong, allowed)}") from None
+        return cls(local_model=model)
+
+    def __repr__(self) -> str:
+        if self.local_model is not None:
+            return f"Connection.local({'' if self.local_model.path is None else repr(self.local_model.path)})"
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not f.repr or value is None or value == f.default:
+                continue
+            if f.name == "headers":
+                value = dict.fromkeys(value, MASK)
+            elif f.name in {"session", "transport"} and not isinstance(value, str):
+                value = f"<{type(value).__name__}>"
+            shown.append(f"{f.name}={value!r}")
+        return f"Connection({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Callable[..., Connection], tuple[dict[str, Any]]]:
+        # Sessions, transports and running servers stay where they are; secrets travel as "missing".
+        state = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        state["session"] = None
+        state["transport"] = self.transport if isinstance(self.transport, str) else None
+        return _restore, (state,)
+
+    def __enter__(self) -> Connection:
+        """Start the embedded model's server, if this is one; give a connection to it."""
+        stack = ExitStack()
+        self._running.append(stack)
+        if self.local_model is None:
+            return self
+        server = stack.enter_context(self.local_model.start())
+        started = replace(self, base_url=server.base_url, api_key=server.api_key)
+        object.__setattr__(started, "server", server)
+        return started
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.pop().close()
+
+
+def _restore(state: dict[str, Any]) -> Connection:
+    kept = {name: state.pop(name) for name in ("headers", "query")}
+    connection = Connection(**state)
+    for name, value in kept.items():
+        object.__setattr__(connection, name, value)
+    return connection
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ConnectionSettingError(f"{name} must be a text, not {type(value).__name__}")
+    return value
+
+
+def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
+    if headers is None:
+        return None
+    if not isinstance(headers, Mapping):
+        raise ConnectionSettingError(f"headers must be a mapping, not {type(headers).__name__}")
+    checked: dict[str, str | Secret] = {}
+    for name, value in headers.items():
+        plain = value.reveal() if isinstance(value, Secret) and not value.missing else value
+        if isinstance(plain, Secret):
+            checked[name] = plain
+            continue
+        addresses.check_header(name, plain)
+        checked[name] = Secret(plain) if _SENSITIVE.search(name) else plain
+    return checked
+
+
+def _check_variable(name: str | None) -> None:
+    if name is not None and not _VARIABLE.fullmatch(_text(name, "api_key_env")):
+        raise ConnectionSettingError(
+            "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself"
+        )
+
+
+def _check_ca_bundle(path: object) -> None:
+    if path is None:
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise ConnectionSettingError(f"ca_bundle must be a path, not {type(path).__name__}")
+    if not os.path.exists(path):
+        raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(path)!r}")
+
+
+def _query(query: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
+    if query is None:
+        return None
+    if not isinstance(query, Mapping):
+        raise ConnectionSettingError(f"query must be a mapping, not {type(query).__name__}")
+    checked: dict[str, str | Secret] = {}
+    for name, value in query.items():
+        if isinstance(value, Secret):
+            checked[name] = value
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
+        checked[_text(name, "query")] = Secret(str(value)) if _SENSITIVE.search(name) else str(value)
+    return checked
+
+
+def _timeout(timeout: Timeout | float | None) -> Timeout | None:
+    if timeout is None or isinstance(timeout, Timeout):
+        return timeout
+    return Timeout(total=timeout, connect=min(10, timeout) if isinstance(timeout, int | float) else 10)
+
+
+def _check_proxy(proxy: str | Secret | None) -> None:
+    if proxy is None or isinstance(proxy, Secret):
+        return
+    try:
+        parts = urlsplit(_text(proxy, "proxy"))
+        fits = parts.scheme in {"http", "https", "socks5", "socks5h"} and bool(parts.hostname)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ConnectionSettingError("proxy is not an address; write it as http://HOST:PORT")
+
+
+def _check_transport(transport: object, session: object) -> None:
+    if isinstance(transport, str) and transport not in TRANSPORTS:
+        raise ConnectionSettingError(
+            f"no transport {transport!r}{nearest(transport, TRANSPORTS)}; it is one of {', '.join(TRANSPORTS)}"
+        )
+    if is_custom(transport):
+        lacks = [m for m in ("start", "cancel", "wait", "close") if not callable(getattr(transport, m, None))]
+        if lacks:
+            raise ConnectionSettingError(f"transport: the object has no method {lacks[0]}()")
+    if session is not None and transport not in {None, "requests"}:
+        raise ConnectionSettingError("session is used by the requests transport: leave transport out")
+    if session is not None and not callable(getattr(session, "request", None)):
+        raise ConnectionSettingError(f"session must be a requests.Session, not {type(session).__name__}")
+
+
+def is_custom(transport: object) -> bool:
+    """Tell whether a transport is the user's own object."""
+    return transport is not None and not isinstance(transport, str)

@@ -1,0 +1,1 @@
+"""Transports: what carries the bytes of calls."""

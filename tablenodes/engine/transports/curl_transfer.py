@@ -1,0 +1,339 @@
+"""One libcurl handle and the call that it carries: what goes in, what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pycurl
+
+from ..calls import Answer, Chunk
+from ..response_head import final_head, is_event_stream, tells_its_length
+from .curl_faults import Circumstances, fault_of
+from .sockets import borrowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..calls import Call, Request
+    from .curl_common import Common
+    from .curl_lane import Lane
+
+# What libcurl would add of its own where we do not set it.
+_UNWANTED = ("Accept", "Content-Type", "Expect")
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+_OK = b"HTTP/1.1 200 "
+_LARGE = 2**20
+_GO_ON = int(pycurl.PREREQFUNC_OK)
+_ABORT = int(pycurl.PREREQFUNC_ABORT)
+_CONSTANT_OPTIONS = (
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),  # a proxy that only tunnels is not told our headers
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.TCP_NODELAY, 1),
+    (pycurl.TCP_KEEPALIVE, 1),
+    (pycurl.ACCEPT_ENCODING, ""),  # all that this libcurl can decode
+)
+
+
+class _Unshown(list[bytes]):
+    """Header lines, the key among them: tools that print the local variables of a traceback print none of it."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class Options(NamedTuple):
+    """libcurl's options for all calls of one request.
+
+    Attributes
+    ----------
+    values : tuple of (int, object)
+        Each option and its value.
+    secure, proxied : bool
+        Whether the connection is encrypted, and whether it goes through a proxy.
+    """
+
+    values: tuple[tuple[int, object], ...]
+    secure: bool
+    proxied: bool
+
+    def __repr__(self) -> str:
+        return "Options(***)"
+
+
+def options_of(request: Request, *, proxy: str | None, trusted: str, connect: float) -> Options:
+    """Give libcurl's options for a request.
+
+    Parameters
+    ----------
+    request : Request
+        Method, address and headers.
+    proxy : str or None
+        The proxy to go through.
+    trusted : str
+        A file or folder of CA certificates.
+    connect : float
+        Seconds until the connection stands.
+    """
+    folder = os.path.isdir(trusted)
+    values = (
+        (pycurl.URL, request.url),
+        (pycurl.HTTPHEADER, _Unshown(_header_lines(request))),
+        (pycurl.USERAGENT, ""),  # pycurl's own; ours is among the headers
+        (pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1),
+        # Both are set in any case: libcurl would ask the environment itself.
+        (pycurl.PROXY, proxy or ""),
+        (pycurl.NOPROXY, ""),
+        (pycurl.CAPATH if folder else pycurl.CAINFO, trusted),
+        (pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted),
+        (pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000))),
+    )
+    return Options(values, request.url.startswith("https:"), proxy is not None)
+
+
+class Transfer:
+    """One libcurl handle, and the call that it carries at the moment.
+
+    libcurl keeps most of what is set for the next call: the options of one request are set once.
+    """
+
+    __slots__ = (
+        "call",
+        "common",
+        "handle",
+        "head",
+        "heard",
+        "is_stream",
+        "lane",
+        "opened",
+        "over_kept",
+        "pieces",
+        "proxied",
+        "refused",
+        "request",
+        "room",
+        "secure",
+        "sends",
+        "stale",
+        "started",
+        "total",
+    )
+
+    call: Call
+
+    def __init__(self, common: Common, lane: Lane) -> None:
+        self.common = common
+        self.lane = lane
+        self.request: Request | None = None
+        self.proxied = False
+        self.secure = False
+        self.total = 0.0
+        self.stale = self.over_kept = False
+        self.opened: list[int] = []
+        self.head: list[bytes] = []
+        self.pieces: list[bytes] = []
+        self.handle = handle = pycurl.Curl()
+        handle.transfer = self
+        for option, value in _CONSTANT_OPTIONS:
+            handle.setopt(option, value)
+        handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
+        handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.take)
+        handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
+        handle.setopt(pycurl.SOCKOPTFUNCTION, self.opening)
+
+    def configure(self, request: Request, options: Options) -> None:
+        """Set what all calls of one request have in common."""
+        self.request = request
+        self.proxied = options.proxied
+        self.secure = options.secure
+        for option, value in options.values:
+            self.handle.setopt(option, value)
+
+    def begin(self, call: Call, now: float) -> None:
+        """Take a call on."""
+        self.call = call
+        self.started = now
+        self.sends = 0
+        self.common.unsent += 1
+        self.refused = False
+        self.heard = False
+        self.is_stream: bool | None = None
+        self.room = self.common.body_bytes
+        self.opened.clear()
+        if call.request.method != "GET":
+            self.handle.setopt(pycurl.POSTFIELDS, call.body)
+        if call.total != self.total:
+            self.total = call.total
+            self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
+
+    def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
+        """Say to libcurl whether it may send the request over the connection that it has."""
+        common = self.common
+        ends = own_address, own_port, address, port
+        try:
+            self.over_kept = not self.opened
+            if self.opened:
+                common.news[ends] = _news_of(_bound_to(own_port, self.opened))
+                self.opened.clear()
+            elif common.news.get(ends, _nothing_new)(0):
+                self.stale = True
+                return _ABORT
+            if common.may_send is None or common.may_send(self.call.key):
+                common.unsent -= not self.sends
+                self.sends += 1
+                return _GO_ON
+        except BaseException as error:  # noqa: BLE001 - pycurl would print it and go on; `wait` raises it
+            common.raised = error
+        self.refused = True
+        return _ABORT
+
+    def opening(self, descriptor: int, _purpose: int) -> int:
+        """Take note of a socket that is about to be connected."""
+        self.opened.append(descriptor)
+        self.lane.opened(descriptor)
+        return 0
+
+    def again(self) -> None:
+        """Prepare for the same call over another connection, where it was not sent over a stale one.
+
+        libcurl looks at an idle connection only after a second. What a server sent in between, be it the end or
+        an answer that nobody asked for, would be taken for the answer to the next call.
+        """
+        self.stale = False
+        self.head.clear()
+
+    def take(self, piece: bytes) -> int | None:
+        """Keep a piece of the body; 0 ends a transfer whose body is too long."""
+        self.room -= len(piece)
+        if self.room < 0:
+            self.pieces.append(piece[: self.room])
+            return 0
+        self.pieces.append(piece)
+        return None
+
+    def take_and_tell(self, piece: bytes) -> int | None:
+        """Keep a piece of a body and tell of it; begin to wait for the next of an event stream."""
+        common = self.common
+        allowed = piece[: self.room]
+        if allowed:
+            common.events.append(Chunk(self.call.key, allowed))
+        if self.is_stream is None:
+            self.is_stream = is_event_stream(final_head(self.head)[0])
+        if self.is_stream:
+            common.last_piece.pop(self.call.key, None)
+            common.last_piece[self.call.key] = common.clock()
+        return self.take(piece)
+
+    def answer(self, now: float) -> Answer:
+        """Give the answer of a transfer that libcurl calls complete."""
+        head = self.head
+        # By far the most begin so; libcurl reads a status line more leniently, where it is another.
+        ok = head and head[0].startswith(_OK)
+        status = 200 if ok else self.handle.getinfo(pycurl.RESPONSE_CODE)
+        if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
+            return self.failure(pycurl.E_OK, "", now)
+        pieces = self.pieces
+        made: Answer = _new(
+            Answer,
+            (
+                self.call.key,
+                status,
+                b"".join(head[1:-1]),
+                pieces[0] if len(pieces) == 1 else b"".join(pieces),
+                None,
+                "",
+                self.sends,
+                self.over_kept,
+                now - self.started,
+            ),
+        )
+        return made
+
+    def failure(self, code: int, words: str, now: float) -> Answer:
+        """Give the answer of a transfer that ended in another way than most."""
+        getinfo = self.handle.getinfo
+        status = getinfo(pycurl.RESPONSE_CODE)
+        headers, complete = self.final_head(status)
+        in_tunnel = self.proxied and self.secure
+        seen = Circumstances(
+            sent=self.sends > 0,
+            heard=self.heard or (status > 0 if in_tunnel else bool(self.head)),
+            refused=self.refused,
+            too_large=self.room < 0,
+            complete=complete,
+            until_close=complete and not tells_its_length(headers),
+            secure=self.secure,
+            proxied=self.proxied,
+            proxy_status=getinfo(pycurl.HTTP_CONNECTCODE) or (status if self.proxied else 0),
+            system_error=getinfo(pycurl.OS_ERRNO),
+        )
+        fault, words = fault_of(code, words, seen)
+        if fault == "proxy":  # what came is not the server's
+            return Answer(self.call.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
+        return self.ended(fault, words, now)
+
+    def ended(self, fault: str | None, words: str, now: float) -> Answer:
+        """Give an answer with what came of it until now."""
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        headers, complete = self.final_head(status)
+        return Answer(
+            self.call.key,
+            # An encoding that cannot be decoded ends a transfer in the middle of its headers.
+            status if complete or (fault == "bad_encoding" and status >= 200) else None,
+            headers,
+            b"".join(self.pieces),
+            fault,
+            words,
+            self.sends,
+            # libcurl repeats a request only where a reused connection was dead.
+            self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0),
+            now - self.started,
+        )
+
+    def drop(self) -> None:
+        """Forget what it carried; its handle is kept for another call."""
+        self.common.unsent -= not self.sends
+        self.head.clear()
+        self.pieces.clear()
+        if len(self.call.body) > _LARGE:
+            self.handle.setopt(pycurl.POSTFIELDS, b"")
+
+    def final_head(self, status: int) -> tuple[bytes, bool]:
+        """Give the final response's header lines, and whether they are all there."""
+        headers, complete = final_head(self.head)
+        # Without a status of the server's own, what came was interim, or a proxy's.
+        return (headers, True) if complete and status >= 200 else (b"", False)
+
+
+def _bound_to(port: int, descriptors: list[int]) -> int:
+    """Give the one of these sockets that has this port here; the others lost the race for the connection."""
+    for descriptor in descriptors[1:]:
+        with contextlib.suppress(OSError), borrowed(descriptor) as sock:
+            if sock.getsockname()[1] == port:
+                return descriptor
+    return descriptors[0]
+
+
+def _nothing_new(_seconds: int) -> bool:
+    return False
+
+
+def _news_of(descriptor: int) -> Callable[[int], object]:
+    """Give a function that waits for so many seconds, 0 for none, until something comes, be it the end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return poll.poll
+    return lambda seconds: select.select((descriptor,), (), (), seconds)[0]
+
+
+def _header_lines(request: Request) -> list[bytes]:
+    present = {name.casefold() for name, _ in request.headers}
+    ours = [f"{name}: {value}".encode("latin-1") if value else f"{name};".encode() for name, value in request.headers]
+    return ours + [f"{name}:".encode() for name in _UNWANTED if name.casefold() not in present]

@@ -1,0 +1,242 @@
+"""The libcurl transport: one thread, thousands of requests in flight."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ...secret import Veiled
+from .curl_common import Common
+from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Lane, PerformLane, SocketLane
+from .curl_transfer import Options, Transfer, options_of
+from .network_environment import certificates, proxy_for, sockets_allowed
+from .readiness import Readiness, readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...settings import Timeout
+    from ..calls import Call, Event, Request
+
+
+class CurlTransport:
+    """Carries calls by libcurl, driven by its socket interface in the caller's thread.
+
+    Parameters
+    ----------
+    timeout : Timeout
+        Seconds until a connection stands, and between two pieces of a stream.
+    body_bytes : int
+        The longest body in bytes, decompressed; of a longer one the first `body_bytes` are kept.
+    concurrency : int
+        Calls in flight at a time.
+    proxy, ca_bundle : str, optional
+        A proxy and a file or folder of CA certificates; None for those of the environment.
+    may_send : callable, optional
+        Asked with a call's key whenever its request is about to be sent, libcurl's own silent repeat on a
+        fresh connection among them; False refuses that send.
+    clock : callable
+        Monotonic seconds.
+    stream : bool
+        Give every piece of a body as a `Chunk` too, and end an event stream in which nothing came for `timeout.idle`.
+
+    Attributes
+    ----------
+    capacity : int
+        How many calls may really be in flight: `concurrency`, or fewer where the machine allows fewer sockets.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If the CA certificates that are named do not exist.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: Timeout,
+        body_bytes: int,
+        concurrency: int,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+        may_send: Callable[[int], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        stream: bool = False,
+    ) -> None:
+        self.capacity = sockets_allowed(concurrency)
+        self._timeout = timeout
+        self._clock = clock
+        self._common = Common(body_bytes, may_send, clock, stream)
+        self._proxy = proxy
+        self._trusted = certificates(Veiled(os.environ), ca_bundle)
+        self._last_request: Request | None = None
+        self._options: Options
+        self._closed = False
+        self._readiness: Readiness
+        self._open()
+
+    def start(self, call: Call) -> None:
+        """Begin a call; it is sent by the next `wait`."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        kind = self._kind if len(call.body) <= AT_ONCE else SocketLane
+        spare = self._spare[kind]
+        transfer = spare.pop() if spare else self._new_transfer(kind)
+        request = call.request
+        if transfer.request is not request:
+            transfer.configure(request, self._options_of(request))
+        transfer.begin(call, self._clock())
+        self._in_flight[call.key] = transfer
+        transfer.lane.begin(transfer.handle)
+
+    def cancel(self, key: int) -> None:
+        """Drop a call and close its connection."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        transfer = self._in_flight.get(key)
+        if transfer is not None:
+            self._release(transfer)
+        if self._common.events:
+            self._common.events = [event for event in self._common.events if event.key != key]
+
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call: the next `wait` gives its answer with what came until now. Unknown keys are ignored."""
+        transfer = self._in_flight.get(key)
+        if transfer is not None:
+            self._common.events.append(transfer.ended(fault, message, self._clock()))
+            self._release(transfer)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give the events that came, after `seconds` at the latest and as soon as there is one."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        common, lanes, in_flight = self._common, self._lanes, self._in_flight.values()
+        now = self._clock()
+        until = now + seconds
+        moved: dict[Lane, None] = {}
+        looked = False
+        while True:
+            for lane in lanes:
+                if lane.timer <= now:
+                    lane.run(now, in_flight)
+                    moved[lane] = None
+            self._collect(moved, now)
+            if common.events or (looked and now >= until):
+                break
+            soonest = min(until, self._idle_end(), *[lane.timer for lane in lanes])
+            ready = self._readiness.wait(max(0.0, soonest - now))
+            looked = True
+            now = self._clock()
+            for descriptor, news in ready:
+                lane = self._by_descriptor[descriptor]
+                if lane.ready(descriptor, news, now, in_flight):
+                    moved[lane] = None
+        events, common.events = common.events, []
+        return events
+
+    def close(self) -> None:
+        """Drop every call and close every connection. A second time does nothing."""
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        if self._closed:
+            return
+        self._closed = True
+        for transfer in [*self._in_flight.values()]:
+            self._release(transfer)
+        for spare in self._spare.values():
+            for transfer in spare:
+                transfer.handle.close()
+            spare.clear()
+        for lane in self._lanes:
+            lane.multi.close()
+        self._lanes.clear()
+        self._readiness.close()
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._closed = False
+        self._readiness = readiness()
+        self._lanes: list[Lane] = []
+        self._by_descriptor: dict[int, Lane] = {}
+        self._in_flight: dict[int, Transfer] = {}
+        narrow = self.capacity <= NARROW and self._readiness.tells_changes
+        self._kind: type[Lane] = PerformLane if narrow else SocketLane
+        self._spare: dict[type[Lane], list[Transfer]] = {SocketLane: [], PerformLane: []}
+
+    def _options_of(self, request: Request) -> Options:
+        if self._last_request is not request:
+            proxy = proxy_for(request.url, Veiled(os.environ), self._proxy)
+            self._last_request = request
+            self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
+        return self._options
+
+    def _new_transfer(self, kind: type[Lane]) -> Transfer:
+        roomy = [lane for lane in self._lanes if type(lane) is kind and lane.width < WIDTH]
+        lane = roomy[-1] if roomy else kind(self._readiness, self._by_descriptor, self._common)
+        if not roomy:
+            self._lanes.append(lane)
+        lane.width += 1
+        return Transfer(self._common, lane)
+
+    def _leave_to_parent(self) -> None:
+        """Begin anew in a forked child: the sockets, and what is under way on them, are the parent's.
+
+        The child's copies are kept for as long as the child lives, for closing a handle can write (a TLS farewell)
+        to a connection that the parent uses.
+        """
+        import ctypes  # noqa: PLC0415 - for forked children alone
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._lanes, self._in_flight, self._spare, self._readiness)))
+        self._common.events = []
+        self._common.last_piece = {}
+        self._common.unsent = 0
+        self._open()
+
+    def _collect(self, moved: dict[Lane, None], now: float) -> None:
+        """Turn every transfer that has ended into an answer."""
+        common = self._common
+        for lane in moved:
+            left = True
+            while left:
+                left, complete, failed = lane.multi.info_read()
+                for handle in complete:
+                    transfer = handle.transfer
+                    common.events.append(transfer.answer(now))
+                    self._release(transfer)
+                for handle, code, words in failed:
+                    transfer = handle.transfer
+                    if transfer.stale:
+                        lane.multi.remove_handle(handle)
+                        transfer.again()
+                        lane.begin(handle)
+                        continue
+                    common.events.append(transfer.failure(code, words, now))
+                    self._release(transfer)
+        moved.clear()
+        if common.last_piece:
+            self._end_idle(now)
+        if common.raised is not None:
+            error, common.raised = common.raised, None
+            raise error
+
+    def _idle_end(self) -> float:
+        for moment in self._common.last_piece.values():
+            return moment + self._timeout.idle
+        return NEVER
+
+    def _end_idle(self, now: float) -> None:
+        while self._idle_end() <= now:
+            transfer = self._in_flight[next(iter(self._common.last_piece))]
+            words = f"nothing came for {self._timeout.idle:g} s in the middle of a stream"
+            self._common.events.append(transfer.ended("timeout_idle", words, now))
+            self._release(transfer)
+
+    def _release(self, transfer: Transfer) -> None:
+        """Take a transfer out, which closes its connection unless the exchange is complete; keep its handle."""
+        del self._in_flight[transfer.call.key]  # first: whatever comes in between, nothing is taken out twice
+        transfer.lane.multi.remove_handle(transfer.handle)
+        if self._common.last_piece:
+            self._common.last_piece.pop(transfer.call.key, None)
+        transfer.drop()
+        self._spare[type(transfer.lane)].append(transfer)

@@ -1,0 +1,168 @@
+"""What the environment and the machine say about the way to a server: proxies, certificates, sockets."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ...addresses import is_loopback
+from ...errors import ConnectionSettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OTHER_FILES = 128
+"""File descriptors that a process is left beside one socket a request, where there are enough."""
+
+_SPARE_FILES = 24
+"""Those that it is left in any case; what a name is resolved with takes as many again as the sockets."""
+
+_BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def proxy_for(url: str, environ: Mapping[str, str], named: str | None = None) -> str | None:
+    """Give the proxy that requests to `url` go through.
+
+    Parameters
+    ----------
+    url : str
+        The address of the request, ``http`` or ``https``.
+    environ : mapping
+        The environment: ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``, and ``NO_PROXY``; a name in
+        lower case comes before the same name in capitals, as in other HTTP tools.
+    named : str, optional
+        A proxy that was named for this connection: it comes before whatever the environment says. An empty
+        text means no proxy.
+
+    Returns
+    -------
+    str or None
+        The proxy's address with its scheme; None where there is none, and for a loopback address.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if is_loopback(host):
+        return None
+    if named is not None:
+        return _with_scheme(named)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    if _is_excepted(host, port, _variable(environ, "no_proxy")):
+        return None
+    return _with_scheme(_variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy"))
+
+
+def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
+    """Give the path of the CA certificates that servers are verified against.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment: ``REQUESTS_CA_BUNDLE``, else ``CURL_CA_BUNDLE``, else ``SSL_CERT_FILE``.
+    named : str, optional
+        A path that was named for this connection; it comes before the environment.
+
+    Returns
+    -------
+    str
+        A file, or a folder as ``openssl rehash`` prepares it. Where none is named: certifi's.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If the path that was named does not exist.
+    """
+    import certifi  # noqa: PLC0415 - a file of its own is found and unpacked for it
+
+    sources = [("ca_bundle", named), *((name, environ.get(name)) for name in _BUNDLE_NAMES)]
+    for source, path in sources:
+        if path:
+            if not os.path.exists(path):
+                raise ConnectionSettingError(f"{source} names certificates that do not exist: {path}")
+            return path
+    return certifi.where()
+
+
+def sockets_allowed(wanted: int) -> int:
+    """Raise the soft limit of open files so that `wanted` sockets fit, and give how many really do.
+
+    Parameters
+    ----------
+    wanted : int
+        Sockets in use at a time.
+
+    Returns
+    -------
+    int
+        `wanted`, or fewer where the hard limit is lower; at least 1. Of a low limit about half is for them.
+    """
+    try:
+        import resource  # noqa: PLC0415 - only POSIX has it
+    except ImportError:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    except (OSError, ValueError):
+        most = soft
+    return max(1, min(wanted, max(most - OTHER_FILES, (most - _open_files() - _SPARE_FILES) // 2)))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return OTHER_FILES
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if value is None and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
+        # In a CGI process HTTP_PROXY is what a client sent as a "Proxy" header.
+        value = environ.get(name.upper())
+    return (value or "").strip()
+
+
+def _with_scheme(proxy: str) -> str | None:
+    if not proxy:
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
+    return any(_excepts(entry.strip().casefold(), host.casefold(), port) for entry in exceptions.split(","))
+
+
+def _excepts(entry: str, host: str, port: int | None) -> bool:
+    if entry == "*":
+        return True
+    address = _address(host)
+    if address is not None and "/" in entry:
+        return address in _network(entry)
+    name, colon, digits = entry.rpartition(":")
+    if colon and digits.isdecimal() and ("]" in name or ":" not in name):
+        if int(digits) != port:
+            return False
+        entry = name
+    entry = entry.strip("[]").removeprefix("*").strip(".")
+    return bool(entry) and (host == entry or (address is None and host.endswith(f".{entry}")))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | tuple[()]:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return ()

@@ -1,0 +1,360 @@
+"""Streamed answers while they come: their text told, their silences timed, their end seen before the connection's."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .. import policy
+from ..calls import Answer
+from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
+from ..outcomes.rules import OPTION_REFUSED
+from ..outcomes.server_errors import server_error
+from ..outcomes.sse import EventReader
+from ..outcomes.strict_json import UnreadableError
+from ..outcomes.texts import first_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...settings import Timeout
+    from ..calls import Call, Chunk, Event, Transport
+    from ..redaction import LiveMask, Redaction
+
+_NEVER = math.inf
+_NO_STREAM = b'{[<"'
+"""What begins an answer in one piece; no event stream begins so."""
+_OPTION = "stream_options"
+_OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
+STREAMED = b'"stream":true'
+"""What stands in the body of a request for a stream, and hardly in another."""
+_REFUSALS = frozenset((400, 422))
+
+
+class Streams:
+    """A transport around one that tells of every piece of a body: it reads the streams among the answers.
+
+    A request for a stream is extended by ``stream_options``, so that the server counts tokens, unless the request has
+    its own. A server that refuses that is asked without from then on, in this run.
+
+    An answer comes out as the inner transport gives it; it is put together by whoever judges it.
+
+    Parameters
+    ----------
+    inner : Transport
+        What carries the bytes. If it has a method ``end``, which ends a call with what came of it, streams end soon
+        after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without
+        content.
+    timeout : Timeout
+        Of a stream.
+    redaction : Redaction
+        Takes the secrets out of live text.
+    on_text : callable, optional
+        Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it. An empty text
+        voids what a row was told before: it is tried again.
+    on_failure : callable, optional
+        Given what `on_text` raised, which is not called any more then.
+    clock : callable
+        Monotonic seconds.
+
+    Attributes
+    ----------
+    capacity : int or None
+        That of `inner`.
+    option_refused : bool
+        Whether the server refused ``stream_options``.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        timeout: Timeout,
+        redaction: Redaction,
+        on_text: Callable[[int, str], None] | None = None,
+        on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = inner
+        self._end: Callable[..., None] | None = getattr(inner, "end", None)
+        self._payload_idle = timeout.payload_idle
+        self._redaction = redaction
+        self._on_text = on_text
+        self._on_failure = on_failure
+        self._clock = clock
+        self._begun: set[int] = set()
+        self._extended: set[int] = set()
+        self._asked: dict[int, tuple[int, bool]] = {}
+        self._readings: dict[int, _Reading] = {}
+        self._read: dict[int, tuple[bytes, Assembly]] = {}
+        self._told: set[int] = set()
+        self._next_look = _NEVER
+        self.option_refused = False
+
+    @property
+    def capacity(self) -> int | None:
+        """The most calls that the inner transport takes at a time, if it says so."""
+        return getattr(self._inner, "capacity", None)
+
+    def start(self, call: Call) -> None:
+        """Begin a call; a request for a stream asks for its usage too."""
+        self._forget(call.key)
+        self._begun.add(call.key)
+        if call.key in self._told:
+            self._told.discard(call.key)
+            self._call_user(call.key, "")
+        if STREAMED in call.body:
+            request = orjson.loads(call.body)
+            if request.get("stream") is True:
+                extends = _OPTION not in request and not self.option_refused
+                self._asked[call.key] = choices_asked(call.body), extends or _counts(request)
+                if extends:
+                    self._extended.add(call.key)
+                    call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
+        self._inner.start(call)
+
+    def cancel(self, key: int) -> None:
+        """Drop a call."""
+        self._forget(key)
+        self._inner.cancel(key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Give the answers that came; what came of streams is read."""
+        if self._next_look < _NEVER:
+            seconds = max(0.0, min(seconds, self._next_look - self._clock()))
+        events: list[Event] = []
+        for event in self._inner.wait(seconds):
+            if event.key not in self._begun:  # a user's transport may give what nobody asked for
+                continue
+            if type(event) is Answer:
+                events.append(self._answered(event))
+            else:
+                self._take(event)  # type: ignore[arg-type] # there are but two kinds
+        if self._next_look < _NEVER and self._clock() >= self._next_look:
+            self._look(self._clock())
+        return events
+
+    def read(self, answer: Answer) -> Assembly:
+        """Give the stream that an answer is, put together; what was read while it came is not read again."""
+        body, assembly = self._read.pop(answer.key, (None, None))
+        return assembled(answer.body) if assembly is None or body is not answer.body else assembly
+
+    def close(self) -> None:
+        """Drop every call and close every connection."""
+        self._inner.close()
+
+    def _forget(self, key: int) -> None:
+        self._begun.discard(key)
+        self._extended.discard(key)
+        self._asked.pop(key, None)
+        self._readings.pop(key, None)
+
+    def _take(self, chunk: Chunk) -> None:
+        """Read a piece of a body."""
+        key, data = chunk
+        reading = self._readings.get(key)
+        if reading is None:
+            mask = None if self._on_text is None else self._redaction.live()
+            reading = self._readings[key] = _Reading(*self._asked.get(key, (1, False)), mask)
+        text = reading.take(data, self._clock(), self._payload_idle)
+        self._next_look = min(self._next_look, reading.due)
+        self._tell(key, text)
+
+    def _answered(self, answer: Answer) -> Answer:
+        """Take the end of a call in."""
+        key = answer.key
+        extended = key in self._extended
+        reading = self._readings.get(key)
+        self._forget(key)
+        if extended and answer.status in _REFUSALS and _names_the_option(answer.body):
+            self.option_refused = True
+            return answer._replace(fault=OPTION_REFUSED.outcome)
+        if reading is None or not reading.is_stream:
+            if self._on_text is not None:
+                self._tell(key, self._whole_text(answer))
+            return answer
+        self._tell(key, reading.rest())
+        assembly = reading.whole(answer.body)
+        safe = None if assembly is None else _without_secrets(assembly, self._redaction)
+        if safe is not None:
+            return answer._replace(body=safe)
+        if assembly is not None:
+            self._read[key] = answer.body, assembly
+        return answer
+
+    def _whole_text(self, answer: Answer) -> str:
+        """Give the text of an answer that came in one piece."""
+        if answer.status != 200 or answer.fault is not None:
+            return ""
+        mask = self._redaction.live()
+        return mask.push(first_text(answer.body) or "") + mask.rest()
+
+    def _tell(self, key: int, text: str) -> None:
+        if text and self._on_text is not None:
+            self._told.add(key)
+            self._call_user(key, text)
+
+    def _call_user(self, key: int, text: str) -> None:
+        if self._on_text is None:
+            return
+        try:
+            self._on_text(key, text)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what was paid for is brought to its end first
+            self._on_text = None
+            if self._on_failure is not None:
+                self._on_failure(error)
+
+    def _look(self, now: float) -> None:
+        """End the streams whose time is over."""
+        for key, reading in [*self._readings.items()]:
+            if reading.due <= now and self._end is not None:
+                reading.due = _NEVER
+                if reading.has_ended:
+                    self._end(key)
+                else:
+                    words = f"no content came for {self._payload_idle:g} s in the middle of a stream"
+                    self._end(key, "timeout_idle", words)
+        due = (reading.due for reading in self._readings.values())
+        self._next_look = _NEVER if self._end is None else min(due, default=_NEVER)
+
+
+class _Reading:
+    """One answer while it comes.
+
+    Parameters
+    ----------
+    choices : int
+        How many choices were asked for.
+    counts : bool
+        Whether the server was asked to count tokens.
+    mask : LiveMask, optional
+        Takes the secrets out of its text.
+
+    Attributes
+    ----------
+    due : float
+        When it is to be ended if nothing comes.
+    has_ended : bool
+        Whether nothing that must come is missing.
+    """
+
+    __slots__ = ("_assembly", "_choices", "_counts", "_length", "_mask", "_plain", "_reader", "due", "has_ended")
+
+    def __init__(self, choices: int, counts: bool, mask: LiveMask | None) -> None:
+        self._reader = EventReader()
+        self._assembly = Assembly()
+        self._choices = choices
+        self._counts = counts
+        self._length = 0
+        self._mask = mask
+        self._plain: bool | None = None
+        self.due = _NEVER
+        self.has_ended = False
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an event stream, as far as anything has come."""
+        return self._plain is False
+
+    def take(self, data: bytes, now: float, payload_idle: float) -> str:
+        """Read a piece and give the text in it that may be shown."""
+        self._length += len(data)
+        if self._plain is None:
+            start = data.lstrip()
+            if start:
+                self._plain = start[0] in _NO_STREAM
+                self.due = _NEVER if self._plain else now + payload_idle
+        if self._plain or self._assembly.ended:
+            return ""
+        had_ended = self.has_ended
+        text, has_content = self._read(data)
+        self.has_ended = self._assembly.ended or self._assembly.finished(self._choices)
+        if self.has_ended:
+            due = now + min(self._grace, payload_idle)
+            # What comes after the end of every choice may make it shorter: longer only what is a choice's still.
+            self.due = min(self.due, due) if had_ended and not text else due
+        elif has_content:
+            self.due = now + payload_idle
+        return text if self._mask is None else self._mask.push(text)
+
+    @property
+    def _grace(self) -> float:
+        """Seconds that the server is given yet, where all has come that must."""
+        waits = self._counts and not (self._assembly.ended or self._assembly.counted)
+        return policy.AFTER_FINISH if waits else policy.AFTER_DONE
+
+    def _read(self, data: bytes) -> tuple[str, bool]:
+        try:
+            events = self._reader.push(data)
+            return "".join(map(self._assembly.add, events)), any(event.data for event in events)
+        except Exception:  # noqa: BLE001 - one answer that cannot be read must not end the run: it is left to the judge
+            self._plain = True
+            return "", False
+
+    def rest(self) -> str:
+        """Give the text that was held back because a secret might have begun in it; none of a stream that was cut."""
+        whole = self._mask is not None and self._assembly.is_whole(self._choices)
+        return self._mask.rest() if whole and self._mask is not None else ""
+
+    def whole(self, body: bytes) -> Assembly | None:
+        """Give all of it, put together; None if something of the body was not told as it came."""
+        if self._length != len(body):
+            return None
+        last = self._reader.finish()
+        if last is not None:
+            self._assembly.add_unended(last)
+        return self._assembly
+
+
+def redacted(answer: Answer, redaction: Redaction) -> Answer:
+    """Take the secrets out of an answer where no `Streams` reads it: it may be a stream that nobody asked for.
+
+    Parameters
+    ----------
+    answer : Answer
+        The end of one attempt.
+    redaction : Redaction
+        Knows the secrets.
+
+    Returns
+    -------
+    Answer
+        The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
+    """
+    answer = redaction(answer)
+    if answer.body.startswith(b"{") or b"data:" not in answer.body:
+        return answer
+    safe = _without_secrets(assembled(answer.body), redaction)
+    return answer if safe is None else answer._replace(body=safe)
+
+
+def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
+    """Give a stream written anew, where it holds a secret that none of its chunks holds; else None."""
+    if not redaction:
+        return None
+    try:
+        body = encoded(assembly.document())
+        masked = redaction.mask(body)
+        return None if masked == body else redaction.mask(as_stream(assembly, masked))
+    except (MalformedError, UnreadableError):  # it will be judged so
+        return None
+
+
+def _counts(request: dict[str, Any]) -> bool:
+    """Tell whether a request asks for its tokens to be counted."""
+    options = request.get(_OPTION)
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _names_the_option(body: bytes) -> bool:
+    """Tell whether an error is about ``stream_options``."""
+    error = server_error(body)
+    if (error.param or "").partition(".")[0] == _OPTION or _OPTION in error.message:
+        return True
+    try:
+        places = [problem["loc"] for problem in orjson.loads(body)["detail"]]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return any(isinstance(place, list) and _OPTION in place for place in places)

@@ -1,0 +1,217 @@
+"""One group of futures at work: the engine over the rows of a store that are asked in the same way."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..connection.endpoint_opening import opened
+from ..engine.scheduling import Admission, Scheduler
+from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
+from ..run.wiring import Sending
+from ..settings import Limits, Retry
+from .deadlines import Deadlines
+from .store_journal import FutureKeeping
+from .stored_connection import VERSION, arrived, surroundings
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..connection.endpoint import Endpoint
+    from ..engine.loop import Loop
+    from ..store.future_rows import Group
+    from ..store.futures import Futures
+
+_LOOK = 0.05
+"""Seconds between two looks for rows that were submitted after the others had come to their end."""
+_SAVE_FOR = 600.0
+"""Seconds for which a worker tries to save what came while the disk was full."""
+_SPENT = {"max_requests": "max_requests is reached", "token_budget": "token_budget is spent"}
+"""Ends of a run after which its rows can never be sent: they have their end too."""
+_REASONS = {
+    "auth": "the server refuses the key; the next retrieval tries again",
+    "quota": "the account's quota is spent; the next retrieval tries again",
+    "rate_limited": "the server asks to wait longer than a run waits",
+    "outage": "the server did not answer anybody; the next retrieval tries again",
+}
+
+
+class Held(NamedTuple):
+    """Why the rest of a group stays pending.
+
+    Attributes
+    ----------
+    reason : str
+        In words.
+    lacks_key : bool
+        Whether a key is all that is lacking.
+    seconds : float
+        For how long nothing may be sent, as the server has asked.
+    """
+
+    reason: str
+    lacks_key: bool = False
+    seconds: float = 0.0
+
+
+class GroupRun:
+    """Sends the pending rows of a group, and those that are submitted meanwhile.
+
+    Parameters
+    ----------
+    futures : Futures
+        The store, for this thread alone.
+    group : Group
+        Which rows.
+    token : bytes
+        The worker's right to write.
+    idle : float
+        Seconds to wait for more rows.
+    stopping : callable
+        Tells whether the worker is to end.
+    in_the_way : callable
+        Tells whether the worker keeps one from coming that could send what it cannot; then nothing is waited for.
+    """
+
+    def __init__(
+        self,
+        futures: Futures,
+        group: Group,
+        token: bytes,
+        *,
+        idle: float,
+        stopping: Callable[[], bool],
+        in_the_way: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._futures = futures
+        self._group = group
+        self._token = token
+        self._idle = idle
+        self._stopping = stopping
+        self._in_the_way = in_the_way
+        self._recipe: dict[str, Any] = orjson.loads(group.recipe)
+        self._limits = Limits(**self._recipe["limits"])
+        self._retry = Retry(**self._recipe["retry"])
+        self._at_most_once = self._retry.ambiguous == 0
+        # A pause holds for the rows of the next round too.
+        self._admission = Admission(self._limits, self._retry)
+        # What a kill must not make wrong is counted before it is sent.
+        self._is_exact = self._limits.max_requests is not None
+
+    def carry_out(self) -> Held | None:
+        """Work until nothing is left, or nothing more can be done; give why the rest stays pending, if it does."""
+        if self._recipe["version"] != VERSION:
+            return Held("the rows were submitted by another version of tablenodes")
+        try:
+            connection = arrived(self._recipe["connection"], os.environ, self._futures.salt())
+        except ConnectionSettingError as error:
+            return Held(str(error), lacks_key=True)
+        except TablenodesError as error:
+            return Held(str(error))
+        try:
+            self._futures.take_up(self._group.number)
+            with opened(connection, surroundings(self._recipe["connection"], os.environ)) as endpoint:
+                while True:
+                    held = self._round(endpoint)
+                    if held is not None or not self._wait_for_more():
+                        return held
+        except TablenodesError as error:
+            return Held(str(error))
+
+    def _wait_for_more(self) -> bool:
+        """Tell whether rows have come meanwhile; while nothing may be sent, no other worker is to begin anew."""
+        now = time.monotonic()
+        opens = self._admission.opens_at(now, 0) or now
+        pause = opens - now if opens - now <= self._retry.max_retry_after else 0.0
+        while not self._stopping():
+            if self._futures.take(self._group.number, 0, 1):
+                return True
+            idle = 0.0 if self._in_the_way() else self._idle
+            if time.monotonic() >= now + max(idle, pause):
+                break
+            time.sleep(_LOOK)
+        return False
+
+    def _round(self, endpoint: Endpoint) -> Held | None:
+        """Run the engine once, until nothing is pending or it stops."""
+        scheduler = Scheduler(
+            self._limits,
+            self._retry,
+            random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
+            sent_before=self._futures.sends(self._group.number) if self._is_exact else 0,
+            capacity=endpoint.slots,
+            seconds_left=lambda row: keeping.seconds_left_of(row),  # noqa: PLW0108 - it is made below
+            admission=self._admission,
+        )
+        keeping = FutureKeeping(
+            self._futures,
+            self._group.number,
+            self._token,
+            scheduler,
+            row_deadline=self._retry.row_deadline,
+            at_most_once=self._at_most_once,
+        )
+        with ExitStack() as stack:
+            loop = self._loop(endpoint, scheduler, keeping, stack)
+            loop.run(keeping)
+        if scheduler.stopped is None and loop.failure is None:
+            keeping.end_unsent()
+        elif scheduler.stopped in _SPENT:
+            keeping.end_rest(_SPENT[scheduler.stopped])
+        self._save(keeping)
+        seconds = max(keeping.asked_to_wait, scheduler.asked_to_wait)
+        return _held(scheduler.stopped, loop.failure or keeping.failure, seconds)
+
+    def _loop(self, endpoint: Endpoint, scheduler: Scheduler, keeping: FutureKeeping, stack: ExitStack) -> Loop:
+        """Put the engine together; what it opens is closed by `stack`."""
+        recipe = self._recipe
+
+        def turn() -> None:
+            if scheduler.stopped is None and self._stopping():
+                scheduler.stop("interrupted")
+            keeping.end_late()
+
+        sending = Sending(
+            endpoint,
+            endpoint.request(recipe["method"], recipe["path"]),
+            self._limits,
+            choices=recipe["choices"],
+            at_most_once=self._at_most_once,
+            exact=self._is_exact,
+            stream=recipe["stream"],
+            total=recipe["total"],
+        )
+        within = partial(Deadlines, seconds_left=keeping.seconds_left_of)
+        return sending.loop(scheduler, keeping, Tally(), stack, turn, around=within)[0]
+
+    def _save(self, keeping: FutureKeeping) -> None:
+        """Bring what came to the disk; a full one is given time."""
+        until = time.monotonic() + _SAVE_FOR
+        while keeping.unsaved:
+            try:
+                keeping.commit()
+            except JournalError:
+                if self._stopping() or time.monotonic() >= until or self._is_replaced():
+                    return
+                time.sleep(1.0)
+
+    def _is_replaced(self) -> bool:
+        """Tell whether another worker has begun, or the store is gone."""
+        with suppress(StoreError):
+            return self._futures.writer() != self._token
+        return False
+
+
+def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Held | None:
+    if failure is not None:
+        return Held(str(failure))
+    if stopped is None or stopped in _SPENT:
+        return None
+    return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)

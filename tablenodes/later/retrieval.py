@@ -1,0 +1,267 @@
+"""How answers are got out of the store, and waited for."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..engine.interrupts import Interrupts
+from ..engine.outcomes.judge import judge
+from ..engine.records import Records, Rejection
+from ..engine.scheduling.attempts import Done
+from ..errors import ConnectionSettingError, Interrupted, StoreError
+from ..problems import Problem
+from ..run import display
+from ..run.continuations import asked_with
+from ..run.end_report import notes_on, say_failures
+from ..run.summary import Summary
+from ..store.futures import Futures
+from .lock import WorkerLock
+from .replaced_columns import PENDING, Retrieved
+from .stored_connection import Travelling, arrived, vouched
+from .worker_start import ensure_worker, log_path
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ..connection.connection import Connection
+    from ..store import StoreFile
+    from ..store.future_rows import Answered, Waiting
+    from ..tables import TableView
+
+_BETWEEN = 0.02
+"""Seconds between two looks at whether the store has changed."""
+_RESTS = 10
+"""How much longer than a look the pause after it is, however often the store changes."""
+_LOOK_AGAIN = 0.25
+"""Seconds between two looks at whether a worker is at work, where the store does not change."""
+_FRUITLESS = 3
+"""Workers that may end before their time, one after the other, without a single answer."""
+_OTHER_KEYS = (
+    "a worker that was started with other keys is at work on the store; once it has ended, the next retrieval has these"
+    " rows sent"
+)
+
+
+class Retrieval:
+    """Gets answers by their ids, and waits for those that have not come.
+
+    Parameters
+    ----------
+    view : TableView
+        The table of the ids.
+    store : StoreFile
+        Where they are.
+    connection : Connection, optional
+        Its key is handed to a worker that is started.
+    ids : collection of str
+        The columns that the ids are made of.
+    """
+
+    def __init__(
+        self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str] = ()
+    ) -> None:
+        self._view = view
+        self._ids = ids
+        self._store = store
+        self._futures = Futures(store)
+        self._lock = WorkerLock(store.path)
+        self._records = Records(len(view))
+        self._asked: list[str | None] = [None] * len(view)
+        self._rows_of: dict[int, list[int]] = {}
+        self._open: dict[int, int] = {}
+        self._salt = self._futures.salt_there()
+        self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
+        self._keys: dict[str, bool] = {}
+        self._asked_for: dict[int, bytes] = {}
+        self._began = time.monotonic()
+        self._tried = False
+        self._fruitless = 0
+        self._broken: str | None = None
+        self._progress: bool | None = None
+        self._said = False
+
+    def carry_out(
+        self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
+    ) -> Retrieved:
+        """Give what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
+
+        What is said of it is said of `name`.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be used.
+        Interrupted
+            If it was stopped while it waited; ``.output`` has what there was.
+        """
+        until = math.inf if wait is None else self._began + wait
+        self._progress = progress if until > self._began else False
+        self._find(wanted)
+        with Interrupts() as interrupts, display.Progress(len(self._view), progress) as bar:
+            self._wait(until, interrupts, bar)
+            interrupted = interrupts.level > 0
+        self._fill()
+        summary = self._summary(time.monotonic() - self._began)
+        output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
+        if interrupted:
+            pending = output.summary.outcomes.get(PENDING, 0)
+            raise Interrupted(
+                f"interrupted: {pending:,} of {len(self._view):,} rows are pending; .output has the rest", output
+            )
+        say_failures(name, summary, self._records.outcome, self._records.status, progress=progress)
+        return output
+
+    def _find(self, wanted: Iterable[bytes | Rejection]) -> None:
+        """Look the ids up; those that are not there have their end."""
+        asked: dict[bytes, list[int]] = {}
+        for row, each in enumerate(wanted):
+            if isinstance(each, Rejection):
+                self._records.reject(row, each)
+            else:
+                asked.setdefault(each, []).append(row)
+        numbers = self._futures.find(asked)
+        self._rows_of = {number: asked.pop(each) for each, number in numbers.items()}
+        self._asked_for = {number: each for each, number in numbers.items()}
+        self._say_unknown(asked.values(), "no such future in the store")
+        self._look()
+
+    def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
+        """Give rows their end whose ids are not in the store."""
+        words = missing if self._store.exists else "there is no store, or no longer,"
+        problem = Problem("$.future_response_id", "unknown", f"{words} at {self._store.path}")
+        for rows in found:
+            for row in rows:
+                self._records.reject(row, Rejection("unknown_id", problem))
+
+    def _look(self) -> None:
+        """See which rows are still pending; none is where another store has taken the place of the first one."""
+        if self._rows_of:
+            pending = self._futures.pending()
+            if self._futures.salt_there() != self._salt:
+                pending = {}
+            self._open = {number: pending[number] for number in self._rows_of if number in pending}
+
+    def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
+        """Wait until nothing is pending, the time is over, or nothing more can be expected."""
+        seen, look_at, rests_until = -1, -math.inf, -math.inf
+        while self._open and not interrupts.level:
+            now = time.monotonic()
+            changes = seen if now < rests_until else self._futures.store.changes()
+            if changes != seen or now >= look_at:
+                seen, look_at = changes, now + _LOOK_AGAIN
+                before = len(self._open)
+                self._look()
+                self._fruitless = self._fruitless if len(self._open) == before else 0
+                if not self._open or not self._may_come():
+                    return
+                rests_until = now + _RESTS * (time.monotonic() - now)
+            bar.update(len(self._rows_of) - len(self._open), len(self._rows_of) - len(self._open))
+            if now >= until:
+                return
+            time.sleep(min(_BETWEEN, until - now))
+
+    def _may_come(self) -> bool:
+        """Tell whether an answer may come; start a worker where nobody is at work."""
+        groups = set(self._open.values())
+        if not self._tried:  # what kept the rows may be over; the worker that is at work, if one is, tries again
+            self._tried = True
+            kept = [group for group, each in self._futures.waiting(groups).items() if each.reason is not None]
+            if kept:
+                self._futures.try_again(kept, time.time())
+        is_held = self._lock.is_held()
+        waiting = [*self._futures.waiting(groups).values()]
+        hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
+        # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
+        if is_held and hopeful and any(map(self._may_give_key, waiting)):
+            self._say_once(_OTHER_KEYS)
+        return hopeful and (is_held or self._start(waiting))
+
+    def _say_once(self, words: str) -> None:
+        """Say what is waited for, unless nobody wants to know."""
+        if not self._said and self._progress is not False:
+            display.say(words)
+        self._said = True
+
+    def _may_give_key(self, waiting: Waiting) -> bool:
+        """Tell whether a key is all that rows lack, and we have it."""
+        if waiting.lacks_key and waiting.recipe not in self._keys:
+            environ = {**os.environ, **self._secrets_for(waiting)}
+            try:
+                arrived(orjson.loads(waiting.recipe)["connection"], environ, self._salt or b"")
+            except ConnectionSettingError:
+                self._keys[waiting.recipe] = False
+            else:
+                self._keys[waiting.recipe] = True
+        return waiting.lacks_key and self._keys[waiting.recipe]
+
+    def _secrets_for(self, waiting: Waiting) -> dict[str, str]:
+        """Give the keys that rows may be sent with: that of the connection, else what the environment has by now."""
+        return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
+
+    def _start(self, waiting: Iterable[Waiting]) -> bool:
+        """Start a worker, unless several have ended before their time; tell whether there is hope."""
+        if self._fruitless == _FRUITLESS:
+            self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
+            return False
+        try:
+            secrets = {name: key for each in waiting for name, key in self._secrets_for(each).items()}
+            self._fruitless += ensure_worker(self._store.path, secrets)
+        except StoreError as error:
+            self._broken = str(error)
+            return False
+        return True
+
+    def _fill(self) -> None:
+        """Put every row's end, or why it has none, into its place."""
+        waiting = self._futures.waiting(set(self._open.values()))
+        reasons = {group: self._reason(each) for group, each in waiting.items()}
+        for number, group in self._open.items():
+            reason = reasons.get(group)
+            message = f"not answered yet{': ' if reason else ''}{reason or ''}"
+            for row in self._rows_of[number]:
+                self._records.unanswered(row, PENDING, message)
+        recipes: dict[str, Any] = {}
+        gone = set(self._rows_of) - set(self._open)
+        for number, future_id, recipe, body, answered in self._futures.ended(sorted(gone)):
+            if future_id != self._asked_for[number]:  # of a store that has taken the place of the first one
+                continue
+            gone.remove(number)
+            if recipe not in recipes:
+                recipes[recipe] = orjson.loads(recipe)
+            conversation = asked_with(body)
+            for row in self._rows_of[number]:
+                self._asked[row] = conversation
+                self._put(row, recipes[recipe], body, answered)
+        self._say_unknown([self._rows_of[number] for number in gone], "no such future any more in the store")
+
+    def _reason(self, waiting: Waiting) -> str | None:
+        """Say why rows are not answered yet, if something keeps them."""
+        if self._broken is None and self._may_give_key(waiting) and self._lock.is_held():
+            return _OTHER_KEYS
+        return waiting.reason or self._broken
+
+    def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:
+        end, sends, billed = answered
+        if end.status is None and end.fault is None:
+            self._records.unanswered(row, str(end.outcome), end.message)
+            self._records.attempts[row], self._records.maybe_billed[row] = sends, billed
+            return
+        answer = end.answer(row, sends)
+        at_most_once = recipe["retry"]["ambiguous"] == 0
+        verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
+        self._records.answer(answer, Done(row, verdict, sends, billed))
+
+    def _summary(self, seconds: float) -> Summary:
+        records = self._records
+        return Summary.of(
+            records.counts,
+            prompt_tokens=sum(tokens or 0 for tokens in records.prompt_tokens),
+            completion_tokens=sum(tokens or 0 for tokens in records.completion_tokens),
+            seconds=seconds,
+            notes=(*notes_on(records),),
+        )

@@ -1,0 +1,271 @@
+"""The store as a run's journal: pending rows come out of it, and what becomes of them goes into it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..engine.ended import Ended
+from ..engine.journal.keeping import Found, Keeping
+from ..engine.outcomes.rules import Failure
+from ..errors import JournalError, StoreError
+from ..store.future_rows import EXPIRED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..engine.calls import Answer
+    from ..engine.outcomes.judge import Verdict
+    from ..engine.scheduling import Scheduler
+    from ..store.future_rows import Future
+    from ..store.futures import Futures
+
+_AT_A_TIME = 64
+"""Rows that are read at once; their bodies are in memory then."""
+_BETWEEN = 0.1
+"""Seconds between two looks for rows that were submitted meanwhile."""
+_BETWEEN_ENDS = 0.5
+"""Seconds between two looks for rows that wait to be sent and whose time is over."""
+_NO_MODEL = "the server does not know the model"
+
+
+class FutureKeeping(Keeping):
+    """Keeps one group of futures: an iterator over the bodies of its rows, and their journal.
+
+    It ends where nothing is pending, and goes on when something is again.
+
+    Parameters
+    ----------
+    futures : Futures
+        The store.
+    group : int
+        Whose rows.
+    token : bytes
+        The worker's right to write.
+    scheduler : Scheduler
+        Of the run; once it has stopped, a row that could be tried again stays pending.
+    row_deadline : float
+        Seconds from a row's first send after which nothing is sent for it.
+    at_most_once : bool
+        Whether nothing is sent again that may have been executed.
+    clock, wall_clock : callable
+        Monotonic seconds, and the time.
+
+    Attributes
+    ----------
+    failure : StoreError or None
+        Why the store could not be read.
+    asked_to_wait : float
+        The most seconds that the server asked to wait.
+    """
+
+    keeps = True
+
+    def __init__(
+        self,
+        futures: Futures,
+        group: int,
+        token: bytes,
+        scheduler: Scheduler,
+        *,
+        row_deadline: float,
+        at_most_once: bool,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._futures = futures
+        self._group = group
+        self._token = token
+        self._scheduler = scheduler
+        self._row_deadline = row_deadline
+        self._at_most_once = at_most_once
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._ready: deque[Future] = deque()
+        self._after = 0
+        self._look_at = self._end_at = float("-inf")
+        self._seen = -1
+        self._given = 0
+        self._row_of: dict[int, Future] = {}
+        self._changed: dict[int, Future] = {}
+        self._intended: dict[int, Ended] = {}
+        self._failed = False
+        self.failure: StoreError | None = None
+        self.asked_to_wait = 0.0
+
+    # The rows.
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Give the next row's body."""
+        if not self._ready:
+            self._refill()
+        if not self._ready:
+            raise StopIteration
+        future = self._ready.popleft()
+        self._row_of[self._given] = future
+        self._given += 1
+        return future.body
+
+    def _refill(self) -> None:
+        """Read pending rows, if there may be some that were not there at the last look."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + _BETWEEN
+        try:
+            seen = self._futures.store.changes()
+            if seen == self._seen:
+                return
+            rows = self._futures.take(self._group, self._after, _AT_A_TIME)
+        except StoreError as error:  # the loop takes it for the end of the rows, and ends
+            self.failure = self.failure or error
+            return
+        if len(rows) < _AT_A_TIME:
+            self._seen = seen
+        else:
+            self._look_at = now
+        for future in rows:
+            self._after = future.number
+            if not self._is_over(future):
+                self._ready.append(future)
+
+    def end_late(self) -> None:
+        """End the rows that wait for their first send and whose time is over; called often, it looks now and then."""
+        now = self._clock()
+        if now < self._end_at:
+            return
+        self._end_at = now + _BETWEEN_ENDS
+        for future in self._row_of.values():
+            if not (future.sends or future.final):
+                self._is_over(future)
+        read = -1 if self._ready else self._after
+        self._ready = deque([future for future in self._ready if not self._is_over(future)])
+        while not self._ready and read != self._after:  # those behind them may be late too
+            read = self._after
+            self._refill()
+
+    def _is_over(self, future: Future) -> bool:
+        """Tell whether nothing may be sent for a row any more; then that is its end."""
+        future.billed = future.billed or future.in_doubt
+        if self.seconds_left(future) > 0 and not (self._at_most_once and future.billed):
+            return False
+        self._give_up(future, EXPIRED)
+        return True
+
+    def seconds_left(self, future: Future) -> float:
+        """Give the seconds in which a row may still be sent; by the wall clock, so that no restart extends them."""
+        deadline = future.deadline
+        if future.first_sent:
+            deadline = min(deadline, future.first_sent + self._row_deadline)
+        return deadline - self._wall_clock()
+
+    def seconds_left_of(self, row: int) -> float:
+        """Give the seconds in which a row of the run may still be sent."""
+        return self.seconds_left(self._row_of[row])
+
+    # The journal.
+
+    def recall(self, row: int, body: bytes) -> Found:
+        """Tell what is known of a row."""
+        future = self._row_of[row]
+        return Found(future.sends, billed=future.billed)
+
+    def intend(self, row: int) -> None:
+        """Put down that a row is about to be sent."""
+        future = self._row_of[row]
+        if future.final:  # its time was over before its turn came; the transport refuses it
+            return
+        self._intended[row] = future.end
+        future.sends += 1
+        future.first_sent = future.first_sent or self._wall_clock()
+        future.end = Ended()
+        self._changed[future.number] = future
+
+    def put_down(self, answer: Answer, verdict: Verdict) -> None:
+        """Put down what came of a send; it is not the row's end yet."""
+        future = self._row_of[answer.key]
+        if future.final:
+            return
+        future.sends += answer.sends - 1
+        future.billed = future.billed or verdict.may_have_run
+        future.end = Ended.of(answer, verdict)
+        if verdict.outcome == "rate_limited" and verdict.retry_after is not None:
+            self.asked_to_wait = max(self.asked_to_wait, verdict.retry_after)
+        self._changed[future.number] = future
+
+    def forget(self, row: int) -> None:
+        """Take it that a row has come to its end; but what a stopped run only broke off stays pending."""
+        future = self._row_of.pop(row)
+        if future.final:
+            return
+        if self._scheduler.stopped is None or future.end.kind in (None, Failure.FINAL.value):
+            self._finish(future)
+
+    def end_unsent(self) -> None:
+        """End the rows that the run took and did not send, because the server does not know their model."""
+        for future in self._row_of.values():
+            self._give_up(future, _NO_MODEL)
+
+    def end_rest(self, why: str) -> None:
+        """End all rows that are still pending, which can never be sent.
+
+        Raises nothing: what cannot be read stays pending.
+        """
+        waiting = list(self._row_of.values())
+        with suppress(StoreError):
+            while rows := self._futures.take(self._group, self._after, _AT_A_TIME):
+                waiting += rows
+                self._after = rows[-1].number
+        for future in (*self._ready, *waiting):
+            self._give_up(future, why)
+        self._ready.clear()
+
+    def _give_up(self, future: Future, why: str) -> None:
+        future.give_up(why)
+        self._changed[future.number] = future
+
+    def _finish(self, future: Future) -> None:
+        future.final = True
+        self._changed[future.number] = future
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something is not on the disk."""
+        return bool(self._changed)
+
+    def commit(self) -> None:
+        """Bring what was put down to the disk.
+
+        Raises
+        ------
+        JournalError
+            If that fails. What was intended is then taken back, for nothing of it was sent; what came is kept, and is
+            tried again with the next commit.
+        """
+        if not self._changed:
+            return
+        try:
+            if self._failed:
+                self._futures.store.make_room()
+            self._futures.put(self._token, list(self._changed.values()), self._wall_clock())
+        except StoreError as error:
+            self._failed = True
+            self._take_back()
+            raise JournalError(str(error)) from None
+        self._changed.clear()
+        self._intended.clear()
+
+    def _take_back(self) -> None:
+        for row, end in self._intended.items():
+            future = self._row_of[row]
+            future.sends -= 1
+            future.end = end
+            if not future.sends:
+                future.first_sent = 0.0
+                del self._changed[future.number]
+        self._intended.clear()

@@ -1,0 +1,255 @@
+"""A connection on its way through the store: everything but its keys, which the environment carries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from ..connection.connection import Connection
+from ..connection.endpoint_opening import opened
+from ..errors import ConnectionSettingError
+from ..secret import Secret
+from ..settings import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..connection.endpoint import Endpoint
+    from ..local import LocalModel
+
+VERSION = 1
+"""Of the recipes in a store."""
+_ROUNDS = 20_000
+"""Makes it slow to try out which short key a name may stand for."""
+_OPEN = frozenset(
+    (
+        *("accept", "accept-language", "anthropic-version", "api-version", "http-referer", "openai-beta"),
+        *("openai-organization", "openai-project", "referer", "user-agent", "x-title"),
+    )
+)
+"""Headers and parts of a query that are no secrets; any other may be one, whatever it is called."""
+_ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+"""Variables of the environment whose values travel with a recipe: no worker takes its own."""
+_HEADERS_OF_THE_ACCOUNT = ("OpenAI-Organization", "OpenAI-Project")
+_VARIABLE = "variable"
+_PREFIX = "TABLENODES_KEY_"
+
+
+class Travelling:
+    """A connection as it is put down in a store, and the secrets that its worker needs beside it.
+
+    Parameters
+    ----------
+    connection : Connection
+        Where requests will go.
+    salt : bytes
+        The store's.
+
+    Attributes
+    ----------
+    recipe : dict
+        The connection without a secret, as plain JSON.
+    secrets : dict of str to str
+        What the worker's environment must hold besides what is in ours: the secrets by the names in the recipe.
+    needs_key : bool
+        Whether its environment must hold any secret.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If there is no key for a server that needs one, or something cannot be taken to another process.
+    """
+
+    def __init__(self, connection: Connection, salt: bytes) -> None:
+        if connection.session is not None or not isinstance(connection.transport, str | None):
+            what = "session" if connection.session is not None else "transport object"
+            raise ConnectionSettingError(
+                f"a {what} of your own cannot be used: the rows are sent by another process, the worker"
+            )
+        self._salt = salt
+        self._connection = connection
+        self.secrets: dict[str, str] = {}
+        self.recipe = self._common() | (
+            self._remote() if connection.local_model is None else _local(connection.local_model)
+        )
+        self.needs_key = bool(self.secrets or self.recipe.get("found_key"))
+
+    def _common(self) -> dict[str, Any]:
+        timeout = self._connection.timeout
+        bundle = self._connection.ca_bundle
+        return {
+            "timeout": asdict(timeout) if isinstance(timeout, Timeout) else None,
+            "ca_bundle": None if bundle is None else os.path.abspath(bundle),
+            "transport": self._connection.transport,
+        }
+
+    def _remote(self) -> dict[str, Any]:
+        connection = self._connection
+        with opened(connection) as endpoint:
+            base_url = endpoint.base_url
+            is_keyed = any(name == "Authorization" for name, _ in endpoint.headers)
+            account = {name: value for name, value in endpoint.headers if name in _HEADERS_OF_THE_ACCOUNT}
+            found = _found_key(connection, endpoint)
+        key = connection.api_key
+        origin = base_url.encode()
+        return {
+            "base_url": base_url,
+            "is_keyed": is_keyed,
+            "api_key": self._named(key, origin) if isinstance(key, Secret) and key.reveal() else key and "",
+            "api_key_env": connection.api_key_env,
+            "found_key": None if found is None else _name_of(found, self._salt + origin),
+            "headers": self._all_named(account | dict(connection.headers or {}), origin),
+            "query": self._all_named(connection.query or {}, origin),
+            "proxy": self._named(connection.proxy, origin),
+            "allow_insecure": connection.allow_insecure,
+        }
+
+    def _all_named(self, values: Mapping[str, str | Secret], origin: bytes) -> dict[str, Any]:
+        made = {}
+        for name, value in values.items():
+            is_closed = isinstance(value, str) and name.casefold() not in _OPEN
+            made[name] = self._named(Secret(value) if is_closed else value, origin)  # type: ignore[arg-type]
+        return made
+
+    def _named(self, value: str | Secret | None, origin: bytes) -> Any:
+        """Give a text as it is, and the name of a variable in place of a secret.
+
+        The name is the same each time, so that a worker that has a secret is known to have it; it tells nothing of it.
+        """
+        if not isinstance(value, Secret):
+            return value
+        name = _name_of(value, self._salt + origin)
+        self.secrets[name] = value.reveal()
+        return {_VARIABLE: name}
+
+
+def _name_of(secret: Secret, salt: bytes) -> str:
+    digest = hashlib.pbkdf2_hmac("sha256", secret.reveal().encode(), salt, _ROUNDS)
+    return f"{_PREFIX}{digest[:8].hex().upper()}"
+
+
+def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
+    """Give the key that was found in the environment, None where there is none or one was given."""
+    given = {name.casefold() for name in connection.headers or {}}
+    if isinstance(connection.api_key, Secret) or "authorization" in given:
+        return None
+    values = [value for name, value in endpoint.headers if name == "Authorization"]
+    return Secret(values[0].reveal().removeprefix("Bearer ")) if values and isinstance(values[0], Secret) else None
+
+
+def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment without the variables whose values have travelled with a recipe, if they have."""
+    left = _ACCOUNT if "found_key" in recipe else ()  # earlier versions sent none along
+    return {name: value for name, value in environ.items() if name not in left}
+
+
+def _local(model: LocalModel) -> dict[str, Any]:
+    fields = asdict(model)
+    path = fields.pop("path")
+    return {"local": {"path": None if path is None else os.path.abspath(path), **fields}}
+
+
+def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the key that an environment has now, to be used for rows that were submitted with one that it had then.
+
+    Whoever waits for the answers says by that that it may be used: rows whose key has been renewed need not be
+    submitted again. It has a name that nothing else in a recipe has: where the very key is given, that one is used.
+
+    Parameters
+    ----------
+    recipe : mapping
+        As `Travelling` makes it.
+    environ : mapping of str to str
+        The environment of whoever waits.
+    """
+    name = recipe.get("found_key")
+    if name is None:
+        return {}
+    connection = Connection(
+        recipe["base_url"], api_key_env=recipe["api_key_env"], allow_insecure=recipe["allow_insecure"]
+    )
+    try:
+        with opened(connection, environ) as endpoint:
+            key = _found_key(connection, endpoint)
+    except ConnectionSettingError:
+        return {}
+    return {} if key is None else {_name_now(recipe): key.reveal()}
+
+
+def _name_now(recipe: Mapping[str, Any]) -> str:
+    """Give the name of the key that stands in for the one that the environment had."""
+    then = f"{recipe['found_key']} {recipe['api_key_env']}"
+    return f"{_PREFIX}NOW_{hashlib.sha256(then.encode()).hexdigest()[:16].upper()}"
+
+
+def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
+    """Give the connection of a recipe, with the secrets of an environment; it is opened in its `surroundings`.
+
+    Parameters
+    ----------
+    recipe : mapping
+        As `Travelling` makes it.
+    environ : mapping of str to str
+        Where the secrets are.
+    salt : bytes
+        The store's.
+
+    Raises
+    ------
+    ConnectionSettingError
+        If a secret is not there; no other takes its place.
+    """
+    if "local" in recipe:
+        return replace(Connection.local(**recipe["local"]), timeout=_timeout(recipe))
+    connection = _with_secrets(recipe, environ)
+    with opened(connection, surroundings(recipe, environ)) as endpoint:
+        if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
+            raise ConnectionSettingError(
+                f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "
+                "OPENAI_BASE_URL as they were then, or retrieve the rows with connection="
+            )
+        here, name = _found_key(connection, endpoint), recipe.get("found_key")
+        if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
+            variable = recipe["api_key_env"] or "OPENAI_API_KEY"
+            shown = variable if variable == variable.upper() else "the variable that api_key_env names"
+            raise ConnectionSettingError(
+                f"the worker was started with another key in {shown} than the rows were submitted with; the next "
+                "retrieval has them sent"
+            )
+    return connection
+
+
+def _timeout(recipe: Mapping[str, Any]) -> Timeout | None:
+    return None if recipe["timeout"] is None else Timeout(**recipe["timeout"])
+
+
+def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection:
+    """Give the connection of a recipe with the secrets that are named in it; a key that is not is still missing."""
+
+    def found(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if not environ.get(value[_VARIABLE]):
+            raise ConnectionSettingError(
+                "the key that the rows were submitted with is not here: retrieve them with the same connection="
+            )
+        return Secret(environ[value[_VARIABLE]])
+
+    name = recipe.get("found_key")
+    names = () if name is None else (name, _name_now(recipe))
+    key = next((Secret(environ[each]) for each in names if environ.get(each)), None) or found(recipe["api_key"])
+    key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
+    return Connection(
+        recipe["base_url"],
+        key,
+        api_key_env=recipe["api_key_env"] if key is None else None,
+        headers={name: found(value) for name, value in recipe["headers"].items()} or None,
+        query={name: found(value) for name, value in recipe["query"].items()} or None,
+        timeout=_timeout(recipe),
+        proxy=found(recipe["proxy"]),
+        ca_bundle=recipe["ca_bundle"],
+        transport=recipe["transport"],
+        allow_insecure=recipe["allow_insecure"],
+    )

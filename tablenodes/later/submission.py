@@ -1,0 +1,295 @@
+"""How a node's requests are put into the store, to be sent by a worker and retrieved later."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from .. import tables
+from ..connection.connection import Connection
+from ..engine.calls import Request
+from ..engine.journal import Keys
+from ..engine.records import NOT_SENT, OK, Rejection
+from ..engine.transports.streams import STREAMED
+from ..errors import Interrupted, SettingError, StoreError
+from ..run import display
+from ..run.check import check_rows, refuse_invalid
+from ..run.end_report import say_failures
+from ..run.options import Manner
+from ..run.output import NodeOutput
+from ..run.rows import Context, prepared
+from ..run.summary import Summary
+from ..store import StoreFile
+from ..store.futures import Futures
+from .stored_connection import VERSION, Travelling
+from .worker_start import ensure_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..bodies.body_plan import BodyPlan
+    from ..engine.journal.journal import Key
+    from ..nodes.request_node import RequestNode
+    from ..tables import TableView
+
+_ROWS = 10_000
+_BYTES = 32 * 2**20
+"""Rows, and bytes of bodies, that go into one transaction."""
+_LONGEST = 30 * 86_400
+_BETWEEN = 0.02
+_TAKES_UP = 2.0
+"""Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""
+_MAKES_ROOM = 0.5
+"""Seconds in which one has ended that lacks a key and has nothing else to do."""
+
+
+def submit(
+    node: RequestNode,
+    table: Any,
+    connection: Connection | None,
+    context: Context,
+    *,
+    makes: Mapping[str, str],
+    store: str | os.PathLike[str] | None = None,
+    deadline: float,
+    submission: str | os.PathLike[str] | None = None,
+    **manner: Any,
+) -> NodeOutput:
+    """Put every row into the store and give the ids under which the answers will be found.
+
+    Parameters
+    ----------
+    node : RequestNode
+        What is asked.
+    table, connection, context, manner
+        As in `run`.
+    makes : mapping of str to str
+        The two columns that are made, and their types.
+    store : path, optional
+        As in `StoreFile`.
+    deadline : float
+        Seconds within which a row must be sent.
+    submission : str or path, optional
+        What the rows are submitted as; those that were submitted as the same before keep their ids.
+    """
+    how = Manner.of(manner)
+    known_as = _known_as(submission)
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
+        raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
+    connection = Connection() if connection is None else connection
+    if not isinstance(connection, Connection):
+        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    view = tables.view(table)
+    plan = node.plan(view.columns, constants=context.constants, connection=connection, store=store)
+    if plan.taken and how.progress is not False:
+        display.say(f"{context.scope or type(node).__name__}: columns taken: {', '.join(plan.taken)}")
+    for line in plan.passed_over if how.progress is not False else ():
+        display.say(f"{context.scope or type(node).__name__}: {line}")
+    if how.on_invalid == "raise":
+        refuse_invalid(check_rows(plan, view))
+    return _Submission(node, view, how, StoreFile(store), deadline, known_as).carry_out(
+        plan, connection, context, makes
+    )
+
+
+def _known_as(submission: Any) -> str | None:
+    """Give what stands in the store for the name of a submission."""
+    if submission is None:
+        return None
+    if not isinstance(submission, str | os.PathLike):
+        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
+    if not os.fspath(submission):
+        raise SettingError("submission is empty: give a name of your own, or leave it out")
+    return hashlib.sha256(os.fsencode(submission)).hexdigest()
+
+
+class _Submission:
+    def __init__(
+        self,
+        node: RequestNode,
+        view: TableView,
+        how: Manner,
+        store: StoreFile,
+        deadline: float,
+        submission: str | None,
+    ) -> None:
+        self._node = node
+        self._view = view
+        self._how = how
+        self._store = store
+        self._futures = Futures(store)
+        self._deadline = deadline
+        self._submission = submission
+        self._known = 0
+        self._groups: set[int] = set()
+        self._ids: list[str | None] = [None] * len(view)
+        self._errors: list[str | None] = [None] * len(view)
+        self._outcomes = [NOT_SENT] * len(view)
+        self._failure: StoreError | None = None
+
+    def carry_out(
+        self, plan: BodyPlan, connection: Connection, context: Context, makes: Mapping[str, str]
+    ) -> NodeOutput:
+        began = time.monotonic()
+        travelling: Travelling | None = None
+        interrupted = False
+        with self._store:
+            try:
+                travelling = Travelling(connection, self._salt())
+                self._put_all(plan, context, travelling)
+            except KeyboardInterrupt:  # what was accepted has its ids
+                interrupted = True
+            if travelling is not None and any(self._ids):
+                try:
+                    self._have_sent(travelling)
+                except StoreError as error:
+                    display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
+                except KeyboardInterrupt:
+                    interrupted = True
+        if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
+            raise self._failure
+        output = self._output(makes, context, time.monotonic() - began)
+        if self._known and self._how.progress is not False:
+            new = output.summary.ok - self._known
+            known_as = context.scope or type(self._node).__name__
+            display.say(f"{known_as}: {self._known:,} of {output.summary.ok:,} submitted before, submitting {new:,}")
+        if interrupted:
+            accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
+            raise Interrupted(f"interrupted: {accepted}; .output has their ids", output)
+        name = context.scope or type(self._node).__name__
+        say_failures(name, output.summary, self._outcomes, (), progress=self._how.progress)
+        return output
+
+    def _have_sent(self, travelling: Travelling) -> None:
+        """Start a worker, also in place of one that lacks the key and has nothing else to do."""
+        path, secrets_ = self._store.path, travelling.secrets
+        if ensure_worker(path, secrets_) or not travelling.needs_key or not self._lacks_key():
+            return
+        until = time.monotonic() + _MAKES_ROOM
+        while not ensure_worker(path, secrets_):
+            if time.monotonic() >= until:
+                if self._how.progress is not False:
+                    display.say(
+                        "a worker that was started with other keys is at work on the store: once it has ended, a "
+                        "retrieval has these rows sent; with another store= they would be sent at once"
+                    )
+                return
+            time.sleep(_BETWEEN)
+
+    def _lacks_key(self) -> bool:
+        """Tell whether the worker that is at work says that it lacks the key, or takes nothing up and says nothing."""
+        until = time.monotonic() + _TAKES_UP
+        while time.monotonic() < until:
+            waiting = self._futures.waiting(self._groups).values()
+            if not any(each.is_untried for each in waiting):
+                return any(each.lacks_key for each in waiting)
+            time.sleep(_BETWEEN)
+        return True
+
+    def _salt(self) -> bytes:
+        try:
+            return self._futures.salt()
+        except StoreError as error:
+            self._failure = error
+            return b""
+
+    def _put_all(self, plan: BodyPlan, context: Context, travelling: Travelling) -> None:
+        some: list[tuple[int, bytes]] = []
+        size = 0
+        keys = self._keys(travelling, context)
+        once = self._once() if self._is_limited() else None
+        for row, body in enumerate(prepared(plan, self._view, context)):
+            if isinstance(body, Rejection):
+                problem = body.problem
+                self._fail(row, body.outcome, f"{problem.path}: {problem.message}")
+                continue
+            some.append((row, body))
+            size += len(body)
+            if len(some) >= _ROWS or size >= _BYTES:
+                self._put(some, travelling, once, keys)
+                some, size = [], 0
+        self._put(some, travelling, once, keys)
+
+    def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None, keys: Keys | None) -> None:
+        """Put some rows down, all of them or none."""
+        bodies = [body for _, body in some]
+        names = None if keys is None else [_name(keys.key(body)) for body in bodies]
+        now = time.time()
+        if some and self._failure is None:
+            try:
+                recipe = self._recipe(travelling, once, stream=any(STREAMED in body for body in bodies))
+                ids, known, group = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
+            except StoreError as error:
+                self._failure = error
+            else:
+                self._known += known
+                self._groups.add(group)
+                for (row, _), future_id in zip(some, ids, strict=True):
+                    self._ids[row] = future_id
+                    self._outcomes[row] = OK
+        if self._failure is not None:
+            for row, _ in some:
+                self._fail(row, NOT_SENT, str(self._failure))
+
+    def _fail(self, row: int, outcome: str, message: str) -> None:
+        self._outcomes[row] = outcome
+        self._errors[row] = message
+
+    def _keys(self, travelling: Travelling, context: Context) -> Keys | None:
+        """Give what names the rows, as a journal would: by all that is asked, and which of the equal rows it is."""
+        if self._submission is None:
+            return None
+        where = {name: travelling.recipe.get(name) for name in ("base_url", "query", "local")}
+        scope = orjson.dumps([self._submission, context.scope, where], option=orjson.OPT_SORT_KEYS).decode()
+        return Keys(Request("POST", self._node.path, ()), scope)
+
+    def _once(self) -> str:
+        """Give what keeps the limits of one submission apart from those of others."""
+        return secrets.token_hex(8) if self._submission is None else self._submission[:16]
+
+    def _is_limited(self) -> bool:
+        """Tell whether there is a limit over all rows: it holds for those of this submission alone."""
+        return self._how.limits.max_requests is not None or self._how.limits.token_budget is not None
+
+    def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
+        """Give how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
+        recipe = {
+            "version": VERSION,
+            "connection": travelling.recipe,
+            "method": "POST",
+            "path": self._node.path,
+            "choices": self._node.choices,
+            "stream": stream,
+            "total": self._node.client_timeout,
+            "limits": asdict(self._how.limits),
+            "retry": asdict(self._how.retry),
+            "once": once,
+        }
+        return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
+    def _output(self, makes: Mapping[str, str], context: Context, seconds: float) -> NodeOutput:
+        columns = dict(zip(makes, (self._ids, self._errors), strict=True))
+        summary = Summary.of(Counter(self._outcomes), seconds=seconds)
+        found = next(iter(makes))
+        # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
+        handed_on = {*makes} if found in self._view.columns else {found, *context.made}
+        return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary, handed_on)
+
+
+def _name(key: Key) -> bytes:
+    return key.digest + key.occurrence.to_bytes(8)
+
+
+class Submitted(NodeOutput):
+    """The ids of what was submitted; its two branches have them, or the errors, beside the configuration."""
+
+    def _rows(self, *, ok: bool) -> Any:
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        return tables.view(self.table).take(rows)

@@ -1,0 +1,1 @@
+"""Run: one run of a node over a table, put together."""

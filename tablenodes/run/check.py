@@ -1,0 +1,231 @@
+"""Check: what would be sent, what cannot be, and why; nothing is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
+from operator import and_
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from .. import tables
+from ..bodies.values import Rejected
+from ..errors import InvalidRequests, TableError
+from . import display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ..bodies.settings_plan import RowPlan
+    from ..problems import Problem
+    from ..tables import TableView
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """What a run would send, and what it could not.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the table.
+    valid : int
+        Rows that would be sent.
+    problems : pandas.DataFrame
+        One row a problem: ``row`` (position, 0 is the first), ``column``, ``path``, ``rule``, ``message``, ``got``.
+    sources : dict of str to str
+        Where each request property comes from.
+    unknown : tuple of str
+        Properties that the schema does not know; they are sent all the same.
+    duplicates : int
+        Rows whose body is the same as an earlier row's; each is sent.
+    warnings : tuple of str
+        What will be sent but was perhaps not meant.
+    """
+
+    rows: int
+    valid: int
+    problems: Any
+    sources: Mapping[str, str]
+    unknown: tuple[str, ...]
+    duplicates: int
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.described()
+
+    def described(self, where: Callable[[str], str] | None = None) -> str:
+        """Give it in lines for a person.
+
+        Parameters
+        ----------
+        where : callable, optional
+            From a problem's path, or a warning, to what stands before its line, such as a file and a line in it.
+        """
+        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
+        width = max(map(len, self.sources), default=0)
+        lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
+        place = where or (lambda path: "")
+        lines += [f"{place(warning)}warning: {warning}" for warning in self.warnings]
+        if self.duplicates:
+            several = self.duplicates > 1
+            ask, sent = ("ask", "each is sent") if several else ("asks", "it is sent too")
+            lines.append(f"{display.counted(self.duplicates, 'row')} {ask} the same as an earlier row; {sent}")
+        lines += self._told(place)
+        return "\n".join(lines)
+
+    def lines(self, most: int = _SHOWN) -> Iterable[str]:
+        """Give one line a problem, `most` at the most."""
+        for row, what in zip(self.problems["row"][:most], self._whats(most), strict=True):
+            yield f"row {row}{_worded(what)}"
+        yield from _more(len(self.problems) - most)
+
+    def _told(self, where: Callable[[str], str]) -> Iterator[str]:
+        """Give the lines of the problems; what every row has is told once."""
+        everywhere = self._everywhere()
+        count = len(self.problems) - self.rows * len(everywhere)
+        for what in everywhere:
+            yield f"{where(what.path)}every row{_worded(what)}"
+        each_row = zip(self.problems["row"], self._whats(len(self.problems)), strict=True)
+        left = ((row, what) for row, what in each_row if what not in everywhere)
+        for row, what in islice(left, min(count, _SHOWN)):
+            yield f"{where(what.path)}row {row}{_worded(what)}"
+        yield from _more(count - _SHOWN)
+
+    def _everywhere(self) -> list[_What]:
+        """Give what every row has, where there are several: what the first row has is looked for in all."""
+        found = self.problems
+        if self.valid or self.rows <= 1 or not len(found):
+            return []
+        first = int((found["row"] == found["row"].iloc[0]).sum())
+        return [what for what in self._whats(first) if self._count(what) == self.rows]
+
+    def _count(self, what: _What) -> int:
+        same = [self.problems[name] == text for name, text in zip(what._fields, what, strict=True) if text]
+        return int(reduce(and_, same).sum())
+
+    def _whats(self, most: int) -> Iterator[_What]:
+        columns = (self.problems[name][:most] for name in _What._fields)
+        return (_What(*(text if isinstance(text, str) else "" for text in each)) for each in zip(*columns, strict=True))
+
+
+class _What(NamedTuple):
+    """What is wrong, whatever the row."""
+
+    column: str
+    path: str
+    message: str
+    got: str
+
+
+def _worded(what: _What) -> str:
+    where = f", column {what.column}" if what.column else ""
+    return f"{where}: {what.path}: {what.message}{f' (got {what.got})' if what.got else ''}"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > 0:
+        yield f"… and {count:,} problems more"
+
+
+def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
+    """Check every row of a table against a node.
+
+    Parameters
+    ----------
+    plan : callable
+        From the table's columns to what becomes of the rows.
+    table : table
+        As in `Node.check`.
+    """
+    view = tables.view(table, read=False)
+    if view.one_shot:
+        raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
+    return check_rows(plan(view.columns), view)
+
+
+def refuse_invalid(found: Check, name: str = "") -> None:
+    """Raise `InvalidRequests` if there are rows that cannot be sent.
+
+    Parameters
+    ----------
+    found : Check
+        What a check found.
+    name : str
+        The node's id, in a workflow.
+    """
+    if found.valid < found.rows:
+        first = next(iter(found.lines(1)))
+        where = f"node {name!r}: " if name else ""
+        count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
+        raise InvalidRequests(f"{where}{count} cannot be sent, nothing was sent; first {first}", found)
+
+
+def check_rows(plan: RowPlan, view: TableView) -> Check:
+    """Check every row of a view against a plan."""
+    return _Checking(plan).over(view)
+
+
+class _Checking:
+    def __init__(self, plan: RowPlan) -> None:
+        self.plan = plan
+        self.schema = plan.schema
+        self.found: list[tuple[int, str | None, Problem]] = []
+        self.seen: set[bytes] = set()
+        self.duplicates = 0
+        self.names: set[str] = set()
+        self.meant_as_json: set[str] = set()
+
+    def over(self, view: TableView) -> Check:
+        valid = sum(self._row(row, cells) for row, cells in enumerate(self.plan.ahead(view.rows(self.plan.columns))))
+        unknown = () if self.schema is None else tuple(sorted(self.names - set(self.schema.properties)))
+        problems = tables.frame(
+            {
+                "row": [row for row, _, _ in self.found],
+                "column": [column for _, column, _ in self.found],
+                **{key: [getattr(p, key) for _, _, p in self.found] for key in ("path", "rule", "message", "got")},
+            },
+            {"row": "integer", **dict.fromkeys(("column", "path", "rule", "message", "got"), "text")},
+        )
+        return Check(
+            len(view),
+            valid,
+            problems,
+            self.plan.sources,
+            unknown,
+            self.duplicates,
+            tuple(self._warnings(unknown, len(view))),
+        )
+
+    def _row(self, row: int, cells: tuple[Any, ...]) -> bool:
+        try:
+            data = self.plan.encode(cells)
+        except Rejected as rejected:
+            self.found += [(row, self.plan.column_of(p.path), p) for p in rejected.problems]
+            return False
+        if self.schema is not None:
+            self._look_into(data)
+        return True
+
+    def _look_into(self, data: bytes) -> None:
+        """Note what is worth a word in a body that can be sent."""
+        digest = hashlib.blake2b(data, digest_size=12).digest()
+        self.duplicates += digest in self.seen
+        self.seen.add(digest)
+        body = orjson.loads(data)
+        self.names.update(body)
+        self.meant_as_json.update(self.plan.looks_like_json(body))
+
+    def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
+        yield from self.plan.warnings
+        if rows > 1 and self.schema is not None and not self.plan.columns:
+            yield "no column is read, so that every row asks the same"
+        for name in unknown:
+            yield f"{name} is no property that {self.schema and self.schema.name} knows; it is sent as it is"
+        for name in sorted(self.meant_as_json):
+            yield f"{name} holds texts that look like JSON arrays; they are sent as texts"

@@ -1,0 +1,242 @@
+"""NodeOutput: what a run gives back."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from ..engine.outcomes.failure_reasons import reason_of
+from ..engine.outcomes.texts import first_text
+from ..engine.records import OK
+from . import display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from ..engine.records import Records
+    from ..tables import TableView
+    from .summary import Summary
+
+_LOG_TYPES = {
+    "outcome": "text",
+    "attempts": "integer",
+    "maybe_billed": "boolean",
+    "request_id": "text",
+    "latency": "number",
+    "reused": "boolean",
+    "finish_reason": "text",
+    "retry_after": "number",
+    "prompt_tokens": "integer",
+    "completion_tokens": "integer",
+    "total_tokens": "integer",
+    "message": "text",
+}
+_MADE_FOR_THE_LOG = frozenset({"latency", "retry_after", "message"})
+
+_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
+
+
+class NodeOutput:
+    """What became of every row: the columns that a node made, beside the configuration.
+
+    Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
+    configuration, with its rows, its order and its index.
+
+    Parameters
+    ----------
+    view : TableView
+        The configuration.
+    columns : mapping of str to sequence
+        What was made, by column.
+    types : mapping of str to str
+        The columns' types, as in `TableView.make`.
+    outcomes : sequence of str
+        What each row ended as.
+    messages : sequence of str or None
+        For each row that failed, why.
+    summary : Summary
+        The run in numbers.
+    handed_on : collection of str
+        The columns that later nodes read by their names.
+
+    Attributes
+    ----------
+    configuration : table
+        The very table that was given.
+    summary : Summary
+        The run in numbers.
+    """
+
+    def __init__(
+        self,
+        view: TableView,
+        columns: Mapping[str, Sequence[Any]],
+        types: Mapping[str, str],
+        outcomes: Sequence[str],
+        messages: Sequence[str | None],
+        summary: Summary,
+        handed_on: Collection[str] = (),
+    ) -> None:
+        self._view = view
+        self._handed_on = handed_on
+        self._columns = columns
+        self._types = dict(types)
+        self._outcomes = outcomes
+        self._messages = messages
+        self.configuration = view.given
+        self.summary = summary
+
+    @cached_property
+    def result(self) -> Any:
+        """The columns that the node made."""
+        return self._view.make(self._columns, self._types)
+
+    @cached_property
+    def table(self) -> Any:
+        """The configuration with the columns that the node made to its right; a clash of names gets a suffix.
+
+        Those that later nodes read by their names, such as ``conversation``, take the places of what they were made of.
+        """
+        from ..tables.views import free_names  # noqa: PLC0415 - pandas is loaded where there is a table
+
+        own = [name for name in self._columns if name not in self._handed_on]
+        names = dict(zip(self._columns, self._columns, strict=True)) | free_names(own, self._view.columns)
+        return self._view.replacing(
+            {names[name]: values for name, values in self._columns.items()},
+            {names[name]: kind for name, kind in self._types.items()},
+        )
+
+    @cached_property
+    def text(self) -> Any:
+        """The text of each row, null where it has none: a column of the table's own kind."""
+        return self._view.series("text", self.texts(), "text")
+
+    def texts(self) -> list[str | None]:
+        """Give the text of each row as a list."""
+        return list(self._columns.get("text", [None] * len(self._view)))
+
+    @cached_property
+    def log(self) -> Any:
+        """One row an input row: ``outcome``, and a ``message`` where it is not ok."""
+        made = {"outcome": self._outcomes, "message": self._messages}
+        return self._view.make(made, dict.fromkeys(made, "text"))
+
+    @property
+    def succeeded(self) -> Any:
+        """The configuration's rows that are ok, for the next node: with what takes the place of a column of theirs."""
+        return self._rows(ok=True)
+
+    @property
+    def failed(self) -> Any:
+        """The configuration's rows that are not ok, runnable as they are."""
+        return self._rows(ok=False)
+
+    def _rows(self, *, ok: bool) -> Any:
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        if not ok or not any(name in self._handed_on for name in self._columns):
+            return self._view.take(rows)
+        from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
+
+        return view(self.table).take(rows)
+
+    def answer(self, row: int) -> tuple[str, str | None]:
+        """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""
+        made = {name: values[row] for name, values in self._columns.items()}
+        return self._outcomes[row], orjson.dumps(made).decode()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in _MADE_OF_THE_REST}
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.result
+        yield self.configuration
+
+    def __repr__(self) -> str:
+        return f"NodeOutput: {self.summary}\n{display.head(self.table)}"
+
+    def _repr_html_(self) -> str:
+        return display.html(str(self.summary), self.table)
+
+
+class Responses(NodeOutput):
+    """The Raw Response table and the configuration that it answers, with what became of every row.
+
+    Parameters
+    ----------
+    view : TableView
+        The configuration.
+    records : Records
+        What came.
+    summary : Summary
+        The run in numbers.
+    asked : callable
+        Gives the id of the conversation that each row was asked with, None where there is none.
+    """
+
+    def __init__(
+        self, view: TableView, records: Records, summary: Summary, asked: Callable[[], Iterable[str | None]]
+    ) -> None:
+        columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
+        super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
+        self._records = records
+        self.asked = asked
+
+    def __getstate__(self) -> dict[str, Any]:
+        # How bodies are made stays where it is; what was asked travels.
+        return super().__getstate__() | {"asked": partial(iter, [*self.asked()])}
+
+    @cached_property
+    def result(self) -> Any:
+        """The Raw Response table.
+
+        ``body`` (text) is what the server sent, or an error object; ``status`` (nullable integer) the HTTP status.
+        """
+        return super().result
+
+    @cached_property
+    def text(self) -> Any:
+        """The first choice's text of each row, null where the row is not ok: a column of the table's own kind."""
+        return super().text
+
+    @cached_property
+    def table(self) -> Any:
+        """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix."""
+        records = self._records
+        return self._view.beside(
+            {"text": self.texts(), "status": records.status, "outcome": records.outcome},
+            {"text": "text", "status": "integer", "outcome": "text"},
+        )
+
+    @cached_property
+    def log(self) -> Any:
+        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens, message.
+
+        ``message`` is null where the row is ok; else it is our own words, or those of the server's error, which may
+        repeat what the server was sent.
+        """
+        records, rows = self._records, range(len(self._records))
+        columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in _MADE_FOR_THE_LOG}
+        columns["maybe_billed"] = [flag == 1 for flag in records.maybe_billed]
+        columns["reused"] = [flag == 1 for flag in records.reused]
+        columns["latency"] = [None if math.isnan(seconds) else seconds for seconds in records.latency]
+        columns["retry_after"] = [records.retry_after.get(row) for row in rows]
+        columns["message"] = [
+            None if outcome == OK else reason_of(outcome, records.body[row], records.status[row])
+            for row, outcome in enumerate(records.outcome)
+        ]
+        return self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
+
+    def answer(self, row: int) -> tuple[str, str | None]:
+        """Give a row's outcome and body, by its position, without making a table."""
+        return self._records.outcome[row], self._records.body[row]
+
+    def texts(self) -> list[str | None]:
+        """Give the first choice's text of each row as a list."""
+        records = self._records
+        return [
+            first_text(body) if outcome == OK else None
+            for body, outcome in zip(records.body, records.outcome, strict=True)
+        ]

@@ -1,0 +1,276 @@
+"""How a node is run over a table: everything is put together here, and nothing is decided."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from .. import tables
+from ..bodies.taken_columns import BODY
+from ..connection.connection import Connection
+from ..connection.endpoint_opening import opened
+from ..engine.interrupts import is_from_handler
+from ..engine.journal.journal import Journal, Keys
+from ..engine.journal.keeping import JournalKeeping, Keeping
+from ..engine.records import OK, Records
+from ..engine.scheduling import Scheduler
+from ..errors import Interrupted, JournalError, SettingError, TransportError
+from . import display
+from .check import check_rows, refuse_invalid
+from .continuations import asked
+from .end_report import notes_on, say_failures
+from .options import Manner
+from .output import Responses
+from .rows import Context, prepared
+from .summary import Summary
+from .watch import Watch
+from .wiring import Sending
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ..bodies.body_plan import BodyPlan
+    from ..connection.endpoint import Endpoint
+    from ..engine.calls import Request
+    from ..engine.loop import Loop
+    from ..engine.transports.streams import Streams
+    from ..tables import TableView
+
+_WORTH_A_JOURNAL = 100
+_NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
+
+
+class Asks(Protocol):
+    """A node as far as a run knows it: what makes the bodies of its requests, and where they go."""
+
+    path: ClassVar[str]
+    choices: ClassVar[bool]
+
+    @property
+    def client_timeout(self) -> float | str | None:
+        """Seconds for one attempt, where it has its own."""
+
+    def plan(
+        self,
+        columns: Sequence[str],
+        *,
+        constants: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+        store: str | os.PathLike[str] | None = None,
+    ) -> BodyPlan:
+        """Give how a table's rows become request bodies."""
+
+
+def run(
+    node: Asks,
+    table: Any,
+    connection: Connection | None = None,
+    *,
+    context: Context | None = None,
+    **manner: Any,
+) -> Responses:
+    """Run a node over a table; see `Node.run`.
+
+    Parameters
+    ----------
+    node : RequestNode
+        What is asked.
+    table : table
+        One request a row.
+    connection : Connection, optional
+        Where requests go.
+    context : Context, optional
+        What a workflow adds.
+    **manner
+        The other keyword arguments of `Node.run`.
+    """
+    how = Manner.of(manner)
+    connection = Connection() if connection is None else connection
+    if not isinstance(connection, Connection):
+        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    return _Run(node, tables.view(table), connection, context or Context(), how).carry_out()
+
+
+class _Run:
+    def __init__(self, node: Asks, view: TableView, connection: Connection, context: Context, manner: Manner) -> None:
+        self.node = node
+        self.view = view
+        self.connection = connection
+        self.context = context
+        self.manner = manner
+        self._name = context.scope or type(node).__name__
+
+    def carry_out(self) -> Responses:
+        with ExitStack() as stack:
+            endpoint: Endpoint = stack.enter_context(opened(self.connection))
+            plan = self.node.plan(
+                self.view.columns,
+                constants=self.context.constants,
+                connection=endpoint.connection,
+                store=self.manner.store,
+            )
+            self._announce(plan)
+            if self.manner.on_invalid == "raise":
+                refuse_invalid(check_rows(plan, self.view))
+            return self._send(plan, endpoint, stack)
+
+    def _announce(self, plan: BodyPlan) -> None:
+        if self.manner.progress is False:
+            return
+        if plan.taken:
+            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
+        for line in plan.passed_over:
+            display.say(f"{self._name}: {line}")
+        if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
+            display.say(
+                "no journal: answers are lost if this process ends before the run does; "
+                "a journal keeps them (journal= in Python, --journal on the command line)"
+            )
+
+    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses:
+        how, limits = self.manner, self.manner.limits
+        at_most_once = how.retry.ambiguous == 0
+        request = endpoint.request("POST", self.node.path)
+        journal = self._journal(stack)
+        known_as = request._replace(url=endpoint.identity(self.node.path))
+        keeping = self._keeping(journal, known_as, plan, at_most_once=at_most_once)
+        scheduler = Scheduler(
+            limits,
+            how.retry,
+            random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
+            sent_before=0 if journal is None else journal.sends,
+            capacity=endpoint.slots,
+        )
+
+        records = Records(len(self.view))
+        # A bar would be drawn across a text that someone reads as it comes.
+        bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
+        sending = Sending(
+            endpoint,
+            request,
+            limits,
+            choices=self.node.choices,
+            at_most_once=at_most_once,
+            exact=journal is not None and limits.max_requests is not None,
+            stream=_may_stream(plan, self.view),
+            total=None if self.node.client_timeout is None else float(self.node.client_timeout),
+            on_text=how.on_text,
+        )
+        name = None if how.progress is False else self._name
+        watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
+        loop, streams = sending.loop(scheduler, keeping, records, stack, watch)
+        began = time.monotonic()
+
+        def output() -> Responses:
+            bar.close(records.settled, records.counts[OK])
+            notes = (*self._notes(loop, streams, endpoint), *notes_on(records, endpoint, request))
+            summary = summarise(records, scheduler, time.monotonic() - began, notes)
+            return Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
+
+        self._carry(loop, plan, output)
+        made = output()
+        self._ended(made, loop, journal)
+        say_failures(self._name, made.summary, records.outcome, records.status, progress=how.progress)
+        return made
+
+    def _carry(self, loop: Loop, plan: BodyPlan, output: Callable[[], Responses]) -> None:
+        """Run the loop; whatever error goes through it has what came in its `output`."""
+        try:
+            loop.run(prepared(plan, self.view, self.context))
+        except BaseException as error:
+            with suppress(Exception):  # what it was in the middle of may not be whole
+                loop.abandon()
+                error.output = output()  # type: ignore[attr-defined]
+            raise
+
+    def _notes(self, loop: Loop, streams: Streams | None, endpoint: Endpoint) -> Iterator[str]:
+        if streams is not None and streams.option_refused:
+            yield _NO_USAGE
+        if endpoint.slots is None and loop.capacity < min(self.manner.limits.concurrency, len(self.view)):
+            yield f"at most {loop.capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
+
+    def _journal(self, stack: ExitStack) -> Journal | None:
+        if self.manner.journal is None:
+            return None
+        journal = Journal(Path(self.manner.journal))
+        stack.callback(_close, journal)
+        return journal
+
+    def _keeping(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Keeping:
+        if journal is None:
+            return Keeping()
+        keeping = JournalKeeping(
+            journal,
+            Keys(request, self.context.scope),
+            resend_doubtful=self.manner.on_in_doubt == "resend",
+            retry_failed=self.manner.retry_failed,
+            at_most_once=at_most_once,
+        )
+        if len(journal) and not self.context.new_journal and self.manner.progress is not False:
+            reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
+            if reused + sending:
+                display.say(
+                    f"{self._name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}"
+                )
+        return keeping
+
+    def _ended(self, output: Responses, loop: Loop, journal: Journal | None) -> None:
+        answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
+        if isinstance(loop.failure, JournalError) and journal is not None:
+            unsaved = journal.unsaved()
+            kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
+            answered = answered.replace(";", f": {kept};", 1)
+        cause = None if loop.failure is None else loop.failure.__cause__
+        if isinstance(loop.failure, TransportError) and cause is not None and is_from_handler(cause):
+            with suppress(Exception):
+                cause.output = output  # type: ignore[attr-defined]
+            raise cause
+        if loop.failure is not None:
+            raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
+        if loop.interrupted:
+            raise Interrupted(f"interrupted: {answered}", output)
+
+
+def _spent(tokens: list[int | None], reused: bytearray) -> int:
+    """Give the tokens of this run; those of reused answers were spent in another."""
+    return sum(n for n, again in zip(tokens, reused, strict=True) if n and not again)
+
+
+def _may_stream(plan: BodyPlan, view: TableView) -> bool:
+    """Tell whether any row may ask for a streamed answer."""
+    if plan.streams is not None:
+        return plan.streams
+    cells = (cell for (cell,) in view.rows((BODY,)))
+    return any(
+        '"stream"' in cell if isinstance(cell, str) else isinstance(cell, dict) and "stream" in cell for cell in cells
+    )
+
+
+def _close(journal: Journal) -> None:
+    # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
+    with suppress(JournalError):
+        journal.close()
+
+
+def summarise(records: Records, scheduler: Scheduler, seconds: float, notes: Iterable[str] = ()) -> Summary:
+    """Give a run's numbers."""
+    outcomes = records.counts.copy()
+    outcomes["not_sent"] += len(records) - records.settled
+    return Summary.of(
+        outcomes,
+        requests=scheduler.sent,
+        first_try=scheduler.first_try,
+        reused=sum(records.reused),
+        retries={kind: count for kind, count in scheduler.retries.items() if count},
+        prompt_tokens=_spent(records.prompt_tokens, records.reused),
+        completion_tokens=_spent(records.completion_tokens, records.reused),
+        seconds=seconds,
+        seconds_paused=scheduler.seconds_paused,
+        stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,115 @@
+"""A run is watched: its bar moves, and says what is waited for; where there is no bar, a line says it once."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ..engine.records import OK
+from . import display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.records import Records
+    from ..engine.scheduling import Scheduler
+    from ..engine.scheduling.waits import Wait
+
+_BETWEEN = 0.1
+_WORTH_A_LINE = 5.0
+"""Seconds of waiting after which a line says for what."""
+
+_NOWHERE = ("connect", "timeout_connect", "dns")
+"""Outcomes of rows for which nobody was reached."""
+
+
+class Watch:
+    """To be called at each turn of a run.
+
+    Parameters
+    ----------
+    records : Records
+        What became of the rows so far.
+    scheduler : Scheduler
+        What knows why nothing is sent.
+    bar : Progress
+        What a person sees, if anything.
+    place : str
+        The server, as ``HOST:PORT``.
+    patience : float
+        Seconds for which a server that is out is probed.
+    name : str or None
+        Whose lines they are that are written where no bar is shown; None for none.
+    clock : callable
+        The scheduler's.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        scheduler: Scheduler,
+        bar: display.Progress,
+        place: str,
+        patience: float,
+        *,
+        name: str | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._scheduler = scheduler
+        self._bar = bar
+        self._place = place
+        self._patience = patience
+        self._name = None if bar.is_shown else name
+        self._clock = clock
+        self._next = -math.inf
+        self._ok = 0
+        self._since: float | None = None
+        self._said = False
+        self._said_of_pace = False
+
+    def __call__(self) -> None:
+        """Look up, ten times a second at most."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + _BETWEEN
+        wait, ok = self._scheduler.wait(now), self._records.counts[OK]
+        self._bar.show(self._records.settled, ok, "" if wait is None else self._in_short(wait, now))
+        if wait is None or ok != self._ok:
+            self._since, self._said, self._ok = None, False, ok
+        if wait is not None:
+            self._since = now if self._since is None else self._since
+            if self._name is not None and not self._said and now - self._since >= _WORTH_A_LINE:
+                self._said = True
+                self._say(wait, now, now - self._since)
+
+    def _say(self, wait: Wait, now: float, seconds: float) -> None:
+        if wait.reason == "pace":  # it is so for every row
+            if not self._said_of_pace:
+                display.say(f"{self._name}: {self._in_short(wait, now)} (Ctrl-C ends)")
+            self._said_of_pace = True
+        elif wait.reason == "pause" or (wait.reason == "retry" and wait.outcome not in _NOWHERE):
+            display.say(f"{self._name}: {self._in_short(wait, now)} (Ctrl-C ends)")
+        else:
+            most = f" for up to {self._patience:g} s" if wait.reason == "outage" else ""
+            trouble = self._trouble(wait.outcome)
+            display.say(f"{self._name}: {trouble} since {seconds:.0f} s; trying again{most} (Ctrl-C ends)")
+
+    def _in_short(self, wait: Wait, now: float) -> str:
+        left = "" if wait.until is None else f", {math.ceil(wait.until - now):,} s"
+        if wait.reason == "pause":
+            return f"waiting before the next request to {self._place}{left}"
+        if wait.reason == "pace":
+            return f"pacing: the next request has to wait{left}"
+        if wait.reason == "retry" and wait.outcome not in _NOWHERE:
+            return "rows that failed are asked again"
+        return f"{self._trouble(wait.outcome)}, trying again"
+
+    def _trouble(self, outcome: str | None) -> str:
+        if outcome in ("connect", "timeout_connect"):
+            return f"no connection to {self._place}"
+        if outcome == "dns":
+            return f"the name of {self._place} is not found"
+        return f"{self._place} answers nobody"

@@ -1,0 +1,159 @@
+"""Conversations as values: an id stands for a message and the conversation before it, as a commit does."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_VERSION = b"tablenodes conversation 1\n"
+_ID = re.compile(r"conv_[0-9a-f]{40}", re.ASCII)
+_ORDER = {
+    name: place
+    for place, name in enumerate(
+        (
+            *("role", "id", "index", "type", "name", "content", "text", "refusal", "image_url", "url", "detail"),
+            *("tool_calls", "function_call", "function", "arguments", "tool_call_id"),
+        )
+    )
+}
+"""The order in which the API writes a message's keys; others follow by the alphabet."""
+
+NO_ID = 'a conversation\'s id is "conv_" and 40 digits of 0-9 and a-f, as a node gave it'
+NO_CONVERSATION = "the row has no conversation: the step before gave it none, or the cell is empty"
+NO_MESSAGE = "the conversation has no message yet: AddUserMessage adds one"
+_TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
+
+
+class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
+    """An id that stands for no conversation that can be read.
+
+    Attributes
+    ----------
+    outcome : str
+        ``invalid_id`` for what is no id, or whose messages were changed; ``unknown_id`` for one that is not there.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+    @classmethod
+    def no_id(cls) -> UnknownConversation:
+        """Give what is said of something that is no id at all."""
+        return cls("invalid_id", NO_ID)
+
+    def at(self, path: str) -> Problem:
+        """Give what is wrong, with the place of the id in a body or in a node's settings."""
+        return Problem(path, "conversation", str(self))
+
+
+class Link(NamedTuple):
+    """A conversation's last message and where it goes on from.
+
+    Attributes
+    ----------
+    id : str
+        What the conversation is known by.
+    parent : str
+        The id of the conversation without this message; `EMPTY` for the first one.
+    message : bytes
+        The message as JSON, in its one form.
+    """
+
+    id: str
+    parent: str
+    message: bytes
+
+
+def written(message: Any) -> bytes:
+    """Give a message as JSON in its one form, which is the same however its keys are ordered.
+
+    Parameters
+    ----------
+    message : dict
+        Plain JSON.
+    """
+    return orjson.dumps(_ordered(message))
+
+
+def _ordered(value: Any) -> Any:
+    if type(value) is dict:
+        if len(value) == 2 and "role" in value and type(value.get("content")) is str:  # by far the most common
+            return {"role": value["role"], "content": value["content"]}
+        return {key: _ordered(value[key]) for key in sorted(value, key=_place)}
+    return [_ordered(item) for item in value] if type(value) is list else value
+
+
+def _place(key: str) -> tuple[int, str]:
+    return _ORDER.get(key, len(_ORDER)), key
+
+
+def id_of(parent: str, message: bytes) -> str:
+    """Give the id of a conversation: of nothing else than its messages, so that the same ones have the same id.
+
+    Parameters
+    ----------
+    parent : str
+        The id of the conversation without its last message.
+    message : bytes
+        The last message, in its one form.
+    """
+    digest = hashlib.sha256(b"%b%b\n%b" % (_VERSION, parent.encode(), message))
+    return "conv_" + digest.hexdigest()[:40]
+
+
+EMPTY = id_of("", b"")
+"""The conversation without a message; it is in no store."""
+
+
+def is_id(value: object) -> bool:
+    """Tell whether something has the form of a conversation's id."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def links(parent: str, messages: Iterable[Any]) -> list[Link]:
+    """Give what is added to a conversation by some messages, in their order.
+
+    Parameters
+    ----------
+    parent : str
+        The conversation's id.
+    messages : iterable of dict
+        What is added.
+    """
+    made = []
+    for message in messages:
+        data = written(message)
+        made.append(Link(id_of(parent, data), parent, data))
+        parent = made[-1].id
+    return made
+
+
+def reply(answer: Any) -> dict[str, Any] | None:
+    """Give the message of an answer's first choice as the API takes it back; None where there is none.
+
+    What only an answer has, and no request, is left out: annotations, reasoning, a sound's data, fields that are null.
+
+    Parameters
+    ----------
+    answer : object
+        A chat completion, or what came in place of one.
+    """
+    try:
+        message = answer["choices"][0]["message"]
+        found = {name: message.get(name) for name in _TAKEN_BACK}
+    except (LookupError, TypeError, AttributeError):
+        return None
+    audio = message.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("id"), str):
+        found["audio"] = {"id": audio["id"]}
+    said = {name: value for name, value in found.items() if value is not None and value != []}
+    return {"role": "assistant", "content": None, **said} if said.keys() - {"name"} else None

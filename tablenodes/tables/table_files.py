@@ -1,0 +1,123 @@
+"""Read a table's file, by its ending."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+from pyarrow import parquet
+
+from ..errors import TableError, nearest
+from .columnar import read_arrow, read_parquet
+from .csv_reader import read_csv
+from .formats import SEPARATORS, Format, format_of, path_of
+from .json_lines import read_json_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas
+
+_LISTED = 1_000
+_COUNTED = 16 * 2**20
+_PLAIN = (".csv", ".tsv", ".jsonl")
+"""A text file of more bytes is not read only to be counted."""
+
+
+def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.DataFrame:
+    """Read a table's file.
+
+    In CSV and TSV every column is text, and every text stays as it is (``NA``, ``None`` and ``007`` too); an empty cell
+    is null, a quoted empty one (``""``) an empty text. In a file of one column, a blank line is a null cell;
+    in a file of several, it is skipped. A CSV file may be separated by semicolons, tabs or ``|``.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; its ending says what it is: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.parquet``, ``.arrow``,
+        ``.feather`` or ``.ipc``, the text formats also compressed (``.csv.gz``, ``.bz2``, ``.zst``).
+    what : str
+        What the file is called in messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a record, in the file's order.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or it cannot be read; names the line where there is one.
+    ColumnError
+        If two columns have one name.
+    """
+    place = path_of(path, what)
+    form = format_of(place, what)
+    name = f"{what} {str(place)!r}"
+    _check_file(place, name)
+    try:
+        return _read(place, form, name)
+    except OSError as error:
+        raise TableError(f"{name} could not be read: {error.strerror or 'it is damaged or cut'}") from error
+
+
+def count_rows(path: str | os.PathLike[str]) -> int | None:
+    """Count the rows of a file; None where that is not cheap, or the file cannot be read."""
+    try:
+        place = path_of(path, "table")
+        form = format_of(place, "table")
+        if not place.is_file():
+            return None
+        if form.name == "parquet":
+            return int(parquet.read_metadata(place).num_rows)
+        if form.name == "arrow" or place.suffix not in _PLAIN or place.stat().st_size > _COUNTED:
+            return None
+        with place.open(encoding="utf-8", errors="replace", newline="") as lines:
+            if form.name == "jsonl":
+                return sum(not line.isspace() for line in lines)
+            return max(sum(1 for row in csv.reader(lines) if row) - 1, 0)
+    except (OSError, TableError, pyarrow.ArrowException, csv.Error):
+        return None
+
+
+def _check_file(place: Path, name: str) -> None:
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        raise TableError(f"{name}: there is no such file{_nearest_file(place)}") from None
+    except OSError as error:
+        raise TableError(f"{name} could not be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise TableError(f"{name} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file")
+
+
+def _nearest_file(place: Path) -> str:
+    try:
+        with os.scandir(place.parent) as entries:
+            names = [entry.name for entry, _ in zip(entries, range(_LISTED), strict=False)]
+    except OSError:
+        return f"; there is no folder {str(place.parent)!r} either"
+    return nearest(place.name, names)
+
+
+def _read(place: Path, form: Format, name: str) -> pandas.DataFrame:
+    if form.name == "parquet":
+        return read_parquet(place, name)
+    if form.name == "arrow":
+        return read_arrow(place, name)
+    content = _content(place, form)
+    if form.name == "jsonl":
+        return read_json_lines(content, name)
+    separators = ",;\t|" if form.name == "csv" else SEPARATORS[form.name]
+    return read_csv(content, name, separators)
+
+
+def _content(place: Path, form: Format) -> bytes:
+    if form.compression is None:
+        return place.read_bytes()
+    with pyarrow.input_stream(str(place), compression=form.compression) as stream:
+        content: Any = stream.read()
+    return bytes(content)

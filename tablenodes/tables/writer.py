@@ -1,0 +1,226 @@
+"""Write a table's file: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+import pandas
+import pyarrow
+
+from ..disk import sync_folder
+from ..errors import TableError
+from .columnar import check_columnar, write_columnar
+from .formats import TEXTS, Format, format_of, path_of
+from .kinds import view
+from .pandas_view import with_named_index
+from .text_writer import check_texts, column_texts, text_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .views import TableView
+
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
+
+
+def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> list[str]:
+    """Write a table to a file, by its ending.
+
+    The file is replaced in one step when all of it is on the disk: a reader sees the old one or the new one, and after
+    a failure the old one is still there.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes. Of a pandas index, the levels with a name become columns in a text format.
+    path : str or path
+        The file; its ending is one of those that `read_table` knows. In CSV, a nested value is JSON text.
+    what : str
+        What the file is called in messages.
+
+    Returns
+    -------
+    list of str
+        The columns that are text in the file, and were none, for the format has no type for their values.
+
+    Raises
+    ------
+    TableError
+        If the ending is unknown, the path is a folder or a device, or the file cannot be written.
+    """
+    place = path_of(path, what)
+    form = format_of(place, what)
+    name = f"{what} {str(place)!r}"
+    try:
+        with _replacing(_check_target(place, name)) as handle:
+            return _write(table, form, handle)
+    except TableError:
+        raise
+    except Exception as error:  # whatever a library raises: what a run was answered must not be lost by it
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise TableError(f"{name} could not be written: {why}") from error
+
+
+def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
+    """Make sure, before anything is sent, that a table can be written to a file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    what : str
+        What the file is called in messages.
+
+    Raises
+    ------
+    TableError
+        Where `write_table` would, as far as that can be known without writing.
+    """
+    place = path_of(path, what)
+    format_of(place, what)
+    name = f"{what} {str(place)!r}"
+    try:
+        _check_target(place, name)
+    except OSError as error:
+        raise TableError(f"{name} could not be written: {error.strerror}") from None
+
+
+def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
+    """Make sure, before anything is sent, that what a table holds can be written.
+
+    Text and numbers cost next to nothing: a column is looked at cell by cell only where its type does not tell.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    form : str or path
+        ``csv``, ``tsv`` or ``jsonl``, or a file, for what its ending stands for.
+
+    Raises
+    ------
+    TableError
+        Where `write_table` or `write_text` would, for a cell or for the index.
+    """
+    name = form if form in TEXTS else format_of(path_of(form, "output"), "output").name
+    if name in TEXTS:
+        check_texts(_source(table))
+    else:
+        check_columnar(view(table), name, lambda source, column: check_texts(source, (column,)))
+
+
+def text_part(table: Any) -> tuple[Any, list[str]]:
+    """Give a table without the columns that text cannot hold, and the names of those.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    """
+    source = _source(table)
+    left_out = [name for name in source.columns if not _can_be_text(source, name)]
+    kept = [name for name in source.columns if name not in left_out]
+    return source.table[kept] if isinstance(source.table, pandas.DataFrame) else source.table.select(kept), left_out
+
+
+def _can_be_text(source: TableView, name: str) -> bool:
+    try:
+        check_texts(source, (name,))
+    except TableError:
+        return False
+    return True
+
+
+def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
+    """Write a table to an open text stream, such as the standard output.
+
+    Parameters
+    ----------
+    table : table
+        Any that `view` takes.
+    stream : text stream
+        Where to. It is written in UTF-8 where it lies over a binary one.
+    form : str
+        ``csv``, ``tsv`` or ``jsonl``.
+
+    Raises
+    ------
+    TableError
+        If a cell cannot be written as text.
+    """
+    pieces = text_pieces(_source(table), form)
+    binary = getattr(stream, "buffer", None)
+    stream.flush()
+    for piece in pieces:
+        if binary is None:
+            stream.write(piece)
+        else:
+            binary.write(piece.encode())
+    stream.flush()
+
+
+def _source(table: Any) -> Any:
+    return view(with_named_index(table) if isinstance(table, pandas.DataFrame) else table)
+
+
+def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
+    if form.name not in TEXTS:
+        return write_columnar(view(table), form.name, handle, column_texts)
+    pieces = text_pieces(_source(table), form.name)
+    if form.compression is None:
+        for piece in pieces:
+            handle.write(piece.encode())
+        return []
+    with pyarrow.CompressedOutputStream(handle, form.compression) as packed:
+        for piece in pieces:
+            packed.write(piece.encode())
+    return []
+
+
+def _check_target(place: Path, name: str) -> str:
+    """Give the file to replace, behind any symbolic link."""
+    if _DEVICE.match(place.name):
+        raise TableError(f"{name}: {place.name.partition('.')[0]!r} is the name of a device on Windows; choose another")
+    if not place.parent.is_dir():
+        raise TableError(f"{name}: there is no folder {str(place.parent)!r}; make it first")
+    target = os.path.realpath(place)
+    with suppress(FileNotFoundError):
+        mode = os.stat(target).st_mode
+        if not stat.S_ISREG(mode):
+            raise TableError(f"{name} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file")
+        if not os.access(target, os.W_OK):
+            raise TableError(f"{name} is write-protected")
+    folder = os.path.dirname(target)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TableError(f"{name}: the folder {folder!r} is write-protected")
+    return target
+
+
+@contextmanager
+def _replacing(target: str) -> Iterator[IO[bytes]]:
+    """Give a new private file that takes the target's place at the end, and its mode."""
+    folder = os.path.dirname(target)
+    fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(fresh, flags, 0o666)
+    try:
+        try:
+            mode = stat.S_IMODE(os.stat(target if os.path.exists(target) else fresh).st_mode)
+            os.chmod(fresh, 0o600)
+            with open(descriptor, "wb", closefd=False) as handle:
+                yield handle
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.chmod(fresh, mode)
+        os.replace(fresh, target)
+    except BaseException:
+        os.unlink(fresh)
+        raise
+    sync_folder(folder)

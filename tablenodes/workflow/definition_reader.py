@@ -1,0 +1,343 @@
+"""Read the parts of a workflow's document: each key known, each value of its type, each error with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from .. import schemas
+from ..bodies.recipe import parse_setting
+from ..connection.connection import Connection
+from ..errors import UsageError, WorkflowError, nearest
+from ..nodes import find_node
+from ..settings import Limits, Retry, Timeout
+from .destination import destination
+from .inputs import declared
+from .output_paths import faults
+from .references import check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from ..nodes import Node
+    from .destination import Destination
+    from .inputs import Input
+    from .yaml_reader import Document, Path_
+
+KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", "nodes", "output")
+LOCAL = "local"
+
+_CONNECTION = {
+    "base_url": "text",
+    "api_key": "empty",
+    "api_key_env": "text",
+    "headers": "texts",
+    "query": "texts",
+    "timeout": "timeout",
+    "proxy": "text",
+    "ca_bundle": "path",
+    "transport": "text",
+    "allow_insecure": "boolean",
+}
+_IN_A_MESSAGE = re.compile(r"[A-Za-z_]\w*(?:\[\d+\]|\.\w+)*")
+_STEP = re.compile(r"\[(\d+)\]|(\w+)")
+
+
+class Reader:
+    """Makes a workflow's parts of a document.
+
+    Parameters
+    ----------
+    document : Document
+        What the file holds.
+    folder : str
+        What the paths in it are relative to, but the output's.
+    """
+
+    def __init__(self, document: Document, folder: str) -> None:
+        self.document = document
+        self.folder = folder
+        self._errors: list[WorkflowError] = []
+
+    def read(self) -> dict[str, Any]:
+        """Give the arguments of `Workflow`.
+
+        Raises
+        ------
+        WorkflowError
+            For the first thing that is wrong, with its file and line; the others are its notes.
+        """
+        top = self.mapping((), KEYS)
+        if "nodes" not in top:
+            raise self.document.error((), f"nodes: is missing{self._hint_at_nodes(top)}")
+        made: dict[str, Any] = {"inputs": {}, "nodes": []}
+        for name, read in self._parts().items():
+            if top.get(name) is not None or name == "nodes":
+                with self.collecting():
+                    made[name] = read()
+        given = top.get("inputs")
+        self._collect_faults(made["nodes"], given if isinstance(given, dict) else {} if given is None else None)
+        if self._errors:
+            raise together(self._errors)
+        return made
+
+    def _parts(self) -> dict[str, Callable[[], Any]]:
+        """Give what reads each part of the file."""
+        return {
+            "id": lambda: self.text(("id",)),
+            "description": lambda: self.text(("description",)),
+            "table": lambda: self.path(("table",)),
+            "connection": self.connection,
+            "limits": lambda: self.settings(("limits",), Limits),
+            "retry": lambda: self.settings(("retry",), Retry),
+            "inputs": self.inputs,
+            "nodes": self.nodes,
+            "output": self.output,
+        }
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep an error of what is made inside for the end, so that what comes after is looked at too."""
+        try:
+            yield
+        except WorkflowError as error:
+            self._errors.append(error)
+
+    @staticmethod
+    def _hint_at_nodes(top: Collection[str]) -> str:
+        return "; a workflow file needs a list of nodes, each with an id and a type" if top else ""
+
+    # Values of a type.
+
+    def at(self, path: Path_) -> Any:
+        """Give the value at a path."""
+        value = self.document.value
+        for step in path:
+            value = value[step]
+        return value
+
+    @contextmanager
+    def locating(self, path: Path_) -> Iterator[None]:
+        """Give an error of what is made inside the file and the line."""
+        try:
+            yield
+        except UsageError as error:
+            raise self.document.error(self.meant(path, str(error)), error) from None
+
+    def meant(self, path: Path_, message: str) -> Path_:
+        """Give the path of what a message begins with, as far as the document has it."""
+        found = _IN_A_MESSAGE.match(message)
+        for index, name in _STEP.findall(found[0]) if found else ():
+            longer = (*path, int(index) if index else name)
+            if longer not in self.document.lines:
+                spoken = (*path, "prompt")  # which makes the messages
+                return spoken if name == "messages" and spoken in self.document.lines else path
+            path = longer
+        return path
+
+    def mapping(self, path: Path_, known: Collection[str] | None = None) -> dict[str, Any]:
+        """Give a mapping, all of whose keys are known."""
+        value = self.at(path)
+        if not isinstance(value, dict):
+            raise self._wrong(path, "a mapping of keys to values", value)
+        for key in value:
+            if known is not None and key not in known:
+                raise self._unknown_key((*path, key), known)
+        return value
+
+    def _unknown_key(self, path: Path_, known: Collection[str]) -> WorkflowError:
+        key = str(path[-1])
+        hint = nearest(key, known) or f"; there are {', '.join(known)}"
+        return self.document.error(path, f"{_dotted(path[:-1])}unknown key {key[:40]!r}{hint}")
+
+    def text(self, path: Path_) -> str:
+        """Give a text."""
+        value = self.at(path)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(path, "a text", value)
+        return value
+
+    def path(self, path: Path_) -> str:
+        """Give the path of a file, made absolute from the document's folder."""
+        return os.path.abspath(os.path.join(self.folder, os.path.expanduser(self.text(path))))
+
+    def _wrong(self, path: Path_, wanted: str, value: Any) -> WorkflowError:
+        name = ".".join(map(str, path)) or "the file"
+        return self.document.error(path, f"{name}: must be {wanted}, not {_kind(value)}")
+
+    # Parts of a workflow.
+
+    def settings(self, path: Path_, kind: type[Any]) -> Any:
+        """Give one of the frozen values of settings."""
+        given = self.mapping(path, [field.name for field in fields(kind)])
+        for name, value in given.items():
+            with self.locating((*path, name)):
+                kind(**{name: value})
+        return kind(**given)
+
+    def connection(self) -> Connection:
+        """Give the connection: ``local``, or a mapping of its settings."""
+        path: Path_ = ("connection",)
+        if self.at(path) == LOCAL:
+            return Connection.local()
+        if isinstance(self.at(path), str):
+            raise self.document.error(
+                path, f"connection: must be {LOCAL}, or a mapping such as {{base_url: …, api_key_env: OPENAI_API_KEY}}"
+            )
+        given = self.mapping(path)
+        if given.get("api_key", "") != "":
+            raise self.document.error(
+                (*path, "api_key"),
+                "connection: a key does not belong in a file: name the environment variable that holds it"
+                ' as api_key_env; api_key: "" says that the server needs none',
+            )
+        self.mapping(path, [*_CONNECTION, LOCAL])
+        if LOCAL in given:
+            return self._local((*path, LOCAL))
+        made = {name: self._connection_setting((*path, name)) for name, value in given.items() if value is not None}
+        for name, value in made.items():
+            with self.locating((*path, name)):
+                Connection(**{name: value})
+        with self.locating(path):
+            return Connection(**made)
+
+    def _local(self, path: Path_) -> Connection:
+        if len(self.mapping(path[:-1])) > 1:
+            raise self.document.error(path, f"connection: {LOCAL} stands alone: leave the other keys out")
+        from ..local import LocalModel  # noqa: PLC0415 - loaded where it is used
+
+        options = self.mapping(path, [field.name for field in fields(LocalModel)])
+        if options.get("path") is not None:
+            options = {**options, "path": self.path((*path, "path"))}
+        for name, value in options.items():
+            with self.locating((*path, name)):
+                Connection.local(**{name: value})
+        return Connection.local(**options)
+
+    def _connection_setting(self, path: Path_) -> Any:
+        kind, value = _CONNECTION[str(path[-1])], self.at(path)
+        if kind == "timeout":
+            return self.settings(path, Timeout) if isinstance(value, dict) else value
+        if kind == "texts":
+            return {name: str(item) for name, item in self.mapping(path).items() if self._is_plain((*path, name), item)}
+        if kind == "boolean":
+            if not isinstance(value, bool):
+                raise self._wrong(path, "true or false", value)
+            return value
+        if kind == "empty":
+            return ""
+        return self.path(path) if kind == "path" else self.text(path)
+
+    def _is_plain(self, path: Path_, value: Any) -> bool:
+        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return True
+        raise self._wrong(path, "a text", value)
+
+    def inputs(self) -> dict[str, Input]:
+        """Give the inputs by name."""
+        path: Path_ = ("inputs",)
+        made = {}
+        for name, value in self.mapping(path).items():
+            with self.collecting(), self.locating(path):
+                made[name] = declared(name, value)
+        return made
+
+    def output(self) -> Destination | None:
+        """Give where the table goes."""
+        with self.locating(()):
+            return destination(self.at(("output",)))
+
+    def nodes(self) -> list[tuple[str, Node | None]]:
+        """Give the nodes with their ids; None for one that is wrong, of which an error is kept."""
+        value = self.at(("nodes",))
+        if value == []:
+            raise self.document.error(("nodes",), "nodes: the list is empty; a workflow needs at least one node")
+        if not isinstance(value, list):
+            raise self._wrong(("nodes",), "a list of nodes", value)
+        made: list[tuple[str, Node | None]] = []
+        for position, given in enumerate(value):
+            path = ("nodes", position)
+            name = given.get("id") if isinstance(given, dict) else None
+            node = None
+            with self.collecting():
+                node = self._node(path)
+            if isinstance(name, str) and name:  # else that has been said
+                with self.collecting(), self.locating(path):
+                    check_id(name, [earlier for earlier, _ in made])
+            made.append((str(name), node))
+        return made
+
+    def _node(self, path: Path_) -> Node:
+        given = self.mapping(path)
+        for name in ("id", "type"):
+            if given.get(name) is None:
+                raise self.document.error(path, f"a node needs an {name}" if name == "id" else f"a node needs a {name}")
+        self.text((*path, "id"))
+        of_type = self.text((*path, "type"))
+        with self.locating((*path, "type")):
+            kind = find_node(of_type)
+        known, before = ("id", "type", *kind.setting_names()), len(self._errors)
+        self._refuse_key(path, given)
+        for key in given:
+            if key not in known:
+                self._errors.append(self._unknown_key((*path, key), known))
+        settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
+        if "schema" in settings:
+            settings["schema"] = self._schema((*path, "schema"), getattr(kind, "operation", ""))
+        for key, value in settings.items():
+            with self.collecting(), self.locating(path):
+                parse_setting(key, value)
+        if len(self._errors) > before:
+            raise self._errors.pop()
+        with self.locating(path):
+            return kind(**settings)
+
+    def _refuse_key(self, path: Path_, given: dict[str, Any]) -> None:
+        for name in ("api_key", "apiKey"):
+            if name in given:
+                raise self.document.error(
+                    (*path, name),
+                    f"{name}: a key belongs to no node and in no file: name the environment variable that holds it"
+                    " as api_key_env under connection",
+                )
+
+    def _schema(self, path: Path_, operation: str) -> Any:
+        value = self.at(path)
+        if isinstance(value, str):
+            value = anchored(value, self.folder)
+        with self.locating(path):
+            schemas.load(value, operation)
+        return value
+
+    def _collect_faults(self, nodes: list[tuple[str, Node | None]], inputs: Collection[str] | None) -> None:
+        for fault in faults(nodes, inputs):
+            path = self.meant(("nodes", fault.node), fault.place)
+            self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
+
+
+def together(errors: Sequence[UsageError]) -> UsageError:
+    """Give one error for several: the first, with a line for each of the others in its notes."""
+    first, *others = dict.fromkeys(map(str, errors))
+    error = type(errors[0])(first)
+    for other in others:
+        error.add_note(other)
+    return error
+
+
+def anchored(schema: str, folder: str) -> str:
+    """Give the absolute path of a schema's file; the name of a bundled revision stays."""
+    bare = os.path.basename(schema) == schema and not schema.endswith(".json")
+    path = os.path.abspath(os.path.join(folder, os.path.expanduser(schema)))
+    return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path
+
+
+def _dotted(path: Path_) -> str:
+    return f"{'.'.join(map(str, path))}: " if path and path[0] != "nodes" else ""
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number") if value != "" else "an empty text"

@@ -1,0 +1,170 @@
+"""Run a workflow: each node over the same table, what is earlier handed to what is later."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+
+from .. import tables
+from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError
+from ..run.check import refuse_invalid
+from ..run.options import Manner
+from ..run.output import NodeOutput
+from ..run.rows import Context
+from . import limits_left as spending
+from . import workflow_check as checking
+from .answers import Answers
+from .destination import refuse_as_journal
+from .references import upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..connection.connection import Connection
+    from ..nodes import Node
+    from ..run.check import Check
+    from .definition import Definition
+
+
+def run(
+    workflow: Definition,
+    table: Any,
+    inputs: Mapping[str, Any] | None,
+    connection: Connection | None,
+    manner: dict[str, Any],
+) -> dict[str, NodeOutput]:
+    """Run a workflow; see `Workflow.run`.
+
+    Parameters
+    ----------
+    workflow, table, inputs, connection
+        As there.
+    manner : dict
+        The keyword arguments of `Node.run`.
+    """
+    Manner.of(manner)
+    connection = checking.connection_of(workflow, connection)
+    values = checking.values_of(workflow, inputs)
+    destination: Any = workflow.output
+    source = checking.file_of(workflow, table)
+    checking.check_output(workflow, source)
+    if manner.get("journal") is not None:
+        refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
+    view = checking.opened(workflow, table)
+    plans = checking.plans(workflow, view, values, connection, manner.get("store"))
+    checking.check_content(workflow, view)
+    if manner.get("on_invalid") == "raise":
+        for name, found in checking.checks(workflow, view, plans).items():
+            refuse_invalid(found, name)
+        manner = {**manner, "on_invalid": "report"}
+    if destination is not None:
+        _refuse_empty_handed(workflow, checking.unsendable(workflow, view, plans))
+    return _carried_out(workflow, view.table, values, connection, manner)
+
+
+def _carried_out(
+    workflow: Definition,
+    table: Any,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    manner: Mapping[str, Any],
+) -> dict[str, NodeOutput]:
+    """Run the nodes and write what came, however it ended: what was answered is not lost."""
+    outputs: dict[str, NodeOutput] = {}
+    try:
+        sends = any(node.sends for _, node in workflow.steps)
+        with connection if sends else nullcontext(connection) as opened:
+            _run_nodes(workflow, table, inputs, opened, manner, outputs)
+    except BaseException as error:
+        if isinstance(came := getattr(error, "output", None), NodeOutput):
+            outputs[workflow.steps[len(outputs)][0]] = came
+        unwritten = _unwritten(workflow.output, outputs)
+        if isinstance(error, EndedError | KeyboardInterrupt):
+            raise _ended(error, outputs, unwritten) from (unwritten or error.__cause__)
+        if unwritten:
+            error.add_note(str(unwritten))
+        if came is not None:
+            with suppress(Exception):
+                error.output = outputs  # type: ignore[attr-defined]
+        raise
+    unwritten = _unwritten(workflow.output, outputs)
+    if unwritten is not None:
+        raise OutputError(f"{unwritten}; {_kept(manner)}", outputs) from unwritten
+    return outputs
+
+
+def _ended(error: BaseException, outputs: dict[str, NodeOutput], unwritten: TableError | None) -> EndedError:
+    """Give the error that says why a run ended, with what it had."""
+    more = f"; {unwritten}" if unwritten else ""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(f"{_interrupted(outputs)}{more}", outputs)
+    made: EndedError = type(error)(f"{error}{more}", outputs)  # type: ignore[assignment]
+    return made
+
+
+def _run_nodes(
+    workflow: Definition,
+    table: Any,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    manner: Mapping[str, Any],
+    outputs: dict[str, NodeOutput],
+) -> None:
+    """Run one node after another, and put what each gives into `outputs`."""
+    journal = manner.get("journal")
+    is_new = journal is not None and not os.path.exists(journal)
+    own, made = frozenset(tables.view(table).columns), frozenset[str]()
+    for name, node in workflow.steps:
+        context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
+        limits = spending.left(manner.get("limits"), workflow.steps, outputs, journal=journal is not None)
+        outputs[name] = node.carry_out(table, connection, context, {**manner, "limits": limits})
+        if node.makes:
+            table = outputs[name].table
+            made |= frozenset(node.makes) - own
+
+
+def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:
+    ids = upstream(node, tuple(outputs))
+    return None if ids is None else Answers(outputs, ids)
+
+
+def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) -> None:
+    """Keep an earlier output from being replaced by one without a single answer."""
+    if found is not None:
+        name, check = found
+        first = next(iter(check.lines(1))).replace("row 0", "row 0 (rows count from 0)", 1)
+        position = [each for each, _ in workflow.steps].index(name)
+        where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
+        raise InvalidRequests(
+            f"{where}node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
+            f" first {first}",
+            check,
+        )
+
+
+def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableError | None:
+    """Write the last node's table; give what went wrong, None where nothing did."""
+    if destination is not None and outputs:
+        try:
+            destination.write(list(outputs.values())[-1])
+        except TableError as error:
+            return error
+    return None
+
+
+def _kept(manner: Mapping[str, Any]) -> str:
+    """Say where the answers are that could not be written."""
+    if manner.get("journal") is None:
+        return ".output has what it should hold"
+    return (
+        f".output has what it should hold, and journal {os.fspath(manner['journal'])!r} every answer:"
+        " the same run again goes on from there and sends nothing twice"
+    )
+
+
+def _interrupted(outputs: Mapping[str, NodeOutput]) -> str:
+    if not outputs:
+        return "interrupted before anything was sent"
+    name, last = list(outputs.items())[-1]
+    return f"interrupted: node {name!r} has {last.summary.ok:,} of {last.summary.rows:,} rows answered"

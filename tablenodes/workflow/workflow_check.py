@@ -1,0 +1,342 @@
+"""Check a workflow: what each node would send, as far as that can be known before anything is sent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import tables
+from ..bodies.body_plan import BodyPlan
+from ..bodies.taken_columns import CONVERSATION
+from ..bodies.values import Rejected
+from ..connection.connection import Connection
+from ..engine.records import Rejection
+from ..errors import SettingError, TableError, UsageError, WorkflowError
+from ..nodes import CreateConversation, RequestNode
+from ..run.check import check_rows
+from ..run.rows import Context
+from ..templates.template import OUTPUTS
+from .answers import failed
+from .definition_reader import together
+from .inputs import resolved
+from .output_paths import faults
+from .references import columns_read, templates, unread_inputs, upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..bodies.settings_plan import RowPlan
+    from ..nodes import Node
+    from ..run.check import Check
+    from ..tables import TableView
+    from .definition import Definition
+
+
+def check(
+    workflow: Definition,
+    table: Any,
+    inputs: Mapping[str, Any] | None,
+    connection: Connection | None,
+    store: str | os.PathLike[str] | None = None,
+) -> dict[str, Check]:
+    """Check a workflow; see `Workflow.check`."""
+    connection = connection_of(workflow, connection)
+    values = values_of(workflow, inputs)
+    check_output(workflow, file_of(workflow, table))
+    view = opened(workflow, table, read=False)
+    if view.one_shot:
+        raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
+    made = plans(workflow, view, values, connection, store)
+    check_content(workflow, view)
+    found = checks(workflow, view, made)
+    first = next(iter(found))
+    found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
+    return found
+
+
+def _warnings(workflow: Definition) -> Iterator[str]:
+    """Say what of a workflow's inputs was perhaps not meant; it stands with the first node's warnings."""
+    unread = unread_inputs(workflow.steps, workflow.inputs)
+    for name, declaration in workflow.inputs.items():
+        if name in unread:
+            yield f"inputs.{name}: no node reads it"
+        if declaration.required and declaration.default is not None:
+            yield f"inputs.{name}: required says nothing here: a run may leave out what has a default"
+
+
+def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
+    """Give the connection that a run uses."""
+    if connection is not None and not isinstance(connection, Connection):
+        raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
+    return connection or workflow.connection or Connection()
+
+
+def values_of(workflow: Definition, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give every input's value for a run; what is wrong is said with the line of the input's declaration."""
+    return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
+
+
+def check_output(workflow: Definition, table: str | None) -> None:
+    """Make sure that the output can be written, beside the table's file that is read; see `Destination.check`."""
+    destination: Any = workflow.output
+    if destination is not None:
+        try:
+            destination.check(table)
+        except TableError as error:
+            raise TableError(f"{workflow.at('output', 'path')}{error}") from None
+
+
+def check_content(workflow: Definition, view: TableView) -> None:
+    """Make sure that the output can hold the table that is read; see `Destination.check_content`."""
+    destination: Any = workflow.output
+    if destination is not None:
+        try:
+            destination.check_content(view)
+        except TableError as error:
+            raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
+
+
+def file_of(workflow: Definition, table: Any) -> str | None:
+    """Give the path of the table that a run reads; None where it is given a table itself."""
+    if table is None:
+        return None if workflow.table is None else os.fspath(workflow.table)
+    return os.fspath(table) if isinstance(table, str | os.PathLike) else None
+
+
+def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
+    """Give the view of the table that a run is given, or that the workflow names.
+
+    Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
+    Where there is none and no node reads a column, it has one row and no columns.
+    """
+    path = file_of(workflow, table)
+    if path is not None:
+        try:
+            table = tables.with_named_index(tables.read_table(path))
+        except TableError as error:
+            raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
+    if table is None:
+        _refuse_reading(workflow)
+        table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
+    return tables.view(table, read=read)
+
+
+def _refuse_reading(workflow: Definition) -> None:
+    """Raise `WorkflowError` if a node reads a table that is not there."""
+    ids = [name for name, _ in workflow.steps]
+    for name, columns in columns_read(workflow.steps):
+        position = ids.index(name)
+        hints = _nearly_reserved(workflow.steps[position][1])
+        column = next(iter(hints), columns[0] if columns else None)
+        what = "the row" if column is None else f"column {column!r}"
+        where = workflow.at("table") or workflow.where(position, "")
+        raise WorkflowError(
+            f"{where}no table, and node {name!r} reads {what}:"
+            f" name one as table in the workflow, or give one to the run{hints.get(column or '', '')}"
+        )
+
+
+def _nearly_reserved(node: Node) -> dict[str, str]:
+    """Give the columns that a node reads whose names are nearly ``outputs`` or ``inputs``, each with a hint."""
+    written = [(column, template) for template in templates(node) for column in template.columns]
+    return {column: hint for column, template in written if (hint := template.nearly_reserved(column))}
+
+
+def plans(
+    workflow: Definition,
+    view: TableView,
+    inputs: Mapping[str, Any],
+    connection: Connection,
+    store: str | os.PathLike[str] | None = None,
+) -> dict[str, RowPlan]:
+    """Give each node's plan for a table: where settings and columns do not fit together, it is found here.
+
+    Raises
+    ------
+    UsageError
+        For the first thing that does not fit; names the node, and its line where there is one. The others are its
+        notes.
+    """
+    made: dict[str, RowPlan] = {}
+    columns = view.columns
+    errors: list[UsageError] = [
+        workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}"))
+        for fault in faults(workflow.steps, workflow.inputs, columns)
+    ]
+    unknown: frozenset[str] = frozenset()
+    empty: str | None = None
+    for position, (name, node) in enumerate(workflow.steps):
+        reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
+        constants = Context(inputs, _nothing if reads else None).constants
+        try:
+            looked_up = {"store": store} if isinstance(node, RequestNode) else {}
+            plan = node.plan(columns, constants=constants, connection=connection, **looked_up)
+            made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
+            errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
+            if empty is not None and isinstance(plan, BodyPlan) and CONVERSATION in plan.columns:
+                errors.append(workflow.located(position, _nothing_said(empty)))
+        except UsageError as error:
+            errors.append(workflow.located(position, error))
+        columns = (*columns, *(column for column in node.makes if column not in columns))
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
+        if CONVERSATION in node.makes:
+            begins = isinstance(node, CreateConversation) and node.system is None and not node.messages
+            empty = name if begins else None
+    if errors:
+        raise together(errors)
+    return made
+
+
+def _nothing_said(begun: str) -> WorkflowError:
+    return WorkflowError(
+        f"conversation: node {begun!r} begins it without a message, and none is added:"
+        " set system or messages there, or put an AddUserMessage between"
+    )
+
+
+def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
+    """Give what is wrong with settings that are the same in every row: said once, not row by row."""
+    for problem in plan.wrong_settings() if isinstance(plan, BodyPlan) else ():
+        got = f" (got {problem.got})" if problem.got else ""
+        yield SettingError(f"{problem.path.removeprefix('$.')}: {problem.message}{got}")
+
+
+def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
+    """Check every node's rows."""
+    made: dict[str, Check] = {}
+    unsent: dict[str, set[int]] = {}
+    unknown: frozenset[str] = frozenset()
+    spoken: str | None = None
+    for name, node in workflow.steps:
+        ids = upstream(node, tuple(made))
+        before = [*node.follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
+        lost = {row: earlier for earlier in before for row in unsent[earlier]}
+        if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
+            made[name] = check_rows(plans[name], view)
+        else:
+            waits = {earlier: unsent[earlier] for earlier in ids or ()}
+            answered = _AnsweredView(view, ids or (), waits, unknown, lost)
+            found = check_rows(plans[name], cast("TableView", answered))
+            later = (
+                f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
+            )
+            made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
+        unsent[name] = {int(row) for row in made[name].problems["row"]}
+        spoken = name if CONVERSATION in node.makes else spoken
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
+    return made
+
+
+def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
+    """Give the first node that could send none of a table's rows, and why; None where there is none.
+
+    No more rows are looked at than up to the first that can be sent.
+    """
+    unknown: frozenset[str] = frozenset()
+    for position, (name, node) in enumerate(workflow.steps):
+        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
+        rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
+        if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
+            return name, checks(workflow, view, plans)[name]
+        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
+    return None
+
+
+def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
+    try:
+        plan.encode(cells)
+    except Rejected:
+        return False
+    return True
+
+
+def _nothing(_row: int) -> dict[str, Any]:
+    return {}
+
+
+class _Unknown(dict[str, Any]):
+    """Stands for an answer that has not come: whatever is looked for in it is there, and as unknown."""
+
+    def __missing__(self, key: object) -> _Unknown:
+        return self
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def get(self, key: object, default: Any = None) -> Any:
+        return self
+
+
+class _AnsweredView:
+    """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
+
+    def __init__(
+        self,
+        view: TableView,
+        ids: Sequence[str],
+        unsent: Mapping[str, set[int]],
+        made: frozenset[str],
+        lost: Mapping[int, str] | None = None,
+    ) -> None:
+        self._view = view
+        self._ids = ids
+        self._unsent = unsent
+        self._made = made
+        self._lost = lost or {}
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Any]:
+        for row, cells in enumerate(self._rows(columns)):
+            yield failed(self._lost[row], "it cannot be sent there") if row in self._lost else cells
+
+    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        unknown = {name: _Unknown() for name in self._ids}
+        known = [name for name in columns if name != OUTPUTS and name not in self._made]
+        if len(known) == len(columns):
+            yield from self._view.rows(columns)
+            return
+        for row, cells in enumerate(self._view.rows(known)):
+            rest = iter(cells)
+            stand_ins = {OUTPUTS: self._why_not(row) or unknown, **dict.fromkeys(self._made, _Unknown())}
+            yield tuple(stand_ins[name] if name in stand_ins else next(rest) for name in columns)
+
+    def _why_not(self, row: int) -> Rejection | None:
+        for name in self._ids:
+            if row in self._unsent[name]:
+                return failed(name, "it cannot be sent there")
+        return None
+
+
+class _LenientPlan:
+    """A plan that holds nothing against a row for what comes of answers that are not there yet."""
+
+    def __init__(self, plan: RowPlan, unknown: frozenset[str]) -> None:
+        self._plan = plan
+        self._unknown = unknown.intersection(plan.columns)
+        self.columns = plan.columns
+        self.sources = plan.sources
+        self.taken = plan.taken
+        self.warnings = plan.warnings
+        self.schema = plan.schema
+        self.column_of = plan.column_of
+        self.ahead = plan.ahead
+        self.looks_like_json = plan.looks_like_json
+
+    def encode(self, cells: Any) -> Any:
+        if isinstance(cells, Rejection):
+            raise Rejected(cells.problem, outcome=cells.outcome)
+        answers = cells[self.columns.index(OUTPUTS)] if OUTPUTS in self._unknown else {}
+        if not isinstance(answers, dict):
+            raise Rejected(answers.problem, outcome=answers.outcome)
+        try:
+            return self._plan.encode(cells)
+        except Rejected as rejected:
+            known = [
+                p for p in rejected.problems if self._unknown.isdisjoint((self.column_of(p.path) or "").split(", "))
+            ]
+            if known:
+                raise Rejected(*known, outcome=rejected.outcome) from None
+            return b"{}"
