@@ -24,7 +24,8 @@ PATIENCE = 40.0
 def new_transport(kind: str, **settings: Any) -> Transport:
     """Make a transport: one of `EACH`."""
     from tablenodes.engine.transports.curl_lane import NARROW
-    from tablenodes.engine.transports.curl_transport import CurlTransport, RequestsTransport
+    from tablenodes.engine.transports.curl_transport import CurlTransport
+    from tablenodes.engine.transports.requests_transport import RequestsTransport
 
     defaults = {"timeout": Timeout(connect=5, total=20), "body_bytes": 100_000, "concurrency": 8}
     if kind == "curl-wide":
