@@ -45,6 +45,7 @@ from tablenodes.settings import Timeout
 
 WHOLE = message(completion(BODY))
 CHUNKED = head(200, {"Transfer-Encoding": "chunked"})
+GZIPPED = gzip.compress(b"{}", mtime=0)
 LATE = 0.5
 """Seconds by which an attempt may exceed its total."""
 
@@ -623,7 +624,7 @@ def test_a_bomb_does_not_explode(kind, bomb, layers):
     ("encoding", "body"),
     [
         ("rot13", b"{}"),
-        ("gzip, rot13", gzip.compress(b"{}")),
+        ("gzip, rot13", GZIPPED),
         ("gzip", b"this is no gzip at all"),
         (", ".join(["gzip"] * 20), b"x"),
     ],
