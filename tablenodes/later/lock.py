@@ -51,15 +51,7 @@ else:
 class WorkerLock:
     """The lock file beside a store.
 
-    Parameters
-    ----------
-    store : Path
-        The store's path.
-
-    Attributes
-    ----------
-    descriptor : int or None
-        The open lock file, while it is held; a process that inherits it holds the lock too.
+    `descriptor`: The open lock file, while it is held; a process that inherits it holds the lock too.
     """
 
     def __init__(self, store: Path) -> None:
@@ -67,13 +59,7 @@ class WorkerLock:
         self.descriptor: int | None = None
 
     def take(self) -> bool:
-        """Hold the store; tell whether that could be done.
-
-        Raises
-        ------
-        StoreError
-            If the lock file cannot be made.
-        """
+        """Hold the store; return whether that could be done."""
         try:
             descriptor = os.open(self.path, _OPTIONS, 0o600)
         except OSError as error:
@@ -101,7 +87,7 @@ class WorkerLock:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Tell whether a worker holds the store, or one that is being started."""
+        """Check whether a worker holds the store, or one that is being started."""
         try:
             descriptor = os.open(self.path, _OPTIONS & ~os.O_CREAT)
         except OSError:

@@ -20,15 +20,7 @@ _MADE = ("text", "status", "outcome")
 
 
 class Retrieved(Responses):
-    """Answers by their ids, and the table that had the ids.
-
-    Parameters
-    ----------
-    view, records, summary, asked
-        As in `Responses`.
-    ids : collection of str
-        The columns that the ids were made of.
-    """
+    """Answers by their ids, and the table that had the ids."""
 
     def __init__(
         self,
@@ -57,7 +49,7 @@ class Retrieved(Responses):
         return self._view.replacing(dict(zip(names, made, strict=True)), dict(zip(names, types, strict=True)))
 
     def _earlier(self) -> tuple[str, ...] | None:
-        """Give the names of the columns of an earlier retrieval, None where there are none or they say more."""
+        """Return the names of the columns of an earlier retrieval, None where there are none or they say more."""
         columns = self._view.columns
         behind = max((columns.index(name) + 1 for name in self._ids if name in columns), default=len(columns))
         now = [*zip(self.texts(), self._records.status, self._records.outcome, strict=True)]
@@ -68,7 +60,7 @@ class Retrieved(Responses):
 
 
 def _candidates(columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Give each three columns, one beside the other, that are called as a retrieval calls its own."""
+    """Yield every three adjacent columns that have the names of a retrieval's own."""
     beside = [tuple(columns[at : at + len(_MADE)]) for at in range(len(columns) - len(_MADE) + 1)]
     return [
         names
@@ -78,7 +70,7 @@ def _candidates(columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _says_no_more(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
-    """Tell whether what a table says of a row is what is known now, or that nothing was known."""
+    """Check whether what a table says of a row is what is known now, or that nothing was known."""
     text, status, outcome = before
     if outcome == PENDING:
         return text is None and status is None
@@ -86,7 +78,7 @@ def _says_no_more(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
 
 
 def _is_same(cell: Any, now: str | int | None) -> bool:
-    """Tell whether a cell is null or what is known now; a file's reader may have taken a text for a number."""
+    """Check whether a cell is null or what is known now; a file's reader may have taken a text for a number."""
     if cell is None or cell == now:
         return True
     try:

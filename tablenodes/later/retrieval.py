@@ -48,19 +48,7 @@ _OTHER_KEYS = (
 
 
 class Retrieval:
-    """Gets answers by their ids, and waits for those that have not come.
-
-    Parameters
-    ----------
-    view : TableView
-        The table of the ids.
-    store : StoreFile
-        Where they are.
-    connection : Connection, optional
-        Its key is handed to a worker that is started.
-    ids : collection of str
-        The columns that the ids are made of.
-    """
+    """Fetches answers by their ids and waits for those that have not come."""
 
     def __init__(
         self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str] = ()
@@ -88,16 +76,9 @@ class Retrieval:
     def carry_out(
         self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
     ) -> Retrieved:
-        """Give what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
+        """Return what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
 
         What is said of it is said of `name`.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be used.
-        Interrupted
-            If it was stopped while it waited; ``.output`` has what there was.
         """
         until = math.inf if wait is None else self._began + wait
         self._progress = progress if until > self._began else False
@@ -131,7 +112,7 @@ class Retrieval:
         self._look()
 
     def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
-        """Give rows their end whose ids are not in the store."""
+        """End the rows whose ids are not in the store."""
         words = missing if self._store.exists else "there is no store, or no longer,"
         problem = Problem("$.future_response_id", "unknown", f"{words} at {self._store.path}")
         for rows in found:
@@ -166,7 +147,7 @@ class Retrieval:
             time.sleep(min(_BETWEEN, until - now))
 
     def _may_come(self) -> bool:
-        """Tell whether an answer may come; start a worker where nobody is at work."""
+        """Check whether an answer may come; start a worker where nobody is at work."""
         groups = set(self._open.values())
         if not self._tried:  # what kept the rows may be over; the worker that is at work, if one is, tries again
             self._tried = True
@@ -182,13 +163,13 @@ class Retrieval:
         return hopeful and (is_held or self._start(waiting))
 
     def _say_once(self, words: str) -> None:
-        """Say what is waited for, unless nobody wants to know."""
+        """Return what is waited for, unless nobody wants to know."""
         if not self._said and self._progress is not False:
             display.say(words)
         self._said = True
 
     def _may_give_key(self, waiting: Waiting) -> bool:
-        """Tell whether a key is all that rows lack, and we have it."""
+        """Check whether a key is all that rows lack, and we have it."""
         if waiting.lacks_key and waiting.recipe not in self._keys:
             environ = {**os.environ, **self._secrets_for(waiting)}
             try:
@@ -200,7 +181,7 @@ class Retrieval:
         return waiting.lacks_key and self._keys[waiting.recipe]
 
     def _secrets_for(self, waiting: Waiting) -> dict[str, str]:
-        """Give the keys that rows may be sent with: that of the connection, else what the environment has by now."""
+        """Return the keys that rows may be sent with: that of the connection, else what the environment has by now."""
         return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
 
     def _start(self, waiting: Iterable[Waiting]) -> bool:
@@ -217,7 +198,7 @@ class Retrieval:
         return True
 
     def _fill(self) -> None:
-        """Put every row's end, or why it has none, into its place."""
+        """Record every row's end, or why it has none."""
         waiting = self._futures.waiting(set(self._open.values()))
         reasons = {group: self._reason(each) for group, each in waiting.items()}
         for number, group in self._open.items():
@@ -240,7 +221,7 @@ class Retrieval:
         self._say_unknown([self._rows_of[number] for number in gone], "no such future any more in the store")
 
     def _reason(self, waiting: Waiting) -> str | None:
-        """Say why rows are not answered yet, if something keeps them."""
+        """Return why rows are not answered yet, if something keeps them."""
         if self._broken is None and self._may_give_key(waiting) and self._lock.is_held():
             return _OTHER_KEYS
         return waiting.reason or self._broken

@@ -38,29 +38,7 @@ _PREFIX = "TABLENODES_KEY_"
 
 
 class Travelling:
-    """A connection as it is put down in a store, and the secrets that its worker needs beside it.
-
-    Parameters
-    ----------
-    connection : Connection
-        Where requests will go.
-    salt : bytes
-        The store's.
-
-    Attributes
-    ----------
-    recipe : dict
-        The connection without a secret, as plain JSON.
-    secrets : dict of str to str
-        What the worker's environment must hold besides what is in ours: the secrets by the names in the recipe.
-    needs_key : bool
-        Whether its environment must hold any secret.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If there is no key for a server that needs one, or something cannot be taken to another process.
-    """
+    """A connection as it is put down in a store, and the secrets that its worker needs beside it."""
 
     def __init__(self, connection: Connection, salt: bytes) -> None:
         if connection.session is not None or not isinstance(connection.transport, str | None):
@@ -114,7 +92,7 @@ class Travelling:
         return made
 
     def _named(self, value: str | Secret | None, origin: bytes) -> Any:
-        """Give a text as it is, and the name of a variable in place of a secret.
+        """Return a text as it is, and the name of a variable in place of a secret.
 
         The name is the same each time, so that a worker that has a secret is known to have it; it tells nothing of it.
         """
@@ -131,7 +109,7 @@ def _name_of(secret: Secret, salt: bytes) -> str:
 
 
 def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
-    """Give the key that was found in the environment, None where there is none or one was given."""
+    """Return the key that was found in the environment, None where there is none or one was given."""
     given = {name.casefold() for name in connection.headers or {}}
     if isinstance(connection.api_key, Secret) or "authorization" in given:
         return None
@@ -140,7 +118,7 @@ def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
 
 
 def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment without the variables whose values have travelled with a recipe, if they have."""
+    """Return an environment without the variables whose values have travelled with a recipe, if they have."""
     left = _ACCOUNT if "found_key" in recipe else ()  # earlier versions sent none along
     return {name: value for name, value in environ.items() if name not in left}
 
@@ -152,17 +130,10 @@ def _local(model: LocalModel) -> dict[str, Any]:
 
 
 def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the key that an environment has now, to be used for rows that were submitted with one that it had then.
+    """Return the key that an environment has now, to be used for rows that were submitted with one that it had then.
 
     Whoever waits for the answers says by that that it may be used: rows whose key has been renewed need not be
     submitted again. It has a name that nothing else in a recipe has: where the very key is given, that one is used.
-
-    Parameters
-    ----------
-    recipe : mapping
-        As `Travelling` makes it.
-    environ : mapping of str to str
-        The environment of whoever waits.
     """
     name = recipe.get("found_key")
     if name is None:
@@ -179,28 +150,13 @@ def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
 
 
 def _name_now(recipe: Mapping[str, Any]) -> str:
-    """Give the name of the key that stands in for the one that the environment had."""
+    """Return the name of the key that stands in for the one that the environment had."""
     then = f"{recipe['found_key']} {recipe['api_key_env']}"
     return f"{_PREFIX}NOW_{hashlib.sha256(then.encode()).hexdigest()[:16].upper()}"
 
 
 def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
-    """Give the connection of a recipe, with the secrets of an environment; it is opened in its `surroundings`.
-
-    Parameters
-    ----------
-    recipe : mapping
-        As `Travelling` makes it.
-    environ : mapping of str to str
-        Where the secrets are.
-    salt : bytes
-        The store's.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If a secret is not there; no other takes its place.
-    """
+    """Return the connection of a recipe, with the secrets of an environment; it is opened in its `surroundings`."""
     if "local" in recipe:
         return replace(Connection.local(**recipe["local"]), timeout=_timeout(recipe))
     connection = _with_secrets(recipe, environ)
@@ -226,7 +182,7 @@ def _timeout(recipe: Mapping[str, Any]) -> Timeout | None:
 
 
 def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Connection:
-    """Give the connection of a recipe with the secrets that are named in it; a key that is not is still missing."""
+    """Return the connection of a recipe with the secrets that are named in it; a key that is not is still missing."""
 
     def found(value: Any) -> Any:
         if not isinstance(value, dict):

@@ -62,23 +62,7 @@ def submit(
     submission: str | os.PathLike[str] | None = None,
     **manner: Any,
 ) -> NodeOutput:
-    """Put every row into the store and give the ids under which the answers will be found.
-
-    Parameters
-    ----------
-    node : RequestNode
-        What is asked.
-    table, connection, context, manner
-        As in `run`.
-    makes : mapping of str to str
-        The two columns that are made, and their types.
-    store : path, optional
-        As in `StoreFile`.
-    deadline : float
-        Seconds within which a row must be sent.
-    submission : str or path, optional
-        What the rows are submitted as; those that were submitted as the same before keep their ids.
-    """
+    """Store every row and return the ids under which the answers will be found."""
     how = Manner.of(manner)
     known_as = _known_as(submission)
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
@@ -100,7 +84,7 @@ def submit(
 
 
 def _known_as(submission: Any) -> str | None:
-    """Give what stands in the store for the name of a submission."""
+    """Return what stands in the store for the name of a submission."""
     if submission is None:
         return None
     if not isinstance(submission, str | os.PathLike):
@@ -184,7 +168,7 @@ class _Submission:
             time.sleep(_BETWEEN)
 
     def _lacks_key(self) -> bool:
-        """Tell whether the worker that is at work says that it lacks the key, or takes nothing up and says nothing."""
+        """Check whether the worker that is at work says that it lacks the key, or takes nothing up and says nothing."""
         until = time.monotonic() + _TAKES_UP
         while time.monotonic() < until:
             waiting = self._futures.waiting(self._groups).values()
@@ -218,7 +202,7 @@ class _Submission:
         self._put(some, travelling, once, keys)
 
     def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None, keys: Keys | None) -> None:
-        """Put some rows down, all of them or none."""
+        """Store some rows, all of them or none."""
         bodies = [body for _, body in some]
         names = None if keys is None else [_name(keys.key(body)) for body in bodies]
         now = time.time()
@@ -243,7 +227,7 @@ class _Submission:
         self._errors[row] = message
 
     def _keys(self, travelling: Travelling, context: Context) -> Keys | None:
-        """Give what names the rows, as a journal would: by all that is asked, and which of the equal rows it is."""
+        """Return what names the rows, as a journal would: by all that is asked, and which of the equal rows it is."""
         if self._submission is None:
             return None
         where = {name: travelling.recipe.get(name) for name in ("base_url", "query", "local")}
@@ -251,15 +235,15 @@ class _Submission:
         return Keys(Request("POST", self._node.path, ()), scope)
 
     def _once(self) -> str:
-        """Give what keeps the limits of one submission apart from those of others."""
+        """Return what keeps the limits of one submission apart from those of others."""
         return secrets.token_hex(8) if self._submission is None else self._submission[:16]
 
     def _is_limited(self) -> bool:
-        """Tell whether there is a limit over all rows: it holds for those of this submission alone."""
+        """Check whether there is a limit over all rows: it holds for those of this submission alone."""
         return self._how.limits.max_requests is not None or self._how.limits.token_budget is not None
 
     def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
-        """Give how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
+        """Return how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
         recipe = {
             "version": VERSION,
             "connection": travelling.recipe,

@@ -35,15 +35,7 @@ _FAREWELL = 1.0
 
 
 class Worker:
-    """Works on one store.
-
-    Parameters
-    ----------
-    store : Path
-        Its path.
-    idle : float
-        Seconds for which a group waits for more to do.
-    """
+    """Works on one store."""
 
     def __init__(self, store: Path, idle: float = IDLE) -> None:
         self._path = store
@@ -59,13 +51,7 @@ class Worker:
         self._token = b""
 
     def run(self) -> None:
-        """Work until nothing is left to do; come back at once where another worker is at work.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be used.
-        """
+        """Work until nothing is left to do; come back at once where another worker is at work."""
         inherited = os.environ.pop(INHERITED, None)
         if inherited is not None:
             self._lock.adopt(int(inherited))
@@ -95,7 +81,7 @@ class Worker:
         self._at_first = frozenset(group.number for group in self._futures.groups(time.time()))
 
     def _startable(self) -> list[Group]:
-        """Give the groups with pending rows that nobody works on, and that nothing keeps or somebody wants again."""
+        """Return the groups with pending rows that nobody works on, and that nothing keeps or somebody wants again."""
         groups = [group for group in self._futures.groups(time.time()) if group.number not in self._threads]
         again = {group.number for group in groups if group.is_untried} - self._unsaid
         return [group for group in groups if group.number not in self._held or group.number in again]
@@ -123,7 +109,7 @@ class Worker:
                     self._futures.expire(self._token, time.time(), number)
 
     def _is_in_the_way(self) -> bool:
-        """Tell whether another worker may be wanted, that is started by somebody else and has a key that we lack.
+        """Check whether another worker may be wanted, that is started by somebody else and has a key that we lack.
 
         Rows that were there before we began are no reason, until somebody asks for them: nobody may ever have the key.
         """
@@ -167,7 +153,7 @@ class Worker:
                     self._unsaid.add(group.number)
 
     def _is_overtaken(self, futures: Futures) -> bool:
-        """Tell whether another worker has begun, or the store is gone or another one: no row is ours any more."""
+        """Check whether another worker has begun, or the store is gone or another one: no row is ours any more."""
         with suppress(StoreError):
             return futures.writer() != self._token
         return False

@@ -22,30 +22,12 @@ _LOG_OPTIONS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW",
 
 
 def log_path(store: Path) -> Path:
-    """Give where a worker says what it did not expect; each worker begins it anew."""
+    """Return where a worker says what it did not expect; each worker begins it anew."""
     return store.with_name(f"{store.name}.worker.log")
 
 
 def ensure_worker(store: Path, secrets: Mapping[str, str]) -> bool:
-    """Start a worker, unless one is at work on the store.
-
-    Parameters
-    ----------
-    store : Path
-        The store's path.
-    secrets : mapping of str to str
-        What its environment has besides ours.
-
-    Returns
-    -------
-    bool
-        Whether one was started.
-
-    Raises
-    ------
-    StoreError
-        If that cannot be done.
-    """
+    """Start a worker, unless one is at work on the store."""
     lock = WorkerLock(store)
     if not lock.take():
         return False

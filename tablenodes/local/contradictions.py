@@ -15,18 +15,7 @@ _REPETITION = re.compile(r"\{(\d{1,9}),(\d{1,9})\}")
 
 
 def contradiction(schema: Any) -> str:
-    """Say which lower bound of a schema exceeds its upper bound, or give an empty text.
-
-    Parameters
-    ----------
-    schema : object
-        A JSON schema, or anything that holds one.
-
-    Returns
-    -------
-    str
-        Such as ``minLength is greater than maxLength``.
-    """
+    """Return which lower bound of a schema exceeds its upper bound; else an empty text."""
     if isinstance(schema, list):
         return next(filter(None, map(contradiction, schema)), "")
     if not isinstance(schema, dict):

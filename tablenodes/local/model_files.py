@@ -30,16 +30,9 @@ NO_ENGINE = "the embedded model needs its engine: run \"pip install 'tablenodes[
 class ModelStatus:
     """What there is of the embedded model on this machine; its text is for a person.
 
-    Attributes
-    ----------
-    path : Path
-        Where the model's file is, or will be.
-    size : int or None
-        Its bytes; None where there is no file.
-    problem : str or None
-        What is wrong with the file and what to do; None where it is the right one.
-    engine : str or None
-        The installed version of the engine; None where it is missing.
+    `size`: Its bytes; None where there is no file.
+    `problem`: What is wrong with the file and what to do; None where it is the right one.
+    `engine`: The installed version of the engine; None where it is missing.
     """
 
     path: Path
@@ -65,18 +58,18 @@ class ModelStatus:
 
 
 def folder() -> Path:
-    """Give the folder of models: in ``TABLENODES_CACHE``, else in the user's cache folder."""
+    """Return the folder of models: in ``TABLENODES_CACHE``, else in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen or platformdirs.user_cache_dir("tablenodes", appauthor=False)).expanduser() / "models"
 
 
 def default_path() -> Path:
-    """Give the place of the model that ``tablenodes model install`` puts there."""
+    """Return the place of the model that ``tablenodes model install`` puts there."""
     return folder() / FILE_NAME
 
 
 def installed() -> Path | None:
-    """Give the installed model's file if it is there in its right size, else None.
+    """Return the installed model's file if it is there in its right size, else None.
 
     Its hash is compared where that is worth its time: by `status`, by `install` and at the start of a server.
     """
@@ -98,13 +91,7 @@ def status() -> ModelStatus:
 
 
 def remove() -> bool:
-    """Delete the installed model; tell whether there was one.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be deleted.
-    """
+    """Delete the installed model; return whether there was one."""
     path = default_path()
     try:
         path.unlink()
@@ -116,7 +103,7 @@ def remove() -> bool:
 
 
 def damage(path: Path) -> str | None:
-    """Say what is wrong with the installed model's file, and what to do; None where it is the right one."""
+    """Return what is wrong with the installed model's file, and what to do; None where it is the right one."""
     again = "run 'tablenodes model install' to fetch it again"
     try:
         with path.open("rb") as file:
@@ -132,18 +119,7 @@ def damage(path: Path) -> str | None:
 
 
 def checked(path: str | None) -> Path:
-    """Give the absolute path of a model's file that can be started.
-
-    Parameters
-    ----------
-    path : str or None
-        A GGUF file; None for the installed model, of which size and SHA-256 are compared.
-
-    Raises
-    ------
-    ModelError
-        If there is none, or it is not what it should be; with what to do.
-    """
+    """Return the absolute path of a model's file that can be started."""
     if path is None:
         default = default_path()
         if not default.exists():
@@ -164,7 +140,7 @@ def checked(path: str | None) -> Path:
 
 
 def engine_version() -> str | None:
-    """Give the engine's installed version, or None; it is not loaded."""
+    """Return the engine's installed version, or None; it is not loaded."""
     if util.find_spec(ENGINE) is None:
         return None
     try:

@@ -31,26 +31,7 @@ FAREWELL = 2.0
 
 @dataclass(frozen=True)
 class LocalModel:
-    """How to start the embedded model; it starts nothing by itself.
-
-    Parameters
-    ----------
-    path : str or path, optional
-        A GGUF file. Default: the model that ``tablenodes model install`` put into the user's cache folder.
-    slots : int
-        Requests worked on at a time, 1 to 64.
-    context : int
-        Tokens of all slots together, 256 to 16,777,216; each slot has its equal part for a request and its answer.
-    threads : int, optional
-        Threads that compute, 1 to 1,024. Default: the usable cores, 8 at most.
-    startup : float
-        Seconds until the server must be ready, 0.1 to 3,600.
-
-    Raises
-    ------
-    SettingError
-        If one of them is of a wrong type or out of its range.
-    """
+    """How to start the embedded model; it starts nothing by itself."""
 
     path: str | None = None
     slots: int = SLOTS
@@ -70,18 +51,7 @@ class LocalModel:
         _in_range("startup", self.startup, 0.1, 3600, whole=False)
 
     def start(self) -> LocalServer:
-        """Start the server in a child process and wait until it answers.
-
-        Returns
-        -------
-        LocalServer
-            To be closed by the caller, or used as a context manager. It also ends when this process does.
-
-        Raises
-        ------
-        ModelError
-            If the model or the engine is missing or damaged, or the server does not start; with what to do.
-        """
+        """Start the server in a child process and wait until it answers."""
         file = checked(self.path)
         if engine_version() is None:
             raise ModelError(NO_ENGINE)
@@ -117,17 +87,7 @@ class LocalModel:
 
 
 class LocalServer:
-    """A running server of the embedded model; made by `LocalModel.start`.
-
-    Attributes
-    ----------
-    base_url : str
-        ``http://127.0.0.1:PORT/v1``.
-    api_key : str
-        The random key that this server wants; never shown by its `repr`.
-    slots : int
-        Requests worked on at a time.
-    """
+    """A running server of the embedded model; made by `LocalModel.start`."""
 
     def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], api_key: str, slots: int) -> None:
         self.base_url = ""
@@ -194,7 +154,7 @@ class LocalServer:
         self._log.close()
 
     def _logged(self) -> str:
-        """Give the first line of the child's log, as a clause; later lines follow from it."""
+        """Return the first line of the child's log, as a clause; later lines follow from it."""
         if self._log.closed:
             return ""
         self._log.seek(0)

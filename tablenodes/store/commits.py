@@ -33,13 +33,7 @@ _TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
 
 
 class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
-    """An id that stands for no conversation that can be read.
-
-    Attributes
-    ----------
-    outcome : str
-        ``invalid_id`` for what is no id, or whose messages were changed; ``unknown_id`` for one that is not there.
-    """
+    """An id that stands for no conversation that can be read."""
 
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
@@ -47,25 +41,18 @@ class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported 
 
     @classmethod
     def no_id(cls) -> UnknownConversation:
-        """Give what is said of something that is no id at all."""
+        """Return the message for something that is no id at all."""
         return cls("invalid_id", NO_ID)
 
     def at(self, path: str) -> Problem:
-        """Give what is wrong, with the place of the id in a body or in a node's settings."""
+        """Return what is wrong, with the place of the id in a body or in a node's settings."""
         return Problem(path, "conversation", str(self))
 
 
 class Link(NamedTuple):
     """A conversation's last message and where it goes on from.
 
-    Attributes
-    ----------
-    id : str
-        What the conversation is known by.
-    parent : str
-        The id of the conversation without this message; `EMPTY` for the first one.
-    message : bytes
-        The message as JSON, in its one form.
+    `message`: The message as JSON, in its one form.
     """
 
     id: str
@@ -74,13 +61,7 @@ class Link(NamedTuple):
 
 
 def written(message: Any) -> bytes:
-    """Give a message as JSON in its one form, which is the same however its keys are ordered.
-
-    Parameters
-    ----------
-    message : dict
-        Plain JSON.
-    """
+    """Return a message as JSON in its one form, which is the same however its keys are ordered."""
     return orjson.dumps(_ordered(message))
 
 
@@ -97,15 +78,7 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def id_of(parent: str, message: bytes) -> str:
-    """Give the id of a conversation: of nothing else than its messages, so that the same ones have the same id.
-
-    Parameters
-    ----------
-    parent : str
-        The id of the conversation without its last message.
-    message : bytes
-        The last message, in its one form.
-    """
+    """Return the id of a conversation: of nothing else than its messages, so that the same ones have the same id."""
     digest = hashlib.sha256(b"%b%b\n%b" % (_VERSION, parent.encode(), message))
     return "conv_" + digest.hexdigest()[:40]
 
@@ -115,20 +88,12 @@ EMPTY = id_of("", b"")
 
 
 def is_id(value: object) -> bool:
-    """Tell whether something has the form of a conversation's id."""
+    """Check whether something has the form of a conversation's id."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def links(parent: str, messages: Iterable[Any]) -> list[Link]:
-    """Give what is added to a conversation by some messages, in their order.
-
-    Parameters
-    ----------
-    parent : str
-        The conversation's id.
-    messages : iterable of dict
-        What is added.
-    """
+    """Return the links that some messages add to a conversation, in their order."""
     made = []
     for message in messages:
         data = written(message)
@@ -138,14 +103,9 @@ def links(parent: str, messages: Iterable[Any]) -> list[Link]:
 
 
 def reply(answer: Any) -> dict[str, Any] | None:
-    """Give the message of an answer's first choice as the API takes it back; None where there is none.
+    """Return the message of an answer's first choice as the API takes it back; None where there is none.
 
     What only an answer has, and no request, is left out: annotations, reasoning, a sound's data, fields that are null.
-
-    Parameters
-    ----------
-    answer : object
-        A chat completion, or what came in place of one.
     """
     try:
         message = answer["choices"][0]["message"]

@@ -42,13 +42,7 @@ _CHANGED = "the store's file was changed: what it has for this conversation is n
 
 
 class Conversations:
-    """The conversations of one store; what was read is remembered, since an id always stands for the same messages.
-
-    Parameters
-    ----------
-    path : path, optional
-        The store's file; see `StoreFile`.
-    """
+    """The conversations of one store; what was read is remembered, since an id always stands for the same messages."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._file = StoreFile(path)
@@ -76,13 +70,7 @@ class Conversations:
                 self._file.close()
 
     def put(self, links: Collection[Link]) -> None:
-        """Have the store hold some messages; those that it has already are not written again.
-
-        Raises
-        ------
-        StoreError
-            If they cannot be written; then none of them is.
-        """
+        """Store messages; those that are there already are not written again."""
         wanted = {link.id: link for link in links}
         if not wanted:
             return
@@ -95,13 +83,7 @@ class Conversations:
                     database.executemany(_PUT, sorted(missing))
 
     def verify(self, ids: Iterable[str]) -> dict[str, UnknownConversation]:
-        """Give those ids to which nothing can be added, with the reasons; only their last messages are read.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be read.
-        """
+        """Return those ids to which nothing can be added, with the reasons; only their last messages are read."""
         wanted = {key for key in ids if key != EMPTY}
         wrong = {key: UnknownConversation.no_id() for key in wanted if not is_id(key)}
         asked = wanted - wrong.keys()
@@ -117,13 +99,7 @@ class Conversations:
         return wrong
 
     def read(self, ids: Iterable[Any]) -> None:
-        """Read whole conversations with one query, so that `messages` has them at hand.
-
-        Parameters
-        ----------
-        ids : iterable
-            Ids; what is none is left alone.
-        """
+        """Read whole conversations with one query, so that `messages` has them at hand."""
         if self._bytes > BYTES:
             self._known.clear()
             self._bytes = 0
@@ -159,19 +135,13 @@ class Conversations:
         return changed
 
     def _end(self, key: str) -> str:
-        """Give where a chain of messages ends: at the empty conversation, or at one that is not there."""
+        """Return where a chain of messages ends: at the empty conversation, or at one that is not there."""
         while key in self._known:
             key = self._known[key][0]
         return key
 
     def messages(self, key: str) -> list[Any]:
-        """Give the messages of a conversation, the first one first; they are shared and must not be changed.
-
-        Raises
-        ------
-        UnknownConversation
-            If there is no such conversation, or it is not what its id stands for.
-        """
+        """Return the messages of a conversation, the first one first; they are shared and must not be changed."""
         if not is_id(key):
             raise UnknownConversation.no_id()
         if key not in self._known and key != EMPTY:
@@ -186,15 +156,7 @@ class Conversations:
         return found
 
     def ahead(self, rows: Iterable[Any], at: int) -> Iterator[Any]:
-        """Give the same rows, read some at a time, whose conversations are then at hand.
-
-        Parameters
-        ----------
-        rows : iterable of tuple
-            Cells; what is no tuple has none.
-        at : int
-            Which cell is the id.
-        """
+        """Return the same rows, read some at a time, whose conversations are then at hand."""
         waiting, most = iter(rows), _FIRST
         while some := list(islice(waiting, most)):
             before = self._bytes
@@ -209,7 +171,7 @@ def _json(ids: Collection[str]) -> Sequence[str]:
 
 
 def _is_whole(key: str, parent: Any, message: Any) -> bool:
-    """Tell whether what the file has is what the id stands for."""
+    """Check whether what the file has is what the id stands for."""
     if not isinstance(parent, str) or not isinstance(message, bytes):
         return False
     return id_of(parent, message) == key

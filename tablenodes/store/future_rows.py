@@ -13,26 +13,8 @@ EXPIRED = "the time within which it was to be sent has passed"
 class Future:
     """One pending row: what is asked, and what is known of its sends.
 
-    Attributes
-    ----------
-    number : int
-        Its place in the store, in the order of submission.
-    id : bytes
-        Its id.
-    body : bytes
-        The request's body.
-    deadline : float
-        The time of the wall clock from which nothing is sent for it.
-    first_sent : float
-        The time of its first send; 0 before.
-    sends : int
-        Sends that were begun.
-    billed : bool
-        Whether one of them may have been executed without its answer having come.
-    end : Ended
-        What came of the last one.
-    final : bool
-        Whether that is its end.
+    `id`: Its id.
+    `body`: The request's body.
     """
 
     __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
@@ -72,17 +54,7 @@ class Answered(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Pending rows that are asked in the same way.
-
-    Attributes
-    ----------
-    number : int
-        Its place in the store.
-    recipe : str
-        How they are asked, as JSON.
-    is_untried : bool
-        Whether the worker has not taken them up yet, or somebody wants them to be tried again.
-    """
+    """Pending rows that are asked in the same way."""
 
     number: int
     recipe: str
@@ -92,16 +64,7 @@ class Group(NamedTuple):
 class Waiting(NamedTuple):
     """Why pending rows are not being worked on.
 
-    Attributes
-    ----------
-    recipe : str
-        How they are asked, as JSON.
-    reason : str or None
-        In words; None where nothing keeps them.
-    lacks_key : bool
-        Whether a key is all that they lack.
-    is_untried : bool
-        Whether the worker has not taken them up yet, or somebody wants them to be tried again.
+    `reason`: In words; None where nothing keeps them.
     """
 
     recipe: str

@@ -49,13 +49,7 @@ _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency,
 
 
 class Futures:
-    """The futures of one store.
-
-    Parameters
-    ----------
-    store : StoreFile
-        Every method raises its `StoreError`.
-    """
+    """The futures of one store."""
 
     def __init__(self, store: StoreFile) -> None:
         self.store = store
@@ -63,7 +57,7 @@ class Futures:
     # For whoever submits.
 
     def salt(self) -> bytes:
-        """Give the store's salt; makes the store."""
+        """Return the store's salt; makes the store."""
         found = self.salt_there()
         if found is None:
             with self.store.writing() as database:
@@ -71,7 +65,7 @@ class Futures:
         return found
 
     def salt_there(self) -> bytes | None:
-        """Give the salt of the store that is there; each store has its own."""
+        """Return the salt of the store that is there; each store has its own."""
         with self.store.reading() as database:
             row = database.execute(_SALT).fetchone()
         return None if row is None else bytes(row[0])
@@ -79,29 +73,7 @@ class Futures:
     def submit(
         self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float, names: Sequence[bytes] | None = None
     ) -> tuple[list[str], int, int]:
-        """Put rows down as pending, all of them or none.
-
-        Parameters
-        ----------
-        recipe : str
-            How they are asked, as JSON; without a secret.
-        bodies : sequence of bytes
-            Each row's request body.
-        now, deadline : float
-            Times of the wall clock.
-        names : sequence of bytes, optional
-            What each row is known by. One that was put down by its name before, and has not failed since in a way that
-            may pass, is not put down again.
-
-        Returns
-        -------
-        ids : list of str
-            In order.
-        known : int
-            How many of them had been put down before.
-        group : int
-            The number of the rows that are asked in this way.
-        """
+        """Store rows as pending, all of them or none."""
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
             database.execute(
@@ -130,7 +102,7 @@ class Futures:
     # For whoever retrieves.
 
     def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
-        """Give the numbers of the ids that are there."""
+        """Return the numbers of the ids that are there."""
         found: dict[bytes, int] = {}
         with self.store.reading() as database:
             for some in _parts(list(wanted)):
@@ -140,12 +112,12 @@ class Futures:
         return found
 
     def pending(self) -> dict[int, int]:
-        """Give the numbers of all rows that have not come to their end, and of their groups."""
+        """Return the numbers of all rows that have not come to their end, and of their groups."""
         with self.store.reading() as database:
             return dict(database.execute("SELECT number, recipe FROM pending"))
 
     def waiting(self, groups: Iterable[int]) -> dict[int, Waiting]:
-        """Tell why the rows of groups are not being worked on; groups that are no longer there are left out."""
+        """Return why the rows of groups are not being worked on; groups that are no longer there are left out."""
         question = "SELECT recipe, reason, lacks_key, not_before < 0 FROM recipe WHERE number = ?"
         with self.store.reading() as database:
             rows = [(group, database.execute(question, (group,)).fetchone()) for group in groups]
@@ -157,7 +129,7 @@ class Futures:
             database.executemany(_TRY_AGAIN, [(each, now) for each in groups])
 
     def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes, str, bytes, Answered]]:
-        """Give the rows that have come to their end: number, id, recipe, request body, and what came."""
+        """Return the rows that have come to their end: number, id, recipe, request body, and what came."""
         columns = ", ".join(f"a.{name}" for name in _ENDED.split(", "))
         for some in _parts(list(numbers)):
             marks = ", ".join("?" * len(some))
@@ -187,13 +159,13 @@ class Futures:
             )
 
     def writer(self) -> bytes | None:
-        """Give the token of the worker that may write answers."""
+        """Return the token of the worker that may write answers."""
         with self.store.reading() as database:
             row = database.execute("SELECT worker FROM store").fetchone()
         return None if row is None else row[0]
 
     def take_up(self, group: int) -> None:
-        """Put down that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""
+        """Record that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""
         with self.store.writing() as database:
             database.execute(
                 "UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = max(not_before, 0) WHERE number = ?",
@@ -201,7 +173,7 @@ class Futures:
             )
 
     def groups(self, now: float) -> list[Group]:
-        """Give the groups that have pending rows which may be sent now, or must be ended."""
+        """Return the groups that have pending rows which may be sent now, or must be ended."""
         with self.store.reading() as database:
             rows = database.execute(
                 "SELECT number, recipe, not_before < 0 FROM recipe"
@@ -211,7 +183,7 @@ class Futures:
             return [Group(number, recipe, bool(is_untried)) for number, recipe, is_untried in rows]
 
     def take(self, group: int, after: int, most: int) -> list[Future]:
-        """Give a group's pending rows behind the number `after`, in the order of submission."""
+        """Return a group's pending rows behind the number `after`, in the order of submission."""
         where = "p.recipe = ? AND p.number > ? ORDER BY p.number LIMIT ?"
         with self.store.reading() as database:
             rows = database.execute(f"{_PENDING} WHERE {where}", (group, after, most)).fetchall()
@@ -231,18 +203,12 @@ class Futures:
                 self.put(token, late, now)
 
     def sends(self, group: int) -> int:
-        """Give how many sends were begun for a group's rows, and for others under the same limit, in all."""
+        """Return how many sends were begun for a group's rows, and for others under the same limit, in all."""
         with self.store.reading() as database:
             return int(database.execute(_SENDS, {"group": group}).fetchone()[0] or 0)
 
     def put(self, token: bytes, rows: Sequence[Future], now: float) -> None:
-        """Bring what is known of rows to the disk, in one transaction.
-
-        Raises
-        ------
-        StoreError
-            Also if another worker has begun meanwhile; then nothing is written.
-        """
+        """Bring what is known of rows to the disk, in one transaction."""
         with self.store.writing() as database:
             if database.execute("SELECT worker FROM store").fetchone()[0] != token:
                 raise StoreError(f"{self.store.path}: another worker is at work")
@@ -256,7 +222,7 @@ class Futures:
                 )
 
     def hold(self, group: int, reason: str, *, lacks_key: bool = False, not_before: float = 0.0) -> None:
-        """Put down why a group's pending rows are not being worked on."""
+        """Record why a group's pending rows are not being worked on."""
         with self.store.writing() as database:
             database.execute(
                 "UPDATE recipe SET reason = :reason, lacks_key = :lacks_key,"
@@ -269,7 +235,7 @@ class Futures:
     # For a person.
 
     def counts(self) -> dict[str, int]:
-        """Give how many rows are pending, and how many ended as what."""
+        """Return how many rows are pending, and how many ended as what."""
         with self.store.reading() as database:
             pending = database.execute("SELECT count(*) FROM pending").fetchone()[0]
             ended = database.execute(
@@ -279,7 +245,7 @@ class Futures:
         return {name: count for name, count in [("pending", pending), *ended] if count}
 
     def reasons(self) -> dict[str, int]:
-        """Give how many pending rows are not being worked on, by the reason."""
+        """Return how many pending rows are not being worked on, by the reason."""
         with self.store.reading() as database:
             return dict(
                 database.execute(
@@ -314,7 +280,7 @@ class Futures:
 
 
 def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:
-    """Give the id of each name, and add those to `known` that are in use: pending, answered, or failed for good."""
+    """Return the id of each name, and add those to `known` that are in use: pending, answered, or failed for good."""
     (salt,) = database.execute("SELECT salt FROM store").fetchone()
     made = []
     for name in names:
@@ -338,7 +304,7 @@ def _move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int)
 
 
 def _last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, Ended]:
-    """Give the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
+    """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
     last, finished, end = -1, False, Ended()
     turn = 0
     while turn <= last + _CLEARED:

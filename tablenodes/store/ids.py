@@ -14,32 +14,22 @@ _FORM = re.compile(r"resp_([0-9a-f]{32})([0-9a-f]{8})", re.ASCII)
 
 
 def new_id() -> bytes:
-    """Give a fresh id as the store keeps it."""
+    """Return a fresh id as the store keeps it."""
     return secrets.token_bytes(LENGTH)
 
 
 def named_id(salt: bytes, name: bytes, turn: int) -> bytes:
-    """Give the id of a row that has a name, the same each time; nobody without the store's salt can tell it.
-
-    Parameters
-    ----------
-    salt : bytes
-        The store's.
-    name : bytes
-        What the row is known by.
-    turn : int
-        How often it has been given up before.
-    """
+    """Return the id of a row that has a name, the same each time; nobody without the store's salt can tell it."""
     return hmac.digest(salt, name + turn.to_bytes(4), "sha256")[:LENGTH]
 
 
 def written(chance: bytes) -> str:
-    """Give an id as a table holds it: ``resp_``, 32 hexadecimal digits, and 8 that check them."""
+    """Return an id as a table holds it: ``resp_``, 32 hexadecimal digits, and 8 that check them."""
     return f"resp_{chance.hex()}{zlib.crc32(chance):08x}"
 
 
 def read(text: object) -> bytes | None:
-    """Give an id as the store keeps it; None for what cannot be one."""
+    """Return an id as the store keeps it; None for what cannot be one."""
     found = _FORM.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None

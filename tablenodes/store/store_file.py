@@ -70,13 +70,7 @@ _KIND = FileKind(
 
 
 def store_path(path: str | os.PathLike[str] | None = None) -> Path:
-    """Give where a store is: the path that is given, else ``TABLENODES_STORE``, else the user's data folder.
-
-    Raises
-    ------
-    StoreError
-        If `path` is no path.
-    """
+    """Return where a store is: the path that is given, else ``TABLENODES_STORE``, else the user's data folder."""
     if path is None:
         named = os.environ.get(VARIABLE)
         return Path(named).absolute() if named else platformdirs.user_data_path("tablenodes") / "store.sqlite"
@@ -90,24 +84,6 @@ class StoreFile:
 
     It is made by the first transaction that writes. One that is not there reads as an empty one. An object may be used
     by one thread at a time, in whichever process.
-
-    Parameters
-    ----------
-    path : path, optional
-        Default: ``TABLENODES_STORE`` of the environment, else ``store.sqlite`` in the user's data folder.
-    must_exist : bool
-        Whether a file that is not there is an error for a transaction that writes.
-
-    Attributes
-    ----------
-    path : Path
-        Where it is.
-
-    Raises
-    ------
-    StoreError
-        If `path` is no path. Opening, reading and writing raise it if the file is no store, was written by another
-        version, is damaged, or cannot be read or written.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, must_exist: bool = False) -> None:
@@ -125,7 +101,7 @@ class StoreFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for one transaction that writes, committed to the disk at the block's end.
+        """Return the database for one transaction that writes, committed to the disk at the block's end.
 
         An exception out of the block takes everything back.
         """
@@ -145,7 +121,7 @@ class StoreFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for reading; all of the block sees one and the same state."""
+        """Return the database for reading; all of the block sees one and the same state."""
         if not self.exists:
             with _empty() as database:
                 yield database
@@ -159,7 +135,7 @@ class StoreFile:
                 _take_back(database)
 
     def changes(self) -> int:
-        """Give a number that differs once another process has committed something; 0 where there is no file."""
+        """Return a number that differs once another process has committed something; 0 where there is no file."""
         if not self.exists:
             return 0
         database = self._open()
@@ -173,7 +149,7 @@ class StoreFile:
             database.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def give_back(self) -> None:
-        """Give the disk back what was deleted, if that is much of the file and nobody else uses it; else do nothing."""
+        """Shrink the file where much of it was deleted and nobody else uses it; else do nothing."""
         database = self._open()
         with suppress(sqlite3.Error):
             pages, free = (
@@ -208,7 +184,7 @@ class StoreFile:
             _KIND.make(self.path, empty_database(VERSION, _TABLES + first))
 
     def _open(self) -> sqlite3.Connection:
-        """Give the open file; open it anew after a fork, in another thread, or where another file is in its place."""
+        """Return the open file; reopen it after a fork, in another thread, or where another file is in its place."""
         with _KIND.worded(self.path):
             found = os.lstat(self.path)
             opened_as = (os.getpid(), threading.get_ident(), found.st_dev, found.st_ino)
@@ -232,7 +208,7 @@ class StoreFile:
 
 
 def _is_anothers(found: os.stat_result) -> bool:
-    """Tell whether a file is another user's; an administrator may use everybody's."""
+    """Check whether a file is another user's; an administrator may use everybody's."""
     return hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid)
 
 
@@ -242,7 +218,7 @@ def _take_back(database: sqlite3.Connection) -> None:
 
 
 def _look_at(database: sqlite3.Connection, path: Path) -> None:
-    """Make sure that the file is a store that this program reads, and have every commit reach the disk."""
+    """Check that the file is a store that this program reads, and have every commit reach the disk."""
     run = database.execute
     if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise StoreError(f"{path}: this is no store of tablenodes; give another path")

@@ -28,15 +28,7 @@ _UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError, NotImplemented
 
 
 def arrow_column(cells: Any, *, nan_is_null: bool = False) -> Column:
-    """Give the way to read a column.
-
-    Parameters
-    ----------
-    cells : pyarrow.Array or pyarrow.ChunkedArray
-        The column.
-    nan_is_null : bool
-        Whether NaN is a null, as in pandas, or a value that cannot be sent.
-    """
+    """Return the way to read a column."""
     chunked = cells if isinstance(cells, pyarrow.ChunkedArray) else pyarrow.chunked_array([cells])
     convert = arrow_reader(chunked.type, nan_is_null=nan_is_null)
 
@@ -65,7 +57,7 @@ def _is_text_or_number(cells: Any) -> bool:
 
 
 def _size(part: Any) -> int:
-    """Give the bytes of a part in about; one that looks into shared buffers would count them whole."""
+    """Return the bytes of a part in about; one that looks into shared buffers would count them whole."""
     if types.is_string_view(part.type):
         return sum(_viewed(chunk) for chunk in part.chunks if len(chunk))
     return 0 if "_view" in str(part.type) else int(part.nbytes)
@@ -77,7 +69,7 @@ def _viewed(chunk: Any) -> int:
 
 
 def arrow_reader(kind: Any, *, nan_is_null: bool = False) -> Read:
-    """Give the function that turns a chunked array of this type into plain cells."""
+    """Return the function that turns a chunked array of this type into plain cells."""
     if _is_text(kind):
         return _texts
     if _is_exact(kind):
@@ -92,7 +84,7 @@ def arrow_reader(kind: Any, *, nan_is_null: bool = False) -> Read:
 
 
 def _wrapped(kind: Any) -> Any:
-    """Give the type that a dictionary or an extension type stands for, or None for any other."""
+    """Return the type that a dictionary or an extension type stands for, or None for any other."""
     if types.is_dictionary(kind):
         return kind.value_type
     if isinstance(kind, pyarrow.BaseExtensionType) and kind.extension_name not in PYTHONS_OWN:
@@ -101,7 +93,7 @@ def _wrapped(kind: Any) -> Any:
 
 
 def _is_undecodable(kind: Any) -> bool:
-    """Say whether Arrow has no way to look up this dictionary's values all at once."""
+    """Check whether Arrow has no way to look up this dictionary's values all at once."""
     return bool(types.is_dictionary(kind) and (types.is_nested(kind.value_type) or "_view" in str(kind.value_type)))
 
 
@@ -170,7 +162,7 @@ def _one_by_one(part: Any, convert: Read) -> list[Any]:
 
 
 def _converter(kind: Any) -> Convert | None:
-    """Give the function that makes a cell of a nested type plain, or None where it is so already."""
+    """Return the function that makes a cell of a nested type plain, or None where it is so already."""
     if types.is_struct(kind):
         fields = {field.name: _converter(field.type) for field in kind}
         return partial(_struct, fields=fields) if any(fields.values()) else _clean_struct

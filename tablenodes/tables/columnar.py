@@ -23,28 +23,12 @@ _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowE
 
 
 def read_parquet(place: Path, name: str) -> pandas.DataFrame:
-    """Read a Parquet file.
-
-    Raises
-    ------
-    TableError
-        If it is not one, or is damaged.
-    ColumnError
-        If two columns have one name.
-    """
+    """Read a Parquet file."""
     return _read(place, name, "Parquet", lambda source: parquet.ParquetFile(source).read())
 
 
 def read_arrow(place: Path, name: str) -> pandas.DataFrame:
-    """Read an Arrow file: the file format, which Feather is too, or the stream format.
-
-    Raises
-    ------
-    TableError
-        If it is not one, or is damaged.
-    ColumnError
-        If two columns have one name.
-    """
+    """Read an Arrow file: the file format, which Feather is too, or the stream format."""
     return _read(place, name, "Arrow", _from_ipc)
 
 
@@ -77,7 +61,7 @@ def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _stored(column: Any) -> Any:
-    """Give what a column of an extension type stores: a type of somebody's own is never built from a file."""
+    """Return what a column of an extension type stores: a type of somebody's own is never built from a file."""
     kind = column.type
     if not isinstance(kind, pyarrow.BaseExtensionType) or kind.extension_name.startswith(("pandas.", *PYTHONS_OWN)):
         return column
@@ -85,7 +69,7 @@ def _stored(column: Any) -> Any:
 
 
 def _known(column: Any) -> Any:
-    """Give a column of a type that pandas has no array for as its like."""
+    """Return a column of a type that pandas has no array for as its like."""
     kind = column.type
     if types.is_string_view(kind) or getattr(kind, "extension_name", "") == "arrow.uuid":
         read = arrow_column(column).read
@@ -122,24 +106,7 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 def write_columnar(
     source: TableView, form: str, handle: Any, text: Callable[[TableView, str], list[str | None]]
 ) -> list[str]:
-    """Write a table as Parquet, or in Arrow's file format.
-
-    Parameters
-    ----------
-    source : TableView
-        The table.
-    form : str
-        ``parquet`` or ``arrow``.
-    handle : file
-        An open binary file.
-    text : callable
-        Gives a column as texts, JSON where a cell is nested; used for one that the format cannot hold.
-
-    Returns
-    -------
-    list of str
-        The columns that were written as texts.
-    """
+    """Write a table as Parquet, or in Arrow's file format."""
     as_text = [name for name in source.columns if not _holds(source.table, name, form)]
     table = _arrow_table(source, as_text, text)
     if form == "parquet":
@@ -151,22 +118,7 @@ def write_columnar(
 
 
 def check_columnar(source: TableView, form: str, check: Callable[[TableView, str], None]) -> None:
-    """Make sure that a table can be written as Parquet, or in Arrow's file format.
-
-    Parameters
-    ----------
-    source : TableView
-        The table.
-    form : str
-        ``parquet`` or ``arrow``.
-    check : callable
-        Makes sure that a column can be written as texts; used for one that the format cannot hold.
-
-    Raises
-    ------
-    TableError
-        If it cannot.
-    """
+    """Check that a table can be written as Parquet, or in Arrow's file format."""
     for name in source.columns:
         if not _holds(source.table, name, form):
             check(source, name)
@@ -197,7 +149,7 @@ def _to_arrow(table: Any) -> Any:
 
 
 def _readable(table: Any) -> Any:
-    """Give a table that pandas can read back: there are types of Arrow's, such as lists, whose names it cannot read."""
+    """Return a table that pandas can read back: it cannot read the names of some Arrow types, such as lists."""
     described = json.loads(table.schema.metadata[b"pandas"])
     for column in described["columns"]:
         if not _is_known(str(column["numpy_type"])):
@@ -214,7 +166,7 @@ def _is_known(dtype: str) -> bool:
 
 
 def _holds(table: Any, name: str, form: str) -> bool:
-    """Say whether the format can hold a column: it is tried on its first row."""
+    """Check whether the format can hold a column: it is tried on its first row."""
     if str(getattr(table[name], "dtype", "")) == "Object":
         return False  # of Polars' objects Arrow would get the addresses
     try:

@@ -37,16 +37,8 @@ class _Broken(Exception):  # noqa: N818 - a record that the grammar does not hav
 class _Shape(NamedTuple):
     """A file as one separator cuts it.
 
-    Attributes
-    ----------
-    separator : bytes
-        The separator.
-    names : list of bytes
-        The header's fields as they are written; empty where the header is broken.
-    body : int
-        Where the first record begins.
-    good : int
-        Where the first broken record begins, or the file's end.
+    `separator`: The separator.
+    `names`: The header's fields as they are written; empty where the header is broken.
     """
 
     separator: bytes
@@ -56,24 +48,7 @@ class _Shape(NamedTuple):
 
 
 def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
-    """Read a CSV file, every cell as text.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    name : str
-        What messages call it.
-    separators : str
-        The separators that it may have, the likeliest first. A first line such as ``sep=;`` overrules them.
-
-    Raises
-    ------
-    TableError
-        With the line that cannot be read.
-    ColumnError
-        If two columns have one name.
-    """
+    """Read a CSV file, every cell as text."""
     content = without_mark(content, name)
     shape = _shape(content, separators)
     if shape.names == [b""]:
@@ -95,7 +70,7 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
 
 
 def _shape(content: bytes, separators: str) -> _Shape:
-    """Give the first shape that makes several columns of the whole file, or else the one whose header has the most."""
+    """Return the first shape that makes several columns of the whole file, else the one with the longest header."""
     if said := _SAID.match(content):
         return _cut(content, said[2], said.end())
     shapes: list[_Shape] = []
@@ -123,7 +98,7 @@ def _cut(content: bytes, separator: bytes, start: int = 0) -> _Shape:
 
 
 def _end(pattern: re.Pattern[bytes], content: bytes, start: int) -> int:
-    """Give where a pattern that matches everywhere, if only nothing, ends."""
+    """Return where a pattern that matches everywhere, if only nothing, ends."""
     match = pattern.match(content, start)
     return match.end() if match else start
 
@@ -134,13 +109,7 @@ def _field(separator: bytes) -> bytes:
 
 
 def _record(content: bytes, start: int, separator: bytes) -> tuple[list[bytes], int]:
-    """Give the fields of the record at `start` as they are written, and where the next one begins.
-
-    Raises
-    ------
-    _Broken
-        If it breaks the grammar.
-    """
+    """Return the fields of the record at `start` as they are written, and where the next one begins."""
     field = re.compile(_field(separator))
     fields: list[bytes] = []
     end = start - 1
@@ -160,7 +129,7 @@ def _text(field: bytes) -> str:
 
 
 def _complaint(content: bytes, shape: _Shape, name: str) -> TableError:
-    """Say what is wrong with the record at which the grammar ended."""
+    """Return what is wrong with the record at which the grammar ended."""
     try:
         found, _ = _record(content, shape.good, shape.separator)
     except _Broken as broken:

@@ -27,12 +27,7 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 class Format(NamedTuple):
     """How a table's file is written.
 
-    Attributes
-    ----------
-    name : str
-        ``csv``, ``tsv``, ``jsonl``, ``parquet`` or ``arrow``.
-    compression : str or None
-        ``gzip``, ``bz2`` or ``zstd``, of a text format.
+    `compression`: ``gzip``, ``bz2`` or ``zstd``, of a text format.
     """
 
     name: str
@@ -40,13 +35,7 @@ class Format(NamedTuple):
 
 
 def path_of(path: str | os.PathLike[str], what: str) -> Path:
-    """Give a file's path, with ``~`` for the home folder.
-
-    Raises
-    ------
-    TableError
-        If it is no path, or an address of the web.
-    """
+    """Return a file's path, with ``~`` for the home folder."""
     if not isinstance(path, str | os.PathLike):
         raise TableError(f"the {what}'s path must be text, not a {type(path).__name__}")
     text = os.fspath(path)
@@ -58,13 +47,7 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def format_of(path: Path, what: str) -> Format:
-    """Give the format that a path's ending stands for.
-
-    Raises
-    ------
-    TableError
-        If it stands for none; lists those that are known.
-    """
+    """Return the format that a path's ending stands for."""
     endings = [ending.lower() for ending in path.suffixes]
     compression = _COMPRESSIONS.get(endings.pop()) if endings and endings[-1] in _COMPRESSIONS else None
     name = _FORMATS.get(endings[-1]) if endings else None

@@ -28,18 +28,6 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
 
     A column is every name that a row has; a row without it has a null there. A column whose cells are all texts, all
     integers, all numbers with a fraction or all booleans is of that type; any other holds the values as they are.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    TableError
-        With the line that is no JSON object.
     """
     content = without_mark(content, name)
     columns: dict[str, list[Any]] = {}

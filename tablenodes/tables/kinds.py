@@ -31,24 +31,7 @@ _NO_TABLES = (
 
 
 def view(table: Any, *, read: bool = True) -> TableView:
-    """Give the view of a table.
-
-    Parameters
-    ----------
-    table : table
-        A `pandas.DataFrame`, a `polars.DataFrame`, a `pyarrow.Table`, or an object that produces Arrow data: a
-        DuckDB relation, a record batch, a stream of record batches; or a `NodeOutput`, for its ``.table``.
-    read : bool
-        Whether a stream may be read. If not, the view of a stream has its columns but no rows, and the stream
-        is as it was.
-
-    Raises
-    ------
-    TableError
-        For anything else; says what to do.
-    ColumnError
-        If two columns have one name, or a name is not text.
-    """
+    """Return the view of a table."""
     if isinstance(table, pandas.DataFrame):
         return PandasView(table)
     if isinstance(table, pyarrow.Table):
@@ -69,7 +52,7 @@ def _is_from(table: Any, library: str, name: str) -> bool:
 
 
 def _hint(table: Any) -> str:
-    """Say what to do with something that is no table; empty for what produces Arrow data."""
+    """Return what to do with something that is no table; empty for what produces Arrow data."""
     for library, name, hint in _NO_TABLES:
         if _is_from(table, library, name):
             return hint
@@ -105,7 +88,7 @@ def _read(table: Any) -> Any:
 
 
 def _is_used_up(table: Any) -> bool:
-    """Say whether reading uses it up; where that cannot be known, it is taken to."""
+    """Check whether reading uses it up; where that cannot be known, it is taken to."""
     rereadable = hasattr(table, "__len__") or hasattr(table, "__arrow_c_array__")
     return not rereadable and not _is_from(table, *_DUCKDB)
 

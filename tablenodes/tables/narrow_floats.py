@@ -9,18 +9,7 @@ import pyarrow
 
 
 def widened(numbers: Any) -> Any:
-    """Give numbers as those of 64 bits whose decimals are the shortest that stand for the narrow ones.
-
-    Parameters
-    ----------
-    numbers : numpy.ndarray
-        One dimension of floats. Those of 64 bits and more are given as they are.
-
-    Returns
-    -------
-    numpy.ndarray
-        As long. A whole number stays what it is to the last digit.
-    """
+    """Return numbers as those of 64 bits whose decimals are the shortest that stand for the narrow ones."""
     width = numbers.dtype.itemsize
     if width >= 8:
         return numbers

@@ -57,13 +57,7 @@ class PandasView(TableView):
 
 
 def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pandas.DataFrame:
-    """Give a new data frame whose rows are counted from 0.
-
-    Parameters
-    ----------
-    columns, types : mapping
-        As in `TableView.make`; all columns are equally long.
-    """
+    """Return a new data frame whose rows are counted from 0."""
     made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
     return _frame(made, pandas.RangeIndex(len(next(iter(made.values()), ()))))
 
@@ -74,7 +68,7 @@ def _frame(columns: Mapping[str, Any], index: pandas.Index[Any]) -> pandas.DataF
 
 
 def pandas_array(column: Any) -> Any:
-    """Give an Arrow array of one of the types of a made column as the array that pandas has for it."""
+    """Return an Arrow array of one of the types of a made column as the array that pandas has for it."""
     dtype: Any = None
     if types.is_integer(column.type):
         dtype = pandas.Int64Dtype()
@@ -88,19 +82,13 @@ def pandas_array(column: Any) -> Any:
 
 
 def with_named_index(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Give the table with the levels of its index that have a name of their own as columns on its left."""
+    """Return the table with the levels of its index that have a name of their own as columns on its left."""
     names = [name for name in table.index.names if isinstance(name, str) and name not in table.columns]
     return table.reset_index(level=names) if names else table
 
 
 def pandas_column(column: Any) -> Column:
-    """Give the way to read a column.
-
-    Parameters
-    ----------
-    column : pandas.Series or pandas.Index
-        The column.
-    """
+    """Return the way to read a column."""
     dtype, cells = column.dtype, column.array
     if isinstance(dtype, pandas.ArrowDtype) or getattr(dtype, "storage", "").startswith("pyarrow"):
         return arrow_column(cells.__arrow_array__(), nan_is_null=True)
@@ -131,7 +119,7 @@ def _is_text_or_number(dtype: Any, cells: Any) -> bool:
 
 
 def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
-    """Give the function that turns a part of a column of this dtype into plain cells."""
+    """Return the function that turns a part of a column of this dtype into plain cells."""
     if isinstance(dtype, numpy.dtype) and dtype.kind in "biu":
         return lambda part: part.to_numpy().tolist()
     if isinstance(dtype, numpy.dtype) and dtype.kind == "f":

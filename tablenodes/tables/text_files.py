@@ -12,13 +12,7 @@ _SAVE = "save it as UTF-8, or convert it: iconv -f {} -t UTF-8 OLD > NEW"
 
 
 def without_mark(content: bytes, name: str) -> bytes:
-    """Give a file's text without its byte order mark.
-
-    Raises
-    ------
-    TableError
-        If it is empty, or begins as UTF-16 or a packed file does.
-    """
+    """Return a file's text without its byte order mark."""
     if content.startswith(_OTHER_ENCODINGS):
         width = 32 if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) else 16
         raise TableError(f"{name} is in UTF-{width}: {_SAVE.format(f'UTF-{width}')}")
@@ -34,19 +28,13 @@ def without_mark(content: bytes, name: str) -> bytes:
 
 
 def _unmarked(start: bytes) -> str:
-    """Give the name of the encoding without a mark in which a text of ASCII begins so."""
+    """Return the name of the encoding without a mark in which a text of ASCII begins so."""
     width = 32 if b"\0\0" in start else 16
     return f"UTF-{width}{'BE' if start.startswith(bytes(1)) else 'LE'}"
 
 
 def check_encoding(content: bytes, name: str) -> None:
-    """Say which line is not UTF-8.
-
-    Raises
-    ------
-    TableError
-        If one is not.
-    """
+    """Return which line is not UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError as error:
@@ -56,5 +44,5 @@ def check_encoding(content: bytes, name: str) -> None:
 
 
 def line_of(content: bytes, position: int) -> int:
-    """Give the number, from 1 on, of the line that a position is in."""
+    """Return the number, from 1 on, of the line that a position is in."""
     return 1 + sum(1 for _ in re.finditer(rb"\r\n?|\n", content[:position]))

@@ -24,20 +24,7 @@ _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
 
 
 def text_pieces(source: TableView, form: str) -> Iterator[str]:
-    """Give a table as text, some lines at a time.
-
-    Parameters
-    ----------
-    source : TableView
-        The table.
-    form : str
-        ``csv``, ``tsv`` or ``jsonl``.
-
-    Raises
-    ------
-    TableError
-        If a cell cannot be written, such as bytes.
-    """
+    """Return a table as text, some lines at a time."""
     lines = _json_lines(source) if form == "jsonl" else _csv_lines(source, SEPARATORS[form])
     gathered = []
     for line in lines:
@@ -49,20 +36,7 @@ def text_pieces(source: TableView, form: str) -> Iterator[str]:
 
 
 def check_texts(source: TableView, columns: Sequence[str] | None = None) -> None:
-    """Make sure, as `text_pieces` does, that columns can be written as text.
-
-    Parameters
-    ----------
-    source : TableView
-        The table.
-    columns : sequence of str, optional
-        Default: all.
-
-    Raises
-    ------
-    TableError
-        If a cell cannot be written, such as bytes.
-    """
+    """Make sure, as `text_pieces` does, that columns can be written as text."""
     for name in source.columns if columns is None else columns:
         if not source.is_text_or_number(name):
             for _ in _rows(source, (name,)):
@@ -70,7 +44,7 @@ def check_texts(source: TableView, columns: Sequence[str] | None = None) -> None
 
 
 def column_texts(source: TableView, name: str) -> list[str | None]:
-    """Give one column as texts: a text as it is, anything nested as JSON, null as None."""
+    """Return one column as texts: a text as it is, anything nested as JSON, null as None."""
     return [_text(cell) for (cell,) in _rows(source, (name,))]
 
 
@@ -105,7 +79,7 @@ def _json_lines(source: TableView) -> Iterator[str]:
 
 
 def _rows(source: TableView, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    """Give the rows, with the text of a number that no JSON has (infinity, 40 digits) in its place."""
+    """Return the rows, with the text of a number that no JSON has (infinity, 40 digits) in its place."""
     for position, row in enumerate(source.rows(columns)):
         if Unfit in map(type, row):
             yield tuple(

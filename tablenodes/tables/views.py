@@ -40,15 +40,7 @@ _TYPES = MappingProxyType(
 class Column(NamedTuple):
     """How the cells of one column are read.
 
-    Attributes
-    ----------
-    read : callable
-        Takes a first position and one past the last, gives the plain cells between.
-    size : callable
-        Takes the same, gives their bytes in about, 0 where reading them costs no new memory.
-    is_text_or_number : callable
-        Says whether it can be told without reading the cells one by one that each is a text, a number, a date, true,
-        false or null.
+    `size`: Takes the same, gives their bytes in about, 0 where reading them costs no new memory.
     """
 
     read: Callable[[int, int], list[Any]]
@@ -57,22 +49,7 @@ class Column(NamedTuple):
 
 
 class TableView(ABC):
-    """A table that somebody gave: its rows as plain values, and tables of its kind made for it.
-
-    Attributes
-    ----------
-    kind : str
-        ``pandas``, ``pyarrow`` or ``polars``.
-    table : table
-        The very object that was given. For another Arrow producer (a DuckDB relation, a stream of record
-        batches): the `pyarrow.Table` that was read from it.
-    given : object
-        The very object that was given, whatever it is; a stream's table, for a stream is used up.
-    columns : tuple of str
-        The columns' names.
-    one_shot : bool
-        Whether the object that was given is a stream, which reading uses up.
-    """
+    """A table that somebody gave: its rows as plain values, and tables of its kind made for it."""
 
     kind: ClassVar[str]
 
@@ -83,27 +60,12 @@ class TableView(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Give the rows in their order, as tuples of plain JSON cells.
+        """Return the rows in their order, as tuples of plain JSON cells.
 
         No other column is converted, and at most `ROWS` rows at a time.
-
-        Parameters
-        ----------
-        columns : sequence of str
-            The columns that are wanted, as a plan calls them; of none, each row is an empty tuple.
-
-        Returns
-        -------
-        iterator of tuple
-            A null cell is None; a cell that cannot be plain JSON is an `Unfit` in its place, not raised.
-
-        Raises
-        ------
-        ColumnError
-            If the table has no such column.
         """
         columns = [own_name(name) for name in columns]
         for name in columns:
@@ -123,7 +85,7 @@ class TableView(ABC):
             start = stop
 
     def is_text_or_number(self, name: str) -> bool:
-        """Say whether it can be told at a glance that no cell of a column is anything but text, a number or the like.
+        """Check whether it can be told at a glance that no cell of a column is anything but text, a number or the like.
 
         It costs no work per cell in Python. False says nothing.
         """
@@ -131,104 +93,62 @@ class TableView(ABC):
 
     @abstractmethod
     def _column(self, name: str) -> Column:
-        """Give the way to read one column's cells."""
+        """Return the way to read one column's cells."""
 
     def cell(self, name: str, position: int) -> Any:
-        """Give one cell as the table's own library does, for what `rows` gives an `Unfit`."""
+        """Return one cell as the table's own library does, for what `rows` gives an `Unfit`."""
         return self._cell(name, position)
 
     @abstractmethod
     def _cell(self, name: str, position: int) -> Any: ...
 
     def take(self, positions: Sequence[int]) -> Any:
-        """Give a table of the same kind with the rows at these positions, their index kept.
-
-        Parameters
-        ----------
-        positions : sequence of int
-            Positions from 0 on, in the order that is wanted.
-        """
+        """Return a table of the same kind with the rows at these positions, their index kept."""
         return self._take(numpy.asarray(positions, dtype=numpy.int64))
 
     @abstractmethod
     def _take(self, positions: Any) -> Any: ...
 
     def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
-        """Give a new table of the same kind with the same index.
-
-        Parameters
-        ----------
-        columns : mapping of str to sequence
-            Each column's values, as long as the table: lists with None for null, or arrays of `array`; NaN in
-            a number column is a null too.
-        types : mapping of str to str
-            Each column's type: ``text``, ``integer`` (nullable), ``number`` or ``boolean``.
-        """
+        """Return a new table of the same kind with the same index."""
         return self._make({name: arrow_array(values, types[name]) for name, values in columns.items()})
 
     @abstractmethod
     def _make(self, columns: Mapping[str, Any]) -> Any:
-        """Give the table of these Arrow arrays."""
+        """Return the table of these Arrow arrays."""
 
     def series(self, name: str, values: Sequence[Any], of: str) -> Any:
-        """Give one new column, with the table's index: a Series, or a ChunkedArray in Arrow.
-
-        Parameters
-        ----------
-        name : str
-            The column's name, where its kind has one.
-        values : sequence
-            As in `make`.
-        of : str
-            The column's type, as in `make`.
-        """
+        """Return one new column, with the table's index: a Series, or a ChunkedArray in Arrow."""
         return self._series(name, arrow_array(values, of))
 
     @abstractmethod
     def _series(self, name: str, column: Any) -> Any: ...
 
     def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
-        """Give a new table: the given one with these columns to its right.
+        """Return a new table: the given one with these columns to its right.
 
         A name that the table has already gets a suffix: ``text`` becomes ``text_2``.
-
-        Parameters
-        ----------
-        columns, types : mapping
-            As in `make`.
         """
         names = free_names(columns, self.columns)
         made = {names[name]: arrow_array(values, types[name]) for name, values in columns.items()}
         return self._beside(self._make(made))
 
     def replacing(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
-        """Give a new table: the given one with these columns in place of those of the same names, or to its right.
-
-        Parameters
-        ----------
-        columns, types : mapping
-            As in `make`.
-        """
+        """Return a new table: the given one with these columns in place of those of the same names, or to its right."""
         made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
         return self._replacing(self._make(made), [name for name in self.columns if name not in made])
 
     @abstractmethod
     def _replacing(self, made: Any, kept: list[str]) -> Any:
-        """Give the table's columns `kept`, with those of `made` to their right."""
+        """Return the table's columns `kept`, with those of `made` to their right."""
 
     @abstractmethod
     def _beside(self, made: Any) -> Any:
-        """Give the table with the columns of `made`, whose names are free, to its right."""
+        """Return the table with the columns of `made`, whose names are free, to its right."""
 
 
 def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
-    """Give a table's column names, all of them text and none of them twice.
-
-    Raises
-    ------
-    ColumnError
-        If one is not text, or stands for two columns.
-    """
+    """Return a table's column names, all of them text and none of them twice."""
     names = tuple(names)
     wrong = [name for name in names if not isinstance(name, str) or not is_text(name)]
     if wrong:
@@ -240,7 +160,7 @@ def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
 
 
 def is_text(text: str) -> bool:
-    """Say whether a text has no half of a surrogate pair in it."""
+    """Check whether a text has no half of a surrogate pair in it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -255,7 +175,7 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def free_names(wanted: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
-    """Give each wanted name one that is not taken: itself, or itself with ``_2``, ``_3`` and so on."""
+    """Return each wanted name one that is not taken: itself, or itself with ``_2``, ``_3`` and so on."""
     wanted = list(wanted)
     free, used = {}, {*taken}
     for name in wanted:
@@ -279,7 +199,7 @@ def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
 
 
 def arrow_array(values: Sequence[Any], of: str) -> Any:
-    """Give values as an Arrow array of one of the four types of a made column."""
+    """Return values as an Arrow array of one of the four types of a made column."""
     vector = numpy.asarray(values) if isinstance(values, array) else values
     try:
         return pyarrow.array(vector, _TYPES[of], from_pandas=True)
@@ -288,5 +208,5 @@ def arrow_array(values: Sequence[Any], of: str) -> Any:
 
 
 def _repaired(text: str | None) -> str | None:
-    """Put U+FFFD for each half of a surrogate pair, which no table library can hold."""
+    """Place U+FFFD for each half of a surrogate pair, which no table library can hold."""
     return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -34,25 +34,6 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 
     The file is replaced in one step when all of it is on the disk: a reader sees the old one or the new one, and after
     a failure the old one is still there.
-
-    Parameters
-    ----------
-    table : table
-        Any that `view` takes. Of a pandas index, the levels with a name become columns in a text format.
-    path : str or path
-        The file; its ending is one of those that `read_table` knows. In CSV, a nested value is JSON text.
-    what : str
-        What the file is called in messages.
-
-    Returns
-    -------
-    list of str
-        The columns that are text in the file, and were none, for the format has no type for their values.
-
-    Raises
-    ------
-    TableError
-        If the ending is unknown, the path is a folder or a device, or the file cannot be written.
     """
     place = path_of(path, what)
     form = format_of(place, what)
@@ -68,20 +49,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 
 
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
-    """Make sure, before anything is sent, that a table can be written to a file.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    what : str
-        What the file is called in messages.
-
-    Raises
-    ------
-    TableError
-        Where `write_table` would, as far as that can be known without writing.
-    """
+    """Make sure, before anything is sent, that a table can be written to a file."""
     place = path_of(path, what)
     format_of(place, what)
     name = f"{what} {str(place)!r}"
@@ -95,18 +63,6 @@ def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
     """Make sure, before anything is sent, that what a table holds can be written.
 
     Text and numbers cost next to nothing: a column is looked at cell by cell only where its type does not tell.
-
-    Parameters
-    ----------
-    table : table
-        Any that `view` takes.
-    form : str or path
-        ``csv``, ``tsv`` or ``jsonl``, or a file, for what its ending stands for.
-
-    Raises
-    ------
-    TableError
-        Where `write_table` or `write_text` would, for a cell or for the index.
     """
     name = form if form in TEXTS else format_of(path_of(form, "output"), "output").name
     if name in TEXTS:
@@ -116,13 +72,7 @@ def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
 
 
 def text_part(table: Any) -> tuple[Any, list[str]]:
-    """Give a table without the columns that text cannot hold, and the names of those.
-
-    Parameters
-    ----------
-    table : table
-        Any that `view` takes.
-    """
+    """Return a table without the columns that text cannot hold, and the names of those."""
     source = _source(table)
     left_out = [name for name in source.columns if not _can_be_text(source, name)]
     kept = [name for name in source.columns if name not in left_out]
@@ -138,22 +88,7 @@ def _can_be_text(source: TableView, name: str) -> bool:
 
 
 def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
-    """Write a table to an open text stream, such as the standard output.
-
-    Parameters
-    ----------
-    table : table
-        Any that `view` takes.
-    stream : text stream
-        Where to. It is written in UTF-8 where it lies over a binary one.
-    form : str
-        ``csv``, ``tsv`` or ``jsonl``.
-
-    Raises
-    ------
-    TableError
-        If a cell cannot be written as text.
-    """
+    """Write a table to an open text stream, such as the standard output."""
     pieces = text_pieces(_source(table), form)
     binary = getattr(stream, "buffer", None)
     stream.flush()
@@ -184,7 +119,7 @@ def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
 
 
 def _check_target(place: Path, name: str) -> str:
-    """Give the file to replace, behind any symbolic link."""
+    """Return the file to replace, behind any symbolic link."""
     if _DEVICE.match(place.name):
         raise TableError(f"{name}: {place.name.partition('.')[0]!r} is the name of a device on Windows; choose another")
     if not place.parent.is_dir():
@@ -204,7 +139,7 @@ def _check_target(place: Path, name: str) -> str:
 
 @contextmanager
 def _replacing(target: str) -> Iterator[IO[bytes]]:
-    """Give a new private file that takes the target's place at the end, and its mode."""
+    """Return a new private file that takes the target's place at the end, and its mode."""
     folder = os.path.dirname(target)
     fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
