@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import pandas
 import pyarrow
 
 from ..errors import TableError
 from .arrow_view import ArrowView
-from .pandas_view import PandasView
 from .views import TableView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VIEWS = [
+    ("pandas", "DataFrame", ".pandas_view", "PandasView"),
+    ("pyarrow", "Table", ".arrow_view", "ArrowView"),
+    ("polars", "DataFrame", ".polars_view", "PolarsView"),
+]
+"""Each kind of table: its library and class, and the view of it; a library is loaded by whoever has such a table."""
 
 KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 
@@ -32,14 +41,10 @@ _NO_TABLES = (
 
 def view(table: Any, *, read: bool = True) -> TableView:
     """Return the view of a table."""
-    if isinstance(table, pandas.DataFrame):
-        return PandasView(table)
-    if isinstance(table, pyarrow.Table):
-        return ArrowView(table)
-    if _is_from(table, "polars", "DataFrame"):
-        from .polars_view import PolarsView  # noqa: PLC0415 - whoever has such a table has Polars
-
-        return PolarsView(table)
+    for library, name, home, view_name in VIEWS:
+        if _is_from(table, library, name):
+            kind: Callable[[Any], TableView] = getattr(import_module(home, __package__), view_name)
+            return kind(table)
     if _is_from(table, "tablenodes", "NodeOutput"):
         return view(table.table, read=read)
     if hint := _hint(table):

@@ -10,8 +10,7 @@ import pandas
 from pyarrow import types
 
 from ..plain import plain
-from .arrow_cells import arrow_column
-from .narrow_floats import widened
+from .arrow_cells import arrow_column, widened
 from .views import ROWS, Column, TableView, arrow_array, attempt, is_text
 
 if TYPE_CHECKING:
