@@ -22,19 +22,39 @@
         └── Interrupted (KeyboardInterrupt)   a run that was stopped
 
 A message says what was wrong, where (row, column, path) and what to do. It never holds a cell's value or a key.
+Programs read ``code``, ``place`` and ``values``, never the words.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class TablenodesError(Exception):
-    """The base of all errors of this package."""
+    """The base of all errors of this package.
+
+    Attributes
+    ----------
+    code : str
+        A word for what went wrong; empty where the class alone says it.
+    place : str
+        The setting or part that is meant, such as ``messages[0].content``; empty where there is none.
+    values : dict of str to object
+        What the message was made of. The command line makes its own message of them for some codes.
+    """
+
+    def __init__(
+        self, message: str = "", *, code: str = "", place: str = "", values: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.place = place
+        self.values = dict(values or {})
 
 
 class UsageError(TablenodesError, ValueError):
@@ -80,11 +100,15 @@ class EndedError(TablenodesError):
     ----------
     output : NodeOutput or None
         What the run had by then; None where nothing was sent.
+    message : str
+        What happened. As a text, the error also says what `output` has, where it was told that.
     """
 
-    def __init__(self, message: str, output: Any = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, output: Any = None, *, code: str = "", output_has: str = "") -> None:
+        super().__init__(f"{message}; .output has {output_has}" if output_has else message, code=code)
         self.output = output
+        self.output_has = output_has
+        self.message = message
 
 
 class ModelError(EndedError):
@@ -159,6 +183,20 @@ class Interrupted(EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInt
     output : NodeOutput
         What the run had by then; rows without an answer are ``not_sent`` or ``in_doubt``.
     """
+
+
+_Error = TypeVar("_Error", bound=TablenodesError)
+
+
+def framed(error: _Error, before: str = "", after: str = "") -> _Error:
+    """Return a copy of an error with words before and after its message, such as the file and the line."""
+    made = copy.copy(error)
+    if isinstance(made, EndedError):
+        made.message = f"{before}{made.message}{after}"
+        made.args = (f"{made.message}; .output has {made.output_has}" if made.output_has else made.message,)
+    else:
+        made.args = (f"{before}{error}{after}",)
+    return made
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
