@@ -55,6 +55,28 @@ class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
     """
 
 
+class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
+    """Why a row cannot be sent: raised by what makes its body, and handed on in the body's place.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        What is wrong, at least one thing.
+    outcome : str
+        What the row ends as.
+    """
+
+    def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
+        super().__init__(problems[0].message)
+        self.problems = problems
+        self.outcome = outcome
+
+    @property
+    def problem(self) -> Problem:
+        """The first thing that is wrong."""
+        return self.problems[0]
+
+
 def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> str:
     """Give the API's error object as JSON text.
 

@@ -16,8 +16,7 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.bodies.body_plan import BodyPlan
 from tablenodes.bodies.taken_columns import NAMED_ONLY
-from tablenodes.bodies.values import Rejected
-from tablenodes.problems import Unfit
+from tablenodes.problems import Rejected, Unfit
 from tablenodes.run.rows import Context, prepared
 from tablenodes.tables import view
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..templates.json_text import read
-from .values import Rejected
 
 if TYPE_CHECKING:
     from ..store.conversations import Conversations

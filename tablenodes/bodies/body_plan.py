@@ -9,14 +9,14 @@ import orjson
 from ..column_names import RESERVED, own_name, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
 from .schema_types import Typing
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named, unknown_keys
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
-from .values import CellValue, ConversationValue, Rejected, Row, is_varying, parse
+from .values import CellValue, ConversationValue, Row, is_varying, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

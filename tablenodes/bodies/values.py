@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..column_names import planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
 from ..templates.template import OUTPUTS, Column, EmptyCell, LiteralText, Template, known
 
@@ -25,23 +25,6 @@ if TYPE_CHECKING:
 _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
-
-
-class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
-    """A row cannot become a request body.
-
-    Attributes
-    ----------
-    problems : tuple of Problem
-        At least one.
-    outcome : str
-        What the row ends as.
-    """
-
-    def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
-        super().__init__(problems[0].message)
-        self.problems = problems
-        self.outcome = outcome
 
 
 class Row(NamedTuple):

@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from . import policy
 from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
-from .records import DOUBT, NOT_SENT, Rejection
+from .records import DOUBT, NOT_SENT
 from .scheduling.attempts import Done
 from .scheduling.stop_reasons import not_sent_because, transport_failed
 
@@ -109,12 +109,12 @@ class Loop:
         self.capacity: int = getattr(transport, "capacity", None) or sys.maxsize
         scheduler.cap(self.capacity)
 
-    def run(self, prepared: Iterable[bytes | Rejection]) -> None:
+    def run(self, prepared: Iterable[bytes | Rejected]) -> None:
         """Send every row; come back when each has its end, or nothing more can be sent.
 
         Parameters
         ----------
-        prepared : iterable of bytes or Rejection
+        prepared : iterable of bytes or Rejected
             Each row's body, or why it has none, in the table's order; taken as there is room.
         """
         rows = enumerate(prepared)
@@ -176,7 +176,7 @@ class Loop:
         self._unsent.discard(key)
         return self._scheduler.may_send(key)
 
-    def _start(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> tuple[bool, bool]:
+    def _start(self, rows: Iterator[tuple[int, bytes | Rejected]]) -> tuple[bool, bool]:
         """Begin calls while there is room: tell whether no fresh row is left, and whether more could be begun."""
         scheduler, now = self._scheduler, self._clock()
         room = scheduler.room(now)
@@ -217,7 +217,7 @@ class Loop:
         self._lose(row)
         del self._bodies[row]
 
-    def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejection]], *, exhausted: bool) -> bool:
+    def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejected]], *, exhausted: bool) -> bool:
         """With nothing in flight, take the next fresh row and tell whether there is none: nobody waits for nothing."""
         if self._scheduler.stopped is None and not exhausted and not self._scheduler.waiting:
             self._ahead = self._next_fresh(rows)
@@ -226,7 +226,7 @@ class Loop:
             self._scheduler.give_up_waiting(self._clock())
         return exhausted
 
-    def _choose(self, rows: Iterator[tuple[int, bytes | Rejection]], most: int, now: float) -> list[int]:
+    def _choose(self, rows: Iterator[tuple[int, bytes | Rejected]], most: int, now: float) -> list[int]:
         """Take the rows to send next, those that are tried again first, and put down that they will be sent."""
         retries = self._taken(lambda: self._scheduler.next_retry(now), most)
         return retries + self._taken(lambda: self._next_fresh(rows), most - len(retries))
@@ -259,13 +259,13 @@ class Loop:
             if (before := self._before.pop(row, None)) is not None:
                 self._end_as_before(row, body, before)
 
-    def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejection]]) -> int | None:
+    def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejected]]) -> int | None:
         """Take the next row that can be sent; those that cannot be are put down on the way."""
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             return ahead
         for row, body in rows:
-            if isinstance(body, Rejection):
+            if isinstance(body, Rejected):
                 self._records.reject(row, body)
                 continue
             if not self._keeps and not self._models_matter:
@@ -283,7 +283,7 @@ class Loop:
             if known:
                 self._end_as_before(row, body, found)
             elif missing is not None:
-                self._records.reject(row, Rejection(NOT_SENT, Problem("$.model", "model", missing)))
+                self._records.reject(row, Rejected(Problem("$.model", "model", missing), outcome=NOT_SENT))
         return None
 
     def _end_as_before(self, row: int, body: bytes, found: Found) -> None:
@@ -360,7 +360,7 @@ class Loop:
         change = self._scheduler.wait_until(now)
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
-    def _leave(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
+    def _leave(self, rows: Iterator[tuple[int, bytes | Rejected]], interrupts: Interrupts) -> None:
         """Put down the rows that have no end: those in flight are in doubt, the others were not sent."""
         for done in self._scheduler.take_ended():
             self._end(done, self._last[done.key])
@@ -384,14 +384,14 @@ class Loop:
         sends = self._scheduler.abandon(row)
         self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
 
-    def _look_up(self, rows: Iterator[tuple[int, bytes | Rejection]], interrupts: Interrupts) -> None:
+    def _look_up(self, rows: Iterator[tuple[int, bytes | Rejected]], interrupts: Interrupts) -> None:
         """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
         began = self._clock()
         for row, body in rows:
             hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
             if hurries and self._clock() >= began + policy.LOOKED_UP_AT_ONCE:
                 break
-            if isinstance(body, Rejection):
+            if isinstance(body, Rejected):
                 self._records.reject(row, body)
                 continue
             if (found := self._keep(self._keeping.recall, row, body)) is None:

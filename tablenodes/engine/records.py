@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..problems import Problem, error_body
+from ..problems import error_body
 
 if TYPE_CHECKING:
+    from ..problems import Rejected
     from .calls import Answer
     from .scheduling.attempts import Done
 
 NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; it may have been executed and billed"
 OK = "ok"
-
-
-class Rejection(NamedTuple):
-    """A row that is not sent, and why.
-
-    Attributes
-    ----------
-    outcome : str
-        Its place in the closed vocabulary of outcomes.
-    problem : Problem
-        The first thing that is wrong.
-    """
-
-    outcome: str
-    problem: Problem
 
 
 class Records:
@@ -82,11 +68,11 @@ class Records:
         """How many rows have come to their end."""
         return self.counts.total()
 
-    def reject(self, row: int, rejection: Rejection) -> None:
+    def reject(self, row: int, rejected: Rejected) -> None:
         """Put down that a row was not sent, and why."""
-        outcome, problem = rejection
-        self.body[row] = error_body(outcome, problem.message, problem.path)
-        self._settle(row, outcome)
+        problem = rejected.problem
+        self.body[row] = error_body(rejected.outcome, problem.message, problem.path)
+        self._settle(row, rejected.outcome)
 
     def answer(self, answer: Answer, done: Done) -> None:
         """Put down the end of a row: the last answer's text as it came, or an error object where none came.

@@ -11,10 +11,10 @@ import orjson
 
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
-from ..engine.records import Records, Rejection
+from ..engine.records import Records
 from ..engine.scheduling.attempts import Done
 from ..errors import ConnectionSettingError, Interrupted, StoreError
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from ..run import display
 from ..run.continuations import asked_with
 from ..run.end_report import notes_on, say_failures
@@ -74,7 +74,7 @@ class Retrieval:
         self._said = False
 
     def carry_out(
-        self, wanted: Iterable[bytes | Rejection], wait: float | None, progress: bool | None, name: str
+        self, wanted: Iterable[bytes | Rejected], wait: float | None, progress: bool | None, name: str
     ) -> Retrieved:
         """Return what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
 
@@ -97,11 +97,11 @@ class Retrieval:
         say_failures(name, summary, self._records.outcome, self._records.status, progress=progress)
         return output
 
-    def _find(self, wanted: Iterable[bytes | Rejection]) -> None:
+    def _find(self, wanted: Iterable[bytes | Rejected]) -> None:
         """Look the ids up; those that are not there have their end."""
         asked: dict[bytes, list[int]] = {}
         for row, each in enumerate(wanted):
-            if isinstance(each, Rejection):
+            if isinstance(each, Rejected):
                 self._records.reject(row, each)
             else:
                 asked.setdefault(each, []).append(row)
@@ -117,7 +117,7 @@ class Retrieval:
         problem = Problem("$.future_response_id", "unknown", f"{words} at {self._store.path}")
         for rows in found:
             for row in rows:
-                self._records.reject(row, Rejection("unknown_id", problem))
+                self._records.reject(row, Rejected(problem, outcome="unknown_id"))
 
     def _look(self) -> None:
         """See which rows are still pending; none is where another store has taken the place of the first one."""

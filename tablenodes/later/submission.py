@@ -16,9 +16,10 @@ from .. import tables
 from ..connection.connection import Connection
 from ..engine.calls import Request
 from ..engine.journal import Keys
-from ..engine.records import NOT_SENT, OK, Rejection
+from ..engine.records import NOT_SENT, OK
 from ..engine.transports.streams import STREAMED
 from ..errors import Interrupted, SettingError, StoreError
+from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.end_report import say_failures
@@ -190,7 +191,7 @@ class _Submission:
         keys = self._keys(travelling, context)
         once = self._once() if self._is_limited() else None
         for row, body in enumerate(prepared(plan, self._view, context)):
-            if isinstance(body, Rejection):
+            if isinstance(body, Rejected):
                 problem = body.problem
                 self._fail(row, body.outcome, f"{problem.path}: {problem.message}")
                 continue

@@ -8,8 +8,8 @@ from ..engine.records import Records
 
 if TYPE_CHECKING:
     from ..engine.calls import Answer
-    from ..engine.records import Rejection
     from ..engine.scheduling.attempts import Done
+    from ..problems import Rejected
 
 
 class Tally(Records):
@@ -23,9 +23,9 @@ class Tally(Records):
         """Take an end."""
         self._settle(done.key, done.verdict.outcome)
 
-    def reject(self, row: int, rejection: Rejection) -> None:
+    def reject(self, row: int, rejected: Rejected) -> None:
         """Take it that a row is not sent."""
-        self._settle(row, rejection.outcome)
+        self._settle(row, rejected.outcome)
 
     def unanswered(self, row: int, outcome: str, message: str) -> None:
         """Take it that a row has no answer."""

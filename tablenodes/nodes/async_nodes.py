@@ -12,9 +12,8 @@ import orjson
 
 from ..bodies.body_plan import BodyPlan
 from ..bodies.settings_plan import SettingsPlan, needed
-from ..bodies.values import Rejected
 from ..errors import ConnectionSettingError, SettingError
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from ..run.rows import Context
 from ..store import ids
 from .declarations import CreateChatCompletion, CreateCompletion

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from ..bodies.settings_plan import SettingsPlan
 from ..bodies.taken_columns import CONVERSATION
-from ..bodies.values import Rejected, parse
-from ..engine.records import Rejection
+from ..bodies.values import parse
 from ..errors import ColumnError, SettingError
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from ..run.rows import Context
 from ..store.commits import NO_CONVERSATION, Link, UnknownConversation, is_id, links
 from .replies import Replies
@@ -105,7 +104,7 @@ class ConversationNode(TableNode):
 
     def make(
         self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, ...] | Rejection]:
+    ) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's conversation; see `TableNode.make`. Its messages are in the store before it is given."""
         from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
 
@@ -120,9 +119,9 @@ class ConversationNode(TableNode):
         return None
 
 
-def _grown(position: int, said: Said | Rejection, replies: Replies | None) -> _Growth | Rejection:
+def _grown(position: int, said: Said | Rejected, replies: Replies | None) -> _Growth | Rejected:
     """Give what is added to a row's conversation: the answer to it, where there is one, and what is said."""
-    if isinstance(said, Rejection):
+    if isinstance(said, Rejected):
         return said
     parent, messages = said
     if replies is None:
@@ -131,12 +130,12 @@ def _grown(position: int, said: Said | Rejection, replies: Replies | None) -> _G
         added = [replies(position), *messages]
         return _Growth(parent, links(parent, _continued(parent, added, replies.asked(position))))
     except Rejected as rejected:
-        return Rejection(rejected.outcome, rejected.problems[0])
+        return Rejected(rejected.problems[0], outcome=rejected.outcome)
 
 
-def _together(rows: Iterable[_Growth | Rejection]) -> Iterator[list[_Growth | Rejection]]:
+def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rejected]]:
     """Give rows some at a time."""
-    some: list[_Growth | Rejection] = []
+    some: list[_Growth | Rejected] = []
     size = 0
     for row in rows:
         some.append(row)
@@ -147,18 +146,18 @@ def _together(rows: Iterable[_Growth | Rejection]) -> Iterator[list[_Growth | Re
     yield some
 
 
-def _kept(some: Sequence[_Growth | Rejection], conversations: Conversations) -> Iterator[tuple[str] | Rejection]:
+def _kept(some: Sequence[_Growth | Rejected], conversations: Conversations) -> Iterator[tuple[str] | Rejected]:
     """Put what is added into the store, and give the conversations' ids."""
     wrong = conversations.verify(grown.parent for grown in some if isinstance(grown, _Growth))
     conversations.put(
         [link for grown in some if isinstance(grown, _Growth) and grown.parent not in wrong for link in grown.added]
     )
     for grown in some:
-        if isinstance(grown, Rejection):
+        if isinstance(grown, Rejected):
             yield grown
         elif grown.parent in wrong:
             unknown = wrong[grown.parent]
-            yield Rejection(unknown.outcome, unknown.at(f"$.{CONVERSATION}"))
+            yield Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
         else:
             yield (grown.conversation,)
 

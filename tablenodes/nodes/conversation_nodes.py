@@ -7,9 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..bodies.taken_columns import BODY, CONVERSATION
-from ..bodies.values import Rejected
 from ..errors import ColumnError, SettingError
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..run.rows import Context
 from ..store.commits import EMPTY, is_id
 from ..templates.template import as_text

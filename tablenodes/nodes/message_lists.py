@@ -9,8 +9,7 @@ import orjson
 
 from .. import schemas
 from ..bodies.schema_types import Typing
-from ..bodies.values import Rejected
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..templates.json_text import read
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..bodies.values import Rejected
 from ..engine.records import OK
 from ..plain import plain
-from ..problems import Problem, Unfit
+from ..problems import Problem, Rejected, Unfit
 from ..store.commits import reply
 
 if TYPE_CHECKING:

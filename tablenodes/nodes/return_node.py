@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..engine.records import Rejection
 from ..errors import SettingError
+from ..problems import Rejected
 from ..run.rows import Context
 from ..templates.template import as_text
 from .table_node import TableNode
@@ -72,11 +72,11 @@ class Return(TableNode):
         return self.carry_out(table, None, Context(), {"on_invalid": on_invalid})
 
     def make(
-        self, rows: Iterable[dict[str, Any] | Rejection], context: Context, manner: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, ...] | Rejection]:
+        self, rows: Iterable[dict[str, Any] | Rejected], context: Context, manner: Mapping[str, Any]
+    ) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's text; see `TableNode.make`."""
         for row in rows:
-            if isinstance(row, Rejection):
+            if isinstance(row, Rejected):
                 yield row
             else:
                 text = row["text"]

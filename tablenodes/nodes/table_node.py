@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..bodies.settings_plan import SettingsPlan
-from ..engine.records import NOT_SENT, OK, Rejection
+from ..engine.records import NOT_SENT, OK
 from ..errors import Interrupted
-from ..problems import Problem, in_a_line
+from ..problems import Problem, Rejected, in_a_line
 from .node import Node
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class TableNode(Node):
     @abstractmethod
     def make(
         self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, ...] | Rejection]:
+    ) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's cells of the columns that the node makes, or why it has none; in the rows' order.
 
         Parameters
         ----------
         rows : iterable
-            What the node's plan makes of each row, such as a dict of its settings; or the `Rejection` that says why it
+            What the node's plan makes of each row, such as a dict of its settings; or the `Rejected` that says why it
             cannot.
         context : Context
             What a workflow adds.
@@ -95,14 +95,14 @@ def made(
     from ..run.rows import prepared  # noqa: PLC0415
 
     began = time.monotonic()
-    rows: list[tuple[Any, ...] | Rejection] = []
+    rows: list[tuple[Any, ...] | Rejected] = []
     interrupted = False
     with display.Progress(len(view), manner.get("progress")) as bar:
         ok = 0
         try:
             for cells in node.make(prepared(plan, view, context), context, manner):
                 rows.append(cells)
-                ok += not isinstance(cells, Rejection)
+                ok += not isinstance(cells, Rejected)
                 bar.update(len(rows), ok)
         except KeyboardInterrupt:  # what was made is given, as by a node that sends
             interrupted = True
@@ -118,23 +118,23 @@ def made(
     return output
 
 
-_STOPPED = Rejection(NOT_SENT, Problem("$", "stopped", "the run was stopped before this row was made"))
+_STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row was made"), outcome=NOT_SENT)
 
 
 def _output(
-    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejection], context: Context, seconds: float
+    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejected], context: Context, seconds: float
 ) -> NodeOutput:
     """Give the columns that were made, with what became of every row."""
     from ..run.output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
     from ..run.summary import Summary  # noqa: PLC0415
 
-    outcomes = [cells.outcome if isinstance(cells, Rejection) else OK for cells in rows]
+    outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
     messages = [
-        in_a_line(cells.problem.message, cells.problem.path) if isinstance(cells, Rejection) else None for cells in rows
+        in_a_line(cells.problem.message, cells.problem.path) if isinstance(cells, Rejected) else None for cells in rows
     ]
     columns = {
         name: [
-            instead if isinstance(cells, Rejection) else cells[i]
+            instead if isinstance(cells, Rejected) else cells[i]
             for cells, instead in zip(rows, node.instead(name, view), strict=False)
         ]
         for i, name in enumerate(node.makes)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import tables
-from ..bodies.values import Rejected
 from ..errors import InvalidRequests, TableError
+from ..problems import Rejected
 from . import display
 
 if TYPE_CHECKING:

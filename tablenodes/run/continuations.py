@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ..engine.records import Rejection
+from ..problems import Rejected
 from ..store.commits import EMPTY, links
 from .rows import prepared
 
@@ -33,7 +33,7 @@ def asked(plan: BodyPlan, view: TableView, context: Context) -> Iterator[str | N
     column = plan.conversation_column
     if column is not None:
         return (cell for (cell,) in view.rows((column,)))
-    return (None if isinstance(body, Rejection) else asked_with(body) for body in prepared(plan, view, context))
+    return (None if isinstance(body, Rejected) else asked_with(body) for body in prepared(plan, view, context))
 
 
 def asked_with(body: bytes) -> str | None:

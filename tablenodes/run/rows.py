@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..bodies.values import Rejected
-from ..engine.records import Rejection
-from ..problems import Problem
+from ..problems import Problem, Rejected
 from ..templates.template import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from ..tables import TableView
     from .output import NodeOutput
 
-    Upstream = Callable[[int], Mapping[str, Any] | Rejection]
+    Upstream = Callable[[int], Mapping[str, Any] | Rejected]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Context:
 
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
-    """Give what each row becomes, or its `Rejection`; made as they are asked for.
+    """Give what each row becomes, or its `Rejected`; made as they are asked for.
 
     Parameters
     ----------
@@ -70,16 +68,16 @@ def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
     """
     encode = plan.encode
     for cells in plan.ahead(_cells(plan, view, context)):
-        if type(cells) is Rejection:
+        if type(cells) is Rejected:
             yield cells
             continue
         try:
             yield encode(cells)
         except Rejected as rejected:
-            yield Rejection(rejected.outcome, rejected.problems[0])
+            yield Rejected(rejected.problems[0], outcome=rejected.outcome)
         except Exception as error:  # noqa: BLE001 - one bad row never stops the run
             what = f"the row could not be made into a request ({type(error).__name__})"
-            yield Rejection("internal_error", Problem("$", "internal", what))
+            yield Rejected(Problem("$", "internal", what), outcome="internal_error")
 
 
 def _cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
@@ -90,4 +88,4 @@ def _cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
     upstream = context.upstream
     for row, cells in enumerate(view.rows([name for name in plan.columns if name != OUTPUTS])):
         found = upstream(row)
-        yield found if isinstance(found, Rejection) else (*cells[:at], found, *cells[at:])
+        yield found if isinstance(found, Rejected) else (*cells[:at], found, *cells[at:])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..engine.outcomes.texts import document_of
-from ..engine.records import OK, Rejection
-from ..problems import Problem
+from ..engine.records import OK
+from ..problems import Problem, Rejected
 from ..templates.template import UnreadArguments
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Answers:
     def __init__(self, outputs: Mapping[str, NodeOutput], ids: Iterable[str]) -> None:
         self._outputs = [(name, outputs[name]) for name in ids]
 
-    def __call__(self, row: int) -> dict[str, Any] | Rejection:
+    def __call__(self, row: int) -> dict[str, Any] | Rejected:
         """Give the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
         for name, output in self._outputs:
@@ -47,10 +47,10 @@ class Answers:
         return found
 
 
-def failed(name: str, why: str) -> Rejection:
+def failed(name: str, why: str) -> Rejected:
     """Give a row's rejection for want of an earlier answer."""
     problem = Problem(f"outputs.{name}", "upstream", f"there is no answer of node {name!r} for this row: {why}")
-    return Rejection(UPSTREAM_FAILED, problem)
+    return Rejected(problem, outcome=UPSTREAM_FAILED)
 
 
 def parsed(body: str | None) -> Any:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import tables
 from ..bodies.body_plan import BodyPlan
 from ..bodies.taken_columns import CONVERSATION
-from ..bodies.values import Rejected
 from ..connection.connection import Connection
-from ..engine.records import Rejection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes import CreateConversation, RequestNode
+from ..problems import Rejected
 from ..run.check import check_rows
 from ..run.rows import Context
 from ..templates.template import OUTPUTS
@@ -303,7 +302,7 @@ class _AnsweredView:
             stand_ins = {OUTPUTS: self._why_not(row) or unknown, **dict.fromkeys(self._made, _Unknown())}
             yield tuple(stand_ins[name] if name in stand_ins else next(rest) for name in columns)
 
-    def _why_not(self, row: int) -> Rejection | None:
+    def _why_not(self, row: int) -> Rejected | None:
         for name in self._ids:
             if row in self._unsent[name]:
                 return failed(name, "it cannot be sent there")
@@ -326,7 +325,7 @@ class _LenientPlan:
         self.looks_like_json = plan.looks_like_json
 
     def encode(self, cells: Any) -> Any:
-        if isinstance(cells, Rejection):
+        if isinstance(cells, Rejected):
             raise Rejected(cells.problem, outcome=cells.outcome)
         answers = cells[self.columns.index(OUTPUTS)] if OUTPUTS in self._unknown else {}
         if not isinstance(answers, dict):

@@ -11,9 +11,9 @@ from .journal import Finder, Line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ...problems import Rejected
     from ..calls import Answer
     from ..outcomes.judge import Verdict
-    from ..records import Rejection
     from .journal import Journal, Keys
 
 RETRY_FAILED = ("transient", "all", "none")
@@ -142,7 +142,7 @@ class JournalKeeping(Keeping):
             return end.may_pass
         return self._retry_failed == "all"
 
-    def survey(self, prepared: Iterable[bytes | Rejection], keys: Keys) -> tuple[int, int]:
+    def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""
         finder = Finder(self._journal)
         reused = sending = 0
