@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sample_runs import run_sample
 
+pytest_plugins = ["sentences"]
+
 # A machine that stands still for a second is no fault of an example, and what is drawn is the same in every run.
 # To look further: pytest --hypothesis-profile=exploring
 settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
