@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from .. import tables
-from ..connection.connection import Connection
 from ..engine.calls import Request
 from ..engine.journal import Keys
 from ..engine.records import NOT_SENT, OK
 from ..engine.transports.streams import STREAMED
-from ..errors import Interrupted, SettingError, StoreError
+from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.end_report import say_failures
-from ..run.options import Manner
+from ..run.options import checked
 from ..run.output import NodeOutput
 from ..run.rows import Context, prepared
 from ..run.summary import Summary
@@ -36,14 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..bodies.body_plan import BodyPlan
+    from ..connection.connection import Connection
     from ..engine.journal.journal import Key
     from ..nodes.request_node import RequestNode
+    from ..run.options import RunOptions
     from ..tables import TableView
 
 _ROWS = 10_000
 _BYTES = 32 * 2**20
 """Rows, and bytes of bodies, that go into one transaction."""
-_LONGEST = 30 * 86_400
 _BETWEEN = 0.02
 _TAKES_UP = 2.0
 """Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""
@@ -52,66 +52,35 @@ _MAKES_ROOM = 0.5
 
 
 def submit(
-    node: RequestNode,
-    table: Any,
-    connection: Connection | None,
-    context: Context,
-    *,
-    makes: Mapping[str, str],
-    store: str | os.PathLike[str] | None = None,
-    deadline: float,
-    submission: str | os.PathLike[str] | None = None,
-    **manner: Any,
+    node: RequestNode, table: Any, connection: Connection | None, context: Context, options: RunOptions
 ) -> NodeOutput:
-    """Store every row and return the ids under which the answers will be found."""
-    how = Manner.of(manner)
-    known_as = _known_as(submission)
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST:
-        raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST:,}")
-    connection = Connection() if connection is None else connection
-    if not isinstance(connection, Connection):
-        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    """Put every row into the store and return the ids under which the answers will be found."""
+    connection = checked(connection)
     view = tables.view(table)
-    plan = node.plan(view.columns, constants=context.constants, connection=connection, store=store)
-    if plan.taken and how.progress is not False:
+    plan = node.plan(view.columns, constants=context.constants, connection=connection, store=options.store)
+    if plan.taken and options.progress is not False:
         display.say(f"{context.scope or type(node).__name__}: columns taken: {', '.join(plan.taken)}")
-    for line in plan.passed_over if how.progress is not False else ():
+    for line in plan.passed_over if options.progress is not False else ():
         display.say(f"{context.scope or type(node).__name__}: {line}")
-    if how.on_invalid == "raise":
+    if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
-    return _Submission(node, view, how, StoreFile(store), deadline, known_as).carry_out(
-        plan, connection, context, makes
-    )
+    return _Submission(node, view, options).carry_out(plan, connection, context)
 
 
 def _known_as(submission: Any) -> str | None:
     """Return what stands in the store for the name of a submission."""
-    if submission is None:
-        return None
-    if not isinstance(submission, str | os.PathLike):
-        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
-    if not os.fspath(submission):
-        raise SettingError("submission is empty: give a name of your own, or leave it out")
-    return hashlib.sha256(os.fsencode(submission)).hexdigest()
+    return None if submission is None else hashlib.sha256(os.fsencode(submission)).hexdigest()
 
 
 class _Submission:
-    def __init__(
-        self,
-        node: RequestNode,
-        view: TableView,
-        how: Manner,
-        store: StoreFile,
-        deadline: float,
-        submission: str | None,
-    ) -> None:
+    def __init__(self, node: RequestNode, view: TableView, options: RunOptions) -> None:
         self._node = node
         self._view = view
-        self._how = how
-        self._store = store
-        self._futures = Futures(store)
-        self._deadline = deadline
-        self._submission = submission
+        self._how = options
+        self._store = StoreFile(options.store)
+        self._futures = Futures(self._store)
+        self._deadline = options.deadline
+        self._submission = _known_as(options.submission)
         self._known = 0
         self._groups: set[int] = set()
         self._ids: list[str | None] = [None] * len(view)
@@ -119,9 +88,7 @@ class _Submission:
         self._outcomes = [NOT_SENT] * len(view)
         self._failure: StoreError | None = None
 
-    def carry_out(
-        self, plan: BodyPlan, connection: Connection, context: Context, makes: Mapping[str, str]
-    ) -> NodeOutput:
+    def carry_out(self, plan: BodyPlan, connection: Connection, context: Context) -> NodeOutput:
         began = time.monotonic()
         travelling: Travelling | None = None
         interrupted = False
@@ -140,7 +107,7 @@ class _Submission:
                     interrupted = True
         if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
             raise self._failure
-        output = self._output(makes, context, time.monotonic() - began)
+        output = self._output(self._node.makes, context, time.monotonic() - began)
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known
             known_as = context.scope or type(self._node).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..connection.connection import Connection
+    from ..run.options import OnInvalid, RunOptions
     from ..run.output import NodeOutput, Responses
     from ..settings import Limits, Retry
     from ..templates.template import Column, LiteralText
 
 ID = "future_response_id"
-DEADLINE = 86_400.0
-"""Seconds within which a row is sent, by default: a day."""
-_ENDLESS = 365 * DEADLINE
+DAY = 86_400.0
+_ENDLESS = 365 * DAY
 """Seconds beyond which a wait has no end."""
 
 
@@ -80,27 +80,14 @@ class AsyncRequestNode(RequestNode):
         """Give the method and the path."""
         return f"{super().does()}, later" if cls.operation else ""
 
-    def carry_out(
-        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
-    ) -> NodeOutput:
+    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used
 
-        given = {name: manner.get(name) for name in ("limits", "retry", "progress", "on_invalid")}
-        store = manner.get("store")
-        journal = manner.get("journal")  # nothing is kept there, but it says what a workflow is run for
-        submission = None if journal is None else os.path.abspath(journal)
-        return submit(
-            self,
-            table,
-            connection,
-            context,
-            makes=self.makes,
-            store=store,
-            deadline=DEADLINE,
-            submission=submission,
-            **given,
-        )
+        if options.submission is None and options.journal is not None:
+            # Nothing is kept there, but it says what a workflow is run for.
+            options = replace(options, submission=os.path.abspath(options.journal))
+        return submit(self, table, connection, context, options)
 
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store
         self,
@@ -111,8 +98,8 @@ class AsyncRequestNode(RequestNode):
         limits: Limits | None = None,
         retry: Retry | None = None,
         progress: bool | None = None,
-        on_invalid: str = "report",
-        deadline: float = DEADLINE,
+        on_invalid: OnInvalid = "report",
+        deadline: float = DAY,
         submission: str | os.PathLike[str] | None = None,
     ) -> NodeOutput:
         """Hand one request a row to the store's worker and come back at once.
@@ -161,22 +148,18 @@ class AsyncRequestNode(RequestNode):
         Interrupted
             If it was stopped; ``.output`` has the ids of the rows that were accepted by then.
         """
-        from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 
-        return submit(
-            self,
-            table,
-            connection,
-            Context(),
-            makes=self.makes,
+        options = RunOptions.of(
             store=store,
-            deadline=deadline,
-            submission=submission,
             limits=limits,
             retry=retry,
             progress=progress,
             on_invalid=on_invalid,
+            deadline=deadline,
+            submission=submission,
         )
+        return self.carry_out(table, connection, Context(), options)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -250,14 +233,12 @@ class RetrieveResponse(Node):
             needed(ID, columns)
         return _IdPlan(self.parsed(), columns, defaults={ID: ID}, constants=constants)
 
-    def carry_out(
-        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
-    ) -> NodeOutput:
+    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         try:
-            return self._retrieve(table, connection, context, self.wait, manner)
+            return _retrieved(self, table, connection, context, options)
         except ConnectionSettingError:  # it sends nothing: what was submitted may need no key of this connection
-            return self._retrieve(table, None, context, self.wait, manner)
+            return _retrieved(self, table, None, context, options)
 
     def run(
         self,
@@ -267,7 +248,7 @@ class RetrieveResponse(Node):
         store: str | os.PathLike[str] | None = None,
         connection: Connection | None = None,
         progress: bool | None = None,
-        on_invalid: str = "report",
+        on_invalid: OnInvalid = "report",
     ) -> Responses:
         """Give the answers that have come; start a worker if rows are pending and none is at work.
 
@@ -303,29 +284,32 @@ class RetrieveResponse(Node):
         Interrupted
             If it was stopped while it waited; ``.output`` has what came by then. The worker goes on.
         """
-        given = {"store": store, "progress": progress, "on_invalid": on_invalid}
-        return self._retrieve(table, connection, Context(), self.wait if wait is None else _seconds(wait), given)
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 
-    def _retrieve(
-        self, table: Any, connection: Connection | None, context: Context, wait: Any, manner: Mapping[str, Any]
-    ) -> Responses:
-        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-        from ..later.retrieval import Retrieval  # noqa: PLC0415
-        from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
-        from ..run.options import Manner  # noqa: PLC0415
-        from ..run.output import NodeOutput  # noqa: PLC0415
-        from ..run.rows import prepared  # noqa: PLC0415
-        from ..store import StoreFile  # noqa: PLC0415
+        options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid)
+        node = self if wait is None else self.replace(wait=wait)
+        return _retrieved(node, table, connection, Context(), options)
 
-        how = Manner.of(manner)
-        view = tables.view(table.table if isinstance(table, NodeOutput) else table)
-        plan = self.plan(view.columns, constants=context.constants)
-        if how.on_invalid == "raise":
-            refuse_invalid(check_rows(plan, view))
-        name = context.scope or type(self).__name__
-        with StoreFile(how.store) as store:
-            retrieval = Retrieval(view, store, connection, plan.columns)
-            return retrieval.carry_out(prepared(plan, view, context), wait, how.progress, name)
+
+def _retrieved(
+    node: RetrieveResponse, table: Any, connection: Connection | None, context: Context, options: RunOptions
+) -> Responses:
+    from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+    from ..later.retrieval import Retrieval  # noqa: PLC0415
+    from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
+    from ..run.output import NodeOutput  # noqa: PLC0415
+    from ..run.rows import prepared  # noqa: PLC0415
+    from ..store import StoreFile  # noqa: PLC0415
+
+    view = tables.view(table.table if isinstance(table, NodeOutput) else table)
+    plan = node.plan(view.columns, constants=context.constants)
+    if options.on_invalid == "raise":
+        refuse_invalid(check_rows(plan, view))
+    name = context.scope or type(node).__name__
+    wait = None if node.wait is None else float(node.wait)
+    with StoreFile(options.store) as store:
+        retrieval = Retrieval(view, store, connection, plan.columns)
+        return retrieval.carry_out(prepared(plan, view, context), wait, options.progress, name)
 
 
 def _seconds(value: Any) -> float | None:

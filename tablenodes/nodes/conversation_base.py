@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..connection.connection import Connection
+    from ..run.options import OnInvalid, RunOptions
     from ..run.output import NodeOutput, Responses
     from ..store.conversations import Conversations
     from ..templates.template import Column, LiteralText
@@ -102,13 +103,11 @@ class ConversationNode(TableNode):
         """Give the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""
         return {name: parse(value, name, templates=True) for name, value in self.settings().items()}
 
-    def make(
-        self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, ...] | Rejected]:
+    def make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's conversation; see `TableNode.make`. Its messages are in the store before it is given."""
         from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
 
-        conversations = Conversations(manner.get("store"))
+        conversations = Conversations(options.store)
         replies = self.replies(context)
         with conversations.held():
             for some in _together(_grown(position, said, replies) for position, said in enumerate(rows)):
@@ -215,7 +214,7 @@ class AddingNode(ConversationNode):
         *,
         store: str | os.PathLike[str] | None = None,
         continue_from: NodeOutput | None = None,
-        on_invalid: str = "report",
+        on_invalid: OnInvalid = "report",
         progress: bool | None = None,
     ) -> NodeOutput:
         """Give every row a longer conversation; the one that it was is there as before.
@@ -253,17 +252,19 @@ class AddingNode(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        manner = {"store": store, "on_invalid": on_invalid, "progress": progress}
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
+
+        options = RunOptions.of(store=store, on_invalid=on_invalid, progress=progress)
         if continue_from is None:
             _refuse_unanswered(table)
             if self.continue_from is not None:
                 raise SettingError(
                     "continue_from names a node of a workflow; here, give run() its output: continue_from="
                 )
-            return self.carry_out(table, None, Context(), manner)
+            return self.carry_out(table, None, Context(), options)
         _refuse_other_rows(continue_from, table)
         node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
-        return node.carry_out(table, None, Context(outputs={str(node.continue_from): continue_from}), manner)
+        return node.carry_out(table, None, Context(outputs={str(node.continue_from): continue_from}), options)
 
     def replies(self, context: Context) -> Replies | None:
         """Give the answers that are added before anything else; None where none are."""

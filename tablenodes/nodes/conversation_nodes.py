@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..bodies.settings_plan import SettingsPlan
     from ..connection.connection import Connection
+    from ..run.options import OnInvalid
     from ..run.output import NodeOutput
     from ..tables import TableView
     from ..templates.template import Column, LiteralText
@@ -63,7 +64,7 @@ class CreateConversation(ConversationNode):
         table: Any,
         *,
         store: str | os.PathLike[str] | None = None,
-        on_invalid: str = "report",
+        on_invalid: OnInvalid = "report",
         progress: bool | None = None,
     ) -> NodeOutput:
         """Begin a conversation in every row.
@@ -96,7 +97,10 @@ class CreateConversation(ConversationNode):
         StoreError
             If the store cannot be read or written.
         """
-        return self.carry_out(table, None, Context(), {"store": store, "on_invalid": on_invalid, "progress": progress})
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
+
+        options = RunOptions.of(store=store, on_invalid=on_invalid, progress=progress)
+        return self.carry_out(table, None, Context(), options)
 
     def said(self, row: Mapping[str, Any]) -> Said:
         """Give the empty conversation, and what is said in it; a column whose place the ids would take must be free."""
@@ -289,7 +293,7 @@ class AppendReply(AddingNode):
         *,
         store: str | os.PathLike[str] | None = None,
         continue_from: NodeOutput | None = None,
-        on_invalid: str = "report",
+        on_invalid: OnInvalid = "report",
         progress: bool | None = None,
     ) -> NodeOutput:
         """Add each row's answer to its conversation; see `AddUserMessage.run`.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
     from ..run.check import Check
+    from ..run.options import RunOptions
     from ..run.output import NodeOutput
     from ..run.rows import Context
 
@@ -108,9 +109,7 @@ class Node:
         """
         raise NotImplementedError
 
-    def carry_out(
-        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
-    ) -> NodeOutput:
+    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
         """Run the node as a part of a workflow.
 
         Parameters
@@ -121,8 +120,8 @@ class Node:
             The workflow's, opened.
         context : Context
             What earlier nodes and the workflow's inputs give.
-        manner : mapping
-            The keyword arguments that `run` takes besides; a node heeds those that mean something to it.
+        options : RunOptions
+            How; a node heeds those that mean something to it.
         """
         raise NotImplementedError
 

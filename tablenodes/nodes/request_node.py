@@ -13,6 +13,7 @@ from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import Recipe
 from ..connection.endpoint import default_properties
 from ..errors import SettingError
+from ..run.rows import Context
 from ..settings import Timeout
 from ..templates.template import Column
 from .node import Node
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from ..connection.connection import Connection
     from ..run.check import Check
+    from ..run.options import OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.output import NodeOutput, Responses
-    from ..run.rows import Context
     from ..settings import Limits, Retry
     from ..store.conversations import Conversations
 
@@ -148,13 +149,11 @@ class RequestNode(Node):
 
         return check(partial(self.plan, store=store), table)
 
-    def carry_out(
-        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
-    ) -> NodeOutput:
+    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
 
-        return run(self, table, connection, context=context, **manner)
+        return run(self, table, connection, context, options)
 
     def run(
         self,
@@ -165,10 +164,10 @@ class RequestNode(Node):
         retry: Retry | None = None,
         journal: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
-        on_invalid: str = "report",
-        on_in_doubt: str = "resend",
+        on_invalid: OnInvalid = "report",
+        on_in_doubt: OnInDoubt = "resend",
         on_text: Callable[[int, str], None] | None = None,
-        retry_failed: str = "transient",
+        retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
     ) -> Responses:
         """Send one request a row and give every answer in its row's place.
@@ -221,12 +220,10 @@ class RequestNode(Node):
         Interrupted
             If the run was stopped; ``.output`` has what came by then.
         """
-        from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.run import run  # noqa: PLC0415
 
-        return run(
-            self,
-            table,
-            connection,
+        options = RunOptions.of(
             limits=limits,
             retry=retry,
             journal=journal,
@@ -237,6 +234,7 @@ class RequestNode(Node):
             retry_failed=retry_failed,
             store=store,
         )
+        return run(self, table, connection, Context(), options)
 
 
 _ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}

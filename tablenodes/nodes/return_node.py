@@ -15,6 +15,7 @@ from .table_node import TableNode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from ..run.options import OnInvalid, RunOptions
     from ..run.output import NodeOutput
     from ..templates.template import Column, LiteralText
 
@@ -46,7 +47,7 @@ class Return(TableNode):
         """Say what becomes of a row."""
         return "a text"
 
-    def run(self, table: Any, *, on_invalid: str = "report") -> NodeOutput:
+    def run(self, table: Any, *, on_invalid: OnInvalid = "report") -> NodeOutput:
         """Render every row's text.
 
         Parameters
@@ -69,10 +70,12 @@ class Return(TableNode):
         InvalidRequests
             If a row has no text and `on_invalid` is "raise".
         """
-        return self.carry_out(table, None, Context(), {"on_invalid": on_invalid})
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
+
+        return self.carry_out(table, None, Context(), RunOptions.of(on_invalid=on_invalid))
 
     def make(
-        self, rows: Iterable[dict[str, Any] | Rejected], context: Context, manner: Mapping[str, Any]
+        self, rows: Iterable[dict[str, Any] | Rejected], context: Context, options: RunOptions
     ) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's text; see `TableNode.make`."""
         for row in rows:

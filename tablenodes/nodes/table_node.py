@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..connection.connection import Connection
+    from ..run.options import RunOptions
     from ..run.output import NodeOutput
     from ..run.rows import Context
     from ..tables import TableView
@@ -36,9 +37,7 @@ class TableNode(Node):
     """For settings that are not set, the column that gives them where the table has it."""
 
     @abstractmethod
-    def make(
-        self, rows: Iterable[Any], context: Context, manner: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, ...] | Rejected]:
+    def make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
         """Give each row's cells of the columns that the node makes, or why it has none; in the rows' order.
 
         Parameters
@@ -48,8 +47,8 @@ class TableNode(Node):
             cannot.
         context : Context
             What a workflow adds.
-        manner : mapping
-            The keyword arguments of the run.
+        options : RunOptions
+            How.
         """
 
     def instead(self, name: str, view: TableView) -> Iterable[Any]:
@@ -70,25 +69,19 @@ class TableNode(Node):
         """Give the plan of what it is told of a table, as `SettingsPlan` is."""
         return SettingsPlan(*arguments, **more)
 
-    def carry_out(
-        self, table: Any, connection: Connection | None, context: Context, manner: Mapping[str, Any]
-    ) -> NodeOutput:
+    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
         """Run the node as a part of a workflow; see `Node.carry_out`."""
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
         from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
-        from ..run.options import Manner  # noqa: PLC0415
 
-        how = Manner.of(manner)
         view = tables.view(table)
         plan = self.plan(view.columns, constants=context.constants)
-        if how.on_invalid == "raise":
+        if options.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
-        return made(self, plan, view, context, manner)
+        return made(self, plan, view, context, options)
 
 
-def made(
-    node: TableNode, plan: SettingsPlan, view: TableView, context: Context, manner: Mapping[str, Any]
-) -> NodeOutput:
+def made(node: TableNode, plan: SettingsPlan, view: TableView, context: Context, options: RunOptions) -> NodeOutput:
     """Give what a node makes of a table."""
     from ..run import display  # noqa: PLC0415 - loaded where it is needed
     from ..run.end_report import say_failures  # noqa: PLC0415
@@ -97,10 +90,10 @@ def made(
     began = time.monotonic()
     rows: list[tuple[Any, ...] | Rejected] = []
     interrupted = False
-    with display.Progress(len(view), manner.get("progress")) as bar:
+    with display.Progress(len(view), options.progress) as bar:
         ok = 0
         try:
-            for cells in node.make(prepared(plan, view, context), context, manner):
+            for cells in node.make(prepared(plan, view, context), context, options):
                 rows.append(cells)
                 ok += not isinstance(cells, Rejected)
                 bar.update(len(rows), ok)
@@ -114,7 +107,7 @@ def made(
             f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made; .output has them", output
         )
     name = context.scope or type(node).__name__
-    say_failures(name, output.summary, (), (), progress=manner.get("progress"))
+    say_failures(name, output.summary, (), (), progress=options.progress)
     return output
 
 

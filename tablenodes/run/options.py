@@ -1,24 +1,55 @@
-"""How a run is carried out: its keyword arguments, checked in one place for every node and for a whole workflow."""
+"""The options of a run: each described once, checked once, and the same at every door."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable  # noqa: TC003 - the options' types are read while running
+from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-from ..engine.journal.keeping import RETRY_FAILED
+from ..connection.connection import Connection
 from ..errors import SettingError, nearest
 from ..settings import Limits, Retry
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+Path = str | os.PathLike[str]
+OnInvalid = Literal["report", "raise"]
+OnInDoubt = Literal["resend", "report"]
+RetryFailed = Literal["transient", "all", "none"]
 
-_CHOICES = {"on_invalid": ("report", "raise"), "on_in_doubt": ("resend", "report"), "retry_failed": RETRY_FAILED}
+DAY = 86_400.0
+_LONGEST_DEADLINE = 30 * DAY
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How a run is carried out: the keyword arguments of `Node.run`, checked.
+class Option(NamedTuple):
+    """One option of a run, as a door shows it.
+
+    Attributes
+    ----------
+    name : str
+        Its name in Python.
+    type : type
+        What a value must be.
+    default : object
+        What holds where it is not given.
+    description : str
+        One line.
+    choices : tuple of str
+        The values it may have, where they are few.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out: the keyword arguments of `RequestNode.run`, checked. Each node heeds its own of them.
+
+    A new option is one more field here: its type, its one line, its default.
 
     Raises
     ------
@@ -26,32 +57,77 @@ class Manner:
         If one of them cannot be used.
     """
 
-    limits: Limits = field(default_factory=Limits)
-    retry: Retry = field(default_factory=Retry)
-    journal: str | os.PathLike[str] | None = None
-    progress: bool | None = None
-    on_invalid: str = "report"
-    on_in_doubt: str = "resend"
-    on_text: Callable[[int, str], None] | None = None
-    retry_failed: str = "transient"
-    store: str | os.PathLike[str] | None = None
+    limits: Annotated[Limits, "What the run may use at most."] = field(default_factory=Limits)
+    retry: Annotated[Retry, "How often a row is tried again."] = field(default_factory=Retry)
+    journal: Annotated[Path | None, "Keeps every answer: the same run again sends only what is missing."] = None
+    progress: Annotated[bool | None, "Whether to show a bar. Default: in a terminal or a notebook."] = None
+    on_invalid: Annotated[OnInvalid, "What happens with rows that cannot be sent."] = "report"
+    on_in_doubt: Annotated[OnInDoubt, "What becomes of rows that an earlier run sent without seeing an answer."] = (
+        "resend"
+    )
+    on_text: Annotated[
+        Callable[[int, str], None] | None, "Called with a row's position and its text as it arrives."
+    ] = None
+    retry_failed: Annotated[RetryFailed, "Which failed rows of the journal are sent again."] = "transient"
+    store: Annotated[Path | None, "The file that keeps conversations, and answers that come later."] = None
+    deadline: Annotated[float, "Seconds within which a worker must send a row."] = DAY
+    submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Manner:
-        """Give it for keyword arguments, of which None says nothing."""
+    def of(cls, **given: Any) -> Self:
+        """Return the options for keyword arguments, of which None says nothing."""
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
         for name, kind in (("limits", Limits), ("retry", Retry)):
             if not isinstance(getattr(self, name), kind):
                 raise SettingError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                clause = nearest(value, known) if isinstance(value, str) else ""
-                choices = ", ".join(f'"{choice}"' for choice in known)
-                raise SettingError(f"{name} must be one of {choices}{clause}")
+        for option in described().values():
+            _check_choice(option, getattr(self, option.name))
         if self.journal is not None and not isinstance(self.journal, str | os.PathLike):
             raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
         if self.on_text is not None and not callable(self.on_text):
             raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
+        _check_submission(self.submission)
+        _check_deadline(self.deadline)
+
+
+@lru_cache(maxsize=1)
+def described() -> dict[str, Option]:
+    """Return every option of a run by its name."""
+    hints = get_type_hints(RunOptions, include_extras=True)
+    found = {}
+    for each in fields(RunOptions):
+        kind, description = get_args(hints[each.name])
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        found[each.name] = Option(each.name, kind, default, description, choices)
+    return found
+
+
+def _check_choice(option: Option, value: Any) -> None:
+    if option.choices and value not in option.choices:
+        clause = nearest(value, option.choices) if isinstance(value, str) else ""
+        choices = ", ".join(f'"{choice}"' for choice in option.choices)
+        raise SettingError(f"{option.name} must be one of {choices}{clause}")
+
+
+def _check_submission(submission: Any) -> None:
+    if submission is None:
+        return
+    if not isinstance(submission, str | os.PathLike):
+        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
+    if not os.fspath(submission):
+        raise SettingError("submission is empty: give a name of your own, or leave it out")
+
+
+def _check_deadline(deadline: Any) -> None:
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST_DEADLINE:
+        raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST_DEADLINE:,.0f}")
+
+
+def checked(connection: Any) -> Connection:
+    """Return the connection of a run; by default the environment's."""
+    if connection is not None and not isinstance(connection, Connection):
+        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
+    return connection or Connection()

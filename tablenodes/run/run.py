@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from .. import tables
 from ..bodies.taken_columns import BODY
-from ..connection.connection import Connection
 from ..connection.endpoint_opening import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal.journal import Journal, Keys
 from ..engine.journal.keeping import JournalKeeping, Keeping
 from ..engine.records import OK, Records
 from ..engine.scheduling import Scheduler
-from ..errors import Interrupted, JournalError, SettingError, TransportError
+from ..errors import Interrupted, JournalError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
 from .continuations import asked
 from .end_report import notes_on, say_failures
-from .options import Manner
+from .options import checked
 from .output import Responses
 from .rows import Context, prepared
 from .summary import Summary
@@ -35,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.body_plan import BodyPlan
+    from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.loop import Loop
     from ..engine.transports.streams import Streams
     from ..tables import TableView
+    from .options import RunOptions
 
 _WORTH_A_JOURNAL = 100
 _NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
@@ -66,43 +67,20 @@ class Asks(Protocol):
         """Give how a table's rows become request bodies."""
 
 
-def run(
-    node: Asks,
-    table: Any,
-    connection: Connection | None = None,
-    *,
-    context: Context | None = None,
-    **manner: Any,
-) -> Responses:
-    """Run a node over a table; see `Node.run`.
-
-    Parameters
-    ----------
-    node : RequestNode
-        What is asked.
-    table : table
-        One request a row.
-    connection : Connection, optional
-        Where requests go.
-    context : Context, optional
-        What a workflow adds.
-    **manner
-        The other keyword arguments of `Node.run`.
-    """
-    how = Manner.of(manner)
-    connection = Connection() if connection is None else connection
-    if not isinstance(connection, Connection):
-        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
-    return _Run(node, tables.view(table), connection, context or Context(), how).carry_out()
+def run(node: Asks, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> Responses:
+    """Run a node over a table; see `RequestNode.run`."""
+    return _Run(node, tables.view(table), checked(connection), context, options).carry_out()
 
 
 class _Run:
-    def __init__(self, node: Asks, view: TableView, connection: Connection, context: Context, manner: Manner) -> None:
+    def __init__(
+        self, node: Asks, view: TableView, connection: Connection, context: Context, options: RunOptions
+    ) -> None:
         self.node = node
         self.view = view
         self.connection = connection
         self.context = context
-        self.manner = manner
+        self.options = options
         self._name = context.scope or type(node).__name__
 
     def carry_out(self) -> Responses:
@@ -112,28 +90,28 @@ class _Run:
                 self.view.columns,
                 constants=self.context.constants,
                 connection=endpoint.connection,
-                store=self.manner.store,
+                store=self.options.store,
             )
             self._announce(plan)
-            if self.manner.on_invalid == "raise":
+            if self.options.on_invalid == "raise":
                 refuse_invalid(check_rows(plan, self.view))
             return self._send(plan, endpoint, stack)
 
     def _announce(self, plan: BodyPlan) -> None:
-        if self.manner.progress is False:
+        if self.options.progress is False:
             return
         if plan.taken:
             display.say(f"{self._name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
         for line in plan.passed_over:
             display.say(f"{self._name}: {line}")
-        if self.manner.journal is None and len(self.view) > _WORTH_A_JOURNAL:
+        if self.options.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; "
                 "a journal keeps them (journal= in Python, --journal on the command line)"
             )
 
     def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses:
-        how, limits = self.manner, self.manner.limits
+        how, limits = self.options, self.options.limits
         at_most_once = how.retry.ambiguous == 0
         request = endpoint.request("POST", self.node.path)
         journal = self._journal(stack)
@@ -191,13 +169,13 @@ class _Run:
     def _notes(self, loop: Loop, streams: Streams | None, endpoint: Endpoint) -> Iterator[str]:
         if streams is not None and streams.option_refused:
             yield _NO_USAGE
-        if endpoint.slots is None and loop.capacity < min(self.manner.limits.concurrency, len(self.view)):
+        if endpoint.slots is None and loop.capacity < min(self.options.limits.concurrency, len(self.view)):
             yield f"at most {loop.capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
     def _journal(self, stack: ExitStack) -> Journal | None:
-        if self.manner.journal is None:
+        if self.options.journal is None:
             return None
-        journal = Journal(Path(self.manner.journal))
+        journal = Journal(Path(self.options.journal))
         stack.callback(_close, journal)
         return journal
 
@@ -207,11 +185,11 @@ class _Run:
         keeping = JournalKeeping(
             journal,
             Keys(request, self.context.scope),
-            resend_doubtful=self.manner.on_in_doubt == "resend",
-            retry_failed=self.manner.retry_failed,
+            resend_doubtful=self.options.on_in_doubt == "resend",
+            retry_failed=self.options.retry_failed,
             at_most_once=at_most_once,
         )
-        if len(journal) and not self.context.new_journal and self.manner.progress is not False:
+        if len(journal) and not self.context.new_journal and self.options.progress is not False:
             reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
             if reused + sending:
                 display.say(

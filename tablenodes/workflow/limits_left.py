@@ -20,17 +20,17 @@ _PENDING = "pending"
 
 
 def left(
-    limits: Limits | None,
+    limits: Limits,
     steps: Sequence[tuple[str, Node]],
     outputs: Mapping[str, NodeOutput],
     *,
     journal: bool,
-) -> Limits | None:
+) -> Limits:
     """Give the limits for the next node: what earlier ones have sent and used counts, since it is one run.
 
     Parameters
     ----------
-    limits : Limits or None
+    limits : Limits
         Those of the whole run.
     steps : sequence of (str, Node)
         The workflow's nodes by their ids.
@@ -40,7 +40,7 @@ def left(
         Whether the run has a journal. The requests that it keeps, and those that a worker sends for it, are then
         counted where they are sent, over all runs that have it: each is told of the other's alone.
     """
-    if limits is None or not outputs:
+    if not outputs:
         return limits
     if limits.max_requests is not None:
         is_later = is_submitting(steps[len(outputs)][1])

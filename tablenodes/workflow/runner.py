@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError
 from ..run.check import refuse_invalid
-from ..run.options import Manner
 from ..run.output import NodeOutput
 from ..run.rows import Context
 from . import limits_left as spending
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..nodes import Node
     from ..run.check import Check
+    from ..run.options import RunOptions
     from .definition import Definition
 
 
@@ -32,35 +33,26 @@ def run(
     table: Any,
     inputs: Mapping[str, Any] | None,
     connection: Connection | None,
-    manner: dict[str, Any],
+    options: RunOptions,
 ) -> dict[str, NodeOutput]:
-    """Run a workflow; see `Workflow.run`.
-
-    Parameters
-    ----------
-    workflow, table, inputs, connection
-        As there.
-    manner : dict
-        The keyword arguments of `Node.run`.
-    """
-    Manner.of(manner)
+    """Run a workflow; see `Workflow.run`."""
     connection = checking.connection_of(workflow, connection)
     values = checking.values_of(workflow, inputs)
     destination: Any = workflow.output
     source = checking.file_of(workflow, table)
     checking.check_output(workflow, source)
-    if manner.get("journal") is not None:
-        refuse_as_journal(manner["journal"], table=source, output=destination and destination.path)
+    if options.journal is not None:
+        refuse_as_journal(options.journal, table=source, output=destination and destination.path)
     view = checking.opened(workflow, table)
-    plans = checking.plans(workflow, view, values, connection, manner.get("store"))
+    plans = checking.plans(workflow, view, values, connection, options.store)
     checking.check_content(workflow, view)
-    if manner.get("on_invalid") == "raise":
+    if options.on_invalid == "raise":
         for name, found in checking.checks(workflow, view, plans).items():
             refuse_invalid(found, name)
-        manner = {**manner, "on_invalid": "report"}
+        options = replace(options, on_invalid="report")
     if destination is not None:
         _refuse_empty_handed(workflow, checking.unsendable(workflow, view, plans))
-    return _carried_out(workflow, view.table, values, connection, manner)
+    return _carried_out(workflow, view.table, values, connection, options)
 
 
 def _carried_out(
@@ -68,14 +60,14 @@ def _carried_out(
     table: Any,
     inputs: Mapping[str, Any],
     connection: Connection,
-    manner: Mapping[str, Any],
+    options: RunOptions,
 ) -> dict[str, NodeOutput]:
     """Run the nodes and write what came, however it ended: what was answered is not lost."""
     outputs: dict[str, NodeOutput] = {}
     try:
         sends = any(node.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
-            _run_nodes(workflow, table, inputs, opened, manner, outputs)
+            _run_nodes(workflow, table, inputs, opened, options, outputs)
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
             outputs[workflow.steps[len(outputs)][0]] = came
@@ -90,7 +82,7 @@ def _carried_out(
         raise
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
-        raise OutputError(f"{unwritten}; {_kept(manner)}", outputs) from unwritten
+        raise OutputError(f"{unwritten}; {_kept(options)}", outputs) from unwritten
     return outputs
 
 
@@ -108,17 +100,17 @@ def _run_nodes(
     table: Any,
     inputs: Mapping[str, Any],
     connection: Connection,
-    manner: Mapping[str, Any],
+    options: RunOptions,
     outputs: dict[str, NodeOutput],
 ) -> None:
     """Run one node after another, and put what each gives into `outputs`."""
-    journal = manner.get("journal")
+    journal = options.journal
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(table).columns), frozenset[str]()
     for name, node in workflow.steps:
         context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
-        limits = spending.left(manner.get("limits"), workflow.steps, outputs, journal=journal is not None)
-        outputs[name] = node.carry_out(table, connection, context, {**manner, "limits": limits})
+        limits = spending.left(options.limits, workflow.steps, outputs, journal=journal is not None)
+        outputs[name] = node.carry_out(table, connection, context, replace(options, limits=limits))
         if node.makes:
             table = outputs[name].table
             made |= frozenset(node.makes) - own
@@ -153,12 +145,12 @@ def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableErro
     return None
 
 
-def _kept(manner: Mapping[str, Any]) -> str:
+def _kept(options: RunOptions) -> str:
     """Say where the answers are that could not be written."""
-    if manner.get("journal") is None:
+    if options.journal is None:
         return ".output has what it should hold"
     return (
-        f".output has what it should hold, and journal {os.fspath(manner['journal'])!r} every answer:"
+        f".output has what it should hold, and journal {os.fspath(options.journal)!r} every answer:"
         " the same run again goes on from there and sends nothing twice"
     )
 

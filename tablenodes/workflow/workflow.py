@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..connection.connection import Connection
     from ..run.check import Check
+    from ..run.options import OnInDoubt, OnInvalid, RetryFailed
     from ..run.output import NodeOutput
     from ..settings import Limits, Retry
 
@@ -188,10 +189,10 @@ class Workflow(Definition):
         retry: Retry | None = None,
         journal: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
-        on_invalid: str = "report",
-        on_in_doubt: str = "resend",
+        on_invalid: OnInvalid = "report",
+        on_in_doubt: OnInDoubt = "resend",
         on_text: Callable[[int, str], None] | None = None,
-        retry_failed: str = "transient",
+        retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
     ) -> dict[str, NodeOutput]:
         """Run every node over the table, one after another, and write the output if one is named.
@@ -232,17 +233,18 @@ class Workflow(Definition):
             If the journal, the embedded model or a transport of yours cannot be used or fails; ``.output`` as before,
             where something was sent.
         """
-        from . import runner as running  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from . import runner as running  # noqa: PLC0415
 
-        manner = {
-            "limits": limits or self.limits,
-            "retry": retry or self.retry,
-            "journal": journal,
-            "progress": progress,
-            "on_invalid": on_invalid,
-            "on_in_doubt": on_in_doubt,
-            "on_text": on_text,
-            "retry_failed": retry_failed,
-            "store": store,
-        }
-        return running.run(self, table, inputs, connection, manner)
+        options = RunOptions.of(
+            limits=limits or self.limits,
+            retry=retry or self.retry,
+            journal=journal,
+            progress=progress,
+            on_invalid=on_invalid,
+            on_in_doubt=on_in_doubt,
+            on_text=on_text,
+            retry_failed=retry_failed,
+            store=store,
+        )
+        return running.run(self, table, inputs, connection, options)

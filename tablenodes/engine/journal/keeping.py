@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..outcomes.judge import Verdict
     from .journal import Journal, Keys
 
-RETRY_FAILED = ("transient", "all", "none")
-"""Which failed rows of an earlier run are sent again."""
-
 
 class Found(NamedTuple):
     """What is known of a row from earlier runs, and whether that is its end.

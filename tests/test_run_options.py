@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import pandas as pd
 import pytest
 
 import tablenodes as tn
 from tablenodes.errors import SettingError
+from tablenodes.run.options import RunOptions, described
 
 WORDS = pd.DataFrame({"word": ["a"], "future_response_id": ["x"], "conversation": ["y"]})
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
@@ -38,3 +42,21 @@ def test_a_workflow_looks_at_all_of_it_before_its_first_node(wrong, tmp_path, mo
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be a"):
         workflow.run(WORDS, **wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_is_described_once():
+    """By its type, its default, one line, and its choices where they are few: a door needs no second table."""
+    found = described()
+    assert list(found) == [field.name for field in dataclasses.fields(RunOptions)]
+    assert all(option.description.endswith(".") and "\n" not in option.description for option in found.values())
+    assert found["retry_failed"].choices == ("transient", "all", "none")
+    assert found["limits"].default == tn.Limits()
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_the_keywords_of_every_run_are_options(run):
+    """With the options' own defaults; what else a run takes is not how it is carried out."""
+    beside = {"connection", "wait", "continue_from", "limits", "retry"}
+    for parameter in inspect.signature(run).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in beside:
+            assert parameter.default == described()[parameter.name].default
