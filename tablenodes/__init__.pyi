@@ -1,0 +1,57 @@
+# Written by tests/stubs.py from the homes of the public names; do not edit.
+
+from . import errors as errors
+from ._version import __version__ as __version__
+from .connection import Connection as Connection
+from .nodes import AddAssistantMessage as AddAssistantMessage
+from .nodes import AddSystemMessage as AddSystemMessage
+from .nodes import AddToolMessage as AddToolMessage
+from .nodes import AddUserMessage as AddUserMessage
+from .nodes import AppendReply as AppendReply
+from .nodes import CreateChatCompletion as CreateChatCompletion
+from .nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
+from .nodes import CreateCompletion as CreateCompletion
+from .nodes import CreateCompletionAsync as CreateCompletionAsync
+from .nodes import CreateConversation as CreateConversation
+from .nodes import RetrieveResponse as RetrieveResponse
+from .nodes import Return as Return
+from .problems import Problem as Problem
+from .run.check import Check as Check
+from .run.output import NodeOutput as NodeOutput
+from .schemas import validate as validate
+from .settings import Limits as Limits
+from .settings import Retry as Retry
+from .settings import Timeout as Timeout
+from .tables import read_table as read_table
+from .templates import col as col
+from .templates import literal as literal
+from .workflow import Workflow as Workflow
+
+__all__ = [
+    "AddAssistantMessage",
+    "AddSystemMessage",
+    "AddToolMessage",
+    "AddUserMessage",
+    "AppendReply",
+    "Check",
+    "Connection",
+    "CreateChatCompletion",
+    "CreateChatCompletionAsync",
+    "CreateCompletion",
+    "CreateCompletionAsync",
+    "CreateConversation",
+    "Limits",
+    "NodeOutput",
+    "Problem",
+    "RetrieveResponse",
+    "Retry",
+    "Return",
+    "Timeout",
+    "Workflow",
+    "__version__",
+    "col",
+    "errors",
+    "literal",
+    "read_table",
+    "validate",
+]

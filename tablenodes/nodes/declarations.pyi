@@ -1,0 +1,234 @@
+# Written by tests/stubs.py from declarations.py and the schemas; do not edit.
+"""The nodes: an operation, its path, its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .request_node import RequestNode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..templates.template import Column, LiteralText
+
+    Text = str | Column | LiteralText | None
+    Number = float | str | Column | None
+    Integer = int | str | Column | None
+    Flag = bool | str | Column | None
+    List = Sequence[Any] | str | Column | None
+    Object = Mapping[str, Any] | str | Column | None
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateChatCompletion(RequestNode):
+    """Ask a chat model: POST /chat/completions.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    model : str, Column or text with placeholders, optional
+        The model's name.
+    prompt : str, Column or text with placeholders, optional
+        Short for one user message.
+    system : str, Column or text with placeholders, optional
+        Short for a system message before it.
+    messages : list, Column or text with placeholders, optional
+        The whole conversation so far; in place of `prompt` and `system`.
+    conversation : str, Column or text with placeholders, optional
+        The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
+    audio : dict, Column or text with placeholders, optional
+        How spoken output sounds: the voice and the file format. Needed where `modalities` asks for audio.
+    frequency_penalty : float, Column or text with placeholders, optional
+        Above 0, words that already came up often become less likely; below 0, more likely.
+    function_call : dict, Column or text with placeholders, optional
+        As the API wants them, or one function's name.
+    functions : list, Column or text with placeholders, optional
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of
+        ``parameters``, each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a
+        list) and ``required``.
+    logit_bias : dict, Column or text with placeholders, optional
+        Makes single tokens more or less likely: a token's id, as text, to a bias from -100 (never) to 100
+        (always).
+    logprobs : bool, Column or text with placeholders, optional
+        Whether the answer carries the log probability of each of its tokens.
+    max_completion_tokens : int, Column or text with placeholders, optional
+        The most tokens that an answer may use, hidden reasoning included.
+    max_tokens : int, Column or text with placeholders, optional
+        Replaced by `max_completion_tokens`: the most tokens that an answer may have.
+    metadata : dict, Column or text with placeholders, optional
+        Labels that the server keeps with the request: short texts by name.
+    modalities : list, Column or text with placeholders, optional
+        What the answer is made of: text, audio, or both.
+    moderation : dict, Column or text with placeholders, optional
+        Has the request and the answer moderated on the way: with which model, and what happens then.
+    n : int, Column or text with placeholders, optional
+        How many answers to give for this one request; every one of them is paid for.
+    parallel_tool_calls : bool, Column or text with placeholders, optional
+        Whether one answer may call several tools at once.
+    prediction : dict, Column or text with placeholders, optional
+        Text that most of the answer is expected to repeat, so that it comes faster.
+    presence_penalty : float, Column or text with placeholders, optional
+        Above 0, words that came up at all become less likely, so that new topics come sooner; below 0, more
+        likely.
+    prompt_cache_key : str, Column or text with placeholders, optional
+        Requests with the same key are likely to find one another's cached prompts.
+    prompt_cache_options : dict, Column or text with placeholders, optional
+        How the beginning of the prompt is cached: automatically or where marked, and for how long.
+    prompt_cache_retention : str, Column or text with placeholders, optional
+        Replaced by `prompt_cache_options`: how long the cached beginning of the prompt is kept.
+    reasoning_effort : str, Column or text with placeholders, optional
+        How much a reasoning model thinks before it answers; less is faster and cheaper.
+    response_format : dict, Column or text with placeholders, optional
+        The form of the answer: plain text, any JSON object, or JSON that follows a schema.
+    safety_identifier : str, Column or text with placeholders, optional
+        A stable name for the end user, best hashed, by which misuse can be told apart.
+    seed : int, Column or text with placeholders, optional
+        The same seed and the same request give mostly the same answer.
+    service_tier : str, Column or text with placeholders, optional
+        The class of service that handles and bills the request.
+    stop : list, Column or text with placeholders, optional
+        Up to four texts at which the answer ends; they are not part of it.
+    store : bool, Column or text with placeholders, optional
+        Whether the server keeps the answer for its owner to look at later.
+    stream : bool, Column or text with placeholders, optional
+        Whether the answer is sent in pieces, as it comes into being.
+    stream_options : dict, Column or text with placeholders, optional
+        What a streamed answer carries besides its text, such as the token counts.
+    temperature : float, Column or text with placeholders, optional
+        How freely words are chosen: 0 for the likeliest ones, up to 2 for surprising ones.
+    tool_choice : dict, Column or text with placeholders, optional
+        As the API wants them, or one function's name.
+    tools : list, Column or text with placeholders, optional
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of
+        ``parameters``, each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a
+        list) and ``required``.
+    top_logprobs : int, Column or text with placeholders, optional
+        How many of the likeliest tokens to list at each place; needs `logprobs`.
+    top_p : float, Column or text with placeholders, optional
+        Words are chosen from the likeliest ones that together have this probability; an alternative to
+        `temperature`.
+    user : str, Column or text with placeholders, optional
+        Replaced by `safety_identifier` and `prompt_cache_key`: a stable name for the end user.
+    verbosity : str, Column or text with placeholders, optional
+        How long and detailed the answer should be.
+    web_search_options : dict, Column or text with placeholders, optional
+        Lets the model search the web first: how much it reads, and from where it searches.
+    """
+
+    operation: ClassVar[str] = "create_chat_completion"
+    path: ClassVar[str] = "/chat/completions"
+    shortcuts: ClassVar[bool] = True
+    model: Text = None
+    prompt: Text = None
+    system: Text = None
+    messages: List = None
+    conversation: Text = None
+    audio: Object = None
+    frequency_penalty: Number = None
+    function_call: Object = None
+    functions: List = None
+    logit_bias: Object = None
+    logprobs: Flag = None
+    max_completion_tokens: Integer = None
+    max_tokens: Integer = None
+    metadata: Object = None
+    modalities: List = None
+    moderation: Object = None
+    n: Integer = None
+    parallel_tool_calls: Flag = None
+    prediction: Object = None
+    presence_penalty: Number = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    prompt_cache_retention: Text = None
+    reasoning_effort: Text = None
+    response_format: Object = None
+    safety_identifier: Text = None
+    seed: Integer = None
+    service_tier: Text = None
+    stop: List = None
+    store: Flag = None
+    stream: Flag = None
+    stream_options: Object = None
+    temperature: Number = None
+    tool_choice: Object = None
+    tools: List = None
+    top_logprobs: Integer = None
+    top_p: Number = None
+    user: Text = None
+    verbosity: Text = None
+    web_search_options: Object = None
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateCompletion(RequestNode):
+    """Have a model go on with a text: POST /completions.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    model : str, Column or text with placeholders, optional
+        The model's name.
+    prompt : list, Column or text with placeholders, optional
+        The text or texts to go on with, or their tokens.
+    best_of : int, Column or text with placeholders, optional
+        How many answers to write on the server, of which the `n` best come back; every one of them is paid for.
+    echo : bool, Column or text with placeholders, optional
+        Whether the answer begins with the prompt.
+    frequency_penalty : float, Column or text with placeholders, optional
+        Above 0, words that already came up often become less likely; below 0, more likely.
+    logit_bias : dict, Column or text with placeholders, optional
+        Makes single tokens more or less likely: a token's id, as text, to a bias from -100 (never) to 100
+        (always).
+    logprobs : int, Column or text with placeholders, optional
+        How many of the likeliest tokens to list, with their log probabilities, at each place of the answer.
+    max_tokens : int, Column or text with placeholders, optional
+        The most tokens that an answer may have.
+    n : int, Column or text with placeholders, optional
+        How many answers to give for this one request; every one of them is paid for.
+    presence_penalty : float, Column or text with placeholders, optional
+        Above 0, words that came up at all become less likely, so that new topics come sooner; below 0, more
+        likely.
+    seed : int, Column or text with placeholders, optional
+        The same seed and the same request give mostly the same answer.
+    stop : list, Column or text with placeholders, optional
+        Up to four texts at which the answer ends; they are not part of it.
+    stream : bool, Column or text with placeholders, optional
+        Whether the answer is sent in pieces, as it comes into being.
+    stream_options : dict, Column or text with placeholders, optional
+        What a streamed answer carries besides its text, such as the token counts.
+    suffix : str, Column or text with placeholders, optional
+        Text that is to follow the answer, for filling a gap.
+    temperature : float, Column or text with placeholders, optional
+        How freely words are chosen: 0 for the likeliest ones, up to 2 for surprising ones.
+    top_p : float, Column or text with placeholders, optional
+        Words are chosen from the likeliest ones that together have this probability; an alternative to
+        `temperature`.
+    user : str, Column or text with placeholders, optional
+        A stable name for the end user.
+    """
+
+    operation: ClassVar[str] = "create_completion"
+    path: ClassVar[str] = "/completions"
+    model: Text = None
+    prompt: List = None
+    best_of: Integer = None
+    echo: Flag = None
+    frequency_penalty: Number = None
+    logit_bias: Object = None
+    logprobs: Integer = None
+    max_tokens: Integer = None
+    n: Integer = None
+    presence_penalty: Number = None
+    seed: Integer = None
+    stop: List = None
+    stream: Flag = None
+    stream_options: Object = None
+    suffix: Text = None
+    temperature: Number = None
+    top_p: Number = None
+    user: Text = None

@@ -1,0 +1,85 @@
+"""The stubs that editors read: which public name is where, and what each setting of a node means.
+
+``python tests/stubs.py`` writes them anew, from the lazy homes of the package and the bundled schemas.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tablenodes"
+NODES = PACKAGE / "nodes" / "declarations.py"
+_SAID = "# Written by tests/stubs.py from {source}; do not edit.\n"
+
+
+def stubs() -> dict[Path, str]:
+    """Return the text of each stub, by its path."""
+    return {PACKAGE / "__init__.pyi": _formatted(_public_names()), NODES.with_suffix(".pyi"): _formatted(_nodes())}
+
+
+def _public_names() -> str:
+    sys.path.insert(0, str(ROOT))
+    import tablenodes
+
+    lines = [_SAID.format(source="the homes of the public names"), "from . import errors as errors"]
+    lines.append("from ._version import __version__ as __version__")
+    homes = sorted((home, name) for name, home in tablenodes._HOMES.items())
+    lines += [f"from .{home} import {name} as {name}" for home, name in homes]
+    return "\n".join((*lines, f"__all__ = {sorted(tablenodes.__all__)!r}", ""))
+
+
+def _nodes() -> str:
+    """Return the declarations of the nodes that send, with every setting described as the schema describes it."""
+    tree = ast.parse(NODES.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            _describe(node)
+    return _SAID.format(source="declarations.py and the schemas") + ast.unparse(tree)
+
+
+def _describe(node: ast.ClassDef) -> None:
+    operation = re.sub(r"(?<!^)(?=[A-Z])", "_", node.name).lower()
+    schema = json.loads((ROOT / "schemas" / "openai-2026-08" / f"{operation}.json").read_text())
+    said = _own_words(ast.get_docstring(node) or "")
+    lines = [(ast.get_docstring(node) or "").partition("Parameters\n")[0].rstrip(), "", "Parameters", "----------"]
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and not ast.unparse(field.annotation).startswith("ClassVar"):
+            name = ast.unparse(field.target)
+            words = said.get(name) or schema["properties"].get(name.rstrip("_"), {}).get("description")
+            assert words, f"{node.name}.{name} is described nowhere"
+            lines.append(f"{name} : {_type(ast.unparse(field.annotation))}")
+            lines += textwrap.wrap(words, 108, initial_indent="    ", subsequent_indent="    ")
+    node.body[0] = ast.Expr(ast.Constant("\n".join(lines) + "\n"))
+
+
+def _own_words(docstring: str) -> dict[str, str]:
+    """Return what a class says of its settings itself; shortcuts have no schema."""
+    found = {}
+    for names, words in re.findall(r"^(\w[\w, ]*) : .*\n((?: {4}.*\n?)+)", docstring, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    return found
+
+
+def _type(annotation: str) -> str:
+    words = {"Text": "str", "Number": "float", "Integer": "int", "Flag": "bool", "List": "list", "Object": "dict"}
+    return f"{words[annotation]}, Column or text with placeholders, optional"
+
+
+def _formatted(text: str) -> str:
+    for command in (["check", "--select", "I", "--fix", "--quiet"], ["format"]):
+        whole = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(PACKAGE / "stub.pyi"), "-"]
+        text = subprocess.run(whole, input=text, text=True, capture_output=True, check=True, cwd=ROOT).stdout
+    return text
+
+
+if __name__ == "__main__":
+    for path, text in stubs().items():
+        path.write_text(text)
+        print(path.relative_to(ROOT))
