@@ -37,6 +37,8 @@ JSON = st.recursive(
 class Scripted:
     """A transport that keeps what is begun, and gives the events that it is told to."""
 
+    capacity = None
+
     def __init__(self):
         self.sent = []
         self.events = []

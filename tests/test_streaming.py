@@ -22,6 +22,7 @@ from tablenodes.engine.calls import Answer, Call, Chunk, Request
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.transports.streams import Streams, redacted
+from tablenodes.engine.transports.wrapper import Borrowed
 from tablenodes.local import FunctionCalls, Watched
 
 TRANSPORTS = ("curl", "requests")
@@ -566,15 +567,11 @@ class Inner:
         self.waits.append(seconds)
         return self.batches.pop(0) if self.batches else []
 
-    def close(self):
-        self.closed = True
-
-
-class Ending(Inner):
-    """One that can end calls."""
-
     def end(self, key, fault=None, message=""):
         self.ended.append((key, fault))
+
+    def close(self):
+        self.closed = True
 
 
 class Clock:
@@ -601,7 +598,7 @@ def streams_of(inner, on_text=None, body=BODY):
 
 def test_comments_are_no_content():
     """From the first byte on, content must come within payload_idle."""
-    inner = Ending([], [Chunk(7, b": a\n")], [Chunk(7, b"data: {}\n\n")], [Chunk(7, b": b\n\n")], [])
+    inner = Inner([], [Chunk(7, b": a\n")], [Chunk(7, b"data: {}\n\n")], [Chunk(7, b": b\n\n")], [])
     streams, clock = streams_of(inner)
     for now, ended in ((200, 0), (300, 0), (320, 0), (340, 0), (350.1, 1), (400, 1)):
         clock.now = now
@@ -622,7 +619,7 @@ def test_a_stream_has_a_while_to_end_well():
         (FINISH + tokens + b"data: {}\n\n", 0.25),
         (FINISH + nothing.join([tokens, FINISH]), 1.5),
     ):
-        inner = Ending([Chunk(7, told)])
+        inner = Inner([Chunk(7, told)])
         streams, clock = streams_of(inner)
         streams.wait(0.1)
         streams.wait(100.0)
@@ -648,7 +645,7 @@ def test_a_stream_has_a_while_to_end_well():
 def test_tokens_that_nobody_asked_for_are_not_waited_for(options, patience):
     """Nor those of a stream that nobody asked for."""
     for body in (b'{"stream":true,"stream_options":%s}' % options, b"{}"):
-        inner = Ending([Chunk(7, FINISH)])
+        inner = Inner([Chunk(7, FINISH)])
         streams, _ = streams_of(inner, body=body)
         streams.wait(0.1)
         streams.wait(100.0)
@@ -666,7 +663,7 @@ def test_tokens_that_nobody_asked_for_are_not_waited_for(options, patience):
 )
 def test_only_a_part_of_a_choice_keeps_a_stream_open_after_the_end_of_every_choice(piece, ends):
     """Neither comments nor events without one."""
-    inner = Ending([Chunk(7, FINISH)], [Chunk(7, piece)])
+    inner = Inner([Chunk(7, FINISH)], [Chunk(7, piece)])
     streams, clock = streams_of(inner)
     for now, ended in ((100.0, 0), (101.0, 0), (ends - 0.1, 0), (ends + 0.1, 1)):
         clock.now = now
@@ -674,20 +671,33 @@ def test_only_a_part_of_a_choice_keeps_a_stream_open_after_the_end_of_every_choi
         assert len(inner.ended) == ended
 
 
-def test_a_transport_that_cannot_end_a_call_is_waited_for():
-    """Nothing is timed then."""
-    inner = Inner([Chunk(7, DONE)])
-    streams, clock = streams_of(inner)
+@pytest.mark.parametrize("lacks", [("end",), ("end", "capacity")])
+def test_a_users_transport_that_cannot_end_a_call_is_waited_for(lacks):
+    """It needs neither `end` nor `capacity`, and is its user's to close."""
+    inner = type("Own", (), {name: each for name, each in vars(Inner).items() if name not in lacks})([Chunk(7, DONE)])
+    streams, clock = streams_of(Borrowed(inner))
     for _ in range(3):
         clock.now += 100
         streams.wait(1.0)
-    assert inner.waits[-1] == 1.0
+    streams.close()
+    assert (inner.waits[-1], inner.ended, inner.closed) == (1.0, [], None)
+    assert streams.capacity == (None if "capacity" in lacks else 3)
+
+
+def test_a_users_transport_that_can_end_a_call_does():
+    """As any other."""
+    inner = Inner([Chunk(7, DONE)])
+    streams, clock = streams_of(Borrowed(inner))
+    streams.wait(1.0)
+    clock.now += 100
+    streams.wait(1.0)
+    assert inner.ended == [(7, None)]
 
 
 def test_an_answer_in_one_piece_is_not_timed_as_a_stream():
     """Blank lines before it are nothing either."""
     for data in (b'{"choices"', b" \n", b"[", b"<html>"):
-        inner = Ending([Chunk(7, data)], [], [])
+        inner = Inner([Chunk(7, data)], [], [])
         streams, clock = streams_of(inner)
         for _ in range(3):
             clock.now += 100
@@ -699,7 +709,7 @@ def test_what_was_read_as_it_came_is_the_answers_own():
     """Else the answer is read: where not all of it was told, and where something else is in its place."""
     other = stream_of([CHUNK])
     for told, body, expected in ((STREAM, STREAM, 1), (STREAM[:100], STREAM, 1), (STREAM, other, 0)):
-        inner = Ending([Chunk(7, told), Answer(7, 200, b"", body if expected else told)])
+        inner = Inner([Chunk(7, told), Answer(7, 200, b"", body if expected else told)])
         streams, _ = streams_of(inner)
         (given,) = streams.wait(0.1)
         read = streams.read(given if expected else given._replace(body=other))
@@ -709,7 +719,7 @@ def test_what_was_read_as_it_came_is_the_answers_own():
 
 def test_an_event_beyond_all_limits_is_not_read_on():
     """Its bytes are the answer's, whoever judges it."""
-    inner = Ending([Chunk(7, b"data: " + b"x" * (65 * 2**20))], [Chunk(7, b"\n\n")])
+    inner = Inner([Chunk(7, b"data: " + b"x" * (65 * 2**20))], [Chunk(7, b"\n\n")])
     streams, _ = streams_of(inner)
     streams.wait(0.1)
     streams.wait(0.1)
@@ -724,7 +734,7 @@ def test_a_function_that_failed_is_never_called_again():
         told.append(text)
         raise ZeroDivisionError
 
-    inner = Ending([Chunk(7, stream_of([CHUNK], done=False))], [Chunk(7, stream_of([CHUNK], done=False))])
+    inner = Inner([Chunk(7, stream_of([CHUNK], done=False))], [Chunk(7, stream_of([CHUNK], done=False))])
     streams, _ = streams_of(inner, fails)
     streams.wait(0.1)
     streams.start(Call(7, REQUEST, BODY, 60.0))
@@ -768,11 +778,10 @@ def test_the_word_stream_in_a_text_is_no_wish():
 
 
 def test_transports_around_others_end_calls_too():
-    """Those of the embedded model, where the one inside can."""
-    for inner, ended in ((Ending(), [(7, None)]), (Inner(), [])):
-        outer = FunctionCalls(Watched(inner, None))
-        outer.end(7)
-        assert inner.ended == ended
+    """Those of the embedded model, as any."""
+    inner = Inner()
+    FunctionCalls(Watched(inner, None)).end(7)
+    assert inner.ended == [(7, None)]
 
 
 def test_functions_of_the_embedded_model_are_served_where_a_stream_is_asked_for():
@@ -785,7 +794,7 @@ def test_functions_of_the_embedded_model_are_served_where_a_stream_is_asked_for(
         "stream": True,
     }
     data = json.dumps(body).encode()
-    inner = Ending([Chunk(1, data), Answer(1, 200, b"", data)])
+    inner = Inner([Chunk(1, data), Answer(1, 200, b"", data)])
     heard = Heard()
     streams = Streams(FunctionCalls(inner), TIMEOUT, Redaction(()), heard)
     streams.start(Call(1, REQUEST, orjson.dumps(request), 60.0))

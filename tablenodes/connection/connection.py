@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from ..engine.calls import Transport
+    from ..engine.calls import Carrier
     from ..local import LocalModel, LocalServer
 
 OPENAI = "https://api.openai.com/v1"
@@ -98,7 +98,7 @@ class Connection:
     proxy: str | Secret | None = None
     ca_bundle: str | None = None
     session: requests.Session | None = None
-    transport: str | Transport | None = None
+    transport: str | Carrier | None = None
     allow_insecure: bool = False
     local_model: LocalModel | None = None
     server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from ..addresses import origin
 from ..engine.calls import Request
+from ..engine.transports.wrapper import Borrowed
 from ..secret import Secret
 from ..settings import Timeout
 from .connection import is_custom
@@ -97,7 +98,7 @@ class Endpoint:
         """Open what carries the bytes, and with `stream` tells of every piece; whoever asks for it closes it."""
         connection = self.connection
         if is_custom(connection.transport):
-            return connection.transport  # type: ignore[return-value]
+            return Borrowed(connection.transport)  # type: ignore[arg-type]
         proxy = connection.proxy.reveal() if isinstance(connection.proxy, Secret) else connection.proxy
         options: dict[str, Any] = {
             "timeout": self.timeout,

@@ -97,12 +97,8 @@ class Answer(NamedTuple):
 Event = Chunk | Answer
 
 
-class Transport(Protocol):
-    """The seam between decisions and bytes. Used by one thread; it retries nothing and follows no redirect.
-
-    It may also have ``end(key, fault=None, message="")``: end a call, whose `Answer` with what came until then comes
-    out of the next `wait`. A stream whose server does not close it is ended by that.
-    """
+class Carrier(Protocol):
+    """What a user's own transport must have. Used by one thread; it retries nothing and follows no redirect."""
 
     def start(self, call: Call) -> None:
         """Begin a call. Its `Answer` comes out of a later `wait`, exactly once, unless it is cancelled."""
@@ -115,6 +111,20 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Drop every call and close every connection. A second time does nothing."""
+
+
+class Transport(Carrier, Protocol):
+    """The seam between decisions and bytes."""
+
+    @property
+    def capacity(self) -> int | None:
+        """How many calls it can carry at a time; None where it does not know."""
+
+    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
+        """End a call: its `Answer`, with what came until now, comes out of the next `wait`. Unknown keys are ignored.
+
+        A stream whose server does not close it is ended by that.
+        """
 
 
 def model_of(body: bytes) -> str:

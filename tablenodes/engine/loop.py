@@ -106,7 +106,7 @@ class Loop:
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
         self.failure: EndedError | None = None
-        self.capacity: int = getattr(transport, "capacity", None) or sys.maxsize
+        self.capacity: int = transport.capacity or sys.maxsize
         scheduler.cap(self.capacity)
 
     def run(self, prepared: Iterable[bytes | Rejected]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.calls import Answer
+from ..engine.transports.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,26 +15,13 @@ if TYPE_CHECKING:
 _WORDS = "the time within which the row was to be answered has passed"
 
 
-class Deadlines:
-    """A transport around another one.
-
-    Parameters
-    ----------
-    inner : Transport
-        What carries the bytes.
-    seconds_left : callable
-        From a row to the seconds in which it may still be sent.
-    """
+class Deadlines(Wrapper):
+    """Asks before each call for how many seconds its row may still be sent."""
 
     def __init__(self, inner: Transport, seconds_left: Callable[[int], float]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._seconds_left = seconds_left
         self._late: list[Event] = []
-
-    @property
-    def capacity(self) -> int | None:
-        """The most calls that the inner transport takes at a time, if it says so."""
-        return getattr(self._inner, "capacity", None)
 
     def start(self, call: Call) -> None:
         """Begin a call, unless it is too late; it may take no longer than the row has left."""
@@ -49,10 +37,6 @@ class Deadlines:
         self._inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give what came."""
+        """Return the events that came."""
         late, self._late = self._late, []
         return late + self._inner.wait(0.0 if late else seconds)
-
-    def close(self) -> None:
-        """Drop every call and close every connection."""
-        self._inner.close()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..engine.calls import Answer
+from ..engine.transports.wrapper import Wrapper
 from .function_requests import Offer, plainly
 
 if TYPE_CHECKING:
     from ..engine.calls import Call, Event, Transport
 
 
-class FunctionCalls:
+class FunctionCalls(Wrapper):
     """A transport that serves functions and tools with a schema-constrained answer.
 
     A small model ignores ``tools`` and ``functions``. So they are taken out of a request, and the answer is held to a
@@ -27,21 +28,11 @@ class FunctionCalls:
     - Examples of the functions are put before the conversation and are among the prompt's tokens.
     - ``stream`` is left out where a function is called: the answer is one JSON object.
     - An answer that isn't a whole call (a small ``max_tokens`` cut it) stays as it is: a text.
-
-    Parameters
-    ----------
-    inner : Transport
-        What carries the bytes.
     """
 
     def __init__(self, inner: Transport) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._offers: dict[int, Offer] = {}
-
-    @property
-    def capacity(self) -> int | None:
-        """The most calls that the inner transport takes at a time, if it says so."""
-        return getattr(self._inner, "capacity", None)
 
     def start(self, call: Call) -> None:
         """Begin a call, with its functions said plainly."""
@@ -59,14 +50,8 @@ class FunctionCalls:
         self._offers.pop(key, None)
         self._inner.cancel(key)
 
-    def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call, if the inner transport can: its answer is what came until now."""
-        end = getattr(self._inner, "end", None)
-        if end is not None:
-            end(key, fault, message)
-
     def wait(self, seconds: float) -> list[Event]:
-        """Give the events that came, answers with a call in the API's shape."""
+        """Return the events that came, answers with a call in the API's shape."""
         events = self._inner.wait(seconds)
         return [self._told(event) for event in events] if self._offers else events
 

@@ -79,7 +79,7 @@ class Sending:
         scheduler, keeping, records, on_turn
             As in `Loop`.
         stack : ExitStack
-            Closes the transport, unless it is the user's own.
+            Closes the transport.
         around : callable, optional
             Puts another transport around the one that carries the bytes.
 
@@ -100,8 +100,7 @@ class Sending:
                 loop.stop(_ended_by(error))
 
         transport = endpoint.transport(self.limits, once if self.exact else scheduler.may_send, stream=self.stream)
-        if transport is not endpoint.connection.transport:  # the user's own is the user's to close
-            stack.callback(transport.close)
+        stack.callback(transport.close)
         redaction = Redaction(endpoint.secrets)
         streams: Streams | None = None
         if self.stream or self.on_text is not None:

@@ -16,6 +16,7 @@ from ..outcomes.server_errors import server_error
 from ..outcomes.sse import EventReader
 from ..outcomes.strict_json import UnreadableError
 from ..outcomes.texts import first_text
+from .wrapper import Wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ STREAMED = b'"stream":true'
 _REFUSALS = frozenset((400, 422))
 
 
-class Streams:
+class Streams(Wrapper):
     """A transport around one that tells of every piece of a body: it reads the streams among the answers.
 
     A request for a stream is extended by ``stream_options``, so that the server counts tokens, unless the request has
@@ -77,8 +78,7 @@ class Streams:
         on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner = inner
-        self._end: Callable[..., None] | None = getattr(inner, "end", None)
+        super().__init__(inner)
         self._payload_idle = timeout.payload_idle
         self._redaction = redaction
         self._on_text = on_text
@@ -92,11 +92,6 @@ class Streams:
         self._told: set[int] = set()
         self._next_look = _NEVER
         self.option_refused = False
-
-    @property
-    def capacity(self) -> int | None:
-        """The most calls that the inner transport takes at a time, if it says so."""
-        return getattr(self._inner, "capacity", None)
 
     def start(self, call: Call) -> None:
         """Begin a call; a request for a stream asks for its usage too."""
@@ -140,10 +135,6 @@ class Streams:
         """Give the stream that an answer is, put together; what was read while it came is not read again."""
         body, assembly = self._read.pop(answer.key, (None, None))
         return assembled(answer.body) if assembly is None or body is not answer.body else assembly
-
-    def close(self) -> None:
-        """Drop every call and close every connection."""
-        self._inner.close()
 
     def _forget(self, key: int) -> None:
         self._begun.discard(key)
@@ -209,15 +200,15 @@ class Streams:
     def _look(self, now: float) -> None:
         """End the streams whose time is over."""
         for key, reading in [*self._readings.items()]:
-            if reading.due <= now and self._end is not None:
+            if reading.due <= now:
                 reading.due = _NEVER
                 if reading.has_ended:
-                    self._end(key)
+                    self._inner.end(key)
                 else:
                     words = f"no content came for {self._payload_idle:g} s in the middle of a stream"
-                    self._end(key, "timeout_idle", words)
+                    self._inner.end(key, "timeout_idle", words)
         due = (reading.due for reading in self._readings.values())
-        self._next_look = _NEVER if self._end is None else min(due, default=_NEVER)
+        self._next_look = min(due, default=_NEVER)
 
 
 class _Reading:
