@@ -14,6 +14,7 @@ from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
 from .schema_types import Typing
+from .settings_plan import RowPlan
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named, unknown_keys
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .values import CellValue, ConversationValue, Row, is_varying, parse
@@ -31,7 +32,7 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 _OTHERS = "(all others)"
 
 
-class BodyPlan:
+class BodyPlan(RowPlan):
     """How the rows of one table become request bodies.
 
     Parameters
@@ -51,14 +52,6 @@ class BodyPlan:
 
     Attributes
     ----------
-    columns : tuple of str
-        The columns that are read, in the order in which their cells are given to `build`.
-    sources : dict of str to str
-        Where each property comes from.
-    taken : tuple of str
-        The same-named columns that are taken, ``body`` among them.
-    warnings : tuple of str
-        What was perhaps not meant, whatever the rows hold; ``passed_over``, a part of them, is said by a run too.
     conversation_column : str or None
         The column whose conversations are all of the messages.
 
@@ -69,6 +62,8 @@ class BodyPlan:
     SettingError
         If settings do not fit together.
     """
+
+    schema: Schema
 
     def __init__(
         self,

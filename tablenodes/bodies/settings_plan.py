@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ..column_names import planned_name
 from ..errors import ColumnError, nearest
@@ -11,13 +12,14 @@ from .schema_types import Typing
 from .values import CellValue, Row, is_varying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ..problems import Problem
     from ..schemas import Schema
 
 
-class RowPlan(Protocol):
-    """What a node makes of the rows of one table.
+class RowPlan:
+    """What becomes of the rows of one table: the base of every plan, of a node that sends nothing as it stands.
 
     Attributes
     ----------
@@ -26,62 +28,53 @@ class RowPlan(Protocol):
     sources : mapping of str to str
         Where each setting or property comes from.
     taken : tuple of str
-        The columns that are taken because of their names.
+        The columns that are used because of their names.
     warnings : tuple of str
         What was perhaps not meant, whatever the rows hold.
+    passed_over : tuple of str
+        Those of the warnings that a run says too.
     schema : Schema or None
         The schema of the bodies; None where nothing is sent.
     """
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Give the columns that are read."""
-
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """Give where each setting or property comes from."""
-
-    @property
-    def taken(self) -> tuple[str, ...]:
-        """Give the columns that are taken because of their names."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Give what was perhaps not meant."""
-
-    @property
-    def schema(self) -> Schema | None:
-        """Give the schema of the bodies; None where nothing is sent."""
+    columns: tuple[str, ...] = ()
+    sources: Mapping[str, str] = MappingProxyType({})
+    taken: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    schema: Schema | None = None
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
-        """Give the same rows; what they need from elsewhere is read for many at a time."""
+        """Return the same rows; what they need from elsewhere is read for many at a time."""
+        return rows
 
     def encode(self, cells: tuple[Any, ...]) -> Any:
-        """Give what a row becomes: the bytes of a body, or a node's settings by name.
-
-        Raises
-        ------
-        Rejected
-            If nothing can be made of it.
-        """
+        """Return what a row becomes, such as the bytes of a body; raise `Rejected` if nothing can be made of it."""
+        raise NotImplementedError
 
     def column_of(self, path: str) -> str | None:
-        """Give the column or columns that a place was filled from, or None."""
+        """Return the column or columns that a place was filled from, or None."""
+        raise NotImplementedError
 
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
-        """Give the places of a body whose text was probably meant as a JSON array."""
+        """Return the places of a body whose text was probably meant as a JSON array."""
+        return set()
+
+    def wrong_settings(self) -> list[Problem]:
+        """Return what is wrong with settings that are the same in every row."""
+        return []
 
 
 class _AnyText:
     """A schema that leaves everything as it is."""
 
     def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
-        """Give the names of the JSON types."""
+        """Return the names of the JSON types."""
         return frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 
 
-class SettingsPlan:
-    """The settings of a node that sends nothing, row by row; see `RowPlan`.
+class SettingsPlan(RowPlan):
+    """The settings of a node that sends nothing, row by row.
 
     Parameters
     ----------
@@ -93,14 +86,14 @@ class SettingsPlan:
         For settings that are not set, the column that gives them where the table has it.
     constants : mapping, optional
         What ``inputs`` and ``outputs`` stand for in placeholders.
+    becomes : callable, optional
+        From a row's settings to what the row becomes. Default: the settings themselves.
 
     Raises
     ------
     ColumnError
         If a column that is named is not there.
     """
-
-    schema: Schema | None = None
 
     def __init__(
         self,
@@ -109,7 +102,9 @@ class SettingsPlan:
         *,
         defaults: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
+        becomes: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
+        self._becomes = becomes
         constants = constants or {}
         values = dict(settings)
         for name, column in (defaults or {}).items():
@@ -122,7 +117,6 @@ class SettingsPlan:
         read = dict.fromkeys(map(planned_name, table)) if whole else {}
         self.columns = tuple(read | dict.fromkeys(name for value in varying.values() for name in value.columns()))
         self.taken = tuple(c for n, c in (defaults or {}).items() if n not in settings and c in table)
-        self.warnings: tuple[str, ...] = ()
         self._columns_of = {name: ", ".join(dict.fromkeys(value.columns())) for name, value in varying.items()}
         self.sources = {name: _source(name in settings, self._columns_of.get(name, "")) for name in values}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
@@ -130,21 +124,14 @@ class SettingsPlan:
         self._constants = {name: value for name, value in values.items() if name not in varying}
         self._gives = [(name, value.bind(row, anything.below(name), f"$.{name}")) for name, value in varying.items()]
 
-    def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
-        """Give the same rows."""
-        return rows
-
-    def encode(self, cells: tuple[Any, ...]) -> dict[str, Any]:
-        """Give the settings for a row, by name; None for a null cell."""
-        return {**self._constants, **{name: give(cells) for name, give in self._gives}}
+    def encode(self, cells: tuple[Any, ...]) -> Any:
+        """Return what a row's settings become; a setting of a null cell is None."""
+        settings = {**self._constants, **{name: give(cells) for name, give in self._gives}}
+        return settings if self._becomes is None else self._becomes(settings)
 
     def column_of(self, path: str) -> str | None:
-        """Give the column or columns that a place was filled from, or None."""
+        """Return the column or columns that a place was filled from, or None."""
         return self._columns_of.get(path.removeprefix("$.").partition(".")[0].partition("[")[0])
-
-    def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
-        """Give nothing: nothing is sent."""
-        return set()
 
 
 def _source(is_set: bool, columns: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
-from ..bodies.body_plan import BodyPlan
+from ..bodies.settings_plan import RowPlan
 from ..bodies.taken_columns import CONVERSATION
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
@@ -25,7 +25,6 @@ from .references import columns_read, templates, unread_inputs, upstream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..bodies.settings_plan import RowPlan
     from ..nodes import Node
     from ..run.check import Check
     from ..tables import TableView
@@ -173,7 +172,7 @@ def plans(
             plan = node.plan(columns, constants=constants, connection=connection, **looked_up)
             made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
-            if empty is not None and isinstance(plan, BodyPlan) and CONVERSATION in plan.columns:
+            if empty is not None and plan.schema is not None and CONVERSATION in plan.columns:
                 errors.append(workflow.located(position, _nothing_said(empty)))
         except UsageError as error:
             errors.append(workflow.located(position, error))
@@ -196,7 +195,7 @@ def _nothing_said(begun: str) -> WorkflowError:
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
     """Give what is wrong with settings that are the same in every row: said once, not row by row."""
-    for problem in plan.wrong_settings() if isinstance(plan, BodyPlan) else ():
+    for problem in plan.wrong_settings():
         got = f" (got {problem.got})" if problem.got else ""
         yield SettingError(f"{problem.path.removeprefix('$.')}: {problem.message}{got}")
 
@@ -309,7 +308,7 @@ class _AnsweredView:
         return None
 
 
-class _LenientPlan:
+class _LenientPlan(RowPlan):
     """A plan that holds nothing against a row for what comes of answers that are not there yet."""
 
     def __init__(self, plan: RowPlan, unknown: frozenset[str]) -> None:
@@ -320,9 +319,9 @@ class _LenientPlan:
         self.taken = plan.taken
         self.warnings = plan.warnings
         self.schema = plan.schema
-        self.column_of = plan.column_of
-        self.ahead = plan.ahead
-        self.looks_like_json = plan.looks_like_json
+        self.column_of = plan.column_of  # type: ignore[method-assign]
+        self.ahead = plan.ahead  # type: ignore[method-assign]
+        self.looks_like_json = plan.looks_like_json  # type: ignore[method-assign]
 
     def encode(self, cells: Any) -> Any:
         if isinstance(cells, Rejected):
