@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import orjson
 
@@ -46,6 +46,18 @@ def in_a_line(message: str, path: str | None) -> str:
         Where; it is left out where the message names what it is about.
     """
     return f"{path}: {message}" if path and path != "$" and message.startswith(_PREDICATES) else message
+
+
+class Remark(str):
+    """A warning's text that also knows which setting it is about: ``place``, such as ``stop`` or ``inputs.verb``."""
+
+    place: str
+
+    def __new__(cls, text: str, place: str = "") -> Self:
+        """Return the text, with its place."""
+        made = super().__new__(cls, text)
+        made.place = place
+        return made
 
 
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place

@@ -532,7 +532,7 @@ def test_who_has_no_key_is_told_how_to_send_none():
     """In the words of the command line."""
     with pytest.raises(ConnectionSettingError) as refused, opened(tn.Connection("http://gpu-box:8000/v1"), {}):
         pass
-    assert worded(str(refused.value)).endswith(" base URL), or give --no-key if the server needs none")
+    assert worded(refused.value).endswith(" base URL), or give --no-key if the server needs none")
 
 
 def test_a_server_without_keys_gets_none(folder, command, server, monkeypatch):

@@ -250,7 +250,7 @@ def test_an_output_that_cannot_be_written_is_printed_without_what_text_cannot_ho
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "word,text,status,outcome\nw0,yes,200,ok\nw1,yes,200,ok\n")
     assert "column 'b' is not printed: text cannot hold its values" in done.stderr
-    assert f"journal '{output}.journal' every answer: the same run again goes on from there" in done.stderr
+    assert f"journal '{output}.journal' has every answer: the same run again goes on from there" in done.stderr
     assert not output.exists()
 
 

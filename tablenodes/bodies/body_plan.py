@@ -9,7 +9,7 @@ import orjson
 from ..column_names import RESERVED, own_name, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
-from ..problems import Problem, Rejected, Unfit
+from ..problems import Problem, Rejected, Remark, Unfit
 from ..templates.template import known
 from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
@@ -135,7 +135,7 @@ class BodyPlan(RowPlan):
             hint = (
                 "a conversation has its own: use AddSystemMessage" if spoken else "set prompt=, or have a prompt column"
             )
-            raise SettingError(f"system is set, but there is no prompt: {hint}")
+            raise SettingError(f"system is set, but there is no prompt: {hint}", place="system")
         return values
 
     def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
@@ -159,13 +159,13 @@ class BodyPlan(RowPlan):
         try:
             return WRITTEN_OUT[name](typed) if name in self._short else typed
         except Unclear as unclear:
-            raise SettingError(str(unclear)) from None
+            raise SettingError(str(unclear), place=unclear.place) from None
 
     def _unknown_keys(self, extra: Collection[str]) -> Iterator[str]:
         """Say what the functions that are the same in every row have that the API does not know."""
         for name in LISTED_IN.values():
             for line in unknown_keys(name, self._fixed.get(name)):
-                yield f"extra_body.{line}" if name in extra else line
+                yield Remark(f"extra_body.{line}", f"extra_body.{line.place}") if name in extra else line
 
     def _settle_names(self, values: Mapping[str, Any]) -> None:
         """Look for the functions that are named, here where every row has the same ones, else row by row."""
@@ -178,7 +178,7 @@ class BodyPlan(RowPlan):
             try:
                 check_named(self._start)
             except Unclear as unclear:
-                raise SettingError(str(unclear)) from None
+                raise SettingError(str(unclear), place=unclear.place) from None
 
     @property
     def streams(self) -> bool | None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..problems import Remark
 from ..templates.template import Template
 from .taken_columns import CONVERSATION
 from .values import ConversationValue, SpokenValue, is_varying, parse
@@ -84,7 +85,8 @@ def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         scalar = isinstance(value, str)
         if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
-            yield f"{name} holds {{{{, which is sent as it is: placeholders stand in messages, prompt, system and texts"
+            what = "which is sent as it is: placeholders stand in messages, prompt, system and texts"
+            yield Remark(f"{name} holds {{{{, {what}", name)
 
 
 def like_placeholders(
@@ -108,15 +110,17 @@ def like_placeholders(
         for name in dict.fromkeys(map(str.strip, _IN_SINGLE_BRACES.findall(around))):
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name
-                yield (
+                yield Remark(
                     f"{place} holds {{{name}}}, which is sent as it is: "
-                    f"a placeholder has two braces on each side, {{{{ {written} }}}}"
+                    f"a placeholder has two braces on each side, {{{{ {written} }}}}",
+                    place,
                 )
         for mark in ("{%", "{#"):
             if mark in around:
-                yield (
+                yield Remark(
                     f"{place} holds {mark}, which is sent as it is: there are no statements and no comments, "
-                    "only placeholders {{ … }} with filters and inline if"
+                    "only placeholders {{ … }} with filters and inline if",
+                    place,
                 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..errors import nearest
+from ..problems import Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -133,7 +134,7 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
             raise Unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
 
 
-def unknown_keys(listing: str, value: Any) -> Iterator[str]:
+def unknown_keys(listing: str, value: Any) -> Iterator[Remark]:
     """Say which keys of functions the API does not know; they are sent as they are.
 
     Parameters
@@ -149,9 +150,11 @@ def unknown_keys(listing: str, value: Any) -> Iterator[str]:
             function, place = item.get("function"), f"{place}.function"
         for key in function if isinstance(function, dict) else ():
             if key not in _FUNCTION:
-                where = f"{place}.{key}" if _PLAIN_NAME.fullmatch(key) else f"a key of {place}"
+                is_plain = _PLAIN_NAME.fullmatch(key)
+                where = f"{place}.{key}" if is_plain else f"a key of {place}"
                 hint = nearest(key, _FUNCTION)
-                yield f"{where} is no key of a function that the API knows; it is sent as it is{hint}"
+                text = f"{where} is no key of a function that the API knows; it is sent as it is{hint}"
+                yield Remark(text, f"{place}.{key}" if is_plain else place)
 
 
 def _hint(name: str, place: str, known: Sequence[str]) -> str:

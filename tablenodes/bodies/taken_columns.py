@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ColumnError, SettingError, nearest
+from ..problems import Remark
 from ..templates.template import known
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def taken(
         names = list(wanted)
         for name in names:
             if name not in possible:
-                raise SettingError(f"columns: {name!r} is no property of the request{nearest(name, possible)}")
+                message = f"columns: {name!r} is no property of the request{nearest(name, possible)}"
+                raise SettingError(message, place="columns")
             if name not in table:
-                raise ColumnError(f"columns: no column {name!r}{nearest(name, table) or known(table)}")
+                message = f"columns: no column {name!r}{nearest(name, table) or known(table)}"
+                raise ColumnError(message, place="columns")
     spoken = shortcuts and "messages" in made
     found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
     if shortcuts:
@@ -94,7 +97,7 @@ def passed_over(
     if wanted != "auto" and CONVERSATION not in wanted:
         return ()
     what = f"{speaking} is set, so that the column {CONVERSATION} is not taken and nothing of it is sent"
-    return (f"{what}: what is said in a conversation is added by AddUserMessage",)
+    return (Remark(f"{what}: what is said in a conversation is added by AddUserMessage", speaking),)
 
 
 def misspelt(

@@ -83,7 +83,7 @@ class CellValue:
         """Raise `ColumnError` if the column is not there."""
         if self.name not in columns:
             clause = nearest(self.name, columns) or known(columns)
-            raise ColumnError(f"{self.place}: no column {self.name!r}{clause}")
+            raise ColumnError(f"{self.place}: no column {self.name!r}{clause}", place=self.place)
 
     def bind(self, row: Row, typing: Typing, path: str, *, must_be_there: bool = False) -> Give:
         """Give a function from cells to the value."""
@@ -297,7 +297,7 @@ class ConversationValue:
         find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
         conversations = row.conversations
         if conversations is None:
-            raise SettingError("conversation: there is no store to look conversations up in")
+            raise SettingError("conversation: there is no store to look conversations up in", place="conversation")
 
         def give(cells: Cells) -> Any:
             known_as = find(cells)
@@ -368,4 +368,4 @@ def _plain(value: Any, place: str) -> Any:
     try:
         return plain(value)
     except Unfit as error:
-        raise SettingError(f"{place} {error}") from None
+        raise SettingError(f"{place} {error}", place=place) from None

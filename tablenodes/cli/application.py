@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
-from ..errors import ConnectionSettingError, EndedError, OutputError, TablenodesError
+from ..errors import Interrupted, OutputError, TablenodesError
 from ..run.display import reported_elsewhere
 from . import catalog as describing
 from . import journal_command as journal
@@ -44,11 +44,10 @@ class Commands(TyperGroup):
             with quiet_pipe(), reported_elsewhere():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stopped:  # Interrupted is one of them
-            complain(worded(str(stopped)) or "interrupted")
+            complain(worded(stopped) if isinstance(stopped, Interrupted) else "interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except TablenodesError as error:
-            message = worded(str(error)) if isinstance(error, ConnectionSettingError | EndedError) else str(error)
-            for line in (message, *getattr(error, "__notes__", ())):  # the notes: what else is wrong
+            for line in (worded(error), *getattr(error, "__notes__", ())):  # the notes: what else is wrong
                 complain(line, "error")
             raise typer.Exit(BAD_INPUT) from None
         except Exception as error:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import EndedError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..connection.connection import Connection
+    from ..errors import TablenodesError
     from ..settings import Limits
     from ..workflow import Workflow
 
@@ -110,18 +113,18 @@ Store = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--no-progress", help="Show no bar, and say less.")]
 
-_IN_PYTHON = (
-    ("give api_key= or api_key_env=", "name another one with --api-key-env, or give --no-key if the server needs none"),
-    ("give api_key_env= or api_key=", "name the environment variable that holds it with --api-key-env"),
-    ('or api_key=""', "or give --no-key"),
-    ("allow it with allow_insecure=True", "write allow_insecure: true under connection in a workflow file"),
-    ("that api_key_env names", "that --api-key-env or api_key_env names"),
-    ("api_key_env must be", "--api-key-env must be"),
-    ("; .output has them", ""),
-    ("; .output has their ids", ""),
-    ("; .output has what it should hold", ""),
-)
-"""What messages say of Python's arguments, and what is said of the options in its place."""
+_SENTENCES = {
+    "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
+    " --api-key-env, or give --no-key if the server needs none",
+    "no_key_for_address": "no API key for {host}: name the environment variable that holds it with --api-key-env"
+    " (OPENAI_API_KEY goes only to the environment's own base URL), or give --no-key if the server needs none",
+    "key_unencrypted": "a key would travel unencrypted to {host}: use https, or write allow_insecure: true under"
+    " connection in a workflow file",
+    "variable_unset": "the environment variable {variable} is not set{hint}",
+    "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
+    " never the key itself",
+}
+"""What the command line says, by an error's code, where Python's own message names arguments of Python."""
 
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -188,11 +191,12 @@ def connected(
     return replace(kept, base_url=base_url, api_key=key, api_key_env=api_key_env, headers=None, query=None)
 
 
-def worded(message: str) -> str:
-    """Give a message about a connection, or a run that ended, in words of the command line and not of Python."""
-    for argument, option in _IN_PYTHON:
-        message = message.replace(argument, option)
-    return message
+def worded(error: TablenodesError) -> str:
+    """Return an error's message in words of the command line, which has options and no ``.output``."""
+    if error.code in _SENTENCES:
+        variable = error.values.get("variable") or "that --api-key-env or api_key_env names"
+        return _SENTENCES[error.code].format_map({**error.values, "variable": variable})
+    return error.message if isinstance(error, EndedError) else str(error)
 
 
 def limited(limits: Limits | None, concurrency: int | None, max_requests: int | None) -> Limits | None:

@@ -114,7 +114,7 @@ class Connection:
         elif self.api_key is not None and not isinstance(self.api_key, Secret):
             raise ConnectionSettingError(f"api_key must be a text, not {type(self.api_key).__name__}")
         if self.api_key is not None and self.api_key_env is not None:
-            raise ConnectionSettingError("api_key and api_key_env are both given: keep one")
+            raise ConnectionSettingError("api_key and api_key_env are both given: keep one", place="api_key")
         _check_variable(self.api_key_env)
         if not isinstance(self.allow_insecure, bool):
             raise ConnectionSettingError("allow_insecure must be True or False")
@@ -221,7 +221,8 @@ def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | S
 def _check_variable(name: str | None) -> None:
     if name is not None and not _VARIABLE.fullmatch(_text(name, "api_key_env")):
         raise ConnectionSettingError(
-            "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself"
+            "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself",
+            code="no_variable_name",
         )
 
 

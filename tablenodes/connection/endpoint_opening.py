@@ -59,7 +59,9 @@ def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     in_the_open = parts.scheme == "http" and not addresses.is_loopback(str(parts.hostname))
     if travels and in_the_open and not connection.allow_insecure:
         raise ConnectionSettingError(
-            f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True"
+            f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True",
+            code="key_unencrypted",
+            values={"host": parts.hostname},
         )
     return Endpoint(base_url.strip().rstrip("/"), tuple(headers), connection)
 
@@ -104,17 +106,25 @@ def _key(connection: Connection, environ: Mapping[str, str], host: str, *, from_
     if named:
         close = nearest(named, [n for n in environ if "KEY" in n.upper()])
         shown = named if named == named.upper() else "that api_key_env names"
-        raise ConnectionSettingError(f"the environment variable {shown} is not set{close}")
+        raise ConnectionSettingError(
+            f"the environment variable {shown} is not set{close}",
+            code="variable_unset",
+            values={"variable": named if named == named.upper() else None, "hint": close},
+        )
     keyed = connection.session is not None or any(isinstance(v, Secret) for v in (connection.headers or {}).values())
     if keyed or addresses.is_loopback(host) or is_custom(connection.transport):
         return None
     if from_environment:
         raise ConnectionSettingError(
-            f"no API key for {host}: set the environment variable OPENAI_API_KEY, or give api_key= or api_key_env="
+            f"no API key for {host}: set the environment variable OPENAI_API_KEY, or give api_key= or api_key_env=",
+            code="no_key",
+            values={"host": host},
         )
     raise ConnectionSettingError(
         f"no API key for {host}: give api_key_env= or api_key= (OPENAI_API_KEY goes only to the environment's own "
-        'base URL), or api_key="" if the server needs none'
+        'base URL), or api_key="" if the server needs none',
+        code="no_key_for_address",
+        values={"host": host},
     )
 
 

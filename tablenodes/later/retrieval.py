@@ -91,9 +91,8 @@ class Retrieval:
         output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
-            raise Interrupted(
-                f"interrupted: {pending:,} of {len(self._view):,} rows are pending; .output has the rest", output
-            )
+            still = f"{pending:,} of {len(self._view):,} rows are pending"
+            raise Interrupted(f"interrupted: {still}", output, output_has="the rest")
         say_failures(name, summary, self._records.outcome, self._records.status, progress=progress)
         return output
 

@@ -114,7 +114,7 @@ class _Submission:
             display.say(f"{known_as}: {self._known:,} of {output.summary.ok:,} submitted before, submitting {new:,}")
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
-            raise Interrupted(f"interrupted: {accepted}; .output has their ids", output)
+            raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
         name = context.scope or type(self._node).__name__
         say_failures(name, output.summary, self._outcomes, (), progress=self._how.progress)
         return output

@@ -321,5 +321,6 @@ def _seconds(value: Any) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise SettingError("wait must be a number of seconds, 0 or more; leave it out to wait until all are there")
+        message = "wait must be a number of seconds, 0 or more; leave it out to wait until all are there"
+        raise SettingError(message, place="wait")
     return None if seconds > _ENDLESS else float(seconds)

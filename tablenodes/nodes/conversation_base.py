@@ -182,14 +182,15 @@ class AddingNode(ConversationNode):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.continue_from is not None and not isinstance(self.continue_from, str):
-            raise SettingError("continue_from names an earlier node of a workflow by its id")
+            raise SettingError("continue_from names an earlier node of a workflow by its id", place="continue_from")
 
     def kept(self, name: str, value: Any) -> Any:
         """Give a setting's value as the node's own."""
         from ..run.output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
 
         if isinstance(value, NodeOutput):
-            raise SettingError(f"{name}: an output is no setting; give it to the run: run(table, continue_from=…)")
+            message = f"{name}: an output is no setting; give it to the run: run(table, continue_from=…)"
+            raise SettingError(message, place=name)
         return super().kept(name, value)
 
     def follows(self) -> dict[str, str]:

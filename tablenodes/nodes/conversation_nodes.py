@@ -137,7 +137,8 @@ class AddingTextNode(AddingNode):
             raise SettingError('text is missing: say what is added, such as text="{{ question }}"')
         super().__post_init__()
         if isinstance(self.text, list | dict):
-            raise SettingError("text is one text; for parts, texts and images, set content (of AddUserMessage)")
+            message = "text is one text; for parts, texts and images, set content (of AddUserMessage)"
+            raise SettingError(message, place="text")
 
     @classmethod
     def does(cls) -> str:

@@ -179,12 +179,12 @@ def own_copy(value: Any, place: str) -> Any:
     try:
         return plain(value)
     except Unfit as error:
-        raise SettingError(f"{place} {error}") from None
+        raise SettingError(f"{place} {error}", place=place) from None
 
 
 def _name(key: object, place: str) -> str:
     if not isinstance(key, str):
-        raise SettingError(f"{place}: a name must be a text, not {type(key).__name__}")
+        raise SettingError(f"{place}: a name must be a text, not {type(key).__name__}", place=place)
     return key
 
 

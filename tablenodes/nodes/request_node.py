@@ -74,18 +74,18 @@ class RequestNode(Node):
         settings = self.settings()
         for name in self.extra_body or ():
             if name in settings:
-                raise SettingError(f"{name} is set twice, as a setting and in extra_body")
+                raise SettingError(f"{name} is set twice, as a setting and in extra_body", place=name)
         for given, others in _ALONE.items() if self.shortcuts else ():
             for name in others:
                 if given in settings and name in settings:
-                    raise SettingError(f"{name} makes messages of its own: set {name} or {given}, not both")
+                    raise SettingError(f"{name} makes messages of its own: set {name} or {given}, not both", place=name)
 
     def kept(self, name: str, value: Any) -> Any:
         """Give a setting's value as the node's own."""
         if name == "columns":
             return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
-            raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}")
+            raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}", place=name)
         if name == "client_timeout":
             return _checked_seconds(value)
         if name == "schema":
@@ -257,15 +257,16 @@ def _checked_seconds(value: Any) -> float | None:
     except ValueError:  # what Timeout raises is one too
         filled_in = isinstance(value, Column) or (isinstance(value, str) and "{{" in value)
         clause = "; it is the same in every row, and no placeholder is filled in" if filled_in else ""
-        raise SettingError(f"client_timeout must be a number of seconds from 0.001 to 86,400{clause}") from None
+        message = f"client_timeout must be a number of seconds from 0.001 to 86,400{clause}"
+        raise SettingError(message, place="client_timeout") from None
 
 
 def _checked_columns(columns: Any) -> Any:
     if isinstance(columns, str) and columns == "auto":
         return columns
     if isinstance(columns, str | Mapping) or not isinstance(columns, Iterable):
-        raise SettingError('columns must be "auto" or a list of column names')
+        raise SettingError('columns must be "auto" or a list of column names', place="columns")
     names = tuple(columns)
     if not all(isinstance(name, str) for name in names):
-        raise SettingError("columns must be a list of column names, texts")
+        raise SettingError("columns must be a list of column names, texts", place="columns")
     return names

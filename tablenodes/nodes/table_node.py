@@ -103,9 +103,8 @@ def made(node: TableNode, plan: SettingsPlan, view: TableView, context: Context,
         bar.close(len(rows), ok)
     output = _output(node, view, rows, context, time.monotonic() - began)
     if interrupted:
-        raise Interrupted(
-            f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made; .output has them", output
-        )
+        made = f"{output.summary.ok:,} of {len(view):,} rows were made"
+        raise Interrupted(f"interrupted: {made}", output, output_has="them")
     name = context.scope or type(node).__name__
     say_failures(name, output.summary, (), (), progress=options.progress)
     return output

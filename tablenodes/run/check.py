@@ -13,7 +13,7 @@ import orjson
 
 from .. import tables
 from ..errors import InvalidRequests, TableError
-from ..problems import Rejected
+from ..problems import Rejected, Remark
 from . import display
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class Check:
         Parameters
         ----------
         where : callable, optional
-            From a problem's path, or a warning, to what stands before its line, such as a file and a line in it.
+            From a problem's path, or a warning's place, to what stands before its line: a file and a line in it.
         """
         lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         place = where or (lambda path: "")
-        lines += [f"{place(warning)}warning: {warning}" for warning in self.warnings]
+        lines += [f"{place(getattr(warning, 'place', ''))}warning: {warning}" for warning in self.warnings]
         if self.duplicates:
             several = self.duplicates > 1
             ask, sent = ("ask", "each is sent") if several else ("asks", "it is sent too")
@@ -84,6 +84,10 @@ class Check:
         for row, what in zip(self.problems["row"][:most], self._whats(most), strict=True):
             yield f"row {row}{_worded(what)}"
         yield from _more(len(self.problems) - most)
+
+    def first(self) -> str:
+        """Return the first problem's line, which also says how rows are counted."""
+        return f"row {self.problems['row'].iloc[0]} (rows count from 0){_worded(next(self._whats(1)))}"
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
         """Give the lines of the problems; what every row has is told once."""
@@ -226,6 +230,7 @@ class _Checking:
         if rows > 1 and self.schema is not None and not self.plan.columns:
             yield "no column is read, so that every row asks the same"
         for name in unknown:
-            yield f"{name} is no property that {self.schema and self.schema.name} knows; it is sent as it is"
+            known_to = self.schema and self.schema.name
+            yield Remark(f"{name} is no property that {known_to} knows; it is sent as it is", name)
         for name in sorted(self.meant_as_json):
-            yield f"{name} holds texts that look like JSON arrays; they are sent as texts"
+            yield Remark(f"{name} holds texts that look like JSON arrays; they are sent as texts", name)

@@ -198,20 +198,21 @@ class _Run:
         return keeping
 
     def _ended(self, output: Responses, loop: Loop, journal: Journal | None) -> None:
-        answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered; .output has them"
+        answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
         if isinstance(loop.failure, JournalError) and journal is not None:
             unsaved = journal.unsaved()
             kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
-            answered = answered.replace(";", f": {kept};", 1)
+            answered = f"{answered}: {kept}"
         cause = None if loop.failure is None else loop.failure.__cause__
         if isinstance(loop.failure, TransportError) and cause is not None and is_from_handler(cause):
             with suppress(Exception):
                 cause.output = output  # type: ignore[attr-defined]
             raise cause
         if loop.failure is not None:
-            raise type(loop.failure)(f"{loop.failure}; {answered}", output) from loop.failure.__cause__
+            message = f"{loop.failure}; {answered}"
+            raise type(loop.failure)(message, output, output_has="them") from loop.failure.__cause__
         if loop.interrupted:
-            raise Interrupted(f"interrupted: {answered}", output)
+            raise Interrupted(f"interrupted: {answered}", output, output_has="them")
 
 
 def _spent(tokens: list[int | None], reused: bytearray) -> int:

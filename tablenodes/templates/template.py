@@ -166,13 +166,14 @@ class Template:
         except jinja2.TemplateSyntaxError as error:
             where = f" (line {error.lineno})" if "\n" in source else ""
             said = unread(error, _expressions(source))
-            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {said}") from None
+            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {said}", place=place) from None
         self._through_row, self.whole_row = _names_in(tree, ROW)
         upstream, any_node = _names_in(tree, OUTPUTS)
         self.upstream = tuple(sorted(upstream)) if not any_node else None
         if "self" in used:  # the one name that Jinja keeps for itself
             raise TemplateError(
-                f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column"
+                f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column",
+                place=place,
             )
         self.names = tuple(sorted(used - {ROW}))
         self.columns = tuple(sorted(set(self.names) - set(RESERVED) | self._through_row))
@@ -194,12 +195,13 @@ class Template:
         for name in self.names:
             if name in RESERVED and name not in workflow:
                 hint = f'; write {{{{ row["{name}"] }}}} for that column' if name in columns else ""
-                raise ColumnError(f"{self.place}: {{{{ {name} }}}} is there only inside a workflow{hint}")
+                message = f"{self.place}: {{{{ {name} }}}} is there only inside a workflow{hint}"
+                raise ColumnError(message, place=self.place)
         for name in self.columns:
             if name not in columns:
                 of_workflow = self.nearly_reserved(name) if workflow else ""
                 hint = self._meant(name, columns) or of_workflow or nearest(name, columns) or known(columns)
-                raise ColumnError(f"{self.place}: no column {name!r}{hint}")
+                raise ColumnError(f"{self.place}: no column {name!r}{hint}", place=self.place)
 
     def nearly_reserved(self, name: str) -> str:
         """Give a hint where a column's name is nearly one of `RESERVED`, and something is looked up below it."""

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection
-from ..errors import UsageError, WorkflowError
+from ..errors import SchemaError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..settings import Limits, Retry
 from . import inputs as inputs_of
@@ -51,7 +51,8 @@ class Definition:
             if value is not None and not isinstance(value, kind):
                 raise WorkflowError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
         if self.id is not None and not _ID.fullmatch(self.id):
-            raise WorkflowError("id must be made of letters, digits, dots, hyphens and underscores, at most 100")
+            message = "id must be made of letters, digits, dots, hyphens and underscores, at most 100"
+            raise WorkflowError(message, place="id")
         if self.table is not None:
             put(self, "table", _checked_path(self.table))
         if not isinstance(self.inputs, Mapping):
@@ -69,18 +70,16 @@ class Definition:
 
     def located(self, position: int, error: UsageError) -> UsageError:
         """Give an error of a node's with the node's id, and with file and line where it was loaded from one."""
-        return type(error)(f"{self.where(position, str(error))}node {self.steps[position][0]!r}: {error}")
+        place = error.place or ("schema" if isinstance(error, SchemaError) else "")
+        return framed(error, f"{self.where(position, place)}node {self.steps[position][0]!r}: ")
 
     def where(self, position: int, place: str) -> str:
-        """Give ``FILE:LINE: `` of a node's setting, by what a message begins with; empty where no file was loaded.
-
-        What begins with an input is said with the input's line.
-        """
+        """Return ``FILE:LINE: `` of a place in a node's settings, or of ``inputs.NAME``; empty without a file."""
         if self._reader is None:
             return ""
-        for name in self.inputs:
-            if place.startswith(f"inputs.{name}: "):
-                return self.at("inputs", name)
+        part, _, name = place.partition(".")
+        if part == "inputs" and name in self.inputs:
+            return self.at(part, name)
         document = self._reader.document
         path = self._reader.meant(("nodes", position), place)
         return f"{document.name}:{document.line(path)}: "

@@ -42,7 +42,6 @@ _CONNECTION = {
     "transport": "text",
     "allow_insecure": "boolean",
 }
-_IN_A_MESSAGE = re.compile(r"[A-Za-z_]\w*(?:\[\d+\]|\.\w+)*")
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
 
 
@@ -125,12 +124,11 @@ class Reader:
         try:
             yield
         except UsageError as error:
-            raise self.document.error(self.meant(path, str(error)), error) from None
+            raise self.document.error(self.meant(path, error.place), error) from None
 
-    def meant(self, path: Path_, message: str) -> Path_:
-        """Give the path of what a message begins with, as far as the document has it."""
-        found = _IN_A_MESSAGE.match(message)
-        for index, name in _STEP.findall(found[0]) if found else ():
+    def meant(self, path: Path_, place: str) -> Path_:
+        """Return the path of a place such as ``messages[0].content`` below another, as far as the document has it."""
+        for index, name in _STEP.findall(place):
             longer = (*path, int(index) if index else name)
             if longer not in self.document.lines:
                 spoken = (*path, "prompt")  # which makes the messages

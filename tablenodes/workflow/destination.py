@@ -39,11 +39,11 @@ class Destination:
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
-            raise WorkflowError(f"output: path must be a file's path, not {_kind(self.path)}")
+            raise WorkflowError(f"output: path must be a file's path, not {_kind(self.path)}", place="output.path")
         object.__setattr__(self, "path", os.fspath(self.path))
         if self.format not in FORMATS:
             hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
-            raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}")
+            raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
 
     def check(self, table: str | None = None) -> None:
         """Make sure, before anything is sent, that the table can be written.
@@ -146,11 +146,11 @@ def destination(value: Any) -> Destination | None:
     if isinstance(value, Mapping):
         unknown = [name for name in value if name not in ("path", "format")]
         if unknown:
-            raise WorkflowError(
-                f"output: unknown key {str(unknown[0])[:40]!r}{nearest(str(unknown[0]), ('path', 'format'))}"
-            )
+            key = str(unknown[0])
+            hint = nearest(key, ("path", "format"))
+            raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
         if "path" not in value:
-            raise WorkflowError("output: path is missing")
+            raise WorkflowError("output: path is missing", place="output")
         return Destination(**value)
     return Destination(value)
 

@@ -53,21 +53,21 @@ class Input:
     def __post_init__(self) -> None:
         if self.type is not None and (not isinstance(self.type, str) or self.type not in _TYPES):
             hint = nearest(str(self.type), _TYPES) or f"; it is one of {', '.join(_TYPES)}"
-            raise WorkflowError(f"type: {str(self.type)[:40]!r} is no type{hint}")
+            raise WorkflowError(f"type: {str(self.type)[:40]!r} is no type{hint}", place="type")
         try:
             object.__setattr__(self, "default", _typed(plain(self.default), self.type))
         except Unfit as error:
-            raise WorkflowError(f"default: {error}") from None
+            raise WorkflowError(f"default: {error}", place="default") from None
         if self.type is None and self.default is not None:
             object.__setattr__(self, "type", _type_of(self.default))
         elif self.default is not None and not _fits(self.default, self.type):
-            raise WorkflowError(f"default: must be of type {self.type}")
+            raise WorkflowError(f"default: must be of type {self.type}", place="default")
         if self.required is None:
             object.__setattr__(self, "required", self.default is None)
         elif not isinstance(self.required, bool):
-            raise WorkflowError("required: must be true or false")
+            raise WorkflowError("required: must be true or false", place="required")
         if self.description is not None and not isinstance(self.description, str):
-            raise WorkflowError("description: must be a text")
+            raise WorkflowError("description: must be a text", place="description")
 
     def read(self, text: str) -> Any:
         """Give the value that a text of the command line stands for; a text that does not fit is given as it is."""
@@ -104,7 +104,7 @@ def declared(name: object, value: Any) -> Input:
         _refuse_unknown(value)
         return Input(default=value)
     except WorkflowError as error:
-        raise WorkflowError(f"{name}.{error}") from None
+        raise WorkflowError(f"{name}.{error}", place=f"{name}.{error.place}") from None
 
 
 def _refuse_unknown(value: Any) -> None:
@@ -112,7 +112,7 @@ def _refuse_unknown(value: Any) -> None:
     if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
         unknown = next(str(key) for key in value if key not in _DECLARATION)
         hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
-        raise WorkflowError(f"{unknown[:40]}: unknown key{hint}")
+        raise WorkflowError(f"{unknown[:40]}: unknown key{hint}", place=unknown)
 
 
 def resolved(

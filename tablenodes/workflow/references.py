@@ -39,9 +39,10 @@ class Loose(NamedTuple):
 def check_id(name: object, earlier: Collection[str]) -> None:
     """Raise `WorkflowError` for what cannot be a node's id, so that ``outputs.ID`` always means one node."""
     if not isinstance(name, str) or not _ID.fullmatch(name):
-        raise WorkflowError("id: must be made of at most 64 letters, digits and underscores, no digit first")
+        message = "id: must be made of at most 64 letters, digits and underscores, no digit first"
+        raise WorkflowError(message, place="id")
     if name in earlier:
-        raise WorkflowError(f"id: {name!r} is the id of an earlier node")
+        raise WorkflowError(f"id: {name!r} is the id of an earlier node", place="id")
 
 
 def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None) -> Iterator[Loose]:

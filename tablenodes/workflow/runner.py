@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
-from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError
+from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..run.check import refuse_invalid
 from ..run.output import NodeOutput
 from ..run.rows import Context
@@ -82,7 +82,8 @@ def _carried_out(
         raise
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
-        raise OutputError(f"{unwritten}; {_kept(options)}", outputs) from unwritten
+        message = f"{unwritten}{_kept(options)}"
+        raise OutputError(message, outputs, output_has="what it should hold") from unwritten
     return outputs
 
 
@@ -91,7 +92,8 @@ def _ended(error: BaseException, outputs: dict[str, NodeOutput], unwritten: Tabl
     more = f"; {unwritten}" if unwritten else ""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(f"{_interrupted(outputs)}{more}", outputs)
-    made: EndedError = type(error)(f"{error}{more}", outputs)  # type: ignore[assignment]
+    made = framed(cast("EndedError", error), after=more)
+    made.output = outputs
     return made
 
 
@@ -125,12 +127,11 @@ def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) 
     """Keep an earlier output from being replaced by one without a single answer."""
     if found is not None:
         name, check = found
-        first = next(iter(check.lines(1))).replace("row 0", "row 0 (rows count from 0)", 1)
         position = [each for each, _ in workflow.steps].index(name)
         where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
         raise InvalidRequests(
             f"{where}node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
-            f" first {first}",
+            f" first {check.first()}",
             check,
         )
 
@@ -146,11 +147,11 @@ def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableErro
 
 
 def _kept(options: RunOptions) -> str:
-    """Say where the answers are that could not be written."""
+    """Return where the answers are that could not be written, as the end of a message."""
     if options.journal is None:
-        return ".output has what it should hold"
+        return ""
     return (
-        f".output has what it should hold, and journal {os.fspath(options.journal)!r} every answer:"
+        f"; journal {os.fspath(options.journal)!r} has every answer:"
         " the same run again goes on from there and sends nothing twice"
     )
 

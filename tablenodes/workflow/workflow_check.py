@@ -12,7 +12,7 @@ from ..bodies.taken_columns import CONVERSATION
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes import CreateConversation, RequestNode
-from ..problems import Rejected
+from ..problems import Rejected, Remark
 from ..run.check import check_rows
 from ..run.rows import Context
 from ..templates.template import OUTPUTS
@@ -58,9 +58,10 @@ def _warnings(workflow: Definition) -> Iterator[str]:
     unread = unread_inputs(workflow.steps, workflow.inputs)
     for name, declaration in workflow.inputs.items():
         if name in unread:
-            yield f"inputs.{name}: no node reads it"
+            yield Remark(f"inputs.{name}: no node reads it", f"inputs.{name}")
         if declaration.required and declaration.default is not None:
-            yield f"inputs.{name}: required says nothing here: a run may leave out what has a default"
+            text = f"inputs.{name}: required says nothing here: a run may leave out what has a default"
+            yield Remark(text, f"inputs.{name}")
 
 
 def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
@@ -159,7 +160,7 @@ def plans(
     made: dict[str, RowPlan] = {}
     columns = view.columns
     errors: list[UsageError] = [
-        workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}"))
+        workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
         for fault in faults(workflow.steps, workflow.inputs, columns)
     ]
     unknown: frozenset[str] = frozenset()
@@ -189,7 +190,8 @@ def plans(
 def _nothing_said(begun: str) -> WorkflowError:
     return WorkflowError(
         f"conversation: node {begun!r} begins it without a message, and none is added:"
-        " set system or messages there, or put an AddUserMessage between"
+        " set system or messages there, or put an AddUserMessage between",
+        place="conversation",
     )
 
 
@@ -197,7 +199,8 @@ def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
     """Give what is wrong with settings that are the same in every row: said once, not row by row."""
     for problem in plan.wrong_settings():
         got = f" (got {problem.got})" if problem.got else ""
-        yield SettingError(f"{problem.path.removeprefix('$.')}: {problem.message}{got}")
+        place = problem.path.removeprefix("$.")
+        yield SettingError(f"{place}: {problem.message}{got}", place=place)
 
 
 def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
