@@ -2,16 +2,16 @@
 
 A test checks codes, places and types itself. What a message says it compares with that file, at the test's own name:
 
-    said(problem.message)                   # this text, whole
-    said.line(err)                          # one line of this text
-    with said.raises(SettingError) as caught:    # the message of this exception
+    wording(problem.message)                   # this text, whole
+    wording.line(err)                          # one line of this text
+    with wording.raises(SettingError) as caught:    # the message of this exception
 
 After messages have changed, write the file anew and read its diff:
 
     python -m pytest --sentences=write tests/test_store.py
 
 Folders of the test and ports of this machine are no part of a sentence: they stand in the file as `{tmp}` and `{port}`.
-Anything else that differs from run to run is given by a name: `said(err, submission=name)` has `{submission}` for it.
+Anything else that differs from run to run is given by a name: `wording(err, submission=name)` has `{submission}` for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLLECTED = pytest.StashKey[set[str]]()
 """Every test of the files that were named, deselected ones too."""
 
 
-class Said:
+class Wording:
     """What the running test says, sentence by sentence."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Said:
         return _PORT.sub(r"\1:{port}", self._folders.sub("{tmp}", made))
 
 
-said = Said()
+wording = Wording()
 
 
 def load() -> dict[str, dict[str, list[str]]]:
@@ -179,8 +179,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Read the file once."""
-    said.writing = config.getoption("sentences") == "write"
-    said.known = load()
+    wording.writing = config.getoption("sentences") == "write"
+    wording.known = load()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -192,22 +192,22 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Have the test's sentences at hand while it runs."""
-    said.begin(item)
+    wording.begin(item)
     result = yield
-    said.end()
+    wording.end()
     return result
 
 
 def pytest_sessionfinish(session):
     """Write the file; a worker of pytest-xdist hands on what it has."""
     config = session.config
-    if not said.writing:
+    if not wording.writing:
         return
     collected = config.stash.get(COLLECTED, set())
     if hasattr(config, "workeroutput"):
-        config.workeroutput["sentences"] = (said.written, sorted(collected))
+        config.workeroutput["sentences"] = (wording.written, sorted(collected))
     else:
-        save(merge(load(), said.written, collected | _of_workers))
+        save(merge(load(), wording.written, collected | _of_workers))
 
 
 _of_workers: set[str] = set()
@@ -219,4 +219,4 @@ def pytest_testnodedown(node, error):
     written, collected = getattr(node, "workeroutput", {}).get("sentences", ({}, []))
     _of_workers.update(collected)
     for file, tests in written.items():
-        said.written.setdefault(file, {}).update(tests)
+        wording.written.setdefault(file, {}).update(tests)
