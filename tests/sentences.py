@@ -11,7 +11,7 @@ After messages have changed, write the file anew and read its diff:
     python -m pytest --sentences=write tests/test_store.py
 
 Folders of the test and ports of this machine are no part of a sentence: they stand in the file as `{tmp}` and `{port}`.
-Anything else that differs from run to run is given by a name: `wording(err, submission=name)` has `{submission}` for it.
+Anything else that differs from run to run has a name: `wording(err, submission=name)` has `{submission}` for it.
 """
 
 from __future__ import annotations

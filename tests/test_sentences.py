@@ -32,6 +32,7 @@ def test_cases_that_say_the_same_are_written_once():
 
 def test_what_differs_from_run_to_run_has_a_name(tmp_path):
     assert (
-        wording._plain(f"{tmp_path}/a.csv at http://127.0.0.1:54321/v1", {}) == "{tmp}/a.csv at http://127.0.0.1:{port}/v1"
+        wording._plain(f"{tmp_path}/a.csv at http://127.0.0.1:54321/v1", {})
+        == "{tmp}/a.csv at http://127.0.0.1:{port}/v1"
     )
     assert wording._plain("12 rows of sub-3", {"name": "sub-3"}) == "12 rows of {name}"

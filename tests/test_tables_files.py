@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from sentences import wording
 
 from tablenodes import tables
 from tablenodes.errors import ColumnError, TableError
@@ -45,15 +46,13 @@ def refused(path, error=TableError):
 def test_a_file_that_is_not_there_is_said_with_its_nearest_neighbour(tmp_path):
     """A typing mistake is found at a glance."""
     (tmp_path / "reviews.csv").write_bytes(b"a\n")
-    assert refused(tmp_path / "review.csv") == (
-        "table 'review.csv': there is no such file; did you mean 'reviews.csv'?"
-    )
-    assert refused(tmp_path / "zebra.jsonl") == "table 'zebra.jsonl': there is no such file"
+    wording(refused(tmp_path / "review.csv"))
+    wording(refused(tmp_path / "zebra.jsonl"))
 
 
 def test_a_folder_that_is_not_there_is_said_too(tmp_path):
     """The mistake may be in the folder's name."""
-    with pytest.raises(TableError, match=r"there is no such file; there is no folder '.*data' either$"):
+    with wording.raises(TableError):
         tables.read_table(tmp_path / "data" / "x.csv")
 
 
@@ -61,56 +60,50 @@ def test_a_folder_that_is_not_there_is_said_too(tmp_path):
 def test_an_ending_that_is_not_known_is_refused_with_those_that_are(tmp_path, name):
     """Nothing is guessed from a file's content."""
     (tmp_path / name).write_bytes(b"a\n1\n")
-    assert refused(tmp_path / name) == (
-        f"table '{name}' must end in one of .csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .feather, .ipc"
-        " (the text formats also with .gz, .bz2, .zst)"
-    )
+    wording(refused(tmp_path / name))
 
 
 def test_what_a_file_is_called_stands_in_its_message(tmp_path):
     """A workflow's inputs are told apart."""
-    with pytest.raises(TableError, match=r"^inputs '.*x\.csv': there is no such file"):
+    with wording.raises(TableError):
         tables.read_table(tmp_path / "x.csv", what="inputs")
 
 
 def test_a_folder_is_not_a_table(tmp_path):
     """Whatever its name ends in."""
     (tmp_path / "x.csv").mkdir()
-    assert refused(tmp_path / "x.csv") == "table 'x.csv' is a folder, not a file"
+    wording(refused(tmp_path / "x.csv"))
 
 
 def test_a_device_is_not_a_table(tmp_path):
     """Neither a device nor a pipe that nobody writes to is opened."""
     (tmp_path / "null.csv").symlink_to("/dev/null")
     os.mkfifo(tmp_path / "pipe.csv")
-    assert refused(tmp_path / "null.csv") == "table 'null.csv' is a device, not a file"
-    assert refused(tmp_path / "pipe.csv") == "table 'pipe.csv' is a device, not a file"
+    wording(refused(tmp_path / "null.csv"))
+    wording(refused(tmp_path / "pipe.csv"))
 
 
 def test_a_file_that_the_system_refuses_is_said_in_its_words(tmp_path):
     """A name that is too long, a disk that fails."""
-    assert refused(tmp_path / f"{'x' * 300}.csv").endswith("could not be read: File name too long")
+    wording(refused(tmp_path / f"{'x' * 300}.csv"))
     (tmp_path / "memory.csv").symlink_to("/proc/self/mem")
-    assert refused(tmp_path / "memory.csv") == "table 'memory.csv' could not be read: Input/output error"
+    wording(refused(tmp_path / "memory.csv"))
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
+    "path",
     [
-        (5, "the table's path must be text, not a int"),
-        (b"x.csv", "the table's path must be text, not a bytes"),
-        ("a\0.csv", "the table's path must be text without a NUL"),
-        (
-            "https://example.com/x.csv",
-            "table 'https://example.com/x.csv' is an address: download it, and name the file",
-        ),
+        5,
+        b"x.csv",
+        "a\0.csv",
+        "https://example.com/x.csv",
     ],
 )
-def test_a_path_is_a_path(path, message):
+def test_a_path_is_a_path(path):
     """What is none is said to be none."""
     with pytest.raises(TableError) as caught:
         tables.read_table(path)
-    assert str(caught.value) == message
+    wording(caught.value)
 
 
 def test_a_path_may_be_written_in_several_ways(tmp_path, monkeypatch):
@@ -142,7 +135,7 @@ def test_a_packed_file_that_is_cut_is_refused(tmp_path):
     whole = gzip.compress(b"a\n" + os.urandom(1000).hex().encode() + b"\n")
     for content in (whole[:-200], b"a\n1\n"):
         (tmp_path / "x.csv.gz").write_bytes(content)
-        assert refused(tmp_path / "x.csv.gz") == "table 'x.csv.gz' could not be read: it is damaged or cut"
+        wording(refused(tmp_path / "x.csv.gz"))
 
 
 # --- JSON Lines -------------------------------------------------------------------------------------------------------
@@ -181,7 +174,7 @@ def test_an_integer_that_no_request_can_carry_is_not_rounded(lines):
     """It is kept whole, and then said to be too long."""
     [row] = cells(lines(b'{"a": [123456789012345678901234567890]}\n'))
     assert isinstance(row["a"], Unfit)
-    assert str(row["a"]) == "holds an integer of more than 64 bits"
+    wording(str(row["a"]))
 
 
 def test_blank_lines_and_a_byte_order_mark_are_passed_over(lines):
@@ -190,38 +183,29 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(lines):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (b'{"a": 1}\n{"a": 1\n', "table 'x.jsonl', line 2: not valid JSON"),
-        (b"\n{'a': 1}\n", "table 'x.jsonl', line 2: not valid JSON"),
-        (b'{"a": NaN}\n', "table 'x.jsonl', line 1: not valid JSON"),
-        (b'{"a": 1e999}\n', "table 'x.jsonl', line 1: not valid JSON"),
-        (b'{"a": "\\ud800"}\n', "table 'x.jsonl', line 1: not valid JSON"),
-        (b'{"a": ' + b"[" * 100_000, "table 'x.jsonl', line 1: not valid JSON"),
-        (b'{"a": ' + b"9" * 5_000 + b"}\n", "table 'x.jsonl', line 1: not valid JSON"),
-        (b"[1]\n", "table 'x.jsonl', line 1: a JSON array where an object is needed"),
-        (b'{"a": 1}\nnull\n', "table 'x.jsonl', line 2: a JSON null where an object is needed"),
-        (b'"x"\n', "table 'x.jsonl', line 1: a JSON string where an object is needed"),
-        (b"true\n", "table 'x.jsonl', line 1: a JSON boolean where an object is needed"),
-        (b"1.5\n", "table 'x.jsonl', line 1: a JSON number where an object is needed"),
-        (
-            b'{"a": 1}\n{"a": "\xe9"}\n',
-            (
-                "table 'x.jsonl', line 2: not UTF-8 (perhaps Latin-1 or Windows-1252);"
-                " save it as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
-            ),
-        ),
-        (b"\n \n", "table 'x.jsonl' is empty"),
-        (b"", "table 'x.jsonl' is empty"),
-        (
-            '{"a": 1}'.encode("utf-16"),
-            "table 'x.jsonl' is in UTF-16: save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW",
-        ),
+        b'{"a": 1}\n{"a": 1\n',
+        b"\n{'a': 1}\n",
+        b'{"a": NaN}\n',
+        b'{"a": 1e999}\n',
+        b'{"a": "\\ud800"}\n',
+        b'{"a": ' + b"[" * 100_000,
+        b'{"a": ' + b"9" * 5_000 + b"}\n",
+        b"[1]\n",
+        b'{"a": 1}\nnull\n',
+        b'"x"\n',
+        b"true\n",
+        b"1.5\n",
+        b'{"a": 1}\n{"a": "\xe9"}\n',
+        b"\n \n",
+        b"",
+        '{"a": 1}'.encode("utf-16"),
     ],
 )
-def test_a_line_that_is_no_object_is_named(lines, content, message):
+def test_a_line_that_is_no_object_is_named(lines, content):
     """The number is that of the line in the file, and none of its text is shown."""
-    assert refused(lines(content)) == message
+    wording(refused(lines(content)))
 
 
 @given(
@@ -319,7 +303,7 @@ def test_other_types_are_read(columnar):
         }
     )
     first, second = cells(columnar(table))
-    assert str(first.pop("raw")) == "holds bytes"
+    wording(str(first.pop("raw")))
     assert first == {"d": "2024-02-29", "ts": "1970-01-01T00:00:00+00:00", "dec": 1.1, "dict": "a", "x": 0.5}
     assert set(second.values()) == {None}
 
@@ -341,7 +325,7 @@ def test_what_a_file_says_of_its_index_may_be_nonsense(columnar, said):
 def test_a_date_that_python_has_not_is_refused_in_a_line(columnar):
     """Instead of with an error of pandas' own."""
     path = columnar(pa.table({"a": pa.array([2**31 - 1], pa.date32())}))
-    assert refused(path) == f"table '{path.name}' holds a value or a type that pandas cannot take"
+    wording(refused(path))
 
 
 def test_a_folder_named_as_a_partition_adds_no_column(tmp_path):
@@ -355,8 +339,7 @@ def test_names_must_differ_in_a_columnar_file(columnar):
     """Two columns of one name are refused with the file's name."""
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     message = refused(columnar(table), ColumnError)
-    assert message.endswith("column names must differ, but 'a' is there more than once; rename them")
-    assert message.startswith("table 'x.")
+    wording(message)
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
@@ -364,8 +347,7 @@ def test_names_must_differ_in_a_columnar_file(columnar):
 def test_a_file_that_is_not_what_it_says_is_refused(tmp_path, name, content):
     """In one line, whatever is wrong with it."""
     (tmp_path / name).write_bytes(content)
-    kind = {"x.parquet": "Parquet", "x.arrow": "Arrow"}[name]
-    assert refused(tmp_path / name) == f"table '{name}' is not a whole {kind} file, or is damaged"
+    wording(refused(tmp_path / name))
 
 
 def test_texts_that_are_not_utf_8_are_found(tmp_path):
@@ -373,7 +355,7 @@ def test_texts_that_are_not_utf_8_are_found(tmp_path):
     broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
     with pa.ipc.new_file(str(tmp_path / "x.arrow"), pa.schema([("a", pa.string())])) as writer:
         writer.write_table(pa.table({"a": broken}))
-    assert refused(tmp_path / "x.arrow") == "table 'x.arrow' is not a whole Arrow file, or is damaged"
+    wording(refused(tmp_path / "x.arrow"))
 
 
 class Canary:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_index_equal
+from sentences import wording
 
 from tablenodes import tables
 from tablenodes.errors import ColumnError, TableError
-from tablenodes.tables import kinds as opening
 
 VALUES = {"body": ["é", None, ""], "status": [200, None, 404], "seconds": [0.5, None, 2], "reused": [True, None, False]}
 TYPES = {"body": "text", "status": "integer", "seconds": "number", "reused": "boolean"}
@@ -310,7 +310,7 @@ def test_a_stream_that_must_not_be_read_is_not(make):
         lambda: found.beside({"b": [1]}, {"b": "integer"}),
         lambda: found.cell("a", 0),
     ):
-        with pytest.raises(TableError, match="can be read only once: read it into a table first"):
+        with wording.raises(TableError):
             use()
     assert list(tables.view(given_).rows(["a"])) == [(1,), (2,)]
 
@@ -319,7 +319,7 @@ def test_the_columns_of_an_unread_stream_are_known():
     """A schema can be looked at without reading; its rows cannot."""
     found = tables.view(stream(), read=False)
     assert found.columns == ("a",)
-    with pytest.raises(TableError, match="can be read only once"):
+    with wording.raises(TableError):
         found.rows(["a"])
 
 
@@ -331,14 +331,14 @@ def test_a_stream_that_fails_is_an_error_without_its_words():
         yield
 
     broken = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), batches())
-    with pytest.raises(TableError, match=r"^the rows of the RecordBatchReader could not be read: ArrowInvalid$"):
+    with wording.raises(TableError):
         tables.view(broken)
 
 
 def test_a_relation_whose_query_fails_is_an_error_without_its_words():
     """The same where the library raises an error of its own."""
     broken = duckdb.sql("SELECT CAST(t AS INTEGER) FROM (SELECT 'secret' || range t FROM range(3))")
-    with pytest.raises(TableError, match=r"^the rows of the DuckDBPyRelation could not be read: ConversionException$"):
+    with wording.raises(TableError):
         tables.view(broken)
 
 
@@ -348,64 +348,58 @@ class Foreign:
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    "table",
     [
-        (pl.LazyFrame({"a": [1]}), "a LazyFrame is not a table: call .collect() on it first"),
-        (pd.Series([1]), "a Series is not a table: call .to_frame() on it first"),
-        (pl.Series([1]), "a Series is not a table: call .to_frame() on it first"),
-        (pa.array([1]), "a Int64Array is not a table: make one with pyarrow.table({'name': it})"),
-        (pa.chunked_array([[1]]), "a ChunkedArray is not a table: make one with pyarrow.table({'name': it})"),
-        ("reviews.csv", "a str is not a table: read it with tablenodes.read_table(path) first"),
-        ([{"a": 1}], "a list is not a table: make one with pandas.DataFrame(it)"),
-        ({"a": [1]}, "a dict is not a table: make one with pandas.DataFrame(it)"),
-        (Foreign(), "a Foreign is not a table: call .to_pandas() on it first"),
-        (
-            None,
-            f"a NoneType is not a table: give {opening.KINDS}",
-        ),
+        pl.LazyFrame({"a": [1]}),
+        pd.Series([1]),
+        pl.Series([1]),
+        pa.array([1]),
+        pa.chunked_array([[1]]),
+        "reviews.csv",
+        [{"a": 1}],
+        {"a": [1]},
+        Foreign(),
+        None,
     ],
 )
-def test_what_is_no_table_is_refused_with_what_to_do(table, message):
+def test_what_is_no_table_is_refused_with_what_to_do(table):
     """The message names the type that was given, never its content."""
     with pytest.raises(TableError) as refused:
         tables.view(table)
-    assert str(refused.value) == message
+    wording(refused.value)
 
 
 def test_a_path_is_no_table(tmp_path):
     """Files are read by `read_table`, on purpose and by name."""
-    with pytest.raises(TableError, match=r"read it with tablenodes.read_table\(path\) first"):
+    with wording.raises(TableError):
         tables.view(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    "names",
     [
-        (["a", "a", "b"], "column names must differ, but 'a' is there more than once; rename them"),
-        (["a", "b", "a", "b"], "column names must differ, but 'a', 'b' are there more than once; rename them"),
-        ([0, 1], "column names must be text, but 0, 1 are not; table.rename(columns=str) helps"),
-        (["a", None], "column names must be text, but None is not; table.rename(columns=str) helps"),
-        (
-            [*range(7)],
-            "column names must be text, but 0, 1, 2, 3, 4, 2 more are not; table.rename(columns=str) helps",
-        ),
+        ["a", "a", "b"],
+        ["a", "b", "a", "b"],
+        [0, 1],
+        ["a", None],
+        [*range(7)],
     ],
 )
-def test_column_names_must_be_texts_that_differ(names, message):
+def test_column_names_must_be_texts_that_differ(names):
     """Names are how settings and placeholders find a column: two of one name would be a guess."""
     with pytest.raises(ColumnError) as refused:
         tables.view(pd.DataFrame(np.zeros((1, len(names))), columns=pd.Index(names, dtype=object)))
-    assert str(refused.value) == message
+    wording(refused.value)
 
 
 def test_a_name_that_no_text_file_can_hold_is_refused():
     """Half a surrogate pair in a name would break every message and file that it goes into."""
-    with pytest.raises(ColumnError, match=r"must be text, but '\\ud800' is not"):
+    with wording.raises(ColumnError):
         tables.view(pd.DataFrame([[1]], columns=pd.Index(["\ud800"], dtype=object)))
 
 
 def test_arrow_column_names_must_differ_too():
     """The rule is the same for every kind."""
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(ColumnError, match="'a' is there more than once"):
+    with wording.raises(ColumnError):
         tables.view(table)

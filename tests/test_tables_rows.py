@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentences import wording
 
 from tablenodes import tables
 from tablenodes.errors import ColumnError
@@ -407,7 +408,7 @@ def test_columns_come_in_the_order_that_is_asked_for(kind):
 def test_a_column_that_is_not_there_is_named_at_once(kind):
     """The error comes before the first row, with the nearest name."""
     table = KINDS[kind]({"review": ["x"]})
-    with pytest.raises(ColumnError, match=r"^the table has no column 'reviews'; did you mean 'review'\?$"):
+    with wording.raises(ColumnError):
         tables.view(table).rows(["reviews"])
 
 

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sentences import wording
 
 from tablenodes import tables
 from tablenodes.errors import TableError
@@ -114,12 +115,12 @@ def test_what_no_text_can_hold_is_named(form):
     table = pd.DataFrame({"a": ["x", "y"], "raw": [None, b"secret"]})
     with pytest.raises(TableError) as caught:
         text(table, form)
-    assert str(caught.value) == ("row 1, column 'raw' holds bytes, which text cannot; leave it out, or write .parquet")
+    wording(caught.value)
 
 
 def test_what_cannot_even_be_read_is_named_too():
     """A date that Python has no object for."""
-    with pytest.raises(TableError, match=r"^row 0, column 'a' holds a timestamp\[us\] that cannot be read, which"):
+    with wording.raises(TableError):
         text(pa.table({"a": pa.array([2**62], pa.timestamp("us"))}))
 
 
@@ -205,18 +206,16 @@ def test_what_text_cannot_hold_is_found_before_it_is_written(table, form):
     with pytest.raises(TableError) as found:
         tables.check_writing(table, form)
     assert str(found.value) == str(written.value)
-    assert str(found.value).startswith("row 1, column 'a' holds ")
+    wording(found.value)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_what_parquet_cannot_hold_is_found_before_it_is_written(ending):
     """A column of several types is written as text, which cannot hold bytes; an index has one type."""
     tables.check_writing(pd.DataFrame({"a": ["x", 1], "b": [b"x", None]}), f"x.{ending}")
-    with pytest.raises(TableError, match=r"^row 1, column 'a' holds bytes, which text cannot"):
+    with wording.raises(TableError):
         tables.check_writing(pd.DataFrame({"a": [1, b"x"]}), f"x.{ending}")
-    with pytest.raises(
-        TableError, match=r"^the table's index cannot be written: table\.reset_index\(drop=True\) helps"
-    ):
+    with wording.raises(TableError):
         tables.check_writing(pd.DataFrame({"a": [1, 2]}, index=["x", 1]), f"x.{ending}")
 
 
@@ -344,10 +343,8 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path):
 def test_a_path_that_leads_nowhere_is_said_in_the_systems_words(tmp_path):
     """A link to itself, a name that is too long."""
     (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
-    assert refused(TABLE, tmp_path / "x.csv") == (
-        "output 'x.csv' could not be written: Too many levels of symbolic links"
-    )
-    assert refused(TABLE, tmp_path / f"{'x' * 300}.csv").endswith("could not be written: File name too long")
+    wording(refused(TABLE, tmp_path / "x.csv"))
+    wording(refused(TABLE, tmp_path / f"{'x' * 300}.csv"))
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
@@ -382,9 +379,9 @@ def test_a_folder_a_device_and_a_pipe_are_not_written_to(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "terminal.csv").symlink_to(os.ttyname(theirs))
     os.mkfifo(tmp_path / "pipe.csv")
-    assert refused(TABLE, tmp_path / "folder.csv") == "output 'folder.csv' is a folder, not a file"
-    assert refused(TABLE, tmp_path / "terminal.csv") == "output 'terminal.csv' is a device, not a file"
-    assert refused(TABLE, tmp_path / "pipe.csv") == "output 'pipe.csv' is a device, not a file"
+    wording(refused(TABLE, tmp_path / "folder.csv"))
+    wording(refused(TABLE, tmp_path / "terminal.csv"))
+    wording(refused(TABLE, tmp_path / "pipe.csv"))
     os.close(ours)
     os.close(theirs)
 
@@ -392,27 +389,26 @@ def test_a_folder_a_device_and_a_pipe_are_not_written_to(tmp_path):
 @pytest.mark.parametrize("name", ["CON.csv", "con.csv.gz", "nul.parquet", "COM1.jsonl", "lpt9.csv"])
 def test_a_name_that_is_a_device_elsewhere_is_refused(tmp_path, name):
     """A file of such a name cannot be opened on Windows."""
-    message = f"output '{name}': {name.split('.', maxsplit=1)[0]!r} is the name of a device on Windows; choose another"
-    assert refused(TABLE, tmp_path / name) == message
+    wording(refused(TABLE, tmp_path / name))
     tables.write_table(TABLE, tmp_path / f"a{name}")
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     """It is more often a typing mistake than a wish."""
-    with pytest.raises(TableError, match=r"there is no folder '.*results'; make it first$"):
+    with wording.raises(TableError):
         tables.write_table(TABLE, tmp_path / "results" / "x.csv")
 
 
 def test_an_ending_that_is_not_known_is_refused(tmp_path):
     """With those that are."""
-    assert refused(TABLE, tmp_path / "x.xlsx").startswith("output 'x.xlsx' must end in one of .csv, .tsv,")
-    with pytest.raises(TableError, match=r"^result '"):
+    wording(refused(TABLE, tmp_path / "x.xlsx"))
+    with wording.raises(TableError):
         tables.write_table(TABLE, tmp_path / "x.xlsx", what="result")
 
 
 def test_what_is_no_table_is_not_written(tmp_path):
     """And no file is begun."""
-    with pytest.raises(TableError, match="a list is not a table"):
+    with wording.raises(TableError):
         tables.write_table([1], tmp_path / "x.csv")
     assert os.listdir(tmp_path) == []
 
@@ -422,19 +418,19 @@ def test_a_protected_file_or_folder_is_not_written_to(tmp_path):
     """Replacing is not a way around a write protection."""
     (tmp_path / "x.csv").write_text("old")
     (tmp_path / "x.csv").chmod(0o400)
-    assert refused(TABLE, tmp_path / "x.csv") == "output 'x.csv' is write-protected"
+    wording(refused(TABLE, tmp_path / "x.csv"))
     tmp_path.chmod(0o500)
     message = refused(TABLE, tmp_path / "y.csv")
     tmp_path.chmod(0o700)
-    assert message == f"output 'y.csv': the folder {str(tmp_path)!r} is write-protected"
+    wording(message)
 
 
 def test_a_file_that_may_not_be_written_is_said_to_be_protected(tmp_path, monkeypatch):
     """The same for a user who may do everything, with the system's answer taken for granted."""
     (tmp_path / "x.csv").write_text("old")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert refused(TABLE, tmp_path / "x.csv") == "output 'x.csv' is write-protected"
-    assert refused(TABLE, tmp_path / "y.csv") == f"output 'y.csv': the folder {str(tmp_path)!r} is write-protected"
+    wording(refused(TABLE, tmp_path / "x.csv"))
+    wording(refused(TABLE, tmp_path / "y.csv"))
     assert (tmp_path / "x.csv").read_text() == "old"
 
 
@@ -468,7 +464,7 @@ def test_a_failure_at_any_step_leaves_the_old_file(tmp_path, monkeypatch, ending
     monkeypatch.setattr(os, step, failing)
     message = refused(pd.DataFrame({"new": [1]}), path)
     monkeypatch.undo()
-    assert message == f"output 'x.{ending}' could not be written: No space left on device"
+    wording(message)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 
@@ -507,7 +503,7 @@ def test_a_cell_that_cannot_be_written_leaves_the_old_file(tmp_path):
     tables.write_table(TABLE, path)
     before = path.read_bytes()
     broken = pd.DataFrame({"a": [*(["x"] * 5000), b"y"]})
-    assert refused(broken, path).startswith("row 5000, column 'a' holds bytes")
+    wording(refused(broken, path))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.csv"]
 
@@ -537,5 +533,5 @@ def test_a_value_that_a_format_cannot_hold_is_an_error_in_a_line(tmp_path):
         pass
     else:
         pytest.skip("this pyarrow writes it")
-    assert refused(table, tmp_path / "x.parquet") == "output 'x.parquet' could not be written: ArrowInvalid"
+    wording(refused(table, tmp_path / "x.parquet"))
     assert os.listdir(tmp_path) == []

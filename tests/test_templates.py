@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentences import wording
 
 import tablenodes as tn
 from tablenodes.plain import plain
@@ -73,9 +74,9 @@ def test_a_null_cell_is_undefined(source):
 
 def test_the_message_for_a_null_cell_names_the_column():
     """The user learns which column is empty."""
-    with pytest.raises(EmptyCell, match="column 'cell' is empty"):
+    with wording.raises(EmptyCell):
         render("{{ cell }}", cell=None)
-    with pytest.raises(EmptyCell, match="column 'cell' is empty"):
+    with wording.raises(EmptyCell):
         render("{{ cell | upper }}", cell=None)
 
 
@@ -121,7 +122,7 @@ def test_no_expression_reaches_python(expression):
 )
 def test_there_are_no_globals(name):
     """A name is a column or nothing."""
-    with pytest.raises(tn.errors.ColumnError, match=f"no column '{name}'"):
+    with wording.raises(tn.errors.ColumnError):
         render(f"{{{{ {name} }}}}", cell="x")
 
 
@@ -148,9 +149,9 @@ def test_a_cell_is_never_evaluated(payload):
 
 def test_a_name_that_is_no_column_is_an_error_with_the_nearest_name():
     """A typing mistake is found before anything is sent."""
-    with pytest.raises(tn.errors.ColumnError, match=r"^prompt: no column 'reviw'; did you mean 'review'\?$"):
+    with wording.raises(tn.errors.ColumnError):
         render("{{ reviw }}", review="x")
-    with pytest.raises(tn.errors.ColumnError, match="did you mean 'any name'"):
+    with wording.raises(tn.errors.ColumnError):
         render("{{ row['any nam'] }}", **{"any name": "x"})
 
 
@@ -172,7 +173,7 @@ def test_row_reaches_a_column_of_any_name():
 )
 def test_a_placeholder_that_cannot_be_read_is_an_error_at_once(source):
     """The place is named."""
-    with pytest.raises(tn.errors.TemplateError, match=r"^prompt: a placeholder cannot be read"):
+    with wording.raises(tn.errors.TemplateError):
         Template(source, "prompt")
 
 
@@ -204,9 +205,9 @@ def test_an_input_without_a_value_is_told_how_to_be_given():
         with pytest.raises(EmptyCell) as caught:
             render(source, constants={"inputs": inputs})
         assert str(caught.value) == said.replace("tone", "none" if "none" in source else "tone")
-    with pytest.raises(EmptyCell, match="nothing called 'b'"):
+    with wording.raises(EmptyCell):
         render("{{ inputs.kind.b }}", constants={"inputs": inputs})
-    with pytest.raises(EmptyCell, match="a placeholder has no value in this row"):
+    with wording.raises(EmptyCell):
         render("{{ inputs[c] }}", constants={"inputs": inputs}, c="tone")
     assert (
         render("{{ inputs.tone | default('-') }}{{ inputs }}", constants={"inputs": {"tone": None}}) == '-{"tone":null}'
@@ -215,14 +216,14 @@ def test_an_input_without_a_value_is_told_how_to_be_given():
 
 def test_names_of_workflows_are_there_only_in_workflows():
     """inputs and outputs are never columns."""
-    with pytest.raises(tn.errors.ColumnError, match="only inside a workflow"):
+    with wording.raises(tn.errors.ColumnError):
         render("{{ inputs.a }}", inputs="x")
     assert render("{{ inputs.a }} {{ c }}", constants={"inputs": {"a": 1}}, c="x") == "1 x"
 
 
 def test_an_unusable_cell_says_why_without_its_value():
     """A cell that cannot be JSON is named with its column."""
-    with pytest.raises(EmptyCell, match="column 'cell' holds NaN"):
+    with wording.raises(EmptyCell):
         render("{{ cell }}", cell=Unfit("holds NaN"))
 
 
@@ -241,13 +242,13 @@ def test_a_name_that_stands_in_a_cell_is_never_shown(expression):
     """Only what the author wrote is said again."""
     with pytest.raises(EmptyCell) as caught:
         render(f"{{{{ {expression} }}}}", sku="PATIENT-4711", prices={"a": 1})
-    assert str(caught.value) == 'a placeholder has no value in this row; write {{ … | default("…") }} to allow it'
+    wording(caught.value)
 
 
 def test_a_name_that_stands_in_the_template_is_shown():
     """The author finds the place."""
     for source in ("{{ prices.amount }}", "{{ prices['amount'] }}", "{{ prices.amount.x }}"):
-        with pytest.raises(EmptyCell, match=r"^a placeholder has nothing called 'amount' in this row"):
+        with wording.raises(EmptyCell):
             render(source, prices={"a": 1})
 
 
@@ -275,7 +276,7 @@ INFINITE = Unfit("holds infinity")
 )
 def test_an_unusable_cell_is_never_taken_for_a_missing_one(source):
     """Whichever way a cell is reached, its row is not sent without it, and the column is named."""
-    with pytest.raises(EmptyCell, match=r"^the cell of column 'unit price' holds infinity$"):
+    with wording.raises(EmptyCell):
         render(source, **{"unit price": INFINITE, "b": 1})
 
 
@@ -285,7 +286,7 @@ def test_an_unusable_cell_spoils_nothing_that_does_not_read_it():
     assert render("{{ row['b'] }} {{ row[name] }}", **cells) == "1 1"
     with pytest.raises(EmptyCell) as caught:
         render("{{ row[name] | default('x') }}", **{**cells, "name": "unit price"})
-    assert str(caught.value) == "a cell that it looks up holds infinity"
+    wording(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -293,9 +294,9 @@ def test_an_unusable_cell_spoils_nothing_that_does_not_read_it():
 )
 def test_a_null_cell_that_is_reached_through_row_is_named_too(source):
     """The same is said as of a plain name, and how to allow it."""
-    with pytest.raises(EmptyCell, match=r"^the cell of column 'product name' is empty; write") as caught:
+    with wording.raises(EmptyCell) as caught:
         render(source, **{"product name": None})
-    assert '{{ row["product name"] | default("…") }}' in str(caught.value)
+    wording(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -329,15 +330,15 @@ def test_values_are_shown_as_json_inside_of_expressions_too(source, text):
 )
 def test_a_null_cell_is_undefined_inside_of_expressions_too(source):
     """Nothing is put together with what is not there."""
-    with pytest.raises(EmptyCell, match="column 'cell' is empty"):
+    with wording.raises(EmptyCell):
         render(source, cell=None)
 
 
 def test_a_name_of_more_words_is_told_how_to_be_written():
     """The language stops at the second word; the way to reach such a column is said."""
-    with pytest.raises(tn.errors.TemplateError, match=r'write \{\{ row\["product name"\] \}\}$'):
+    with wording.raises(tn.errors.TemplateError):
         Template("{{ ok }} {{ product name }}", "prompt")
-    with pytest.raises(tn.errors.TemplateError, match=r'write \{\{ row\["price in €"\] \}\}$'):
+    with wording.raises(tn.errors.TemplateError):
         Template("{{ price in € }}", "prompt")
     with pytest.raises(tn.errors.TemplateError) as caught:
         Template("{{ 'a' 'b' }} {{ a | nofilter }}", "prompt")
@@ -349,35 +350,34 @@ def test_a_name_that_reads_as_a_calculation_is_told_how_to_be_written(source):
     """Where a column is called as the expression is written, that is meant."""
     with pytest.raises(tn.errors.ColumnError) as caught:
         render(source, **{"a-b": 1, "a": 2} if "a-b" in source else {"a - b": 1})
-    column = "a-b" if "a-b" in source else "a - b"
-    assert f'; write {{{{ row["{column}"] }}}} for column {column!r}' in str(caught.value)
+    wording(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("expression", "written"),
+    "expression",
     [
-        ("'x' if price < 10 else 'y'", "price | float"),
-        ("10 > price", "price | float"),
-        ("count * 2 - price", "price | float"),
-        ("-price", "price | float"),
-        ("price | round", "price | float"),
-        ("row['unit price'] / 2", 'row["unit price"] | float'),
+        "'x' if price < 10 else 'y'",
+        "10 > price",
+        "count * 2 - price",
+        "-price",
+        "price | round",
+        "row['unit price'] / 2",
     ],
 )
-def test_a_text_in_a_calculation_is_told_to_be_made_a_number(expression, written):
+def test_a_text_in_a_calculation_is_told_to_be_made_a_number(expression):
     """The columns of a CSV file are texts; the message says which, never what is in it."""
     with pytest.raises(EmptyCell) as caught:
         render(f"{{{{ {expression} }}}}", price="4711", count=1, **{"unit price": "4711"})
-    assert str(caught.value).endswith(f"is text; write {written}")
+    wording(caught.value)
     assert "4711" not in str(caught.value)
-    with pytest.raises(EmptyCell, match=r"^a placeholder failed with TypeError$"):
+    with wording.raises(EmptyCell):
         render("{{ count + [1] }}", count=1)
 
 
 @pytest.mark.parametrize("name", ["inputs", "outputs"])
 def test_a_name_of_workflows_is_told_how_to_reach_a_column(name):
     """Outside of a workflow a column is probably meant."""
-    with pytest.raises(tn.errors.ColumnError, match=rf'only inside a workflow; write \{{\{{ row\["{name}"\] \}}\}}'):
+    with wording.raises(tn.errors.ColumnError):
         render(f"{{{{ {name} }}}}", **{name: "x"})
 
 
@@ -385,9 +385,9 @@ def test_col_and_literal_take_texts():
     """A wrong type is said at once."""
     assert repr(tn.col("a")) == "col('a')"
     assert repr(tn.literal("{{")) == "literal('{{')"
-    with pytest.raises(tn.errors.ColumnError, match="not int"):
+    with wording.raises(tn.errors.ColumnError):
         tn.col(1)
-    with pytest.raises(tn.errors.TemplateError, match="not int"):
+    with wording.raises(tn.errors.TemplateError):
         tn.literal(1)
 
 
@@ -405,21 +405,21 @@ def test_a_struct_fills_the_names_of_a_format():
 def test_a_default_meets_whatever_is_looked_up_in_an_empty_cell(source):
     """A null cell is undefined, and so is all that would be in it."""
     assert render(f"{{{{ {source} | default('none') }}}}", meta=None) == "none"
-    with pytest.raises(EmptyCell, match=r"^the cell of column 'meta' is empty; write"):
+    with wording.raises(EmptyCell):
         render(f"{{{{ {source} }}}}", meta=None)
 
 
 def test_a_default_meets_what_is_looked_up_in_a_null_of_a_struct():
     """A null inside of a cell is as empty as the cell."""
     assert render("{{ meta.k.x[0] | default('none') }}", meta={"k": None}) == "none"
-    with pytest.raises(EmptyCell, match="nothing called 'k'"):
+    with wording.raises(EmptyCell):
         render("{{ meta.k.x }}", meta={"k": None})
 
 
 def test_a_misspelt_step_of_a_struct_that_is_there_is_no_default():
     """Only what is empty is met; below a name that is not there nothing can be."""
     for source in ("{{ meta.tpyo.x | default('none') }}", "{{ meta['tpyo'].x | default('none') }}"):
-        with pytest.raises(EmptyCell, match="nothing called 'tpyo'"):
+        with wording.raises(EmptyCell):
             render(source, meta={"typo": 1})
 
 
@@ -428,14 +428,14 @@ def test_a_filter_of_an_empty_cell_says_that_it_is_empty(filters):
     """And how to allow it."""
     with pytest.raises(EmptyCell) as caught:
         render(f"{{{{ f | {filters} }}}}", f=None)
-    assert str(caught.value) == """the cell of column 'f' is empty; write {{ f | default("…") }} to allow it"""
+    wording(caught.value)
 
 
 def test_a_filter_that_fails_is_named():
     """Never what it was given."""
     with pytest.raises(EmptyCell) as caught:
         render("{{ f | default(0) | round(2) }}", f=[4711])
-    assert str(caught.value) == "the filter 'round' cannot use what it is given in this row (TypeError)"
+    wording(caught.value)
 
 
 # Dates and JSON.
@@ -463,13 +463,13 @@ def test_what_is_no_date_is_not_written_as_one(cell):
     """The line says what is, and not what was found."""
     with pytest.raises(EmptyCell) as caught:
         render('{{ day | strftime("%Y") }}', day=cell)
-    assert str(caught.value) == "the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31"
+    wording(caught.value)
 
 
 def test_a_default_meets_a_date_that_is_not_there():
     """After the filter, for before it there is nothing to write."""
     assert render('{{ day | strftime("%Y") | default("unknown") }}', day=None) == "unknown"
-    with pytest.raises(EmptyCell, match="column 'day' is empty"):
+    with wording.raises(EmptyCell):
         render('{{ day | strftime("%Y") }}', day=None)
 
 
@@ -478,7 +478,7 @@ def test_a_part_of_a_date_is_told_how_to_write_it(expression):
     """A date is a text here."""
     with pytest.raises(EmptyCell) as caught:
         render(f"{{{{ {expression} }}}}", day="2026-01-31")
-    assert str(caught.value).endswith("""of a date, which is a text here: write {{ … | strftime("%d.%m.%Y") }}""")
+    wording(caught.value)
 
 
 def test_a_json_text_is_read_and_looked_into():
@@ -505,7 +505,7 @@ def test_a_text_that_is_no_json_makes_the_row_invalid(cell):
 
 def test_a_number_that_json_cannot_give_back_is_said():
     """It would be rounded."""
-    with pytest.raises(EmptyCell, match="holds an integer of more than 64 bits"):
+    with wording.raises(EmptyCell):
         render("{{ a | fromjson }}", a="123456789012345678901234567890")
 
 
@@ -520,7 +520,7 @@ def test_a_default_meets_what_a_json_text_does_not_hold(cell):
 @pytest.mark.parametrize("filters", ["fromjson", "strftime('%Y')"])
 def test_a_cell_that_cannot_be_json_is_neither_a_date_nor_read(filters):
     """It says itself why."""
-    with pytest.raises(EmptyCell, match=r"holds infinity$"):
+    with wording.raises(EmptyCell):
         render(f"{{{{ row['c'] | {filters} | default('x') }}}}", c=INFINITE)
 
 
