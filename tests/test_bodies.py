@@ -16,15 +16,16 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.bodies.body_plan import BodyPlan
 from tablenodes.bodies.taken_columns import NAMED_ONLY
+from tablenodes.nodes.node import setting_names
 from tablenodes.problems import Rejected, Unfit
-from tablenodes.run.rows import Context, prepared
+from tablenodes.run.rows import Context, PlanInputs, prepared
 from tablenodes.tables import view
 
 MESSAGES = [{"role": "user", "content": "p"}]
 
 
 def plan_of(node, columns, **more):
-    return BodyPlan(node.recipe(), schemas.load(node.schema, node.operation), columns, **more)
+    return BodyPlan(node._recipe(), schemas.load(node.schema, node._declared.operation), columns, **more)
 
 
 def encoded(node, /, cells=None, **more):
@@ -60,7 +61,7 @@ def test_a_null_cell_leaves_the_property_to_the_next_source():
     assert encoded(tn.CreateChatCompletion(), {"body": body, "temperature": None}) == body
 
 
-@pytest.mark.parametrize("name", sorted(NAMED_ONLY & set(tn.CreateChatCompletion.setting_names())))
+@pytest.mark.parametrize("name", sorted(NAMED_ONLY & set(setting_names(tn.CreateChatCompletion))))
 def test_some_columns_are_taken_only_when_named(name):
     """A table may well use n, user or store for something else."""
     value = {"n": 2, "user": "u", "store": True, "metadata": {"a": "b"}, "stream": False, "seed": 3}[name]
@@ -458,17 +459,16 @@ def test_a_cell_that_cannot_be_json_makes_its_row_invalid_through_row_too(cell, 
 def test_a_column_whose_name_is_nearly_a_property_is_said(column):
     """It is not sent, and that is hardly what was meant."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ a }}")
-    (line,) = node.plan(("a", column)).passed_over
+    (line,) = node._plan(("a", column), PlanInputs()).passed_over
     assert line.startswith(f"column {column!r} is not taken and nothing of it is sent: the property is called ")
 
 
 def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
     """Nor one beside the property itself, nor any other word."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ Temperature }}", top_p=1)
-    assert (
-        node.plan(("Temperature", "Top P", "max_tokens", "Max Tokens", "tool", "N", "Seed", "text")).passed_over == ()
-    )
-    assert node.replace(columns=()).plan(("Temperature", "Stop")).passed_over == ()
+    columns = ("Temperature", "Top P", "max_tokens", "Max Tokens", "tool", "N", "Seed", "text")
+    assert node._plan(columns, PlanInputs()).passed_over == ()
+    assert node.replace(columns=())._plan(("Temperature", "Stop"), PlanInputs()).passed_over == ()
 
 
 # What looks like a placeholder and is none.
@@ -488,7 +488,7 @@ def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
 )
 def test_a_column_in_single_braces_is_said_by_check_and_run(settings, place):
     """Every row would ask the same, and be paid for."""
-    plan = chat(**settings).plan(("review", "stars"))
+    plan = chat(**settings)._plan(("review", "stars"), PlanInputs())
     (line,) = plan.passed_over
     assert line == (
         f"{place} holds {{review}}, which is sent as it is: a placeholder has two braces on each side, {{{{ review }}}}"
@@ -498,7 +498,7 @@ def test_a_column_in_single_braces_is_said_by_check_and_run(settings, place):
 
 def test_a_column_that_is_no_name_is_told_how_a_placeholder_reaches_it():
     """As it can be written."""
-    (line,) = chat(prompt="{unit price}").plan(("unit price",)).passed_over
+    (line,) = chat(prompt="{unit price}")._plan(("unit price",), PlanInputs()).passed_over
     assert line.endswith('{{ row["unit price"] }}')
 
 
@@ -516,22 +516,22 @@ def test_a_column_that_is_no_name_is_told_how_a_placeholder_reaches_it():
 )
 def test_braces_that_are_meant_are_passed_over_in_silence(text):
     """JSON, a text beside its own placeholder, and what is called literal."""
-    assert chat(prompt=text).plan(("review",)).warnings == ()
+    assert chat(prompt=text)._plan(("review",), PlanInputs()).warnings == ()
 
 
 @pytest.mark.parametrize("name", ["inputs.tone", "outputs.ask.id"])
 def test_a_name_of_workflows_in_single_braces_is_said_inside_of_one(name):
     """There it is a slip; elsewhere it is a text."""
     node = chat(prompt=f"{{{name}}}")
-    assert node.plan(("a",)).warnings == ()
-    (line,) = node.plan(("a",), constants={"inputs": {}, "outputs": None}).passed_over
+    assert node._plan(("a",), PlanInputs()).warnings == ()
+    (line,) = node._plan(("a",), PlanInputs({"inputs": {}, "outputs": None})).passed_over
     assert line.endswith(f"{{{{ {name} }}}}")
 
 
 @pytest.mark.parametrize("mark", ["{%", "{#"])
 def test_a_statement_or_a_comment_is_said_by_check_and_run(mark):
     """Other languages have them; here they are sent."""
-    plan = chat(prompt=f"{mark} if review %}}{{{{ review }}}}").plan(("review",))
+    plan = chat(prompt=f"{mark} if review %}}{{{{ review }}}}")._plan(("review",), PlanInputs())
     (line,) = plan.passed_over
     assert line == (
         f"prompt holds {mark}, which is sent as it is: there are no statements and no comments, "

@@ -25,7 +25,7 @@ import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.errors import ColumnError, Interrupted, InvalidRequests, SettingError, StoreError, WorkflowError
-from tablenodes.nodes import conversation_base as conversing
+from tablenodes.run import growth
 from tablenodes.store import conversations as stored
 from tablenodes.store.commits import EMPTY, UnknownConversation, is_id, links, reply, written
 from tablenodes.store.conversations import Conversations
@@ -388,7 +388,7 @@ def test_a_run_that_is_stopped_gives_what_it_made(store, monkeypatch):
             raise KeyboardInterrupt
         put(known, links)
 
-    monkeypatch.setattr(conversing, "_ROWS", 2)
+    monkeypatch.setattr(growth, "_ROWS", 2)
     monkeypatch.setattr(Conversations, "put", stopped)
     with pytest.raises(Interrupted, match="2 of 5 rows were made") as raised:
         ASK.run(table)
@@ -450,7 +450,7 @@ def test_long_messages_are_read_and_written_few_at_a_time(store, monkeypatch):
     """A table of images would not fit into memory else."""
     table = questions(40).assign(question=[f"{i:02}" + "x" * 1_000 for i in range(40)])
     monkeypatch.setattr(stored, "BYTES", 4_000)
-    monkeypatch.setattr(conversing, "_BYTES", 4_000)
+    monkeypatch.setattr(growth, "_BYTES", 4_000)
     written_together, known, remembered = [], Conversations(store), []
     put = Conversations.put
     monkeypatch.setattr(
@@ -876,7 +876,7 @@ def test_a_conversation_column_that_is_not_taken_is_said(store, capsys, settings
         assert f"CreateChatCompletion: {warning}\n" in capsys.readouterr().err
         chat.run(table, tn.Connection(server.url), progress=False)
     assert said not in capsys.readouterr().err
-    tn.CreateChatCompletionAsync(**chat.settings()).run(table.iloc[:0], tn.Connection("http://127.0.0.1:9/v1"))
+    tn.CreateChatCompletionAsync(**chat._settings()).run(table.iloc[:0], tn.Connection("http://127.0.0.1:9/v1"))
     assert f"CreateChatCompletionAsync: {warning}\n" in capsys.readouterr().err
     assert chat.replace(columns=()).check(table).warnings == ()
     assert chat.check(table.drop(columns="conversation")).warnings == ()

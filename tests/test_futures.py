@@ -25,6 +25,7 @@ from servers import answer, digest, echo, fault_server, held
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.local import installed
+from tablenodes.run.rows import PlanInputs
 from tablenodes.store import StoreFile
 from tablenodes.store.future_rows import EXPIRED
 from tablenodes.store.futures import Futures
@@ -572,10 +573,10 @@ def test_stop_is_split_at_commas_by_these_nodes_alone(given, sent):
     """A list is what it is, also one that is written as JSON; the plain node sends a text as one sequence."""
     cells = ("w",)
     node = NODE.replace(stop=given)
-    assert orjson.loads(node.plan(["word"]).encode(cells)).get("stop") == sent
+    assert orjson.loads(node._plan(["word"], PlanInputs()).encode(cells)).get("stop") == sent
     if isinstance(given, str) and "," in given:
         plain = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}", stop=given)
-        assert orjson.loads(plain.plan(["word"]).encode(cells))["stop"] == given
+        assert orjson.loads(plain._plan(["word"], PlanInputs()).encode(cells))["stop"] == given
 
 
 def test_a_streamed_answer_is_put_together(store):

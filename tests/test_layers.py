@@ -104,6 +104,20 @@ def test_exactly_one_place_imports_pandas_and_pyarrow():
     assert users == {"tables"}
 
 
+def test_no_node_is_named_in_workflow():
+    """Nodes answer for themselves: a new one needs no change there."""
+    kinds = {base.__name__ for kind in known_nodes().values() for base in kind.__mro__} - {"Node", "object"}
+    named = {
+        (module, name)
+        for module, path in modules()
+        if module.split(".")[0] == "workflow"
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None))
+        if name in kinds
+    }
+    assert named == set()
+
+
 def test_importing_the_package_loads_nothing_heavy():
     """pandas, pyarrow, libcurl and the rest wait until they are used."""
     code = "import sys, tablenodes; print(*sorted(m for m in sys.modules if '.' not in m))"

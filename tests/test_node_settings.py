@@ -12,6 +12,7 @@ import pytest
 import tablenodes as tn
 from tablenodes.errors import SettingError, SettingNameError
 from tablenodes.nodes import known_nodes
+from tablenodes.nodes.node import setting_names
 
 KINDS = sorted(known_nodes().values(), key=lambda kind: kind.__name__)
 NODE = tn.CreateChatCompletion(model="m", prompt="p", extra_body={"top_k": 5})
@@ -20,7 +21,7 @@ NODE = tn.CreateChatCompletion(model="m", prompt="p", extra_body={"top_k": 5})
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_setting_of_no_node_is_said_with_the_nearest_name(kind):
     """Of all nodes alike."""
-    name = kind.setting_names()[0]
+    name = setting_names(kind)[0]
     said = rf"^{kind.__name__} has no setting '{name}x'; did you mean '{name}'\?$"
     with pytest.raises(SettingNameError, match=said):
         kind(**{f"{name}x": "v"})
@@ -41,7 +42,7 @@ def test_a_setting_without_a_name_is_told_to_have_one(kind):
     """Settings have no order that anyone could know."""
     with pytest.raises(SettingNameError) as caught:
         kind("PATIENT-4711")
-    first = kind.setting_names()[0]
+    first = setting_names(kind)[0]
     assert str(caught.value) == f"{kind.__name__} takes settings by their names only, such as {first}=…"
 
 
@@ -71,3 +72,10 @@ def test_a_node_may_have_a_constructor_of_its_own():
 
     assert Summary("tea").prompt == "Sum up what is said about tea"
     assert Summary(topic="tea") == Summary("tea")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_user_completes_settings_and_what_can_be_done(kind):
+    """And nothing else: what a node is for the package has an underscore."""
+    shown = {name for name in dir(kind) if not name.startswith("_")}
+    assert shown == {*setting_names(kind), "run", "check", "replace"}

@@ -24,6 +24,7 @@ from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.transports.streams import Streams, redacted
 from tablenodes.engine.transports.wrapper import Borrowed
 from tablenodes.local import FunctionCalls, Watched
+from tablenodes.run.rows import PlanInputs
 
 TRANSPORTS = ("curl", "requests")
 KEY = "sk-0123456789abcdef"
@@ -106,12 +107,12 @@ def test_whole_bodies_may_ask_for_streams():
         with fault_server(either(TWINS["text"])) as server:
             out = run(server, tn.CreateChatCompletion(), pd.DataFrame({"body": cells}))
         assert out.texts() == [TEXT] * 2
-    plan = tn.CreateChatCompletion().plan(["body"])
+    plan = tn.CreateChatCompletion()._plan(["body"], PlanInputs())
     assert plan.streams is None
-    assert tn.CreateChatCompletion(stream=False).plan(["body"]).streams is False
-    assert tn.CreateChatCompletion(model="m").plan(["stream"]).streams is False
-    assert tn.CreateChatCompletion(columns=["stream"]).plan(["stream"]).streams is True
-    assert tn.CreateChatCompletion(extra_body={"stream": True}).plan([]).streams is True
+    assert tn.CreateChatCompletion(stream=False)._plan(["body"], PlanInputs()).streams is False
+    assert tn.CreateChatCompletion(model="m")._plan(["stream"], PlanInputs()).streams is False
+    assert tn.CreateChatCompletion(columns=["stream"])._plan(["stream"], PlanInputs()).streams is True
+    assert tn.CreateChatCompletion(extra_body={"stream": True})._plan([], PlanInputs()).streams is True
 
 
 def cut_by_row(stream):

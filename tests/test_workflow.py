@@ -618,7 +618,7 @@ def test_ctrl_c_is_an_interruption_wherever_it_comes(monkeypatch):
     with wording.raises(tn.errors.Interrupted) as caught:
         tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection(transport=_Stopped(KeyboardInterrupt())))
     assert set(caught.value.output["ask"].log["outcome"]) == {"in_doubt", "not_sent"}
-    monkeypatch.setattr(tn.CreateChatCompletion, "carry_out", _Stopped(KeyboardInterrupt()).start)
+    monkeypatch.setattr(tn.CreateChatCompletion, "_carry_out", _Stopped(KeyboardInterrupt()).start)
     with wording.raises(tn.errors.Interrupted) as caught:
         tn.Workflow({"ask": ASK}).run(words(), connection=tn.Connection(transport="curl"))
     assert caught.value.output == {}
@@ -629,10 +629,10 @@ def test_what_earlier_nodes_were_answered_is_written_whatever_happens(tmp_path):
     path = tmp_path / "out.csv"
 
     class Breaks(tn.CreateChatCompletion):
-        def recipe(self):
+        def _recipe(self):
             if path.with_suffix(".now").exists():
                 raise MemoryError
-            return super().recipe()
+            return super()._recipe()
 
     def react(exchange: Exchange) -> None:
         path.with_suffix(".now").touch()

@@ -45,23 +45,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print the JSON Schema itself
 def nodes(name: Name = None) -> None:
     """List the nodes, or one node's settings."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
-    from ..nodes import RequestNode, find_node, known_nodes  # noqa: PLC0415
+    from ..nodes import find_node, known_nodes  # noqa: PLC0415
+    from ..nodes.node import setting_names  # noqa: PLC0415
 
     if name is None:
-        rows = [(each, kind.does(), _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
+        rows = [(each, kind._declared.does, _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
         _show_rows(rows)
         return
     kind = find_node(name)
-    show(f"{name}: {kind.does()}")
+    show(f"{name}: {kind._declared.does}")
     show(_first_line(kind.__doc__))
     show()
-    if not issubclass(kind, RequestNode):
-        _show_rows([(setting, "", _OWN.get(setting, "")) for setting in kind.setting_names()])
+    if not kind._declared.operation:
+        _show_rows([(setting, "", _OWN.get(setting, "")) for setting in setting_names(kind)])
         return
-    schema = schemas.load(schemas.DEFAULT_REVISION, kind.operation)
+    schema = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation)
     rows = []
-    for setting in kind.setting_names():
-        short = setting in _OWN and (setting not in schema.properties or (kind.shortcuts and setting == "prompt"))
+    for setting in setting_names(kind):
+        short = setting in _OWN and (
+            setting not in schema.properties or (kind._declared.shortcuts and setting == "prompt")
+        )
         rows.append((setting, "", _OWN[setting]) if short else (setting, *_described(schema, setting)))
     _show_rows(rows)
 

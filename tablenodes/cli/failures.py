@@ -21,7 +21,7 @@ class Failed(NamedTuple):
     why: str
 
 
-def failures(output: NodeOutput) -> list[str]:
+def failures(output: NodeOutput[Any]) -> list[str]:
     """Give one line for each kind of failure: how many rows, which is the first, and why."""
     counts = output.summary.outcomes
     return [
@@ -31,7 +31,7 @@ def failures(output: NodeOutput) -> list[str]:
     ]
 
 
-def first_failures(output: NodeOutput) -> list[Failed]:
+def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     """Give the first row of each kind of failure.
 
     Words of ours say why; of a server's answer only its status and the code or type of its error are shown, since its

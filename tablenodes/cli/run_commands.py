@@ -269,7 +269,7 @@ class Showing:
             earlier = "an earlier file" if rows is None else f"an earlier file of {counted(rows, 'row')}"
             self._earlier = f", in place of {earlier}"
 
-    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput], *, written: bool = True) -> None:
+    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]], *, written: bool = True) -> None:
         from ..run import display  # noqa: PLC0415 - loaded where it is used
 
         if not outputs:
@@ -286,7 +286,7 @@ class Showing:
             ids = "FILE, a file of these ids," if place is None else quote(place)
             display.say(f"tablenodes retrieve {ids} gets the answers")
 
-    def _put_out(self, destination: Any, output: NodeOutput, *, written: bool) -> None:
+    def _put_out(self, destination: Any, output: NodeOutput[Any], *, written: bool) -> None:
         """Put the table where it is looked for: on the standard output whole, unless it is in its file."""
         from ..run import display  # noqa: PLC0415 - loaded where it is used
         from ..workflow.destination import chosen  # noqa: PLC0415
@@ -326,7 +326,7 @@ def _submitted(summary: Summary) -> Summary:
     return replace(summary, outcomes=outcomes)
 
 
-def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput], journal: str) -> str:
+def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Say what the same command does after a run that ended early, and promise no more than is in the journal."""
     from ..errors import JournalError  # noqa: PLC0415 - loaded where it is used
 
@@ -338,7 +338,7 @@ def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput], journa
     return f"{again}: what was answered is not sent again, it is in the journal {journal}"
 
 
-def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput]) -> None:
+def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]]) -> None:
     """Raise `InvalidRequests` where no node had a row that could be sent: that is no table to print."""
     from ..errors import InvalidRequests  # noqa: PLC0415 - loaded where it is used
 

@@ -8,7 +8,6 @@ import orjson
 
 from .. import schemas
 from ..errors import SettingError
-from ..nodes import RequestNode
 from ..nodes.node import check_names
 
 if TYPE_CHECKING:
@@ -38,16 +37,16 @@ def typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
         If the schema that is named cannot be used.
     """
     check_names(kind, given)
-    if not issubclass(kind, RequestNode):
+    if not kind._declared.operation:
         return dict(given)
-    schema = schemas.load(given.get("schema", schemas.DEFAULT_REVISION), kind.operation)
+    schema = schemas.load(given.get("schema", schemas.DEFAULT_REVISION), kind._declared.operation)
     made: dict[str, Any] = {}
     for name, text in given.items():
         if name == "columns":
             made[name] = _columns(text)
         elif name == "extra_body":
             made[name] = _json(name, text)
-        elif name == "schema" or (kind.shortcuts and name in ("prompt", "system")):
+        elif name == "schema" or (kind._declared.shortcuts and name in ("prompt", "system")):
             made[name] = text
         else:
             made[name] = _typed(name, text, schema.admits((name,)))

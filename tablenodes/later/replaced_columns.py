@@ -19,7 +19,7 @@ PENDING = "pending"
 _MADE = ("text", "status", "outcome")
 
 
-class Retrieved(Responses):
+class Retrieved(Responses[Any]):
     """Answers by their ids, and the table that had the ids."""
 
     def __init__(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from .. import tables
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
 from ..engine.records import Records
@@ -16,9 +17,11 @@ from ..engine.scheduling.attempts import Done
 from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..problems import Problem, Rejected
 from ..run import display
-from ..run.continuations import asked_with
-from ..run.end_report import notes_on, say_failures
-from ..run.summary import Summary
+from ..run.check import check_rows, refuse_invalid
+from ..run.output import NodeOutput
+from ..run.rows import PlanInputs, conversation_of, prepared
+from ..run.summary import Summary, notes_on, say_failures
+from ..store import StoreFile
 from ..store.futures import Futures
 from .lock import WorkerLock
 from .replaced_columns import PENDING, Retrieved
@@ -26,10 +29,13 @@ from .stored_connection import Travelling, arrived, vouched
 from .worker_start import ensure_worker, log_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
-    from ..store import StoreFile
+    from ..run.options import RunOptions
+    from ..run.output import Responses
+    from ..run.rows import Context
     from ..store.future_rows import Answered, Waiting
     from ..tables import TableView
 
@@ -45,6 +51,25 @@ _OTHER_KEYS = (
     "a worker that was started with other keys is at work on the store; once it has ended, the next retrieval has these"
     " rows sent"
 )
+
+
+def retrieve(
+    name: str,
+    plan_of: Callable[[Sequence[str], PlanInputs], RowPlan],
+    wait: float | None,
+    table: Any,
+    connection: Connection | None,
+    context: Context,
+    options: RunOptions,
+) -> Responses[Any]:
+    """Return what is known of every row of a table of ids, after `wait` seconds at the latest; see `Retrieval`."""
+    view = tables.view(table.table if isinstance(table, NodeOutput) else table)
+    plan = plan_of(view.columns, PlanInputs(context.constants))
+    if options.on_invalid == "raise":
+        refuse_invalid(check_rows(plan, view))
+    with StoreFile(options.store) as store:
+        retrieval = Retrieval(view, store, connection, plan.columns)
+        return retrieval.carry_out(prepared(plan, view, context), wait, options.progress, name)
 
 
 class Retrieval:
@@ -213,7 +238,7 @@ class Retrieval:
             gone.remove(number)
             if recipe not in recipes:
                 recipes[recipe] = orjson.loads(recipe)
-            conversation = asked_with(body)
+            conversation = conversation_of(body)
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
                 self._put(row, recipes[recipe], body, answered)

@@ -21,11 +21,10 @@ from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
-from ..run.end_report import say_failures
 from ..run.options import checked
 from ..run.output import NodeOutput
-from ..run.rows import Context, prepared
-from ..run.summary import Summary
+from ..run.rows import PlanInputs, prepared
+from ..run.summary import Summary, say_failures
 from ..store import StoreFile
 from ..store.futures import Futures
 from .stored_connection import VERSION, Travelling
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
     from ..engine.journal.journal import Key
-    from ..nodes.request_node import RequestNode
     from ..run.options import RunOptions
+    from ..run.rows import Asking, Context
     from ..tables import TableView
 
 _ROWS = 10_000
@@ -52,19 +51,25 @@ _MAKES_ROOM = 0.5
 
 
 def submit(
-    node: RequestNode, table: Any, connection: Connection | None, context: Context, options: RunOptions
-) -> NodeOutput:
-    """Put every row into the store and return the ids under which the answers will be found."""
+    asking: Asking,
+    makes: Mapping[str, str],
+    table: Any,
+    connection: Connection | None,
+    context: Context,
+    options: RunOptions,
+) -> NodeOutput[Any]:
+    """Put every row into the store and return the ids under which the answers will be found, in columns `makes`."""
     connection = checked(connection)
     view = tables.view(table)
-    plan = node.plan(view.columns, constants=context.constants, connection=connection, store=options.store)
-    if plan.taken and options.progress is not False:
-        display.say(f"{context.scope or type(node).__name__}: columns taken: {', '.join(plan.taken)}")
-    for line in plan.passed_over if options.progress is not False else ():
-        display.say(f"{context.scope or type(node).__name__}: {line}")
+    plan = asking.plan(view.columns, PlanInputs(context.constants, connection, options.store))
+    if options.progress is not False:
+        if plan.taken:
+            display.say(f"{asking.name}: columns taken: {', '.join(plan.taken)}")
+        for line in plan.passed_over:
+            display.say(f"{asking.name}: {line}")
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
-    return _Submission(node, view, options).carry_out(plan, connection, context)
+    return _Submission(asking, makes, view, options).carry_out(plan, connection, context)
 
 
 def _known_as(submission: Any) -> str | None:
@@ -73,8 +78,9 @@ def _known_as(submission: Any) -> str | None:
 
 
 class _Submission:
-    def __init__(self, node: RequestNode, view: TableView, options: RunOptions) -> None:
-        self._node = node
+    def __init__(self, asking: Asking, makes: Mapping[str, str], view: TableView, options: RunOptions) -> None:
+        self._asking = asking
+        self._makes = makes
         self._view = view
         self._how = options
         self._store = StoreFile(options.store)
@@ -88,7 +94,7 @@ class _Submission:
         self._outcomes = [NOT_SENT] * len(view)
         self._failure: StoreError | None = None
 
-    def carry_out(self, plan: BodyPlan, connection: Connection, context: Context) -> NodeOutput:
+    def carry_out(self, plan: BodyPlan, connection: Connection, context: Context) -> NodeOutput[Any]:
         began = time.monotonic()
         travelling: Travelling | None = None
         interrupted = False
@@ -107,16 +113,15 @@ class _Submission:
                     interrupted = True
         if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
             raise self._failure
-        output = self._output(self._node.makes, context, time.monotonic() - began)
+        output = self._output(context, time.monotonic() - began)
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known
-            known_as = context.scope or type(self._node).__name__
+            known_as = self._asking.name
             display.say(f"{known_as}: {self._known:,} of {output.summary.ok:,} submitted before, submitting {new:,}")
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
-        name = context.scope or type(self._node).__name__
-        say_failures(name, output.summary, self._outcomes, (), progress=self._how.progress)
+        say_failures(self._asking.name, output.summary, self._outcomes, (), progress=self._how.progress)
         return output
 
     def _have_sent(self, travelling: Travelling) -> None:
@@ -200,7 +205,7 @@ class _Submission:
             return None
         where = {name: travelling.recipe.get(name) for name in ("base_url", "query", "local")}
         scope = orjson.dumps([self._submission, context.scope, where], option=orjson.OPT_SORT_KEYS).decode()
-        return Keys(Request("POST", self._node.path, ()), scope)
+        return Keys(Request("POST", self._asking.path, ()), scope)
 
     def _once(self) -> str:
         """Return what keeps the limits of one submission apart from those of others."""
@@ -216,17 +221,18 @@ class _Submission:
             "version": VERSION,
             "connection": travelling.recipe,
             "method": "POST",
-            "path": self._node.path,
-            "choices": self._node.choices,
+            "path": self._asking.path,
+            "choices": self._asking.choices,
             "stream": stream,
-            "total": self._node.client_timeout,
+            "total": self._asking.seconds,
             "limits": asdict(self._how.limits),
             "retry": asdict(self._how.retry),
             "once": once,
         }
         return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
-    def _output(self, makes: Mapping[str, str], context: Context, seconds: float) -> NodeOutput:
+    def _output(self, context: Context, seconds: float) -> NodeOutput[Any]:
+        makes = self._makes
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
         summary = Summary.of(Counter(self._outcomes), seconds=seconds)
         found = next(iter(makes))
@@ -239,7 +245,7 @@ def _name(key: Key) -> bytes:
     return key.digest + key.occurrence.to_bytes(8)
 
 
-class Submitted(NodeOutput):
+class Submitted(NodeOutput[Any]):
     """The ids of what was submitted; its two branches have them, or the errors, beside the configuration."""
 
     def _rows(self, *, ok: bool) -> Any:

@@ -13,7 +13,7 @@ from .declarations import CreateChatCompletion, CreateCompletion
 from .node import Node
 from .registry import find_node, known_nodes
 from .request_node import RequestNode
-from .return_node import Return
+from .table_node import Return
 
 __all__ = [
     "AddAssistantMessage",

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
 from ..bodies.body_plan import BodyPlan
 from ..bodies.settings_plan import SettingsPlan, needed
+from ..bodies.values import TextValue, is_varying
 from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected
 from ..run.rows import Context
 from ..store import ids
+from ..templates.template import OUTPUTS
+from .answer_shapes import of_any
 from .declarations import CreateChatCompletion, CreateCompletion
-from .node import Node
+from .node import OWN, Declaration, Node
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
-    from ..run.output import NodeOutput, Responses
+    from ..run.output import NodeOutput, Responses, T
+    from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
     from ..templates.template import Column, LiteralText
+    from .answer_shapes import Shape
+    from .node import Nodes
 
 ID = "future_response_id"
 DAY = 86_400.0
@@ -39,7 +44,7 @@ class _CommaSeparatedStop(BodyPlan):
     """Bodies whose ``stop`` may be one text: a JSON array of the sequences, or the sequences with commas between."""
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
-        """Give a row's body, before the gate."""
+        """Return a row's body, before the gate."""
         body = super().build(cells)
         stop = body.get("stop")
         if type(stop) is not str:
@@ -57,7 +62,7 @@ class _CommaSeparatedStop(BodyPlan):
 
 
 def _listed(text: str) -> list[str] | None:
-    """Give the texts of a JSON array of texts, None for any other text."""
+    """Return the texts of a JSON array of texts, None for any other text."""
     if not text.lstrip().startswith("["):
         return None
     try:
@@ -71,27 +76,19 @@ def _listed(text: str) -> list[str] | None:
 class AsyncRequestNode(RequestNode):
     """What is asked of every row, to be sent by a worker."""
 
-    makes: ClassVar[Mapping[str, str]] = MappingProxyType({ID: "text", "error_message": "text"})
-    sends: ClassVar[bool] = False
-    bodies: ClassVar[type[BodyPlan]] = _CommaSeparatedStop
-
-    @classmethod
-    def does(cls) -> str:
-        """Give the method and the path."""
-        return f"{super().does()}, later" if cls.operation else ""
-
-    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
-        """Run the node as a part of a workflow; see `Node.carry_out`."""
+    def _carry_out(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> NodeOutput[Any]:
         from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used
 
         if options.submission is None and options.journal is not None:
             # Nothing is kept there, but it says what a workflow is run for.
             options = replace(options, submission=os.path.abspath(options.journal))
-        return submit(self, table, connection, context, options)
+        return submit(self._asking(context.scope), self._declared.makes, table, connection, context, options)
 
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store
         self,
-        table: Any,
+        table: T,
         connection: Connection | None = None,
         *,
         store: str | os.PathLike[str] | None = None,
@@ -101,7 +98,7 @@ class AsyncRequestNode(RequestNode):
         on_invalid: OnInvalid = "report",
         deadline: float = DAY,
         submission: str | os.PathLike[str] | None = None,
-    ) -> NodeOutput:
+    ) -> NodeOutput[T]:
         """Hand one request a row to the store's worker and come back at once.
 
         The worker is a process of its own, which is started if none is at work: it goes on when this one ends. The
@@ -119,12 +116,8 @@ class AsyncRequestNode(RequestNode):
             Default: the file that ``TABLENODES_STORE`` names, else one in the user's data folder.
         limits : Limits, optional
             What the worker may use at most for rows that are asked alike.
-        retry : Retry, optional
-            How often a row is tried again.
-        progress : bool, optional
-            False says less.
-        on_invalid : {"report", "raise"}
-            What happens with rows that cannot be sent: they are reported in their place, or nothing is submitted.
+        retry, progress, on_invalid
+            As in `CreateChatCompletion.run`.
         deadline : float
             Seconds from now within which a row must be sent, 1 to 2,592,000. A worker that is started again later does
             not extend it.
@@ -159,7 +152,13 @@ class AsyncRequestNode(RequestNode):
             deadline=deadline,
             submission=submission,
         )
-        return self.carry_out(table, connection, Context(), options)
+        return self._carry_out(table, connection, Context(), options)
+
+
+def _later(declared: Declaration) -> Declaration:
+    """Return what a node is whose requests a worker sends."""
+    makes = {ID: "text", "error_message": "text"}
+    return replace(declared, makes=makes, bodies=_CommaSeparatedStop, later=True)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -170,6 +169,8 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     between them, or as a JSON array.
     """
 
+    _declared: ClassVar[Declaration] = _later(CreateChatCompletion._declared)
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
@@ -179,20 +180,7 @@ class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     between them, or as a JSON array.
     """
 
-
-class _IdPlan(SettingsPlan):
-    """The ids of a table, row by row."""
-
-    def encode(self, cells: tuple[Any, ...]) -> Any:
-        """Give a row's id as the store keeps it."""
-        value = super().encode(cells).get(ID)
-        if value is None or value == "":
-            raise Rejected(Problem(f"$.{ID}", "null", "there is no id in this row", "null"))
-        found = ids.read(value)
-        if found is None:
-            words = "this is no id of a future, or a character of it was changed"
-            raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
-        return found
+    _declared: ClassVar[Declaration] = _later(CreateCompletion._declared)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -207,38 +195,55 @@ class RetrieveResponse(Node):
         Seconds to wait for answers that have not come; 0 waits for none. Default, as infinity: until no more can come.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("wait",)
+    _declared: ClassVar[Declaration] = Declaration(gives="an id becomes its answer", defaults={ID: ID})
 
     future_response_id: str | Column | LiteralText | None = None
-    wait: float | str | None = None
+    wait: float | str | None = field(default=None, metadata=OWN)
 
-    @classmethod
-    def does(cls) -> str:
-        """Say what becomes of a row."""
-        return "an id becomes its answer"
+    def _kept(self, name: str, value: Any) -> Any:
+        return _seconds(value) if name == "wait" else super()._kept(name, value)
 
-    def kept(self, name: str, value: Any) -> Any:
-        """Give a setting's value as the node's own."""
-        return _seconds(value) if name == "wait" else super().kept(name, value)
-
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-    ) -> SettingsPlan:
-        """Give what becomes of a table's rows; see `Node.plan`."""
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.future_response_id is None:
             needed(ID, columns)
-        return _IdPlan(self.parsed(), columns, defaults={ID: ID}, constants=constants)
+        defaults, constants = self._declared.defaults, inputs.constants
+        return SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
 
-    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
-        """Run the node as a part of a workflow; see `Node.carry_out`."""
+    def _carry_out(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> NodeOutput[Any]:
         try:
-            return _retrieved(self, table, connection, context, options)
+            return self._retrieved(table, connection, context, options)
         except ConnectionSettingError:  # it sends nothing: what was submitted may need no key of this connection
-            return _retrieved(self, table, None, context, options)
+            return self._retrieved(table, None, context, options)
+
+    def _retrieved(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> Responses[Any]:
+        from ..later.retrieval import retrieve  # noqa: PLC0415 - loaded where it is used
+
+        name, wait = context.scope or type(self).__name__, None if self.wait is None else float(self.wait)
+        return retrieve(name, self._plan, wait, table, connection, context, options)
+
+    def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
+        """Return what is known of answers that were asked for earlier, in the workflow or elsewhere."""
+        submitted = dict(earlier).get(self._retrieves(earlier) or "")
+        if isinstance(submitted, RequestNode):
+            return submitted._answered(columns)
+        return of_any(node._declared.operation for node in (CreateChatCompletion, CreateCompletion))
+
+    def _retrieves(self, earlier: Nodes) -> str | None:
+        value: Any = self._parsed().get(ID)
+        named = set(value.columns()) if is_varying(value) else {ID} if value is None else set()
+        if named == {OUTPUTS} and isinstance(value, TextValue):
+            paths = value.template.reached[OUTPUTS]
+            ids = [str(path[0]) for path in paths if path[1:] == (ID,)] if len(paths) == 1 else []
+        elif named == {ID}:
+            ids = [name for name, each in earlier if each is not None and ID in each._declared.makes][-1:]
+        else:
+            ids = []
+        submitted = dict(earlier).get(ids[0]) if ids else None
+        return ids[0] if submitted is not None and submitted._declared.later else None
 
     def run(
         self,
@@ -249,8 +254,8 @@ class RetrieveResponse(Node):
         connection: Connection | None = None,
         progress: bool | None = None,
         on_invalid: OnInvalid = "report",
-    ) -> Responses:
-        """Give the answers that have come; start a worker if rows are pending and none is at work.
+    ) -> Responses[Any]:
+        """Return the answers that have come; start a worker if rows are pending and none is at work.
 
         Parameters
         ----------
@@ -288,32 +293,23 @@ class RetrieveResponse(Node):
 
         options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid)
         node = self if wait is None else self.replace(wait=wait)
-        return _retrieved(node, table, connection, Context(), options)
+        return node._retrieved(table, connection, Context(), options)
 
 
-def _retrieved(
-    node: RetrieveResponse, table: Any, connection: Connection | None, context: Context, options: RunOptions
-) -> Responses:
-    from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-    from ..later.retrieval import Retrieval  # noqa: PLC0415
-    from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
-    from ..run.output import NodeOutput  # noqa: PLC0415
-    from ..run.rows import prepared  # noqa: PLC0415
-    from ..store import StoreFile  # noqa: PLC0415
-
-    view = tables.view(table.table if isinstance(table, NodeOutput) else table)
-    plan = node.plan(view.columns, constants=context.constants)
-    if options.on_invalid == "raise":
-        refuse_invalid(check_rows(plan, view))
-    name = context.scope or type(node).__name__
-    wait = None if node.wait is None else float(node.wait)
-    with StoreFile(options.store) as store:
-        retrieval = Retrieval(view, store, connection, plan.columns)
-        return retrieval.carry_out(prepared(plan, view, context), wait, options.progress, name)
+def _stored_id(settings: dict[str, Any]) -> bytes:
+    """Return a row's id as the store keeps it; raise `Rejected` for what is none."""
+    value = settings.get(ID)
+    if value is None or value == "":
+        raise Rejected(Problem(f"$.{ID}", "null", "there is no id in this row", "null"))
+    found = ids.read(value)
+    if found is None:
+        words = "this is no id of a future, or a character of it was changed"
+        raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
+    return found
 
 
 def _seconds(value: Any) -> float | None:
-    """Give seconds as a number; they may be written as a text."""
+    """Return seconds as a number; they may be written as a text."""
     try:
         seconds = float(value) if isinstance(value, str) else value
     except ValueError:

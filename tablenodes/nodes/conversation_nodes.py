@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..bodies.taken_columns import BODY, CONVERSATION
+from ..bodies.values import parse
 from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit
+from ..run.growth import Replies, Said, grow, message_of
 from ..run.rows import Context
-from ..store.commits import EMPTY, is_id
+from ..store.commits import EMPTY, NO_CONVERSATION, UnknownConversation, is_id
 from ..templates.template import as_text
-from .conversation_base import AddingNode, ConversationNode, Said
 from .message_lists import content_parts, message_list
-from .replies import said
+from .node import OWN, Declaration
+from .table_node import TableNode
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.settings_plan import SettingsPlan
-    from ..connection.connection import Connection
-    from ..run.options import OnInvalid
-    from ..run.output import NodeOutput
+    from ..run.options import OnInvalid, RunOptions
+    from ..run.output import NodeOutput, Responses, T
+    from ..run.rows import PlanInputs
     from ..tables import TableView
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
     List = Sequence[Any] | str | Column | None
 
-
+_BEGUN = Declaration(
+    gives="a conversation",
+    makes={CONVERSATION: "text"},
+    handed_on=frozenset({CONVERSATION}),
+    defaults={CONVERSATION: CONVERSATION},
+)
+_LONGER = replace(_BEGUN, gives="a longer conversation")
 _TAKEN = f"the column {CONVERSATION!r} holds something else than ids, which would take its place: rename it"
+_OUTPUT = "the_output"
+"""What the output of an earlier run is called outside of a workflow."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConversationNode(TableNode):
+    """What gives each row a conversation, by its id."""
+
+    @abstractmethod
+    def _becomes(self, settings: dict[str, Any]) -> Said:
+        """Return the conversation that a row's settings name, and the messages that they make; raise `Rejected`."""
+
+    def _parsed(self) -> dict[str, Any]:
+        """Return the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""
+        return {name: parse(value, name, templates=True) for name, value in self._settings().items()}
+
+    def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
+        return grow(rows, self._replies(context), options.store)
+
+    def _replies(self, context: Context) -> Replies | None:
+        """Return the answers that are added before anything else; None where none are."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -49,73 +79,122 @@ class CreateConversation(ConversationNode):
         What has been said, as on chat nodes.
     """
 
-    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: CONVERSATION})
+    _declared: ClassVar[Declaration] = _BEGUN
 
     system: Text = None
     messages: List = None
 
-    @classmethod
-    def does(cls) -> str:
-        """Say what becomes of a row."""
-        return "a conversation"
+    def _begins_empty(self) -> bool:
+        return self.system is None and not self.messages
+
+    def _becomes(self, settings: dict[str, Any]) -> Said:
+        """Return the empty conversation, and what is said in it; the ids may only replace a column of ids."""
+        if settings.get(CONVERSATION) not in (None, "") and not is_id(settings[CONVERSATION]):
+            raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _TAKEN))
+        system, messages = settings.get("system"), settings.get("messages")
+        first = [] if system is None else [{"role": "system", "content": as_text(system)}]
+        return Said(EMPTY, first + message_list(messages))
+
+    def _instead(self, name: str, view: TableView) -> Iterable[Any]:
+        """Return the cells that are no ids: they are the user's own, and stay."""
+        if name not in view.columns:
+            return super()._instead(name, view)
+        cells = (cell for (cell,) in view.rows((name,)))
+        return (None if cell is None or is_id(cell) or isinstance(cell, Unfit) else as_text(cell) for cell in cells)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddingNode(ConversationNode):
+    """What gives each row a longer conversation.
+
+    Parameters
+    ----------
+    conversation : str, optional
+        The id of the conversation that is made longer. Default: the column ``conversation``.
+    continue_from : str, optional
+        In a workflow, the id of an earlier node whose answers are added first.
+    """
+
+    conversation: Text = None
+    continue_from: str | None = field(default=None, metadata=OWN)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.continue_from is not None and not isinstance(self.continue_from, str):
+            raise SettingError("continue_from names an earlier node of a workflow by its id", place="continue_from")
+
+    def _kept(self, name: str, value: Any) -> Any:
+        from ..run.output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
+
+        if isinstance(value, NodeOutput):
+            message = f"{name}: an output is no setting; give it to the run: run(table, continue_from=…)"
+            raise SettingError(message, place=name)
+        return super()._kept(name, value)
+
+    def _follows(self) -> dict[str, str]:
+        return {} if self.continue_from is None else {"continue_from": self.continue_from}
+
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
+        if self.conversation is None and CONVERSATION not in columns:
+            raise ColumnError(f"no column {CONVERSATION!r}: begin with CreateConversation, or set conversation=")
+        return super()._plan(columns, inputs)
 
     def run(
         self,
-        table: Any,
+        table: T,
         *,
         store: str | os.PathLike[str] | None = None,
+        continue_from: NodeOutput[Any] | None = None,
         on_invalid: OnInvalid = "report",
         progress: bool | None = None,
-    ) -> NodeOutput:
-        """Begin a conversation in every row.
+    ) -> NodeOutput[T]:
+        """Make every row's conversation longer; the one that it was is there as before.
 
         Parameters
         ----------
         table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One conversation a row.
-        store : path, optional
-            The file that keeps the messages. Default: ``TABLENODES_STORE`` of the environment, else one in the user's
-            data folder.
-        on_invalid : {"report", "raise"}
-            What happens with rows that have no text, since a cell is empty: they are reported in their place, or
-            nothing is made.
-        progress : bool, optional
-            Whether to show a bar. Default: in a terminal or a notebook, once the work lasts.
-
-        Returns
-        -------
-        NodeOutput
-            Unpacks into a table with the column ``conversation``, and the configuration, the very table that was given.
-            ``.table`` is the configuration with that column.
-
-        Raises
-        ------
-        UsageError
-            If the node and the table do not fit together.
-        InvalidRequests
-            If a row has no text and `on_invalid` is "raise".
-        StoreError
-            If the store cannot be read or written.
+            One conversation a row, by its id in the column ``conversation``.
+        continue_from : NodeOutput, optional
+            What a chat node returned for the same rows: each row's answer is added to its conversation first. A row
+            without an answer is ``upstream_failed``, and its conversation null. Rows are matched by their positions,
+            and an answer is added only to the conversation that it answers: any other row is ``invalid_request``. A row
+            that has the answer and this message already keeps its conversation, so that a cell may be run twice.
+        store, on_invalid, progress
+            As in `CreateConversation.run`, as what is returned and raised.
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 
         options = RunOptions.of(store=store, on_invalid=on_invalid, progress=progress)
-        return self.carry_out(table, None, Context(), options)
+        if continue_from is None:
+            _refuse_unanswered(table)
+            if self.continue_from is not None:
+                raise SettingError(
+                    "continue_from names a node of a workflow; here, give run() its output: continue_from="
+                )
+            return self._carry_out(table, None, Context(), options)
+        _refuse_other_rows(continue_from, table)
+        node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
+        context = Context(outputs={str(node.continue_from): continue_from})
+        return node._carry_out(table, None, context, options)
 
-    def said(self, row: Mapping[str, Any]) -> Said:
-        """Give the empty conversation, and what is said in it; a column whose place the ids would take must be free."""
-        if row.get(CONVERSATION) not in (None, "") and not is_id(row[CONVERSATION]):
-            raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _TAKEN))
-        system, messages = row.get("system"), row.get("messages")
-        first = [] if system is None else [{"role": "system", "content": as_text(system)}]
-        return Said(EMPTY, first + message_list(messages))
+    def _replies(self, context: Context) -> Replies | None:
+        if self.continue_from is None:
+            return None
+        return Replies(cast("Responses[Any]", context.outputs[self.continue_from]))
 
-    def instead(self, name: str, view: TableView) -> Iterable[Any]:
-        """Give the cells that are no ids: they are the user's own, and stay."""
-        if name not in view.columns:
-            return super().instead(name, view)
-        cells = (cell for (cell,) in view.rows((name,)))
-        return (None if cell is None or is_id(cell) or isinstance(cell, Unfit) else as_text(cell) for cell in cells)
+    def _becomes(self, settings: dict[str, Any]) -> Said:
+        known_as = settings.get(CONVERSATION)
+        if known_as is None:
+            problem = Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION)
+            raise Rejected(problem, outcome="upstream_failed")
+        if not is_id(known_as):
+            unknown = UnknownConversation.no_id()
+            raise Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
+        return Said(str(known_as), self._messages(settings))
+
+    @abstractmethod
+    def _messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Return the messages that a row's settings make."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,7 +207,7 @@ class AddingTextNode(AddingNode):
         A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
     """
 
-    role: ClassVar[str] = ""
+    _role: ClassVar[str] = ""
 
     text: Text = None
 
@@ -140,53 +219,29 @@ class AddingTextNode(AddingNode):
             message = "text is one text; for parts, texts and images, set content (of AddUserMessage)"
             raise SettingError(message, place="text")
 
-    @classmethod
-    def does(cls) -> str:
-        """Say what becomes of a row."""
-        return "a longer conversation" if cls.role else ""
-
-    def messages(self, row: Mapping[str, Any]) -> list[Any]:
-        """Give the message."""
+    def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         text = row["text"]
         if text is None:
             raise Rejected(Problem("$.text", "cell", "the cell is empty, and a message needs a text"))
         if isinstance(text, list) and text and all(isinstance(part, dict) and "type" in part for part in text):
             raise Rejected(Problem("$.text", "type", "the cell holds parts: set content (of AddUserMessage)", "array"))
-        return [{"role": self.role, "content": as_text(text)}]
+        return [{"role": self._role, "content": as_text(text)}]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddSystemMessage(AddingTextNode):
-    """Add a system message to every row's conversation.
+    """Add a system message to every row's conversation."""
 
-    Parameters
-    ----------
-    text : str
-        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
-    conversation : str, optional
-        The id of the conversation that is made longer. Default: the column ``conversation``.
-    continue_from : str, optional
-        In a workflow, the id of an earlier node whose answers are added first.
-    """
-
-    role: ClassVar[str] = "system"
+    _declared: ClassVar[Declaration] = _LONGER
+    _role: ClassVar[str] = "system"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddAssistantMessage(AddingTextNode):
-    """Add what a model is to have said to every row's conversation.
+    """Add an assistant message to every row's conversation."""
 
-    Parameters
-    ----------
-    text : str
-        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
-    conversation : str, optional
-        The id of the conversation that is made longer. Default: the column ``conversation``.
-    continue_from : str, optional
-        In a workflow, the id of an earlier node whose answers are added first.
-    """
-
-    role: ClassVar[str] = "assistant"
+    _declared: ClassVar[Declaration] = _LONGER
+    _role: ClassVar[str] = "assistant"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -195,17 +250,12 @@ class AddUserMessage(AddingTextNode):
 
     Parameters
     ----------
-    text : str
-        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
     content : list of dict
         In place of `text`: the parts of the message, texts and images, as the API has them.
-    conversation : str, optional
-        The id of the conversation that is made longer. Default: the column ``conversation``.
-    continue_from : str, optional
-        In a workflow, the id of an earlier node whose answers are added first.
     """
 
-    role: ClassVar[str] = "user"
+    _declared: ClassVar[Declaration] = _LONGER
+    _role: ClassVar[str] = "user"
 
     content: List = None
 
@@ -217,32 +267,26 @@ class AddUserMessage(AddingTextNode):
             raise SettingError("a message has a text or parts: set text or content, not both")
         AddingNode.__post_init__(self)
 
-    def messages(self, row: Mapping[str, Any]) -> list[Any]:
-        """Give the message."""
+    def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         if self.content is None:
-            return super().messages(row)
-        return [{"role": self.role, "content": content_parts(row["content"])}]
+            return super()._messages(row)
+        return [{"role": self._role, "content": content_parts(row["content"])}]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddToolMessage(AddingTextNode):
-    """Add what a tool gave, which an answer called for, to every row's conversation.
+    """Add what a tool returned, which an answer called for, to every row's conversation.
 
     The message with the call comes before it: name the chat node in `continue_from`, or append its reply.
 
     Parameters
     ----------
-    text : str
-        A text with ``{{ column }}`` placeholders, or ``tn.col("name")``.
     tool_call_id : str
         The call's id, such as ``{{ outputs.ask.choices[0].message.tool_calls[0].id }}`` in a workflow.
-    conversation : str, optional
-        The id of the conversation that is made longer. Default: the column ``conversation``.
-    continue_from : str, optional
-        In a workflow, the id of an earlier node whose answers are added first.
     """
 
-    role: ClassVar[str] = "tool"
+    _declared: ClassVar[Declaration] = _LONGER
+    _role: ClassVar[str] = "tool"
 
     tool_call_id: Text = None
 
@@ -251,11 +295,10 @@ class AddToolMessage(AddingTextNode):
             raise SettingError('tool_call_id is missing: say which call is answered, such as tool_call_id="{{ call }}"')
         super().__post_init__()
 
-    def messages(self, row: Mapping[str, Any]) -> list[Any]:
-        """Give the message."""
+    def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         if row["tool_call_id"] is None:
             raise Rejected(Problem("$.tool_call_id", "cell", "the cell is empty, and names no call"))
-        return [{**super().messages(row)[0], "tool_call_id": as_text(row["tool_call_id"])}]
+        return [{**super()._messages(row)[0], "tool_call_id": as_text(row["tool_call_id"])}]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -266,15 +309,13 @@ class AppendReply(AddingNode):
 
     Parameters
     ----------
-    conversation : str, optional
-        The id of the conversation that is made longer. Default: the column ``conversation``.
     body : str, optional
         The answer's body, as JSON. Default: the column ``body``.
     continue_from : str, optional
         In a workflow, the id of an earlier node whose answers are added; in place of `body`.
     """
 
-    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({CONVERSATION: CONVERSATION, BODY: BODY})
+    _declared: ClassVar[Declaration] = replace(_LONGER, defaults={CONVERSATION: CONVERSATION, BODY: BODY})
 
     body: Text = None
 
@@ -283,26 +324,21 @@ class AppendReply(AddingNode):
         if self.body is not None and self.continue_from is not None:
             raise SettingError("an answer comes from one place: set body or continue_from, not both")
 
-    @classmethod
-    def does(cls) -> str:
-        """Say what becomes of a row."""
-        return "a longer conversation"
-
     def run(
         self,
         table: Any,
         *,
         store: str | os.PathLike[str] | None = None,
-        continue_from: NodeOutput | None = None,
+        continue_from: NodeOutput[Any] | None = None,
         on_invalid: OnInvalid = "report",
         progress: bool | None = None,
-    ) -> NodeOutput:
+    ) -> NodeOutput[Any]:
         """Add each row's answer to its conversation; see `AddUserMessage.run`.
 
         Parameters
         ----------
         table : NodeOutput or table
-            What a chat node gave; or a table with the columns ``conversation`` and ``body``.
+            What a chat node returned; or a table with the columns ``conversation`` and ``body``.
         store, continue_from, on_invalid, progress
             As in `AddUserMessage.run`.
 
@@ -317,18 +353,43 @@ class AppendReply(AddingNode):
             table, continue_from = table.configuration, table
         return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid, progress=progress)
 
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-    ) -> SettingsPlan:
-        """Give what becomes of a table's rows; see `Node.plan`."""
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.body is None and self.continue_from is None and BODY not in columns:
             raise ColumnError("no column 'body': give the output of a chat node (continue_from), or set body=")
-        return super().plan(columns, constants=constants, connection=connection)
+        return super()._plan(columns, inputs)
 
-    def messages(self, row: Mapping[str, Any]) -> list[Any]:
-        """Give the answer's message, where it is not the one of an earlier node."""
-        return [] if self.continue_from is not None else [said(row.get(BODY))]
+    def _messages(self, row: Mapping[str, Any]) -> list[Any]:
+        """Return the answer's message, where it is not the one of an earlier node."""
+        return [] if self.continue_from is not None else [message_of(row.get(BODY))]
+
+
+def _refuse_unanswered(table: Any) -> None:
+    """Raise `SettingError` for answers that are given as a table: they would be missing from the conversations."""
+    from ..run.output import Responses  # noqa: PLC0415 - loaded where it is needed
+
+    if isinstance(table, Responses):
+        raise SettingError(
+            "whether its answers are to be added is not said: run(out.configuration, continue_from=out) adds them,"
+            " run(out.table) does not"
+        )
+
+
+def _refuse_other_rows(output: Any, table: Any) -> None:
+    """Raise `SettingError` for an output that cannot be that of the table's rows."""
+    from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+    from ..run.output import NodeOutput, Responses  # noqa: PLC0415 - loaded where it is needed
+
+    if not isinstance(output, NodeOutput):
+        raise SettingError(f"continue_from must be what a chat node's run gave, not {type(output).__name__}")
+    if not isinstance(output, Responses):
+        raise SettingError(
+            "continue_from: this output has no answers of a model, which could be continued from: give that of a chat"
+            " node, or of RetrieveResponse where the node ends in Async"
+        )
+    view = tables.view(table, read=False)
+    if not view.one_shot and len(view) != output.summary.rows:
+        rows = f"{output.summary.rows:,}, the table {len(view):,}"
+        raise SettingError(
+            f"continue_from must be the output for the same rows: it has {rows}; continue all of them, and take"
+            " .succeeded of what that gives"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..bodies.values import ArrayValue, TextValue
+from .node import Declaration
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
@@ -51,9 +53,9 @@ class CreateChatCompletion(RequestNode):
     (``tablenodes schema create_chat_completion``).
     """
 
-    operation: ClassVar[str] = "create_chat_completion"
-    path: ClassVar[str] = "/chat/completions"
-    shortcuts: ClassVar[bool] = True
+    _declared: ClassVar[Declaration] = Declaration(
+        operation="create_chat_completion", path="/chat/completions", shortcuts=True
+    )
 
     model: Text = None
     prompt: Text = None
@@ -117,8 +119,7 @@ class CreateCompletion(RequestNode):
     (``tablenodes schema create_completion``).
     """
 
-    operation: ClassVar[str] = "create_completion"
-    path: ClassVar[str] = "/completions"
+    _declared: ClassVar[Declaration] = Declaration(operation="create_completion", path="/completions")
 
     model: Text = None
     prompt: List = None
@@ -138,3 +139,9 @@ class CreateCompletion(RequestNode):
     temperature: Number = None
     top_p: Number = None
     user: Text = None
+
+    def _choices(self, number: int, given: Mapping[str, Any]) -> int | None:
+        prompt = given.get("prompt")
+        if isinstance(prompt, list | ArrayValue):  # of texts, each of which has its own; or of one text's tokens
+            return number * len(prompt if isinstance(prompt, list) else prompt.items)
+        return number if isinstance(prompt, str | TextValue) else None

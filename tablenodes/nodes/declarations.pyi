@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..bodies.values import ArrayValue, TextValue
+from .node import Declaration
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
@@ -118,9 +120,9 @@ class CreateChatCompletion(RequestNode):
         Lets the model search the web first: how much it reads, and from where it searches.
     """
 
-    operation: ClassVar[str] = "create_chat_completion"
-    path: ClassVar[str] = "/chat/completions"
-    shortcuts: ClassVar[bool] = True
+    _declared: ClassVar[Declaration] = Declaration(
+        operation="create_chat_completion", path="/chat/completions", shortcuts=True
+    )
     model: Text = None
     prompt: Text = None
     system: Text = None
@@ -212,8 +214,7 @@ class CreateCompletion(RequestNode):
         A stable name for the end user.
     """
 
-    operation: ClassVar[str] = "create_completion"
-    path: ClassVar[str] = "/completions"
+    _declared: ClassVar[Declaration] = Declaration(operation="create_completion", path="/completions")
     model: Text = None
     prompt: List = None
     best_of: Integer = None
@@ -232,3 +233,9 @@ class CreateCompletion(RequestNode):
     temperature: Number = None
     top_p: Number = None
     user: Text = None
+
+    def _choices(self, number: int, given: Mapping[str, Any]) -> int | None:
+        prompt = given.get("prompt")
+        if isinstance(prompt, list | ArrayValue):
+            return number * len(prompt if isinstance(prompt, list) else prompt.items)
+        return number if isinstance(prompt, str | TextValue) else None

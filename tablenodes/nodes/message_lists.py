@@ -28,18 +28,7 @@ def _rules() -> _Rules:
 
 
 def message_list(given: Any) -> list[Any]:
-    """Give messages as they are kept; none for a null cell or an empty list.
-
-    Parameters
-    ----------
-    given : list, str or None
-        The messages, or their JSON text.
-
-    Raises
-    ------
-    Rejected
-        If they are not what a chat takes.
-    """
+    """Return messages, typed and checked as a chat's are; none for a null cell. Raise `Rejected` for any others."""
     if given is None:
         return []
     messages = _rules().typing(given)
@@ -50,18 +39,7 @@ def message_list(given: Any) -> list[Any]:
 
 
 def content_parts(given: Any) -> list[Any]:
-    """Give the parts of a user's message as they are kept.
-
-    Parameters
-    ----------
-    given : list, str or None
-        The parts, or their JSON text.
-
-    Raises
-    ------
-    Rejected
-        If they are not what a chat takes.
-    """
+    """Return the parts of a user's message, typed and checked; raise `Rejected` for what no chat takes."""
     if isinstance(given, str):
         try:
             given = read(given)

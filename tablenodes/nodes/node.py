@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import parse_setting
 from ..errors import SettingError, SettingNameError, nearest
 from ..plain import plain
@@ -16,6 +17,7 @@ from ..problems import Unfit
 from ..templates.template import Column, LiteralText
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from ..bodies.settings_plan import RowPlan
@@ -23,7 +25,64 @@ if TYPE_CHECKING:
     from ..run.check import Check
     from ..run.options import RunOptions
     from ..run.output import NodeOutput
-    from ..run.rows import Context
+    from ..run.rows import Context, PlanInputs
+    from .answer_shapes import Shape
+
+    Nodes = Sequence[tuple[str, "Node | None"]]
+    """The nodes of a workflow by their ids; None for one that cannot be read."""
+
+METHODS = ("run", "check", "replace", "estimate", "parse", "run_batches", "mapper")
+"""What can be done with a node; no setting has one of these names."""
+OWN = MappingProxyType({"own": True})
+"""The metadata of a field that says something about the node itself; all others are filled in row by row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a kind of node is, apart from its settings.
+
+    Attributes
+    ----------
+    gives : str
+        In a word or two what becomes of a row, of a node that sends nothing itself.
+    makes : mapping of str to str
+        The columns that it makes, and their types.
+    handed_on : frozenset of str
+        Those of them that take the place of what they were made of, for later nodes read them by their names.
+    defaults : mapping of str to str
+        For settings that are not set, the column that gives them where the table has it.
+    operation, path : str
+        The operation's name in the schemas, and its path below the base URL; empty where nothing is asked.
+    shortcuts : bool
+        Whether ``prompt`` and ``system`` make messages.
+    choices : bool
+        Whether an answer without choices is no success.
+    bodies : type of BodyPlan
+        What makes the request bodies.
+    later : bool
+        Whether a worker sends the requests, and the answers are retrieved.
+    """
+
+    gives: str = ""
+    makes: Mapping[str, str] = field(default_factory=dict)
+    handed_on: frozenset[str] = frozenset()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    operation: str = ""
+    path: str = ""
+    shortcuts: bool = False
+    choices: bool = True
+    bodies: type[BodyPlan] = BodyPlan
+    later: bool = False
+
+    @property
+    def does(self) -> str:
+        """In a word or two what becomes of a row, such as ``POST /completions``; empty for a node's mere base."""
+        return f"POST {self.path}{', later' if self.later else ''}" if self.path else self.gives
+
+    @property
+    def sends(self) -> bool:
+        """Whether the node sends requests itself, and so needs the embedded model's server where that is used."""
+        return bool(self.operation) and not self.later
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -31,107 +90,80 @@ class Node:
     """What is done with every row; `run` is told how.
 
     A node is an immutable record: it compares by its settings, can be pickled, and holds no connection and no state.
+    Names with an underscore are for this package: a node shows its settings, and what can be done with it.
     """
 
-    own: ClassVar[tuple[str, ...]] = ()
-    """Settings that say something about the node itself; all others are filled in row by row."""
-    makes: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """The columns that it makes, and their types."""
-    handed_on: ClassVar[frozenset[str]] = frozenset()
-    """Those of them that take the place of what they were made of, for later nodes read them by their names."""
-    sends: ClassVar[bool] = False
-    """Whether it sends requests itself, and so needs the embedded model's server where that is the connection."""
+    _declared: ClassVar[Declaration] = Declaration()
 
     def __new__(cls, *unnamed: Any, **settings: Any) -> Self:
         """Make a node, of settings that it has."""
         if _is_made_of_settings(cls):  # type: ignore[arg-type]
             if unnamed:
-                first = cls.setting_names()[0]
+                first = setting_names(cls)[0]
                 raise SettingNameError(f"{cls.__name__} takes settings by their names only, such as {first}=…")
             check_names(cls, settings)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, self.kept(field.name, getattr(self, field.name)))
-        self.parsed()
+        for each in fields(self):
+            object.__setattr__(self, each.name, self._kept(each.name, getattr(self, each.name)))
+        self._parsed()
 
-    def kept(self, name: str, value: Any) -> Any:
-        """Give a setting's value as the node's own, which nobody else can change."""
+    def _kept(self, name: str, value: Any) -> Any:
+        """Return a setting's value as the node's own, which nobody else can change."""
         return own_copy(value, name)
 
-    @classmethod
-    def does(cls) -> str:
-        """Say in a word or two what becomes of a row, such as ``POST /completions``; empty for a node's mere base."""
-        return ""
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that are set and filled in row by row, by the names of the properties that they are."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if "own" not in each.metadata}
+        return {property_of(type(self), name): value for name, value in given.items() if value is not None}
 
-    @classmethod
-    def setting_names(cls) -> tuple[str, ...]:
-        """Give the names of all settings, in their declared order, the node's own last."""
-        names = [field.name for field in fields(cls)]
-        return (*(name for name in names if name not in cls.own), *cls.own)
+    def _parsed(self) -> dict[str, Any]:
+        """Return the settings as plain JSON, or as values that depend on the row."""
+        return {name: parse_setting(name, value) for name, value in self._settings().items()}
 
-    def settings(self) -> dict[str, Any]:
-        """Give the settings that are set and filled in row by row, by their names."""
-        names = (name for name in self.setting_names() if name not in self.own)
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> RowPlan:
+        """Return what becomes of a table's rows; raise `UsageError` if the node and the columns do not fit together."""
+        raise NotImplementedError
 
-    def parsed(self) -> dict[str, Any]:
-        """Give the settings as plain JSON, or as values that depend on the row."""
-        return {name: parse_setting(name, value) for name, value in self.settings().items()}
+    def _carry_out(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> NodeOutput[Any]:
+        """Run the node, perhaps as a part of a workflow; it heeds the options that mean something to it."""
+        raise NotImplementedError
 
-    def follows(self) -> dict[str, str]:
-        """Give the ids of earlier nodes of a workflow that settings name, by the settings' names."""
+    def _follows(self) -> dict[str, str]:
+        """Return the ids of earlier nodes of a workflow that settings name, by the settings' names."""
         return {}
 
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-    ) -> RowPlan:
-        """Give what becomes of a table's rows.
+    def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
+        """Return what is known of the node's answers before they come; None for nothing.
 
-        Parameters
-        ----------
-        columns : sequence of str
-            The table's columns.
-        constants : mapping, optional
-            What ``inputs`` and ``outputs`` stand for in placeholders.
-        connection : Connection, optional
-            Where requests will go, for what its server supplies.
-
-        Raises
-        ------
-        UsageError
-            If the node and the columns do not fit together.
+        `earlier` are the nodes before it; `columns` those of the table, where it is known.
         """
-        raise NotImplementedError
+        from .answer_shapes import Shape  # noqa: PLC0415 - loaded where it is needed
 
-    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
-        """Run the node as a part of a workflow.
+        made = self._declared.makes
+        return Shape({"type": "object", "properties": {name: {} for name in made}}) if made else None
 
-        Parameters
-        ----------
-        table : table
-            As in `run`.
-        connection : Connection or None
-            The workflow's, opened.
-        context : Context
-            What earlier nodes and the workflow's inputs give.
-        options : RunOptions
-            How; a node heeds those that mean something to it.
-        """
-        raise NotImplementedError
+    def _retrieves(self, earlier: Nodes) -> str | None:
+        """Return the id of the node whose answers this one retrieves; None where there is none, or none is known."""
+        return None
 
-    def check(self, table: Any) -> Check:
+    def _begins_empty(self) -> bool:
+        """Return whether the conversations that it makes may have no message yet."""
+        return False
+
+    def check(self, table: Any, *, store: str | os.PathLike[str] | None = None) -> Check:
         """Find out, without sending anything, what would be sent, what cannot be, and why.
 
         Parameters
         ----------
         table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
             One request a row. A stream that can be read only once is refused.
+        store : path, optional
+            The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
+            the user's data folder.
 
         Returns
         -------
@@ -144,11 +176,12 @@ class Node:
             If the node and the table do not fit together: a column that is not there, a schema that cannot be read.
         """
         from ..run.check import check  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.rows import PlanInputs  # noqa: PLC0415
 
-        return check(self.plan, table)
+        return check(partial(self._plan, inputs=PlanInputs(store=store)), table)
 
     def replace(self, **settings: Any) -> Self:
-        """Give a node with some settings changed.
+        """Return a node with some settings changed.
 
         Raises
         ------
@@ -159,17 +192,36 @@ class Node:
         return replace(self, **settings)
 
     def __repr__(self) -> str:
-        shown = []
-        for name in self.setting_names():
-            value = getattr(self, name)
-            default = next(field.default for field in fields(self) if field.name == name)
-            if value is not None and value != default:
-                shown.append(f"{name}={value!r}")
+        defaults = {each.name: each.default for each in fields(self)}
+        given = ((name, getattr(self, name)) for name in setting_names(type(self)))
+        shown = (f"{name}={value!r}" for name, value in given if value is not None and value != defaults[name])
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+def own_names(kind: type[Node]) -> tuple[str, ...]:
+    """Return the names of the settings that say something about the node itself."""
+    return tuple(each.name for each in fields(kind) if "own" in each.metadata)
+
+
+def setting_names(kind: type[Node]) -> tuple[str, ...]:
+    """Return the names of all settings of a kind of node, in their declared order, the node's own last."""
+    own = own_names(kind)
+    return (*(each.name for each in fields(kind) if each.name not in own), *own)
+
+
+def setting_of(kind: type[Node], name: str) -> str:
+    """Return what the setting of a request property is called: ``check_`` where a node's method is called ``check``."""
+    return f"{name}_" if name in METHODS or name in own_names(kind) else name
+
+
+def property_of(kind: type[Node], setting: str) -> str:
+    """Return the request property that a setting is."""
+    name = setting.removesuffix("_")
+    return name if name != setting and setting_of(kind, name) == setting else setting
+
+
 def own_copy(value: Any, place: str) -> Any:
-    """Give a setting's value as the node's own: plain lists and dicts that nobody else can change."""
+    """Return a setting's value as the node's own: plain lists and dicts that nobody else can change."""
     if value is None or isinstance(value, str | int | float | Column | LiteralText):
         return value
     if isinstance(value, Mapping):
@@ -189,17 +241,17 @@ def _name(key: object, place: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _is_made_of_settings(node: type[Node]) -> bool:
-    """Tell whether a node is made of its settings: one of a user's may have a constructor of its own."""
-    return inspect.signature(node.__init__).parameters.keys() - {"self"} == {*node.setting_names()}
+def _is_made_of_settings(kind: type[Node]) -> bool:
+    """Return whether a node is made of its settings: one of a user's may have a constructor of its own."""
+    return inspect.signature(kind.__init__).parameters.keys() - {"self"} == {*setting_names(kind)}
 
 
-def check_names(node: type[Node], settings: Mapping[str, Any]) -> None:
+def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
     """Raise `SettingNameError` for a setting that the node does not have, with the nearest name."""
-    names = node.setting_names()
+    names = setting_names(kind)
     for name in settings:
         if name in ("api_key", "apiKey"):
             where = "Connection(api_key_env=…), or --api-key-env"
             raise SettingNameError(f"{name}: a key belongs to the connection: {where}")
         if name not in names:
-            raise SettingNameError(f"{node.__name__} has no setting {name!r}{nearest(str(name), names)}")
+            raise SettingNameError(f"{kind.__name__} has no setting {name!r}{nearest(str(name), names)}")

@@ -14,7 +14,7 @@ from .conversation_nodes import (
 )
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import Node
-from .return_node import Return
+from .table_node import Return
 
 BUNDLED: tuple[type[Node], ...] = (
     CreateChatCompletion,
@@ -40,7 +40,7 @@ def known_nodes() -> dict[str, type[Node]]:
     while waiting:
         node = waiting.pop(0)
         waiting.extend(node.__subclasses__())
-        if node.does():
+        if node._declared.does:
             found[node.__name__] = node
     return found
 

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from .. import schemas
-from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import Recipe
+from ..bodies.taken_columns import BODY, NAMED_ONLY
 from ..connection.endpoint import default_properties
 from ..errors import SettingError
-from ..run.rows import Context
+from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
-from .node import Node
+from .answer_shapes import answered
+from .node import OWN, Node
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
-    from ..run.check import Check
     from ..run.options import OnInDoubt, OnInvalid, RetryFailed, RunOptions
-    from ..run.output import NodeOutput, Responses
+    from ..run.output import NodeOutput, Responses, T
+    from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
     from ..store.conversations import Conversations
+    from .answer_shapes import Shape
+    from .node import Nodes
 
     Schema = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -51,37 +55,23 @@ class RequestNode(Node):
         Seconds that one attempt may take in all, 0.001 to 86,400; goes before the connection's own.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("columns", "extra_body", "schema", "client_timeout")
-    sends: ClassVar[bool] = True
-    operation: ClassVar[str] = ""
-    """The operation's name in the schemas."""
-    path: ClassVar[str] = ""
-    """The operation's path below the base URL."""
-    shortcuts: ClassVar[bool] = False
-    """Whether ``prompt`` and ``system`` make messages."""
-    choices: ClassVar[bool] = True
-    """Whether an answer without choices is no success."""
-    bodies: ClassVar[type[BodyPlan]] = BodyPlan
-    """What makes the request bodies."""
-
-    columns: str | Sequence[str] = "auto"
-    extra_body: Mapping[str, Any] | None = None
-    schema: Schema = schemas.DEFAULT_REVISION
-    client_timeout: float | str | None = None
+    columns: str | Sequence[str] = field(default="auto", metadata=OWN)
+    extra_body: Mapping[str, Any] | None = field(default=None, metadata=OWN)
+    schema: Schema = field(default=schemas.DEFAULT_REVISION, metadata=OWN)
+    client_timeout: float | str | None = field(default=None, metadata=OWN)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings = self.settings()
+        settings = self._settings()
         for name in self.extra_body or ():
             if name in settings:
                 raise SettingError(f"{name} is set twice, as a setting and in extra_body", place=name)
-        for given, others in _ALONE.items() if self.shortcuts else ():
+        for given, others in _ALONE.items() if self._declared.shortcuts else ():
             for name in others:
                 if given in settings and name in settings:
                     raise SettingError(f"{name} makes messages of its own: set {name} or {given}, not both", place=name)
 
-    def kept(self, name: str, value: Any) -> Any:
-        """Give a setting's value as the node's own."""
+    def _kept(self, name: str, value: Any) -> Any:
         if name == "columns":
             return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
@@ -90,74 +80,65 @@ class RequestNode(Node):
             return _checked_seconds(value)
         if name == "schema":
             return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
-        return super().kept(name, value)
+        return super()._kept(name, value)
 
-    @classmethod
-    def does(cls) -> str:
-        """Give the method and the path."""
-        return f"POST {cls.path}" if cls.operation else ""
-
-    def recipe(self) -> Recipe:
-        """Give what the node says about its request bodies."""
+    def _recipe(self) -> Recipe:
+        """Return what the node says about its request bodies."""
         columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
-        return Recipe(self.settings(), columns, self.shortcuts, dict(self.extra_body or {}))
+        return Recipe(self._settings(), columns, self._declared.shortcuts, dict(self.extra_body or {}))
 
-    def parsed(self) -> dict[str, Any]:
-        """Give the settings as plain JSON, or as values that depend on the row; the shortcuts have become messages."""
-        return self.recipe().parsed()
+    def _parsed(self) -> dict[str, Any]:
+        """Return the settings as plain JSON, or as values that depend on the row; the shortcuts are messages now."""
+        return self._recipe().parsed()
 
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-        store: str | os.PathLike[str] | None = None,
-    ) -> BodyPlan:
-        """Give how a table's rows become request bodies; see `Node.plan`. Conversations are looked up in `store`."""
-        return self.bodies(
-            self.recipe(),
-            schemas.load(self.schema, self.operation),
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
+        """Return how a table's rows become request bodies; conversations are looked up in the store."""
+        return self._declared.bodies(
+            self._recipe(),
+            schemas.load(self.schema, self._declared.operation),
             columns,
-            defaults=default_properties(connection),
-            constants=constants,
-            conversations=partial(_conversations, store),
+            defaults=default_properties(inputs.connection),
+            constants=inputs.constants,
+            conversations=partial(_conversations, inputs.store),
         )
 
-    def check(self, table: Any, *, store: str | os.PathLike[str] | None = None) -> Check:
-        """Find out, without sending anything, what would be sent, what cannot be, and why.
+    def _asking(self, scope: str) -> Asking:
+        """Return what a run knows of the node, which may be a part of a workflow."""
+        seconds = None if self.client_timeout is None else float(self.client_timeout)
+        name = scope or type(self).__name__
+        return Asking(name, self._declared.path, self._plan, self._declared.choices, seconds)
 
-        Parameters
-        ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One request a row. A stream that can be read only once is refused.
-        store : path, optional
-            The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
-            the user's data folder.
-
-        Returns
-        -------
-        Check
-            Counts, problems by row, and where each property comes from.
-
-        Raises
-        ------
-        UsageError
-            If the node and the table do not fit together: a column that is not there, a schema that cannot be read.
-        """
-        from ..run.check import check  # noqa: PLC0415 - pandas is loaded where it is needed
-
-        return check(partial(self.plan, store=store), table)
-
-    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
-        """Run the node as a part of a workflow; see `Node.carry_out`."""
+    def _carry_out(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> NodeOutput[Any]:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
 
-        return run(self, table, connection, context, options)
+        return run(self._asking(context.scope), table, connection, context, options)
+
+    def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
+        made = super()._answer_shape(earlier, columns)
+        return made if made is not None else self._answered(columns)
+
+    def _answered(self, columns: Sequence[str] | None) -> Shape | None:
+        """Return what is known of the answers themselves, whoever sends the requests."""
+        given = {**self._parsed(), **dict(self.extra_body or {})}
+        return answered(self._declared.operation, given, partial(self._may_use, columns), self._choices)
+
+    def _choices(self, number: int, given: Mapping[str, Any]) -> int | None:
+        """Return how many choices each answer has, of which ``n`` says `number`; None where that is not known."""
+        return number
+
+    def _may_use(self, columns: Sequence[str] | None, *names: str) -> bool:
+        """Return whether a column of the table that has one of these names may be used as a property."""
+        return any(
+            (name not in NAMED_ONLY if self.columns == "auto" else name in self.columns)
+            and (columns is None or name in columns)
+            for name in (*names, BODY)
+        )
 
     def run(
         self,
-        table: Any,
+        table: T,
         connection: Connection | None = None,
         *,
         limits: Limits | None = None,
@@ -169,8 +150,8 @@ class RequestNode(Node):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
-    ) -> Responses:
-        """Send one request a row and give every answer in its row's place.
+    ) -> Responses[T]:
+        """Send one request a row and return every answer in its row's place.
 
         Parameters
         ----------
@@ -234,7 +215,7 @@ class RequestNode(Node):
             retry_failed=retry_failed,
             store=store,
         )
-        return run(self, table, connection, Context(), options)
+        return run(self._asking(""), table, connection, Context(), options)
 
 
 _ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
@@ -248,7 +229,7 @@ def _conversations(store: str | os.PathLike[str] | None) -> Conversations:
 
 
 def _checked_seconds(value: Any) -> float | None:
-    """Give a timeout as the number that it is; it may be written as a text."""
+    """Return a timeout as the number that it is; it may be written as a text."""
     if value is None:
         return None
     try:

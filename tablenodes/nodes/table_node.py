@@ -1,29 +1,29 @@
-"""The nodes that send nothing: they make columns of their own from a table's rows."""
+"""The nodes that send nothing: they make columns of their own from a table's rows. The simplest is Return."""
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections import Counter
 from dataclasses import dataclass
 from itertools import repeat
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..bodies.settings_plan import SettingsPlan
-from ..engine.records import NOT_SENT, OK
-from ..errors import Interrupted
-from ..problems import Problem, Rejected, in_a_line
-from .node import Node
+from ..errors import SettingError
+from ..problems import Rejected
+from ..run.rows import Context
+from ..templates.template import as_text
+from .node import Declaration, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..connection.connection import Connection
-    from ..run.options import RunOptions
-    from ..run.output import NodeOutput
-    from ..run.rows import Context
+    from ..run.options import OnInvalid, RunOptions
+    from ..run.output import NodeOutput, T
+    from ..run.rows import PlanInputs
     from ..tables import TableView
+    from ..templates.template import Column, LiteralText
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -33,103 +33,101 @@ class TableNode(Node):
     Its settings may be constants, texts with ``{{ column }}`` placeholders, or ``tn.col("name")``.
     """
 
-    defaults: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """For settings that are not set, the column that gives them where the table has it."""
-
     @abstractmethod
-    def make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
-        """Give each row's cells of the columns that the node makes, or why it has none; in the rows' order.
+    def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
+        """Yield each row's cells of the columns that the node makes, or why it has none; in the rows' order.
+
+        `rows` are what the node's plan makes of each row, such as a dict of its settings, or why it cannot.
+        """
+
+    def _instead(self, name: str, view: TableView) -> Iterable[Any]:
+        """Return what stands in a column that the node makes, in each row that was rejected."""
+        return repeat(None)
+
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
+        defaults, constants = self._declared.defaults, inputs.constants
+        return SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=self._becomes)
+
+    def _becomes(self, settings: dict[str, Any]) -> Any:
+        """Return what a row becomes; a row that says nothing usable is rejected by a check as by a run."""
+        return settings
+
+    def _carry_out(
+        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    ) -> NodeOutput[Any]:
+        from ..run.table_run import Making, run_table  # noqa: PLC0415 - pandas is loaded where it is needed
+
+        declared, name = self._declared, context.scope or type(self).__name__
+        making = Making(name, declared.makes, declared.handed_on, self._plan, self._make, self._instead)
+        return run_table(making, table, context, options)
+
+    def run(
+        self,
+        table: T,
+        *,
+        store: str | os.PathLike[str] | None = None,
+        on_invalid: OnInvalid = "report",
+        progress: bool | None = None,
+    ) -> NodeOutput[T]:
+        """Make the node's columns for every row.
 
         Parameters
         ----------
-        rows : iterable
-            What the node's plan makes of each row, such as a dict of its settings; or the `Rejected` that says why it
-            cannot.
-        context : Context
-            What a workflow adds.
-        options : RunOptions
-            How.
+        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
+            One result a row.
+        store, on_invalid, progress
+            As in `CreateChatCompletion.run`. The store is the file that keeps the messages of conversations; a row that
+            cannot be made, since a cell is empty, is reported in its place, or nothing is made.
+
+        Returns
+        -------
+        NodeOutput
+            Unpacks into a table with the columns that were made, and the configuration, the very table that was given.
+            ``.table`` is the configuration with those columns; ``conversation`` takes the place of one that it had.
+
+        Raises
+        ------
+        UsageError
+            If the node and the table do not fit together.
+        InvalidRequests
+            If a row cannot be made and `on_invalid` is "raise".
+        StoreError
+            If the store cannot be read or written.
         """
+        from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 
-    def instead(self, name: str, view: TableView) -> Iterable[Any]:
-        """Give what stands in a column that the node makes, in each row that was rejected."""
-        return repeat(None)
-
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-    ) -> SettingsPlan:
-        """Give what becomes of a table's rows; see `Node.plan`."""
-        return self.planned(self.parsed(), columns, defaults=self.defaults, constants=constants)
-
-    def planned(self, *arguments: Any, **more: Any) -> SettingsPlan:
-        """Give the plan of what it is told of a table, as `SettingsPlan` is."""
-        return SettingsPlan(*arguments, **more)
-
-    def carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> NodeOutput:
-        """Run the node as a part of a workflow; see `Node.carry_out`."""
-        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
-        from ..run.check import check_rows, refuse_invalid  # noqa: PLC0415
-
-        view = tables.view(table)
-        plan = self.plan(view.columns, constants=context.constants)
-        if options.on_invalid == "raise":
-            refuse_invalid(check_rows(plan, view))
-        return made(self, plan, view, context, options)
+        options = RunOptions.of(store=store, on_invalid=on_invalid, progress=progress)
+        return self._carry_out(table, None, Context(), options)
 
 
-def made(node: TableNode, plan: SettingsPlan, view: TableView, context: Context, options: RunOptions) -> NodeOutput:
-    """Give what a node makes of a table."""
-    from ..run import display  # noqa: PLC0415 - loaded where it is needed
-    from ..run.end_report import say_failures  # noqa: PLC0415
-    from ..run.rows import prepared  # noqa: PLC0415
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Return(TableNode):
+    """Render a text for every row.
 
-    began = time.monotonic()
-    rows: list[tuple[Any, ...] | Rejected] = []
-    interrupted = False
-    with display.Progress(len(view), options.progress) as bar:
-        ok = 0
-        try:
-            for cells in node.make(prepared(plan, view, context), context, options):
-                rows.append(cells)
-                ok += not isinstance(cells, Rejected)
-                bar.update(len(rows), ok)
-        except KeyboardInterrupt:  # what was made is given, as by a node that sends
-            interrupted = True
-            rows += [_STOPPED] * (len(view) - len(rows))
-        bar.close(len(rows), ok)
-    output = _output(node, view, rows, context, time.monotonic() - began)
-    if interrupted:
-        made = f"{output.summary.ok:,} of {len(view):,} rows were made"
-        raise Interrupted(f"interrupted: {made}", output, output_has="them")
-    name = context.scope or type(node).__name__
-    say_failures(name, output.summary, (), (), progress=options.progress)
-    return output
+    The text is the column ``text`` of the output's table. In a workflow, later nodes read it as
+    ``{{ outputs.ID.text }}``, and a row whose earlier answer is missing is ``upstream_failed``.
 
+    Parameters
+    ----------
+    text : str
+        A text with ``{{ … }}`` placeholders, or ``tn.col("name")``: ``{{ outputs.ask.choices[0].message.content }}``.
+    """
 
-_STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row was made"), outcome=NOT_SENT)
+    _declared: ClassVar[Declaration] = Declaration(gives="a text", makes={"text": "text"})
 
+    text: str | Column | LiteralText | None = None
 
-def _output(
-    node: TableNode, view: TableView, rows: Sequence[tuple[Any, ...] | Rejected], context: Context, seconds: float
-) -> NodeOutput:
-    """Give the columns that were made, with what became of every row."""
-    from ..run.output import NodeOutput  # noqa: PLC0415 - the engine is loaded where it is needed
-    from ..run.summary import Summary  # noqa: PLC0415
+    def __post_init__(self) -> None:
+        if self.text is None:
+            raise SettingError("text is missing: say what each row gives")
+        super().__post_init__()
 
-    outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
-    messages = [
-        in_a_line(cells.problem.message, cells.problem.path) if isinstance(cells, Rejected) else None for cells in rows
-    ]
-    columns = {
-        name: [
-            instead if isinstance(cells, Rejected) else cells[i]
-            for cells, instead in zip(rows, node.instead(name, view), strict=False)
-        ]
-        for i, name in enumerate(node.makes)
-    }
-    summary = Summary.of(Counter(outcomes), seconds=seconds)
-    return NodeOutput(view, columns, node.makes, outcomes, messages, summary, node.handed_on | context.made)
+    def _make(
+        self, rows: Iterable[dict[str, Any] | Rejected], context: Context, options: RunOptions
+    ) -> Iterator[tuple[Any, ...] | Rejected]:
+        for row in rows:
+            if isinstance(row, Rejected):
+                yield row
+            else:
+                text = row["text"]
+                yield (None if text is None else as_text(text),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..engine.records import Records
     from ..tables import TableView
     from .summary import Summary
+
+T = TypeVar("T")
+"""The kind of the configuration table, which all tables of an output are of."""
 
 _LOG_TYPES = {
     "outcome": "text",
@@ -39,7 +42,7 @@ _MADE_FOR_THE_LOG = frozenset({"latency", "retry_after", "message"})
 _MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
 
 
-class NodeOutput:
+class NodeOutput(Generic[T]):
     """What became of every row: the columns that a node made, beside the configuration.
 
     Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
@@ -86,16 +89,17 @@ class NodeOutput:
         self._types = dict(types)
         self._outcomes = outcomes
         self._messages = messages
-        self.configuration = view.given
+        self.configuration: T = view.given
         self.summary = summary
 
     @cached_property
-    def result(self) -> Any:
+    def result(self) -> T:
         """The columns that the node made."""
-        return self._view.make(self._columns, self._types)
+        made: T = self._view.make(self._columns, self._types)
+        return made
 
     @cached_property
-    def table(self) -> Any:
+    def table(self) -> T:
         """The configuration with the columns that the node made to its right; a clash of names gets a suffix.
 
         Those that later nodes read by their names, such as ``conversation``, take the places of what they were made of.
@@ -104,10 +108,11 @@ class NodeOutput:
 
         own = [name for name in self._columns if name not in self._handed_on]
         names = dict(zip(self._columns, self._columns, strict=True)) | free_names(own, self._view.columns)
-        return self._view.replacing(
+        made: T = self._view.replacing(
             {names[name]: values for name, values in self._columns.items()},
             {names[name]: kind for name, kind in self._types.items()},
         )
+        return made
 
     @cached_property
     def text(self) -> Any:
@@ -119,28 +124,29 @@ class NodeOutput:
         return list(self._columns.get("text", [None] * len(self._view)))
 
     @cached_property
-    def log(self) -> Any:
+    def log(self) -> T:
         """One row an input row: ``outcome``, and a ``message`` where it is not ok."""
-        made = {"outcome": self._outcomes, "message": self._messages}
-        return self._view.make(made, dict.fromkeys(made, "text"))
+        columns = {"outcome": self._outcomes, "message": self._messages}
+        made: T = self._view.make(columns, dict.fromkeys(columns, "text"))
+        return made
 
     @property
-    def succeeded(self) -> Any:
+    def succeeded(self) -> T:
         """The configuration's rows that are ok, for the next node: with what takes the place of a column of theirs."""
         return self._rows(ok=True)
 
     @property
-    def failed(self) -> Any:
+    def failed(self) -> T:
         """The configuration's rows that are not ok, runnable as they are."""
         return self._rows(ok=False)
 
-    def _rows(self, *, ok: bool) -> Any:
+    def _rows(self, *, ok: bool) -> T:
         rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
-        if not ok or not any(name in self._handed_on for name in self._columns):
-            return self._view.take(rows)
         from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
 
-        return view(self.table).take(rows)
+        has_new = ok and any(name in self._handed_on for name in self._columns)
+        found: T = (view(self.table) if has_new else self._view).take(rows)
+        return found
 
     def answer(self, row: int) -> tuple[str, str | None]:
         """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""
@@ -150,7 +156,7 @@ class NodeOutput:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in _MADE_OF_THE_REST}
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         yield self.result
         yield self.configuration
 
@@ -161,7 +167,7 @@ class NodeOutput:
         return display.html(str(self.summary), self.table)
 
 
-class Responses(NodeOutput):
+class Responses(NodeOutput[T]):
     """The Raw Response table and the configuration that it answers, with what became of every row.
 
     Parameters
@@ -189,7 +195,7 @@ class Responses(NodeOutput):
         return super().__getstate__() | {"asked": partial(iter, [*self.asked()])}
 
     @cached_property
-    def result(self) -> Any:
+    def result(self) -> T:
         """The Raw Response table.
 
         ``body`` (text) is what the server sent, or an error object; ``status`` (nullable integer) the HTTP status.
@@ -202,16 +208,17 @@ class Responses(NodeOutput):
         return super().text
 
     @cached_property
-    def table(self) -> Any:
+    def table(self) -> T:
         """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix."""
         records = self._records
-        return self._view.beside(
+        made: T = self._view.beside(
             {"text": self.texts(), "status": records.status, "outcome": records.outcome},
             {"text": "text", "status": "integer", "outcome": "text"},
         )
+        return made
 
     @cached_property
-    def log(self) -> Any:
+    def log(self) -> T:
         """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens, message.
 
         ``message`` is null where the row is ok; else it is our own words, or those of the server's error, which may
@@ -227,7 +234,8 @@ class Responses(NodeOutput):
             None if outcome == OK else reason_of(outcome, records.body[row], records.status[row])
             for row, outcome in enumerate(records.outcome)
         ]
-        return self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
+        made: T = self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
+        return made
 
     def answer(self, row: int) -> tuple[str, str | None]:
         """Give a row's outcome and body, by its position, without making a table."""

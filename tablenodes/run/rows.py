@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from ..problems import Problem, Rejected
+from ..store.commits import EMPTY, links
 from ..templates.template import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from ..bodies.body_plan import BodyPlan
     from ..bodies.settings_plan import RowPlan
+    from ..connection.connection import Connection
     from ..tables import TableView
     from .output import NodeOutput
 
@@ -31,7 +37,7 @@ class Context:
     scope : str
         The node's id in the workflow; empty outside of one.
     outputs : mapping of str to NodeOutput
-        What earlier nodes gave, by their ids.
+        What earlier nodes returned, by their ids.
     new_journal : bool
         Whether all that is in the journal was put there by earlier nodes of the same run.
     made : frozenset of str
@@ -41,7 +47,7 @@ class Context:
     inputs: Mapping[str, Any] | None = None
     upstream: Upstream | None = None
     scope: str = ""
-    outputs: Mapping[str, NodeOutput] = field(default_factory=dict)
+    outputs: Mapping[str, NodeOutput[Any]] = field(default_factory=dict)
     new_journal: bool = False
     made: frozenset[str] = frozenset()
 
@@ -54,18 +60,51 @@ class Context:
         return found
 
 
-def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
-    """Give what each row becomes, or its `Rejected`; made as they are asked for.
+class PlanInputs(NamedTuple):
+    """What a plan of rows is made from, besides a node's settings and the table's columns.
 
-    Parameters
+    Attributes
     ----------
-    plan : RowPlan
-        How.
-    view : TableView
-        The table.
-    context : Context
-        Where the answers of earlier nodes come from.
+    constants : mapping, optional
+        What ``inputs`` and ``outputs`` stand for in placeholders.
+    connection : Connection, optional
+        Where requests will go, for what its server supplies.
+    store : path, optional
+        The file that conversations are looked up in.
     """
+
+    constants: Mapping[str, Any] | None = None
+    connection: Connection | None = None
+    store: str | os.PathLike[str] | None = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a node asks of every row, as far as a run knows it.
+
+    Attributes
+    ----------
+    name : str
+        What the node is called in what is said of it: its id in a workflow, else its class.
+    path : str
+        The operation's path below the base URL.
+    plan : callable
+        From the table's columns to how rows become bodies.
+    choices : bool
+        Whether an answer without choices is no success.
+    seconds : float or None
+        What one attempt may take, where the node has its own.
+    """
+
+    name: str
+    path: str
+    plan: Callable[[Sequence[str], PlanInputs], BodyPlan]
+    choices: bool = True
+    seconds: float | None = None
+
+
+def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
+    """Yield what each row becomes, or why nothing can be made of it; made as they are asked for."""
     encode = plan.encode
     for cells in plan.ahead(_cells(plan, view, context)):
         if type(cells) is Rejected:
@@ -89,3 +128,18 @@ def _cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
     for row, cells in enumerate(view.rows([name for name in plan.columns if name != OUTPUTS])):
         found = upstream(row)
         yield found if isinstance(found, Rejected) else (*cells[:at], found, *cells[at:])
+
+
+def conversations_asked(plan: BodyPlan, view: TableView, context: Context) -> Iterator[str | None]:
+    """Return the id of the conversation that each row of a table is asked with; None where there is none."""
+    column = plan.conversation_column
+    if column is not None:
+        return (cell for (cell,) in view.rows((column,)))
+    bodies = prepared(plan, view, context)
+    return (None if isinstance(body, Rejected) else conversation_of(body) for body in bodies)
+
+
+def conversation_of(body: bytes) -> str | None:
+    """Return the id of the conversation that a body's messages are, however they were given; None if it has none."""
+    messages = orjson.loads(body).get("messages")
+    return links(EMPTY, messages)[-1].id if messages and isinstance(messages, list) else None

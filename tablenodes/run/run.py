@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..bodies.taken_columns import BODY
@@ -20,18 +20,15 @@ from ..engine.scheduling import Scheduler
 from ..errors import Interrupted, JournalError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
-from .continuations import asked
-from .end_report import notes_on, say_failures
 from .options import checked
 from .output import Responses
-from .rows import Context, prepared
-from .summary import Summary
+from .rows import PlanInputs, conversations_asked, prepared
+from .summary import Summary, notes_on, say_failures
 from .watch import Watch
 from .wiring import Sending
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
@@ -41,57 +38,34 @@ if TYPE_CHECKING:
     from ..engine.transports.streams import Streams
     from ..tables import TableView
     from .options import RunOptions
+    from .rows import Asking, Context
 
 _WORTH_A_JOURNAL = 100
 _NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
 
 
-class Asks(Protocol):
-    """A node as far as a run knows it: what makes the bodies of its requests, and where they go."""
-
-    path: ClassVar[str]
-    choices: ClassVar[bool]
-
-    @property
-    def client_timeout(self) -> float | str | None:
-        """Seconds for one attempt, where it has its own."""
-
-    def plan(
-        self,
-        columns: Sequence[str],
-        *,
-        constants: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
-        store: str | os.PathLike[str] | None = None,
-    ) -> BodyPlan:
-        """Give how a table's rows become request bodies."""
-
-
-def run(node: Asks, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> Responses:
+def run(
+    asking: Asking, table: Any, connection: Connection | None, context: Context, options: RunOptions
+) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
-    return _Run(node, tables.view(table), checked(connection), context, options).carry_out()
+    return _Run(asking, tables.view(table), checked(connection), context, options).carry_out()
 
 
 class _Run:
     def __init__(
-        self, node: Asks, view: TableView, connection: Connection, context: Context, options: RunOptions
+        self, asking: Asking, view: TableView, connection: Connection, context: Context, options: RunOptions
     ) -> None:
-        self.node = node
+        self.asking = asking
         self.view = view
         self.connection = connection
         self.context = context
         self.options = options
-        self._name = context.scope or type(node).__name__
 
-    def carry_out(self) -> Responses:
+    def carry_out(self) -> Responses[Any]:
         with ExitStack() as stack:
             endpoint: Endpoint = stack.enter_context(opened(self.connection))
-            plan = self.node.plan(
-                self.view.columns,
-                constants=self.context.constants,
-                connection=endpoint.connection,
-                store=self.options.store,
-            )
+            inputs = PlanInputs(self.context.constants, endpoint.connection, self.options.store)
+            plan = self.asking.plan(self.view.columns, inputs)
             self._announce(plan)
             if self.options.on_invalid == "raise":
                 refuse_invalid(check_rows(plan, self.view))
@@ -101,21 +75,21 @@ class _Run:
         if self.options.progress is False:
             return
         if plan.taken:
-            display.say(f"{self._name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
+            display.say(f"{self.asking.name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
         for line in plan.passed_over:
-            display.say(f"{self._name}: {line}")
+            display.say(f"{self.asking.name}: {line}")
         if self.options.journal is None and len(self.view) > _WORTH_A_JOURNAL:
             display.say(
                 "no journal: answers are lost if this process ends before the run does; "
                 "a journal keeps them (journal= in Python, --journal on the command line)"
             )
 
-    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses:
+    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses[Any]:
         how, limits = self.options, self.options.limits
         at_most_once = how.retry.ambiguous == 0
-        request = endpoint.request("POST", self.node.path)
+        request = endpoint.request("POST", self.asking.path)
         journal = self._journal(stack)
-        known_as = request._replace(url=endpoint.identity(self.node.path))
+        known_as = request._replace(url=endpoint.identity(self.asking.path))
         keeping = self._keeping(journal, known_as, plan, at_most_once=at_most_once)
         scheduler = Scheduler(
             limits,
@@ -132,31 +106,31 @@ class _Run:
             endpoint,
             request,
             limits,
-            choices=self.node.choices,
+            choices=self.asking.choices,
             at_most_once=at_most_once,
             exact=journal is not None and limits.max_requests is not None,
             stream=_may_stream(plan, self.view),
-            total=None if self.node.client_timeout is None else float(self.node.client_timeout),
+            total=self.asking.seconds,
             on_text=how.on_text,
         )
-        name = None if how.progress is False else self._name
+        name = None if how.progress is False else self.asking.name
         watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
         loop, streams = sending.loop(scheduler, keeping, records, stack, watch)
         began = time.monotonic()
 
-        def output() -> Responses:
+        def output() -> Responses[Any]:
             bar.close(records.settled, records.counts[OK])
             notes = (*self._notes(loop, streams, endpoint), *notes_on(records, endpoint, request))
             summary = summarise(records, scheduler, time.monotonic() - began, notes)
-            return Responses(self.view, records, summary, partial(asked, plan, self.view, self.context))
+            return Responses(self.view, records, summary, partial(conversations_asked, plan, self.view, self.context))
 
         self._carry(loop, plan, output)
         made = output()
         self._ended(made, loop, journal)
-        say_failures(self._name, made.summary, records.outcome, records.status, progress=how.progress)
+        say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=how.progress)
         return made
 
-    def _carry(self, loop: Loop, plan: BodyPlan, output: Callable[[], Responses]) -> None:
+    def _carry(self, loop: Loop, plan: BodyPlan, output: Callable[[], Responses[Any]]) -> None:
         """Run the loop; whatever error goes through it has what came in its `output`."""
         try:
             loop.run(prepared(plan, self.view, self.context))
@@ -192,12 +166,11 @@ class _Run:
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
             reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
             if reused + sending:
-                display.say(
-                    f"{self._name}: {reused:,} of {reused + sending:,} reused from the journal, sending {sending:,}"
-                )
+                known = f"{reused:,} of {reused + sending:,} reused from the journal"
+                display.say(f"{self.asking.name}: {known}, sending {sending:,}")
         return keeping
 
-    def _ended(self, output: Responses, loop: Loop, journal: Journal | None) -> None:
+    def _ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
         if isinstance(loop.failure, JournalError) and journal is not None:
             unsaved = journal.unsaved()

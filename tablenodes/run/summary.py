@@ -1,15 +1,34 @@
-"""A run in numbers."""
+"""A run in numbers and words: what became of its rows, and what is said of that at its end."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..engine.outcomes.failure_reasons import is_api_error
 from ..engine.records import OK
+from . import display
 from .display import by_outcome, counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..connection.endpoint import Endpoint
+    from ..engine.calls import Request
+    from ..engine.records import Records
+
+
+_NOT_FAILED = (OK, "pending")
+_NOT_WHOLE = {
+    "length": "cut at their token limit",
+    "content_filter": "held back by a content filter",
+}
+_NO_KEY_HERE = (
+    "no key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
+    "name it with api_key_env= (--api-key-env)"
+)
+_NO_KEY = "no key was sent: name one with api_key_env= (--api-key-env)"
 
 
 @dataclass(frozen=True)
@@ -55,15 +74,7 @@ class Summary:
 
     @classmethod
     def of(cls, counts: Mapping[str, int], **numbers: Any) -> Summary:
-        """Give it for rows that are counted by outcome.
-
-        Parameters
-        ----------
-        counts : mapping of str to int
-            Rows by outcome, in any order.
-        **numbers
-            The other attributes.
-        """
+        """Return it for rows that are counted by outcome, in any order; `numbers` are the other attributes."""
         ordered = sorted(counts.items(), key=lambda each: (each[0] != OK, -each[1]))
         return cls(sum(counts.values()), {outcome: count for outcome, count in ordered if count}, **numbers)
 
@@ -82,7 +93,7 @@ class Summary:
         return "\n".join([head, *(f"  {name:<9}{value}" for name, value in self._details())])
 
     def _details(self) -> Iterator[tuple[str, str]]:
-        """Give what more there is to say of a run in which something was asked: names, and values with their units."""
+        """Yield what more there is to say of a run in which something was asked: names, and values with their units."""
         if not (self.requests or self.reused or self.stopped):
             return
         rate = f" ({self.requests / self.seconds:,.1f} a second)" if self.seconds > 0 and self.requests else ""
@@ -99,3 +110,46 @@ class Summary:
             yield "stopped", self.stopped
         for note in self.notes:
             yield "note", note
+
+
+def say_failures(
+    name: str, summary: Summary, outcomes: Sequence[str], statuses: Sequence[int | None], *, progress: bool | None
+) -> None:
+    """Print one line on how many rows failed and as what; nothing where none did, or whoever asked reports it."""
+    failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in _NOT_FAILED}
+    if progress is False or not failed or display.is_reported_elsewhere():
+        return
+    seen: dict[str, set[int]] = {outcome: set() for outcome in failed}
+    for outcome, status in zip(outcomes, statuses, strict=False):
+        if status is not None and outcome in seen:
+            seen[outcome].add(status)
+    kinds = ", ".join(f"{count:,} {outcome}{_status(seen[outcome])}" for outcome, count in failed.items())
+    stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
+    count = sum(failed.values())
+    rows = f"{count:,} of {counted(summary.rows, 'row')} {'is' if count == 1 else 'are'}"
+    display.say(f"{name}: {rows} not ok: {kinds}{stopped}; the output's .failed has them, its .log says why")
+    for note in summary.notes:
+        display.say(f"{name}: {note}")
+
+
+def _status(statuses: set[int]) -> str:
+    return f" (HTTP {', '.join(map(str, sorted(statuses)))})" if statuses else ""
+
+
+def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:
+    """Yield a line for each thing that many rows have in common and that a user may not see."""
+    if endpoint is not None and records.counts["auth"] and not endpoint.sends_key:
+        is_elsewhere = os.environ.get("OPENAI_API_KEY") and endpoint.connection.api_key is None
+        yield _NO_KEY_HERE if is_elsewhere else _NO_KEY
+    if request is not None and records.counts["http_error"] and _is_elsewhere(records):
+        yield f"404 for {request.url.partition('?')[0]}, and not from an API: check the base URL"
+    for reason, words in _NOT_WHOLE.items():
+        if count := records.finish_reason.count(reason):
+            were = "answer was" if count == 1 else "answers were"
+            yield f"{count:,} {were} {words if count > 1 else words.replace('their', 'its')} (finish_reason {reason})"
+
+
+def _is_elsewhere(records: Records) -> bool:
+    """Return whether a row ended as a 404 that has nothing of an API's error."""
+    found = zip(records.status, records.body, strict=True)
+    return any(status == 404 and not is_api_error(body) for status, body in found)

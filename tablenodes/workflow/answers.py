@@ -30,7 +30,7 @@ class Answers:
         Those that are read.
     """
 
-    def __init__(self, outputs: Mapping[str, NodeOutput], ids: Iterable[str]) -> None:
+    def __init__(self, outputs: Mapping[str, NodeOutput[Any]], ids: Iterable[str]) -> None:
         self._outputs = [(name, outputs[name]) for name in ids]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejected:

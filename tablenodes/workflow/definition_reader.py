@@ -13,6 +13,7 @@ from ..bodies.recipe import parse_setting
 from ..connection.connection import Connection
 from ..errors import UsageError, WorkflowError, nearest
 from ..nodes import find_node
+from ..nodes.node import setting_names
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
@@ -277,7 +278,7 @@ class Reader:
         of_type = self.text((*path, "type"))
         with self.locating((*path, "type")):
             kind = find_node(of_type)
-        known, before = ("id", "type", *kind.setting_names()), len(self._errors)
+        known, before = ("id", "type", *setting_names(kind)), len(self._errors)
         self._refuse_key(path, given)
         for key in given:
             if key not in known:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import schemas
 from ..errors import WorkflowError
+from ..nodes.node import setting_names
 from ..plain import plain
 from ..problems import Unfit
 from ..secret import Secret
@@ -64,7 +65,7 @@ def _settings(node: Node, folder: str) -> dict[str, Any]:
         if each.name == "schema" and isinstance(value, str) and value not in schemas.revisions():
             value = _relative(value, folder)
         made[each.name] = _plain(value, each.name)
-    return {name: made[name] for name in node.setting_names() if name in made}
+    return {name: made[name] for name in setting_names(type(node)) if name in made}
 
 
 def _plain(value: Any, place: str) -> Any:

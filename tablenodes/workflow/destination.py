@@ -79,11 +79,11 @@ class Destination:
         """
         check_content(view, self.format, self.path)
 
-    def keeps_earlier(self, output: NodeOutput) -> bool:
+    def keeps_earlier(self, output: NodeOutput[Any]) -> bool:
         """Tell whether an earlier file stays as it is: an output without one answer does not take its place."""
         return bool(output.summary.rows) and not output.summary.ok and os.path.exists(self.path)
 
-    def write(self, output: NodeOutput) -> None:
+    def write(self, output: NodeOutput[Any]) -> None:
         """Write a node's table, or say that an earlier one is kept.
 
         Raises
@@ -103,7 +103,7 @@ class Destination:
             )
 
 
-def chosen(output: NodeOutput, form: str) -> Any:
+def chosen(output: NodeOutput[Any], form: str) -> Any:
     """Give the one of a run's tables that a format means."""
     return output.result if form == "raw" else output.table
 

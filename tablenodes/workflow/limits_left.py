@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import tables
-from ..nodes import RetrieveResponse
-from .answer_shapes import is_submitting, submitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +20,7 @@ _PENDING = "pending"
 def left(
     limits: Limits,
     steps: Sequence[tuple[str, Node]],
-    outputs: Mapping[str, NodeOutput],
+    outputs: Mapping[str, NodeOutput[Any]],
     *,
     journal: bool,
 ) -> Limits:
@@ -43,12 +41,12 @@ def left(
     if not outputs:
         return limits
     if limits.max_requests is not None:
-        is_later = is_submitting(steps[len(outputs)][1])
+        is_later = steps[len(outputs)][1]._declared.later
         sent = 0
         if is_later or not journal:
             sent += sum(_sent(output, reused=journal) for output in outputs.values())
         if not (is_later and journal):
-            submitted = [name for name, node in steps[: len(outputs)] if is_submitting(node)]
+            submitted = [name for name, node in steps[: len(outputs)] if node._declared.later]
             sent += sum(_sent_later(name, steps, outputs) for name in submitted)
         limits = replace(limits, max_requests=max(0, limits.max_requests - sent))
     if limits.token_budget is not None:
@@ -57,28 +55,28 @@ def left(
     return limits
 
 
-def _sent(output: NodeOutput, *, reused: bool) -> int:
+def _sent(output: NodeOutput[Any], *, reused: bool) -> int:
     """Give how many requests a node has sent itself; where wanted, also those for the answers that it reused."""
     sent = output.summary.requests
     return max(sent, _attempts(output)) if reused and output.summary.reused else sent
 
 
-def _sent_later(name: str, steps: Sequence[tuple[str, Node]], outputs: Mapping[str, NodeOutput]) -> int:
+def _sent_later(name: str, steps: Sequence[tuple[str, Node]], outputs: Mapping[str, NodeOutput[Any]]) -> int:
     """Give how many requests a worker has sent for a node's rows; one for each of which no more is known."""
     known = [
         _attempts(outputs[other]) + outputs[other].summary.outcomes.get(_PENDING, 0)
         for position, (other, node) in enumerate(steps[: len(outputs)])
-        if isinstance(node, RetrieveResponse) and submitting(node, steps[:position]) == name
+        if node._retrieves(steps[:position]) == name
     ]
     return max(known, default=outputs[name].summary.ok)
 
 
-def _attempts(output: NodeOutput) -> int:
+def _attempts(output: NodeOutput[Any]) -> int:
     log = tables.view(output.log)
     return sum(int(attempts) for (attempts,) in log.rows(("attempts",))) if "attempts" in log.columns else 0
 
 
-def _tokens(output: NodeOutput) -> int:
+def _tokens(output: NodeOutput[Any]) -> int:
     """Give the tokens of the answers that this run was sent, those from the journal aside."""
     log = tables.view(output.log)
     if "total_tokens" not in log.columns:

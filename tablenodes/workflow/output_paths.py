@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import nearest
+from ..nodes.answer_shapes import CALLS
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
 from ..templates.template import OUTPUTS
-from .answer_shapes import CALLS, shape_of
 from .references import Loose, loose, templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ..nodes import Node
+    from ..nodes.answer_shapes import Shape
     from ..templates.paths import Path
-    from .answer_shapes import Shape
 
 _EXTENSIONS = frozenset(
     {
@@ -80,7 +80,7 @@ def faults(
                 finding = shape and (look(shape, path) or _unasked(shape, path))
                 if finding:
                     yield Loose(position, template.place, finding.message)
-        shapes[name] = shape_of(node, nodes[:position], columns)
+        shapes[name] = None if node is None else node._answer_shape(nodes[:position], columns)
 
 
 def look(shape: Shape, path: Path) -> Finding | None:

@@ -76,12 +76,12 @@ def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> f
 def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iterator[Loose]:
     """Give every setting that names a node that is not earlier, or gives no answers."""
     node, ids = nodes[position][1], [name for name, _ in nodes]
-    for place, name in node.follows().items() if node is not None else ():
+    for place, name in node._follows().items() if node is not None else ():
         if name not in ids[:position]:
             yield Loose(position, place, _no_node(name, ids, position))
             continue
         earlier = nodes[ids.index(name)][1]
-        if earlier is not None and earlier.makes:
+        if earlier is not None and earlier._declared.makes:
             yield Loose(position, place, f"node {name!r} gives no answers of a model, which could be continued from")
 
 
@@ -113,17 +113,17 @@ def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple
     """Give each node that must have a table, with the columns that its settings name; none for the whole row."""
     made: set[str] = set()
     for name, node in nodes:
-        varying = [value for value in node.parsed().values() if is_varying(value)]
+        varying = [value for value in node._parsed().values() if is_varying(value)]
         columns = dict.fromkeys(column for value in varying for column in value.columns())
         read = tuple(column for column in columns if column not in made and column not in RESERVED)
         if read or any(value.whole_row() for value in varying):
             yield name, read
-        made |= set(node.makes)
+        made |= set(node._declared.makes)
 
 
 def templates(node: Node | None) -> Iterator[Template]:
     """Give every text with placeholders in a node's settings."""
-    for value in node.parsed().values() if node is not None else ():
+    for value in node._parsed().values() if node is not None else ():
         yield from _templates(value)
 
 

@@ -34,7 +34,7 @@ def run(
     inputs: Mapping[str, Any] | None,
     connection: Connection | None,
     options: RunOptions,
-) -> dict[str, NodeOutput]:
+) -> dict[str, NodeOutput[Any]]:
     """Run a workflow; see `Workflow.run`."""
     connection = checking.connection_of(workflow, connection)
     values = checking.values_of(workflow, inputs)
@@ -61,11 +61,11 @@ def _carried_out(
     inputs: Mapping[str, Any],
     connection: Connection,
     options: RunOptions,
-) -> dict[str, NodeOutput]:
+) -> dict[str, NodeOutput[Any]]:
     """Run the nodes and write what came, however it ended: what was answered is not lost."""
-    outputs: dict[str, NodeOutput] = {}
+    outputs: dict[str, NodeOutput[Any]] = {}
     try:
-        sends = any(node.sends for _, node in workflow.steps)
+        sends = any(node._declared.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
             _run_nodes(workflow, table, inputs, opened, options, outputs)
     except BaseException as error:
@@ -87,7 +87,7 @@ def _carried_out(
     return outputs
 
 
-def _ended(error: BaseException, outputs: dict[str, NodeOutput], unwritten: TableError | None) -> EndedError:
+def _ended(error: BaseException, outputs: dict[str, NodeOutput[Any]], unwritten: TableError | None) -> EndedError:
     """Give the error that says why a run ended, with what it had."""
     more = f"; {unwritten}" if unwritten else ""
     if isinstance(error, KeyboardInterrupt):
@@ -103,7 +103,7 @@ def _run_nodes(
     inputs: Mapping[str, Any],
     connection: Connection,
     options: RunOptions,
-    outputs: dict[str, NodeOutput],
+    outputs: dict[str, NodeOutput[Any]],
 ) -> None:
     """Run one node after another, and put what each gives into `outputs`."""
     journal = options.journal
@@ -112,13 +112,13 @@ def _run_nodes(
     for name, node in workflow.steps:
         context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
         limits = spending.left(options.limits, workflow.steps, outputs, journal=journal is not None)
-        outputs[name] = node.carry_out(table, connection, context, replace(options, limits=limits))
-        if node.makes:
+        outputs[name] = node._carry_out(table, connection, context, replace(options, limits=limits))
+        if node._declared.makes:
             table = outputs[name].table
-            made |= frozenset(node.makes) - own
+            made |= frozenset(node._declared.makes) - own
 
 
-def _answers(node: Node, outputs: Mapping[str, NodeOutput]) -> Answers | None:
+def _answers(node: Node, outputs: Mapping[str, NodeOutput[Any]]) -> Answers | None:
     ids = upstream(node, tuple(outputs))
     return None if ids is None else Answers(outputs, ids)
 
@@ -136,7 +136,7 @@ def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) 
         )
 
 
-def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput]) -> TableError | None:
+def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput[Any]]) -> TableError | None:
     """Write the last node's table; give what went wrong, None where nothing did."""
     if destination is not None and outputs:
         try:
@@ -156,7 +156,7 @@ def _kept(options: RunOptions) -> str:
     )
 
 
-def _interrupted(outputs: Mapping[str, NodeOutput]) -> str:
+def _interrupted(outputs: Mapping[str, NodeOutput[Any]]) -> str:
     if not outputs:
         return "interrupted before anything was sent"
     name, last = list(outputs.items())[-1]

@@ -194,7 +194,7 @@ class Workflow(Definition):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
-    ) -> dict[str, NodeOutput]:
+    ) -> dict[str, NodeOutput[Any]]:
         """Run every node over the table, one after another, and write the output if one is named.
 
         Parameters

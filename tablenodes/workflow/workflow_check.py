@@ -11,10 +11,9 @@ from ..bodies.settings_plan import RowPlan
 from ..bodies.taken_columns import CONVERSATION
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
-from ..nodes import CreateConversation, RequestNode
 from ..problems import Rejected, Remark
 from ..run.check import check_rows
-from ..run.rows import Context
+from ..run.rows import Context, PlanInputs
 from ..templates.template import OUTPUTS
 from .answers import failed
 from .definition_reader import together
@@ -169,19 +168,17 @@ def plans(
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
         constants = Context(inputs, _nothing if reads else None).constants
         try:
-            looked_up = {"store": store} if isinstance(node, RequestNode) else {}
-            plan = node.plan(columns, constants=constants, connection=connection, **looked_up)
+            plan = node._plan(columns, PlanInputs(constants, connection, store))
             made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty is not None and plan.schema is not None and CONVERSATION in plan.columns:
                 errors.append(workflow.located(position, _nothing_said(empty)))
         except UsageError as error:
             errors.append(workflow.located(position, error))
-        columns = (*columns, *(column for column in node.makes if column not in columns))
-        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
-        if CONVERSATION in node.makes:
-            begins = isinstance(node, CreateConversation) and node.system is None and not node.messages
-            empty = name if begins else None
+        columns = (*columns, *(column for column in node._declared.makes if column not in columns))
+        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
+        if CONVERSATION in node._declared.makes:
+            empty = name if node._begins_empty() else None
     if errors:
         raise together(errors)
     return made
@@ -211,7 +208,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
     spoken: str | None = None
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
-        before = [*node.follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
+        before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
         lost = {row: earlier for earlier in before for row in unsent[earlier]}
         if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
             made[name] = check_rows(plans[name], view)
@@ -224,8 +221,8 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
             )
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
-        spoken = name if CONVERSATION in node.makes else spoken
-        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
+        spoken = name if CONVERSATION in node._declared.makes else spoken
+        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
     return made
 
 
@@ -240,7 +237,7 @@ def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPla
         rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
             return name, checks(workflow, view, plans)[name]
-        unknown |= frozenset(node.makes) - (frozenset(view.columns) - node.handed_on)
+        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
     return None
 
 

@@ -1,0 +1,126 @@
+"""What is known of a node's answers before they come."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import schemas
+from ..bodies.simplified_functions import WRITTEN_OUT, Unclear
+from ..bodies.values import is_varying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+CALLS: Mapping[str, str] = MappingProxyType({"function_call": "functions", "tool_calls": "tools"})
+"""For each kind of call in a message: the setting that lists what can be called."""
+
+
+class Called(NamedTuple):
+    """What is known of one kind of call.
+
+    Attributes
+    ----------
+    may_be : bool
+        Whether there may be such calls.
+    is_set : bool
+        Whether the node itself lists what can be called.
+    arguments : dict or None
+        The schema of what is below ``arguments``; None where anything may be.
+    """
+
+    may_be: bool
+    is_set: bool = False
+    arguments: dict[str, Any] | None = None
+
+
+class Shape(NamedTuple):
+    """What is known of an answer.
+
+    Attributes
+    ----------
+    document : dict
+        A JSON Schema.
+    calls : mapping of str to Called
+        What is known of the calls in its messages, by their kind.
+    is_open : bool
+        Whether servers add to it.
+    choices : int or None
+        How many choices there are at the most; None where that differs by row or is not known.
+    """
+
+    document: dict[str, Any]
+    calls: Mapping[str, Called] = MappingProxyType({})
+    is_open: bool = False
+    choices: int | None = None
+
+
+def answered(
+    operation: str,
+    given: Mapping[str, Any],
+    may_use: Callable[[str], bool],
+    choices: Callable[[int, Mapping[str, Any]], int | None],
+) -> Shape | None:
+    """Return what is known of an operation's answers; None where there is no schema of them.
+
+    Parameters
+    ----------
+    operation : str
+        The operation's name in the schemas.
+    given : mapping
+        The properties that the node sets, parsed.
+    may_use : callable
+        Whether a column may set the property of a name.
+    choices : callable
+        From what ``n`` says and what is given to how many choices an answer has.
+    """
+    schema = schemas.response(operation)
+    if schema is None:
+        return None
+    calls = {kind: _called(listing, given, may_use) for kind, listing in CALLS.items()}
+    number = 1 if given.get("n") is None else _whole(given["n"])
+    is_known = number is not None and ("n" in given or not may_use("n"))
+    most = choices(number, given) if is_known and number is not None else None
+    return Shape(schema.document, calls, is_open=True, choices=most)
+
+
+def of_any(operations: Iterable[str]) -> Shape:
+    """Return what is known of an answer to one of several operations."""
+    documents = [schema.document for each in operations if (schema := schemas.response(each)) is not None]
+    shared: dict[str, Any] = {}
+    for document in documents:
+        shared = {**document.get("$defs", {}), **shared}
+    return Shape({"anyOf": documents, "$defs": shared}, is_open=True)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number that is set, perhaps as a text; None for anything else."""
+    try:
+        return int(value) if isinstance(value, int | str) else None
+    except ValueError:
+        return None
+
+
+def _called(listing: str, given: Mapping[str, Any], may_use: Callable[[str], bool]) -> Called:
+    if listing not in given:
+        return Called(may_be=may_use(listing))
+    value = given[listing]
+    if value is None or value == []:
+        return Called(may_be=False)
+    return Called(may_be=True, is_set=True, arguments=_arguments(listing, value))
+
+
+def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
+    """Return the schema of the arguments of functions or tools; None where they differ by row or are not known."""
+    if is_varying(value) or not isinstance(value, list):
+        return None
+    try:
+        items = WRITTEN_OUT[listing](value)
+    except Unclear:
+        return None
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    functions = items if listing == "functions" else [item.get("function", {}) for item in items]
+    parameters = [each.get("parameters") if isinstance(each, dict) else None for each in functions]
+    is_known = all(isinstance(each, dict) and each.get("properties") for each in parameters)
+    return {"anyOf": parameters} if is_known else None

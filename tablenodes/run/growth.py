@@ -1,0 +1,153 @@
+"""Conversations that grow row by row: their messages are in the store before their ids are returned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..bodies.taken_columns import CONVERSATION
+from ..engine.records import OK
+from ..plain import plain
+from ..problems import Problem, Rejected, Unfit
+from ..store.commits import Link, is_id, links, reply
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ..store.conversations import Conversations
+    from .output import Responses
+
+_ROWS = 2_000
+"""Rows whose messages are put into the store together at most."""
+_BYTES = 32 * 2**20
+"""Fewer rows are put there together where their messages are longer than this."""
+_ANOTHER = (
+    "the answer is to another conversation than this row's: give the very rows that the chat was asked with,"
+    " in their order"
+)
+
+
+class Said(NamedTuple):
+    """What a row's settings say: the conversation that it has, and the messages that come next."""
+
+    conversation: str
+    messages: list[Any]
+
+
+class Replies:
+    """The messages of a node's answers, row by row."""
+
+    def __init__(self, output: Responses[Any]) -> None:
+        self._output = output
+        self._asked = enumerate(output.asked())
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        """Return the message of a row's answer; raise `Rejected` if there is none."""
+        if row >= self._output.summary.rows:
+            raise _none("there is no answer for this row")
+        outcome, body = self._output.answer(row)
+        if outcome != OK:
+            raise _none(f"there is no answer for this row: it ended as {outcome}")
+        return message_of(body)
+
+    def asked(self, row: int) -> str | None:
+        """Return the id of the conversation that a row's answer is to; rows are asked for in their order."""
+        return next((conversation for at, conversation in self._asked if at == row), None)
+
+
+def message_of(body: Any) -> dict[str, Any]:
+    """Return the message of a chat completion's first choice; raise `Rejected` if there is none.
+
+    `body` is the completion, as JSON or read from it.
+    """
+    try:
+        answer = orjson.loads(body) if isinstance(body, str) else body
+        message = plain(reply(answer))
+    except (orjson.JSONDecodeError, Unfit):
+        raise _none("the answer is no JSON that can be read") from None
+    if message is None:
+        raise _none("the answer has no message that a conversation could go on from")
+    return dict(message)
+
+
+def _none(why: str) -> Rejected:
+    return Rejected(Problem("$.body", "upstream", why), outcome="upstream_failed")
+
+
+def grow(
+    rows: Iterable[Said | Rejected], replies: Replies | None, store: str | os.PathLike[str] | None
+) -> Iterator[tuple[str] | Rejected]:
+    """Yield the id of each row's longer conversation, or why it has none; answers are added before what is said."""
+    from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
+
+    conversations = Conversations(store)
+    with conversations.held():
+        for some in _together(_grown(position, said, replies) for position, said in enumerate(rows)):
+            yield from _kept(some, conversations)
+
+
+class _Growth(NamedTuple):
+    """A row's conversation, and what is added to it."""
+
+    parent: str
+    added: list[Link]
+
+    @property
+    def conversation(self) -> str:
+        return self.added[-1].id if self.added else self.parent
+
+
+def _grown(position: int, said: Said | Rejected, replies: Replies | None) -> _Growth | Rejected:
+    if isinstance(said, Rejected):
+        return said
+    parent, messages = said
+    if replies is None:
+        return _Growth(parent, links(parent, messages))
+    try:
+        added = [replies(position), *messages]
+        return _Growth(parent, links(parent, _continued(parent, added, replies.asked(position))))
+    except Rejected as rejected:
+        return Rejected(rejected.problems[0], outcome=rejected.outcome)
+
+
+def _continued(conversation: str, added: list[Any], asked: str | None) -> list[Any]:
+    """Return what is added to a conversation after an answer to `asked`: nothing where all of it was added before.
+
+    Raises `Rejected` if the answer is to another conversation, so that it says nothing to this one.
+    """
+    if conversation == asked:
+        return added
+    if is_id(asked) and links(str(asked), added)[-1].id == conversation:
+        return []
+    raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _ANOTHER))
+
+
+def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rejected]]:
+    """Yield rows some at a time."""
+    some: list[_Growth | Rejected] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += sum(len(link.message) for link in row.added) if isinstance(row, _Growth) else 0
+        if len(some) == _ROWS or size > _BYTES:
+            yield some
+            some, size = [], 0
+    yield some
+
+
+def _kept(some: Sequence[_Growth | Rejected], conversations: Conversations) -> Iterator[tuple[str] | Rejected]:
+    """Put what is added into the store, then yield the conversations' ids."""
+    wrong = conversations.verify(grown.parent for grown in some if isinstance(grown, _Growth))
+    conversations.put(
+        [link for grown in some if isinstance(grown, _Growth) and grown.parent not in wrong for link in grown.added]
+    )
+    for grown in some:
+        if isinstance(grown, Rejected):
+            yield grown
+        elif grown.parent in wrong:
+            unknown = wrong[grown.parent]
+            yield Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
+        else:
+            yield (grown.conversation,)

@@ -1,0 +1,108 @@
+"""A run of a node that sends nothing: the columns that it makes of a table's rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import tables
+from ..engine.records import NOT_SENT, OK
+from ..errors import Interrupted
+from ..problems import Problem, Rejected, in_a_line
+from . import display
+from .check import check_rows, refuse_invalid
+from .output import NodeOutput
+from .rows import PlanInputs, prepared
+from .summary import Summary, say_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ..bodies.settings_plan import RowPlan
+    from ..tables import TableView
+    from .options import RunOptions
+    from .rows import Context
+
+    Made = tuple[Any, ...] | Rejected
+
+_STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row was made"), outcome=NOT_SENT)
+
+
+class Making(NamedTuple):
+    """What a node makes of every row.
+
+    Attributes
+    ----------
+    name : str
+        What the node is called in what is said of it.
+    makes : mapping of str to str
+        The columns, and their types.
+    handed_on : frozenset of str
+        Those of them that later nodes read by their names.
+    plan : callable
+        From the table's columns to what becomes of its rows.
+    make : callable
+        From what became of the rows to each one's cells, or why it has none; in the rows' order.
+    instead : callable
+        From a column's name to what stands there in each row that was rejected.
+    """
+
+    name: str
+    makes: Mapping[str, str]
+    handed_on: frozenset[str]
+    plan: Callable[[Sequence[str], PlanInputs], RowPlan]
+    make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]
+    instead: Callable[[str, TableView], Iterable[Any]] = lambda _name, _view: repeat(None)
+
+
+def run_table(making: Making, table: Any, context: Context, options: RunOptions) -> NodeOutput[Any]:
+    """Return what a node makes of a table."""
+    view = tables.view(table)
+    plan = making.plan(view.columns, PlanInputs(context.constants, None, options.store))
+    if options.on_invalid == "raise":
+        refuse_invalid(check_rows(plan, view))
+    began = time.monotonic()
+    rows, interrupted = _made(making, prepared(plan, view, context), len(view), context, options)
+    output = _output(making, view, rows, context, time.monotonic() - began)
+    if interrupted:
+        made = f"{output.summary.ok:,} of {len(view):,} rows were made"
+        raise Interrupted(f"interrupted: {made}", output, output_has="them")
+    say_failures(making.name, output.summary, (), (), progress=options.progress)
+    return output
+
+
+def _made(
+    making: Making, wanted: Iterable[Any], count: int, context: Context, options: RunOptions
+) -> tuple[list[Made], bool]:
+    """Return what was made of each row, and whether it was interrupted: then the rest is not made."""
+    rows: list[Made] = []
+    ok, interrupted = 0, False
+    with display.Progress(count, options.progress) as bar:
+        try:
+            for cells in making.make(wanted, context, options):
+                rows.append(cells)
+                ok += not isinstance(cells, Rejected)
+                bar.update(len(rows), ok)
+        except KeyboardInterrupt:
+            interrupted = True
+            rows += [_STOPPED] * (count - len(rows))
+        bar.close(len(rows), ok)
+    return rows, interrupted
+
+
+def _output(making: Making, view: TableView, rows: Sequence[Made], context: Context, seconds: float) -> NodeOutput[Any]:
+    """Return the columns that were made, with what became of every row."""
+    failed = [cells.problem if isinstance(cells, Rejected) else None for cells in rows]
+    outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
+    messages = [None if problem is None else in_a_line(problem.message, problem.path) for problem in failed]
+    columns = {
+        name: [
+            instead if isinstance(cells, Rejected) else cells[i]
+            for cells, instead in zip(rows, making.instead(name, view), strict=False)
+        ]
+        for i, name in enumerate(making.makes)
+    }
+    summary = Summary.of(Counter(outcomes), seconds=seconds)
+    return NodeOutput(view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made)
