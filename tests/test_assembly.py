@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from streamed import DONE, TWINS, USAGE, called, chunks_of, said, stream_of
 
 from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcomes import OUTCOMES, judge
 from tablenodes.engine.outcomes.assembly import Assembly, as_stream, assembled, choices_asked, encoded
-from tablenodes.engine.outcomes.judge import OUTCOMES, judge
 from tablenodes.engine.outcomes.sse import EventReader
 
 HEADERS = b"Content-Type: text/event-stream\r\n"

@@ -12,7 +12,7 @@ from servers import answer, fault_server, refusing_port
 from streamed import STREAM_HEAD
 
 import tablenodes as tn
-from tablenodes.engine.outcomes.failure_reasons import reason_of
+from tablenodes.engine.outcomes.server_errors import reason_of
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
 ONCE = {"retry": tn.Retry(not_executed=0, server_error=0, ambiguous=0), "progress": False}

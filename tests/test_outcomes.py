@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablenodes.engine.calls import Answer
-from tablenodes.engine.outcomes.judge import OUTCOMES, Failure, judge
-from tablenodes.engine.outcomes.rules import FAULT_RULES
+from tablenodes.engine.outcomes.judge import judge
+from tablenodes.engine.outcomes.rules import FAULT_RULES, OUTCOMES, Failure
 from tablenodes.engine.outcomes.server_errors import quoted
 from tablenodes.engine.redaction import Redaction
-from tablenodes.engine.response_headers import RateLimit, RateLimits, duration, header, rate_limits
+from tablenodes.engine.response_head import RateLimit, duration, header, rate_limits
 
 GOOD = {
     "choices": [{"index": 0, "message": {"content": "yes"}, "finish_reason": "stop"}],
@@ -410,9 +410,9 @@ def test_what_was_never_sent_was_never_executed():
 
 
 def test_a_proxy_that_wants_a_password_is_final():
-    """407 in the tunnel has no status of the server's own."""
-    assert judge(silent("proxy", message="CONNECT tunnel failed, response 407"))[:2] == ("proxy", C)
-    assert judge(silent("proxy", message="CONNECT tunnel failed, response 502"))[:2] == ("proxy", A)
+    """407 in the tunnel has no status of the server's own; the fault says it, whatever the words."""
+    assert judge(silent("proxy_login", message="CONNECT tunnel failed"))[:2] == ("proxy", C)
+    assert judge(silent("proxy", message="CONNECT tunnel failed, response 407"))[:2] == ("proxy", A)
 
 
 # Messages.
@@ -538,7 +538,7 @@ def test_allowances_are_handed_on_only_where_there_are_any():
     headers = b"X-RateLimit-Remaining-Requests: 7\r\n" + LENGTH
     for status in (200, 429):
         told = judge(answer(status, headers=headers)).told
-        assert rate_limits(told) == RateLimits(RateLimit(7.0), None)
+        assert rate_limits(told) == (RateLimit(7.0), None)
 
 
 def test_allowances_are_read_as_servers_write_them():
@@ -547,7 +547,7 @@ def test_allowances_are_read_as_servers_write_them():
         b"x-ratelimit-limit-requests: 40\r\nx-ratelimit-remaining-requests: 12\r\nx-ratelimit-reset-requests: 6m0s\r\n"
         b"x-ratelimit-limit-tokens: many\r\nx-ratelimit-remaining-tokens:  900.5 \r\nx-ratelimit-reset-tokens: soon"
     )
-    assert rate_limits(lines) == RateLimits(RateLimit(12.0, 40.0, 360.0), RateLimit(900.5))
+    assert rate_limits(lines) == (RateLimit(12.0, 40.0, 360.0), RateLimit(900.5))
     assert rate_limits(b"x-ratelimit-remaining-requests: -1\r\n") is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from scheduler_simulation import Simulation, fault, ok, status
 
 from tablenodes.engine.outcomes.rules import Failure
-from tablenodes.engine.response_headers import RateLimit
+from tablenodes.engine.response_head import RateLimit
 from tablenodes.engine.scheduling.allowance import Allowance, Mark
 from tablenodes.engine.scheduling.pace import Pace
 from tablenodes.engine.scheduling.pacing import Pacing

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tablenodes.engine import policy
-from tablenodes.engine.outcomes.retry_after import retry_after
+from tablenodes.engine.response_head import retry_after
 
 NOON = b"Fri, 20 Nov 2026 12:00:00 GMT"
 

@@ -22,7 +22,7 @@ from measuring import measures_seconds
 from servers import Exchange, answer, digest, echo, echo_server, fault_server, interrupting, message, refusing_port
 
 import tablenodes as tn
-from tablenodes.engine.outcomes.judge import OUTCOMES
+from tablenodes.engine.outcomes import OUTCOMES
 
 NODES = [
     tn.CreateChatCompletion(model="m", prompt="Say {{ word }}", temperature=0),

@@ -183,7 +183,7 @@ def test_a_proxy_that_wants_a_login(kind, scheme):
         transport_of(kind, proxy=f"http://me:canary-password@{LOOPBACK}:{proxy.port}") as transport,
     ):
         found = answer_to(transport, f"{scheme}://api.test/v1")
-    assert (found.status, found.fault, found.headers, found.body) == (None, "proxy", b"", b"")
+    assert (found.status, found.fault, found.headers, found.body) == (None, "proxy_login", b"", b"")
     assert "407" in found.message
     assert "canary" not in repr(found)
 

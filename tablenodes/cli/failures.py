@@ -64,7 +64,7 @@ def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
     """Give what part of the request a failure is about, if one, and the words for it."""
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    from ..engine.outcomes.failure_reasons import own_words  # noqa: PLC0415
+    from ..engine.outcomes.rules import own_words  # noqa: PLC0415
 
     try:
         error = orjson.loads(body)["error"]

@@ -71,8 +71,9 @@ class Answer(NamedTuple):
         What came of the body, decompressed; partial where `fault` is set.
     fault : str or None
         None for an exchange that came to its end as HTTP wants it; else what broke it: ``dns``, ``connect``,
-        ``timeout_connect``, ``tls``, ``proxy``, ``reset``, ``disconnected``, ``timeout_first_byte``, ``timeout_total``,
-        ``timeout_idle``, ``truncated``, ``protocol``, ``too_large``, ``bad_encoding``, ``internal_error``.
+        ``timeout_connect``, ``tls``, ``proxy``, ``proxy_login`` (it answered 407), ``reset``, ``disconnected``,
+        ``timeout_first_byte``, ``timeout_total``, ``timeout_idle``, ``truncated``, ``protocol``, ``too_large``,
+        ``bad_encoding``, ``internal_error``.
     message : str
         The transport's own words for the fault, without the key; empty where there was none.
     sends : int

@@ -16,7 +16,7 @@ AT_ONCE = 2
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Tell whether a signal's handler has raised an error, in the middle of whatever was going on."""
+    """Check whether a signal's handler raised an error, in the middle of whatever was going on."""
     if not isinstance(error, Exception):
         return True
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
@@ -30,12 +30,8 @@ def is_from_handler(error: BaseException) -> bool:
 class Interrupts:
     """While it is entered, signals only count: Ctrl-C one level, SIGTERM and SIGHUP all levels at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
-
-    Attributes
-    ----------
-    level : int
-        0: go on; 1: send nothing new, let what is in flight come to its end; `AT_ONCE` or more: leave.
+    Outside the main thread, where Python delivers no signals, it does nothing. `level` is 0: go on; 1: send nothing
+    new, let what is in flight come to its end; `AT_ONCE` or more: leave.
     """
 
     def __init__(self) -> None:
@@ -43,7 +39,7 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        """Take the signals over."""
+        """Handle the signals until the exit."""
         if threading.current_thread() is threading.main_thread():
             # A shell has a process in the background ignore Ctrl-C; what is no handler of Python's cannot be put back.
             if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):

@@ -1,4 +1,4 @@
-"""Keys that a server echoes are masked before anyone sees the answer."""
+"""The masks of secrets: a key that a server echoes is masked before anyone sees the answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ _SHORTEST = 6
 
 
 class Redaction:
-    """Masks secrets in answers, as they are and as they are commonly encoded.
-
-    Parameters
-    ----------
-    secrets : iterable of bytes
-        What must not be seen.
-    """
+    """Masks secrets in answers, as they are and as they are commonly encoded."""
 
     __slots__ = ("_escaped", "_forms")
 
@@ -38,7 +32,7 @@ class Redaction:
         self._escaped = re.compile(b"|".join(map(_escaped, self._forms)) or b"(?!)")
 
     def __call__(self, answer: Answer) -> Answer:
-        """Give the answer without the secrets; the very same object where it holds none."""
+        """Return the answer without the secrets; the very same object where it holds none."""
         if not self._forms:
             return answer
         body, headers = answer.body, answer.headers
@@ -55,23 +49,23 @@ class Redaction:
         return bool(self._forms)
 
     def live(self) -> LiveMask:
-        """Give a mask for a text that comes in pieces."""
+        """Return a mask for a text that comes in pieces."""
         return LiveMask(tuple(form.decode("latin-1") for form in self._forms))
 
     def mask(self, data: bytes) -> bytes:
-        """Give the bytes without the secrets, also where JSON's escapes stand for some of their characters."""
+        """Return the bytes without the secrets, also where JSON's escapes stand for some of their characters."""
         for form in self._forms:
             data = data.replace(form, MASK)
         return self._escaped.sub(MASK, data) if _may_be_escaped(data) else data
 
 
 def _may_be_escaped(data: bytes) -> bool:
-    r"""Tell whether a character of ASCII may be written as ``\u00…``, or a slash as ``\/``."""
+    r"""Check whether a character of ASCII may be written as ``\u00…``, or a slash as ``\/``."""
     return _BACKSLASH in data and (b"\\u00" in data or b"\\/" in data)
 
 
 def _escaped(form: bytes) -> bytes:
-    """Give the pattern of a text in JSON, each character as it is or as an escape of it."""
+    """Return the pattern of a text in JSON, each character as it is or as an escape of it."""
     return b"".join(
         b"(?:%s|\\\\u00(?i:%02x)%s)" % (re.escape(bytes((code,))), code, rb"|\\/" if code == ord("/") else b"")
         for code in form
@@ -81,12 +75,7 @@ def _escaped(form: bytes) -> bytes:
 class LiveMask:
     """Masks secrets in a text that comes in pieces: the end of a piece in which one may begin is held back.
 
-    Half a character, of which the next piece has the other half, is held back too.
-
-    Parameters
-    ----------
-    forms : tuple of str
-        The secrets.
+    Half a character, of which the next piece has the other half, is held back too. `forms` are the secrets.
     """
 
     __slots__ = ("_forms", "_held", "_longest")
@@ -97,7 +86,7 @@ class LiveMask:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Take a piece in and give what may be shown."""
+        """Add a piece and return what may be shown."""
         text = self._held + text
         if not text.isascii():
             text = _with_whole_characters(text)
@@ -108,12 +97,12 @@ class LiveMask:
         return text[:kept]
 
     def rest(self) -> str:
-        """Give what was held back, at the end of the text."""
+        """Return what was held back, at the end of the text."""
         text, self._held = self._held, ""
         return text if text.isascii() else _joined(text)
 
     def _doubtful(self, text: str) -> int:
-        """Give the length of the end that is to be held back."""
+        """Return the length of the end that is to be held back."""
         found = 1 if "\ud800" <= text[-1:] <= "\udbff" else 0
         tail = text[-self._longest :] if self._longest else ""
         for form in self._forms:

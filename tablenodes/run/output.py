@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
-from ..engine.outcomes.failure_reasons import reason_of
-from ..engine.outcomes.texts import first_text
+from ..engine.outcomes.answer_json import first_text
+from ..engine.outcomes.server_errors import reason_of
 from ..engine.records import OK
 from . import display
 

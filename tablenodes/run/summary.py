@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..engine.outcomes.failure_reasons import is_api_error
+from ..engine.outcomes.server_errors import is_api_error
 from ..engine.records import OK
 from . import display
 from .display import by_outcome, counted, duration

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..engine.outcomes.texts import document_of
+from ..engine.outcomes.answer_json import document_of
 from ..engine.records import OK
 from ..problems import Problem, Rejected
 from ..templates.template import UnreadArguments

@@ -345,7 +345,7 @@ def _choice_parts(chance: random.Random, index: int, chat: bool) -> list[dict[st
         parts.append({"delta": chance.choice([{}, None])} | end)
         if chance.random() < 0.1:
             parts.append({"message": {"role": "assistant", "content": text}})
-    if chance.random() < 0.15:
+    if chance.random() < 0.15 and len(parts) > 1:
         parts.pop()
     numbered = chance.random() < 0.95 or index > 0
     return [({"index": index} if numbered else {}) | part for part in parts]

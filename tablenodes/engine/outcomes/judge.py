@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from ..redaction import Redaction
-from ..response_head import is_event_stream
-from ..response_headers import header_in
+from ..response_head import header_in, is_event_stream, retry_after
 from . import rules
+from .answer_json import UnreadableError, read
 from .assembly import MalformedError, assembled, choices_asked, encoded
-from .retry_after import retry_after
 from .rules import Failure, Rule
-from .server_errors import NOTHING, error_object, quoted, server_error
-from .strict_json import UnreadableError, read
+from .server_errors import NOTHING, circuit_of, error_object, quoted, server_error, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..calls import Answer
     from .assembly import Assembly
-
-OUTCOMES = frozenset(
-    (
-        # no request was answered
-        *("ok", "not_sent", "in_doubt", "upstream_failed", "pending", "invalid_request", "internal_error"),
-        *("invalid_id", "unknown_id"),
-        # the network
-        *("dns", "connect", "timeout_connect", "tls", "proxy", "reset", "disconnected"),
-        *("timeout_first_byte", "timeout_total", "timeout_idle", "truncated", "protocol"),
-        # the server
-        *("auth", "rate_limited", "quota_exhausted", "http_error", "redirect_refused", "empty_body"),
-        *("in_band_error", "decode_error", "too_large", "bad_encoding", "stream_truncated", "stream_error"),
-    )
-)
-"""The closed vocabulary: every row ends as one of these."""
 
 
 class Verdict(NamedTuple):
@@ -54,10 +36,8 @@ class Verdict(NamedTuple):
         Whether a request of this attempt may have been executed, and billed, without its answer being delivered.
     retry_after : float or None
         Seconds that the server asks to wait.
-    request_id : str or None
-        The server's name for the exchange.
-    finish_reason : str or None
-        Why the first choice ended.
+    request_id, finish_reason : str or None
+        The server's name for the exchange; why the first choice ended.
     prompt_tokens, completion_tokens, total_tokens : int or None
         As the server counted them.
     told : bytes or None
@@ -87,7 +67,6 @@ class Verdict(NamedTuple):
     body: bytes | None = None
 
 
-_PROXY_WANTS_LOGIN = re.compile(r"\b407\b")
 _REQUEST_ID = b"\nx-request-id:"
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _LARGEST_COUNT = 2**53
@@ -105,7 +84,7 @@ def judge(
     wall_clock: Callable[[], float] | None = None,
     read_stream: Callable[[Answer], Assembly] | None = None,
 ) -> Verdict:
-    """Say what an answer means.
+    """Return what an answer means; nothing is raised, whatever the server sent.
 
     It is ``ok`` with a status of 2xx, a whole body, a strict JSON object in it, no top-level ``error`` and, where
     choices are needed, at least one, none of them with ``finish_reason`` ``"error"``. An event stream is put together
@@ -127,11 +106,6 @@ def judge(
         See `retry_after`.
     read_stream : callable, optional
         Puts an answer's stream together, for those who have done so while it came.
-
-    Returns
-    -------
-    Verdict
-        Nothing is raised, whatever the server sent.
     """
     if answer.status == 200 and answer.fault is None:
         try:
@@ -146,7 +120,7 @@ def judge(
 
 
 def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> Verdict | None:
-    """Give the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
+    """Return the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
     if document.get("error"):
         return None
     finish_reason = None
@@ -203,7 +177,7 @@ class _Failing:
     def judge(
         self, asked: bytes, *, needs_choices: bool, read_stream: Callable[[Answer], Assembly] | None = None
     ) -> Verdict:
-        """Say what the answer means."""
+        """Return what the answer means."""
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
             return self._by_status(answer.status)
@@ -250,7 +224,7 @@ class _Failing:
             rule = rules.FAILED_CHOICE if document.get("choices") else rules.NO_CHOICES
             return self._by_rule(rule, tokens=tokens)
         error = error_object(document["error"])
-        status = rules.status_of(error)
+        status = status_of(error)
         known = 400 <= status < 600
         like = rules.rule_of_status(status, self._retry_after) if known else rules.IN_BAND
         return self._by_rule(
@@ -258,16 +232,15 @@ class _Failing:
             label="" if error.number is None else str(error.number),
             told=error.message,
             tokens=tokens,
-            circuit=rules.circuit(status, error),
+            circuit=circuit_of(status, error),
         )
 
     def _by_status(self, status: int) -> Verdict:
-        if self._answer.fault == rules.OPTION_REFUSED.outcome:
-            rule = rules.OPTION_REFUSED._replace(outcome="http_error")
-            return self._by_rule(rule, label=str(status), stale_connection=True)
+        if self._answer.fault == rules.OPTION_REFUSED:
+            return self._by_rule(rules.OPTION_RULE, label=str(status), stale_connection=True)
         error = server_error(self._answer.body) if status >= 400 else NOTHING
         rule = rules.rule_of_status(status, self._retry_after)
-        circuit = rules.circuit(status, error)
+        circuit = circuit_of(status, error)
         if circuit == "quota":
             rule = rules.QUOTA_SPENT
         liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and circuit != "quota"
@@ -280,9 +253,7 @@ class _Failing:
         rule = rules.FAULT_RULES.get(fault, rules.FAULT_RULES["internal_error"])
         silent = answer.status is None and not answer.headers and not answer.body
         stale = fault in ("reset", "disconnected") and answer.reused and silent and not self._at_most_once
-        if fault == "proxy" and _PROXY_WANTS_LOGIN.search(answer.message):
-            rule = rules.REFUSED_BY_PROXY
-        elif stale or (rule.kind is Failure.AMBIGUOUS and answer.sends == 0):
+        if stale or (rule.kind is Failure.AMBIGUOUS and answer.sends == 0):
             rule = rule._replace(kind=Failure.NOT_EXECUTED)
         elif rule.kind is Failure.NOT_EXECUTED and answer.sends:
             # A silent repeat failed, and the first may have arrived.
@@ -294,7 +265,7 @@ class _Failing:
         if error.broken and self._answer.body.lstrip()[:1] == b"{" and self._ends_with_connection():
             return self._by_rule(rules.FAULT_RULES["truncated"])
         kind = Failure.AMBIGUOUS if error.broken else Failure.FINAL
-        return self._by_rule(Rule("decode_error", kind, True, f"the answer cannot be read: {error}"))
+        return self._by_rule(rules.UNREADABLE._replace(kind=kind, words=f"the answer cannot be read: {error}"))
 
     def _by_rule(
         self,
@@ -306,7 +277,7 @@ class _Failing:
         circuit: str | None = None,
         stale_connection: bool = False,
     ) -> Verdict:
-        """Give the verdict of a rule: `label` is a number behind its words, `told` what others say about it."""
+        """Return the verdict of a rule: `label` is a number behind its words, `told` what others say about it."""
         answer = self._answer
         words = f"{rule.words} ({label})" if label else rule.words
         told = quoted(told, self._secrets)
@@ -334,7 +305,7 @@ class _Failing:
 
 
 def _tokens(usage: Any) -> tuple[int | None, int | None, int | None]:
-    """Give prompt, completion and total tokens; the total is summed up where the server leaves that to us."""
+    """Return prompt, completion and total tokens; the total is summed up where the server leaves that to us."""
     if type(usage) is not dict:
         return _NO_TOKENS
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")

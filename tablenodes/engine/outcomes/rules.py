@@ -1,12 +1,24 @@
-"""The tables of outcomes: what each status, fault and error code comes to."""
+"""The tables of outcomes: what each status and each fault comes to, and what the user is told."""
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .server_errors import ServerError
+OUTCOMES = frozenset(
+    (
+        # no request was answered
+        *("ok", "not_sent", "in_doubt", "upstream_failed", "pending", "invalid_request", "internal_error"),
+        *("invalid_id", "unknown_id"),
+        # the network
+        *("dns", "connect", "timeout_connect", "tls", "proxy", "reset", "disconnected"),
+        *("timeout_first_byte", "timeout_total", "timeout_idle", "truncated", "protocol"),
+        # the server
+        *("auth", "rate_limited", "quota_exhausted", "http_error", "redirect_refused", "empty_body"),
+        *("in_band_error", "decode_error", "too_large", "bad_encoding", "stream_truncated", "stream_error"),
+    )
+)
+"""The closed vocabulary: every row ends as one of these."""
 
 
 class Failure(enum.Enum):
@@ -27,16 +39,7 @@ class Failure(enum.Enum):
 class Rule(NamedTuple):
     """What a status or a fault comes to.
 
-    Attributes
-    ----------
-    outcome : str
-        The outcome of a row that ends so.
-    kind : Failure
-        What may be done about it.
-    may_have_run : bool
-        Whether the server may have executed the request, and billed it.
-    words : str
-        What the user is told.
+    `may_have_run` says whether the server may have executed the request, and billed it; `words` is what the user reads.
     """
 
     outcome: str
@@ -45,19 +48,19 @@ class Rule(NamedTuple):
     words: str
 
 
-_A, _R, _S, _B, _C = Failure
+_NOT_EXECUTED, _THROTTLED, _SERVER_ERROR, _AMBIGUOUS, _FINAL = Failure
 
 
 def _server_failed(words: str, *, may_have_run: bool = True) -> Rule:
-    return Rule("http_error", _S, may_have_run, words)
+    return Rule("http_error", _SERVER_ERROR, may_have_run, words)
 
 
 def _refused(words: str, outcome: str = "http_error") -> Rule:
-    return Rule(outcome, _C, False, words)
+    return Rule(outcome, _FINAL, False, words)
 
 
 def _broken(fault: str, kind: Failure, words: str) -> Rule:
-    return Rule(fault, kind, True, words)  # may have run if it was begun to be sent at all
+    return Rule(fault, kind, True, words)  # may have run if a send of it has started at all
 
 
 _STATUS_RULES = {
@@ -72,7 +75,7 @@ _STATUS_RULES = {
     413: _refused("the request is too large for the server"),
     422: _refused("the server cannot process the request"),
     425: _server_failed("the server is not ready for the request", may_have_run=False),
-    429: Rule("rate_limited", _R, False, "too many requests for the server"),
+    429: Rule("rate_limited", _THROTTLED, False, "too many requests for the server"),
     500: _server_failed("the server failed"),
     502: _server_failed("the gateway got no good answer from the server"),
     503: _server_failed("the server is unavailable"),
@@ -82,106 +85,65 @@ _STATUS_RULES = {
     522: _server_failed("the gateway waited too long for the server"),
     523: _server_failed("the gateway does not reach the server", may_have_run=False),
     524: _server_failed("the gateway got no answer from the server in time"),
-    529: Rule("http_error", _R, False, "the server is overloaded"),
+    529: Rule("http_error", _THROTTLED, False, "the server is overloaded"),
 }
 _REDIRECT = _refused(
     "the server sends elsewhere, and redirects are not followed; check the base URL", "redirect_refused"
 )
 _OTHER_STATUS = _refused("the server answered with a failure")
+QUOTA_SPENT = _refused("the account's quota is spent", "quota_exhausted")
 
+PROXY_LOGIN = "proxy_login"
+"""The fault of a proxy that answers 407: unlike other faults of a proxy, it would come again."""
+OPTION_REFUSED = "option_refused"
+"""The fault by which whoever added an option to a request says that the server refused it; it is no row's end."""
 FAULT_RULES = {
     rule.outcome: rule
     for rule in (
-        _broken("dns", _A, "the server's name was not found"),
-        _broken("connect", _A, "no connection to the server"),
-        _broken("timeout_connect", _A, "no connection to the server in time"),
-        _broken("tls", _C, "the server's certificate was not accepted"),
-        _broken("proxy", _A, "the proxy gave no connection"),
-        _broken("reset", _B, "the connection was reset before the answer was whole"),
-        _broken("disconnected", _B, "the server closed the connection without an answer"),
-        _broken("timeout_first_byte", _B, "no answer in time"),
-        _broken("timeout_total", _B, "the answer was not whole in time"),
-        _broken("timeout_idle", _B, "the answer stopped coming"),
-        _broken("truncated", _B, "the answer was cut off"),
-        _broken("protocol", _B, "the answer was not HTTP as it should be"),
-        _broken("too_large", _C, "the answer is longer than Limits.body_bytes"),
-        _broken("bad_encoding", _C, "the answer's content encoding cannot be read"),
-        _broken("stream_truncated", _B, "the stream ended before the answer did"),
-        _broken("stream_error", _B, "the stream could not be read"),
-        _broken("internal_error", _C, "an error in this program"),
+        _broken("dns", _NOT_EXECUTED, "the server's name was not found"),
+        _broken("connect", _NOT_EXECUTED, "no connection to the server"),
+        _broken("timeout_connect", _NOT_EXECUTED, "no connection to the server in time"),
+        _broken("tls", _FINAL, "the server's certificate was not accepted"),
+        _broken("proxy", _NOT_EXECUTED, "the proxy gave no connection"),
+        _broken("reset", _AMBIGUOUS, "the connection was reset before the answer was whole"),
+        _broken("disconnected", _AMBIGUOUS, "the server closed the connection without an answer"),
+        _broken("timeout_first_byte", _AMBIGUOUS, "no answer in time"),
+        _broken("timeout_total", _AMBIGUOUS, "the answer was not whole in time"),
+        _broken("timeout_idle", _AMBIGUOUS, "the answer stopped coming"),
+        _broken("truncated", _AMBIGUOUS, "the answer was cut off"),
+        _broken("protocol", _AMBIGUOUS, "the answer was not HTTP as it should be"),
+        _broken("too_large", _FINAL, "the answer is longer than Limits.body_bytes"),
+        _broken("bad_encoding", _FINAL, "the answer's content encoding cannot be read"),
+        _broken("stream_truncated", _AMBIGUOUS, "the stream ended before the answer did"),
+        _broken("stream_error", _AMBIGUOUS, "the stream could not be read"),
+        _broken("internal_error", _FINAL, "an error in this program"),
     )
-}
-REFUSED_BY_PROXY = _STATUS_RULES[407]
+} | {PROXY_LOGIN: _STATUS_RULES[407]}
 CUTS = frozenset(("truncated", "reset", "disconnected"))
 """Faults that end a stream in the middle."""
-OPTION_REFUSED = Rule("option_refused", _A, False, "the server refused stream_options; it is asked without them")
-"""Not a row's end: its outcome is the fault by which whoever added the option says that the server refused it."""
+OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused stream_options; it is asked without them")
 
-EMPTY_BODY = Rule("empty_body", _B, True, "the answer is empty")
-IN_BAND = Rule("in_band_error", _B, True, "the answer carries an error in the place of a result")
+EMPTY_BODY = Rule("empty_body", _AMBIGUOUS, True, "the answer is empty")
+IN_BAND = Rule("in_band_error", _AMBIGUOUS, True, "the answer carries an error in the place of a result")
 NO_CHOICES = IN_BAND._replace(words="the answer has no choices")
-QUOTA_SPENT = _refused("the account's quota is spent", "quota_exhausted")
 FAILED_CHOICE = IN_BAND._replace(words="the model ended with an error")
-NOT_AN_OBJECT = Rule("decode_error", _B, True, "the answer is not a JSON object")
+UNREADABLE = Rule("decode_error", _AMBIGUOUS, True, "the answer cannot be read as JSON")
+NOT_AN_OBJECT = UNREADABLE._replace(words="the answer is not a JSON object")
 
 REFUSED_FOR_GOOD = frozenset((401, 402, 403))
 """Statuses that ``x-should-retry: true`` does not make worth repeating."""
-_QUOTA_WORDS = frozenset(
-    ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")
-)
-"""Error codes and types that say that no request of this key will succeed until somebody pays."""
-_STATUS_OF_WORD = {
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "too_many_requests": 429,
-    "RESOURCE_EXHAUSTED": 429,
-    "overloaded_error": 529,
-    "overloaded": 529,
-    "server_error": 500,
-    "api_error": 500,
-    "internal_error": 500,
-    "internal_server_error": 500,
-    "INTERNAL": 500,
-    "service_unavailable": 503,
-    "UNAVAILABLE": 503,
-    "timeout": 504,
-    "DEADLINE_EXCEEDED": 504,
-    "invalid_request_error": 400,
-    "INVALID_ARGUMENT": 400,
-    "content_filter": 400,
-    "context_length_exceeded": 400,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "UNAUTHENTICATED": 401,
-    "permission_error": 403,
-    "PERMISSION_DENIED": 403,
-    "not_found_error": 404,
-    "model_not_found": 404,
-    "NOT_FOUND": 404,
-}
-"""Machine-readable words of errors that come under a status of 200, as the statuses that they stand for."""
-_CIRCUITS = {401: "auth", 402: "payment", 403: "auth"}
 
 
 def rule_of_status(status: int, delay: float | None) -> Rule:
-    """Give the rule of a status that is not good; `delay` is the server's, and makes a 503 a throttle."""
+    """Return the rule of a status that is not good; `delay` is the server's (seconds), and makes a 503 a throttle."""
     rule = _STATUS_RULES.get(status, _REDIRECT if 300 <= status < 400 else _OTHER_STATUS)
-    return rule._replace(kind=_R, may_have_run=False) if status == 503 and delay is not None else rule
+    return rule._replace(kind=_THROTTLED, may_have_run=False) if status == 503 and delay is not None else rule
 
 
-def status_of(error: ServerError) -> int:
-    """Give the status that an error under a good status stands for; 200 where nobody can tell."""
-    if error.words & _QUOTA_WORDS:
-        return 402
-    if error.number is not None:
-        return error.number
-    return max((_STATUS_OF_WORD[word] for word in error.words if word in _STATUS_OF_WORD), default=200)
-
-
-def circuit(status: int, error: ServerError) -> str | None:
-    """Say what a failure counts against beyond its row; None for nothing."""
-    if 400 <= status < 500 and error.words & _QUOTA_WORDS:
-        return "quota"
-    if status == 404 and ("model_not_found" in error.words or error.param == "model"):
-        return "model"
-    return _CIRCUITS.get(status)
+def own_words(outcome: str, status: int) -> str | None:
+    """Return why an answer with a status is not ok, in words of ours alone; None where there are none."""
+    if status >= 300:
+        return QUOTA_SPENT.words if outcome == "quota_exhausted" else rule_of_status(status, None).words
+    in_body = (rule for rule in (EMPTY_BODY, IN_BAND, UNREADABLE) if rule.outcome == outcome)
+    rule = next(in_body, FAULT_RULES.get(outcome))
+    return None if rule is None else rule.words

@@ -1,29 +1,60 @@
-"""What a server's error body says: its code, its type, its words."""
+"""What a server's error says: its code, type and words, and what they stand for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...problems import in_a_line
 from ..policy import ERROR_BODY_BYTES, QUOTE_LENGTH
-from .strict_json import UnreadableError, read
+from .answer_json import UnreadableError, read
+from .assembly import assembled
+from .rules import own_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_QUOTA_WORDS = frozenset(
+    ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")
+)
+"""Error codes and types that say that no request of this key will succeed until somebody pays."""
+_STATUS_OF_WORD = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "too_many_requests": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "overloaded_error": 529,
+    "overloaded": 529,
+    "server_error": 500,
+    "api_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "INTERNAL": 500,
+    "service_unavailable": 503,
+    "UNAVAILABLE": 503,
+    "timeout": 504,
+    "DEADLINE_EXCEEDED": 504,
+    "invalid_request_error": 400,
+    "INVALID_ARGUMENT": 400,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "UNAUTHENTICATED": 401,
+    "permission_error": 403,
+    "PERMISSION_DENIED": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "NOT_FOUND": 404,
+}
+"""Machine-readable words of errors that come under a status of 200, as the statuses that they stand for."""
+_CIRCUITS = {401: "auth", 402: "payment", 403: "auth"}
 
 
 class ServerError(NamedTuple):
     """An error object of the API's shape, as far as a server fills it.
 
-    Attributes
-    ----------
-    words : frozenset of str
-        Its ``code``, ``type`` and ``status`` where they are texts.
-    number : int or None
-        The first of them that is a number, such as 429.
-    param : str or None
-        What it is about.
-    message : str
-        The server's own words, as they came.
+    `words` are its ``code``, ``type`` and ``status`` where they are texts, `number` the first of them that is a number,
+    such as 429; `param` is what it is about, `message` the server's own words.
     """
 
     words: frozenset[str] = frozenset()
@@ -36,7 +67,7 @@ NOTHING = ServerError()
 
 
 def server_error(body: bytes) -> ServerError:
-    """Read an error body; one that is no JSON, or no error, says nothing."""
+    """Return what an error body says; one that is no JSON, or no error, says nothing."""
     if len(body) > ERROR_BODY_BYTES or body[:64].lstrip()[:1] not in (b"{", b"["):
         return NOTHING
     try:
@@ -52,7 +83,7 @@ def server_error(body: bytes) -> ServerError:
 
 
 def error_object(error: Any) -> ServerError:
-    """Read an error object; servers also put a text in its place, or its fields at the top."""
+    """Return what an error object says; servers also send a text in its place, or its fields at the top."""
     if not isinstance(error, dict):
         return ServerError(message=error if isinstance(error, str) else "")
     told = [error.get(name) for name in ("code", "type", "status")]
@@ -67,8 +98,26 @@ def error_object(error: Any) -> ServerError:
     )
 
 
+def status_of(error: ServerError) -> int:
+    """Return the status that an error under a good status stands for; 200 where nobody can tell."""
+    if error.words & _QUOTA_WORDS:
+        return 402
+    if error.number is not None:
+        return error.number
+    return max((_STATUS_OF_WORD[word] for word in error.words if word in _STATUS_OF_WORD), default=200)
+
+
+def circuit_of(status: int, error: ServerError) -> str | None:
+    """Return what a failure counts against beyond its row; None for nothing."""
+    if 400 <= status < 500 and error.words & _QUOTA_WORDS:
+        return "quota"
+    if status == 404 and ("model_not_found" in error.words or error.param == "model"):
+        return "model"
+    return _CIRCUITS.get(status)
+
+
 def quoted(text: str, secrets: Sequence[bytes] = ()) -> str:
-    """Give a stranger's text as one line: secrets masked, control characters escaped, cut at `QUOTE_LENGTH`.
+    """Return a stranger's text as one line: secrets masked, control characters escaped, cut at `QUOTE_LENGTH`.
 
     The secrets go first: a cut through the middle of one would leave a half that nothing recognises.
     """
@@ -77,6 +126,31 @@ def quoted(text: str, secrets: Sequence[bytes] = ()) -> str:
     kept = text.strip()[:QUOTE_LENGTH]
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return line if len(line) <= QUOTE_LENGTH else line[: QUOTE_LENGTH - 1] + "…"
+
+
+def reason_of(outcome: str, body: str | None, status: int | None) -> str | None:
+    """Return why a row failed, in one line: the message of the error object in its body, else words of ours.
+
+    `body` is what the server sent, secrets masked, or an error object of ours where `status` is None. Of a server's
+    words it quotes 200 characters at most; they may repeat what the server was sent.
+    """
+    data = (body or "").encode(errors="replace")
+    error = server_error(data)
+    if error is NOTHING and outcome == "in_band_error":
+        told = assembled(data).error
+        error = NOTHING if told is None else error_object(told)
+    if status is None:
+        return in_a_line(error.message, error.param) or None
+    if message := quoted(error.message):
+        return message
+    words = own_words(outcome, status)
+    return words if words is None or status < 300 else f"{words} ({status})"
+
+
+def is_api_error(body: str | None) -> bool:
+    """Check whether a body has an error object of the API's shape, so that it was the API that answered."""
+    error = server_error((body or "").encode(errors="replace"))
+    return bool(error.words) or error.number is not None or '"error"' in (body or "")
 
 
 def _number(value: object) -> int | None:

@@ -9,34 +9,22 @@ _LINE_ENDS = b"\r\n"
 
 
 class ServerEvent(NamedTuple):
-    """One event of a stream.
-
-    Attributes
-    ----------
-    name : bytes
-        Its type; empty where the server gives none.
-    data : bytes
-        Its lines of data, joined by line feeds, as they came: UTF-8 where the server keeps to the format.
-    """
+    """One event: its type (empty where the server gives none), and its lines of data, joined by line feeds."""
 
     name: bytes
     data: bytes
 
 
 class EventTooLongError(ValueError):
-    """An event is longer than its limit."""
+    """An event is longer than its limit; nothing more can be read then."""
 
 
 class EventReader:
     """Reads an event stream piece by piece, in time that is linear in its length.
 
     Lines end with CRLF, CR or LF and nothing else: U+2028 is text. Only what belongs to an event that has not ended is
-    kept. Comments, ids, times to reconnect and fields that nobody knows are passed over.
-
-    Parameters
-    ----------
-    longest : int
-        The longest event in bytes.
+    kept. Comments, ids, times to reconnect and fields that nobody knows are skipped. An event of more than `longest`
+    bytes raises `EventTooLongError`.
     """
 
     def __init__(self, longest: int = 64 * 2**20) -> None:
@@ -49,13 +37,7 @@ class EventReader:
         self._at_start = True
 
     def push(self, piece: bytes) -> list[ServerEvent]:
-        """Take the next bytes in and give the events that end in them.
-
-        Raises
-        ------
-        EventTooLongError
-            If an event is longer than the limit; nothing more can be read then.
-        """
+        """Read the next bytes and return the events that end in them."""
         if self._after_return and piece:
             self._after_return = False
             if piece[:1] == b"\n":
@@ -76,7 +58,7 @@ class EventReader:
         return events
 
     def finish(self) -> ServerEvent | None:
-        """Give the event that no blank line has ended, or None; the format drops it.
+        """Return the event that no blank line has ended, or None; the format drops it.
 
         It may be whole, for servers forget the last blank line, or cut anywhere.
         """

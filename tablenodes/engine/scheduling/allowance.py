@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import policy
 
 if TYPE_CHECKING:
-    from ..response_headers import RateLimit
+    from ..response_head import RateLimit
 
 UNLIMITED = 1_000_000_000
 """More calls than anybody starts."""

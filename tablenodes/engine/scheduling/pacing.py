@@ -6,7 +6,7 @@ import math
 
 from .. import policy
 from ..outcomes.rules import Failure
-from ..response_headers import rate_limits
+from ..response_head import rate_limits
 from .allowance import UNLIMITED, Allowance, Mark
 from .pace import Pace
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..outcomes.rules import PROXY_LOGIN
+
 # The codes are libcurl's CURLE_*, as numbers: pycurl names only some of them.
 _OPERATION_TIMEDOUT = 28
 _RECV_ERROR = 56
@@ -100,7 +102,7 @@ def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, st
     if seen.refused:
         return "disconnected", "sending it again was refused" if seen.sent else "sending it was refused"
     if seen.proxied and seen.proxy_status == 407:
-        return "proxy", "the proxy asks for a user name and password (407)"
+        return PROXY_LOGIN, "the proxy asks for a user name and password (407)"
     if code == 0:
         return (None, "") if seen.complete else ("truncated", "the connection ended within the headers")
     fault = _after_sending(code, seen) if seen.sent else _before_sending(code, seen)

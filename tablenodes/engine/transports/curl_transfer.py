@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pycurl
 
 from ..calls import Answer, Chunk
+from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_faults import Circumstances, fault_of
 from .sockets import borrowed
@@ -274,7 +275,7 @@ class Transfer:
             system_error=getinfo(pycurl.OS_ERRNO),
         )
         fault, words = fault_of(code, words, seen)
-        if fault == "proxy":  # what came is not the server's
+        if fault in ("proxy", PROXY_LOGIN):  # what came is not the server's
             return Answer(self.call.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
         return self.ended(fault, words, now)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import requests
 import urllib3.exceptions as below
 
+from ..outcomes.rules import PROXY_LOGIN
 from .watched_http import TooLargeError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def fault_of(error: BaseException, attempt: Attempt) -> tuple[str, str]:
 def proxy_refusal(status: int | None) -> tuple[str, str]:
     """Give the fault of a proxy that answered in the server's place."""
     if status == 407:
-        return "proxy", "the proxy asks for a user name and password (407)"
+        return PROXY_LOGIN, "the proxy asks for a user name and password (407)"
     return "proxy", f"the proxy refused with status {status}"
 
 

@@ -10,12 +10,11 @@ import orjson
 
 from .. import policy
 from ..calls import Answer
+from ..outcomes.answer_json import UnreadableError, first_text
 from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from ..outcomes.rules import OPTION_REFUSED
 from ..outcomes.server_errors import server_error
 from ..outcomes.sse import EventReader
-from ..outcomes.strict_json import UnreadableError
-from ..outcomes.texts import first_text
 from .wrapper import Wrapper
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ class Streams(Wrapper):
         self._forget(key)
         if extended and answer.status in _REFUSALS and _names_the_option(answer.body):
             self.option_refused = True
-            return answer._replace(fault=OPTION_REFUSED.outcome)
+            return answer._replace(fault=OPTION_REFUSED)
         if reading is None or not reading.is_stream:
             if self._on_text is not None:
                 self._tell(key, self._whole_text(answer))

@@ -1,7 +1,8 @@
-"""An answer's JSON, read strictly, also where the fast parser gives up on what JSON allows."""
+"""An answer's JSON: read strictly, also where the fast parser gives up on what JSON allows, and its first text."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any, NoReturn
@@ -13,16 +14,18 @@ from ..policy import DEPTH_BYTES, DEPTH_KEPT
 _LONGEST_INTEGER = 400
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _CLOSES = {"]": "[", "}": "{"}
+_HALF = rb"\ufffd"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""One of JSON's escapes: a pair that is one character, half of such a pair, or another."""
 
 
 class UnreadableError(ValueError):
     """A body that is not one strict JSON value in UTF-8.
 
-    Attributes
-    ----------
-    broken : bool
-        Whether another answer may well be readable: it is cut, or no JSON at all. False where the server answered as
-        a whole, in its own way: another encoding, ``NaN``, or nested beyond what is looked into.
+    `broken` says whether another answer may well be readable: it is cut, or no JSON at all. False where the server
+    answered as a whole, in its own way: another encoding, ``NaN``, or nested beyond what is looked into.
     """
 
     def __init__(self, message: str, *, broken: bool) -> None:
@@ -31,16 +34,11 @@ class UnreadableError(ValueError):
 
 
 def read(body: bytes) -> Any:
-    """Give the value that `body` holds.
+    """Return the value that `body` holds, or raise `UnreadableError`.
 
     Integers of thousands of digits, lone surrogates, numbers beyond a double, a byte order mark and any depth are
     JSON and are read, though the fast parser refuses them; ``NaN`` and ``Infinity`` are not. What is nested deeper
     than the slow parser goes is left out of the value.
-
-    Raises
-    ------
-    UnreadableError
-        If it is anything else.
     """
     try:
         return orjson.loads(body)
@@ -48,15 +46,50 @@ def read(body: bytes) -> Any:
         pass
     try:
         text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        cut = error.reason == "unexpected end of data"
-        raise UnreadableError("it is not UTF-8", broken=cut) from None
+    except UnicodeDecodeError:
+        raise UnreadableError("it is not UTF-8", broken=_is_cut(body)) from None
     try:
         return _loads(text)
     except json.JSONDecodeError:
         raise UnreadableError("it is not JSON", broken=True) from None
     except RecursionError:
         return _loads(_shallow(text))
+
+
+def document_of(body: str | bytes) -> Any:
+    """Return what `read` does of a good answer, with U+FFFD for half a character."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        data = body.encode() if isinstance(body, str) else body
+        return read(_ESCAPE.sub(lambda found: _HALF if found[1] else found[0], data))
+
+
+def first_text(body: str | bytes | None) -> str | None:
+    """Return the text of an answer's first choice, or None where it has none."""
+    try:
+        choice = document_of(body or "")["choices"][0]
+        found = choice["message"].get("content") if "message" in choice else choice.get("text")
+    except (UnreadableError, LookupError, TypeError, AttributeError):
+        return None
+    if isinstance(found, str):
+        return found
+    return joined(found) if isinstance(found, list) else None
+
+
+def joined(parts: list[Any]) -> str | None:
+    """Return the texts of a content that comes in parts as one, or None where none is a text."""
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str)) if any(isinstance(t, str) for t in texts) else None
+
+
+def _is_cut(body: bytes) -> bool:
+    """Check whether bytes that are not UTF-8 would be, were the last character whole."""
+    try:
+        codecs.getincrementaldecoder("utf-8-sig")().decode(body)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _loads(text: str) -> Any:
@@ -73,7 +106,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _shallow(text: str) -> str:
-    """Put null in the place of everything that is nested deeper than `DEPTH_KEPT`."""
+    """Replace by null everything that is nested deeper than `DEPTH_KEPT`."""
     if len(text) > DEPTH_BYTES:
         raise UnreadableError("it is nested too deeply", broken=False)
     pieces: list[str] = []
