@@ -89,8 +89,8 @@ class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not 
         return self.problems[0]
 
 
-def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> str:
-    """Give the API's error object as JSON text.
+def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> bytes:
+    """Give the API's error object as JSON.
 
     Parameters
     ----------
@@ -105,4 +105,4 @@ def error_body(kind: str, message: str, param: str | None = None, code: str | No
     """
     message = message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
     error = {"type": kind, "message": message, "param": param, "code": code}
-    return orjson.dumps({"error": error}).decode()
+    return orjson.dumps({"error": error})

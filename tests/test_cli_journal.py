@@ -14,7 +14,7 @@ import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.cli.printout import sized
 from tablenodes.engine.calls import Request
-from tablenodes.engine.journal.journal import Journal, Keys, Line
+from tablenodes.engine.journal import Entry, Journal, Keys
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 REFUSED = answer({"error": {"message": "no", "type": "invalid_request_error"}}, 400)
@@ -179,7 +179,7 @@ def test_rows_in_doubt_end_as_asked(tmp_path, command, monkeypatch, choice, requ
         request = Request("POST", f"{server.url}/chat/completions", ())
         body = b'{"messages":[{"role":"user","content":"a"}],"model":"m"}'
         held = Journal(tmp_path / "o.csv.journal")
-        held.intend(Line(Keys(request, "create_chat_completion").key(body)))
+        held.intend(Entry(Keys(request, "create_chat_completion").key(body)))
         held.close()
         arguments = ("--prompt", "{{ word }}", "--model", "m", "--base-url", server.url, "--no-key", "-o", "o.csv")
         command("call", "CreateChatCompletion", "words.csv", *arguments, "--on-in-doubt", choice)

@@ -23,7 +23,7 @@ import tablenodes as tn
 from tablenodes.cli.hang_up import HangUp
 from tablenodes.engine.calls import Request
 from tablenodes.engine.interrupts import AT_ONCE, Interrupts
-from tablenodes.engine.journal.journal import Keys
+from tablenodes.engine.journal import Keys
 from tablenodes.engine.transports.curl_transport import CurlTransport
 
 ROWS, CONCURRENCY = 60, 4

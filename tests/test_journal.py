@@ -22,15 +22,16 @@ from hypothesis import strategies as st
 from servers import echo, fault_server
 
 import tablenodes as tn
-from tablenodes.engine.calls import Request
-from tablenodes.engine.ended import Ended
+from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.journal import Entry, Finder, Journal, KeptAnswer, Keys
 from tablenodes.engine.journal import journal_file as journal_file
-from tablenodes.engine.journal.journal import Finder, Journal, Keys, Line
+from tablenodes.engine.journal.recorder import JournalRecorder
+from tablenodes.engine.outcomes.judge import judge
 from tablenodes.errors import JournalError
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 REQUEST = Request("POST", "https://api.example/v1/chat/completions?v=1", (("Authorization", "Bearer one"),))
-OK = Ended("ok", None, 200, b"Content-Type: application/json\r\n", b'{"choices": []}', None, "", 0.25)
+OK = KeptAnswer("ok", None, 200, b"Content-Type: application/json\r\n", b'{"choices": []}', None, "", 0.25)
 QUIET = {"progress": False}
 KEY = "sk-canary-4711-abcdefghijklmnop"
 
@@ -61,18 +62,17 @@ def journal_at(path):
 
 def put_down(journal, *keys, end=OK, billed=False):
     for key in keys:
-        line = Line(key)
-        journal.intend(line)
+        entry = Entry(key)
+        journal.intend(entry)
         journal.commit()
         if end is not None:
-            journal.done(line, end, billed=billed)
+            journal.done(entry, end, billed=billed)
     journal.commit()
 
 
 def known(found):
     """Give all that is known of a row: its sends, whether it may have been billed, its end."""
-    line, end = found
-    return line.sends, line.billed, end
+    return found.sends, found.billed, found.last
 
 
 def keys(count):
@@ -150,7 +150,7 @@ def test_a_key_depends_on_where_the_request_goes_and_not_on_headers():
             st.just(1),
             st.booleans(),
             st.builds(
-                Ended,
+                KeptAnswer,
                 st.sampled_from(["ok", "http_error", "reset"]),
                 st.none() | st.sampled_from(["final", "ambiguous"]),
                 st.none() | st.integers(100, 599),
@@ -181,14 +181,14 @@ def test_what_is_not_committed_is_not_there(tmp_path):
     """And what was intended and has no answer is in doubt."""
     one, two, three = keys(3)
     with journal_at(tmp_path / "a") as journal:
-        line = Line(one)
-        journal.intend(line)
+        entry = Entry(one)
+        journal.intend(entry)
         journal.commit()
-        journal.done(line, OK)
-        journal.intend(Line(two))
+        journal.done(entry, OK)
+        journal.intend(Entry(two))
         leave_as_killed(tmp_path / "a", tmp_path / "b")
     with journal_at(tmp_path / "b") as journal:
-        assert journal.find(one)[1].outcome is None
+        assert journal.find(one).last is None
         assert journal.find(two) is None
         assert journal.find(three) is None
         assert journal.sends == 1
@@ -207,11 +207,11 @@ def test_a_row_that_is_sent_again_is_in_doubt_again(tmp_path):
     failed = OK._replace(outcome="http_error", kind="server_error", status=500)
     with journal_at(tmp_path / "a") as journal:
         put_down(journal, key, end=failed, billed=True)
-        line = journal.find(key)[0]
-        journal.intend(line)
+        entry = journal.find(key)
+        journal.intend(entry)
         journal.commit()
-        assert known(journal.find(key)) == (2, True, Ended())
-        journal.done(line, OK, unforeseen=2)
+        assert known(journal.find(key)) == (2, True, None)
+        journal.done(entry, OK, unforeseen=2)
         journal.commit()
     with journal_at(tmp_path / "a") as journal:
         assert known(journal.find(key)) == (4, True, OK)
@@ -234,34 +234,34 @@ def test_rows_are_found_in_any_order(tmp_path):
     with journal_at(tmp_path / "a") as journal:
         put_down(journal, *made[6:])
     with journal_at(tmp_path / "a") as journal:
-        assert all(journal.find(key)[1] == OK for key in made)
+        assert all(journal.find(key).last == OK for key in made)
 
 
 def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_path):
     """Nothing of them was sent; the next commit, if it can, saves what came."""
     one, two = keys(2)
     with journal_at(tmp_path / "a") as journal:
-        line, other = Line(one), Line(two)
-        journal.intend(line)
+        entry, other = Entry(one), Entry(two)
+        journal.intend(entry)
         journal.commit()
-        journal.done(line, OK)
+        journal.done(entry, OK)
         journal.intend(other)
         assert journal.sends == 2
         journal._database.execute("PRAGMA query_only = 1")
         with pytest.raises(JournalError, match="read-only"):
             journal.commit()
         assert (other.place, other.sends, journal.sends, len(journal)) == (0, 0, 1, 1)
-        journal.intend(line)
+        journal.intend(entry)
         with pytest.raises(JournalError, match="read-only"):
             journal.commit()
-        assert (line.place, line.sends, journal.sends, len(journal)) == (1, 1, 1, 1)
+        assert (entry.place, entry.sends, journal.sends, len(journal)) == (1, 1, 1, 1)
         journal._database.execute("PRAGMA query_only = 0")
         journal.commit()
-        assert journal.find(one)[1] == OK
+        assert journal.find(one).last == OK
         assert journal.find(two) is None
         journal.intend(other)
         journal.commit()
-        assert journal.find(two)[0].place == 2
+        assert journal.find(two).place == 2
 
 
 def test_what_sqlite_cannot_hold_is_said(tmp_path):
@@ -293,19 +293,15 @@ def test_closing_never_raises(tmp_path):
 
 def test_messages_that_are_no_text_are_kept_as_well_as_they_can_be(tmp_path):
     """A lone surrogate in a transport's words is no reason to lose an answer."""
-    from tablenodes.engine.calls import Answer
-    from tablenodes.engine.journal.keeping import JournalKeeping
-    from tablenodes.engine.outcomes.judge import judge
-
     with journal_at(tmp_path / "a") as journal:
-        keeping = JournalKeeping(journal, Keys(REQUEST))
-        keeping.recall(0, b"{}")
-        keeping.intend(0)
-        keeping.commit()
+        recorder = JournalRecorder(journal)
+        recorder.recall(Call(0, REQUEST, b"{}", 1.0, judge, Keys(REQUEST)))
+        recorder.intend(0)
+        recorder.commit()
         sent = Answer(0, None, b"", b"", "reset", "gone \udcff é")
-        keeping.put_down(sent, judge(sent))
-        keeping.commit()
-        assert journal.find(Keys(REQUEST).key(b"{}"))[1].message == "gone ? é"
+        recorder.record(sent, judge(sent))
+        recorder.commit()
+        assert journal.find(Keys(REQUEST).key(b"{}")).last.message == "gone ? é"
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
@@ -372,7 +368,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_whole_journal_is_refused(tmp_path, kind):
-    """In one line, before anything is sent, and it stays as it is: beginning anew would pay for every row again."""
+    """In one entry, before anything is sent, and it stays as it is: beginning anew would pay for every row again."""
     path = tmp_path / "run.journal"
     make, words_of_it = REFUSED[kind]
     make(path)
@@ -582,7 +578,7 @@ def found_in(path):
     with suppress(JournalError), journal_at(path) as journal:
         finder = Finder(journal)
         every_way = [find(key) for find in (finder.find, journal.find) for key in DAMAGED_KEYS]
-        rows = [found and known((found[0], found[1]._replace(latency=0.0))) for found in every_way]
+        rows = [found and (*known(found)[:2], found.last and found.last._replace(latency=0.0)) for found in every_way]
         return rows, journal.sends
     return None
 
@@ -632,7 +628,7 @@ def test_a_flipped_bit_in_the_log_loses_the_last_commits_at_most(quick_folder, k
     """
     right = found_in_copy(killed, quick_folder)
     without_last = [*right[0][:5], None, *right[0][6:11], None]
-    doubtful = (1, False, Ended())
+    doubtful = (1, False, None)
     without_two = [*right[0][:4], doubtful, None, *right[0][6:10], doubtful, None]
     seen = []
     for bit in bits(Path(f"{killed}-wal"), count):

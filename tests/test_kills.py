@@ -18,7 +18,7 @@ from killing import NODE, ONCE, POINTS, Oracle, Victims, bodies, committed, mome
 from servers import digest
 
 from tablenodes.engine.calls import Request
-from tablenodes.engine.journal.journal import Keys
+from tablenodes.engine.journal import Keys
 
 KILLS = int(os.environ.get("TABLENODES_KILLS", "50"))
 SLOW = pytest.mark.slow

@@ -31,8 +31,8 @@ from test_cli_process import call, start
 
 import tablenodes as tn
 from tablenodes.connection.endpoint_opening import opened
-from tablenodes.engine.records import Records
 from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.sink import Records
 from tablenodes.engine.transports import curl_transfer as curl_transfer
 
 TRANSPORTS = ("curl", "requests")
@@ -254,7 +254,7 @@ def test_an_error_in_this_program_shows_no_key(transport, seam, monkeypatch):
     transports = {"curl": CurlTransport, "requests": RequestsTransport}
     key = canary("sk")
     patches = {
-        "records": (Records, "answer", fails),
+        "records": (Records, "accept", fails),
         "scheduler": (Scheduler, "started", fails),
         "wait": (transports[transport], "wait", fails),
         "judge": (Scheduler, "answered", fails),

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentences import wording
 
-from tablenodes.engine.ended import Ended
-from tablenodes.engine.journal.journal import Journal
+from tablenodes.engine.journal import Journal, KeptAnswer
 from tablenodes.errors import StoreError
 from tablenodes.store import StoreFile, ids
 from tablenodes.store import store_file as file
@@ -271,7 +270,7 @@ def test_a_row_that_does_not_fit_its_check_sum_is_never_sent(tmp_path):
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 TOKEN = b"t" * 16
-KEPT = Ended("http_error", "final", 400, b"Date: now", b'{"error":{}}', "reset", "no", 0.5)
+KEPT = KeptAnswer("http_error", "final", 400, b"Date: now", b'{"error":{}}', "reset", "no", 0.5)
 COLUMNS = ("sends", "billed", "outcome", "kind", "status", "headers", "body", "fault", "message", "crc")
 
 

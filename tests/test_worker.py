@@ -23,12 +23,12 @@ from servers import answer, echo, fault_server, fin, held, refusing_port
 import tablenodes as tn
 from tablenodes.connection.endpoint_opening import opened
 from tablenodes.engine.calls import Answer, Call, Request
-from tablenodes.engine.loop import Loop
 from tablenodes.later.deadlines import Deadlines
 from tablenodes.later.lock import WorkerLock
 from tablenodes.later.stored_connection import Travelling, arrived
 from tablenodes.later.worker import Worker
 from tablenodes.later.worker_start import ensure_worker
+from tablenodes.run.wiring import Engine
 from tablenodes.secret import Secret
 from tablenodes.store.futures import Futures
 from tablenodes.store.store_file import StoreFile
@@ -244,14 +244,14 @@ def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
 
 def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
     """The others go on; the log says where it was, and nothing that may quote a row."""
-    right = Loop.run
+    right = Engine.calls
 
-    def wrong(self, rows):
-        if "completions" in self._request.url and "chat" not in self._request.url:
+    def wrong(self, bodies, request, **more):
+        if "completions" in request.url and "chat" not in request.url:
             raise RuntimeError(orjson.dumps([6, 7]))
-        right(self, rows)
+        return right(self, bodies, request, **more)
 
-    monkeypatch.setattr(Loop, "run", wrong)
+    monkeypatch.setattr(Engine, "calls", wrong)
     with fault_server(echo()) as server:
         good = queued(server.url, store)
         with nobody_at_work(store):

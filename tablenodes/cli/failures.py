@@ -47,7 +47,7 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
     answers: Iterable[tuple[Any, Any]]
     if not isinstance(output, Responses):  # else the words of a message may be the server's
-        answers = ((error_body("", message or ""), None) for (message,) in log.rows(("message",)))
+        answers = ((error_body("", message or "").decode(), None) for (message,) in log.rows(("message",)))
     else:
         answers = tables.view(output.result).rows(("body", "status"))
     counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}

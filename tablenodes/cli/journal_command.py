@@ -11,8 +11,7 @@ from ..run.display import counted
 from .printout import aligned, show, sized
 
 if TYPE_CHECKING:
-    from ..engine.ended import Ended
-    from ..engine.journal.journal import Journal, Line
+    from ..engine.journal import Entry, Journal
 
 Path_ = Annotated[str, typer.Argument(metavar="JOURNAL", help="The journal, such as answers.csv.journal.")]
 Lines = Annotated[bool, typer.Option("--jsonl", help="Print each row, with its answer, as a line of JSON.")]
@@ -22,7 +21,7 @@ def journal(path: Path_, *, jsonl: Lines = False) -> None:
     """Show what is in a journal that no run holds: rows by outcome, and the requests that they took."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
-    from ..engine.journal.journal import Journal  # noqa: PLC0415
+    from ..engine.journal import Journal  # noqa: PLC0415
     from ..errors import JournalError  # noqa: PLC0415
 
     if not os.path.exists(path):
@@ -52,18 +51,19 @@ def _show_counts(opened: Journal, path: str) -> None:
 def _print_rows(opened: Journal) -> None:
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    for line, end in opened:
-        print(orjson.dumps(_row(line, end)).decode())
+    for entry in opened:
+        print(orjson.dumps(_row(entry)).decode())
 
 
-def _row(line: Line, end: Ended) -> dict[str, Any]:
-    from ..engine.records import text  # noqa: PLC0415 - loaded where it is used
+def _row(entry: Entry) -> dict[str, Any]:
+    from ..engine.sink import text  # noqa: PLC0415 - loaded where it is used
 
+    last = entry.last
     return {
-        "outcome": end.outcome or "in_doubt",
-        "status": end.status,
-        "requests": line.sends,
-        "maybe_billed": line.billed,
-        "latency": end.latency if end.outcome else None,
-        "body": text(end.body) if end.outcome else None,
+        "outcome": "in_doubt" if last is None else last.outcome,
+        "status": None if last is None else last.status,
+        "requests": entry.sends,
+        "maybe_billed": entry.billed,
+        "latency": None if last is None else last.latency,
+        "body": None if last is None else text(last.body),
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Request(NamedTuple):
@@ -28,25 +31,38 @@ class Request(NamedTuple):
         return f"Request({self.method} {self.url.partition('?')[0]})"
 
 
+def _nobody(answer: Answer, asked: bytes) -> Any:
+    raise TypeError("a call without a judge goes to a transport alone")
+
+
 class Call(NamedTuple):
-    """One attempt to have one row answered.
+    """One request, and all that must be known to send it and to use its answer.
 
     Attributes
     ----------
     key : int
-        The row's position in the table; no two calls in flight share it.
+        What its end goes by, such as its row's position in the table; no two calls of a loop share it.
     request : Request
-        The same object for all calls of a run.
+        Where it goes; one object for all calls of a node.
     body : bytes
         The request's body, JSON.
     total : float
-        Seconds that this attempt may take, from `start` to its last byte.
+        Seconds that one attempt may take, from `start` to its last byte.
+    judge : callable
+        Returns what an `Answer` to it means, a `Verdict`, given also the body that was asked.
+    scope : Keys
+        Makes the key that its answer is found by in a journal; not used without one.
     """
 
     key: int
     request: Request
     body: bytes
     total: float
+    judge: Callable[[Answer, bytes], Any] = _nobody
+    scope: Any = None
+
+    def __repr__(self) -> str:
+        return f"Call({self.key}, {self.request!r})"
 
 
 class Chunk(NamedTuple):

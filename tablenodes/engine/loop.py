@@ -1,4 +1,4 @@
-"""The loop: the one place where rows, decisions, bytes and time meet."""
+"""The loop: the one place where calls, decisions, bytes and time meet."""
 
 from __future__ import annotations
 
@@ -9,49 +9,40 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError
-from ..problems import Problem, Rejected
 from . import policy
 from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
-from .records import DOUBT, NOT_SENT
-from .scheduling.attempts import Done
 from .scheduling.stop_reasons import not_sent_because, transport_failed
+from .sink import NOT_SENT, end_of, in_doubt, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from ..errors import EndedError
-    from .calls import Event, Request, Transport
-    from .journal.keeping import Found, Keeping
-    from .records import Records
+    from .calls import Event, Transport
+    from .journal.recorder import Recorder
     from .scheduling import Scheduler
-
-_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+    from .scheduling.attempts import Done
+    from .sink import Sink, Source
 
 
 class Loop:
-    """Sends the rows of one table and puts every answer into its place.
+    """Sends calls, and hands the end of each to a sink.
 
     Parameters
     ----------
-    request : Request
-        What all calls have in common.
     transport : Transport
         What carries the bytes.
     scheduler : Scheduler
         What decides.
-    records : Records
-        Where the results go.
-    judge : callable
-        What an answer means, given the body that was asked.
+    sink : Sink
+        Where ends go, and what says how many rows may be on their way.
+    recorder : Recorder
+        What is kept beyond this process.
     redact : callable
         Takes the secrets out of an answer.
-    keeping : Keeping
-        What is kept beyond this process.
-    total : float
-        Seconds that one attempt may take.
     grace : float
         Seconds that calls in flight are given after an interrupt.
     on_turn : callable, optional
@@ -66,42 +57,35 @@ class Loop:
     interrupted : bool
         Whether the run was ended by a signal.
     failure : EndedError or None
-        Why the journal failed, or what carries the bytes; what came before is in the records.
+        Why the journal failed, or what carries the bytes; what came before is in the sink.
     """
 
     def __init__(
         self,
-        request: Request,
         transport: Transport,
         scheduler: Scheduler,
-        records: Records,
-        judge: Callable[[Answer, bytes], Verdict],
+        sink: Sink,
+        recorder: Recorder,
         redact: Callable[[Answer], Answer],
-        keeping: Keeping,
         *,
-        total: float,
         grace: float,
         on_turn: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._request = request
         self._transport = transport
         self._scheduler = scheduler
-        self._records = records
-        self._judge = judge
+        self._sink = sink
+        self._recorder = recorder
+        self._keeps = recorder.keeps
         self._redact = redact
-        self._keeping = keeping
-        self._keeps = keeping.keeps
-        self._before: dict[int, Found] = {}
-        self._total = total
         self._grace = grace
         self._on_turn = on_turn or (lambda: None)
         self._clock = clock
-        self._bodies: dict[int, bytes] = {}
-        self._last: dict[int, Answer] = {}
-        self._tried: dict[int, int] = {}
+        self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
+        self._failed: dict[int, tuple[Answer, int]] = {}  # of those that are tried again: the last answer, all sends
         self._unsent: set[int] = set()
-        self._ahead: int | None = None
+        self._ahead: Call | None = None
+        self._exhausted = False
         self._leave_at = math.inf
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
@@ -109,30 +93,156 @@ class Loop:
         self.capacity: int = transport.capacity or sys.maxsize
         scheduler.cap(self.capacity)
 
-    def run(self, prepared: Iterable[bytes | Rejected]) -> None:
-        """Send every row; come back when each has its end, or nothing more can be sent.
+    def run(self, source: Source) -> None:
+        """Send every call; return when each has its end, or nothing more can be sent.
 
         Parameters
         ----------
-        prepared : iterable of bytes or Rejected
-            Each row's body, or why it has none, in the table's order; taken as there is room.
+        source : iterator of Call or (int, End)
+            What to send, and the ends of rows that are not sent; taken as there is room. It may have more to give
+            after it had nothing, for as long as something is on its way.
         """
-        rows = enumerate(prepared)
         with Interrupts() as interrupts:
             while not self._leaves(interrupts):
-                exhausted, more = self._start(rows)
+                more = self._start(source)
                 self._on_turn()
                 if not self._scheduler.in_flight:
-                    exhausted = self._look_ahead(rows, exhausted=exhausted)
-                if self._ended(exhausted=exhausted):
+                    self._look_ahead(source)
+                if self._ended():
                     break
                 self._settle_all(0.0 if more else self._patience())
                 if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
                     self._settle_all(0.0)
-            self._leave(rows, interrupts)
+            self._leave(source, interrupts)
+
+    def stop(self, failure: EndedError) -> None:
+        """End the run for a reason from outside: nothing more is sent, what is in flight comes to its end."""
+        self._fail(failure, "failure")
+
+    def abandon(self) -> None:
+        """Account for all calls where an error went through the loop: it does nothing more."""
+        for key in [key for key in self._calls if key in self._scheduler.begun]:
+            self._lose(key)
+        self._sink.finish(not_sent_because("failure"))
+
+    def interrupt(self) -> None:
+        """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
+        if not self.interrupted:
+            self.interrupted = True
+            self._scheduler.stop("interrupted")
+            self._leave_at = min(self._leave_at, self._clock() + self._grace)
+
+    def may_send_once(self, key: int) -> bool:
+        """Check whether a transport may begin a send, where each must be in the journal before it is made.
+
+        A repeat that only the transport knows of would be lost by a kill; refused, it is sent as an attempt of its own.
+        """
+        if key not in self._unsent:
+            return False
+        self._unsent.discard(key)
+        return self._scheduler.may_send(key)
+
+    # What is begun.
+
+    def _start(self, source: Source) -> bool:
+        """Begin calls while there is room; return whether more could be begun."""
+        scheduler, now = self._scheduler, self._clock()
+        room = scheduler.room(now)
+        chosen = self._choose(source, min(room, policy.AT_A_TURN), now)
+        if self._keeps:
+            if self.failure is None:
+                for call in chosen:
+                    self._recorder.intend(call.key)
+            # One commit: the answers whose slots are taken again, and what is about to be sent.
+            self._keep(self._recorder.commit)
+        if self.failure is None:
+            self._begin(chosen, now)
+        else:
+            self._put_back(chosen, now)
+        self._end_without_answer()
+        return room > policy.AT_A_TURN and not self._exhausted and len(self._calls) < self._sink.room
+
+    def _choose(self, source: Source, most: int, now: float) -> list[Call]:
+        """Return the calls to begin next, those that are tried again first."""
+        chosen: list[Call] = []
+        self._exhausted = False
+        while len(chosen) < most and (key := self._scheduler.next_retry(now)) is not None:
+            chosen.append(self._calls[key])
+        if len(chosen) < most:
+            self._take_fresh(source, most, chosen)
+        return chosen
+
+    def _take_fresh(self, source: Source, most: int, chosen: list[Call]) -> None:
+        """Add fresh calls to those that are chosen; rows that are not sent end on the way."""
+        calls, sink = self._calls, self._sink
+        if self._ahead is not None:
+            chosen.append(self._ahead)
+            self._ahead = None
+        while len(chosen) < most and len(calls) < sink.room:
+            try:
+                item = next(source)
+            except StopIteration:
+                self._exhausted = True
+                break
+            except JournalError as error:
+                self._fail(error, "journal")
+                break
+            if not isinstance(item, Call):
+                sink.accept(*item)
+            elif self._models_matter and self._scheduler.is_missing(model_of(item.body)):
+                missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
+                sink.accept(item.key, self._recorder.before(item) or missing)
+            else:
+                calls[item.key] = item
+                chosen.append(item)
+
+    def _begin(self, chosen: list[Call], now: float) -> None:
+        """Begin calls, all of which are in the journal by now, if there is one."""
+        for call in chosen:
+            seconds = self._scheduler.started(call.key, now, len(call.body) // policy.BYTES_PER_TOKEN)
+            if self._keeps:
+                self._unsent.add(call.key)
+            try:
+                self._transport.start(call if call.total <= seconds else call._replace(total=seconds))
+            except BaseException as error:  # noqa: BLE001 - as in `_events`
+                self._break_off(error, call.key, chosen, now)
+                break
+
+    def _break_off(self, error: BaseException, key: int, chosen: list[Call], now: float) -> None:
+        """Begin no more calls, for one cannot be; those that have begun are given the grace of an interrupt."""
+        self._fail(transport_failed(error), "transport")
+        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self._grace)
+        unsent = [call for call in chosen if call.key not in self._scheduler.begun]
+        for call in unsent:
+            self._keep(self._recorder.take_back, call.key)
+        self._put_back(unsent, now)
+        self._lose(key)
+        del self._calls[key]
+
+    def _put_back(self, calls: Iterable[Call], now: float) -> None:
+        """Leave calls as they were before they were chosen."""
+        for call in calls:
+            if call.key in self._failed:
+                self._scheduler.put_back(call.key, now)
+                continue
+            del self._calls[call.key]
+            if (before := self._recorder.before(call)) is not None:
+                self._sink.accept(call.key, before)
+
+    def _look_ahead(self, source: Source) -> None:
+        """Take the next fresh call while nothing is in flight: where there is none, nobody waits for nothing."""
+        scheduler = self._scheduler
+        if scheduler.stopped is None and not self._exhausted and not scheduler.waiting:
+            found: list[Call] = []
+            self._take_fresh(source, 1, found)
+            self._ahead = found[0] if found else None
+        if scheduler.waiting or not self._exhausted:
+            scheduler.give_up_waiting(self._clock())
+
+    # What came of it.
 
     def _settle_all(self, seconds: float) -> None:
-        """Wait for answers and take them in."""
+        """Wait for answers and use them."""
         begun = self._scheduler.begun
         for event in self._events(seconds):
             if type(event) is Answer and event.key in begun:  # a user's transport may give what nobody asked for
@@ -143,258 +253,116 @@ class Loop:
         try:
             return self._transport.wait(seconds)
         except BaseException as error:  # noqa: BLE001 - a user's own transport may raise anything, so may a handler
-            self.failure = self.failure or transport_failed(error)
-            self._scheduler.stop("transport")
+            self._fail(transport_failed(error), "transport")
             self._leave_at = -math.inf
             return []
 
-    def stop(self, failure: EndedError) -> None:
-        """End the run for a reason from outside: nothing more is sent, what is in flight comes to its end."""
-        self.failure = self.failure or failure
-        self._scheduler.stop("failure")
-
-    def abandon(self) -> None:
-        """Account for the rows where an error went through the loop: it does nothing more."""
-        for row in [each for each in self._bodies if each in self._scheduler.begun]:
-            self._lose(row)
-        self._records.fill_unsettled(NOT_SENT, not_sent_because("failure"))
-
-    def interrupt(self) -> None:
-        """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
-        if not self.interrupted:
-            self.interrupted = True
-            self._scheduler.stop("interrupted")
-            self._leave_at = min(self._leave_at, self._clock() + self._grace)
-
-    def may_send_once(self, key: int) -> bool:
-        """Say whether a transport may begin a send, where each must be in the journal before it is made.
-
-        A repeat that only the transport knows of would be lost by a kill; refused, it is sent as an attempt of its own.
-        """
-        if key not in self._unsent:
-            return False
-        self._unsent.discard(key)
-        return self._scheduler.may_send(key)
-
-    def _start(self, rows: Iterator[tuple[int, bytes | Rejected]]) -> tuple[bool, bool]:
-        """Begin calls while there is room: tell whether no fresh row is left, and whether more could be begun."""
-        scheduler, now = self._scheduler, self._clock()
-        room = scheduler.room(now)
-        chosen = self._choose(rows, min(room, policy.AT_A_TURN), now)
-        exhausted = len(chosen) < min(room, policy.AT_A_TURN)
-        # One commit: the answers whose slots are taken again, and what is about to be sent.
-        self._keep(self._keeping.commit)
-        if self.failure is not None:
-            self._put_back(chosen, now)
-        else:
-            for row in chosen:
-                body = self._bodies[row]
-                seconds = scheduler.started(row, now, len(body) // policy.BYTES_PER_TOKEN)
-                if self._keeps:
-                    self._unsent.add(row)
-                total = self._total if self._total < seconds else seconds
-                try:
-                    self._transport.start(_new(Call, (row, self._request, body, total)))
-                except BaseException as error:  # noqa: BLE001 - as in `_events`
-                    self._break_off(error, row, chosen, now)
-                    break
-        for done in scheduler.take_ended():
-            self._end(done, self._last[done.key])
-        return exhausted, room > policy.AT_A_TURN and not exhausted
-
-    def _break_off(self, error: BaseException, row: int, chosen: list[int], now: float) -> None:
-        """Begin no more calls, for a row's cannot be; those that have begun are given the grace of an interrupt."""
-        self.failure = self.failure or transport_failed(error)
-        self._scheduler.stop("transport")
-        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self._grace)
-        unsent = [each for each in chosen if each not in self._scheduler.begun]
-        for each in unsent:
-            before = self._before.get(each)
-            last = self._last.get(each) or (before and before.answer) or None
-            verdict = None if last is None else self._judge(last, self._bodies[each])
-            self._keep(self._keeping.take_back, each, last, verdict)
-        self._put_back(unsent, now)
-        self._lose(row)
-        del self._bodies[row]
-
-    def _look_ahead(self, rows: Iterator[tuple[int, bytes | Rejected]], *, exhausted: bool) -> bool:
-        """With nothing in flight, take the next fresh row and tell whether there is none: nobody waits for nothing."""
-        if self._scheduler.stopped is None and not exhausted and not self._scheduler.waiting:
-            self._ahead = self._next_fresh(rows)
-            exhausted = self._ahead is None
-        if self._scheduler.waiting or not exhausted:
-            self._scheduler.give_up_waiting(self._clock())
-        return exhausted
-
-    def _choose(self, rows: Iterator[tuple[int, bytes | Rejected]], most: int, now: float) -> list[int]:
-        """Take the rows to send next, those that are tried again first, and put down that they will be sent."""
-        retries = self._taken(lambda: self._scheduler.next_retry(now), most)
-        return retries + self._taken(lambda: self._next_fresh(rows), most - len(retries))
-
-    def _taken(self, take: Callable[[], int | None], most: int) -> list[int]:
-        """Take rows as long as there are any, and put down that they will be sent."""
-        taken: list[int] = []
-        while len(taken) < most and self.failure is None and (row := take()) is not None:
-            taken.append(row)
-            if self._keeps:
-                self._keep(self._keeping.intend, row)
-        return taken
-
-    def _keep(self, act: Callable[..., Any], *arguments: Any) -> Any:
-        """Have the journal do something; once it fails, nothing is sent any more."""
-        try:
-            return act(*arguments)
-        except JournalError as error:
-            self.failure = self.failure or error
-            self._scheduler.stop("journal")
-            return None
-
-    def _put_back(self, rows: Iterable[int], now: float) -> None:
-        """Leave rows as they were before they were chosen."""
-        for row in rows:
-            if row in self._last:
-                self._scheduler.put_back(row, now)
-                continue
-            body = self._bodies.pop(row)
-            if (before := self._before.pop(row, None)) is not None:
-                self._end_as_before(row, body, before)
-
-    def _next_fresh(self, rows: Iterator[tuple[int, bytes | Rejected]]) -> int | None:
-        """Take the next row that can be sent; those that cannot be are put down on the way."""
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            return ahead
-        for row, body in rows:
-            if isinstance(body, Rejected):
-                self._records.reject(row, body)
-                continue
-            if not self._keeps and not self._models_matter:
-                self._bodies[row] = body
-                return row
-            if (found := self._keep(self._keeping.recall, row, body)) is None:
-                return None
-            known = found.sends > 0 or found.answer is not None
-            missing = self._missing_model(body) if found.again else None
-            if found.again and missing is None:
-                self._bodies[row] = body
-                if known:
-                    self._before[row] = found
-                return row
-            if known:
-                self._end_as_before(row, body, found)
-            elif missing is not None:
-                self._records.reject(row, Rejected(Problem("$.model", "model", missing), outcome=NOT_SENT))
-        return None
-
-    def _end_as_before(self, row: int, body: bytes, found: Found) -> None:
-        """Give a row the end that it had in an earlier run."""
-        if found.answer is None:
-            self._doubt(row, found.sends)
-        else:
-            done = Done(row, self._judge(found.answer, body), found.sends, found.billed)
-            self._records.answer(found.answer, done)
-            self._records.reused[row] = 1
-
-    def _doubt(self, row: int, sends: int) -> None:
-        """Put down that a row was sent and nothing came back."""
-        self._records.unanswered(row, "in_doubt", DOUBT)
-        self._records.attempts[row] = sends
-        self._records.maybe_billed[row] = 1
-
-    def _missing_model(self, body: bytes) -> str | None:
-        """Say why a row is not sent whose model the server has refused again and again; None where it is sent."""
-        if not self._models_matter or not self._scheduler.is_missing(model_of(body)):
-            return None
-        return "not sent: the server does not know the model"
-
     def _settle(self, answer: Answer) -> None:
-        """Take an answer in: it is the row's end, or the row will be tried again."""
-        row = answer.key
+        """Use an answer: it is its call's end, or the call will be tried again."""
+        key = answer.key
+        call = self._calls[key]
         answer = self._redact(answer)
         try:
-            verdict = self._judge(answer, self._bodies[row])
+            verdict = call.judge(answer, call.body)
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in this program ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         if self._keeps:
-            self._keep(self._keeping.put_down, answer, verdict)
+            self._keep(self._recorder.record, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
-        model = model_of(self._bodies[row]) if self._models_matter else None
-        done = self._scheduler.answered(row, verdict, answer.sends, self._clock(), model)
+        model = model_of(call.body) if self._models_matter else None
+        done = self._scheduler.answered(key, verdict, answer.sends, self._clock(), model)
         if done is not None:
             self._end(done, answer)
         else:
-            self._last[row] = answer
-            self._tried[row] = self._tried.get(row, 0) + answer.sends
+            self._failed[key] = answer, self._sends(key) + answer.sends
 
     def _end(self, done: Done, answer: Answer) -> None:
-        """Put a row's end down and forget what it was asked."""
-        row = done.key
-        del self._bodies[row]
-        if self._tried:
-            self._tried.pop(row, None)
-            self._last.pop(row, None)
-        if self._before and (before := self._before.pop(row, None)) is not None:
-            done = done._replace(attempts=done.attempts + before.sends, maybe_billed=done.maybe_billed or before.billed)
+        """Hand the end of a call to the sink, and forget the call."""
+        key, verdict, attempts, billed = done
+        del self._calls[key]
+        if self._failed:
+            self._failed.pop(key, None)
         if self._keeps:
-            self._keeping.forget(row)
-        self._records.answer(answer, done)
+            if (earlier := self._recorder.earlier.get(key)) is not None:
+                attempts, billed = attempts + earlier[0], billed or earlier[1]
+            self._recorder.forget(key)
+        self._sink.accept(key, end_of(answer, verdict, attempts, billed))
 
-    def _ended(self, *, exhausted: bool) -> bool:
-        """Tell whether nothing is in flight and nothing more will be."""
+    def _end_without_answer(self) -> None:
+        """End the calls that the scheduler has given up while they waited."""
+        for done in self._scheduler.take_ended():
+            self._end(done, self._failed[done.key][0])
+
+    def _lose(self, key: int) -> None:
+        """End a call for whose answer nobody waits any more."""
+        with suppress(Exception):  # a transport may be the user's own
+            self._transport.cancel(key)
+        earlier, _ = self._recorder.earlier.get(key, (0, False))
+        self._sink.accept(key, in_doubt(self._scheduler.abandon(key) + self._sends(key) + earlier))
+
+    def _sends(self, key: int) -> int:
+        """Return the sends of a call's attempts that have been answered."""
+        return self._failed[key][1] if key in self._failed else 0
+
+    # When it ends.
+
+    def _fail(self, failure: EndedError, reason: str) -> None:
+        self.failure = self.failure or failure
+        self._scheduler.stop(reason)
+
+    def _keep(self, act: Callable[..., Any], *arguments: Any) -> None:
+        """Have the recorder do something; once it fails, nothing is sent any more."""
+        try:
+            act(*arguments)
+        except JournalError as error:
+            self._fail(error, "journal")
+
+    def _ended(self) -> bool:
+        """Check whether nothing is in flight and nothing more will be."""
         scheduler = self._scheduler
-        left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or not exhausted))
+        left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or not self._exhausted))
         return not left
 
     def _leaves(self, interrupts: Interrupts) -> bool:
-        """Heed Ctrl-C: stop sending at once; tell whether to leave what is in flight too."""
+        """Heed Ctrl-C: stop sending at once; return whether to leave what is in flight too."""
         if interrupts.level:
             self.interrupt()
         return interrupts.level >= AT_ONCE or self._clock() >= self._leave_at
 
     def _patience(self) -> float:
-        """Give the seconds to wait for an event."""
+        """Return the seconds to wait for an event."""
         now = self._clock()
         if self._ahead is not None and self._scheduler.room(now):
             return 0.0
         change = self._scheduler.wait_until(now)
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
-    def _leave(self, rows: Iterator[tuple[int, bytes | Rejected]], interrupts: Interrupts) -> None:
-        """Put down the rows that have no end: those in flight are in doubt, the others were not sent."""
-        for done in self._scheduler.take_ended():
-            self._end(done, self._last[done.key])
+    def _leave(self, source: Source, interrupts: Interrupts) -> None:
+        """End all that has no end: calls in flight are in doubt, the others were not sent."""
+        self._end_without_answer()
         if self._ahead is not None:
             self._put_back([self._ahead], self._clock())
-        for row in self._bodies:
-            self._lose(row)
-        self._bodies.clear()
-        self._keep(self._keeping.commit)
+        for key in self._calls:
+            self._lose(key)
+        self._calls.clear()
+        self._keep(self._recorder.commit)
         reason = self._scheduler.stopped
-        if reason is not None:
-            if self._keeping.knows:
-                self._look_up(rows, interrupts)
-            self._records.fill_unsettled(NOT_SENT, not_sent_because(reason))
+        if reason is not None and self._recorder.knows:
+            self._look_up(source, interrupts)
+        self._sink.finish(None if reason is None else not_sent_because(reason))
 
-    def _lose(self, row: int) -> None:
-        """Put down that nobody waits for a row's answer any more."""
-        with suppress(Exception):  # a transport may be the user's own
-            self._transport.cancel(row)
-        before = self._before.get(row)
-        sends = self._scheduler.abandon(row)
-        self._doubt(row, sends + self._tried.get(row, 0) + (before.sends if before else 0))
-
-    def _look_up(self, rows: Iterator[tuple[int, bytes | Rejected]], interrupts: Interrupts) -> None:
-        """Give the rows that the run did not come to the ends that they had in earlier ones, while there is time."""
+    def _look_up(self, source: Source, interrupts: Interrupts) -> None:
+        """Use the ends of earlier runs for rows that the run did not come to, while there is time."""
         began = self._clock()
-        for row, body in rows:
-            hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
-            if hurries and self._clock() >= began + policy.LOOKED_UP_AT_ONCE:
-                break
-            if isinstance(body, Rejected):
-                self._records.reject(row, body)
-                continue
-            if (found := self._keep(self._keeping.recall, row, body)) is None:
-                break
-            if found.sends or found.answer is not None:
-                self._end_as_before(row, body, found)
+        try:
+            for item in source:
+                hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
+                if hurries and self._clock() >= began + policy.LOOKED_UP_AT_ONCE:
+                    break
+                if not isinstance(item, Call):
+                    self._sink.accept(*item)
+                elif (before := self._recorder.before(item)) is not None:
+                    self._sink.accept(item.key, before)
+        except JournalError as error:
+            self._fail(error, "journal")

@@ -13,19 +13,18 @@ import orjson
 
 from ..connection.endpoint_opening import opened
 from ..engine.scheduling import Admission, Scheduler
+from ..engine.sink import Tally
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
-from ..run.wiring import Sending
+from ..run.wiring import Engine
 from ..settings import Limits, Retry
 from .deadlines import Deadlines
-from .store_journal import FutureKeeping
+from .store_journal import FutureRecorder
 from .stored_connection import VERSION, arrived, surroundings
-from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..connection.endpoint import Endpoint
-    from ..engine.loop import Loop
     from ..store.future_rows import Group
     from ..store.futures import Futures
 
@@ -147,10 +146,10 @@ class GroupRun:
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
             sent_before=self._futures.sends(self._group.number) if self._is_exact else 0,
             capacity=endpoint.slots,
-            seconds_left=lambda row: keeping.seconds_left_of(row),  # noqa: PLW0108 - it is made below
+            seconds_left=lambda row: recorder.seconds_left_of(row),  # noqa: PLW0108 - it is made below
             admission=self._admission,
         )
-        keeping = FutureKeeping(
+        recorder = FutureRecorder(
             self._futures,
             self._group.number,
             self._token,
@@ -159,44 +158,46 @@ class GroupRun:
             at_most_once=self._at_most_once,
         )
         with ExitStack() as stack:
-            loop = self._loop(endpoint, scheduler, keeping, stack)
-            loop.run(keeping)
+            engine = self._engine(endpoint, scheduler, recorder, stack)
+            recipe, loop = self._recipe, engine.loop
+            request = endpoint.request(recipe["method"], recipe["path"])
+            ways = {"choices": recipe["choices"], "at_most_once": self._at_most_once, "total": recipe["total"]}
+            loop.run(engine.calls(recorder, request, **ways))
         if scheduler.stopped is None and loop.failure is None:
-            keeping.end_unsent()
+            recorder.end_unsent()
         elif scheduler.stopped in _SPENT:
-            keeping.end_rest(_SPENT[scheduler.stopped])
-        self._save(keeping)
-        seconds = max(keeping.asked_to_wait, scheduler.asked_to_wait)
-        return _held(scheduler.stopped, loop.failure or keeping.failure, seconds)
+            recorder.end_rest(_SPENT[scheduler.stopped])
+        self._save(recorder)
+        seconds = max(recorder.asked_to_wait, scheduler.asked_to_wait)
+        return _held(scheduler.stopped, loop.failure or recorder.failure, seconds)
 
-    def _loop(self, endpoint: Endpoint, scheduler: Scheduler, keeping: FutureKeeping, stack: ExitStack) -> Loop:
-        """Put the engine together; what it opens is closed by `stack`."""
-        recipe = self._recipe
+    def _engine(self, endpoint: Endpoint, scheduler: Scheduler, recorder: FutureRecorder, stack: ExitStack) -> Engine:
+        """Return the engine put together; what it opens is closed by `stack`."""
 
         def turn() -> None:
             if scheduler.stopped is None and self._stopping():
                 scheduler.stop("interrupted")
-            keeping.end_late()
+            recorder.end_late()
 
-        sending = Sending(
+        return Engine(
             endpoint,
-            endpoint.request(recipe["method"], recipe["path"]),
             self._limits,
-            choices=recipe["choices"],
-            at_most_once=self._at_most_once,
+            scheduler,
+            Tally(),
+            recorder,
+            stack,
             exact=self._is_exact,
-            stream=recipe["stream"],
-            total=recipe["total"],
+            stream=self._recipe["stream"],
+            on_turn=turn,
+            around=partial(Deadlines, seconds_left=recorder.seconds_left_of),
         )
-        within = partial(Deadlines, seconds_left=keeping.seconds_left_of)
-        return sending.loop(scheduler, keeping, Tally(), stack, turn, around=within)[0]
 
-    def _save(self, keeping: FutureKeeping) -> None:
+    def _save(self, recorder: FutureRecorder) -> None:
         """Bring what came to the disk; a full one is given time."""
         until = time.monotonic() + _SAVE_FOR
-        while keeping.unsaved:
+        while recorder.unsaved:
             try:
-                keeping.commit()
+                recorder.commit()
             except JournalError:
                 if self._stopping() or time.monotonic() >= until or self._is_replaced():
                     return

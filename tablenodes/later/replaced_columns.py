@@ -11,7 +11,7 @@ from ..run.output import Responses
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from ..engine.records import Records
+    from ..engine.sink import Records
     from ..run.summary import Summary
     from ..tables import TableView
 

@@ -12,10 +12,9 @@ import orjson
 from .. import tables
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
-from ..engine.records import Records
-from ..engine.scheduling.attempts import Done
+from ..engine.sink import Records, end_of, rejected, unanswered
 from ..errors import ConnectionSettingError, Interrupted, StoreError
-from ..problems import Problem, Rejected
+from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.output import NodeOutput
@@ -112,6 +111,7 @@ class Retrieval:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
         self._fill()
+        self._records.finish(None)
         summary = self._summary(time.monotonic() - self._began)
         output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
         if interrupted:
@@ -126,7 +126,7 @@ class Retrieval:
         asked: dict[bytes, list[int]] = {}
         for row, each in enumerate(wanted):
             if isinstance(each, Rejected):
-                self._records.reject(row, each)
+                self._records.accept(row, rejected(each))
             else:
                 asked.setdefault(each, []).append(row)
         numbers = self._futures.find(asked)
@@ -138,10 +138,10 @@ class Retrieval:
     def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
         """End the rows whose ids are not in the store."""
         words = missing if self._store.exists else "there is no store, or no longer,"
-        problem = Problem("$.future_response_id", "unknown", f"{words} at {self._store.path}")
+        unknown = unanswered("unknown_id", f"{words} at {self._store.path}", "$.future_response_id")
         for rows in found:
             for row in rows:
-                self._records.reject(row, Rejected(problem, outcome="unknown_id"))
+                self._records.accept(row, unknown)
 
     def _look(self) -> None:
         """See which rows are still pending; none is where another store has taken the place of the first one."""
@@ -229,7 +229,7 @@ class Retrieval:
             reason = reasons.get(group)
             message = f"not answered yet{': ' if reason else ''}{reason or ''}"
             for row in self._rows_of[number]:
-                self._records.unanswered(row, PENDING, message)
+                self._records.accept(row, unanswered(PENDING, message))
         recipes: dict[str, Any] = {}
         gone = set(self._rows_of) - set(self._open)
         for number, future_id, recipe, body, answered in self._futures.ended(sorted(gone)):
@@ -253,13 +253,13 @@ class Retrieval:
     def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:
         end, sends, billed = answered
         if end.status is None and end.fault is None:
-            self._records.unanswered(row, str(end.outcome), end.message)
-            self._records.attempts[row], self._records.maybe_billed[row] = sends, billed
+            given_up = unanswered(str(end.outcome), end.message)
+            self._records.accept(row, given_up._replace(attempts=sends, maybe_billed=billed))
             return
         answer = end.answer(row, sends)
         at_most_once = recipe["retry"]["ambiguous"] == 0
         verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
-        self._records.answer(answer, Done(row, verdict, sends, billed))
+        self._records.accept(row, end_of(answer, verdict, sends, billed))
 
     def _summary(self, seconds: float) -> Summary:
         records = self._records

@@ -7,8 +7,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..engine.ended import Ended
-from ..engine.journal.keeping import Found, Keeping
+from ..engine.journal import KeptAnswer
+from ..engine.journal.recorder import Recorder
 from ..engine.outcomes.rules import Failure
 from ..errors import JournalError, StoreError
 from ..store.future_rows import EXPIRED
@@ -31,7 +31,7 @@ _BETWEEN_ENDS = 0.5
 _NO_MODEL = "the server does not know the model"
 
 
-class FutureKeeping(Keeping):
+class FutureRecorder(Recorder):
     """Keeps one group of futures: an iterator over the bodies of its rows, and their journal.
 
     It ends where nothing is pending, and goes on when something is again.
@@ -75,6 +75,7 @@ class FutureKeeping(Keeping):
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self._futures = futures
         self._group = group
         self._token = token
@@ -90,7 +91,7 @@ class FutureKeeping(Keeping):
         self._given = 0
         self._row_of: dict[int, Future] = {}
         self._changed: dict[int, Future] = {}
-        self._intended: dict[int, Ended] = {}
+        self._intended: dict[int, KeptAnswer] = {}
         self._failed = False
         self.failure: StoreError | None = None
         self.asked_to_wait = 0.0
@@ -170,11 +171,6 @@ class FutureKeeping(Keeping):
 
     # The journal.
 
-    def recall(self, row: int, body: bytes) -> Found:
-        """Tell what is known of a row."""
-        future = self._row_of[row]
-        return Found(future.sends, billed=future.billed)
-
     def intend(self, row: int) -> None:
         """Put down that a row is about to be sent."""
         future = self._row_of[row]
@@ -183,17 +179,17 @@ class FutureKeeping(Keeping):
         self._intended[row] = future.end
         future.sends += 1
         future.first_sent = future.first_sent or self._wall_clock()
-        future.end = Ended()
+        future.end = KeptAnswer()
         self._changed[future.number] = future
 
-    def put_down(self, answer: Answer, verdict: Verdict) -> None:
+    def record(self, answer: Answer, verdict: Verdict) -> None:
         """Put down what came of a send; it is not the row's end yet."""
         future = self._row_of[answer.key]
         if future.final:
             return
         future.sends += answer.sends - 1
         future.billed = future.billed or verdict.may_have_run
-        future.end = Ended.of(answer, verdict)
+        future.end = KeptAnswer.of(answer, verdict)
         if verdict.outcome == "rate_limited" and verdict.retry_after is not None:
             self.asked_to_wait = max(self.asked_to_wait, verdict.retry_after)
         self._changed[future.number] = future

@@ -15,7 +15,7 @@ import orjson
 from .. import tables
 from ..engine.calls import Request
 from ..engine.journal import Keys
-from ..engine.records import NOT_SENT, OK
+from ..engine.sink import NOT_SENT, OK
 from ..engine.transports.streams import STREAMED
 from ..errors import Interrupted, StoreError
 from ..problems import Rejected
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
-    from ..engine.journal.journal import Key
+    from ..engine.journal import Key
     from ..run.options import RunOptions
     from ..run.rows import Asking, Context
     from ..tables import TableView

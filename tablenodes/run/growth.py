@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from ..bodies.taken_columns import CONVERSATION
-from ..engine.records import OK
+from ..engine.sink import OK
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import Link, is_id, links, reply

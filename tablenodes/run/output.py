@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -10,13 +9,13 @@ import orjson
 
 from ..engine.outcomes.answer_json import first_text
 from ..engine.outcomes.server_errors import reason_of
-from ..engine.records import OK
+from ..engine.sink import OK
 from . import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ..engine.records import Records
+    from ..engine.sink import Records
     from ..tables import TableView
     from .summary import Summary
 
@@ -37,7 +36,6 @@ _LOG_TYPES = {
     "total_tokens": "integer",
     "message": "text",
 }
-_MADE_FOR_THE_LOG = frozenset({"latency", "retry_after", "message"})
 
 _MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
 
@@ -224,12 +222,8 @@ class Responses(NodeOutput[T]):
         ``message`` is null where the row is ok; else it is our own words, or those of the server's error, which may
         repeat what the server was sent.
         """
-        records, rows = self._records, range(len(self._records))
-        columns = {name: getattr(records, name) for name in _LOG_TYPES if name not in _MADE_FOR_THE_LOG}
-        columns["maybe_billed"] = [flag == 1 for flag in records.maybe_billed]
-        columns["reused"] = [flag == 1 for flag in records.reused]
-        columns["latency"] = [None if math.isnan(seconds) else seconds for seconds in records.latency]
-        columns["retry_after"] = [records.retry_after.get(row) for row in rows]
+        records = self._records
+        columns = {name: getattr(records, name) for name in _LOG_TYPES if name != "message"}
         columns["message"] = [
             None if outcome == OK else reason_of(outcome, records.body[row], records.status[row])
             for row, outcome in enumerate(records.outcome)

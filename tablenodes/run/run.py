@@ -13,10 +13,10 @@ from .. import tables
 from ..bodies.taken_columns import BODY
 from ..connection.endpoint_opening import opened
 from ..engine.interrupts import is_from_handler
-from ..engine.journal.journal import Journal, Keys
-from ..engine.journal.keeping import JournalKeeping, Keeping
-from ..engine.records import OK, Records
+from ..engine.journal import Journal, Keys
+from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Scheduler
+from ..engine.sink import OK, Records
 from ..errors import Interrupted, JournalError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
@@ -25,7 +25,7 @@ from .output import Responses
 from .rows import PlanInputs, conversations_asked, prepared
 from .summary import Summary, notes_on, say_failures
 from .watch import Watch
-from .wiring import Sending
+from .wiring import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.loop import Loop
-    from ..engine.transports.streams import Streams
+    from ..engine.sink import Source
     from ..tables import TableView
     from .options import RunOptions
     from .rows import Asking, Context
@@ -90,7 +90,7 @@ class _Run:
         request = endpoint.request("POST", self.asking.path)
         journal = self._journal(stack)
         known_as = request._replace(url=endpoint.identity(self.asking.path))
-        keeping = self._keeping(journal, known_as, plan, at_most_once=at_most_once)
+        recorder = self._recorder(journal, known_as, plan, at_most_once=at_most_once)
         scheduler = Scheduler(
             limits,
             how.retry,
@@ -102,49 +102,59 @@ class _Run:
         records = Records(len(self.view))
         # A bar would be drawn across a text that someone reads as it comes.
         bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
-        sending = Sending(
-            endpoint,
-            request,
-            limits,
-            choices=self.asking.choices,
-            at_most_once=at_most_once,
-            exact=journal is not None and limits.max_requests is not None,
-            stream=_may_stream(plan, self.view),
-            total=self.asking.seconds,
-            on_text=how.on_text,
-        )
         name = None if how.progress is False else self.asking.name
         watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
-        loop, streams = sending.loop(scheduler, keeping, records, stack, watch)
+        engine = Engine(
+            endpoint,
+            limits,
+            scheduler,
+            records,
+            recorder,
+            stack,
+            exact=journal is not None and limits.max_requests is not None,
+            stream=_may_stream(plan, self.view),
+            on_text=how.on_text,
+            on_turn=watch,
+        )
+        loop = engine.loop
+        calls = engine.calls(
+            prepared(plan, self.view, self.context),
+            request,
+            None if journal is None else Keys(known_as, self.context.scope),
+            choices=self.asking.choices,
+            at_most_once=at_most_once,
+            total=self.asking.seconds,
+        )
         began = time.monotonic()
 
         def output() -> Responses[Any]:
             bar.close(records.settled, records.counts[OK])
-            notes = (*self._notes(loop, streams, endpoint), *notes_on(records, endpoint, request))
+            notes = (*self._notes(engine, endpoint), *notes_on(records, endpoint, request))
             summary = summarise(records, scheduler, time.monotonic() - began, notes)
             return Responses(self.view, records, summary, partial(conversations_asked, plan, self.view, self.context))
 
-        self._carry(loop, plan, output)
+        self._carry(loop, recorder.recalled(calls), output)
         made = output()
         self._ended(made, loop, journal)
         say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=how.progress)
         return made
 
-    def _carry(self, loop: Loop, plan: BodyPlan, output: Callable[[], Responses[Any]]) -> None:
+    def _carry(self, loop: Loop, source: Source, output: Callable[[], Responses[Any]]) -> None:
         """Run the loop; whatever error goes through it has what came in its `output`."""
         try:
-            loop.run(prepared(plan, self.view, self.context))
+            loop.run(source)
         except BaseException as error:
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
                 error.output = output()  # type: ignore[attr-defined]
             raise
 
-    def _notes(self, loop: Loop, streams: Streams | None, endpoint: Endpoint) -> Iterator[str]:
-        if streams is not None and streams.option_refused:
+    def _notes(self, engine: Engine, endpoint: Endpoint) -> Iterator[str]:
+        if engine.streams is not None and engine.streams.option_refused:
             yield _NO_USAGE
-        if endpoint.slots is None and loop.capacity < min(self.options.limits.concurrency, len(self.view)):
-            yield f"at most {loop.capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
+        capacity = engine.loop.capacity
+        if endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
+            yield f"at most {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.options.journal is None:
@@ -153,22 +163,23 @@ class _Run:
         stack.callback(_close, journal)
         return journal
 
-    def _keeping(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Keeping:
+    def _recorder(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Recorder:
         if journal is None:
-            return Keeping()
-        keeping = JournalKeeping(
+            return Recorder()
+        recorder = JournalRecorder(
             journal,
-            Keys(request, self.context.scope),
             resend_doubtful=self.options.on_in_doubt == "resend",
             retry_failed=self.options.retry_failed,
             at_most_once=at_most_once,
         )
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
-            reused, sending = keeping.survey(prepared(plan, self.view, self.context), Keys(request, self.context.scope))
+            reused, sending = recorder.survey(
+                prepared(plan, self.view, self.context), Keys(request, self.context.scope)
+            )
             if reused + sending:
                 known = f"{reused:,} of {reused + sending:,} reused from the journal"
                 display.say(f"{self.asking.name}: {known}, sending {sending:,}")
-        return keeping
+        return recorder
 
     def _ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
@@ -188,7 +199,7 @@ class _Run:
             raise Interrupted(f"interrupted: {answered}", output, output_has="them")
 
 
-def _spent(tokens: list[int | None], reused: bytearray) -> int:
+def _spent(tokens: list[int | None], reused: list[bool]) -> int:
     """Give the tokens of this run; those of reused answers were spent in another."""
     return sum(n for n, again in zip(tokens, reused, strict=True) if n and not again)
 

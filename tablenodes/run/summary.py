@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.records import OK
+from ..engine.sink import OK
 from . import display
 from .display import by_outcome, counted, duration
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
-    from ..engine.records import Records
+    from ..engine.sink import Records
 
 
 _NOT_FAILED = (OK, "pending")

@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
-from ..engine.records import NOT_SENT, OK
+from ..engine.sink import NOT_SENT, OK
 from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
 from . import display

@@ -6,15 +6,15 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..engine.records import OK
+from ..engine.sink import OK
 from . import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engine.records import Records
     from ..engine.scheduling import Scheduler
     from ..engine.scheduling.waits import Wait
+    from ..engine.sink import Records
 
 _BETWEEN = 0.1
 _WORTH_A_LINE = 5.0

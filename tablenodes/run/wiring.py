@@ -3,134 +3,153 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ..engine.calls import Call
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import judge
 from ..engine.redaction import Redaction
+from ..engine.sink import rejected
 from ..engine.transports.streams import Streams, redacted
 from ..errors import EndedError
+from ..problems import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request, Transport
-    from ..engine.journal.keeping import Keeping
-    from ..engine.records import Records
+    from ..engine.journal import Keys
+    from ..engine.journal.recorder import Recorder
     from ..engine.scheduling import Scheduler
+    from ..engine.sink import Sink, Source
     from ..settings import Limits
 
     OnText = Callable[[int, str], None]
 
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
-@dataclass(frozen=True)
-class Sending:
-    """What all rows have in common that are sent together.
+
+class Engine:
+    """A loop for one endpoint, and what makes the calls that it sends; rows of several nodes may be among them.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Where calls go.
+    limits : Limits
+        What may be used at most.
+    scheduler, sink, recorder, on_turn
+        As in `Loop`.
+    stack : ExitStack
+        Closes the transport.
+    exact : bool
+        Whether each send must be recorded before it is made: then no repeat is allowed that only a transport knows of.
+    stream : bool
+        Whether any row may ask for a stream.
+    on_text : callable, optional
+        Told the text of each row as it comes.
+    around : callable, optional
+        Puts another transport around the one that carries the bytes.
 
     Attributes
     ----------
-    endpoint : Endpoint
-        Where they go.
-    request : Request
-        Method, address and headers.
-    limits : Limits
-        What may be used at most.
-    choices : bool
-        Whether an answer without choices is none.
-    at_most_once : bool
-        Whether nothing is repeated that may have been executed.
-    exact : bool
-        Whether each send must be kept before it is made: then no repeat is allowed that only a transport knows of.
-    stream : bool
-        Whether any row may ask for a stream.
-    total : float or None
-        Seconds that one attempt may take; None for the endpoint's.
-    on_text : callable or None
-        Told the text of each row as it comes.
+    loop : Loop
+        Sends the calls.
+    streams : Streams or None
+        Reads streamed answers.
     """
 
-    endpoint: Endpoint
-    request: Request
-    limits: Limits
-    choices: bool
-    at_most_once: bool
-    exact: bool
-    stream: bool
-    total: float | None = None
-    on_text: OnText | None = None
-
-    def loop(
+    def __init__(
         self,
+        endpoint: Endpoint,
+        limits: Limits,
         scheduler: Scheduler,
-        keeping: Keeping,
-        records: Records,
+        sink: Sink,
+        recorder: Recorder,
         stack: ExitStack,
-        on_turn: Callable[[], None],
+        *,
+        exact: bool,
+        stream: bool,
+        on_text: OnText | None = None,
+        on_turn: Callable[[], None] | None = None,
         around: Callable[[Transport], Transport] | None = None,
-    ) -> tuple[Loop, Streams | None]:
-        """Put a loop together; what it opens is closed by `stack`.
+    ) -> None:
+        self._endpoint = endpoint
+        transport = endpoint.transport(limits, self._may_send_once if exact else scheduler.may_send, stream=stream)
+        stack.callback(transport.close)
+        redaction = Redaction(endpoint.secrets)
+        self.streams: Streams | None = None
+        if stream or on_text is not None:
+            transport = self.streams = Streams(transport, endpoint.timeout, redaction, on_text, self._stop)
+        self.loop = Loop(
+            transport if around is None else around(transport),
+            scheduler,
+            sink,
+            recorder,
+            partial(redacted, redaction=redaction) if self.streams is None else redaction,
+            grace=limits.grace,
+            on_turn=on_turn,
+        )
+
+    def calls(
+        self,
+        bodies: Iterable[bytes | Rejected],
+        request: Request,
+        scope: Keys | None = None,
+        *,
+        choices: bool,
+        at_most_once: bool,
+        total: float | None = None,
+        first: int = 0,
+    ) -> Source:
+        """Return the calls of one node.
 
         Parameters
         ----------
-        scheduler, keeping, records, on_turn
-            As in `Loop`.
-        stack : ExitStack
-            Closes the transport.
-        around : callable, optional
-            Puts another transport around the one that carries the bytes.
-
-        Returns
-        -------
-        Loop, Streams or None
-            The loop, and what reads its streams.
+        bodies : iterable of bytes or Rejected
+            Each row's request, or why it has none, in the table's order; taken as calls are.
+        request : Request
+            Where they go.
+        scope : Keys, optional
+            What their answers are found by in a journal.
+        choices : bool
+            Whether an answer without choices is none.
+        at_most_once : bool
+            Whether nothing is repeated that may have been executed.
+        total : float, optional
+            Seconds that one attempt may take; by default the endpoint's.
+        first : int
+            The key of the first row.
         """
-        endpoint = self.endpoint
-
-        def once(key: int) -> bool:
-            return loop.may_send_once(key)
-
-        def failed(error: Exception | KeyboardInterrupt) -> None:
-            if isinstance(error, KeyboardInterrupt):
-                loop.interrupt()
-            else:
-                loop.stop(_ended_by(error))
-
-        transport = endpoint.transport(self.limits, once if self.exact else scheduler.may_send, stream=self.stream)
-        stack.callback(transport.close)
-        redaction = Redaction(endpoint.secrets)
-        streams: Streams | None = None
-        if self.stream or self.on_text is not None:
-            transport = streams = Streams(transport, endpoint.timeout, redaction, self.on_text, failed)
-        loop = Loop(
-            self.request,
-            transport if around is None else around(transport),
-            scheduler,
-            records,
-            self._judge(streams),
-            partial(redacted, redaction=redaction) if streams is None else redaction,
-            keeping,
-            total=self.total or endpoint.timeout.total,
-            grace=self.limits.grace,
-            on_turn=on_turn,
-        )
-        return loop, streams
-
-    def _judge(self, streams: Streams | None) -> Callable[..., Any]:
-        return partial(
+        seconds = total or self._endpoint.timeout.total
+        of_its_own = partial(
             judge,
-            needs_choices=self.choices,
-            at_most_once=self.at_most_once,
-            secrets=self.endpoint.secrets,
+            needs_choices=choices,
+            at_most_once=at_most_once,
+            secrets=self._endpoint.secrets,
             wall_clock=time.time,
-            read_stream=None if streams is None else streams.read,
+            read_stream=None if self.streams is None else self.streams.read,
         )
 
+        def call(body: bytes | Rejected, key: int) -> Any:
+            if isinstance(body, Rejected):
+                return key, rejected(body)
+            return _new(Call, (key, request, body, seconds, of_its_own, scope))
 
-def _ended_by(error: Exception) -> EndedError:
-    ended = EndedError(f"on_text failed with {type(error).__name__}")
-    ended.__cause__ = error
-    return ended
+        return map(call, bodies, count(first))  # no generator: the store's rows end, and go on
+
+    def _may_send_once(self, key: int) -> bool:
+        return self.loop.may_send_once(key)
+
+    def _stop(self, error: Exception | KeyboardInterrupt) -> None:
+        """End the run because of what `on_text` raised."""
+        if isinstance(error, KeyboardInterrupt):
+            self.loop.interrupt()
+            return
+        ended = EndedError(f"on_text failed with {type(error).__name__}")
+        ended.__cause__ = error
+        self.loop.stop(ended)

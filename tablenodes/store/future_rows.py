@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..engine.ended import Ended
-from ..engine.records import DOUBT
+from ..engine.journal import KeptAnswer
+from ..engine.sink import DOUBT
 
 EXPIRED = "the time within which it was to be sent has passed"
 
@@ -27,7 +27,7 @@ class Future:
         self.first_sent = 0.0
         self.sends = 0
         self.billed = False
-        self.end = Ended()
+        self.end = KeptAnswer()
         self.final = False
 
     @property
@@ -39,16 +39,16 @@ class Future:
         """End the row with what came of its last send; where nothing was sent, say why."""
         self.billed = self.billed or self.in_doubt
         if self.in_doubt:
-            self.end = Ended("in_doubt", message=DOUBT)
+            self.end = KeptAnswer("in_doubt", message=DOUBT)
         elif self.end.outcome is None:
-            self.end = Ended("not_sent", message=f"not sent: {why}")
+            self.end = KeptAnswer("not_sent", message=f"not sent: {why}")
         self.final = True
 
 
 class Answered(NamedTuple):
     """A row that has come to its end, and what it took."""
 
-    end: Ended
+    end: KeptAnswer
     sends: int
     billed: bool
 

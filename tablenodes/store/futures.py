@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from ..engine.ended import Ended
+from ..engine.journal import KeptAnswer
 from ..engine.journal.journal_file import check_sum
 from ..errors import StoreError
 from . import ids
@@ -141,7 +141,7 @@ class Futures:
                 ).fetchall()
             for number, *values in rows:
                 *end, sends, billed, crc, future_id, body, recipe = values
-                answered = Answered(Ended(*end), sends, bool(billed))
+                answered = Answered(KeptAnswer(*end), sends, bool(billed))
                 if not _fits(crc, future_id, number, answered):
                     raise self._damaged()
                 yield number, future_id, recipe, body, answered
@@ -270,7 +270,7 @@ class Futures:
             raise self._damaged()
         if sends is not None:
             future.first_sent, future.sends, future.billed = first_sent, sends, bool(billed)  # type: ignore[assignment]
-            future.end = Ended(*end)  # type: ignore[arg-type]
+            future.end = KeptAnswer(*end)  # type: ignore[arg-type]
             if not _fits(end_crc, future.id, future.number, Answered(future.end, future.sends, future.billed)):
                 raise self._damaged()
         return future
@@ -303,14 +303,14 @@ def _move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int)
             database.execute("INSERT INTO pending VALUES (?, ?)", (group, number))
 
 
-def _last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, Ended]:
+def _last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, KeptAnswer]:
     """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
-    last, finished, end = -1, False, Ended()
+    last, finished, end = -1, False, KeptAnswer()
     turn = 0
     while turn <= last + _CLEARED:
         found = database.execute(_STATE, (ids.named_id(salt, name, turn),)).fetchone()
         if found is not None:
-            last, finished, end = turn, found[0] is not None, Ended(*found[1:])
+            last, finished, end = turn, found[0] is not None, KeptAnswer(*found[1:])
         turn += 1
     return last, finished, end
 
@@ -325,7 +325,7 @@ def _body_sum(future_id: bytes, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(future_id))
 
 
-def _end_sum(future_id: bytes, number: int, end: Ended, sends: int, billed: bool) -> int:
+def _end_sum(future_id: bytes, number: int, end: KeptAnswer, sends: int, billed: bool) -> int:
     outcome, kind, status, headers, body, fault, message, _ = end
     return check_sum(future_id, number, sends, int(billed), outcome, kind, status, fault, message, headers, body)
 

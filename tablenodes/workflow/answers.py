@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..engine.outcomes.answer_json import document_of
-from ..engine.records import OK
+from ..engine.sink import OK
 from ..problems import Problem, Rejected
 from ..templates.template import UnreadArguments
 

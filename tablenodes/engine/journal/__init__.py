@@ -1,5 +1,6 @@
 """The journal: what a run keeps on disk, so that nothing paid for is lost or paid twice."""
 
-from .journal import Journal, Keys
+from .entry import Entry, KeptAnswer, Key, Keys
+from .journal import Finder, Journal
 
-__all__ = ["Journal", "Keys"]
+__all__ = ["Entry", "Finder", "Journal", "KeptAnswer", "Key", "Keys"]

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from ...database_file import APPLICATION, FileKind, empty_database
 from ...errors import JournalError
+from .entry import VERSION
 from .log import Log, log_at
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-VERSION = 1
 
 _TABLES = {
     "row": """CREATE TABLE row (
@@ -30,6 +29,9 @@ _TABLES = {
 
 _INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
 """Finds a row by its key. It is made for the first row that is not where it is looked for first."""
+
+_SHARED = {"shared": "CREATE TABLE shared (sends INTEGER NOT NULL)"}
+"""Sends that are counted for a row, but were made in the request of another. It is made for the first of them."""
 
 _DAMAGED = "is damaged; keep it, and give another path to start anew"
 _WORDS = {
@@ -133,6 +135,13 @@ def make_room(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
+def count_shared(database: sqlite3.Connection, sends: int) -> None:
+    """Record that so many sends of rows were made in the requests of others, as a part of the open transaction."""
+    for statement in _SHARED.values():
+        database.execute(statement.replace("TABLE", "TABLE IF NOT EXISTS"))
+    database.execute("INSERT INTO shared VALUES (?)", (sends,))
+
+
 def check_sum(
     digest: bytes,
     occurrence: int,
@@ -172,8 +181,9 @@ def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[i
     if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok" or log.is_lost(read=_frames_read(database)):
         raise JournalError(f"{path}: the journal {_DAMAGED}")
     schema = dict(run("SELECT name, sql FROM sqlite_schema"))
-    marks = run("SELECT clean FROM run").fetchall() if schema in (_TABLES, _TABLES | _INDEX) else []
-    found = _counted(database) if marks in ([(0,)], [(1,)]) else None
+    is_ours = _TABLES.items() <= schema.items() <= (_TABLES | _INDEX | _SHARED).items()
+    marks = run("SELECT clean FROM run").fetchall() if is_ours else []
+    found = _counted(database, shared="shared" in schema) if marks in ([(0,)], [(1,)]) else None
     if found is None:
         raise JournalError(f"{path}: the journal {_DAMAGED}")
     if marks == [(0,)] and _writes_a_log(path) and not log.size:
@@ -184,8 +194,8 @@ def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[i
     return found
 
 
-def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
-    """Count rows and sends; None where a row is missing, or does not fit the check sum that it was given."""
+def _counted(database: sqlite3.Connection, *, shared: bool) -> tuple[int, int] | None:
+    """Count rows and requests; None where a row is missing, or does not fit the check sum that it was given."""
     columns = "id, crc, digest, occurrence, sends, billed, outcome, kind, status, fault, message, headers, body"
     count = sends = 0
     try:
@@ -194,9 +204,11 @@ def _counted(database: sqlite3.Connection) -> tuple[int, int] | None:
             if place != count or crc != check_sum(*values):
                 return None
             sends += values[2]
+        if shared:
+            sends -= database.execute("SELECT TOTAL(sends) FROM shared").fetchone()[0]
     except TypeError:  # a text or a number where bytes were, or the other way round
         return None
-    return count, sends
+    return count, int(sends)
 
 
 def _mark(database: sqlite3.Connection, *, clean: bool) -> None:

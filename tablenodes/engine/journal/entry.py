@@ -1,0 +1,160 @@
+"""An entry of a journal: what a request is found by again, and what is kept of its last answer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from ..calls import Answer
+from ..outcomes.rules import Failure
+
+if TYPE_CHECKING:
+    from ..calls import Request
+    from ..outcomes.judge import Verdict
+
+VERSION = 1
+
+_KEPT_HEADERS = re.compile(
+    rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"
+    rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+):[^\r\n]*\r?)",
+    re.IGNORECASE,
+)
+"""What an answer is judged by, and found again by; a cookie is neither."""
+
+_ANOTHER_TIME = frozenset({"auth", "quota_exhausted", "rate_limited", "not_sent", "in_doubt"})
+"""Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
+
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+
+class Key(NamedTuple):
+    """What an answer is found by: the digest of all that was asked, and which of the equal rows it is."""
+
+    digest: bytes
+    occurrence: int
+
+
+class Keys:
+    """The keys of one node's rows.
+
+    Parameters
+    ----------
+    request : Request
+        Its method and address are part of every key; its headers are not, so an API key may be rotated.
+    scope : str
+        The node's id in a workflow.
+    """
+
+    def __init__(self, request: Request, scope: str = "") -> None:
+        parts = urlsplit(request.url)
+        named = [scope, request.method, f"{parts.scheme}://{parts.netloc}", parts.path, parts.query, VERSION]
+        self._start = hashlib.sha256(orjson.dumps(named) + b"\n")
+        self._seen: dict[bytes, int] = {}
+
+    def key(self, body: bytes) -> Key:
+        """Return the key of the next row, in the table's order."""
+        hashed = self._start.copy()
+        hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
+        digest = hashed.digest()
+        occurrence = self._seen.get(digest, 0)
+        self._seen[digest] = occurrence + 1
+        key: Key = _new(Key, (digest, occurrence))
+        return key
+
+
+class KeptAnswer(NamedTuple):
+    """What came of a send and what it meant, as it is on disk; without an `outcome`, nothing has come yet.
+
+    Attributes
+    ----------
+    outcome : str or None
+        What it meant.
+    kind : str or None
+        The class of its failure; None for ``ok``.
+    status : int or None
+        The HTTP status.
+    headers, body : bytes
+        As they came, without a secret.
+    fault : str or None
+        What broke the exchange.
+    message : str
+        The transport's words for it; where nothing was answered, those for the user.
+    latency : float
+        Seconds.
+    """
+
+    outcome: str | None = None
+    kind: str | None = None
+    status: int | None = None
+    headers: bytes = b""
+    body: bytes = b""
+    fault: str | None = None
+    message: str = ""
+    latency: float = 0.0
+
+    @classmethod
+    def of(cls, answer: Answer, verdict: Verdict) -> KeptAnswer:
+        """Return what is kept of an answer, which must hold no secret."""
+        message = answer.message
+        made: KeptAnswer = _new(
+            cls,
+            (
+                verdict.outcome,
+                None if verdict.kind is None else verdict.kind.value,
+                answer.status,
+                b"\n".join(_KEPT_HEADERS.findall(b"\n" + answer.headers)),
+                answer.body,
+                answer.fault,
+                message if message.isascii() else message.encode(errors="replace").decode(),
+                answer.elapsed,
+            ),
+        )
+        return made
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is a failure that may well be none another time."""
+        if self.outcome in _ANOTHER_TIME:
+            return True
+        return self.kind is not None and self.kind != Failure.FINAL.value
+
+    def answer(self, key: int, sends: int) -> Answer:
+        """Return the answer again, as that of the call `key`, for which `sends` were begun."""
+        _, _, status, headers, body, fault, message, latency = self
+        return Answer(key, status, headers, body, fault, message, sends, elapsed=latency)
+
+
+class Entry:
+    """A row in the journal.
+
+    Attributes
+    ----------
+    key : Key
+        What it is found by.
+    place : int
+        Its number; 0 until it is first kept.
+    sends : int
+        Sends that were begun, in all runs.
+    billed : bool
+        Whether one of them may have been executed without its answer having come.
+    rides : bool
+        Whether it is sent in the request of another row, which alone counts as one.
+    last : KeptAnswer or None
+        What came of the last send; None where nothing has come.
+    """
+
+    __slots__ = ("billed", "key", "last", "place", "rides", "sends")
+
+    def __init__(
+        self, key: Key, place: int = 0, sends: int = 0, *, billed: bool = False, last: KeptAnswer | None = None
+    ) -> None:
+        self.key = key
+        self.place = place
+        self.sends = sends
+        self.billed = billed
+        self.rides = False
+        self.last = last

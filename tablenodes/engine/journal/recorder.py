@@ -1,0 +1,186 @@
+"""Recorders: what is kept beyond the process, and which rows need not be sent again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..calls import Call
+from ..outcomes.rules import Failure
+from ..sink import end_of, in_doubt
+from .entry import Entry, KeptAnswer
+from .journal import Finder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ...problems import Rejected
+    from ..calls import Answer
+    from ..outcomes.judge import Verdict
+    from ..sink import End, Source
+    from .entry import Keys
+    from .journal import Journal
+
+RETRY_FAILED = ("transient", "all", "none")
+"""Which failed rows of an earlier run are sent again."""
+_NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)
+
+
+class Recorder:
+    """Keeps nothing: that of a run without a journal.
+
+    The loop says `intend` before each send and `record` after each answer, and `commit` once a turn, before it sends
+    what was intended. All of them go by the keys of calls.
+
+    Attributes
+    ----------
+    keeps : bool
+        Whether it keeps anything at all; where it does not, it need not be told.
+    knows : bool
+        Whether anything is known from earlier runs.
+    earlier : dict of int to (int, bool)
+        Of calls that are sent again: the sends of earlier runs, and whether one of them may have been billed.
+    """
+
+    keeps = False
+    knows = False
+
+    def __init__(self) -> None:
+        self.earlier: dict[int, tuple[int, bool]] = {}
+
+    def recalled(self, source: Source) -> Source:
+        """Return what a source gives, with the ends of earlier runs in the place of calls that need not be sent."""
+        return source
+
+    def before(self, call: Call) -> End | None:
+        """Return the end that a call had in an earlier run, although it was to be sent again."""
+        return None
+
+    def intend(self, key: int) -> None:
+        """Record that a call is about to be sent."""
+
+    def record(self, answer: Answer, verdict: Verdict) -> None:
+        """Record what came of a send."""
+
+    def take_back(self, key: int) -> None:
+        """Record that a call was not sent after all: what came of its last send, where there was one, is its end."""
+
+    def forget(self, key: int) -> None:
+        """Forget a call that has come to its end."""
+
+    def commit(self) -> None:
+        """Bring what was recorded to the disk."""
+
+
+class JournalRecorder(Recorder):
+    """Keeps everything in a journal.
+
+    Parameters
+    ----------
+    journal : Journal
+        Open.
+    resend_doubtful : bool
+        Whether rows in doubt are sent again.
+    retry_failed : {"transient", "all", "none"}
+        Which failed rows are sent again.
+    at_most_once : bool
+        Whether nothing is sent again that may have been executed.
+    """
+
+    keeps = True
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        resend_doubtful: bool = True,
+        retry_failed: str = "transient",
+        at_most_once: bool = False,
+    ) -> None:
+        super().__init__()
+        self._journal = journal
+        self._resend_doubtful = resend_doubtful
+        self._retry_failed = retry_failed
+        self._at_most_once = at_most_once
+        self._finder = Finder(journal)
+        self._entries: dict[int, Entry] = {}
+        self.knows = journal.rows > 0
+
+    def recalled(self, source: Source) -> Source:
+        """Return what a source gives, with the ends of earlier runs in the place of calls that need not be sent."""
+        for item in source:
+            yield self.recall(item) if isinstance(item, Call) else item
+
+    def recall(self, call: Call) -> Call | tuple[int, End]:
+        """Return a call that is to be sent, or its end in an earlier run; to be asked in the table's order."""
+        key = call.scope.key(call.body)
+        entry = self._finder.find(key)
+        if entry is None:
+            self._entries[call.key] = Entry(key)
+            return call
+        again = self._again(entry)
+        entry.billed = entry.billed or entry.last is None
+        if not again:
+            return call.key, _end(call, entry)
+        self._entries[call.key] = entry
+        self.earlier[call.key] = entry.sends, entry.billed
+        return call
+
+    def before(self, call: Call) -> End | None:
+        """Return the end that a call had in an earlier run, although it was to be sent again."""
+        return _end(call, self._entries[call.key]) if call.key in self.earlier else None
+
+    def _again(self, entry: Entry) -> bool:
+        """Check whether a row is to be sent that was sent before."""
+        if entry.last is None:
+            return self._resend_doubtful
+        if entry.last.kind is None or (self._at_most_once and entry.billed):
+            return False
+        if self._retry_failed == "transient":
+            return entry.last.may_pass
+        return self._retry_failed == "all"
+
+    def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys) -> tuple[int, int]:
+        """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""
+        finder = Finder(self._journal)
+        reused = sending = 0
+        for body in prepared:
+            if isinstance(body, bytes):
+                entry = finder.find(keys.key(body))
+                again = entry is None or self._again(entry)
+                reused += not again
+                sending += again
+        return reused, sending
+
+    def intend(self, key: int, *, rides: bool = False) -> None:
+        """Record that a row is about to be sent; whether it rides in the request of another one."""
+        entry = self._entries[key]
+        entry.rides = rides
+        self._journal.intend(entry)
+
+    def record(self, answer: Answer, verdict: Verdict) -> None:
+        """Record what came of a send."""
+        entry = self._entries[answer.key]
+        entry.last = KeptAnswer.of(answer, verdict)
+        self._journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
+
+    def take_back(self, key: int) -> None:
+        """Record that a row was not sent after all: what came of its last send, where there was one, is its end."""
+        entry = self._entries[key]
+        self._journal.done(entry, entry.last or _NEVER_SENT, unforeseen=-1)
+
+    def forget(self, key: int) -> None:
+        """Forget a row that has come to its end."""
+        self._entries.pop(key, None)
+        self.earlier.pop(key, None)
+
+    def commit(self) -> None:
+        """Bring what was recorded to the disk."""
+        self._journal.commit()
+
+
+def _end(call: Call, entry: Entry) -> End:
+    """Return the end that a row had in an earlier run."""
+    if entry.last is None:
+        return in_doubt(entry.sends)
+    answer = entry.last.answer(call.key, entry.sends)
+    return end_of(answer, call.judge(answer, call.body), entry.sends, entry.billed, reused=True)

@@ -1,0 +1,202 @@
+"""Sinks: where the end of each row goes."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..problems import error_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..problems import Rejected
+    from .calls import Answer, Call
+    from .outcomes.judge import Verdict
+
+    Source = Iterator[Call | tuple[int, "End"]]
+
+NOT_SENT = "not_sent"
+DOUBT = "sent, but no answer was seen; it may have been executed and billed"
+OK = "ok"
+
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+
+class End(NamedTuple):
+    """What became of a row.
+
+    Attributes
+    ----------
+    outcome : str
+        Its place in the closed vocabulary of outcomes.
+    body : bytes
+        What the server sent, of a stream what was put together; the API's error object where nothing came.
+    status : int or None
+        The HTTP status that the server sent.
+    attempts : int
+        Sends that were begun, in all runs.
+    maybe_billed : bool
+        Whether one of them may have been executed without its answer being delivered.
+    reused : bool
+        Whether it is the end that the row had in an earlier run.
+    latency : float or None
+        Seconds of the last attempt.
+    request_id, finish_reason, retry_after, prompt_tokens, completion_tokens, total_tokens
+        As in `Verdict`.
+    """
+
+    outcome: str
+    body: bytes
+    status: int | None = None
+    attempts: int = 0
+    maybe_billed: bool = False
+    reused: bool = False
+    latency: float | None = None
+    request_id: str | None = None
+    finish_reason: str | None = None
+    retry_after: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
+    """Return the end of a row by its last answer, whatever that means."""
+    outcome, _, message, _, retry_after, request_id, finish_reason, prompt, completion, total, _, _, _, body = verdict
+    if answer.status is None:
+        body = error_body(outcome, message)
+    elif body is None:
+        body = answer.body
+    taken = attempts, maybe_billed, reused, answer.elapsed
+    told = request_id, finish_reason, retry_after, prompt, completion, total
+    end: End = _new(End, (outcome, body, answer.status, *taken, *told))
+    return end
+
+
+def unanswered(outcome: str, message: str, path: str | None = None) -> End:
+    """Return the end of a row that has no answer, and why."""
+    return End(outcome, error_body(outcome, message, path))
+
+
+def rejected(why: Rejected) -> End:
+    """Return the end of a row that cannot be sent."""
+    return unanswered(why.outcome, why.problem.message, why.problem.path)
+
+
+def in_doubt(sends: int) -> End:
+    """Return the end of a row that was sent without an answer being seen."""
+    return unanswered("in_doubt", DOUBT)._replace(attempts=sends, maybe_billed=True)
+
+
+class Sink(Protocol):
+    """Takes the end of each row. The loop writes to it and to nothing else.
+
+    Rows go by their keys; those of a table in memory are their positions.
+    """
+
+    @property
+    def room(self) -> int:
+        """How many rows may have begun and not ended: no fresh one is begun beyond it. It may change with each end."""
+
+    def accept(self, row: int, end: End) -> None:
+        """Take the end of a row; each row ends once."""
+
+    def finish(self, reason: str | None) -> None:
+        """End what never began: nothing is accepted any more. `reason` says why, None where all came to their ends."""
+
+
+class Tally:
+    """A sink that counts ends and keeps none.
+
+    Attributes
+    ----------
+    counts : Counter
+        Rows that have come to their end, by outcome.
+    """
+
+    room = sys.maxsize
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def settled(self) -> int:
+        """How many rows have come to their end."""
+        return self.counts.total()
+
+    def accept(self, row: int, end: End) -> None:
+        """Count the end of a row."""
+        self.counts[end[0]] += 1
+
+    def finish(self, reason: str | None) -> None:
+        """Do nothing: nobody knows how many rows have not begun."""
+
+
+class Records(Tally):
+    """A sink in memory: the ends of a table's rows, by position; columns once it is finished.
+
+    Parameters
+    ----------
+    rows : int
+        How many there are.
+
+    Attributes
+    ----------
+    outcome, body, status, attempts, maybe_billed, reused, latency, request_id, finish_reason, retry_after : list
+        One place a row, as in `End`, the body as text; there once it is finished.
+    prompt_tokens, completion_tokens, total_tokens : list
+        The same.
+    """
+
+    outcome: list[str]
+    body: list[str]
+    status: list[int | None]
+    attempts: list[int]
+    maybe_billed: list[bool]
+    reused: list[bool]
+    latency: list[float | None]
+    request_id: list[str | None]
+    finish_reason: list[str | None]
+    retry_after: list[float | None]
+    prompt_tokens: list[int | None]
+    completion_tokens: list[int | None]
+    total_tokens: list[int | None]
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self._rows = rows
+        self._ends: list[End | None] = [None] * rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def accept(self, row: int, end: End) -> None:
+        """Keep the end of a row."""
+        self._ends[row] = end
+        self.counts[end[0]] += 1
+
+    def finish(self, reason: str | None) -> None:
+        """Give the rows that have no end one that says `reason`, and make columns of all."""
+        ends, self._ends = self._ends, []
+        if len(ends) < self._rows:  # a second time
+            return
+        if left := ends.count(None):
+            end = unanswered(NOT_SENT, reason or "not sent")
+            ends = [each or end for each in ends]
+            self.counts[NOT_SENT] += left
+        columns = dict(zip(End._fields, map(list, zip(*ends, strict=True)), strict=True)) if ends else {}
+        del ends
+        bodies: list[Any] = columns.get("body", [])
+        for row, body in enumerate(bodies):  # each in its place: not all of them are in memory twice
+            bodies[row] = text(body)
+        vars(self).update({name: columns.get(name, []) for name in End._fields})
+
+
+def text(data: bytes) -> str:
+    """Return an answer's bytes as text, with U+FFFD for what is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace")
