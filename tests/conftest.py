@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,14 @@ pytest_plugins = ["sentences"]
 settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True)
 settings.load_profile("steady")
+
+
+# What is compiled once is kept, whatever the machine's habit: the suite starts a hundred interpreters.
+sys.dont_write_bytecode = False
+for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+    os.environ.pop(name, None)
+# The embedded model shares the cores with the tests beside it: a second thread of it mostly spins, waiting for the first.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
 def pytest_collection_modifyitems(items):
