@@ -9,7 +9,8 @@ import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sample_runs import run_sample
+from killing import Victims
+from sample_runs import run_once
 
 pytest_plugins = ["sentences"]
 
@@ -24,7 +25,7 @@ settings.load_profile("steady")
 sys.dont_write_bytecode = False
 for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
     os.environ.pop(name, None)
-# The embedded model shares the cores with the tests beside it: a second thread of it mostly spins, waiting for the first.
+# The embedded model shares the cores with other tests: a second thread of it mostly spins, waiting for the first.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
@@ -63,13 +64,19 @@ def _plain_environment(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def victims():
+    """Start runs that may be killed."""
+    started = Victims()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
 def sample(tmp_path_factory):
-    """Give what came of a sample workflow by its name, on the embedded model."""
-    ran = {}
+    """Return a function that returns the run of a sample workflow by its name, on the embedded model.
 
-    def run(name):
-        if name not in ran:
-            ran[name] = run_sample(name, tmp_path_factory.mktemp(name))
-        return ran[name]
-
-    return run
+    Each is run once, in whatever process it is asked for first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return lambda name: run_once(name, shared / "samples")

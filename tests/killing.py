@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -239,12 +241,13 @@ def was_killed(end: dict[str, Any]) -> bool:
 
 
 def _serve_jobs() -> None:
-    """Be the warm process."""
-    import tablenodes.engine.transports
-    import tablenodes.run.run
-    import tablenodes.tables
-    import tablenodes.workflow  # noqa: F401
-
+    """Be the warm process: it has carried out one job, so that all is imported and loaded."""
+    with tempfile.TemporaryDirectory() as folder, oracle() as server:
+        job = {"url": server.url, "rows": 2, "output": f"{folder}/out.csv"}
+        for transport in (None, "requests"):
+            _carry_out(job | {"transport": transport, "journal": f"{folder}/{transport}.journal"})
+    gc.collect()
+    gc.freeze()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         job = json.loads(line)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -37,3 +39,16 @@ def run_sample(name: str, folder: Path) -> Ran:
     shutil.copytree(SAMPLES, folder / "sample_workflows")
     with contextlib.chdir(folder):
         return Ran(*run_command("run", f"sample_workflows/{name}.yaml", "--no-progress"), folder)
+
+
+def run_once(name: str, folder: Path) -> Ran:
+    """Run a sample workflow below a folder, where no process of this suite has run it before."""
+    folder.mkdir(exist_ok=True)
+    told = folder / f"{name}.json"
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            (folder / name).mkdir()
+            code, printed, _ = run_sample(name, folder / name)
+            told.write_text(json.dumps([code, printed]))
+    return Ran(*json.loads(told.read_text()), folder / name)

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
-from killing import Victims, oracle
+from killing import oracle
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
@@ -276,13 +276,6 @@ def test_an_output_that_fails_in_the_middle_leaves_the_old_one(tmp_path, monkeyp
         workflow.run(words(), journal=tmp_path / "j", progress=False)
         assert len(server.requests) == ROWS
     assert output.read_text().startswith("word,text")
-
-
-@pytest.fixture(scope="module")
-def victims():
-    started = Victims()
-    yield started
-    started.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from killing import NODE, Oracle, Victims, bodies, committed, oracle
+from killing import NODE, Oracle, bodies, committed, oracle
 from measuring import measures_seconds
 from servers import Exchange, Reaction, digest, echo, fault_server
 
@@ -35,13 +35,6 @@ SIGNALS = [
     pytest.param([signal.SIGTERM], id="SIGTERM"),
     pytest.param([signal.SIGHUP], id="a lost terminal"),
 ]
-
-
-@pytest.fixture(scope="module")
-def victims():
-    started = Victims()
-    yield started
-    started.close()
 
 
 def job(server: Oracle, folder: Path, **more: Any) -> dict[str, Any]:

@@ -24,13 +24,6 @@ KILLS = int(os.environ.get("TABLENODES_KILLS", "50"))
 SLOW = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def victims():
-    started = Victims()
-    yield started
-    started.close()
-
-
 class Life:
     """One journal, from its first run to the run that finishes, with the rules that hold at each death.
 

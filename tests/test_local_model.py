@@ -52,8 +52,10 @@ def connection():
 
 
 def run(connection, *bodies):
+    """Send one row after the other: the model keeps the beginning that they share, and computes it once."""
     node = tn.CreateChatCompletion(temperature=0, max_tokens=60)
-    return node.run(pd.DataFrame({"body": [json.dumps(body) for body in bodies]}), connection=connection)
+    table = pd.DataFrame({"body": [json.dumps(body) for body in bodies]})
+    return node.run(table, connection, limits=tn.Limits(concurrency=1))
 
 
 def user(text):
