@@ -8,55 +8,17 @@
 from __future__ import annotations
 
 from ._version import __version__
-
-TYPE_CHECKING = False  # typing itself is loaded only where it is needed: Ctrl-C while this loads would be a traceback
-if TYPE_CHECKING:
-    from typing import Any
-
-    from . import errors
-    from .connection.connection import Connection
-    from .nodes import (
-        AddAssistantMessage,
-        AddSystemMessage,
-        AddToolMessage,
-        AddUserMessage,
-        AppendReply,
-        CreateChatCompletion,
-        CreateChatCompletionAsync,
-        CreateCompletion,
-        CreateCompletionAsync,
-        CreateConversation,
-        RetrieveResponse,
-        Return,
-    )
-    from .problems import Problem
-    from .run.check import Check
-    from .run.output import NodeOutput
-    from .schemas import validate
-    from .settings import Limits, Retry, Timeout
-    from .tables import read_table
-    from .templates import col, literal
-    from .workflow import Workflow
+from .nodes.registry import NODES
 
 _HOMES = {
-    "AddAssistantMessage": "nodes",
-    "AddSystemMessage": "nodes",
-    "AddToolMessage": "nodes",
-    "AddUserMessage": "nodes",
-    "AppendReply": "nodes",
+    **dict.fromkeys(NODES, "nodes"),
     "Check": "run.check",
     "Connection": "connection",
-    "CreateChatCompletion": "nodes",
-    "CreateChatCompletionAsync": "nodes",
-    "CreateCompletion": "nodes",
-    "CreateCompletionAsync": "nodes",
-    "CreateConversation": "nodes",
     "Limits": "settings",
     "NodeOutput": "run.output",
     "Problem": "problems",
-    "RetrieveResponse": "nodes",
+    "Responses": "run.output",
     "Retry": "settings",
-    "Return": "nodes",
     "Timeout": "settings",
     "Workflow": "workflow",
     "col": "templates",
@@ -64,38 +26,12 @@ _HOMES = {
     "read_table": "tables",
     "validate": "schemas",
 }
+"""Where each public name is; the stub beside this file is made of it."""
 
-__all__ = [
-    "AddAssistantMessage",
-    "AddSystemMessage",
-    "AddToolMessage",
-    "AddUserMessage",
-    "AppendReply",
-    "Check",
-    "Connection",
-    "CreateChatCompletion",
-    "CreateChatCompletionAsync",
-    "CreateCompletion",
-    "CreateCompletionAsync",
-    "CreateConversation",
-    "Limits",
-    "NodeOutput",
-    "Problem",
-    "RetrieveResponse",
-    "Retry",
-    "Return",
-    "Timeout",
-    "Workflow",
-    "__version__",
-    "col",
-    "errors",
-    "literal",
-    "read_table",
-    "validate",
-]
+__all__ = [*_HOMES, "__version__", "errors"]  # noqa: PLE0604 - the keys are names
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Loaded when it is first used: importing the package costs neither pandas nor libcurl.
     import importlib  # noqa: PLC0415 - as above
 

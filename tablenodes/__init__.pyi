@@ -3,21 +3,22 @@
 from . import errors as errors
 from ._version import __version__ as __version__
 from .connection import Connection as Connection
-from .nodes import AddAssistantMessage as AddAssistantMessage
-from .nodes import AddSystemMessage as AddSystemMessage
-from .nodes import AddToolMessage as AddToolMessage
-from .nodes import AddUserMessage as AddUserMessage
-from .nodes import AppendReply as AppendReply
-from .nodes import CreateChatCompletion as CreateChatCompletion
-from .nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
-from .nodes import CreateCompletion as CreateCompletion
-from .nodes import CreateCompletionAsync as CreateCompletionAsync
-from .nodes import CreateConversation as CreateConversation
-from .nodes import RetrieveResponse as RetrieveResponse
-from .nodes import Return as Return
+from .nodes.async_nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
+from .nodes.async_nodes import CreateCompletionAsync as CreateCompletionAsync
+from .nodes.async_nodes import RetrieveResponse as RetrieveResponse
+from .nodes.conversation_nodes import AddAssistantMessage as AddAssistantMessage
+from .nodes.conversation_nodes import AddSystemMessage as AddSystemMessage
+from .nodes.conversation_nodes import AddToolMessage as AddToolMessage
+from .nodes.conversation_nodes import AddUserMessage as AddUserMessage
+from .nodes.conversation_nodes import AppendReply as AppendReply
+from .nodes.conversation_nodes import CreateConversation as CreateConversation
+from .nodes.declarations import CreateChatCompletion as CreateChatCompletion
+from .nodes.declarations import CreateCompletion as CreateCompletion
+from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check
 from .run.output import NodeOutput as NodeOutput
+from .run.output import Responses as Responses
 from .schemas import validate as validate
 from .settings import Limits as Limits
 from .settings import Retry as Retry
@@ -43,6 +44,7 @@ __all__ = [
     "Limits",
     "NodeOutput",
     "Problem",
+    "Responses",
     "RetrieveResponse",
     "Retry",
     "Return",

@@ -30,9 +30,16 @@ def _public_names() -> str:
 
     lines = [_SAID.format(source="the homes of the public names"), "from . import errors as errors"]
     lines.append("from ._version import __version__ as __version__")
-    homes = sorted((home, name) for name, home in tablenodes._HOMES.items())
+    homes = sorted((_home(home, name), name) for name, home in tablenodes._HOMES.items())
     lines += [f"from .{home} import {name} as {name}" for home, name in homes]
     return "\n".join((*lines, f"__all__ = {sorted(tablenodes.__all__)!r}", ""))
+
+
+def _home(home: str, name: str) -> str:
+    """Return the module of a public name; the folder of nodes knows them by their names alone."""
+    from tablenodes.nodes import NODES
+
+    return f"{home}.{NODES[name]}" if name in NODES else home
 
 
 def _nodes() -> str:
@@ -40,6 +47,7 @@ def _nodes() -> str:
     tree = ast.parse(NODES.read_text())
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
+            node.decorator_list = node.decorator_list[1:]  # which describes the settings too, where they are run
             _describe(node)
     return _SAID.format(source="declarations.py and the schemas") + ast.unparse(tree)
 

@@ -144,8 +144,8 @@ def test_no_certificate_check_can_be_switched_off():
 
 
 def test_every_module_says_its_reason_and_stays_small():
-    """The first line says what a module is for; it has at most 400 lines."""
+    """The first line says what a module is for; it has at most 450 lines, and 400 are a hint to look for two reasons."""
     for module, path in modules():
         text = path.read_text()
         assert ast.get_docstring(ast.parse(text)), module
-        assert text.count("\n") <= 400, module
+        assert text.count("\n") <= 450, module

@@ -6,13 +6,17 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 
+import orjson
 import pytest
 
 import tablenodes as tn
+from tablenodes import schemas
 from tablenodes.errors import SettingError, SettingNameError
-from tablenodes.nodes import known_nodes
-from tablenodes.nodes.node import setting_names
+from tablenodes.nodes import known_nodes, reference
+from tablenodes.nodes.node import METHODS, Declaration, own_names, setting_names, setting_of
+from tablenodes.run.rows import PlanInputs
 
 KINDS = sorted(known_nodes().values(), key=lambda kind: kind.__name__)
 NODE = tn.CreateChatCompletion(model="m", prompt="p", extra_body={"top_k": 5})
@@ -79,3 +83,46 @@ def test_a_user_completes_settings_and_what_can_be_done(kind):
     """And nothing else: what a node is for the package has an underscore."""
     shown = {name for name in dir(kind) if not name.startswith("_")}
     assert shown == {*setting_names(kind), "run", "check", "replace"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_docstring_describes_every_setting(kind):
+    """In the words of the class, else in those of the schema; made when it is read."""
+    described = {setting.name: setting.text for setting in reference.described(kind)}
+    assert list(described) == list(setting_names(kind))
+    assert all(described.values())
+    parameters = inspect.getdoc(kind).partition("Parameters\n----------\n")[2]
+    assert re.findall(r"^(\w+)(?: : .*)?$", parameters, re.MULTILINE) == list(setting_names(kind))
+
+
+SENDING = [kind for kind in KINDS if kind._declared.operation]
+
+
+@pytest.mark.parametrize("kind", SENDING, ids=lambda kind: kind.__name__)
+def test_every_property_of_the_schema_is_a_setting(kind):
+    """And what is no property is the node's own, or makes messages."""
+    schema = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation)
+    settings = {setting_of(kind, name) for name in schema.properties}
+    shortcuts = {"prompt", "system", "conversation"} if kind._declared.shortcuts else set()
+    assert set(setting_names(kind)) == settings | shortcuts | {*own_names(kind)}
+    assert not {*setting_names(kind)} & {*METHODS}
+
+
+@pytest.mark.parametrize("kind", SENDING, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", [*METHODS, "columns", "schema", "extra_body", "client_timeout"])
+def test_a_property_named_like_a_method_or_an_own_setting_has_an_underscore(kind, name):
+    """Its setting alone: in the body, and as a column, it has the API's name."""
+    made_up = {"type": "object", "properties": {"model": {"type": "string"}, name: {"type": "integer"}}}
+    setting = setting_of(kind, name)
+    assert setting == f"{name}_"
+    odd = dataclasses.make_dataclass(
+        "Odd", [(setting, object, dataclasses.field(default=None))], bases=(kind,), frozen=True, kw_only=True
+    )
+    try:
+        node = odd(model="m", schema=made_up, **{setting: tn.col("n")})
+        assert node._plan(["n"], PlanInputs()).encode((7,)) == orjson.dumps({"model": "m", name: 7})
+        node = odd(model="m", schema=made_up, columns=[name])
+        assert node._plan([name], PlanInputs()).encode((7,)) == orjson.dumps({"model": "m", name: 7})
+        assert getattr(node.replace(**{setting: 8}), setting) == 8
+    finally:
+        odd._declared = Declaration()  # it is no node that can be found

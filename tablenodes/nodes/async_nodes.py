@@ -20,6 +20,7 @@ from ..templates.template import OUTPUTS
 from .answer_shapes import of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
+from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _later(declared: Declaration) -> Declaration:
     return replace(declared, makes=makes, bodies=_CommaSeparatedStop, later=True)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     """Ask a chat model, without waiting for its answer: POST /chat/completions, by a worker.
@@ -172,6 +174,7 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     _declared: ClassVar[Declaration] = _later(CreateChatCompletion._declared)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     """Have a model go on with a text, without waiting for it: POST /completions, by a worker.
@@ -183,6 +186,7 @@ class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     _declared: ClassVar[Declaration] = _later(CreateCompletion._declared)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RetrieveResponse(Node):
     """Get the answers of submitted requests, by their ids.

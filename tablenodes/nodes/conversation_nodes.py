@@ -10,12 +10,12 @@ from ..bodies.taken_columns import BODY, CONVERSATION
 from ..bodies.values import parse
 from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit
-from ..run.growth import Replies, Said, grow, message_of
+from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of
 from ..run.rows import Context
 from ..store.commits import EMPTY, NO_CONVERSATION, UnknownConversation, is_id
 from ..templates.template import as_text
-from .message_lists import content_parts, message_list
 from .node import OWN, Declaration
+from .reference import documented
 from .table_node import TableNode
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class ConversationNode(TableNode):
         return None
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateConversation(ConversationNode):
     """Begin a conversation in every row.
@@ -228,6 +229,7 @@ class AddingTextNode(AddingNode):
         return [{"role": self._role, "content": as_text(text)}]
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddSystemMessage(AddingTextNode):
     """Add a system message to every row's conversation."""
@@ -236,6 +238,7 @@ class AddSystemMessage(AddingTextNode):
     _role: ClassVar[str] = "system"
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddAssistantMessage(AddingTextNode):
     """Add an assistant message to every row's conversation."""
@@ -244,6 +247,7 @@ class AddAssistantMessage(AddingTextNode):
     _role: ClassVar[str] = "assistant"
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddUserMessage(AddingTextNode):
     """Add a user's message to every row's conversation.
@@ -273,6 +277,7 @@ class AddUserMessage(AddingTextNode):
         return [{"role": self._role, "content": content_parts(row["content"])}]
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AddToolMessage(AddingTextNode):
     """Add what a tool returned, which an answer called for, to every row's conversation.
@@ -301,6 +306,7 @@ class AddToolMessage(AddingTextNode):
         return [{**super()._messages(row)[0], "tool_call_id": as_text(row["tool_call_id"])}]
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AppendReply(AddingNode):
     """Add a chat node's answers to the conversations that they answer.

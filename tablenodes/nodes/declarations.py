@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..bodies.values import ArrayValue, TextValue
 from .node import Declaration
+from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Object = Mapping[str, Any] | str | Column | None
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateChatCompletion(RequestNode):
     """Ask a chat model: POST /chat/completions.
@@ -47,10 +49,6 @@ class CreateChatCompletion(RequestNode):
     model : str
         The model's name.
 
-    Notes
-    -----
-    The other settings are the request's properties by their API names, as the schema describes them
-    (``tablenodes schema create_chat_completion``).
     """
 
     _declared: ClassVar[Declaration] = Declaration(
@@ -99,6 +97,7 @@ class CreateChatCompletion(RequestNode):
     web_search_options: Object = None
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateCompletion(RequestNode):
     """Have a model go on with a text: POST /completions.
@@ -113,10 +112,6 @@ class CreateCompletion(RequestNode):
     prompt : str, list of str, list of int or list of list of int
         The text or texts to go on with, or their tokens.
 
-    Notes
-    -----
-    The other settings are the request's properties by their API names, as the schema describes them
-    (``tablenodes schema create_completion``).
     """
 
     _declared: ClassVar[Declaration] = Declaration(operation="create_completion", path="/completions")

@@ -13,6 +13,7 @@ from ..problems import Rejected
 from ..run.rows import Context
 from ..templates.template import as_text
 from .node import Declaration, Node
+from .reference import documented
 
 if TYPE_CHECKING:
     import os
@@ -100,6 +101,7 @@ class TableNode(Node):
         return self._carry_out(table, None, Context(), options)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Return(TableNode):
     """Render a text for every row.

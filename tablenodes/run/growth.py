@@ -1,21 +1,26 @@
-"""Conversations that grow row by row: their messages are in the store before their ids are returned."""
+"""Conversations that grow row by row: messages are checked, and in the store before their ids are returned."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from .. import schemas
+from ..bodies.schema_types import Typing
 from ..bodies.taken_columns import CONVERSATION
 from ..engine.sink import OK
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import Link, is_id, links, reply
+from ..templates.json_text import read
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ..schemas import Schema
     from ..store.conversations import Conversations
     from .output import Responses
 
@@ -34,6 +39,53 @@ class Said(NamedTuple):
 
     conversation: str
     messages: list[Any]
+
+
+class _Rules(NamedTuple):
+    schema: Schema
+    typing: Typing
+
+
+@lru_cache(maxsize=1)
+def _rules() -> _Rules:
+    schema = schemas.load(schemas.DEFAULT_REVISION, "create_chat_completion")
+    return _Rules(schema, Typing(schema, ("messages",)))
+
+
+def message_list(given: Any) -> list[Any]:
+    """Return messages, typed and checked as a chat's are; none for a null cell. Raise `Rejected` for any others."""
+    if given is None:
+        return []
+    messages = _rules().typing(given)
+    if messages == []:
+        return []
+    _check(messages, "$.messages", "$.messages")
+    return list(messages)
+
+
+def content_parts(given: Any) -> list[Any]:
+    """Return the parts of a user's message, typed and checked; raise `Rejected` for what no chat takes."""
+    if isinstance(given, str):
+        try:
+            given = read(given)
+        except (orjson.JSONDecodeError, Unfit):
+            given = None
+    if not isinstance(given, list):
+        raise Rejected(Problem("$.content", "type", "content must be a list of parts, texts and images"))
+    parts = _rules().typing.below(0).below("content")(given)
+    _check([{"role": "user", "content": parts}], "$.messages[0].content", "$.content")
+    return list(parts)
+
+
+def _check(messages: Any, inside: str, shown: str) -> None:
+    """Raise `Rejected` for messages that no chat takes."""
+    schema = _rules().schema
+    body = {"model": "any", "messages": messages}
+    if schema.is_valid(body):
+        return
+    raise Rejected(
+        *(problem._replace(path=problem.path.replace(inside, shown, 1)) for problem in schema.problems(body))
+    )
 
 
 class Replies:

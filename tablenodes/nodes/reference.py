@@ -1,0 +1,146 @@
+"""What each setting of a node means: in the words of its class, else in those of the request's schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .. import schemas
+from ..schemas.subschemas import applied, properties
+from .node import property_of, setting_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..schemas import Schema
+    from .node import Node
+
+K = TypeVar("K", bound="type[Node]")
+
+_TYPES = ("string", "number", "integer", "boolean", "array", "object")
+_IN_PYTHON = {
+    "string": "str",
+    "number": "float",
+    "integer": "int",
+    "boolean": "bool",
+    "array": "list",
+    "object": "dict",
+}
+_RANGES = (("minimum", "maximum", ""), ("minItems", "maxItems", "items"), ("minLength", "maxLength", "characters"))
+_PARAMETERS = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
+_PARAMETER = re.compile(r"^(\w[\w, ]*) : (.*)\n((?: {4}.*\n?|\n)+)", re.MULTILINE)
+
+
+class Setting(NamedTuple):
+    """A setting of a node.
+
+    Attributes
+    ----------
+    name : str
+        Its name in Python.
+    type : str
+        What it may be, in words.
+    text : str
+        What it means, in a sentence or two; may be empty.
+    limits : str
+        What its values are limited to, such as ``0 to 2``; may be empty.
+    """
+
+    name: str
+    type: str
+    text: str
+    limits: str = ""
+
+
+def described(kind: type[Node]) -> list[Setting]:
+    """Return every setting of a kind of node, in the order in which they are shown."""
+    operation = kind._declared.operation
+    schema = schemas.load(schemas.DEFAULT_REVISION, operation) if operation else None
+    own = _own_words(kind)
+    return [_setting(kind, name, own, schema) for name in setting_names(kind)]
+
+
+def _setting(kind: type[Node], name: str, own: dict[str, Setting], schema: Schema | None) -> Setting:
+    known_as = property_of(kind, name)
+    shortcut = kind._declared.shortcuts and name in ("prompt", "system", "conversation")
+    if schema is None or shortcut or known_as not in schema.properties:
+        return own.get(name, Setting(name, "", ""))
+    words, text, limits = property_described(schema, known_as)
+    return Setting(name, words, own[name].text if name in own else text, limits)
+
+
+def property_described(schema: Schema, name: str) -> tuple[str, str, str]:
+    """Return a request property's types, what it is, and its limits."""
+    document = schema.document
+    layers = list(applied(document, properties(document).get(name), unions=True))
+    admitted = schema.admits((name,))
+    types = [each for each in _TYPES if each in admitted and not (each == "integer" and "number" in admitted)]
+    words = "any" if admitted >= set(_TYPES) else " or ".join(types)
+    return words, schema.description(name), "; ".join(_limits(layers))
+
+
+def _limits(layers: Sequence[dict[str, Any]]) -> Iterator[str]:
+    words = dict.fromkeys(str(word) for one in layers for word in one.get("enum", ()) if word is not None)
+    if words:
+        yield "|".join(words)
+    for least, most, unit in _RANGES:
+        low = next((one[least] for one in layers if least in one), None)
+        high = next((one[most] for one in layers if most in one), None)
+        if high is not None:
+            yield f"{f'at most {high}' if low is None else f'{low} to {high}'} {unit}".rstrip()
+        elif low is not None:
+            yield f"at least {low} {unit.removesuffix('s') if low == 1 else unit}".rstrip()
+    default = layers[0].get("default") if layers else None
+    if default is not None:
+        yield f"default {default if isinstance(default, str) else json.dumps(default)}"
+
+
+def _own_words(kind: type[Node]) -> dict[str, Setting]:
+    """Return what a class, or else its bases, say of their settings themselves."""
+    found: dict[str, Setting] = {}
+    for base in kind.__mro__:
+        section = _PARAMETERS.search(_written(base))
+        for names, words, text in _PARAMETER.findall(section.group(1) if section else ""):
+            for name in names.split(", "):
+                found.setdefault(name, Setting(name, words, " ".join(text.split())))
+    return found
+
+
+def _written(kind: type) -> str:
+    """Return the docstring that stands in a class's source."""
+    doc = vars(kind).get("__doc__")
+    return inspect.cleandoc(doc.written if isinstance(doc, Documentation) else doc or "") + "\n"
+
+
+class Documentation:
+    """A class's docstring with all of its settings: made of the schema when somebody reads it."""
+
+    def __init__(self, written: str) -> None:
+        self.written = written
+        self._made = ""
+
+    def __get__(self, instance: object, kind: type[Node]) -> str:
+        if not self._made:
+            self._made = documentation(kind)
+        return self._made
+
+
+def documentation(kind: type[Node]) -> str:
+    """Return a node's docstring, in which every setting is described."""
+    before, *_ = re.split(r"^Parameters\n-+\n", _written(kind), maxsplit=1, flags=re.MULTILINE)
+    lines = [before.rstrip(), "", "Parameters", "----------"]
+    for name, words, text, limits in described(kind):
+        in_python = " ".join(_IN_PYTHON.get(word, word) for word in words.split())
+        lines.append(f"{name} : {in_python}" if words else name)
+        whole = f"{text} [{limits}]" if limits else text
+        lines += textwrap.wrap(whole, 116, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines) + "\n"
+
+
+def documented(kind: K) -> K:
+    """Let a node's docstring describe every setting."""
+    kind.__doc__ = Documentation(kind.__doc__ or "")  # type: ignore[assignment]
+    return kind
