@@ -48,6 +48,7 @@ def _nodes() -> str:
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             node.decorator_list = node.decorator_list[1:]  # which describes the settings too, where they are run
+            node.body = [each for each in node.body if not isinstance(each, ast.FunctionDef)]  # all of them private
             _describe(node)
     return _SAID.format(source="declarations.py and the schemas") + ast.unparse(tree)
 
@@ -81,7 +82,7 @@ def _type(annotation: str) -> str:
 
 
 def _formatted(text: str) -> str:
-    for command in (["check", "--select", "I", "--fix", "--quiet"], ["format"]):
+    for command in (["check", "--select", "I,F401", "--fix", "--quiet"], ["format"]):
         whole = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(PACKAGE / "stub.pyi"), "-"]
         text = subprocess.run(whole, input=text, text=True, capture_output=True, check=True, cwd=ROOT).stdout
     return text

@@ -144,7 +144,7 @@ def test_no_certificate_check_can_be_switched_off():
 
 
 def test_every_module_says_its_reason_and_stays_small():
-    """The first line says what a module is for; it has at most 450 lines, and 400 are a hint to look for two reasons."""
+    """The first line says what a module is for; it has at most 450 lines: from 400 on, look for two reasons."""
     for module, path in modules():
         text = path.read_text()
         assert ast.get_docstring(ast.parse(text)), module

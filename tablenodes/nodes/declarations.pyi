@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..bodies.values import ArrayValue, TextValue
 from .node import Declaration
 from .request_node import RequestNode
 
@@ -233,9 +232,3 @@ class CreateCompletion(RequestNode):
     temperature: Number = None
     top_p: Number = None
     user: Text = None
-
-    def _choices(self, number: int, given: Mapping[str, Any]) -> int | None:
-        prompt = given.get("prompt")
-        if isinstance(prompt, list | ArrayValue):
-            return number * len(prompt if isinstance(prompt, list) else prompt.items)
-        return number if isinstance(prompt, str | TextValue) else None
