@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 from .errors import SettingError
 
 MIB = 2**20
+_MONTH = 30 * 86_400
+
+
+class Range(NamedTuple):
+    """The numbers that a setting may be, and what it is in one line."""
+
+    low: float
+    high: float
+    description: str = ""
+
+
+Seconds = Annotated[float, Range(0.001, 86_400)]
+Times = Annotated[int, Range(0, 1000)]
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,13 @@ class Timeout:
         If a number is not between 0.001 and 86,400.
     """
 
-    connect: float = 10
-    total: float = 600
-    idle: float = 60
-    payload_idle: float = 300
+    connect: Seconds = 10
+    total: Seconds = 600
+    idle: Seconds = 60
+    payload_idle: Seconds = 300
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _number(self, field.name, 0.001, 86_400)
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -68,22 +81,19 @@ class Limits:
         If a number is out of its range.
     """
 
-    concurrency: int = 64
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_requests: int | None = None
-    token_budget: int | None = None
-    body_bytes: int = 64 * MIB
-    grace: float = 30
+    concurrency: Annotated[int, Range(1, 10_000, "Requests in flight at a time.")] = 64
+    requests_per_minute: Annotated[float | None, Range(0.001, 1e9)] = None
+    tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
+    max_requests: Annotated[
+        int | None,
+        Range(0, 2**53, "Requests that may be sent in all, retries and the journal's earlier runs among them."),
+    ] = None
+    token_budget: Annotated[int | None, Range(0, 2**53)] = None
+    body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
+    grace: Annotated[float, Range(0, 86_400)] = 30
 
     def __post_init__(self) -> None:
-        _number(self, "concurrency", 1, 10_000, whole=True)
-        _number(self, "requests_per_minute", 0.001, 1e9, optional=True)
-        _number(self, "tokens_per_minute", 0.001, 1e12, optional=True)
-        _number(self, "max_requests", 0, 2**53, whole=True, optional=True)
-        _number(self, "token_budget", 0, 2**53, whole=True, optional=True)
-        _number(self, "body_bytes", 1, 2**40, whole=True)
-        _number(self, "grace", 0, 86_400)
+        _check(self)
 
 
 @dataclass(frozen=True)
@@ -119,30 +129,36 @@ class Retry:
         If a number is out of its range.
     """
 
-    not_executed: int = 5
-    throttled: int = 10
-    server_error: int = 4
-    ambiguous: int = 1
-    max_attempts: int = 12
-    row_deadline: float = 3600
-    max_retry_after: float = 300
-    outage_patience: float = 600
+    not_executed: Times = 5
+    throttled: Times = 10
+    server_error: Times = 4
+    ambiguous: Times = 1
+    max_attempts: Annotated[int, Range(1, 10_000)] = 12
+    row_deadline: Annotated[float, Range(0, _MONTH)] = 3600
+    max_retry_after: Annotated[float, Range(0, _MONTH)] = 300
+    outage_patience: Annotated[float, Range(0, _MONTH)] = 600
 
     def __post_init__(self) -> None:
-        for name in ("not_executed", "throttled", "server_error", "ambiguous"):
-            _number(self, name, 0, 1000, whole=True)
-        _number(self, "max_attempts", 1, 10_000, whole=True)
-        for name in ("row_deadline", "max_retry_after", "outage_patience"):
-            _number(self, name, 0, 30 * 86_400)
+        _check(self)
 
 
-def _number(owner: Any, name: str, low: float, high: float, *, whole: bool = False, optional: bool = False) -> None:
-    value = getattr(owner, name)
-    if value is None and optional:
-        return
-    kind_of = numbers.Integral if whole else numbers.Real  # NumPy's numbers are registered there
-    fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        what = f"{type(owner).__name__}.{name}"
-        raise SettingError(f"{what} must be {kind} from {low:,} to {high:,}{', or None' if optional else ''}")
+@lru_cache(maxsize=8)
+def ranges(kind: Any) -> dict[str, tuple[Any, Range]]:
+    """Return the type and the range of each field of `Timeout`, `Limits` or `Retry`."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: get_args(hints[each.name]) for each in fields(kind)}
+
+
+def _check(owner: Timeout | Limits | Retry) -> None:
+    """Raise `SettingError` for the first field that is no number of its range."""
+    settings: Any = type(owner)
+    for name, (kind, (low, high, _)) in ranges(settings).items():
+        value, (number, *optional) = getattr(owner, name), get_args(kind) or (kind,)
+        if value is None and optional:
+            continue
+        kind_of = numbers.Integral if number is int else numbers.Real  # NumPy's numbers are registered there
+        fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
+        if not fits or not low <= value <= high:
+            what = "a whole number" if number is int else "a number"
+            message = f"{settings.__name__}.{name} must be {what} from {low:,} to {high:,}"
+            raise SettingError(f"{message}{', or None' if optional else ''}")

@@ -17,7 +17,8 @@ from servers import Exchange, answer, echo, fault_server, interrupting
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.cli import printout as printing
-from tablenodes.cli.shared_options import connected, worded
+from tablenodes.cli.command_options import connected
+from tablenodes.cli.complaints import worded
 from tablenodes.connection.endpoint_opening import opened
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.nodes.node import setting_names
@@ -168,7 +169,7 @@ def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
     """In a terminal, without an output, the table is shown; the rest is counted."""
     Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(30)))
     monkeypatch.setattr(printing, "is_terminal", lambda: True)
-    monkeypatch.setattr("tablenodes.cli.run_commands.is_terminal", lambda: True)
+    monkeypatch.setattr("tablenodes.cli.presentation.is_terminal", lambda: True)
     _, out, _ = command("call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder))
     lines = out.splitlines()
     assert lines[1].split() == ["w0", "W0", "200", "ok"]
@@ -190,7 +191,7 @@ def test_a_named_output_is_the_only_one_but_for_a_person(folder, command, monkey
         code, out, err = command(*arguments, "-o", "o.csv")
         assert (code, out, "wrote o.csv: 2 rows" in err) == (0, "", True)
     assert len(command("run", "w.yaml")[1].splitlines()) == 3
-    monkeypatch.setattr("tablenodes.cli.run_commands.is_terminal", lambda: True)
+    monkeypatch.setattr("tablenodes.cli.presentation.is_terminal", lambda: True)
     for arguments in (["run", "w.yaml"], called):
         assert len(command(*arguments, "-o", "o.csv")[1].splitlines()) == 3
 
@@ -438,10 +439,35 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
     ],
 )
 def test_bad_usage_has_its_own_exit_code(folder, command, arguments, expected):
-    """2, with the way to help."""
+    """2, in one line, with the way to help."""
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
+    assert err.startswith("tablenodes: error: ")
+    assert err.endswith(" --help\n")
+    assert err.count("\n") == 1
     assert expected in err
+
+
+def test_a_command_alone_shows_its_help_as_bad_usage(command):
+    """On the standard error stream; every command is listed, in the order of a day's work."""
+    for arguments in ([], ["model"]):
+        code, out, err = command(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"Usage: {' '.join(['tablenodes', *arguments])} [OPTIONS] COMMAND [ARGS]...\n")
+    names = [line.split()[0] for line in command()[2].partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
+    assert names[:11] == [
+        "run",
+        "check",
+        "call",
+        "submit",
+        "retrieve",
+        "store",
+        "worker",
+        "nodes",
+        "schema",
+        "journal",
+        "model",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["run", "w.yaml", "--api-key", "sk-canary"], ["call", "--api-key=sk-canary"]])

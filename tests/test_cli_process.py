@@ -299,7 +299,7 @@ def test_who_leaves_at_once_keeps_the_answers_of_earlier_runs(table, tmp_path, h
     assert "stopped  interrupted" in err
 
 
-@pytest.mark.parametrize("module", ["tablenodes.cli", "tablenodes.errors", "typing", "typer"])
+@pytest.mark.parametrize("module", ["tablenodes.cli", "tablenodes.errors", "typing", "click"])
 def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(module):
     """However early it comes: nothing that takes time is loaded before it is caught."""
     code = (

@@ -20,7 +20,7 @@ from measuring import measures_seconds
 from servers import Exchange, Reaction, digest, echo, fault_server
 
 import tablenodes as tn
-from tablenodes.cli.hang_up import HangUp
+from tablenodes.cli.application import HangUp
 from tablenodes.engine.calls import Request
 from tablenodes.engine.interrupts import AT_ONCE, Interrupts
 from tablenodes.engine.journal import Keys

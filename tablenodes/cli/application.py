@@ -5,25 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from .._version import __version__
+from ..engine.interrupts import HANGUP
 from ..errors import Interrupted, OutputError, TablenodesError
 from ..run.display import reported_elsewhere
-from . import catalog as describing
-from . import journal_command as journal
-from . import later_commands as futures
-from . import model_command as embedded
-from . import run_commands as running
-from .exit_codes import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK
-from .hang_up import HangUp
-from .printout import complain, quiet_pipe
-from .shared_options import worded
-from .shortages import shortage
+from .catalog import nodes, schema
+from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, misused, shortage, worded
+from .printout import quiet_pipe
+from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
+from .upkeep_commands import install, journal, remove, status, store, worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,66 +30,81 @@ _EXIT_CODES = (
 )
 
 
-class Commands(TyperGroup):
-    """The commands; an error of ours is one line, never a traceback."""
+class Group(click.Group):
+    """Commands, listed in their order; without one of them, the help goes to the standard error stream."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            with quiet_pipe(), reported_elsewhere():
-                return super().invoke(ctx)
-        except KeyboardInterrupt as stopped:  # Interrupted is one of them
-            complain(worded(stopped) if isinstance(stopped, Interrupted) else "interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-        except TablenodesError as error:
-            for line in (worded(error), *getattr(error, "__notes__", ())):  # the notes: what else is wrong
-                complain(line, "error")
-            raise typer.Exit(BAD_INPUT) from None
-        except Exception as error:
-            words = shortage(error)
-            if words is None:  # an error in this program
-                raise
-            complain(words, "error")
-            raise typer.Exit(BAD_INPUT) from None
+    def __init__(self, name: str, text: str, commands: Sequence[click.Command], **more: Any) -> None:
+        super().__init__(
+            name,
+            commands=commands,
+            help=text,
+            invoke_without_command=True,
+            callback=self._alone,
+            subcommand_metavar="COMMAND [ARGS]...",
+            **more,
+        )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they were given."""
+        return list(self.commands)
+
+    @staticmethod
+    def _alone() -> int | None:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None:
+            return None
+        click.echo(context.get_help(), err=True)
+        return BAD_USAGE
 
 
-application = typer.Typer(
-    cls=Commands,
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        print(f"tablenodes {__version__}")
+        context.exit()
+
+
+application = Group(
+    "tablenodes",
+    "Every row of a table is a request to a language-model API; every answer comes back as a row.",
+    [
+        *(run, check, call, submit, retrieve, store, worker, nodes, schema, journal),
+        Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
+    ],
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version.",
+        )
+    ],
     epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"tablenodes {__version__}")
-        raise typer.Exit
+class HangUp:
+    """Handles the loss of the terminal, of which a process is told more than once.
 
+    The first time is SIGTERM; from then on nothing, so that what came can be written.
+    """
 
-@application.callback()
-def commands(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Every row of a table is a request to a language-model API; every answer comes back as a row."""
+    def __init__(self) -> None:
+        self._told = False
 
+    def __call__(self, *_: object) -> None:
+        """Take note of the signal."""
+        if not self._told:
+            self._told = True
+            signal.raise_signal(signal.SIGTERM)
 
-application.command("run")(running.run)
-application.command("check")(running.check)
-application.command("call")(running.call)
-application.command("submit")(futures.submit)
-application.command("retrieve")(futures.retrieve)
-application.command("store")(futures.store)
-application.command("worker")(futures.worker)
-application.command("nodes")(describing.nodes)
-application.command("schema")(describing.schema)
-application.command("journal")(journal.journal)
-application.add_typer(embedded.model, name="model")
+    def take_over(self) -> None:
+        """Handle the signal, unless it is ignored, as under ``nohup``, or somebody else does."""
+        if HANGUP is not None and signal.getsignal(HANGUP) is signal.SIG_DFL:
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(HANGUP, self)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,22 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         HangUp().take_over()
     with standard_streams():
-        code = _carried_out(given)
+        code = _exit_code(given)
     if arguments is None:  # all is done and said: one more Ctrl-C would only change the exit code
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise SystemExit(code)
 
 
-def _carried_out(given: list[str]) -> int:
-    """Give the exit code; what was printed has arrived by then, or that it has not is said."""
-    code = OK
+def _exit_code(given: list[str]) -> int:
+    """Run a command and return the exit code; what was printed has arrived by then, or that it has not is said."""
     try:
-        try:
-            _refuse_keys(given)
-            application(args=given, prog_name="tablenodes")
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else OK
+        _refuse_keys(given)
+        code = _carried_out(given)
         with quiet_pipe():
             pass
     except OutputError as error:
@@ -133,6 +139,33 @@ def _carried_out(given: list[str]) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
+    return code
+
+
+def _carried_out(given: list[str]) -> int:
+    """Run a command and return the exit code; an error of ours is one line, never a traceback."""
+    code = OK
+    try:
+        with quiet_pipe(), reported_elsewhere(), application.make_context("tablenodes", given) as context:
+            code = application.invoke(context) or OK
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.ClickException as error:
+        complain(misused(error), "error")
+        code = BAD_USAGE
+    except KeyboardInterrupt as stopped:  # Interrupted is one of them
+        complain(worded(stopped) if isinstance(stopped, Interrupted) else "interrupted")
+        code = INTERRUPTED
+    except TablenodesError as error:
+        for line in (worded(error), *getattr(error, "__notes__", ())):  # the notes: what else is wrong
+            complain(line, "error")
+        code = BAD_INPUT
+    except Exception as error:
+        words = shortage(error)
+        if words is None:  # an error in this program
+            raise
+        complain(words, "error")
+        code = BAD_INPUT
     return code
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from .command_options import Argument, Given, command, flag
 from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
@@ -33,21 +34,15 @@ _OWN = {
     "continue_from": "The earlier node whose answers come first.",
 }
 
-Name = Annotated[str | None, typer.Argument(metavar="[NODE]", help="Show this node's settings.", show_default=False)]
-Operation = Annotated[
-    str | None, typer.Argument(metavar="[OPERATION]", help="Such as create_chat_completion.", show_default=False)
-]
-Revision = Annotated[str | None, typer.Option("--revision", "-r", metavar="NAME|FILE", help="Default: the newest.")]
-Property = Annotated[str | None, typer.Option("--property", "-p", metavar="NAME", help="Show one property in full.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the JSON Schema itself.")]
 
-
-def nodes(name: Name = None) -> None:
+@command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))
+def nodes(given: Given) -> None:
     """List the nodes, or one node's settings."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
     from ..nodes import find_node, known_nodes  # noqa: PLC0415
     from ..nodes.node import setting_names  # noqa: PLC0415
 
+    name = given.name
     if name is None:
         rows = [(each, kind._declared.does, _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
         _show_rows(rows)
@@ -69,29 +64,31 @@ def nodes(name: Name = None) -> None:
     _show_rows(rows)
 
 
-def schema(
-    operation: Operation = None,
-    revision: Revision = None,
-    name: Property = None,
-    as_json: Json = False,
-) -> None:
+@command(
+    "schema",
+    Argument("operation", "OPERATION", "Such as create_chat_completion.", required=False),
+    click.Option(["--revision", "-r"], metavar="NAME|FILE", help="Default: the newest."),
+    click.Option(["name", "--property", "-p"], metavar="NAME", help="Show one property in full."),
+    flag("--json", "Print the JSON Schema itself."),
+)
+def schema(given: Given) -> None:
     """Show what a request may hold: its properties with their types and limits."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
     from ..errors import SchemaError, nearest  # noqa: PLC0415
 
-    if operation is None:
-        wanted = schemas.revisions() if revision is None else (revision,)
+    if given.operation is None:
+        wanted = schemas.revisions() if given.revision is None else (given.revision,)
         _show_rows([(each, one) for each in wanted for one in schemas.operations(each)])
         return
-    found = schemas.load(revision or schemas.DEFAULT_REVISION, operation)
-    if name is not None:
-        if name not in found.properties:
-            raise SchemaError(f"{found.name} has no property {name!r}{nearest(name, found.properties)}")
-        _show_property(found, name, as_json)
-    elif as_json:
+    found = schemas.load(given.revision or schemas.DEFAULT_REVISION, given.operation)
+    if given.name is not None:
+        if given.name not in found.properties:
+            raise SchemaError(f"{found.name} has no property {given.name!r}{nearest(given.name, found.properties)}")
+        _show_property(found, given.name, given.json)
+    elif given.json:
         print(json.dumps(found.document, indent=2, ensure_ascii=False))
     else:
-        show(f"{operation} ({found.name}); * is required")
+        show(f"{given.operation} ({found.name}); * is required")
         show()
         _show_rows([(f"{'*' if p in found.required else ' '} {p}", *_described(found, p)) for p in found.properties])
 
@@ -108,7 +105,7 @@ def _show_property(schema: Schema, name: str, as_json: bool) -> None:
 
 
 def _described(schema: Schema, name: str) -> tuple[str, str]:
-    """Give a property's types, and what it is with its limits."""
+    """Return a property's types, and what it is with its limits."""
     from ..schemas.subschemas import applied, properties  # noqa: PLC0415 - loaded where it is used
 
     document = schema.document

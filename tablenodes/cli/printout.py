@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import unicodedata
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +22,9 @@ _GAP = "  "
 _LEAST = 8
 
 
-def complain(text: str, kind: str = "") -> None:
-    """Write one line that says what is wrong."""
-    line = printable(" ".join(text.split()))
-    print(f"tablenodes: {kind}{': ' if kind else ''}{line}", file=sys.stderr)
-
-
 @contextlib.contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """Whoever reads the standard output may stop at any time (``| head``): that is no error."""
+    """Take no offence where whoever reads the standard output stops (``| head``)."""
     try:
         yield
         sys.stdout.flush()
@@ -40,7 +33,7 @@ def quiet_pipe() -> Iterator[None]:
 
 
 def _let_go_of_output() -> None:
-    """Have what is still buffered go nowhere: else the interpreter complains as it ends."""
+    """Send what is still buffered nowhere: else the interpreter complains as it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -48,7 +41,7 @@ def _let_go_of_output() -> None:
 
 
 def is_terminal() -> bool:
-    """Tell whether a person sees the standard output."""
+    """Check whether a person sees the standard output."""
     return sys.stdout.isatty()
 
 
@@ -58,15 +51,12 @@ def show(line: str = "") -> None:
 
 
 def sized(size: int) -> str:
-    """Give a number of bytes with its unit."""
+    """Return a number of bytes with its unit."""
     return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{-(-size // 1000):,} kB"
 
 
 class LiveText:
-    """Shows a text on the standard error stream as it comes, and ends its last line.
-
-    An empty text says that it starts anew: a line tells so.
-    """
+    """Shows a text on the standard error stream as it comes. An empty text says that it starts anew."""
 
     def __init__(self) -> None:
         self._ends_line = True
@@ -88,13 +78,7 @@ class LiveText:
 
 
 def write_table(table: Any, form: str) -> None:
-    """Write a whole table to the standard output: ``csv`` or ``jsonl``.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written; says in which file the table is instead.
-    """
+    """Write a whole table to the standard output, or raise `OutputError` that names the file where it is instead."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     try:
@@ -107,7 +91,7 @@ def write_table(table: Any, form: str) -> None:
 
 
 def _saved(table: Any, form: str) -> str | None:
-    """Write a table to a private file, in the current folder or the system's for such files; give its path."""
+    """Write a table to a private file, here or in the system's folder for such files; return its path."""
     from .. import tables  # noqa: PLC0415
 
     for folder in (os.getcwd, tempfile.gettempdir):
@@ -127,7 +111,7 @@ def _saved(table: Any, form: str) -> str | None:
 
 
 def write_text_part(table: Any, form: str) -> None:
-    """Write a table to the standard output, for it could not be written elsewhere, and say what text cannot hold."""
+    """Write to the standard output what text can hold of a table that could not be written elsewhere."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     part, left_out = tables.text_part(table)
@@ -150,7 +134,7 @@ def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:
 
 
 def cell_text(cell: Any) -> str:
-    """Give a cell as one line that is safe to show."""
+    """Return a cell as one line that is safe to show."""
     import orjson  # noqa: PLC0415 - loaded where it is used
 
     if cell is None:
@@ -165,23 +149,16 @@ def cell_text(cell: Any) -> str:
 
 
 def terminal_width() -> int:
-    """Give how many characters fit in a line."""
+    """Return how many characters fit in a line."""
     return shutil.get_terminal_size((_WIDTH_ELSEWHERE, 24)).columns if is_terminal() else _WIDTH_ELSEWHERE
 
 
 def aligned(
     rows: Sequence[Sequence[str]], *, right: Sequence[bool] | None = None, width: int | None = None
 ) -> Iterator[str]:
-    """Give rows of texts as lines whose columns line up.
+    """Return rows, at least one, as lines whose columns line up; those that are `right` by their ends.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        At least one row; all of the same length.
-    right : sequence of bool, optional
-        The columns that end at the same place, such as numbers.
-    width : int, optional
-        The longest line: the widest columns are cut for it.
+    No line is longer than `width`: the widest columns are cut for it.
     """
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     while width is not None and widths and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
@@ -195,29 +172,25 @@ def aligned(
 
 
 def columns_of(text: str) -> int:
-    """Give how many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text takes."""
     if text.isascii():
         return len(text)
-    return sum(_width(character) for character in text)
+    import wcwidth  # noqa: PLC0415 - loaded where it is used
 
-
-def _width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return wcwidth.width(text)
 
 
 def _fit(text: str, width: int, right: bool) -> str:
     if columns_of(text) > width:
-        kept, used = [], 1
-        for character in text:
-            used += _width(character)
-            if used > width:
-                break
-            kept.append(character)
-        text = "".join(kept) + "…"
+        text = f"{text[: width - 1] if text.isascii() else _cut(text, width - 1)}…"
     blanks = " " * (width - columns_of(text))
     return blanks + text if right else text + blanks
+
+
+def _cut(text: str, width: int) -> str:
+    import wcwidth  # noqa: PLC0415 - loaded where it is used
+
+    return wcwidth.clip(text, 0, width)
 
 
 def _is_number(texts: Sequence[str]) -> bool:

@@ -1,0 +1,71 @@
+"""What is said where a command cannot do its work, in one line, and the codes that the process ends with."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import EndedError
+from ..run.display import printable
+
+if TYPE_CHECKING:
+    import click
+
+    from ..errors import TablenodesError
+
+OK = 0
+BAD_INPUT = 1
+BAD_USAGE = 2
+SOME_FAILED = 3
+INTERRUPTED = 130
+
+_LONGEST = 200
+_ERRNO = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SENTENCES = {
+    "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
+    " --api-key-env, or give --no-key if the server needs none",
+    "no_key_for_address": "no API key for {host}: name the environment variable that holds it with --api-key-env"
+    " (OPENAI_API_KEY goes only to the environment's own base URL), or give --no-key if the server needs none",
+    "key_unencrypted": "a key would travel unencrypted to {host}: use https, or write allow_insecure: true under"
+    " connection in a workflow file",
+    "variable_unset": "the environment variable {variable} is not set{hint}",
+    "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
+    " never the key itself",
+}
+"""What the command line says, by an error's code, where Python's own message names arguments of Python."""
+
+
+def complain(text: str, kind: str = "") -> None:
+    """Write one line that says what is wrong."""
+    line = printable(" ".join(text.split()))
+    print(f"tablenodes: {kind}{': ' if kind else ''}{line}", file=sys.stderr)
+
+
+def worded(error: TablenodesError) -> str:
+    """Return an error's message in words of the command line, which has options and no ``.output``."""
+    if error.code in _SENTENCES:
+        variable = error.values.get("variable") or "that --api-key-env or api_key_env names"
+        return _SENTENCES[error.code].format_map({**error.values, "variable": variable})
+    return error.message if isinstance(error, EndedError) else str(error)
+
+
+def misused(error: click.ClickException) -> str:
+    """Return what is wrong with the arguments, and whose help to read."""
+    context = getattr(error, "ctx", None)
+    path = "tablenodes" if context is None else context.command_path
+    return f"{error.format_message().rstrip('.')}; see {path} --help"
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return what the machine lacks; None where an error is about something else."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; give the process more of it, or less of the table (--rows)"
+    first = str(error).strip().partition("\n")[0][:_LONGEST]
+    if isinstance(error, ImportError):
+        return f"a library cannot be loaded, for want of memory or because it is not installed right: {first}"
+    is_thread = isinstance(error, RuntimeError) and "can't start new thread" in first
+    is_arrow = type(error).__module__.partition(".")[0] == "pyarrow" and "thread" in first
+    if is_thread or is_arrow or (isinstance(error, OSError) and error.errno in _ERRNO):
+        return f"the machine gives this process no more memory, threads or files: {first}"
+    return None

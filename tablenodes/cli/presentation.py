@@ -1,0 +1,268 @@
+"""Run a workflow and show what came of it: the numbers, why rows failed, and the table where it is looked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext
+from shlex import quote
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..run.display import counted
+from .complaints import OK, SOME_FAILED, complain
+from .printout import LiveText, is_terminal, show_table, write_table, write_text_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..errors import EndedError
+    from ..run.output import NodeOutput
+    from ..run.summary import Summary
+    from ..workflow import Workflow
+
+_OUTCOMES_EXPLAINED = 5
+
+
+class Presentation:
+    """Runs a workflow and shows what came of it.
+
+    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, so that the table goes there
+    alone but for a person's eyes; `manner` has the keyword arguments of `Workflow.run`; `later` says that rows are only
+    submitted.
+    """
+
+    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
+        self._later = later
+        self._form = form
+        self._jsonl = jsonl
+        self._asked = asked
+        self._manner = manner
+        self._text = "jsonl" if jsonl else "csv"
+        self._shows_part = is_terminal() and not asked and not jsonl
+        self._replaces = False
+        self._earlier = ""
+
+    def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
+        """Run it and return the exit code; a run that is stopped shows what it has first."""
+        from ..errors import EndedError, OutputError, TableError  # noqa: PLC0415
+        from ..run import display  # noqa: PLC0415 - loaded where it is used
+
+        opened = table_of(workflow, table, rows)
+        if workflow.output is None and not self._shows_part:
+            opened = self._checked(workflow, opened)
+        self._note_earlier(getattr(workflow.output, "path", ""))
+        live = LiveText() if _shows_live(workflow, opened) and self._manner["progress"] is None else None
+        try:
+            with live or nullcontext():
+                outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
+        except EndedError as stopped:
+            outputs = stopped.output or {}
+            try:
+                self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
+            except OutputError as unprinted:  # why the run ended is said as well
+                complain(str(unprinted), "error")
+            if self._manner["journal"] is not None and outputs:
+                display.say(_how_to_go_on(stopped, outputs, self._manner["journal"]))
+            raise
+        _refuse_empty_handed(workflow, outputs)
+        self._show(workflow, outputs)
+        return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
+
+    def _checked(self, workflow: Workflow, table: Any) -> Any:
+        """Read the table that the standard output must hold, and make sure that it can."""
+        from ..workflow.destination import check_content, refuse_as_journal  # noqa: PLC0415
+        from ..workflow.workflow_check import file_of, opened  # noqa: PLC0415 - loads pandas
+
+        if self._manner["journal"] is not None:
+            refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
+        view = opened(workflow, table)
+        check_content(view, self._form, self._text)
+        return view.table
+
+    def _note_earlier(self, path: str) -> None:
+        """Look at the file whose place the output takes, while it is there."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        self._replaces = os.path.exists(path)
+        if self._replaces:
+            rows = tables.count_rows(path)
+            earlier = "an earlier file" if rows is None else f"an earlier file of {counted(rows, 'row')}"
+            self._earlier = f", in place of {earlier}"
+
+    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]], *, written: bool = True) -> None:
+        from ..run import display  # noqa: PLC0415 - loaded where it is used
+
+        if not outputs:
+            return
+        for name, output in outputs.items():
+            summary = _submitted(output.summary) if self._later else output.summary
+            display.say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
+            for line in failures(output):
+                display.say(line)
+        last = list(outputs.values())[-1]
+        self._put_out(workflow.output, last, written=written)
+        if self._later and last.summary.ok:
+            place = getattr(workflow.output, "path", None)
+            ids = "FILE, a file of these ids," if place is None else quote(place)
+            display.say(f"tablenodes retrieve {ids} gets the answers")
+
+    def _put_out(self, destination: Any, output: NodeOutput[Any], *, written: bool) -> None:
+        """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
+        from ..run import display  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.destination import chosen  # noqa: PLC0415
+
+        table, rows = chosen(output, self._form), counted(output.summary.rows, "row")
+        if not written:  # then it is nowhere else but in a journal, if there is one
+            write_text_part(table, self._text)
+            display.say(f"the table went to the standard output: {rows}")
+        elif destination is not None:
+            if output.summary.ok or not self._replaces:
+                display.say(f"wrote {destination.path}: {rows}{self._earlier}")
+            if is_terminal() or not self._asked:
+                _show_head(table)
+        elif self._shows_part:
+            show_table(table)
+        else:
+            write_table(table, self._text)
+
+
+def _show_head(table: Any) -> None:
+    """Show the first rows of a table that is in its file; that they cannot be shown is no error."""
+    from ..errors import OutputError  # noqa: PLC0415
+    from ..run import display  # noqa: PLC0415 - loaded where it is used
+
+    try:
+        show_table(table)
+        sys.stdout.flush()
+    except OutputError as error:
+        display.say(f"its first rows are not shown: {error}")
+
+
+def _submitted(summary: Summary) -> Summary:
+    """Return the numbers of rows that nobody has answered yet, which are not called ok."""
+    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
+
+    outcomes = {"submitted" if outcome == "ok" else outcome: rows for outcome, rows in summary.outcomes.items()}
+    return replace(summary, outcomes=outcomes)
+
+
+def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
+    """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
+    from ..errors import JournalError  # noqa: PLC0415 - loaded where it is used
+
+    again = "run the same command again to go on"
+    if not any(output.summary.ok for output in outputs.values()):
+        return again
+    if isinstance(stopped, JournalError):
+        return f"{again}: what is in the journal is not sent again"
+    return f"{again}: what was answered is not sent again, it is in the journal {journal}"
+
+
+def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]]) -> None:
+    """Raise `InvalidRequests` where no node had a row that could be sent: that is no table to print."""
+    from ..errors import InvalidRequests  # noqa: PLC0415 - loaded where it is used
+
+    unsent = [output.summary.outcomes.get("invalid_request", 0) for output in outputs.values()]
+    upstream = [output.summary.outcomes.get("upstream_failed", 0) for output in outputs.values()]
+    rows = [output.summary.rows for output in outputs.values()]
+    if any(rows) and [sum(both) for both in zip(unsent, upstream, strict=True)] == rows:
+        name, output = next(iter(outputs.items()))
+        first = first_failures(output)[0]
+        raise InvalidRequests(
+            f"{located(workflow, 0, first.path)}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and"
+            f" nothing was written; first row {first.row} (rows count from 0): {first.why}"
+        )
+
+
+def located(workflow: Workflow, position: int, path: str) -> str:
+    """Return the file and the line of what a problem's path was made of."""
+    return workflow.where(position, path.removeprefix("$."))
+
+
+def _shows_live(workflow: Workflow, table: Any) -> bool:
+    """Check whether a text is shown as it comes: it is streamed, of one row, and a person is there to see it."""
+    if not sys.stderr.isatty() or not any(getattr(node, "stream", None) for _, node in workflow.steps):
+        return False
+    from ..workflow.workflow_check import opened  # noqa: PLC0415 - loaded where it is used
+
+    return len(opened(workflow, table)) == 1
+
+
+def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
+    """Return what a workflow is run on: a table's path, or its first rows."""
+    if rows is None:
+        return path
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
+
+    check_output(workflow, file_of(workflow, path))
+    view = opened(workflow, path)
+    return tables.view(view.take(range(min(rows, len(view))))).table
+
+
+class Failed(NamedTuple):
+    """The first row that failed in a way: which it is, at which part of its request, and why."""
+
+    outcome: str
+    row: int
+    path: str
+    why: str
+
+
+def failures(output: NodeOutput[Any]) -> list[str]:
+    """Return one line for each kind of failure: how many rows, which is the first, and why."""
+    counts = output.summary.outcomes
+    return [
+        f"{counts[each.outcome]:,} {each.outcome}, first row {each.row}"
+        f"{'' if number else ' (rows count from 0)'}: {each.why}"
+        for number, each in enumerate(first_failures(output))
+    ]
+
+
+def first_failures(output: NodeOutput[Any]) -> list[Failed]:
+    """Return the first row of each kind of failure.
+
+    Words of ours say why; of a server's answer only its status and the code or type of its error are shown, since its
+    message may repeat what it was sent.
+    """
+    if not output.summary.failed:
+        return []
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
+    from ..run.output import Responses  # noqa: PLC0415 - loaded where it is used
+
+    log = tables.view(output.log)
+    outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
+    answers: Iterable[tuple[Any, Any]]
+    if not isinstance(output, Responses):  # else the words of a message may be the server's
+        answers = ((error_body("", message or "").decode(), None) for (message,) in log.rows(("message",)))
+    else:
+        answers = tables.view(output.result).rows(("body", "status"))
+    counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}
+    first: dict[str, Failed] = {}
+    for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
+        if outcome in counts and outcome not in first:
+            first[outcome] = Failed(outcome, row, *_why(outcome, body, status))
+        if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
+            break
+    return [*first.values()]
+
+
+def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
+    """Return what part of the request a failure is about, if one, and the words for it."""
+    import orjson  # noqa: PLC0415 - loaded where it is used
+
+    from ..engine.outcomes.rules import own_words  # noqa: PLC0415
+
+    try:
+        error = orjson.loads(body)["error"]
+        if status is None:
+            path = error.get("param") or ""
+            return path, f"{path}: {error['message']}" if path else error["message"]
+        words = [error.get("code"), error.get("type")]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        words = []
+    named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
+    if not named and (ours := own_words(outcome, status)):
+        return "", f"HTTP {status}: {ours}"
+    return "", ", ".join([f"HTTP {status}", *named[:1]])

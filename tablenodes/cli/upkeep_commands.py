@@ -1,0 +1,171 @@
+"""``tablenodes store``, ``worker``, ``journal`` and ``model``: what is kept on this machine, and who works on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..run.display import counted
+from .command_options import STORE, Argument, Given, command, flag
+from .complaints import BAD_INPUT, OK
+from .printout import aligned, show, sized
+
+if TYPE_CHECKING:
+    from ..engine.journal import Entry, Journal
+
+_DAY = 86_400
+
+
+@command(
+    "store",
+    STORE,
+    click.Option(
+        ["--clear"],
+        metavar="DAYS",
+        type=click.FloatRange(0),
+        help="Delete the answers that are older than that; 0 for all.",
+    ),
+)
+def store(given: Given) -> None:
+    """Show what is in the store: rows that are pending and answered, and whether a worker is at work."""
+    from ..later.lock import WorkerLock  # noqa: PLC0415
+    from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
+    from ..store.futures import Futures  # noqa: PLC0415
+
+    with StoreFile(given.store) as file:
+        if not file.exists:
+            show(f"{file.path}: there is no store yet")
+            return
+        futures = Futures(file)
+        if given.clear is not None:
+            show(f"deleted {counted(futures.clear(time.time() - given.clear * _DAY), 'answer')}")
+            if not WorkerLock(file.path).is_held():
+                file.give_back()
+        counts = futures.counts()
+        size = sized(os.path.getsize(file.path))
+        worker = "a worker is at work" if WorkerLock(file.path).is_held() else "no worker is at work"
+        show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
+        if counts:
+            show()
+            rows = [("outcome", "rows"), *((name, f"{count:,}") for name, count in counts.items())]
+            for line in aligned(rows, right=(False, True)):
+                show(line)
+        reasons = futures.reasons()
+        for reason, count in reasons.items():
+            show(f"{count:,} pending: {reason}")
+
+
+@command("worker", STORE)
+def worker(given: Given) -> None:
+    """Send what is pending in the store, and end when nothing is left.
+
+    Whoever submits or retrieves starts a worker; it need not be started by hand. One is at work on a store at a time.
+    """
+    from ..engine.interrupts import HANGUP  # noqa: PLC0415 - loaded where it is used
+    from ..later.worker import Worker  # noqa: PLC0415
+    from ..store.store_file import store_path  # noqa: PLC0415
+
+    at_work = Worker(store_path(given.store))
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        at_work.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, HANGUP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    at_work.run()
+    if stopped:
+        os._exit(OK)  # threads that wait for answers would hold the process
+
+
+@command(
+    "journal",
+    Argument("path", "JOURNAL", "The journal, such as answers.csv.journal."),
+    flag("--jsonl", "Print each row, with its answer, as a line of JSON."),
+)
+def journal(given: Given) -> None:
+    """Show what is in a journal that no run holds: rows by outcome, and the requests that they took."""
+    from pathlib import Path  # noqa: PLC0415 - loaded where it is used
+
+    from ..engine.journal import Journal  # noqa: PLC0415
+    from ..errors import JournalError  # noqa: PLC0415
+
+    path = given.path
+    if not os.path.exists(path):
+        raise JournalError(f"{path}: there is no such file")
+    opened = Journal(Path(path), looks=True)
+    try:
+        if given.jsonl:
+            _print_rows(opened)
+        else:
+            _show_counts(opened, path)
+    finally:
+        opened.close()
+
+
+def _show_counts(opened: Journal, path: str) -> None:
+    counts = [(outcome or "in_doubt", rows, sends) for outcome, rows, sends in opened.tally()]
+    size = sized(os.path.getsize(path))
+    show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
+    if counts:
+        show()
+        rows = [("outcome", "rows", "requests")]
+        rows += [(outcome, f"{number:,}", f"{sends:,}") for outcome, number, sends in counts]
+        for line in aligned(rows, right=(False, True, True)):
+            show(line)
+
+
+def _print_rows(opened: Journal) -> None:
+    import orjson  # noqa: PLC0415 - loaded where it is used
+
+    for entry in opened:
+        print(orjson.dumps(_row(entry)).decode())
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    from ..engine.sink import text  # noqa: PLC0415 - loaded where it is used
+
+    last = entry.last
+    return {
+        "outcome": "in_doubt" if last is None else last.outcome,
+        "status": None if last is None else last.status,
+        "requests": entry.sends,
+        "maybe_billed": entry.billed,
+        "latency": None if last is None else last.latency,
+        "body": None if last is None else text(last.body),
+    }
+
+
+@command("install")
+def install(_: Given) -> None:
+    """Download the embedded model into the user's cache folder (about 100 MB), if it is not there."""
+    from .. import local  # noqa: PLC0415 - loaded where it is used
+    from ..run import display  # noqa: PLC0415
+
+    local.install(display.say)
+
+
+@command("status")
+def status(_: Given) -> int:
+    """Say whether the embedded model can be used, and where its file is."""
+    from .. import local  # noqa: PLC0415 - loaded where it is used
+
+    found = local.status()
+    show(str(found))
+    return OK if found.ready else BAD_INPUT
+
+
+@command("remove")
+def remove(_: Given) -> None:
+    """Delete the embedded model from the user's cache folder."""
+    from .. import local  # noqa: PLC0415 - loaded where it is used
+    from ..run import display  # noqa: PLC0415
+
+    display.say("the embedded model is removed" if local.remove() else "there is no embedded model to remove")
