@@ -10,11 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from plain_transport import PlainTransport
+from servers import fault_server
+
 from tablenodes.engine.calls import Answer, Call, Chunk, Event, Request, Transport
+from tablenodes.engine.transports import transport_class
 from tablenodes.settings import Timeout
 
-EACH = ("curl", "curl-wide", "requests")
-"""Every way that bytes are carried; libcurl is driven in another way where it carries many calls at a time."""
+LIBCURL = ("curl", "curl-wide")
+"""libcurl is driven in another way where it carries many calls at a time."""
+EACH = (*LIBCURL, "requests")
+"""Each transport of ours."""
+EVERY = (*EACH, "plain")
+"""And one that is made for tests, in a file of its own."""
 HEADERS = (("Authorization", "Bearer sk-1234567890"), ("User-Agent", "tests"), ("Content-Type", "application/json"))
 BODY = b'{"model":"m","messages":[]}'
 PATIENCE = 40.0
@@ -22,15 +30,13 @@ PATIENCE = 40.0
 
 
 def new_transport(kind: str, **settings: Any) -> Transport:
-    """Make a transport: one of `EACH`."""
+    """Make a transport: one of `EVERY`."""
     from tablenodes.engine.transports.curl_lane import NARROW
-    from tablenodes.engine.transports.curl_transport import CurlTransport
-    from tablenodes.engine.transports.requests_transport import RequestsTransport
 
     defaults = {"timeout": Timeout(connect=5, total=20), "body_bytes": 100_000, "concurrency": 8}
     if kind == "curl-wide":
         settings["concurrency"] = max(NARROW + 1, settings.get("concurrency", 0))
-    made: Any = RequestsTransport if kind == "requests" else CurlTransport
+    made = PlainTransport if kind == "plain" else transport_class(kind.removesuffix("-wide"))
     return made(**defaults | settings)
 
 
@@ -90,6 +96,17 @@ def answers_to(transport: Transport, url: str, bodies: Iterable[bytes], concurre
             assert isinstance(event, Answer)
             assert event.key not in answers
             answers[event.key] = event
+
+
+def answers_by(script, kind, count=1, *, total=15.0, **settings):
+    """Send `count` calls, one after the other, to a server with this script; return their answers, and the server."""
+    with fault_server(script) as server, transport_of(kind, **settings) as transport:
+        found = [answer_to(transport, server.url, key=key, total=total) for key in range(count)]
+        return (*found, server)
+
+
+def summary(found: Answer):
+    return found.status, found.fault, found.body
 
 
 def chunks_in(events: list[Event]) -> bytes:

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -244,8 +244,6 @@ class Fault:
         Seconds of the row's last attempt, and of the run, least and most.
     log : dict
         What else the row's log holds.
-    on_requests : dict
-        What is otherwise on the requests transport.
     stream : bool
         Whether the rows ask for streams.
     """
@@ -267,12 +265,7 @@ class Fault:
     latency: tuple[float, float] = (0.0, 5.0)
     run_seconds: tuple[float, float] = (0.0, 10.0)
     log: dict[str, Any] = field(default_factory=dict)
-    on_requests: dict[str, Any] = field(default_factory=dict)
     stream: bool = False
-
-    def on(self, transport: str) -> Fault:
-        """Give the fault as it is with a transport."""
-        return replace(self, **self.on_requests) if transport == "requests" else self
 
     @property
     def is_timed(self) -> bool:
@@ -577,8 +570,7 @@ BODIES = [
     bad("60 a number that JSON has not", "decode_error", 200, NOT_A_NUMBER, answer(NOT_A_NUMBER), maybe_billed=True),
     lost("61 an answer for the row after", "protocol", raw(b"GARBAGE\r\n\r\n" + message(b'{"choices":[{}]}'))),
     lost("61 a length that is not true", "protocol",
-         raw(head(200, [("Content-Length", "2"), ("Content-Length", "30")]) + b'{"choices":[{}]}'),
-         on_requests={"status": 200, "body": ""}),
+         raw(head(200, [("Content-Length", "2"), ("Content-Length", "30")]) + b'{"choices":[{}]}')),
 ]  # fmt: skip
 
 STREAMS = [
@@ -632,6 +624,9 @@ STREAMS = [
 ]  # fmt: skip
 
 FAULTS = [*NETWORK, *THROTTLED, *STATUSES, *BODIES, *STREAMS]
+_PROMISED = {1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 16, 20, 21, 41, 47, 51, 52, 55}
+PROMISED = [fault for fault in FAULTS if int(fault.name.split()[0]) in _PROMISED and "headers" not in fault.name]
+"""What every transport promises: what was sent how often, whose answer it is, and when it ends; libcurl passes all."""
 
 
 # --- a run through a fault ------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 from exchanges import peak_memory
-from faults import CHUNKED, FAULTS, NODE, Fault, Kit, meet, shorten_waits
+from faults import CHUNKED, FAULTS, NODE, PROMISED, Fault, Kit, meet, shorten_waits
 from measuring import measures_memory
 from servers import Exchange, answer, chunks, endless, fault_server, fin, head, message
 from streamed import DONE, STREAM_HEAD, stream_of
@@ -184,10 +184,11 @@ def shown_by(met):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_whatever_fails_nothing_shows_the_key_or_the_prompt(transport, kit, tmp_path, monkeypatch, capfd):
-    """The whole table of faults, and servers that repeat the key, with everybody's loggers at their finest."""
+    """The table of faults, and servers that repeat the key, with everybody's loggers at their finest."""
     shorten_waits(monkeypatch)
     key, prompt = canary("sk"), canary("prompt")
     hits = []
+    scanned = [*(FAULTS if transport == "curl" else PROMISED), *ECHOES]
 
     def scan(fault):
         journal = tmp_path / f"{abs(hash(fault.name))}.journal"
@@ -204,7 +205,7 @@ def test_whatever_fails_nothing_shows_the_key_or_the_prompt(transport, kit, tmp_
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     with overhearing() as log, warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(4) as threads:
         warnings.simplefilter("always")
-        list(threads.map(scan, [*FAULTS, *ECHOES]))
+        list(threads.map(scan, scanned))
     for name, data in {"log": log.getvalue(), "warnings": repr([str(each.message) for each in warned])}.items():
         hits.extend((name, form) for form in (*told(key, data), *told(prompt, data)))
     for path in tmp_path.rglob("*"):
@@ -213,7 +214,7 @@ def test_whatever_fails_nothing_shows_the_key_or_the_prompt(transport, kit, tmp_
     out, err = capfd.readouterr()
     hits.extend(("streams", form) for form in (*told(key, out + err), *told(prompt, out + err)))
     assert hits == []
-    assert len(list(tmp_path.glob("*.journal"))) == len(FAULTS) + len(ECHOES)
+    assert len(list(tmp_path.glob("*.journal"))) == len(scanned)
     assert transport == "curl" or "urllib3" in log.getvalue()  # they were indeed overheard
 
 

@@ -1,4 +1,4 @@
-"""What every transport does, whatever carries the bytes: one suite for libcurl and for requests."""
+"""What our transports do beyond what every one promises: libcurl's, and that of requests with its sessions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from exchanges import (
     EACH,
     HEADERS,
     answer_to,
+    answers_by,
     answers_to,
     chunks_in,
     events_until,
     new_transport,
     nothing_left_behind,
-    open_sockets,
     transport_of,
 )
 from hypothesis import HealthCheck, given, settings
@@ -58,9 +58,9 @@ from servers import (
 )
 from urllib3.util.retry import Retry
 
-from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.calls import Call, Request
 from tablenodes.engine.transports import curl_transfer as curl_transfer
-from tablenodes.engine.transports import readiness, watched_http
+from tablenodes.engine.transports import readiness, requests_session
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.settings import Timeout
 
@@ -92,25 +92,6 @@ def tls(tmp_path_factory):
 # --- the answer ---
 
 
-def test_an_answer_holds_what_the_server_sent(kind):
-    """Status, header lines and body as they came."""
-    with (
-        fault_server(answer(b'{"a":1}', 429, [("Retry-After", "2"), ("X-A", "1"), ("X-A", "2")])) as server,
-        transport_of(kind) as transport,
-    ):
-        found = answer_to(transport, server.url, key=7)
-    assert (found.key, found.status, found.body, found.fault, found.message) == (7, 429, b'{"a":1}', None, "")
-    assert (found.sends, found.reused) == (1, False)
-    assert 0 < found.elapsed < 5
-    assert found.headers.splitlines() == [
-        b"Content-Type: application/json",
-        b"Retry-After: 2",
-        b"X-A: 1",
-        b"X-A: 2",
-        b"Content-Length: 7",
-    ]
-
-
 def test_a_trailer_is_no_header(kind):
     """What stands behind the body came too late to tell anything about it."""
     sent = head(200, {"Transfer-Encoding": "chunked"}) + b"2\r\n{}\r\n0\r\nX-Late: 1\r\n\r\n"
@@ -125,7 +106,8 @@ def test_lines_that_end_without_a_carriage_return(kind):
     """As lenient as every other client."""
     with fault_server(raw(b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}")) as server, transport_of(kind) as transport:
         found = answer_to(transport, server.url)
-    assert (found.status, found.headers, found.body, found.fault) == (200, b"Content-Length: 2\n", b"{}", None)
+    assert (found.status, found.headers.split(), found.body) == (200, [b"Content-Length:", b"2"], b"{}")
+    assert found.fault is None
 
 
 def test_connections_are_kept(kind):
@@ -176,44 +158,11 @@ def test_exactly_our_headers_are_sent(kind):
         transports = {"host": f"{LOOPBACK}:{server.port}", "content-length": str(len(BODY))}
         assert "gzip" in sent.pop("accept-encoding")
         assert "gzip" in bare.pop("accept-encoding")
+        if kind == "requests":  # a plain session has some of its own
+            assert bare.pop("user-agent").startswith("python-requests")
+            transports |= {"accept": "*/*", "connection": "keep-alive"}
         assert sent == OURS | transports
         assert bare == transports
-
-
-def test_the_body_is_sent_as_it_is(kind):
-    """Byte for byte, any byte, none too."""
-    with fault_server(echo()) as server, transport_of(kind) as transport:
-        for key, body in enumerate((BODY, bytes(range(256)) * 100, b"")):
-            answer_to(transport, server.url, key=key, body=body)
-            assert server.requests[-1].body == body
-
-
-def test_a_get_has_no_body(kind):
-    """Whatever the call holds."""
-    with fault_server(echo()) as server, transport_of(kind) as transport:
-        found = answer_to(transport, server.url + "/models?limit=2", method="GET")
-        assert (found.status, found.fault) == (200, None)
-        received = server.requests[0]
-        assert (received.method, received.path, received.body) == ("GET", "/v1/models?limit=2", b"")
-        assert "content-length" not in received.headers
-
-
-def test_requests_may_alternate(kind):
-    """Another address, other headers, another method: nothing of the call before is left."""
-    with fault_server(echo()) as server, transport_of(kind) as transport:
-        answer_to(transport, server.url + "/a", headers=(("X-One", "1"),))
-        answer_to(transport, server.url + "/b", key=1, method="GET", headers=(("X-Two", "2"),))
-        answer_to(transport, server.url + "/c", key=2, headers=(("X-Three", ""),))
-        assert [(each.method, each.path) for each in server.requests] == [
-            ("POST", "/v1/a"),
-            ("GET", "/v1/b"),
-            ("POST", "/v1/c"),
-        ]
-        assert [[name for name in each.headers if name.startswith("x-")] for each in server.requests] == [
-            ["x-one"],
-            ["x-two"],
-            ["x-three"],
-        ]
 
 
 def test_no_cookie_is_kept(kind):
@@ -224,30 +173,15 @@ def test_no_cookie_is_kept(kind):
         assert [each.headers.get("cookie") for each in server.requests] == [None, None]
 
 
-def test_netrc_and_other_variables_change_nothing(kind, tmp_path, monkeypatch):
-    """S3, S4: a login for this very host in netrc, and a file for TLS keys."""
-    for name in (".netrc", "_netrc"):
-        (tmp_path / name).write_text(f"machine {LOOPBACK} login me password canary\ndefault login me password canary\n")
-        (tmp_path / name).chmod(0o600)
-    (tmp_path / ".curlrc").write_text("header = canary: yes\n")
-    for name, value in (("HOME", tmp_path), ("CURL_HOME", tmp_path), ("NETRC", tmp_path / ".netrc")):
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-    with fault_server(echo()) as server, transport_of(kind) as transport:
-        answer_to(transport, server.url)
-        answer_to(transport, server.url, key=1, headers=())
-        assert [each.headers.get("authorization") for each in server.requests] == [OURS["authorization"], None]
-
-
 def test_threads_that_begin_at_once_share_one_pool(monkeypatch, tls):
     """Certificates are read once; who reads them for himself has connections of his own, which nobody else uses."""
-    read = watched_http.create_urllib3_context
+    read = requests_session._context
 
-    def slowly():
+    def slowly(trusted):
         time.sleep(0.05)
-        return read()
+        return read(trusted)
 
-    monkeypatch.setattr(watched_http, "create_urllib3_context", slowly)
+    monkeypatch.setattr(requests_session, "_context", slowly)
     together = threading.Barrier(4)
 
     def react(exchange):
@@ -324,46 +258,6 @@ def test_certificates_that_do_not_exist(kind, monkeypatch):
 # --- many at a time ---
 
 
-def test_every_row_gets_its_own_answer(kind):
-    """S27: ten thousand rows at concurrency 64, each answer with the digest of its own row."""
-    count = {"curl": 10_000, "curl-wide": 10_000, "requests": 2_000}[kind]
-    bodies = [b'{"row":%d}' % number for number in range(count)]
-    with echo_server() as url, transport_of(kind, concurrency=64) as transport:
-        answers = answers_to(transport, url, bodies, 64)
-    wrong = [key for key, found in answers.items() if digest(bodies[key]).encode() not in found.body]
-    assert (len(answers), wrong) == (count, [])
-    assert {(found.status, found.fault, found.sends) for found in answers.values()} == {(200, None, 1)}
-    assert sum(not found.reused for found in answers.values()) <= 64
-
-
-@pytest.mark.slow
-def test_every_row_gets_its_own_answer_from_threads_too():
-    """S27: at full length."""
-    bodies = [b'{"row":%d}' % number for number in range(10_000)]
-    with echo_server() as url, transport_of("requests", concurrency=64) as transport:
-        answers = answers_to(transport, url, bodies, 64)
-    assert all(digest(bodies[key]).encode() in found.body for key, found in answers.items())
-
-
-def test_rows_and_faults_in_one_crowd(kind):
-    """S27: connections that die and lie hand no row another row's answer."""
-    script = [echo(), raw(message(b"{}") + message(b"{}")), fin(), reset(), echo(), raw(b"nonsense\r\n", then="close")]
-    bodies = [b'{"row":%d}' % number for number in range(300)]
-
-    def react(exchange):
-        script[int(exchange.received.body[7:-1]) % len(script)](exchange)
-
-    with fault_server(react) as server, transport_of(kind, concurrency=16) as transport:
-        answers = answers_to(transport, server.url, bodies, 16)
-    assert set(answers) == set(range(300))
-    for key, found in answers.items():
-        if key % len(script) in (0, 4) and found.fault is None:
-            assert found.body == completion(bodies[key])
-        elif key % len(script) == 1 and found.fault is None:
-            assert found.body == b"{}"
-    assert sum(found.fault is None for found in answers.values()) >= 145
-
-
 def test_hundreds_wait_at_a_time():
     """More than one lane of libcurl's, and more sockets than select can watch; all of them wait at once."""
     bodies = [b'{"row":%d}' % number for number in range(1_400)]
@@ -393,89 +287,6 @@ def test_libcurl_without_epoll(monkeypatch):
 # --- waiting, dropping, ending ---
 
 
-@measures_seconds
-def test_waiting_ends_after_its_time(kind):
-    """At once for 0; and it burns no processor meanwhile."""
-    with fault_server(silence()) as server, transport_of(kind) as transport:
-        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
-        used, begun = time.process_time(), time.monotonic()
-        assert transport.wait(0.4) == []
-        assert 0.35 < time.monotonic() - begun < 0.9
-        assert time.process_time() - used < 0.2
-        begun = time.monotonic()
-        assert transport.wait(0) == []
-        assert time.monotonic() - begun < 0.2
-
-
-@measures_seconds
-def test_waiting_ends_with_the_first_event(kind):
-    """Whatever time was given."""
-    with fault_server(echo(delay=0.1)) as server, transport_of(kind) as transport:
-        transport.start(Call(0, Request("POST", server.url, ()), BODY, 5.0))
-        begun = time.monotonic()
-        while not transport.wait(10):
-            pass
-        assert time.monotonic() - begun < 3
-
-
-def test_a_dropped_call_is_never_answered(kind):
-    """Its connection is closed, its key is free for another call, and the others go on."""
-    closed, dropped = threading.Event(), threading.Event()
-
-    def react(exchange):
-        if exchange.received.body == b"drop":
-            exchange.sock.settimeout(30)
-            if exchange.sock.recv(1) == b"":
-                closed.set()
-            exchange.close()
-        held(dropped)(exchange)
-
-    with fault_server(react) as server, transport_of(kind) as transport:
-        request = Request("POST", server.url, ())
-        transport.start(Call(1, request, b"drop", 15.0))
-        transport.start(Call(2, request, b"keep", 15.0))
-        while len(server.requests) < 2:
-            assert transport.wait(0.01) == []
-        transport.cancel(1)
-        transport.cancel(99)
-        dropped.set()
-        transport.start(Call(1, request, b"again", 15.0))
-        found = {}
-        while len(found) < 2:
-            found.update({event.key: event for event in transport.wait(1)})
-        assert {key: event.body for key, event in found.items()} == {
-            1: completion(b"again"),
-            2: completion(b"keep"),
-        }
-        assert transport.wait(0.1) == []
-        assert closed.wait(30)
-
-
-def test_an_answer_that_was_not_fetched_is_dropped_with_its_call(kind):
-    """After cancel there is no event, even of what has already come."""
-    with fault_server(echo()) as server, transport_of(kind, may_send=lambda key: key != 1) as transport:
-        transport.start(Call(1, Request("POST", server.url, ()), BODY, 5.0))
-        transport.cancel(1)
-        assert transport.wait(0.2) == []
-
-
-@measures_seconds
-def test_closing_ends_everything_at_once(kind):
-    """T20, T15: calls in flight, threads, sockets; the fixture counts them. A second time does nothing."""
-    with fault_server(silence()) as server:
-        transport = new_transport(kind)
-        before = open_sockets()
-        for key in range(6):
-            transport.start(Call(key, Request("POST", server.url, ()), BODY, 600.0))
-        while len(server.requests) < 6:
-            transport.wait(0.05)
-        assert open_sockets() > before
-        begun = time.monotonic()
-        transport.close()
-        transport.close()
-        assert time.monotonic() - begun < 1
-
-
 def test_a_signal_costs_no_answer(kind):
     """76: a handler that only sets a flag may run at any moment."""
     interrupted = []
@@ -493,38 +304,6 @@ def test_a_signal_costs_no_answer(kind):
 
 
 # --- who may send ---
-
-
-def test_a_send_may_be_refused(kind):
-    """S28: then nothing is sent, and the answer says so."""
-    asked = []
-    with (
-        fault_server(echo()) as server,
-        transport_of(kind, may_send=lambda key: asked.append(key) or key != 5) as transport,
-    ):
-        assert answer_to(transport, server.url, key=4).sends == 1
-        found = answer_to(transport, server.url, key=5)
-        assert (found.status, found.fault, found.sends, found.reused) == (None, "disconnected", 0, False)
-        assert asked == [4, 5]
-        assert len(server.requests) == 1
-
-
-def test_what_the_asked_one_raises_is_not_lost(kind):
-    """87: it comes out of the transport, not onto the terminal, and the other calls go on."""
-
-    class AskedError(Exception):
-        pass
-
-    def may_send(key):
-        if key == 1:
-            raise AskedError
-        return True
-
-    with fault_server(echo()) as server, transport_of(kind, may_send=may_send) as transport:
-        with pytest.raises(AskedError):
-            answer_to(transport, server.url, key=1)
-        assert answer_to(transport, server.url, key=2).status == 200
-        assert [each.body for each in server.requests] == [BODY]
 
 
 def test_what_the_asked_one_raises_costs_no_answer():
@@ -763,15 +542,70 @@ def test_an_old_attempt_does_not_end_a_connection_that_has_another():
     """61: a connection may have gone on to the next call a moment before its last one is ended."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = types.SimpleNamespace(sock=ours, owner=None)
-        first, second = (watched_http.Attempt(Call(key, None, b"", 1.0), 0.0, 10) for key in range(2))
-        first.own(connection, ours)
-        second.own(connection, ours)
+        connection = types.SimpleNamespace(sock=ours, owner=None, lock=threading.Lock())
+        first, second, third = (requests_session.Attempt(Call(key, None, b"", 1.0), 0.0, 10) for key in range(3))
+        first.own(connection)
+        second.own(connection)
         first.expire(1.0)
+        second.let_go()
+        second.expire(1.0)
         ours.sendall(b"alive")
         assert theirs.recv(10) == b"alive"
-        second.expire(1.0)
+        third.own(connection)
+        third.expire(1.0)
         assert theirs.recv(10) == b""
+
+
+@pytest.mark.parametrize("refuses", [407, 403, 502])
+def test_a_proxy_that_opens_no_tunnel_for_requests(refuses):
+    """6: http.client tells the status in words alone; if it words it otherwise one day, this says so."""
+    with (
+        fault_server(answer(b"{}", refuses)) as proxy,
+        transport_of("requests", proxy=f"http://me:canary-password@{LOOPBACK}:{proxy.port}") as transport,
+    ):
+        found = answer_to(transport, "https://api.test/v1")
+    assert (found.fault, found.sends) == ("proxy_login" if refuses == 407 else "proxy", 0)
+    assert str(refuses) in found.message
+    assert "canary" not in found.message
+
+
+def test_a_login_that_a_proxy_wants_in_the_servers_place():
+    """6: over plain http the proxy answers in the server's place."""
+    with (
+        fault_server(answer(b"{}", 407)) as proxy,
+        transport_of("requests", proxy=f"http://{LOOPBACK}:{proxy.port}") as transport,
+    ):
+        found = answer_to(transport, "http://api.test/v1")
+    assert (found.status, found.fault, found.sends, found.body) == (None, "proxy_login", 1, b"")
+
+
+def test_a_dead_connection_is_known_to_be_an_old_one():
+    """7: the scheduler may send the row again at once."""
+    for dies in (reset, fin):
+        _, found, server = answers_by([echo(), dies(), echo()], "requests", 2)
+        assert (found.status, found.sends, found.reused) == (None, 1, True)
+        assert found.fault in ("reset", "disconnected")
+        assert len(server.requests) == 2
+
+
+def test_the_body_of_a_redirect_is_limited_for_requests_too():
+    """41, 47: requests would read it whole, to look where it leads."""
+    long = raw(message(b"x" * 200_000, 302, {"Location": "/elsewhere"}))
+    found, _ = answers_by(long, "requests")
+    assert (found.status, found.fault, len(found.body)) == (302, "too_large", 100_000)
+
+
+@measures_seconds
+def test_a_stream_that_stalls_over_requests():
+    """52: ended at the idle limit, and what came is kept; its thread is woken."""
+    sent = [head(200, {"Content-Type": "text/event-stream"}) + b"data: 1\n\n"]
+    with (
+        fault_server(pieces(sent, then="hold")) as server,
+        transport_of("requests", stream=True, timeout=Timeout(idle=0.3)) as transport,
+    ):
+        found = answer_to(transport, server.url)
+    assert (found.status, found.fault, found.body) == (200, "timeout_idle", b"data: 1\n\n")
+    assert found.elapsed < 0.3 + 0.5
 
 
 def test_the_socket_of_a_connection_is_known_by_its_port():
@@ -975,26 +809,6 @@ def test_a_long_answer_of_a_given_session_is_cut():
 
 
 # --- what must not be seen ---
-
-
-@pytest.mark.parametrize("script", [reset(), raw(b"canary-from-server\r\n\r\n", then="close"), answer(b"{}", 401)])
-def test_no_message_holds_a_key_or_a_servers_words(kind, script):
-    """S6: whatever goes wrong."""
-    with fault_server(script) as server, transport_of(kind) as transport:
-        found = answer_to(transport, server.url + "?token=canary-in-query")
-    assert "canary" not in found.message
-    assert "sk-1234567890" not in repr(found)
-    assert isinstance(found, Answer)
-
-
-def test_what_is_sent_is_not_logged(kind, caplog):
-    """S22: at no level."""
-    caplog.set_level(0)
-    with fault_server([echo(), reset()]) as server, transport_of(kind) as transport:
-        for key in range(2):
-            answer_to(transport, server.url, key=key, body=b"canary-prompt")
-    assert "canary" not in caplog.text
-    assert "sk-1234567890" not in caplog.text
 
 
 def test_timeouts_of_a_stream_are_settings(kind):

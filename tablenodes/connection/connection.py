@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import addresses
+from ..engine.transports import TRANSPORTS
 from ..errors import ConnectionSettingError, SettingError, nearest
 from ..secret import MASK, Secret
 from ..settings import Timeout
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..local import LocalModel, LocalServer
 
 OPENAI = "https://api.openai.com/v1"
-TRANSPORTS = ("curl", "requests")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 

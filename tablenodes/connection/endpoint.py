@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from ..addresses import origin
 from ..engine.calls import Request
+from ..engine.transports import transport_class
 from ..engine.transports.wrapper import Borrowed
 from ..secret import Secret
 from ..settings import Timeout
@@ -97,27 +98,21 @@ class Endpoint:
     ) -> Transport:
         """Open what carries the bytes, and with `stream` tells of every piece; whoever asks for it closes it."""
         connection = self.connection
-        if is_custom(connection.transport):
-            return Borrowed(connection.transport)  # type: ignore[arg-type]
-        proxy = connection.proxy.reveal() if isinstance(connection.proxy, Secret) else connection.proxy
+        name = connection.transport or ("curl" if connection.session is None else "requests")
+        if not isinstance(name, str):
+            return Borrowed(name)
         options: dict[str, Any] = {
             "timeout": self.timeout,
             "body_bytes": limits.body_bytes,
             "concurrency": limits.concurrency,
-            "proxy": proxy,
+            "proxy": None if connection.proxy is None else _plain(connection.proxy),
             "ca_bundle": connection.ca_bundle,
             "may_send": may_send,
             "stream": stream,
         }
-        opened: Transport
-        if connection.session is not None or connection.transport == "requests":
-            from ..engine.transports.requests_transport import RequestsTransport  # noqa: PLC0415 - loaded where it is used
-
-            opened = RequestsTransport(**options, session=connection.session)
-        else:
-            from ..engine.transports.curl_transport import CurlTransport  # noqa: PLC0415 - loaded where it is used
-
-            opened = CurlTransport(**options)
+        if connection.session is not None:
+            options["session"] = connection.session
+        opened: Transport = transport_class(name)(**options)
         if connection.local_model is None:
             return opened
         from ..local import FunctionCalls, Watched  # noqa: PLC0415 - the embedded model is an extra

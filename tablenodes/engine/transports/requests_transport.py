@@ -1,4 +1,4 @@
-"""The requests transport: a pool of threads over one session, ours or the user's."""
+"""The requests transport: a session in a pool of threads, a plain new one or the user's own."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ import os
 import queue
 import threading
 import time
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-
-import requests
-from requests.cookies import RequestsCookieJar
-from urllib3.exceptions import DecodeError
-from urllib3.util.request import ACCEPT_ENCODING, SKIP_HEADER
 
 from ...secret import Veiled
 from ..calls import Answer, Chunk
-from ..response_head import final_head, is_event_stream
+from ..response_head import is_event_stream
 from .network_environment import certificates, proxy_for, sockets_allowed
-from .requests_faults import fault_of, let_go, never_sent, proxy_refusal
-from .watched_http import Attempt, Current, TooLargeError, WatchedAdapter
+from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, fault_of, let_go, never_sent
+from .requests_session import THREADS, Attempt, Current, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import requests
 
     from ...settings import Timeout
     from ..calls import Call, Event
@@ -39,41 +35,24 @@ _FAREWELL = 1.0
 """Seconds that all threads together are given to end."""
 
 
+class TooLargeError(Exception):
+    """A body is longer than its limit."""
+
+
 class RequestsTransport:
     """Carries calls by a `requests` session, each in a thread.
 
-    Parameters
-    ----------
-    timeout : Timeout
-        Seconds until a connection stands, and between two pieces of a stream.
-    body_bytes : int
-        The longest body in bytes, decompressed; of a longer one the first `body_bytes` are kept.
-    concurrency : int
-        Calls in flight at a time.
-    proxy, ca_bundle : str, optional
-        A proxy and a file or folder of CA certificates; None for those of the environment.
-    may_send : callable, optional
-        Asked with a call's key at its start; False refuses it. Our own session sends once; what a user's
-        session repeats by itself cannot be asked for.
-    clock : callable
-        Monotonic seconds.
-    stream : bool
-        Give every piece of a body as a `Chunk` too, and end an event stream in which nothing came for `timeout.idle`.
-    session : requests.Session, optional
-        A session of the user's. It is used as it is: its adapters, authentication, proxies, certificates and
-        hooks hold, and it is not closed.
+    The parameters are those of `CurlTransport`, and `session`: one of the user's, which is used as it is and not
+    closed. What it repeats by itself `may_send` cannot be asked for. Without one, a new session is made for the run.
 
     Attributes
     ----------
     capacity : int
-        How many calls may really be in flight: `concurrency`, or fewer where the machine allows fewer sockets
-        or threads.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If the CA certificates that are named do not exist.
+        `concurrency`, or fewer where the machine allows fewer sockets or threads.
     """
+
+    _events: list[Event]
+    _next_look: float
 
     def __init__(
         self,
@@ -98,8 +77,6 @@ class RequestsTransport:
         self._stream = stream
         self._given = session
         self._certificates = "" if session is not None else certificates(Veiled(os.environ), ca_bundle)
-        self._events: list[Event] = []
-        self._next_look = _NEVER
         self._open()
 
     def start(self, call: Call) -> None:
@@ -128,7 +105,7 @@ class RequestsTransport:
         self._events = [event for event in self._events if event.key != key]
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call: the next `wait` gives its answer with what came until now. Unknown keys are ignored."""
+        """End a call: the next `wait` returns its answer with what came until now."""
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
             self._abandoned += 1
@@ -136,7 +113,7 @@ class RequestsTransport:
             attempt.expire(self._clock())
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give the events that came, after `seconds` at the latest and as soon as there is one."""
+        """Return the events that came, after `seconds` at the latest and as soon as there is one."""
         self._check_process()
         now = self._clock()
         until = now + seconds
@@ -152,7 +129,7 @@ class RequestsTransport:
         return events
 
     def close(self) -> None:
-        """Drop every call, close every connection and end every thread. A second time does nothing."""
+        """Drop every call, close every connection and end every thread."""
         self._check_process()
         now = self._clock()
         for attempt in self._attempts.values():
@@ -180,16 +157,10 @@ class RequestsTransport:
         self._waiting: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[tuple[Attempt, Event]] = queue.SimpleQueue()
         self._current = Current()
-        self._session = self._own_session() if self._given is None else self._given
-
-    def _own_session(self) -> requests.Session:
-        session = _OwnSession()
-        session.trust_env = False  # what it would read there, and more, is read by `environment`
-        session.headers.clear()
-        session.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, WatchedAdapter(self._current, self._concurrency, self._certificates))
-        return session
+        if self._given is None:
+            self._session = new_session(self._current, self._concurrency, self._certificates)
+        else:
+            self._session = self._given
 
     def _check_process(self) -> None:
         """Begin anew in a forked child: threads and sockets are the parent's."""
@@ -200,7 +171,7 @@ class RequestsTransport:
     def _add_thread(self) -> None:
         if len(self._threads) >= 2 * self._concurrency:  # calls that are stuck; others wait for their threads
             return
-        thread = threading.Thread(target=self._work, name="tablenodes-requests", daemon=True)
+        thread = threading.Thread(target=self._work, name=THREADS, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the system gives no more threads: those that there are do it
@@ -220,8 +191,8 @@ class RequestsTransport:
     def _take(self, attempt: Attempt, event: Event) -> None:
         current = self._attempts.get(attempt.call.key) is attempt
         if isinstance(event, Chunk):
-            if attempt.is_stream is None:  # all lines of the head have come
-                attempt.is_stream = is_event_stream(final_head(attempt.lines)[0])
+            if attempt.is_stream is None:
+                attempt.is_stream = is_event_stream(attempt.headers)
             if attempt.is_stream:
                 attempt.last_piece = self._clock()
                 self._next_look = min(self._next_look, self._end_of(attempt))
@@ -252,10 +223,9 @@ class RequestsTransport:
             if attempt.expired_at is None:
                 attempt.expire(now, stalled=self._idle_end(attempt) <= now)
             else:
-                fault, words = fault_of(TimeoutError(), attempt)
                 del self._attempts[attempt.call.key]
                 self._abandoned += 1
-                self._events.append(self._answer(attempt, fault, words))
+                self._events.append(self._answer(attempt, *attempt.out_of_time))
         self._next_look = min(map(self._end_of, self._attempts.values()), default=_NEVER)
 
     # --- in the threads ---
@@ -271,20 +241,24 @@ class RequestsTransport:
         response: requests.Response | None = None
         try:
             response = self._send(attempt)
-            if attempt.proxied and attempt.status == 407:
-                attempt.lines.clear()  # not the server's
-                return self._answer(attempt, *proxy_refusal(407))
+            attempt.check_in_time()
+            if attempt.proxied and response.status_code == 407:  # not the server's
+                return self._answer(attempt, *PROXY_WANTS_LOGIN)
+            if response.status_code < 200:  # the next row would get the final response
+                return self._answer(attempt, "protocol", f"an interim response ({response.status_code}) came alone")
+            attempt.respond(response)
             self._read(response, attempt)
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
-            answer = self._answer(attempt, *fault_of(error, attempt))
+            answer = self._answer(attempt, *_fault(error, attempt))
             let_go(error)
             return answer
         finally:
             if response is not None:
                 with contextlib.suppress(Exception):
                     response.close()
+            attempt.let_go()
         return self._answer(attempt)
 
     def _send(self, attempt: Attempt) -> requests.Response:
@@ -296,20 +270,15 @@ class RequestsTransport:
             "allow_redirects": False,
             "stream": True,
         }
-        if self._given is None:
-            proxy = proxy_for(call.request.url, Veiled(os.environ), self._proxy)
-            attempt.proxied = proxy is not None
-            options["proxies"] = {} if proxy is None else {"all": proxy}
-            options["headers"] = _OWN_HEADERS | options["headers"]
-        else:
-            attempt.begin_send()
-        response = self._session.request(call.request.method, call.request.url, **options)
         if self._given is not None:
-            attempt.heard = True
-            attempt.status = response.status_code
+            attempt.begin_send()
+            response = self._given.request(call.request.method, call.request.url, **options)
             attempt.sends += _silent_repeats(response)
-            attempt.lines = _lines(response)
-        return response
+            return response
+        proxy = proxy_for(call.request.url, Veiled(os.environ), self._proxy)
+        attempt.proxied = proxy is not None
+        options["proxies"] = {} if proxy is None else {"all": proxy}
+        return self._session.request(call.request.method, call.request.url, **options)
 
     def _read(self, response: requests.Response, attempt: Attempt) -> None:
         pieces = _arriving(response) if self._given is None else response.iter_content(_PIECE)
@@ -319,16 +288,13 @@ class RequestsTransport:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
             if len(kept) < len(piece):
                 raise TooLargeError
-        if attempt.expired_at is not None and self._given is None:
-            raise TimeoutError  # the end of the body may be our doing: its socket was shut down
+        attempt.check_in_time()
 
     def _answer(self, attempt: Attempt, fault: str | None = None, words: str = "") -> Answer:
-        headers, complete = final_head(attempt.lines)
-        complete = complete and attempt.status is not None
         return Answer(
             attempt.call.key,
-            attempt.status if complete else None,
-            headers if complete else b"",
+            attempt.status,
+            attempt.headers,
             b"".join(attempt.pieces),
             fault,
             words,
@@ -338,25 +304,18 @@ class RequestsTransport:
         )
 
 
-class _OwnSession(requests.Session):
-    """A session that does not look where a redirect leads, for which it would read the whole body."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is no redirect."""
-
-
-_OWN_HEADERS = {"User-Agent": SKIP_HEADER, "Accept-Encoding": ACCEPT_ENCODING.replace(",", ", ")}
-"""What urllib3 and http.client would add of their own, if we did not."""
+def _fault(error: BaseException, attempt: Attempt) -> tuple[str, str]:
+    if isinstance(error, TooLargeError):
+        return "too_large", "the answer is longer than the limit for bodies"
+    if attempt.expired_at is not None:
+        return attempt.out_of_time
+    fault, words = fault_of(error, sent=attempt.sends > 0, proxied=attempt.proxied)
+    return attempt.out_of_time if fault == TIMEOUT else (fault, words)
 
 
 def _arriving(response: requests.Response) -> Iterator[bytes]:
-    """Give the body's pieces, decompressed, each as soon as it is there."""
-    raw = response.raw
-    encodings = [each.strip() for each in raw.headers.get("content-encoding", "").lower().split(",")]
-    known = {"", "identity", *raw.CONTENT_DECODERS}
-    if not known.issuperset(encodings):
-        raise DecodeError("the content encoding is not known", ValueError())
-    while piece := raw.read1(_PIECE, decode_content=True):
+    """Yield the body's pieces, decompressed, each as soon as it is there; `iter_content` waits for a full one."""
+    while piece := response.raw.read1(_PIECE, decode_content=True):
         yield piece
 
 
@@ -364,10 +323,3 @@ def _silent_repeats(response: requests.Response) -> int:
     """How often an adapter of the user's sent the request again before this response."""
     retries = getattr(response.raw, "retries", None)
     return len(getattr(retries, "history", None) or ())
-
-
-def _lines(response: requests.Response) -> list[bytes]:
-    """Give a response's header lines, put together again."""
-    headers = getattr(response.raw, "headers", None) or response.headers
-    lines = [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in headers.items()]
-    return [b"HTTP/1.1\r\n", *lines, b"\r\n"]
