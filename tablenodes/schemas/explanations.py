@@ -1,97 +1,82 @@
-"""Why a body does not fit its schema: the places and the rules, found by ``jsonschema``."""
+"""Why a body does not fit its schema: the gate is asked place by place, down to the rules that are not met."""
 
 from __future__ import annotations
 
-import re
+import functools
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 import jsonschema_rs
-from referencing.exceptions import Unresolvable
 
 from ..errors import nearest
 from ..problems import Problem
 from . import subschemas
-from .branch_validator import branch_validator, extra
+from .subschema_graph import REFERENCES, SubschemaGraph
 from .subschemas import kind
 from .wording import Fault, got, message, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .subschemas import Path
+
+    Faults = Iterator[Fault]
 
 MOST_PROBLEMS = 20
 """No more problems than this are told of one body."""
 
-_MOST_VALUES = 10_000
+_MOST_QUESTIONS = 200_000
+_MOST_STEPS = 4_000
+"""The gate is asked this often, and so many subschemas are looked into; alternatives after that are told as a whole."""
+
+_MOST_ERRORS = 20_000
+_CANDIDATE_FAULTS = 8
+_DISCRIMINATORS = ("role", "type")
 _NAME_LENGTH = 60
-_FALSE_BY_ITSELF = ("additionalProperties", "unevaluatedProperties")
+_PLAIN_RULES = frozenset(
+    {
+        *("type", "enum", "const", "required", "dependentRequired", "uniqueItems", "pattern"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+    }
+)
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("properties", "patternProperties", "additionalProperties", "propertyNames"), dict),
+    **dict.fromkeys(("dependentSchemas", "dependencies"), dict),
+    **dict.fromkeys(("items", "prefixItems", "additionalItems", "contains"), (list, tuple)),
+}
 
 
 class Explainer:
-    """Explains bodies that the gate rejected.
+    """Explains the bodies that a schema's gate rejected; threads may share it."""
 
-    Parameters
-    ----------
-    document : dict
-        The schema.
-    gate : jsonschema_rs.Validator
-        What decides; it names the fault where `jsonschema` finds none.
-    name : str
-        The schema's name, for errors.
-    """
-
-    def __init__(self, document: dict[str, Any], gate: jsonschema_rs.Validator, name: str) -> None:
+    def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self._gate = gate
-        self._name = name
-        self._validator = branch_validator(document)
+        self._gates = _Gates(document)
         self._known = frozenset(_property_names(document))
 
     def __call__(self, body: Any) -> list[Problem]:
-        """Give what is wrong with a rejected body: at least one problem, at most `MOST_PROBLEMS`."""
-        faults = self._found(body) or self._found_by_gate(body)
-        problems = islice((problem for fault in faults for problem in self._worded(fault)), MOST_PROBLEMS)
-        return list(dict.fromkeys(problems)) or [Problem("$", "schema", "does not fit the schema")]
-
-    def _found(self, body: Any) -> list[Fault]:
-        """Give the faults that `jsonschema` finds, as far as it gets in a deep body."""
-        found: list[Fault] = []
+        """Return what is wrong with a rejected body: at least one problem, at most `MOST_PROBLEMS`."""
+        found: list[Problem] = []
         try:
-            for error in islice(self._validator.iter_errors(body), MOST_PROBLEMS):
-                rule, limit = error.validator or "false", error.validator_value
-                found.append(Fault(tuple(error.path), rule, limit, error.instance, error.schema))
-        except Unresolvable as error:
-            raise subschemas.bad_reference(self._document, self._name, f"'{error.ref}'") from None
-        except (RecursionError, ValueError, OverflowError, re.error):
-            pass  # what was found until then is true; the gate knows the rest
-        return found
-
-    def _found_by_gate(self, body: Any) -> list[Fault]:
-        """Give the first fault that the gate finds, where `jsonschema` finds none."""
-        if _is_large(body):
-            return []
-        try:
-            self._gate.validate(body)
-        except jsonschema_rs.ValidationError as error:
-            path, instance = _followed(body, error.instance_path)
-            steps = [str(step) for step in error.schema_path] or [""]
-            schema = subschemas.target(self._document, _pointer(steps[:-1]))
-            limit = subschemas.target(self._document, _pointer(steps))
-            rule = "false" if limit is False and steps[-1] not in _FALSE_BY_ITSELF else steps[-1]
-            return [Fault(path, rule, limit, instance, schema)]
-        except ValueError:
-            pass  # a class that is no JSON, or a depth that the gate cannot show
-        return []
+            for fault in _Descent(self._gates).faults(self._document, body, ()):
+                found.extend(self._worded(fault))
+                if len(found) >= MOST_PROBLEMS:
+                    break
+        except RecursionError:
+            pass  # what was found until then is true
+        return list(dict.fromkeys(found[:MOST_PROBLEMS])) or [Problem("$", "schema", "does not fit the schema")]
 
     def _worded(self, fault: Fault) -> Iterator[Problem]:
         path, rule, limit, instance, schema = fault
-        if rule == "required" and isinstance(limit, list) and isinstance(instance, dict):
+        if rule == "required" and isinstance(instance, dict):
             missing = (name for name in limit if name not in instance)
             yield from (Problem(shown((*path, name), self._known), rule, "is required") for name in missing)
-        elif rule == "additionalProperties" and isinstance(schema, dict) and isinstance(instance, dict):
-            for name in extra(instance, schema):
+        elif rule == "additionalProperties":
+            for name in islice(limit, MOST_PROBLEMS):
                 meant = nearest(name, schema.get("properties", {})) if len(name) < _NAME_LENGTH else ""
                 text = f"is no property that the schema knows{meant}"
                 yield Problem(shown((*path, name), self._known), rule, text, kind(instance[name]))
@@ -99,16 +84,273 @@ class Explainer:
             yield Problem(shown(path, self._known), rule, message(fault), got(fault))
 
 
-def _is_large(body: Any) -> bool:
-    """Tell whether a body has so many values that the gate would take seconds to say where it fails."""
-    waiting, count = [body], 0
-    while waiting and count <= _MOST_VALUES:
-        value = waiting.pop()
-        if isinstance(value, dict | list | tuple):
-            count += len(value)
-            if count <= _MOST_VALUES:
-                waiting.extend(value.values() if isinstance(value, dict) else value)
-    return count > _MOST_VALUES
+class _Gates:
+    """The gate's verdict by each part of a schema, and what the schema says of its branches."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.graph = SubschemaGraph(document)
+        self._document = document
+        self._draft = {"$schema": document["$schema"]} if "$schema" in document else {}
+        self._address = self.graph.address or "urn:tablenodes:schema"
+        self._registry = jsonschema_rs.Registry([(self._address, document)], retriever=_refuse)
+        self._parts: dict[int, Any] = {}
+        self._rules: dict[tuple[int, str], Any] = {}
+        self._read: dict[tuple[int, Any], Any] = {}
+
+    def fits(self, schema: Any, value: Any) -> bool:
+        """Check whether a value fits one of the document's subschemas; one that stands nowhere in it admits all."""
+        if isinstance(schema, bool):
+            return schema
+        gate = self._part(schema)
+        return gate is None or bool(gate.is_valid(value))
+
+    def _part(self, schema: Any) -> Any:
+        if id(schema) not in self._parts:
+            self._parts[id(schema)] = self._compiled(schema)
+        return self._parts[id(schema)]
+
+    def _compiled(self, schema: Any) -> Any:
+        address = self._address + quote(self.graph.places[id(schema)], safe="#/~")
+        whole = {**self._draft, "$ref": address}
+        try:
+            return jsonschema_rs.validator_for(
+                whole, registry=self._registry, retriever=_refuse, validate_formats=False
+            )
+        except (ValueError, jsonschema_rs.ReferencingError):
+            return None
+
+    def meets(self, schema: dict[str, Any], rule: str, value: Any) -> bool:
+        """Check whether a value meets one rule that holds no schemas."""
+        if (id(schema), rule) not in self._rules:
+            alone = {rule: schema[rule], **{name: limit for name, limit in schema.items() if limit is True}}
+            self._rules[id(schema), rule] = jsonschema_rs.validator_for({**self._draft, **alone})
+        return bool(self._rules[id(schema), rule].is_valid(value))
+
+    def read(self, read: Callable[[Any, Any, Any], Any], branches: list[Any], step: Any) -> list[Any]:
+        """Return what the document says about each branch; the branches are its own parts, so they stay."""
+        for branch in branches:
+            if (id(branch), step) not in self._read:
+                self._read[id(branch), step] = read(self._document, branch, step)
+        return [self._read[id(branch), step] for branch in branches]
+
+    def first_fault(self, schema: Any, value: Any, path: Path) -> Fault:
+        """Return the gate's own first error, where no rule of ours was seen to be broken."""
+        gate = self._part(schema)
+        if gate is not None and _size(value) * self.graph.extent()[0] < _MOST_ERRORS:
+            try:
+                gate.validate(value)
+            except jsonschema_rs.ValidationError as error:
+                steps, instance = _followed(value, error.instance_path)
+                limit = getattr(error.kind, "value", None)
+                rule = str((error.schema_path or ["schema"])[-1])
+                return Fault((*path, *steps), rule, [limit] if rule == "required" else limit, instance, {})
+            except ValueError:
+                pass  # too deep for it
+        return Fault(path, "schema", None, value, schema)
+
+
+class _Descent:
+    """One way down into a body: of alternatives it takes the one that is meant, or that fits best."""
+
+    def __init__(self, gates: _Gates) -> None:
+        self._gates = gates
+        self._asked = self._steps = 0
+        self._open: set[tuple[int, Path]] = set()
+        self._looks: dict[str, Callable[[dict[str, Any], str, Any, Path], Faults]] = {
+            **dict.fromkeys(REFERENCES, self._reference),
+            **dict.fromkeys(("anyOf", "oneOf"), self._union),
+            **dict.fromkeys(("dependentSchemas", "dependencies"), self._dependent),
+            **dict.fromkeys(("items", "additionalItems"), self._items),
+            "allOf": self._all_of,
+            "not": self._not,
+            "if": self._if,
+            "properties": self._properties,
+            "patternProperties": self._pattern_properties,
+            "additionalProperties": self._more_properties,
+            "propertyNames": self._names,
+            "prefixItems": self._first_items,
+            "contains": self._contains,
+        }
+
+    def faults(self, schema: Any, value: Any, path: Path) -> Faults:
+        """Yield what is wrong with a value that a subschema rejects: at least one fault."""
+        if schema is False:
+            yield Fault(path, "false", schema, value, schema)
+            return
+        self._steps += 1
+        here = id(schema), path
+        self._open.add(here)
+        try:
+            found = False
+            for fault in self._found(schema, value, path):
+                found = True
+                yield fault
+            if not found:
+                yield self._gates.first_fault(schema, value, path)
+        finally:
+            self._open.discard(here)
+
+    def _found(self, schema: dict[str, Any], value: Any, path: Path) -> Faults:
+        alone = "$ref" in schema and self._gates.graph.ignores_siblings
+        for keyword in ("$ref",) if alone else schema:
+            if keyword in _PLAIN_RULES:
+                if not self._gates.meets(schema, keyword, value):
+                    yield Fault(path, keyword, schema[keyword], value, schema)
+            elif keyword in self._looks and isinstance(value, _KINDS.get(keyword, object)):
+                yield from self._looks[keyword](schema, keyword, value, path)
+
+    def _fits(self, schema: Any, value: Any) -> bool:
+        self._asked += 1
+        return self._gates.fits(schema, value)
+
+    def _at(self, schema: Any, value: Any, path: Path) -> Faults:
+        if not self._fits(schema, value) and (id(schema), path) not in self._open:
+            yield from self.faults(schema, value, path)
+
+    def _reference(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        target = self._gates.graph.target(schema, keyword)
+        return self._at(True if target is None else target, value, path)
+
+    def _all_of(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        for branch in schema[keyword]:
+            yield from self._at(branch, value, path)
+
+    def _not(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        if self._fits(schema[keyword], value):
+            yield Fault(path, keyword, schema[keyword], value, schema)
+
+    def _if(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        return self._at(schema.get("then" if self._fits(schema[keyword], value) else "else", True), value, path)
+
+    def _union(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        branches = schema[keyword]
+        fitting = sum(self._fits(branch, value) for branch in branches)
+        if fitting > 1 and keyword == "oneOf":
+            yield Fault(path, keyword, None, value, schema)
+        if fitting:
+            return
+        types = self._gates.read(subschemas.admitted, branches, ())
+        meant = [branch for branch, names in zip(branches, types, strict=True) if kind(value) in names]
+        if not meant:
+            yield Fault(path, "type", sorted(frozenset().union(*types)), value, schema)
+            return
+        for name in _discriminators(schema) if isinstance(value, dict) else ():
+            chosen = self._chosen(meant, name, value, path)
+            if isinstance(chosen, Fault):
+                yield chosen
+                return
+            meant = chosen
+        yield from (
+            self.faults(meant[0], value, path)
+            if len(meant) == 1
+            else self._closest(meant, value, path) or [Fault(path, keyword, None, value, schema)]
+        )
+
+    def _chosen(self, branches: list[Any], name: str, value: dict[str, Any], path: Path) -> list[Any] | Fault:
+        """Return the branches that the property `name` chooses, or what is wrong with it."""
+        spoken = self._gates.read(subschemas.words, branches, name)
+        if len(branches) == 1 or not all(spoken):
+            return branches
+        if name not in value:
+            return Fault(path, "required", [name], value, {})
+        chosen = [branch for branch, words in zip(branches, spoken, strict=True) if value[name] in words]
+        every = list(dict.fromkeys(word for words in spoken for word in words))
+        return chosen or Fault((*path, name), "enum", every, value[name], {})
+
+    def _closest(self, branches: list[Any], value: Any, path: Path) -> list[Fault]:
+        """Return the faults of the branch that fits down to the deepest place, with the fewest, of type above all."""
+        tried: list[list[Fault]] = []
+        for branch in branches:
+            if self._asked < _MOST_QUESTIONS and self._steps < _MOST_STEPS:
+                tried.append(list(islice(self.faults(branch, value, path), _CANDIDATE_FAULTS)))
+        return max(tried, key=_closeness, default=[])
+
+    def _properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
+        for name, each in value.items():
+            if name in schema[keyword]:
+                yield from self._at(schema[keyword][name], each, (*path, name))
+
+    def _pattern_properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
+        for pattern, each in schema[keyword].items():
+            for name in filter(_matching(pattern), value):
+                yield from self._at(each, value[name], (*path, name))
+
+    def _more_properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
+        names = _extra(value, schema)
+        if schema[keyword] is False and names:
+            yield Fault(path, keyword, names, value, schema)
+        elif schema[keyword] is not False:
+            for name in names:
+                yield from self._at(schema[keyword], value[name], (*path, name))
+
+    def _names(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
+        for name in value:
+            yield from self._at(schema[keyword], name, path)
+
+    def _dependent(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
+        for name, needed in schema[keyword].items():
+            if name in value and not isinstance(needed, list):
+                yield from self._at(needed, value, path)
+            elif name in value and not all(other in value for other in needed):
+                yield Fault(path, keyword, needed, value, schema)
+
+    def _first_items(self, schema: dict[str, Any], keyword: str, value: Sequence[Any], path: Path) -> Faults:
+        for position, (each, item) in enumerate(zip(schema[keyword], value, strict=False)):
+            yield from self._at(each, item, (*path, position))
+
+    def _items(self, schema: dict[str, Any], keyword: str, value: Sequence[Any], path: Path) -> Faults:
+        items, first = schema[keyword], schema.get("items" if keyword == "additionalItems" else "prefixItems", [])
+        if isinstance(items, list):
+            yield from self._first_items(schema, keyword, value, path)
+        elif isinstance(first, list) and len(value) > len(first):
+            if items is False:
+                yield Fault(path, keyword, items, value, schema)
+            else:
+                for position in range(len(first), len(value)):
+                    yield from self._at(items, value[position], (*path, position))
+
+    def _contains(self, schema: dict[str, Any], keyword: str, value: Sequence[Any], path: Path) -> Faults:
+        found = sum(self._fits(schema[keyword], item) for item in value)
+        for rule, limit in (("minContains", schema.get("minContains", 1)), ("maxContains", schema.get("maxContains"))):
+            if limit is not None and (found < limit if rule == "minContains" else found > limit):
+                yield Fault(path, keyword if rule not in schema else rule, limit, value, schema)
+
+
+def _discriminators(schema: dict[str, Any]) -> tuple[str, ...]:
+    named = schema.get("discriminator")
+    name = named.get("propertyName") if isinstance(named, dict) else None
+    return tuple(dict.fromkeys((*((name,) if isinstance(name, str) else ()), *_DISCRIMINATORS)))
+
+
+def _closeness(faults: list[Fault]) -> tuple[int, int, int]:
+    deepest = max(len(fault.path) for fault in faults)
+    return deepest, -sum(fault.rule == "type" for fault in faults), -len(faults)
+
+
+@functools.lru_cache(maxsize=256)
+def _matching(pattern: str) -> Callable[[str], bool]:
+    test: Callable[[str], bool] = jsonschema_rs.validator_for({"pattern": pattern}).is_valid
+    return test
+
+
+def _extra(instance: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """Return the names in an object that neither ``properties`` nor ``patternProperties`` of a schema cover."""
+    named = schema.get("properties", {})
+    patterns = [_matching(pattern) for pattern in schema.get("patternProperties", {})]
+    return [name for name in instance if name not in named and not any(fits(name) for fits in patterns)]
+
+
+def _size(value: Any) -> int:
+    """Return how many values there are in a value, up to somewhat more than the gate could go through in a second."""
+    waiting, count = [value], 1
+    while waiting and count < _MOST_ERRORS:
+        inside = waiting.pop()
+        if isinstance(inside, str):
+            count += len(inside) // 1000
+        elif isinstance(inside, dict | list | tuple):
+            count += len(inside)
+            waiting.extend(inside.values() if isinstance(inside, dict) else inside)
+    return count
 
 
 def _followed(body: Any, path: Sequence[str | int]) -> tuple[Path, Any]:
@@ -120,8 +362,8 @@ def _followed(body: Any, path: Sequence[str | int]) -> tuple[Path, Any]:
     return tuple(real), body
 
 
-def _pointer(steps: Sequence[str]) -> str:
-    return "#" + "".join(f"/{subschemas.escaped(step)}" for step in steps)
+def _refuse(address: str) -> NoReturn:
+    raise ValueError(f"{address} is outside the schema")
 
 
 def _property_names(schema: Any) -> Iterator[str]:

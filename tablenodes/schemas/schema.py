@@ -14,13 +14,16 @@ from ..errors import SchemaError
 from ..plain import plain
 from ..problems import Problem, Unfit
 from . import subschemas
-from .schema_files import SHOWN
+from .subschema_graph import SubschemaGraph
 from .wording import shown
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
     from .explanations import Explainer
+
+SHOWN = 200
+"""Letters of a name or a reason that a message quotes."""
 
 _PLAIN_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -30,20 +33,13 @@ class Schema:
     """The schema of one operation's requests.
 
     The validators are built when they are first used, once; a copy and an unpickled one build their own.
-
-    Attributes
-    ----------
-    name : str
-        Where it comes from: a revision, a file's name, or ``mapping``.
-    operation : str
-        The operation, such as ``create_chat_completion``.
-    source : str
-        The document as JSON text, ``nullable`` translated.
     """
 
     name: str
+    """Where it comes from: a revision, a file's name, or ``mapping``."""
     operation: str
     source: str
+    """The document as JSON text, ``nullable`` translated."""
 
     def __repr__(self) -> str:
         return f"Schema({self.name!r}, {self.operation!r})"
@@ -69,22 +65,15 @@ class Schema:
 
     @functools.cached_property
     def is_valid(self) -> Callable[[Any], bool]:
-        """Tell whether a body of plain JSON fits: the gate's own method, about 1 µs a call.
+        """Check whether a body of plain JSON fits: the gate's own method, about 1 µs a call.
 
-        Give it only what can be written as JSON: it may raise ValueError for what cannot, and it recurses
-        natively where the schema does. `problems` takes anything.
+        Only for what can be written as JSON: it may raise ValueError for what cannot. `problems` takes anything.
         """
         verdict: Callable[[Any], bool] = self._gate.is_valid
         return verdict
 
     def problems(self, body: object) -> list[Problem]:
-        """Give what is wrong with a body, at most 20 problems; an empty list for one that fits and can be written.
-
-        Parameters
-        ----------
-        body : object
-            A request's body: a mapping of plain JSON, or of what a request would make plain (dates, NumPy numbers).
-        """
+        """Return what is wrong with a body of any values, at most 20 problems; none if it fits and can be written."""
         try:
             written = orjson.dumps(body, option=_PLAIN_JSON)
             fits = self.is_valid(body)
@@ -100,23 +89,14 @@ class Schema:
         return [] if fits else self._explain(body)
 
     def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
-        """Give the names of the JSON types that may stand at a path of the body.
+        """Return the names of the JSON types that may stand at a path such as ``("messages", 0, "content")``.
 
-        Parameters
-        ----------
-        path : tuple of str or int
-            Property names and positions, such as ``("messages", 0, "content")``.
-
-        Returns
-        -------
-        frozenset of str
-            Among ``string``, ``number``, ``integer``, ``boolean``, ``null``, ``array`` and ``object``;
-            ``integer`` without ``number`` admits no fractions. All of them where the schema says nothing.
+        ``integer`` without ``number`` admits no fractions; all types are named where the schema says nothing.
         """
         return self._admitted(tuple(path))
 
     def description(self, name: str) -> str:
-        """Give what the schema says about a property, or an empty text."""
+        """Return what the schema says about a property, or an empty text."""
         layers = subschemas.applied(self._document, self._properties.get(name))
         return next((one["description"] for one in layers if isinstance(one.get("description"), str)), "")
 
@@ -136,7 +116,7 @@ class Schema:
     def _explain(self) -> Explainer:
         from .explanations import Explainer  # noqa: PLC0415 - takes 0.1 s, and only a wrong body needs it
 
-        return Explainer(self._document, self._gate, self.name)
+        return Explainer(self._document)
 
     @functools.cached_property
     def _admitted(self) -> Callable[[tuple[str | int, ...]], frozenset[str]]:
@@ -171,11 +151,20 @@ def _compiled(document: dict[str, Any], name: str) -> jsonschema_rs.Validator:
     try:
         return jsonschema_rs.validator_for(document, retriever=_refuse, validate_formats=False)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
         if isinstance(getattr(error, "kind", None), jsonschema_rs.ValidationErrorKind.Referencing):
-            raise subschemas.bad_reference(document, name, reason) from None
+            raise SchemaError(f"schema {name}: {_bad_reference(document)}") from None
         place = "/".join(("", *map(str, getattr(error, "instance_path", ()))))
+        reason = str(error).partition("\n")[0]
         raise SchemaError(f"schema {name}: not a JSON Schema{place and ', at ' + place}: {reason[:SHOWN]}") from None
+
+
+def _bad_reference(document: dict[str, Any]) -> str:
+    reference = SubschemaGraph(document).unresolved()
+    if reference is None:  # all that is left to be looked up is the draft
+        return f"$schema {document.get('$schema')!r} is no draft of JSON Schema that is known"
+    if reference.startswith("#"):
+        return f"$ref {reference[:SHOWN]!r} points at nothing in it"
+    return f"$ref {reference[:SHOWN]!r} points outside it; only references inside (#/…) are followed"
 
 
 def _refuse(address: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Schemas by their names: find one, load it once, and hold a body against it."""
+"""Schemas by their names: the bundled revisions, files and mappings, each loaded once and made plain JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import SchemaError, nearest
-from . import subschemas
-from .schema import Schema
-from .schema_files import RESPONSE, SHOWN, copied, index, read
+from .schema import SHOWN, Schema
+from .subschema_graph import SubschemaGraph, nesting
 
 if TYPE_CHECKING:
     from ..problems import Problem
@@ -20,13 +19,20 @@ if TYPE_CHECKING:
 DEFAULT_REVISION = "openai-2026-08"
 """The bundled revision that is used where none is named."""
 
+MOST_ALTERNATIVES = 10_000
+"""One value is held against at most this many subschemas: a row of a thousand values takes a fraction of a second."""
+
+_LONGEST_WAY = 2_000
+_DEEPEST = 254  # what the gate takes
+_RESPONSE = ".response.json"
+
 
 def validate(
     body: Mapping[str, Any],
     operation: str = "create_chat_completion",
     schema: str | os.PathLike[str] | Mapping[str, Any] = DEFAULT_REVISION,
 ) -> list[Problem]:
-    """Hold one request body against a schema; nothing is sent.
+    """Check one request body against a schema; nothing is sent.
 
     Parameters
     ----------
@@ -46,31 +52,21 @@ def validate(
     Raises
     ------
     SchemaError
-        If the schema cannot be found, read or used.
+        If the schema cannot be found, read or used, or has so many alternatives that a row would take seconds.
     """
     return load(schema, operation).problems(body)
 
 
 def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> Schema:
-    """Load the schema of an operation's requests.
+    """Return the schema of an operation's requests: of a bundled revision, a file or a mapping.
 
-    Parameters
-    ----------
-    schema : str, path or mapping
-        A bundled revision's name; or the path of a JSON Schema file, or a schema, for this operation.
-        OpenAPI's ``nullable: true`` is understood. Only references inside it are followed.
-    operation : str
-        The operation, such as ``create_chat_completion``.
-
-    Raises
-    ------
-    SchemaError
-        If the schema cannot be found, read or used.
+    OpenAPI's ``nullable: true`` is understood; only references inside the document are followed. `SchemaError` says
+    what is wrong with a schema that cannot be found, read or used.
     """
-    if isinstance(schema, str) and schema in index():
+    if isinstance(schema, str) and schema in _index():
         return _bundled(schema, operation)
     if isinstance(schema, Mapping):
-        return _tried(_made("mapping", operation, copied(schema)))
+        return _own("mapping", operation, _copied(schema))
     if not isinstance(schema, str | os.PathLike):
         kind = type(schema).__name__
         raise SchemaError(f"schema must be a revision's name, a path or a mapping, not {kind}")
@@ -78,42 +74,25 @@ def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> 
     named = isinstance(schema, str) and path.name == schema and path.suffix != ".json"
     if named and not path.is_file():
         _unknown_revision(str(schema))
-    return _tried(_made(path.name, operation, read(path)))
+    return _own(path.name, operation, _read(path))
 
 
 @functools.cache
 def response(operation: str) -> Schema | None:
-    """Load the newest bundled schema of an operation's answers, or give None where there is none.
-
-    Parameters
-    ----------
-    operation : str
-        The operation, such as ``create_chat_completion``.
-    """
-    request = index()[DEFAULT_REVISION].get(operation)
-    file = request and request.with_suffix(RESPONSE)
-    return _made(f"{DEFAULT_REVISION}, answers", operation, read(file)) if file and file.is_file() else None
-
-
-def _tried(schema: Schema) -> Schema:
-    schema.is_valid({})  # builds the validator, which finds what is wrong with the schema
-    return schema
+    """Return the newest bundled schema of an operation's answers, or None where there is none."""
+    request = _index()[DEFAULT_REVISION].get(operation)
+    file = request and request.with_suffix(_RESPONSE)
+    return _made(f"{DEFAULT_REVISION}, answers", operation, _read(file)) if file and file.is_file() else None
 
 
 def revisions() -> tuple[str, ...]:
-    """Give the names of the bundled revisions, the oldest first."""
-    return tuple(index())
+    """Return the names of the bundled revisions, the oldest first."""
+    return tuple(_index())
 
 
 def operations(revision: str) -> tuple[str, ...]:
-    """Give the names of the operations that a bundled revision has a schema for.
-
-    Raises
-    ------
-    SchemaError
-        If there is no such revision.
-    """
-    return tuple(index()[revision] if revision in index() else _unknown_revision(revision))
+    """Return the names of the operations that a bundled revision has a schema for."""
+    return tuple(_index()[revision] if revision in _index() else _unknown_revision(revision))
 
 
 def _unknown_revision(revision: str) -> NoReturn:
@@ -124,16 +103,155 @@ def _unknown_revision(revision: str) -> NoReturn:
 
 @functools.cache
 def _bundled(revision: str, operation: str) -> Schema:
-    files = index()[revision]
+    files = _index()[revision]
     if operation not in files:
         hint = nearest(operation, files) or f"; it has {', '.join(files)}"
         raise SchemaError(f"schema {revision} has no operation {operation[:SHOWN]!r}{hint}")
-    return _made(revision, operation, read(files[operation]))
+    return _made(revision, operation, _read(files[operation]))
+
+
+def _own(name: str, operation: str, document: dict[str, Any]) -> Schema:
+    """Return a schema that a user brings, or say why it cannot be used."""
+    if nesting(document) > _DEEPEST:
+        raise SchemaError(f"schema {name}: nested too deeply")
+    schema = _made(name, operation, document)
+    alternatives, longest = SubschemaGraph(schema.document).extent()
+    if alternatives > MOST_ALTERNATIVES:
+        raise SchemaError(
+            f"schema {name}: one value would be checked against more than {MOST_ALTERNATIVES:,} subschemas "
+            "(anyOf, oneOf, allOf and $ref multiply); give it fewer alternatives"
+        )
+    if longest > _LONGEST_WAY:
+        raise SchemaError(f"schema {name}: more than {_LONGEST_WAY:,} subschemas lead one to the next")
+    schema.is_valid({})  # builds the validator, which finds what else is wrong with the schema
+    return schema
 
 
 def _made(name: str, operation: str, document: dict[str, Any]) -> Schema:
     try:
-        source = json.dumps(subschemas.without_nullable(document), ensure_ascii=False, allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
+        source = json.dumps(without_nullable(document), ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError) as error:
         raise SchemaError(f"schema {name}: cannot be written as JSON ({error})"[:SHOWN]) from None
     return Schema(name, operation, source)
+
+
+# Files and mappings.
+
+
+@functools.cache
+def _index() -> Mapping[str, Mapping[str, Path]]:
+    """Return the bundled schemas of requests: their files by operation, by revision, the oldest first."""
+    folders = sorted(path for path in bundled_folder(Path(__file__).parents[1]).iterdir() if path.is_dir())
+    return {folder.name: {file.stem: file for file in _requests(folder)} for folder in folders}
+
+
+def _requests(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.json")) if not file.name.endswith(_RESPONSE)]
+
+
+def bundled_folder(package: Path) -> Path:
+    """Return the folder of the bundled schemas: inside an installed package, else in the source beside it."""
+    source = package.parent
+    for folder, marker in ((package / "_schemas", package), (source / "schemas", source / "pyproject.toml")):
+        if folder.is_dir() and marker.exists():
+            return folder
+    raise SchemaError("the bundled schemas are missing: install tablenodes again")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise SchemaError(f"schema {path}: not a file; name one JSON Schema file")
+    try:
+        document = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_constant)
+    except FileNotFoundError:
+        raise SchemaError(f"schema {path}: no such file") from None
+    except OSError as error:
+        raise SchemaError(f"schema {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"schema {path}: not UTF-8 text, at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise SchemaError(f"schema {path}: not JSON, {where}: {error.msg}") from None
+    except RecursionError:
+        raise SchemaError(f"schema {path}: nested too deeply") from None
+    except ValueError as error:
+        raise SchemaError(f"schema {path}: not JSON ({error})"[:SHOWN]) from None
+    if not isinstance(document, dict):
+        raise SchemaError(f"schema {path}: must be a JSON object")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _copied(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping as plain dicts and lists of its own."""
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if not all(isinstance(name, str) for name in value):
+                raise SchemaError("schema mapping: has a key that is not text")
+            return {name: copy(each) for name, each in value.items()}
+        return [copy(each) for each in value] if isinstance(value, list | tuple) else value
+
+    try:
+        plain: dict[str, Any] = copy(schema)
+    except RecursionError:
+        raise SchemaError("schema mapping: nested too deeply") from None
+    return plain
+
+
+# OpenAPI's nullable.
+
+_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"})
+_VALUES = frozenset({"enum", "const", "default", "examples", "example"})
+_OUTSIDE = frozenset(
+    {
+        *("title", "description", "default", "examples", "example", "deprecated"),
+        *("$schema", "$id", "$anchor", "$defs", "definitions", "components"),
+    }
+)
+_LIMITS_ON_OTHER_TYPES = frozenset(
+    {
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "format"),
+        *("items", "prefixItems", "contains", "minContains", "maxContains", "minItems", "maxItems", "uniqueItems"),
+        *("properties", "patternProperties", "additionalProperties", "propertyNames", "required"),
+        *("minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
+    }
+)
+
+
+def without_nullable(schema: Any) -> Any:
+    """Return a schema in which OpenAPI's ``nullable: true`` has become a null type; the one given is not changed.
+
+    With a ``type``, the type and the enum are extended; where that would not let null through, the schema is
+    wrapped: ``anyOf: [{type: null}, the schema]``.
+    """
+    if isinstance(schema, list):
+        return [without_nullable(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _MAPS and isinstance(value, dict):
+            plain[keyword] = {name: without_nullable(each) for name, each in value.items()}
+        elif keyword in _VALUES:
+            plain[keyword] = value
+        elif keyword != "nullable" or not isinstance(value, bool):
+            plain[keyword] = without_nullable(value)
+    return _with_null(plain) if schema.get("nullable") is True else plain
+
+
+def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
+    bounding = schema.keys() - _OUTSIDE - _LIMITS_ON_OTHER_TYPES
+    if "type" in bounding and bounding <= {"type", "enum"}:
+        types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        extended = {**schema, "type": [*types, *({"null"} - set(types))]}
+        if "enum" in schema:
+            extended["enum"] = [*schema["enum"], *([] if None in schema["enum"] else [None])]
+        return extended
+    outside = {name: value for name, value in schema.items() if name in _OUTSIDE}
+    inside = {name: value for name, value in schema.items() if name not in outside}
+    return {**outside, "anyOf": [{"type": "null"}, inside]} if inside else outside

@@ -76,6 +76,7 @@ _COUNT_WORDS = {
 }
 
 _OTHER_WORDS = {
+    "schema": "does not fit the schema",
     "anyOf": "must fit one of the forms that the schema allows",
     "oneOf": "must fit exactly one of the forms that the schema allows",
     "uniqueItems": "must not repeat an item",
@@ -84,13 +85,14 @@ _OTHER_WORDS = {
     "not": "must not fit what the schema rules out",
     "contains": "lacks an item that the schema asks for",
     "unevaluatedProperties": "has a property that the schema does not know",
+    "additionalItems": "has more items than the schema knows",
     "unevaluatedItems": "has more items than the schema knows",
     "dependentRequired": "lacks a property that another one of it needs",
 }
 
 
 def message(fault: Fault) -> str:
-    """Give what is wrong, such as ``must be at most 2``."""
+    """Return what is wrong, such as ``must be at most 2``."""
     return _message(fault.rule, fault.limit, fault.instance)[:MESSAGE_LENGTH]
 
 
@@ -138,7 +140,7 @@ def _word(value: Any) -> str:
 
 
 def got(fault: Fault) -> str:
-    """Give the value's type; or the value, if it is a short number, or nearly one of the allowed words."""
+    """Return the value's type; or the value, if it is a short number, or nearly one of the allowed words."""
     value = fault.instance
     if isinstance(value, int | float) and not isinstance(value, bool):
         short = isinstance(value, float) or value.bit_length() < 4 * _GOT_LENGTH
@@ -155,7 +157,7 @@ def got(fault: Fault) -> str:
 
 
 def shown(path: Path, known: Container[str] = ()) -> str:
-    """Give a path as text, such as ``$.messages[0].role``.
+    """Return a path as text, such as ``$.messages[0].role``.
 
     Parameters
     ----------

@@ -1,0 +1,148 @@
+"""The graph of a document's subschemas: where each stands, where references lead, how many alternatives there are."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_HERE = ("not", "if", "then", "else")
+_HERE_LISTS = ("allOf", "anyOf", "oneOf")
+_HERE_MAPS = ("dependentSchemas", "dependencies")
+_ANCHORS = ("$anchor", "$dynamicAnchor")
+
+
+class SubschemaGraph:
+    """The subschemas of one document, by the identity of the dicts that they are."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        draft = document.get("$schema")
+        self.ignores_siblings = isinstance(draft, str) and any(old in draft for old in ("-04/", "-06/", "-07/"))
+        self.places: dict[int, str] = {}
+        self._name = "id" if isinstance(draft, str) and "draft-04" in draft else "$id"
+        self._document = document
+        self._bases: dict[int, str] = {}
+        self._anchored: dict[str, Any] = {"": document}
+        self._place(document)
+        self.address = self._bases[id(document)]
+
+    def _place(self, document: dict[str, Any]) -> None:
+        """Record the pointer and the base address of every dict, and every address that the document gives."""
+        waiting: list[tuple[Any, str, str]] = [(document, "#", "")]
+        while waiting:
+            value, pointer, base = waiting.pop()
+            if isinstance(value, dict):
+                base = self._addressed(value, base)
+                self.places[id(value)], self._bases[id(value)] = pointer, base
+            for step, each in value.items() if isinstance(value, dict) else enumerate(value):
+                if isinstance(each, dict | list):
+                    escaped = str(step).replace("~", "~0").replace("/", "~1")
+                    waiting.append((each, f"{pointer}/{escaped}", base))
+
+    def _addressed(self, schema: dict[str, Any], base: str) -> str:
+        own = schema.get(self._name)
+        if isinstance(own, str):
+            address = urljoin(base, own).rstrip("#")
+            self._anchored.setdefault(address, schema)
+            base = base if own.startswith("#") else address
+        for keyword in _ANCHORS:
+            if isinstance(schema.get(keyword), str):
+                self._anchored.setdefault(f"{base}#{schema[keyword]}", schema)
+        return base
+
+    def target(self, schema: dict[str, Any], keyword: str) -> Any:
+        """Return the subschema to which a reference of `schema` leads, or None where it leads outside or nowhere."""
+        reference = schema.get(keyword)
+        if not isinstance(reference, str):
+            return None
+        address, _, fragment = reference.partition("#")
+        base = self._bases[id(schema)]
+        address = urljoin(base, address) if address else base
+        if fragment and not fragment.startswith("/"):
+            return self._anchored.get(f"{address}#{fragment}")
+        return followed(self._anchored.get(address), fragment)
+
+    def unresolved(self) -> str | None:
+        """Return the first reference that leads nowhere in the document, in the document's order."""
+        waiting: list[Any] = [self._document]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                for keyword in REFERENCES:
+                    if isinstance(value.get(keyword), str) and self.target(value, keyword) is None:
+                        return str(value[keyword])
+            inside = value.values() if isinstance(value, dict) else value
+            waiting.extend(reversed([each for each in inside if isinstance(each, dict | list)]))
+        return None
+
+    def extent(self) -> tuple[int, int]:
+        """Return how many subschemas one value may be held against at once, and how long the longest way down is.
+
+        A reference that leads back to where it came from counts as one: the gate remembers what it met there.
+        """
+        known: dict[int, tuple[int, int]] = {}
+        waiting = [self._opened(self._document, known)]
+        while waiting:
+            schema, groups, inside = waiting[-1]
+            new = next((each for each in inside if id(each) not in known), None)
+            if new is not None:
+                waiting.append(self._opened(new, known))
+                continue
+            waiting.pop()
+            counts = [[known[id(each)] for each in group] for group in groups]
+            here, one_name, names, one_item, items = ([count for count, _ in group] for group in counts)
+            below = max(max(one_name, default=0) + sum(names), max(one_item, default=0) + sum(items))
+            longest = max((length for group in counts for _, length in group), default=0)
+            known[id(schema)] = 1 + sum(here) + below, 1 + longest
+        return known[id(self._document)]
+
+    def _opened(self, schema: dict[str, Any], known: dict[int, tuple[int, int]]) -> tuple[Any, Any, Any]:
+        known[id(schema)] = 1, 1
+        groups = [[each for each in group if isinstance(each, dict)] for group in self._groups(schema)]
+        return schema, groups, itertools.chain.from_iterable(groups)
+
+    def _groups(self, schema: dict[str, Any]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
+        """Return what applies to the value itself; to a property, one of them or each; and the same for an item."""
+        here = [self.target(schema, keyword) for keyword in REFERENCES]
+        here += [schema.get(keyword) for keyword in _HERE]
+        here += [each for keyword in _HERE_LISTS for each in _listed(schema.get(keyword))]
+        here += [each for keyword in _HERE_MAPS for each in _valued(schema.get(keyword))]
+        items = schema.get("items")
+        return (
+            here,
+            [*_valued(schema.get("properties")), schema.get("additionalProperties"), schema.get("propertyNames")],
+            [*_valued(schema.get("patternProperties")), schema.get("unevaluatedProperties")],
+            [items, *_listed(items), *_listed(schema.get("prefixItems")), schema.get("additionalItems")],
+            [schema.get("contains"), schema.get("unevaluatedItems")],
+        )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _valued(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
+
+
+def followed(place: Any, fragment: str) -> Any:
+    """Return what a JSON pointer, as a reference's fragment writes it, leads to, or None."""
+    for step in unquote(fragment).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, dict) and key in place:
+            place = place[key]
+        elif isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+            place = place[int(key)]
+        else:
+            return None
+    return place
+
+
+def nesting(value: Any) -> int:
+    """Return how deep lists and objects are nested."""
+    depth, layer = 0, [value]
+    while layer := [each for each in layer if isinstance(each, dict | list)]:
+        depth += 1
+        layer = [each for one in layer for each in (one.values() if isinstance(one, dict) else one)]
+    return depth
