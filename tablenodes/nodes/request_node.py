@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,7 +78,7 @@ class RequestNode(Node):
         if name == "client_timeout":
             return _checked_seconds(value)
         if name == "schema":
-            return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+            return schemas.copied(value) if isinstance(value, Mapping) else value
         return super()._kept(name, value)
 
     def _recipe(self) -> Recipe:

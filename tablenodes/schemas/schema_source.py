@@ -66,7 +66,7 @@ def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> 
     if isinstance(schema, str) and schema in _index():
         return _bundled(schema, operation)
     if isinstance(schema, Mapping):
-        return _own("mapping", operation, _copied(schema))
+        return _own("mapping", operation, copied(schema))
     if not isinstance(schema, str | os.PathLike):
         kind = type(schema).__name__
         raise SchemaError(f"schema must be a revision's name, a path or a mapping, not {kind}")
@@ -185,7 +185,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _copied(schema: Mapping[str, Any]) -> dict[str, Any]:
+def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a mapping as plain dicts and lists of its own."""
 
     def copy(value: Any) -> Any:
