@@ -10,8 +10,7 @@ from scheduler_simulation import Simulation, fault, ok, status
 from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.engine.response_head import RateLimit
 from tablenodes.engine.scheduling.allowance import Allowance, Mark
-from tablenodes.engine.scheduling.pace import Pace
-from tablenodes.engine.scheduling.pacing import Pacing
+from tablenodes.engine.scheduling.pace import Pace, Pacing
 from tablenodes.settings import Limits
 
 

@@ -17,7 +17,7 @@ import tablenodes as tn
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.scheduling import Scheduler
-from tablenodes.engine.scheduling.waits import Wait
+from tablenodes.engine.scheduling.scheduler import Wait
 from tablenodes.run import display
 from tablenodes.run import watch as watching
 from tablenodes.run.watch import Watch

@@ -14,7 +14,7 @@ from .calls import Answer, Call, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
-from .scheduling.stop_reasons import not_sent_because, transport_failed
+from .scheduling.stops import not_sent_because, transport_failed
 from .sink import NOT_SENT, end_of, in_doubt, unanswered
 
 if TYPE_CHECKING:

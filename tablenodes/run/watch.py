@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.scheduling import Scheduler
-    from ..engine.scheduling.waits import Wait
+    from ..engine.scheduling.scheduler import Wait
     from ..engine.sink import Records
 
 _BETWEEN = 0.1

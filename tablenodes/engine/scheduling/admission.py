@@ -1,38 +1,139 @@
-"""How many calls may be begun, and when: the window, a pause, an outage and the pace together."""
+"""How many calls may start, and when: the window, the server's pauses, its outages and the pace together."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from .gates import ClosedTime, Outage
-from .pacing import Pacing
-from .window import Window
+from .. import policy
+from .attempts import MOST_DOUBLINGS
+from .pace import Pacing
 
 if TYPE_CHECKING:
     from ...settings import Limits, Retry
 
 
+class Window:
+    """How many calls may be in flight: fewer after the server asked for a pause, more again with each success.
+
+    `size` is how many there may be now, from 1 to `limit`.
+    """
+
+    __slots__ = ("_narrowed_at", "_successes", "limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = self.size = limit
+        self._successes = 0
+        self._narrowed_at = -math.inf
+
+    def cap(self, limit: int) -> None:
+        """Lower the limit for good."""
+        self.limit = max(1, min(self.limit, limit))
+        self.size = min(self.size, self.limit)
+
+    def widen(self) -> None:
+        """Count a success: as many as there are places make one more."""
+        self._successes += 1
+        if self._successes >= self.size and self.size < self.limit:
+            self.size += 1
+            self._successes = 0
+
+    def narrow(self, started: float, now: float) -> None:
+        """Remove places, for a pause that was asked of a call `started` since the last narrowing.
+
+        The answers of a whole wave say the same thing: one of them narrows the window.
+        """
+        if started >= self._narrowed_at:
+            self._narrowed_at = now
+            self._shrink_to(self.size)
+
+    def reopen(self) -> None:
+        """Start again after an outage."""
+        self._shrink_to(self.limit)
+
+    def _shrink_to(self, whole: int) -> None:
+        self.size = min(self.size, max(1, int(whole * policy.WINDOW_AFTER_PAUSE)))
+        self._successes = 0
+
+
+class ClosedTime:
+    """How long nothing could be sent; what two gates closed together counts once."""
+
+    __slots__ = ("_sum", "_until")
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._until = -math.inf
+
+    def add(self, since: float, until: float) -> None:
+        """Count the time from `since` to `until`; a later call must not begin earlier."""
+        self._sum += max(0.0, until - max(since, self._until))
+        self._until = max(self._until, until)
+
+    def seconds(self, now: float, shut_since: float) -> float:
+        """Return the sum up to now, for a gate that has been shut since `shut_since` too."""
+        not_yet = max(0.0, self._until - now)
+        return self._sum - not_yet + max(0.0, now - max(shut_since, self._until))
+
+
+class Outage:
+    """The gate before a server that answers nobody: while it is shut, one probe at a time goes through.
+
+    The server is probed for `patience` seconds. `probe` is the key of the row that is probing right now, `next_probe`
+    the time from which the next probe may go.
+    """
+
+    __slots__ = ("_closed", "_failures", "_patience", "_probes", "_shut_at", "is_shut", "next_probe", "probe")
+
+    def __init__(self, patience: float, closed: ClosedTime) -> None:
+        self._closed = closed
+        self._patience = patience
+        self._failures = self._probes = 0
+        self._shut_at = -math.inf
+        self.is_shut = False
+        self.probe: int | None = None
+        self.next_probe = -math.inf
+
+    def failed(self, threshold: int, now: float) -> None:
+        """Count a failure that may be an outage's; `threshold` of them in a row shut the gate."""
+        self._failures += 1
+        if not self.is_shut and self._failures >= threshold:
+            self.is_shut = True
+            self._shut_at = now
+            self._probes = 0
+            self._plan(now)
+
+    def probe_failed(self, now: float) -> bool:
+        """Plan the next probe; return whether patience has ended instead."""
+        self.probe = None
+        self._probes += 1
+        self._plan(now)
+        return now >= self._shut_at + self._patience
+
+    def answered(self, now: float) -> bool:
+        """Record that the server answers; return whether that opened the gate."""
+        self._failures = 0
+        if not self.is_shut:
+            return False
+        self.is_shut = False
+        self.probe = None
+        self._closed.add(self._shut_at, now)
+        return True
+
+    def seconds_shut(self, now: float) -> float:
+        """Return the time for which nothing could be sent up to now, that of a gate that is still shut included."""
+        return self._closed.seconds(now, self._shut_at if self.is_shut else now)
+
+    def _plan(self, now: float) -> None:
+        """Set the next probe; the last one goes when patience ends."""
+        delay = min(policy.PROBE_LONGEST, policy.PROBE_FIRST * 2.0 ** min(self._probes, MOST_DOUBLINGS))
+        self.next_probe = max(now, min(now + delay, self._shut_at + self._patience))
+
+
 class Admission:
-    """All that stands between a row and its call.
+    """All that stands between a row and its call; it may outlast a run, for what a server said holds for the next too.
 
-    Parameters
-    ----------
-    limits : Limits
-        What the run may use.
-    retry : Retry
-        How long servers are waited for.
-
-    Attributes
-    ----------
-    window : Window
-        How many calls may be in flight.
-    outage : Outage
-        Whether the server answers anybody.
-    pacing : Pacing
-        How fast calls may be begun.
-    paused_until : float
-        The end of the longest pause that the server has asked for.
+    `paused_until` is the end of the longest pause that the server has asked for.
     """
 
     __slots__ = ("_closed", "_hopeless_since", "_retry", "outage", "pacing", "paused_until", "window")
@@ -46,8 +147,10 @@ class Admission:
         self.pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
         self.paused_until = -math.inf
 
+    # How many, and when.
+
     def room(self, now: float, in_flight: int) -> int:
-        """Give how many calls may be begun right now."""
+        """Return how many calls may start right now."""
         if now < self.paused_until:
             return 0
         room = self.window.size - in_flight
@@ -59,7 +162,7 @@ class Admission:
         return max(0, room)
 
     def opens_at(self, now: float, in_flight: int) -> float | None:
-        """Give from when there is room, now or later; None where only an answer makes room."""
+        """Return from when there is room, now or later; None where only an answer makes room."""
         opens = max(now, self.paused_until)
         if self.outage.is_shut:
             if self.outage.probe is not None or in_flight >= self.window.limit:
@@ -69,8 +172,19 @@ class Admission:
             return None
         return max(opens, self.pacing.ready_at(now)) if self.pacing.active else opens
 
+    def told_to_wait(self, now: float) -> float:
+        """Return the seconds until the server's allowance lets anything pass, if more than a run waits; else 0."""
+        seconds = self.pacing.told_wait(now) if self.pacing.active else 0.0
+        return seconds if seconds > self._retry.max_retry_after else 0.0
+
+    def seconds_closed(self, now: float) -> float:
+        """Return the seconds for which nothing could start, up to now."""
+        return self.outage.seconds_shut(now)
+
+    # What answers change.
+
     def pause(self, started_at: float, now: float, until: float) -> None:
-        """Begin nothing until then, and fewer at a time afterwards."""
+        """Start nothing until then, and fewer at a time afterwards."""
         self.window.narrow(started_at, now)
         if until > self.paused_until:
             self.paused_until = until
@@ -78,7 +192,7 @@ class Admission:
                 self._closed.add(now, until)
 
     def is_too_long(self, delay: float, started_at: float, now: float) -> bool:
-        """Tell whether the server asks for a longer pause than a run waits, for a call that was begun at `started_at`.
+        """Check whether the server asks for a longer pause than a run waits, for a call that started at `started_at`.
 
         One that outlasts the time of every row is waited for once: if the server asks for such a pause again after it,
         and has served nobody, then each further one would cost a row.
@@ -91,18 +205,9 @@ class Admission:
         self._hopeless_since = min(self._hopeless_since, now)
         return again
 
-    def told_to_wait(self, now: float) -> float:
-        """Give the seconds until the allowance lets anything pass, where they are more than a run waits; else 0."""
-        seconds = self.pacing.told_wait(now) if self.pacing.active else 0.0
-        return seconds if seconds > self._retry.max_retry_after else 0.0
-
     def reopen(self, now: float) -> None:
-        """Take it that the server answers."""
+        """Record that the server answers."""
         self._hopeless_since = math.inf
         if self.outage.answered(now):
             self.window.reopen()
             self._closed.add(now, max(now, self.paused_until))
-
-    def seconds_closed(self, now: float) -> float:
-        """Give the seconds for which nothing could be begun, up to now."""
-        return self.outage.seconds_shut(now)

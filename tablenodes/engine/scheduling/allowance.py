@@ -18,20 +18,9 @@ _ROUNDING = 1e-6
 
 
 class Mark(NamedTuple):
-    """Where the counts stood when a call was started, the call itself included.
+    """Where the counts stood when a call started, the call itself included: calls, and their tokens as estimated.
 
-    Attributes
-    ----------
-    at : float
-        When that was.
-    calls : int
-        Calls started.
-    tokens : float
-        Tokens of these calls, as they were estimated.
-    cost : float
-        This call's tokens among them.
-    guess : float
-        What the loop guessed them to be.
+    `cost` are this call's tokens among them, `guess` is what the loop guessed them to be.
     """
 
     at: float
@@ -56,20 +45,8 @@ class Allowance:
     """One allowance: requests, or tokens."""
 
     __slots__ = (
-        "_asking",
-        "_limit",
-        "_lowered_at",
-        "_measured",
-        "_next",
-        "_order",
-        "_period",
-        "_refilled",
-        "_remaining",
-        "_reset_at",
-        "_seen_at",
-        "_trust",
-        "_unknown",
-        "_used_then",
+        *("_asking", "_limit", "_lowered_at", "_measured", "_next", "_order", "_period", "_refilled", "_remaining"),
+        *("_reset_at", "_seen_at", "_trust", "_unknown", "_used_then"),
     )
 
     def __init__(self) -> None:
@@ -84,7 +61,7 @@ class Allowance:
         self._asking = False
 
     def room(self, now: float, used: float, cost: float) -> int:
-        """Give how many calls of `cost` units may go out now, when `used` units have gone out in all."""
+        """Return how many calls of `cost` units may go out now, when `used` units have gone out in all."""
         credit = self._credit(now, used, cost)
         if credit >= UNLIMITED:
             return UNLIMITED
@@ -98,7 +75,7 @@ class Allowance:
         return min(calls, 1 + int(min(now - self._next, policy.BURST_SECONDS) / self._gap(now, credit, cost)))
 
     def ready_at(self, now: float, used: float, cost: float) -> float:
-        """Give the time from which a call of `cost` units may go out, as far as it is known."""
+        """Return the time from which a call of `cost` units may go out, as far as it is known."""
         credit = self._credit(now, used, cost)
         if credit >= cost * (1 - _ROUNDING):
             return max(now, self._next) if self._trust is _Trust.AT_RESET else now
@@ -112,7 +89,7 @@ class Allowance:
     def take(self, now: float, used: float, cost: float) -> bool:
         """Count a call of `cost` units that goes out, when `used` units have gone out in all, these among them.
 
-        Give whether it is to ask how much is left: then its answer has to be taken in.
+        Return whether it is to ask how much is left: then its answer has to be read.
         """
         if self._remaining == math.inf:
             return False
@@ -126,21 +103,11 @@ class Allowance:
     def observe(
         self, told: RateLimit, mark: Mark, used_then: float, used: float, on_the_way: float, now: float
     ) -> None:
-        """Take in what an answer says.
+        """Learn from what an answer says, whose call started at `mark`.
 
-        Parameters
-        ----------
-        told : RateLimit
-            What it says.
-        mark : Mark
-            Where the counts stood when its call was started.
-        used_then, used : float
-            Units that had gone out then, and that have gone out by now.
-        on_the_way : float
-            Units of calls of which the server may not know yet, those started earlier among them: on their way to it,
-            calls overtake each other.
-        now : float
-            The time.
+        `used_then` and `used` are the units that had gone out then, and that have gone out by now; `on_the_way` those
+        of calls of which the server may not know yet, those started earlier among them: on their way, calls overtake
+        each other.
         """
         self._asking = False
         if mark.at < self._seen_at - policy.ON_THE_WAY:
@@ -156,7 +123,7 @@ class Allowance:
         self._seen_at = mark.at
 
     def refused(self, mark: Mark, units: float, now: float) -> None:
-        """Take it that the server refused a call: it used up nothing, and what was believed is wrong."""
+        """Record that the server refused a call: it used up nothing, and what was believed is wrong."""
         self.unused(mark, units)
         known = self._trust is _Trust.AT_RESET or self._refill_is_known()
         if known and mark.at >= self._lowered_at:
@@ -165,7 +132,7 @@ class Allowance:
             self._trust = _Trust.AT_RESET if steadily and self._may_reset() else _Trust.CONFIRMED
 
     def unused(self, mark: Mark, units: float) -> None:
-        """Take it that a call used up nothing: it was refused, or reached nobody."""
+        """Record that a call used up nothing: it was refused, or reached nobody."""
         self._asking = False
         if mark.calls > self._order:
             self._used_then += units
@@ -173,18 +140,18 @@ class Allowance:
             self._refilled -= units  # it was counted as used, and so as refilled, between two answers
 
     def untold(self, mark: Mark, *, ok: bool) -> None:
-        """Take it that an answer told nothing; where it is a good one, the server no longer tells."""
+        """Record that an answer told nothing; where it is a good one, the server no longer tells."""
         self._asking = False
         if ok and mark.calls > self._order:
             self._remaining = math.inf
 
     def disregard(self) -> None:
-        """Take it that nothing was told."""
+        """Forget what was told."""
         self._asking = False
         self._remaining = math.inf
 
     def _credit(self, now: float, used: float, cost: float) -> float:
-        """Give the units that may be spent: what was told, without what went out since, with what is believed."""
+        """Return the units that may be spent: what was told, without what went out since, with what is believed."""
         if self._remaining == math.inf:
             return math.inf
         left = self._remaining
@@ -194,12 +161,12 @@ class Allowance:
         return min(self._limit, left) - min(cost, self._limit * policy.ALLOWANCE_KEPT)
 
     def _gap(self, now: float, credit: float, cost: float) -> float:
-        """Give the seconds between calls that spread a credit over the time until it is renewed."""
+        """Return the seconds between calls that spread a credit over the time until it is renewed."""
         left = self._reset_at - now if now < self._reset_at else self._period
         return max(_ROUNDING, left * cost / (credit * policy.SPREAD_HASTE))
 
     def _refill(self) -> float:
-        """Give the units a second that may be counted on."""
+        """Return the units a second that may be counted on."""
         if self._trust is not _Trust.STEADILY or not self._refill_is_known():
             return 0.0
         return policy.REFILL_TRUST * max(0.0, self._refilled) / self._measured
@@ -208,7 +175,7 @@ class Allowance:
         return self._measured >= policy.REFILL_MEASURED_FROM
 
     def _may_reset(self) -> bool:
-        """Whether the time that the server names can be one at which all is back: far less has come back in it."""
+        """Whether all can be back at the time that the server names: not if far less has come back in that time."""
         seen = self._refilled * self._period / self._measured
         return self._measured < 2 * self._period or seen >= self._limit / 2
 

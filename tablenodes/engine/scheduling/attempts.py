@@ -1,40 +1,28 @@
-"""What is known of a row that failed at least once, and of one that has come to its end."""
+"""The attempts of rows: how often each may be tried, how long it waits for the next one, and the rows that wait."""
 
 from __future__ import annotations
 
+import heapq
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import policy
 from ..outcomes.rules import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...settings import Retry
     from ..outcomes.judge import Verdict
 
-
-def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:
-    """Give how often a row is tried again after each kind of failure."""
-    return {
-        Failure.NOT_EXECUTED: retry.not_executed,
-        Failure.THROTTLED: retry.throttled,
-        Failure.SERVER_ERROR: 0 if at_most_once else retry.server_error,
-        Failure.AMBIGUOUS: 0 if at_most_once else retry.ambiguous,
-        Failure.FINAL: 0,
-    }
+MOST_DOUBLINGS = 30
+"""Beyond it, every wait is at its limit anyway."""
 
 
 class Done(NamedTuple):
-    """A row that has come to its end.
+    """A row that has come to its end: what its last answer meant, and the sends that were started for it.
 
-    Attributes
-    ----------
-    key : int
-        The row.
-    verdict : Verdict
-        What its last answer meant.
-    attempts : int
-        Sends that were begun for it.
-    maybe_billed : bool
-        Whether any of them may have been executed without its answer being delivered.
+    `maybe_billed` says whether any of them may have been executed without its answer being delivered.
     """
 
     key: int
@@ -46,49 +34,28 @@ class Done(NamedTuple):
 class Attempts:
     """The attempts of a row that has failed.
 
-    Attributes
-    ----------
-    first_at, started_at : float
-        When the first and the last of them began.
-    ends_at : float
-        When the row's time is over: nothing is sent for it any more.
-    tries : int
-        Attempts that count against `Retry.max_attempts`.
-    failures : dict of Failure to int
-        Those that count against the limits of their kinds.
-    reconnected : bool
-        Whether the row had its immediate repeat after a dead connection.
-    verdict : Verdict
-        What the last answer meant.
-    kind : Failure
-        What kind of failure that was.
+    `started_at` is when the last of them started, `ends_at` when the row's time is over: nothing is sent for it then.
+    `tries` count against `Retry.max_attempts`, `failures` against the limits of their kinds. `verdict` and `kind` are
+    what the last answer meant; `reconnected` says that the row had its immediate repeat after a dead connection.
     """
 
     __slots__ = (
-        "_maybe_billed",
-        "_sends",
-        "ends_at",
-        "failures",
-        "first_at",
-        "kind",
-        "reconnected",
-        "started_at",
-        "tries",
-        "verdict",
+        *("_maybe_billed", "_sends", "ends_at", "failures", "kind"),
+        *("reconnected", "started_at", "tries", "verdict"),
     )
 
     verdict: Verdict
     kind: Failure
 
-    def __init__(self, first_at: float, ends_at: float) -> None:
-        self.first_at = self.started_at = first_at
+    def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
+        self.started_at = -math.inf
         self.tries = self._sends = 0
         self.failures: dict[Failure, int] = {}
         self.reconnected = self._maybe_billed = False
 
     def add(self, verdict: Verdict, sends: int, started_at: float) -> None:
-        """Take the end of one attempt in."""
+        """Record the end of one attempt."""
         self.verdict = verdict
         self.started_at = started_at
         self._sends += sends
@@ -100,5 +67,82 @@ class Attempts:
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def done(self, key: int) -> Done:
-        """End the row with what the last answer meant."""
+        """Return the row's end, with what the last answer meant."""
         return Done(key, self.verdict, self._sends, self._maybe_billed)
+
+
+class Waiting:
+    """The rows that wait, in the order in which they are due, each until its own end.
+
+    `soonest_end`: no row's time is over before it; infinite where none waits.
+    """
+
+    __slots__ = ("_due", "soonest_end")
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, float]] = []
+        self.soonest_end = math.inf
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the first of them is due; None where none waits."""
+        return self._due[0][0] if self._due else None
+
+    def add(self, key: int, due: float, ends_at: float) -> None:
+        """Have a row wait until it is due; once `ends_at` has come, nothing is sent for it."""
+        heapq.heappush(self._due, (due, key, ends_at))
+        self.soonest_end = min(self.soonest_end, ends_at)
+
+    def pop(self, now: float) -> int | None:
+        """Remove and return the row that is due first; None where none is due."""
+        if not self._due or self._due[0][0] > now:
+            return None
+        key = heapq.heappop(self._due)[1]
+        if not self._due:
+            self.soonest_end = math.inf
+        return key
+
+    def pop_late(self, now: float) -> list[int]:
+        """Remove and return the rows whose time is over; those that were to be sent first come first."""
+        late = [key for _, key, ends_at in sorted(self._due) if ends_at <= now]
+        self._due = [each for each in self._due if each[2] > now]
+        heapq.heapify(self._due)
+        self.soonest_end = min((ends_at for _, _, ends_at in self._due), default=math.inf)
+        return late
+
+
+def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:
+    """Return how often a row is tried again after each kind of failure."""
+    return {
+        Failure.NOT_EXECUTED: retry.not_executed,
+        Failure.THROTTLED: retry.throttled,
+        Failure.SERVER_ERROR: 0 if at_most_once else retry.server_error,
+        Failure.AMBIGUOUS: 0 if at_most_once else retry.ambiguous,
+        Failure.FINAL: 0,
+    }
+
+
+def backoff(failures: int, random: Callable[[], float]) -> float:
+    """Return the seconds to wait after a row's `failures`-th failure: full jitter under a limit that doubles."""
+    limit = min(policy.BACKOFF_LONGEST, policy.BACKOFF_FIRST * 2.0 ** min(failures - 1, MOST_DOUBLINGS))
+    return max(policy.BACKOFF_FLOOR, random() * limit)
+
+
+def throttle(failures: int, random: Callable[[], float]) -> float:
+    """Return the seconds of the pause after a row's `failures`-th throttling without a delay from the server."""
+    limit = min(policy.THROTTLED_LONGEST, policy.THROTTLED_FIRST * 2.0 ** min(failures - 1, MOST_DOUBLINGS))
+    return limit * (policy.THROTTLED_SPREAD + (1 - policy.THROTTLED_SPREAD) * random())
+
+
+def server_delay(seconds: float, failures: int, random: Callable[[], float]) -> float:
+    """Return the seconds to wait where the server asked for `seconds`: never fewer, and a little chance on top.
+
+    A row that is put off again and again by a moment waits a little longer each time, so that it is not used up by a
+    server that names the moment of its next free place to everybody.
+    """
+    jitter = random() * min(policy.JITTER_LONGEST, policy.JITTER_SHARE * seconds)
+    again = min(policy.JITTER_LONGEST, backoff(failures - 1, random)) if failures > 1 else policy.BACKOFF_FLOOR
+    return max(seconds + jitter, again)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import policy
 from ..outcomes.rules import Failure
 from .admission import Admission
-from .attempts import Attempts, Done, most_failures
-from .backoff import backoff, server_delay, throttle
-from .circuits import Circuits
-from .waiting_rows import Waiting
-from .waits import Wait, wait_of
+from .attempts import Attempts, Done, Waiting, backoff, most_failures, server_delay, throttle
+from .stops import Circuits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -27,23 +24,39 @@ _OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERV
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
+class Wait(NamedTuple):
+    """What a run waits for that is no answer.
+
+    `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
+    settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
+    is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again.
+    """
+
+    reason: str
+    until: float | None = None
+    outcome: str | None = None
+
+
 class Scheduler:
     """Decides for all rows of a run; without input or output, and with no clock or chance of its own.
 
-    The loop asks `room`; for each place it takes `next_retry`, or a fresh row where that gives none, sends it and says
-    `started`. Of each answer it says `answered`; rows that end without one come out of `take_ended`. Between, it may
-    sleep until `wait_until`. Each step costs O(log n) at most.
+    A row is fresh, in flight, waiting or done. What is asked at which moment:
 
-    Times are seconds of one clock that never goes back.
+    - before calls start: `room`, then for each place `next_retry`, or a fresh row where that returns none;
+    - as a call starts: `started`; as its transport starts each send: `may_send`;
+    - with its answer: `answered`, which returns the row's end, or keeps the row for another attempt;
+    - then: `take_ended`, the rows that ended without an answer;
+    - before it sleeps: `wait_until`; with nothing in flight: `give_up_waiting`;
+    - for a person who watches: `wait`.
+
+    Each step costs O(log n) at most. Times are seconds of one clock that never goes back.
 
     Parameters
     ----------
-    limits : Limits
-        What the run may use.
-    retry : Retry
-        How often a row is tried again.
+    limits, retry : Limits, Retry
+        What the run may use, and how often a row is tried again.
     random : callable
-        Gives a number from 0 to 1.
+        Returns a number from 0 to 1.
     at_most_once : bool, optional
         Whether nothing is repeated that may have been executed; by default where ``retry.ambiguous`` is 0.
     sent_before : int
@@ -51,23 +64,19 @@ class Scheduler:
     capacity : int, optional
         The most calls in flight that the machine allows, where that is fewer than ``limits.concurrency``.
     seconds_left : callable, optional
-        Gives the seconds that a row has left, where that may be less than ``retry.row_deadline``.
+        Returns the seconds that a row has left, where that may be less than ``retry.row_deadline``.
     admission : Admission, optional
         That of a run before, which has ended; by default a new one.
 
     Attributes
     ----------
-    admission : Admission
-        When and how many calls may be begun.
     stopped : str or None
         Why nothing is sent any more: ``auth``, ``quota``, ``rate_limited``, ``outage``, ``max_requests``,
         ``token_budget``, or what `stop` was given.
     asked_to_wait : float
         Seconds until the server's allowance is renewed, where that is why it has stopped.
-    sent : int
-        Sends begun in this run, of the calls that have been answered.
-    tokens : int
-        Tokens that the server counted in this run.
+    sent, tokens : int
+        Sends started in this run, of the calls that have been answered; tokens that the server counted.
     first_try : int
         Rows that were ``ok`` with one send.
     retries : dict of str to int
@@ -96,7 +105,7 @@ class Scheduler:
         self._in_flight: dict[int, Mark] = {}
         self._granted: dict[int, int] = {}
         self._repeats = 0
-        self._rows: dict[int, Attempts] = {}
+        self._rows: dict[int, Attempts] = {}  # those that have failed, in flight again or waiting
         self._waiting = Waiting()
         self._ended: list[Done] = []
         self.admission = admission or Admission(limits, retry)
@@ -114,35 +123,21 @@ class Scheduler:
             self._window.cap(capacity)
         self._stop_if_spent()
 
-    # What may be started.
+    # Before calls start.
 
     def room(self, now: float) -> int:
-        """Give how many calls may be started right now; 0 where it must wait, or has stopped."""
+        """Return how many calls may start right now; 0 where it must wait, or has stopped."""
         self._now = now
         if now >= self._waiting.soonest_end:
-            self._end(self._waiting.take_late(now))
+            self._end(self._waiting.pop_late(now))
         if self.stopped is not None:
             return 0
         room = self.admission.room(now, len(self._in_flight))
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
-    def give_up_waiting(self, now: float) -> None:
-        """Stop where the server refuses, and renews an allowance later than a run waits; ask with nothing in flight.
-
-        One that refuses nobody tells of an allowance that is none of ours, or drips back in: it is asked again.
-        """
-        seconds = self.admission.told_to_wait(now)
-        if not seconds or self.stopped is not None:
-            return
-        if self._refuses:
-            self.asked_to_wait = seconds
-            self.stop("rate_limited")
-        else:
-            self._pacing.disregard()
-
     def next_retry(self, now: float) -> int | None:
-        """Take the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
-        return self._waiting.take(now)
+        """Return the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
+        return self._waiting.pop(now)
 
     def put_back(self, key: int, now: float) -> None:
         """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
@@ -152,25 +147,15 @@ class Scheduler:
             self._end([key])
 
     def is_missing(self, model: str) -> bool:
-        """Whether the server has said often enough that it does not know a model: its rows need not be sent."""
+        """Check whether the server has said often enough that it does not know a model: its rows need not be sent."""
         return model in self._circuits.missing_models
 
+    # As a call starts.
+
     def started(self, key: int, now: float, tokens: int = 0) -> float:
-        """Take it that a call was begun.
+        """Record that a call started, of about `tokens` tokens (0 where nobody knows).
 
-        Parameters
-        ----------
-        key : int
-            The row.
-        now : float
-            The time.
-        tokens : int
-            About how many it will use, for pacing; 0 where nobody knows.
-
-        Returns
-        -------
-        float
-            Seconds that are left for this row, the longest that the call may take.
+        Returns the seconds that are left for this row, the longest that the call may take.
         """
         self._in_flight[key] = self._pacing.started(now, tokens)
         if self._failing and self._outage.is_shut:
@@ -182,7 +167,7 @@ class Scheduler:
         return max(policy.SHORTEST_WAIT, row.ends_at - now)
 
     def may_send(self, key: int) -> bool:
-        """Say whether a transport may begin a send; it asks before each one of a call, the first one too.
+        """Check whether a transport may start a send; it asks before each one of a call, the first one too.
 
         A transport that repeats a request by itself is counted so, and stopped where a repeat is not allowed.
         """
@@ -193,36 +178,25 @@ class Scheduler:
         self._granted[key] = granted + 1
         return True
 
-    def wait_until(self, now: float) -> float | None:
-        """Give when something changes by itself; None where only an answer can change it."""
-        spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
-        opens = None if spent else self.admission.opens_at(now, len(self._in_flight))
-        changes = self._waiting.next_due if opens is not None and opens <= now else opens
-        soonest = min(self._waiting.soonest_end, math.inf if changes is None else changes)
-        return None if soonest == math.inf else soonest
+    def _may_repeat(self, key: int, granted: int) -> bool:
+        """Check whether a call of which `granted` sends started may start one more."""
+        row = self._rows.get(key)
+        tries = granted if row is None else granted + row.tries
+        return (
+            not self._at_most_once
+            and self.stopped is None
+            and granted <= self._retry.not_executed
+            and tries < self._retry.max_attempts
+            and (self._most is None or self._unreserved() > 0)
+        )
 
-    # What came of it.
+    # With its answer.
 
     def answered(self, key: int, verdict: Verdict, sends: int, now: float, model: str | None = None) -> Done | None:
-        """Take an answer in.
+        """Record what an answer means, after `sends` starts of its request.
 
-        Parameters
-        ----------
-        key : int
-            The row.
-        verdict : Verdict
-            What its answer means.
-        sends : int
-            How many times the transport began to send it.
-        now : float
-            The time.
-        model : str, optional
-            The model it was for, so that a model that the server does not know stops its own rows only.
-
-        Returns
-        -------
-        Done or None
-            The row's end; None where it is kept, and comes out of `next_retry` later.
+        Returns the row's end; None where the row is kept, and comes out of `next_retry` later. `model` is the one that
+        was asked, so that a model that the server does not know stops its own rows only.
         """
         mark = self._in_flight.pop(key)
         if self._granted:
@@ -248,83 +222,34 @@ class Scheduler:
                 return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
-    def abandon(self, key: int) -> int:
-        """Take it that nobody waits for a call's answer any more; give how many sends of it count as begun."""
-        self._in_flight.pop(key, None)
-        sends = max(1, self._granted.pop(key, 0))
-        self.sent += sends
-        return sends
-
-    def stop(self, reason: str) -> None:
-        """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
-        if self.stopped is None:
-            self.stopped = reason
-        self._end(self._waiting.take_all())
-
-    def take_ended(self) -> list[Done]:
-        """Take the rows that have ended without an answer: their time ran out, or the run stopped."""
-        ended, self._ended = self._ended, []
-        return ended
-
-    def cap(self, capacity: int) -> None:
-        """Take it that the machine allows no more than `capacity` calls in flight."""
-        self._window.cap(capacity)
-
-    def wait(self, now: float) -> Wait | None:
-        """Say what the run waits for that is no answer; None where there is no such thing."""
-        in_flight = len(self._in_flight)
-        return None if self.stopped else wait_of(self.admission, self._rows, len(self._waiting), in_flight, now)
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait for their next attempt."""
-        return len(self._waiting)
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have begun and are not answered."""
-        return len(self._in_flight)
-
-    @property
-    def seconds_paused(self) -> float:
-        """Seconds for which nothing could be sent, so far."""
-        return self.admission.seconds_closed(self._now)
-
-    @property
-    def begun(self) -> Container[int]:
-        """The rows of the calls in flight."""
-        return self._in_flight
-
-    # Inside.
-
-    def _end(self, keys: list[int]) -> None:
-        """End rows without another attempt, with the verdicts that they have."""
-        self._ended += [self._rows.pop(key).done(key) for key in keys]
+    def _recovered(self, now: float, model: str | None) -> None:
+        """Record a success after failures."""
+        self.admission.reopen(now)
+        self._circuits.succeeded(model)
+        self._failing, self._refuses = self._circuits.is_counting, False
 
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
-        row = self._rows.pop(key, None) or Attempts(mark.at, self._ends_at(key, mark.at, now))
+        row = self._rows.pop(key, None) or Attempts(self._ends_at(key, mark.at, now))
         row.add(verdict, sends, mark.at)
         if verdict.circuit is not None:
             reason = self._circuits.refused(verdict.circuit, model)
             if reason is not None:
                 self.stop(reason)
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
-        if due is None or self.stopped is not None:
-            return row.done(key)
-        if max(due, self.admission.paused_until) >= row.ends_at:
+        if due is None or self.stopped is not None or max(due, self.admission.paused_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
         self._waiting.add(key, due, row.ends_at)
         return None
 
     def _ends_at(self, key: int, first_at: float, now: float) -> float:
-        """Give when a row's time is over that began with its first attempt."""
+        """Return when a row's time is over that began with its first attempt."""
         ends_at = first_at + self._retry.row_deadline
         return ends_at if self._seconds_left is None else min(ends_at, now + self._seconds_left(key))
 
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
-        """Take a failure in; give when the row may go again, None where it may not."""
+        """Learn from a failure; return when the row may go again, None where it may not."""
         self._failing = True
         self._refuses = self._refuses or kind is Failure.THROTTLED
         row.kind = kind
@@ -344,7 +269,10 @@ class Scheduler:
         return due
 
     def _next_attempt(self, row: Attempts, kind: Failure, now: float) -> float | None:
-        """Give when the server's delay or our own lets a row go again, None for never; pause all where it asks that."""
+        """Return when the server's delay, or ours, lets a row go again; pause all rows where the server asks that.
+
+        None where it would be later than a run waits; if that goes for all rows, the run stops.
+        """
         delay = row.verdict.retry_after
         failures = row.failures.get(kind, 1)
         throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
@@ -359,18 +287,6 @@ class Scheduler:
             return now + backoff(failures, self._random)
         return now + server_delay(delay, failures, self._random) if delay <= self._retry.max_retry_after else None
 
-    def _may_repeat(self, key: int, granted: int) -> bool:
-        """Say whether a call of which `granted` sends began may begin one more."""
-        row = self._rows.get(key)
-        tries = granted if row is None else granted + row.tries
-        return (
-            not self._at_most_once
-            and self.stopped is None
-            and granted <= self._retry.not_executed
-            and tries < self._retry.max_attempts
-            and (self._most is None or self._unreserved() > 0)
-        )
-
     def _watch_server(self, key: int, kind: Failure, now: float, *, counts: bool) -> None:
         """Shut the gate before a server that answers nobody, probe it, open the gate again."""
         outage = self._outage
@@ -382,18 +298,104 @@ class Scheduler:
         if counts and kind in _OUTAGE_KINDS:
             outage.failed(max(policy.OUTAGE_FAILURES, self._window.limit), now)
 
-    def _recovered(self, now: float, model: str | None) -> None:
-        """Take a success in after failures."""
-        self.admission.reopen(now)
-        self._circuits.succeeded(model)
-        self._failing, self._refuses = self._circuits.is_counting, False
+    # The ends without an answer.
 
-    def _unreserved(self) -> int:
-        """Give how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
-        return (self._most or 0) - self.sent - len(self._in_flight) - self._repeats
+    def take_ended(self) -> list[Done]:
+        """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def abandon(self, key: int) -> int:
+        """Record that nobody waits for a call's answer any more; return how many sends of it count as started."""
+        self._in_flight.pop(key, None)
+        sends = max(1, self._granted.pop(key, 0))
+        self.sent += sends
+        return sends
+
+    def stop(self, reason: str) -> None:
+        """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
+        if self.stopped is None:
+            self.stopped = reason
+        self._end(self._waiting.pop_late(math.inf))
+
+    def _end(self, keys: list[int]) -> None:
+        """End rows without another attempt, with the verdicts that they have."""
+        self._ended += [self._rows.pop(key).done(key) for key in keys]
 
     def _stop_if_spent(self) -> None:
         if self._most is not None and self.sent >= self._most:
             self.stop("max_requests")
         elif self.tokens >= self._budget:
             self.stop("token_budget")
+
+    def _unreserved(self) -> int:
+        """Return how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
+        return (self._most or 0) - self.sent - len(self._in_flight) - self._repeats
+
+    # Before it sleeps.
+
+    def wait_until(self, now: float) -> float | None:
+        """Return when something changes by itself; None where only an answer can change it."""
+        spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
+        opens = None if spent else self.admission.opens_at(now, len(self._in_flight))
+        changes = self._waiting.next_due if opens is not None and opens <= now else opens
+        soonest = min(self._waiting.soonest_end, math.inf if changes is None else changes)
+        return None if soonest == math.inf else soonest
+
+    def give_up_waiting(self, now: float) -> None:
+        """Stop where the server refuses, and renews an allowance later than a run waits; ask with nothing in flight.
+
+        One that refuses nobody tells of an allowance that is none of ours, or drips back in: it is asked again.
+        """
+        seconds = self.admission.told_to_wait(now)
+        if not seconds or self.stopped is not None:
+            return
+        if self._refuses:
+            self.asked_to_wait = seconds
+            self.stop("rate_limited")
+        else:
+            self._pacing.disregard()
+
+    def cap(self, capacity: int) -> None:
+        """Have no more than `capacity` calls in flight, for the machine allows no more."""
+        self._window.cap(capacity)
+
+    # What a person sees.
+
+    def wait(self, now: float) -> Wait | None:
+        """Return what the run waits for; None while calls go out, or answers to first attempts are on their way."""
+        if self.stopped:
+            return None
+        admission, in_flight = self.admission, len(self._in_flight)
+        last = next(reversed(self._rows.values()), None)
+        outcome = None if last is None else last.verdict.outcome
+        if self._outage.is_shut:
+            return Wait("outage", None, outcome)
+        if now < admission.paused_until:
+            return Wait("pause", admission.paused_until, outcome)
+        if self._rows and in_flight + len(self._waiting) <= len(self._rows):
+            return Wait("retry", None, outcome)
+        if not in_flight and self._pacing.active:
+            ready = self._pacing.ready_at(now)
+            return Wait("pace", ready if ready < math.inf else None) if ready > now else None
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for their next attempt."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have started and are not answered."""
+        return len(self._in_flight)
+
+    @property
+    def seconds_paused(self) -> float:
+        """Seconds for which nothing could be sent, so far."""
+        return self.admission.seconds_closed(self._now)
+
+    @property
+    def begun(self) -> Container[int]:
+        """The rows of the calls in flight."""
+        return self._in_flight
