@@ -130,8 +130,6 @@ def _print_rows(opened: Journal) -> None:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from ..engine.sink import text  # noqa: PLC0415 - loaded where it is used
-
     last = entry.last
     return {
         "outcome": "in_doubt" if last is None else last.outcome,
@@ -139,7 +137,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "requests": entry.sends,
         "maybe_billed": entry.billed,
         "latency": None if last is None else last.latency,
-        "body": None if last is None else text(last.body),
+        "body": None if last is None else last.body.decode(errors="replace"),
     }
 
 

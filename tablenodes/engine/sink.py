@@ -190,13 +190,5 @@ class Records(Tally):
         del ends
         bodies: list[Any] = columns.get("body", [])
         for row, body in enumerate(bodies):  # each in its place: not all of them are in memory twice
-            bodies[row] = text(body)
+            bodies[row] = body.decode(errors="replace")
         vars(self).update({name: columns.get(name, []) for name in End._fields})
-
-
-def text(data: bytes) -> str:
-    """Return an answer's bytes as text, with U+FFFD for what is not UTF-8."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode(errors="replace")

@@ -6,6 +6,8 @@ import random
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +203,7 @@ class _Run:
 
 def _spent(tokens: list[int | None], reused: list[bool]) -> int:
     """Give the tokens of this run; those of reused answers were spent in another."""
-    return sum(n for n, again in zip(tokens, reused, strict=True) if n and not again)
+    return sum(filter(None, compress(tokens, map(not_, reused))))
 
 
 def _may_stream(plan: BodyPlan, view: TableView) -> bool:
