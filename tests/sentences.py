@@ -10,7 +10,8 @@ After messages have changed, write the file anew and read its diff:
 
     python -m pytest --sentences=write tests/test_store.py
 
-Folders of the test and ports of this machine are no part of a sentence: they stand in the file as `{tmp}` and `{port}`.
+Folders of the test, ports of this machine and measured times are no part of a sentence: they stand in the file as
+`{tmp}`, `{port}`, `{seconds}` and `{rate}`.
 Anything else that differs from run to run has a name: `wording(err, submission=name)` has `{submission}` for it.
 """
 
@@ -26,7 +27,12 @@ from pathlib import Path
 import pytest
 
 FILE = Path(__file__).with_suffix(".json")
-_PORT = re.compile(r"((?:127\.0\.0\.1|localhost|\[::1\])):\d{4,5}\b")
+_VARYING = {
+    r"\1:{port}": re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{4,5}\b"),
+    "{seconds} s": re.compile(r"\b\d+\.\d+ s\b"),
+    r"{rate} \1": re.compile(r"\b\d[\d,.]* (a second\b|per second\b|rows/s\b|requests/s\b)"),
+}
+"""What differs from run to run in every sentence."""
 COLLECTED = pytest.StashKey[set[str]]()
 """Every test of the files that were named, deselected ones too."""
 
@@ -98,7 +104,10 @@ class Wording:
             made = (
                 value.sub(placeholder, made) if isinstance(value, re.Pattern) else made.replace(str(value), placeholder)
             )
-        return _PORT.sub(r"\1:{port}", self._folders.sub("{tmp}", made))
+        made = self._folders.sub("{tmp}", made.rstrip("\n"))
+        for placeholder, pattern in _VARYING.items():
+            made = pattern.sub(placeholder, made)
+        return made
 
 
 wording = Wording()
@@ -207,7 +216,16 @@ def pytest_sessionfinish(session):
     if hasattr(config, "workeroutput"):
         config.workeroutput["sentences"] = (wording.written, sorted(collected))
     else:
-        save(merge(load(), wording.written, collected | _of_workers))
+        collected |= _of_workers
+        kept = merge(load(), wording.written, collected)
+        if not any("::" in str(each) for each in config.args):
+            gone = set(left_over(kept, collected))
+            kept = {
+                file: {test: texts for test, texts in tests.items() if f"{file}::{test}" not in gone}
+                for file, tests in kept.items()
+                if file not in gone
+            }
+        save(kept)
 
 
 _of_workers: set[str] = set()

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
+from sentences import wording
 from servers import Exchange, answer, echo, fault_server, interrupting
 
 import tablenodes as tn
@@ -88,9 +89,8 @@ def test_run_writes_the_table_and_shows_it(folder, command):
         "a     1  SAY A     200  ok",
         "b     2  SAY B     200  ok",
     ]
-    assert "2 rows in " in err
-    assert "2 ok" in err
-    assert "wrote out.csv: 2 rows" in err
+    wording.line(err)
+    wording.line(err)
 
 
 def test_the_same_command_again_asks_nothing(folder, command, server):
@@ -99,7 +99,7 @@ def test_the_same_command_again_asks_nothing(folder, command, server):
     first = Path("out.csv").read_bytes()
     code, _, err = command("run", "w.yaml")
     assert (code, len(server.requests), Path("out.csv").read_bytes()) == (0, 2, first)
-    assert "2 of 2 reused from the journal" in err
+    wording.line(err)
     assert Path("out.csv.journal").exists()
 
 
@@ -112,7 +112,8 @@ def test_failed_rows_of_the_journal_are_sent_again_as_asked(folder, command, ser
     assert command("run", "w.yaml", "--retry-failed", "all")[0] == 3
     assert len(server.requests) == 2
     code, _, err = command("run", "w.yaml", "--retry-failed", "some")
-    assert (code, "it is one of transient, all, none" in err) == (2, True)
+    assert code == 2
+    wording.line(err)
 
 
 def test_options_go_before_the_file(folder, command):
@@ -153,7 +154,7 @@ def test_the_standard_output_gets_the_table_alone(folder, command, options):
         Path("w.yaml").write_text(Path("w.yaml").read_text().replace("output: out.csv\n", ""))
     code, out, err = command("run", "w.yaml", *options)
     assert (code, out) == (0, "word,n,text,status,outcome\na,1,SAY A,200,ok\nb,2,SAY B,200,ok\n")
-    assert "2 ok" in err
+    wording.line(err)
     assert [path.name for path in folder.iterdir() if "journal" in path.name or path.name.startswith("out")] == []
 
 
@@ -162,7 +163,8 @@ def test_json_lines_go_to_the_standard_output(folder, command):
     _, out, _ = command("run", "w.yaml", "--output", "-", "--jsonl", "--rows", "1")
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["SAY A"]
     code, _, err = command("run", "w.yaml", "--jsonl")
-    assert (code, "name a file that ends in .jsonl" in err) == (2, True)
+    assert code == 2
+    wording.line(err)
 
 
 def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
@@ -173,15 +175,16 @@ def test_a_person_sees_the_first_rows(folder, command, monkeypatch):
     _, out, _ = command("call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder))
     lines = out.splitlines()
     assert lines[1].split() == ["w0", "W0", "200", "ok"]
-    assert (len(lines), lines[-1]) == (27, "… and 5 rows more")
+    assert len(lines) == 27
+    wording(lines[-1])
 
 
 def test_words_for_one_are_singular(folder, command, monkeypatch):
     """``1 row``."""
     Path("words.csv").write_text("word\n" + "".join(f"w{i}\n" for i in range(26)))
-    assert command("run", "w.yaml")[1].splitlines()[-1] == "… and 1 row more"
+    wording(command("run", "w.yaml")[1].splitlines()[-1])
     Path("out.csv").unlink()
-    assert "wrote out.csv: 1 row\n" in command("run", "w.yaml", "--rows", "1")[2]
+    wording.line(command("run", "w.yaml", "--rows", "1")[2])
 
 
 def test_a_named_output_is_the_only_one_but_for_a_person(folder, command, monkeypatch):
@@ -189,7 +192,8 @@ def test_a_named_output_is_the_only_one_but_for_a_person(folder, command, monkey
     called = ["call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", *connection(folder)]
     for arguments in (["run", "w.yaml"], called):
         code, out, err = command(*arguments, "-o", "o.csv")
-        assert (code, out, "wrote o.csv: 2 rows" in err) == (0, "", True)
+        assert (code, out) == (0, "")
+        wording.line(err)
     assert len(command("run", "w.yaml")[1].splitlines()) == 3
     monkeypatch.setattr("tablenodes.cli.presentation.is_terminal", lambda: True)
     for arguments in (["run", "w.yaml"], called):
@@ -204,11 +208,7 @@ def test_nothing_is_written_when_no_row_can_be_sent(folder, command, server, opt
     code, out, err = command("run", "w.yaml", "--no-progress", *options)
     assert (code, out, server.requests, Path("out.csv").read_text()) == (1, "", [], "good")
     (line,) = err.splitlines()
-    assert line.startswith(
-        "tablenodes: error: w.yaml:8: node 'ask': no row can be sent, of 2; nothing was sent and nothing was written; "
-        "first row 0 (rows count from 0)"
-    )
-    assert ": $.messages[0].content: the cell of column 'word' is empty" in line
+    wording(line)
 
 
 def connection(folder):
@@ -229,18 +229,18 @@ def test_only_the_first_rows_are_taken(folder, command, server):
 def test_an_earlier_output_that_is_replaced_is_said_with_its_rows(folder, command, name):
     """A trial with ``--rows`` in the place of a whole run is seen; a line break in a cell is no row."""
     Path("words.csv").write_text('word\n"a\nb"\nb\nc\n')
-    assert f"wrote {name}: 3 rows\n" in command("run", "w.yaml", "-o", name)[2]
+    wording.line(command("run", "w.yaml", "-o", name)[2])
     err = command("run", "w.yaml", "-o", name, "--rows", "2")[2]
-    assert f"wrote {name}: 2 rows, in place of an earlier file of 3 rows\n" in err
+    wording.line(err)
 
 
 def test_an_earlier_output_whose_rows_cannot_be_counted_is_said_too(folder, command, monkeypatch):
     """It may be anything, and long."""
     Path("out.parquet").write_text("no Parquet")
-    assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml", "-o", "out.parquet")[2]
+    wording.line(command("run", "w.yaml", "-o", "out.parquet")[2])
     monkeypatch.setattr("tablenodes.tables.table_files._COUNTED", 10)
     Path("out.csv").write_text("word,n\na,1\n")
-    assert "2 rows, in place of an earlier file\n" in command("run", "w.yaml")[2]
+    wording.line(command("run", "w.yaml")[2])
 
 
 UNHELD = "row 0, column 'b' holds bytes, which text cannot; leave it out, or write .parquet; nothing was sent\n"
@@ -253,7 +253,7 @@ def test_a_table_that_the_output_cannot_hold_is_refused_before_anything_is_sent(
     pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
     code, out, err = command("run", "w.yaml", "--table", "t.parquet", *options, *rows)
     assert (code, out, len(server.requests)) == (1, "", 0)
-    assert err.endswith(UNHELD)
+    wording.line(err)
 
 
 @pytest.mark.parametrize("options", [["-o", "out.parquet"], ["-o", "out.csv", "--format", "raw"]])
@@ -267,13 +267,15 @@ def test_check_finds_what_the_output_cannot_hold(folder, command):
     """With the line of the output in the workflow's file."""
     pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
     code, _, err = command("check", "w.yaml", "--table", "t.parquet")
-    assert (code, err) == (1, f"tablenodes: error: w.yaml:9: output 'out.csv': {UNHELD}")
+    assert code == 1
+    wording(err)
 
 
 def test_a_journal_that_is_the_table_is_refused_without_an_output_too(folder, command, server):
     """Whatever is printed."""
     code, _, err = command("run", "w.yaml", "-o", "-", "--journal", "words.csv")
-    assert (code, "journal 'words.csv' is the table that is read" in err, len(server.requests)) == (1, True, 0)
+    assert (code, len(server.requests)) == (1, 0)
+    wording.line(err)
 
 
 def test_an_index_of_a_file_that_has_a_name_is_a_column(folder, command):
@@ -287,7 +289,7 @@ def test_a_column_that_is_written_as_text_is_named(folder, command):
     """Parquet has one type a column."""
     Path("t.jsonl").write_text('{"word": "a", "m": 1}\n{"word": "b", "m": "x"}\n')
     err = command("run", "w.yaml", "--table", "t.jsonl", "-o", "out.parquet")[2]
-    assert "out.parquet: column 'm' is written as text: " in err
+    wording.line(err)
     assert "'word'" not in err
 
 
@@ -296,8 +298,8 @@ def test_some_rows_that_fail_make_another_exit_code(folder, command):
     Path("words.csv").write_text("word\na\nbad\n\n")
     code, _, err = command("run", "w.yaml")
     assert code == 3
-    assert "1 http_error, first row 1 (rows count from 0): HTTP 400, bad_word" in err
-    assert "1 invalid_request, first row 2: $.messages[0].content: the cell of column 'word' is empty" in err
+    wording.line(err)
+    wording.line(err)
     assert "canary" not in err
 
 
@@ -306,14 +308,15 @@ def test_a_failure_without_words_has_its_status(folder, command, server):
     Path("words.csv").write_text("word\na\n")
     with fault_server(answer("<html>canary</html>", 404)) as other:
         code, _, err = command("run", "w.yaml", "--base-url", other.url)
-    assert (code, "HTTP 404: the server knows no such address or model\n" in err) == (3, True)
+    assert code == 3
+    wording.line(err)
 
 
 def test_limits_are_set_for_a_run(folder, command, server):
     """Requests that may be sent, and how many at a time."""
     code, _, err = command("run", "w.yaml", "--max-requests", "1", "--concurrency", "1", "--no-progress")
     assert (code, len(server.requests)) == (3, 1)
-    assert "1 not_sent" in err
+    wording.line(err)
 
 
 def test_all_nodes_of_a_run_share_its_limits(folder, command, server):
@@ -325,8 +328,8 @@ def test_all_nodes_of_a_run_share_its_limits(folder, command, server):
         before = len(server.requests)
         code, _, err = command("run", "w.yaml", "--max-requests", "3", *options)
         assert (code, len(server.requests) - before) == (3, 3)
-        assert "ask: 2 rows" in err
-        assert "again: 2 rows" in err
+        wording.line(err)
+        wording.line(err)
 
 
 def test_tokens_of_all_nodes_count(folder, server):
@@ -419,33 +422,33 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    "arguments",
     [
-        (["run"], "Missing argument"),
-        (["ran", "w.yaml"], "No such command 'ran'"),
-        (["run", "w.yaml", "--no-such"], "No such option"),
-        (["run", "w.yaml", "--input", "verb"], "write it as NAME=VALUE"),
-        (["run", "w.yaml", "--input", "=x"], "write it as NAME=VALUE"),
-        (["run", "w.yaml", "-i", "verb=x", "-i", "verb=y"], "verb is given twice"),
-        (["run", "w.yaml", "--local", "--base-url", "http://127.0.0.1"], "it needs no address and no key"),
-        (["run", "w.yaml", "--local", "--no-key"], "it needs no address and no key"),
-        (["run", "w.yaml", "--no-key", "--api-key-env", "A_KEY"], "keep one of the two"),
-        (["run", "w.yaml", "--format", "csv"], "it is one of table, raw"),
-        (["run", "w.yaml", "--rows", "-1"], "--rows"),
-        (["run", "w.yaml", "--concurrency", "0"], "--concurrency"),
-        (["run", "w.yaml", "-c", "10001"], "10000"),
-        (["call", "CreateCompletion", "words.csv", "--max-requests", "-1"], "--max-requests"),
-        (["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"], "model is given twice"),
+        ["run"],
+        ["ran", "w.yaml"],
+        ["run", "w.yaml", "--no-such"],
+        ["run", "w.yaml", "--input", "verb"],
+        ["run", "w.yaml", "--input", "=x"],
+        ["run", "w.yaml", "-i", "verb=x", "-i", "verb=y"],
+        ["run", "w.yaml", "--local", "--base-url", "http://127.0.0.1"],
+        ["run", "w.yaml", "--local", "--no-key"],
+        ["run", "w.yaml", "--no-key", "--api-key-env", "A_KEY"],
+        ["run", "w.yaml", "--format", "csv"],
+        ["run", "w.yaml", "--rows", "-1"],
+        ["run", "w.yaml", "--concurrency", "0"],
+        ["run", "w.yaml", "-c", "10001"],
+        ["call", "CreateCompletion", "words.csv", "--max-requests", "-1"],
+        ["call", "CreateCompletion", "words.csv", "--model", "m", "--set", "model=m"],
     ],
 )
-def test_bad_usage_has_its_own_exit_code(folder, command, arguments, expected):
+def test_bad_usage_has_its_own_exit_code(folder, command, arguments):
     """2, in one line, with the way to help."""
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("tablenodes: error: ")
     assert err.endswith(" --help\n")
     assert err.count("\n") == 1
-    assert expected in err
+    wording(err)
 
 
 def test_a_command_alone_shows_its_help_as_bad_usage(command):
@@ -475,15 +478,15 @@ def test_a_key_is_never_an_argument(command, arguments):
     """It would stand in the list of processes; the refusal names what to do and does not repeat it."""
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
-    assert "a key is never an argument" in err
-    assert "--api-key-env" in err
+    wording.line(err)
     assert "canary" not in err
 
 
 def test_what_follows_two_hyphens_is_no_option(folder, command):
     """A file may have any name."""
     code, _, err = command("run", "--", "--api-key")
-    assert (code, "--api-key: no such file" in err) == (1, True)
+    assert code == 1
+    wording.line(err)
 
 
 def test_ctrl_c_at_any_time_is_quiet(folder, command, monkeypatch):
@@ -502,8 +505,8 @@ def test_ctrl_c_shows_what_there_is(folder, command, monkeypatch):
     with fault_server(interrupting(shout, 3)) as server:
         code, out, err = command("run", "w.yaml", "--base-url", server.url, "--concurrency", "1")
     assert (code, out.count("\n")) == (130, 10)
-    assert "run the same command again to go on" in err
-    assert "of 9 rows answered" in err
+    wording.line(err)
+    wording.line(err)
 
 
 def test_a_closed_pipe_is_no_error(monkeypatch):
@@ -559,7 +562,7 @@ def test_who_has_no_key_is_told_how_to_send_none():
     """In the words of the command line."""
     with pytest.raises(ConnectionSettingError) as refused, opened(tn.Connection("http://gpu-box:8000/v1"), {}):
         pass
-    assert worded(refused.value).endswith(" base URL), or give --no-key if the server needs none")
+    wording.line(worded(refused.value))
 
 
 def test_a_server_without_keys_gets_none(folder, command, server, monkeypatch):
@@ -584,13 +587,13 @@ def test_check_sends_nothing(folder, command, server):
     """It says what would be sent and why not; exit code 1 where rows are invalid."""
     code, out, err = command("check", "w.yaml")
     assert (code, err) == (0, "")
-    assert "ask: 2 of 2 rows can be sent" in out
+    wording.line(out)
     Path("words.csv").write_text("word\na\n\n")
     code, out, _ = command("check", "w.yaml", "--input", "verb=sing", "--local")
     assert code == 1
-    assert "ask: 1 of 2 rows can be sent" in out
-    assert "row 1, column word: $.messages[0].content: the cell" in out
-    assert out.splitlines()[-1] == "rows count from 0"
+    wording.line(out)
+    wording.line(out)
+    wording(out.splitlines()[-1])
     assert command("check", "w.yaml", "--rows", "1")[0] == 0
     assert server.requests == []
 
@@ -602,10 +605,7 @@ def test_check_says_what_was_perhaps_not_meant(folder, command):
     )
     code, out, _ = command("check", "w.yaml")
     assert code == 0
-    assert [line.partition("holds")[0] for line in out.splitlines() if "warning: " in line] == [
-        "w.yaml:3: warning: inputs.times: no node reads it",
-        "w.yaml:8: warning: stop ",
-    ]
+    wording([line.partition("holds")[0] for line in out.splitlines() if "warning: " in line])
 
 
 # --- call ------------------------------------------------------------------------------------------------------------
@@ -655,7 +655,7 @@ def test_columns_that_are_half_a_list_are_no_names(folder, command):
     arguments = ["--prompt", "{{ word }}", "--set", 'columns=["seed"']
     code, _, err = command("call", "CreateChatCompletion", "words.csv", *connection(folder), *arguments)
     assert code == 1
-    assert err.startswith("tablenodes: error: columns: is not JSON, at character")
+    wording.line(err)
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
@@ -677,7 +677,7 @@ def test_a_node_lists_its_settings(command, kind):
     _, out, _ = command("nodes", kind.__name__)
     listed = [line.split()[0] for line in out.splitlines()[3:] if not line.startswith(" ")]
     assert listed == list(setting_names(kind))
-    assert "[0 to 2; default 1]" in out
+    wording.line(out)
 
 
 def test_schemas_are_listed(command):
@@ -692,9 +692,9 @@ def test_a_schema_is_shown(command, tmp_path):
     """An overview, one property in full, or the document itself; of a file too."""
     _, out, _ = command("schema", "create_chat_completion")
     assert "* messages" in out
-    assert "at least 1 item]" in out
+    wording.line(out)
     _, out, _ = command("schema", "create_chat_completion", "--property", "reasoning_effort")
-    assert out.startswith("reasoning_effort: string\n")
+    wording.line(out)
     assert "none|minimal|low" in out
     _, out, _ = command("schema", "create_completion", "--json")
     assert json.loads(out)["required"] == ["model", "prompt"]
@@ -726,14 +726,16 @@ def test_the_embedded_model_is_looked_after(command, monkeypatch, tmp_path):
     monkeypatch.setenv("TABLENODES_CACHE", str(tmp_path))
     code, out, _ = command("model", "status")
     assert code == 1
-    assert "tablenodes model install" in out
+    wording.line(out)
     code, _, err = command("model", "remove")
-    assert (code, "no embedded model to remove" in err) == (0, True)
+    assert code == 0
+    wording.line(err)
     monkeypatch.setattr("tablenodes.local.install", lambda say: say("downloading"))
     code, _, err = command("model", "install")
-    assert (code, err) == (0, "tablenodes: downloading\n")
+    assert code == 0
+    wording(err)
     monkeypatch.setattr("tablenodes.local.remove", lambda: True)
-    assert "is removed" in command("model", "remove")[2]
+    wording.line(command("model", "remove")[2])
 
 
 # --- printing --------------------------------------------------------------------------------------------------------

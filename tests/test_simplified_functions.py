@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
@@ -163,7 +164,7 @@ def test_two_functions_of_one_name_are_refused(listing, twins):
     """Nobody could tell which is called; those without a name are the API's to refuse."""
     with pytest.raises(simplified.Unclear) as caught:
         simplified.WRITTEN_OUT[listing](twins)
-    assert str(caught.value) == f"{listing}[2]: has the same name as an earlier function"
+    wording(caught.value)
     assert len(simplified.WRITTEN_OUT[listing]([*twins[:2], {}, {}, "None", {"name": "None"}])) == 6
 
 
@@ -171,20 +172,20 @@ def test_a_value_is_listed_once():
     """One and true are two values; a text that is read as a number is that number."""
     with pytest.raises(simplified.Unclear) as caught:
         simplified.functions(with_parameter(enumValues=["a", "b", "a"]))
-    assert str(caught.value) == "functions[0].parameters[0].enumValues[2]: is the same as an earlier value"
-    with pytest.raises(simplified.Unclear, match="is the same as an earlier value"):
+    wording(caught.value)
+    with wording.raises(simplified.Unclear):
         simplified.functions(with_parameter(type="integer", enum_values=[1, "1"]))
     simplified.functions(with_parameter(type="array", enumValues=[[1], [True]]))
 
 
 def test_a_parameter_that_is_no_mapping_or_there_twice_is_said():
     """Each by its place."""
-    with pytest.raises(simplified.Unclear, match=r"functions\[0\]\.parameters\[0\]: must be a mapping with name"):
+    with wording.raises(simplified.Unclear):
         simplified.functions([{"name": "f", "parameters": ["canary"]}])
     twice = [{"name": "p", "type": "string"}] * 2
-    with pytest.raises(simplified.Unclear, match=r"tools\[0\]\.parameters\[1\]\.name: is the name of an earlier"):
+    with wording.raises(simplified.Unclear):
         simplified.tools([{"name": "f", "parameters": twice}])
-    with pytest.raises(simplified.Unclear, match=r"functions\[0\]\.descripton: .*did you mean 'description'"):
+    with wording.raises(simplified.Unclear):
         simplified.functions([{"name": "f", "descripton": "x", "parameters": []}])
 
 
@@ -194,7 +195,7 @@ def test_a_flat_list_under_nearly_its_name_is_refused(listing, key):
     """A function without its parameters would be sent."""
     with pytest.raises(simplified.Unclear) as caught:
         simplified.WRITTEN_OUT[listing]([{"name": "f", key: REPLY["parameters"]}])
-    assert str(caught.value) == f"{listing}[0].{key}: is no key of a function; did you mean 'parameters'?"
+    wording(caught.value)
 
 
 def test_a_list_of_names_is_no_list_of_parameters():
@@ -271,28 +272,25 @@ def test_cells_and_rendered_templates_are_written_out_too():
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    "settings",
     [
-        (
-            {"function_call": "respond_to_reviews"},
-            r"function_call: names a function .*did you mean 'respond_to_review'",
-        ),
-        ({"function_call": "x"}, r"function_call: names a function .*there are respond_to_review$"),
-        ({"function_call": {"name": "x"}}, "function_call: names a function"),
-        ({"function_call": "Auto"}, r"function_call: names a function .*did you mean 'auto'"),
-        ({"tool_choice": "requierd", "function_call": None}, r"tool_choice: names a function, but .*'required'"),
-        ({"functions": None}, "function_call: names a function, but there are no functions"),
-        ({"function_call": None, "tool_choice": "x"}, "tool_choice: names a function, but there are no tools"),
-        ({"tool_choice": "reply", "tools": [REPLY]}, "tool_choice: names a function that is not among the tools"),
-        ({"functions": with_parameter(type="text")}, r"functions\[0\]\.parameters\[0\]\.type: must be one of"),
+        {"function_call": "respond_to_reviews"},
+        {"function_call": "x"},
+        {"function_call": {"name": "x"}},
+        {"function_call": "Auto"},
+        {"tool_choice": "requierd", "function_call": None},
+        {"functions": None},
+        {"function_call": None, "tool_choice": "x"},
+        {"tool_choice": "reply", "tools": [REPLY]},
+        {"functions": with_parameter(type="text")},
     ],
 )
-def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settings, expected):
+def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settings):
     """By check and by run, with its place and the nearest name."""
     node = ASK.replace(**settings)
-    with pytest.raises(SettingError, match=expected):
+    with wording.raises(SettingError):
         node.check(reviews())
-    with fault_server(answer(SAID)) as server, pytest.raises(SettingError, match=expected):
+    with fault_server(answer(SAID)) as server, wording.raises(SettingError):
         node.run(reviews(), tn.Connection(server.url), progress=False)
     assert server.requests == []
 
