@@ -200,7 +200,7 @@ def framed(error: _Error, before: str = "", after: str = "") -> _Error:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Give ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text.
+    """Return ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ def test_an_output_travels_to_another_process(kind):
         assert again.texts() == made.texts()
         assert cells(again.table, "text") == ["a", "b"]
         assert str(again.summary) == str(made.summary)
-    assert list(pickle.loads(pickle.dumps(out)).asked()) == list(out.asked())
+    assert list(pickle.loads(pickle.dumps(out))._asked()) == list(out._asked())
 
 
 def odd(**more):

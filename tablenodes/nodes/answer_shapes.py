@@ -19,14 +19,8 @@ CALLS: Mapping[str, str] = MappingProxyType({"function_call": "functions", "tool
 class Called(NamedTuple):
     """What is known of one kind of call.
 
-    Attributes
-    ----------
-    may_be : bool
-        Whether there may be such calls.
-    is_set : bool
-        Whether the node itself lists what can be called.
-    arguments : dict or None
-        The schema of what is below ``arguments``; None where anything may be.
+    `may_be` says whether there may be such calls, `is_set` whether the node itself lists what can be called;
+    `arguments` is the schema of what is below ``arguments``, None where anything may be.
     """
 
     may_be: bool
@@ -35,18 +29,10 @@ class Called(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What is known of an answer.
+    """What is known of an answer: its JSON Schema, and of the calls in its messages, by their kind.
 
-    Attributes
-    ----------
-    document : dict
-        A JSON Schema.
-    calls : mapping of str to Called
-        What is known of the calls in its messages, by their kind.
-    is_open : bool
-        Whether servers add to it.
-    choices : int or None
-        How many choices there are at the most; None where that differs by row or is not known.
+    `is_open` says whether servers add to it; `choices` are how many there are at the most, None where that differs by
+    row or is not known.
     """
 
     document: dict[str, Any]
@@ -63,16 +49,8 @@ def answered(
 ) -> Shape | None:
     """Return what is known of an operation's answers; None where there is no schema of them.
 
-    Parameters
-    ----------
-    operation : str
-        The operation's name in the schemas.
-    given : mapping
-        The properties that the node sets, parsed.
-    may_use : callable
-        Whether a column may set the property of a name.
-    choices : callable
-        From what ``n`` says and what is given to how many choices an answer has.
+    `given` are the properties that the node sets, parsed; `may_use` returns whether a column may set a property;
+    `choices` how many choices an answer has, from what ``n`` says and what is given.
     """
     schema = schemas.response(operation)
     if schema is None:

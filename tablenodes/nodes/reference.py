@@ -35,19 +35,7 @@ _PARAMETER = re.compile(r"^(\w[\w, ]*) : (.*)\n((?: {4}.*\n?|\n)+)", re.MULTILIN
 
 
 class Setting(NamedTuple):
-    """A setting of a node.
-
-    Attributes
-    ----------
-    name : str
-        Its name in Python.
-    type : str
-        What it may be, in words.
-    text : str
-        What it means, in a sentence or two; may be empty.
-    limits : str
-        What its values are limited to, such as ``0 to 2``; may be empty.
-    """
+    """A setting of a node: what it may be in words, what it means, and limits such as ``0 to 2``; each may be empty."""
 
     name: str
     type: str

@@ -60,7 +60,7 @@ class Check:
         return self.described()
 
     def described(self, where: Callable[[str], str] | None = None) -> str:
-        """Give it in lines for a person.
+        """Return it in lines for a person.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Check:
         return "\n".join(lines)
 
     def lines(self, most: int = _SHOWN) -> Iterable[str]:
-        """Give one line a problem, `most` at the most."""
+        """Yield one line a problem, `most` at the most."""
         for row, what in zip(self.problems["row"][:most], self._whats(most), strict=True):
             yield f"row {row}{_worded(what)}"
         yield from _more(len(self.problems) - most)
@@ -90,7 +90,7 @@ class Check:
         return f"row {self.problems['row'].iloc[0]} (rows count from 0){_worded(next(self._whats(1)))}"
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
-        """Give the lines of the problems; what every row has is told once."""
+        """Yield the lines of the problems; what every row has stands there once."""
         everywhere = self._everywhere()
         count = len(self.problems) - self.rows * len(everywhere)
         for what in everywhere:
@@ -102,7 +102,7 @@ class Check:
         yield from _more(count - _SHOWN)
 
     def _everywhere(self) -> list[_What]:
-        """Give what every row has, where there are several: what the first row has is looked for in all."""
+        """Return what every row has, where there are several: what the first row has is looked for in all."""
         found = self.problems
         if self.valid or self.rows <= 1 or not len(found):
             return []
@@ -138,15 +138,7 @@ def _more(count: int) -> Iterator[str]:
 
 
 def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
-    """Check every row of a table against a node.
-
-    Parameters
-    ----------
-    plan : callable
-        From the table's columns to what becomes of the rows.
-    table : table
-        As in `Node.check`.
-    """
+    """Check every row of a table against a node; `plan` returns what becomes of the rows, from the columns."""
     view = tables.view(table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
@@ -154,15 +146,7 @@ def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
 
 
 def refuse_invalid(found: Check, name: str = "") -> None:
-    """Raise `InvalidRequests` if there are rows that cannot be sent.
-
-    Parameters
-    ----------
-    found : Check
-        What a check found.
-    name : str
-        The node's id, in a workflow.
-    """
+    """Raise `InvalidRequests` if there are rows that cannot be sent; `name` is the node's id, in a workflow."""
     if found.valid < found.rows:
         first = next(iter(found.lines(1)))
         where = f"node {name!r}: " if name else ""

@@ -31,7 +31,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 @contextlib.contextmanager
 def reported_elsewhere() -> Iterator[None]:
-    """Have no run report its end: whoever called it does."""
+    """Keep every run from reporting its end: whoever called it does."""
     before = _REPORTED_ELSEWHERE.set(True)
     try:
         yield
@@ -40,7 +40,7 @@ def reported_elsewhere() -> Iterator[None]:
 
 
 def is_reported_elsewhere() -> bool:
-    """Tell whether whoever called a run reports its end."""
+    """Return whether whoever called a run reports its end."""
     return _REPORTED_ELSEWHERE.get()
 
 
@@ -50,7 +50,7 @@ def printable(text: str) -> str:
 
 
 def in_notebook() -> bool:
-    """Tell whether a notebook is watching."""
+    """Return whether a notebook is watching."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
@@ -59,12 +59,7 @@ def in_notebook() -> bool:
 class Progress:
     """A bar on the standard error stream: rows, rows a second, ok and failed. Shown once the work lasts a second.
 
-    Parameters
-    ----------
-    rows : int
-        How many rows there are.
-    shown : bool, optional
-        Default: in a terminal or a notebook.
+    By default (`shown` is None) in a terminal or a notebook.
     """
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
@@ -138,7 +133,7 @@ def _bar(rows: int) -> Any:
 
 
 def _is_seen(stream: Any) -> bool:
-    """Tell whether a stream is a terminal; one that is closed or is no file is none."""
+    """Return whether a stream is a terminal; one that is closed or is no file is none."""
     try:
         return bool(stream.isatty())
     except (OSError, ValueError, AttributeError):
@@ -146,7 +141,7 @@ def _is_seen(stream: Any) -> bool:
 
 
 def _has_no_columns() -> bool:
-    """Tell whether the terminal says that it is 0 columns wide, as some do that do not know."""
+    """Return whether the terminal says that it is 0 columns wide, as some do that do not know."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns == 0
     except (OSError, ValueError, AttributeError):
@@ -154,17 +149,17 @@ def _has_no_columns() -> bool:
 
 
 def counted(number: int, thing: str) -> str:
-    """Give ``1 row`` or ``2,000 rows``."""
+    """Return ``1 row`` or ``2,000 rows``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def by_outcome(outcomes: Mapping[str, int]) -> str:
-    """Give ``18 ok, 2 invalid_request``."""
+    """Return ``18 ok, 2 invalid_request``."""
     return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "nothing to do"
 
 
 def duration(seconds: float) -> str:
-    """Give a time span with its unit: ``0.42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Return a time span with its unit: ``0.42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -174,7 +169,7 @@ def duration(seconds: float) -> str:
 
 
 def head(table: Any, rows: int = 5) -> str:
-    """Give the first rows of any table as text, every column among them."""
+    """Return the first rows of any table as text, every column among them."""
     shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
     if type(shown).__module__.startswith("pandas"):  # it would leave out the answers of a wide table
         return str(shown.to_string(max_colwidth=_CELL_WIDTH))
@@ -182,7 +177,7 @@ def head(table: Any, rows: int = 5) -> str:
 
 
 def html(text: str, table: Any, rows: int = 10) -> str:
-    """Give a text and a table's first rows as HTML; both are escaped."""
+    """Return a text and a table's first rows as HTML; both are escaped."""
     shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
     if hasattr(shown, "to_pandas") and not hasattr(shown, "_repr_html_"):
         shown = shown.to_pandas()

@@ -93,13 +93,13 @@ class Replies:
 
     def __init__(self, output: Responses[Any]) -> None:
         self._output = output
-        self._asked = enumerate(output.asked())
+        self._asked = enumerate(output._asked())
 
     def __call__(self, row: int) -> dict[str, Any]:
         """Return the message of a row's answer; raise `Rejected` if there is none."""
         if row >= self._output.summary.rows:
             raise _none("there is no answer for this row")
-        outcome, body = self._output.answer(row)
+        outcome, body = self._output._answer_to(row)
         if outcome != OK:
             raise _none(f"there is no answer for this row: it ended as {outcome}")
         return message_of(body)
@@ -190,7 +190,7 @@ def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rej
 
 
 def _kept(some: Sequence[_Growth | Rejected], conversations: Conversations) -> Iterator[tuple[str] | Rejected]:
-    """Put what is added into the store, then yield the conversations' ids."""
+    """Store what is added, then yield the conversations' ids."""
     wrong = conversations.verify(grown.parent for grown in some if isinstance(grown, _Growth))
     conversations.put(
         [link for grown in some if isinstance(grown, _Growth) and grown.parent not in wrong for link in grown.added]

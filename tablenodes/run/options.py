@@ -22,21 +22,7 @@ _LONGEST_DEADLINE = 30 * DAY
 
 
 class Option(NamedTuple):
-    """One option of a run, as a door shows it.
-
-    Attributes
-    ----------
-    name : str
-        Its name in Python.
-    type : type
-        What a value must be.
-    default : object
-        What holds where it is not given.
-    description : str
-        One line.
-    choices : tuple of str
-        The values it may have, where they are few.
-    """
+    """One option of a run, as a door shows it: its description is one line; choices are empty where any will do."""
 
     name: str
     type: Any

@@ -118,7 +118,7 @@ class NodeOutput(Generic[T]):
         return self._view.series("text", self.texts(), "text")
 
     def texts(self) -> list[str | None]:
-        """Give the text of each row as a list."""
+        """Return the text of each row as a list."""
         return list(self._columns.get("text", [None] * len(self._view)))
 
     @cached_property
@@ -130,7 +130,7 @@ class NodeOutput(Generic[T]):
 
     @property
     def succeeded(self) -> T:
-        """The configuration's rows that are ok, for the next node: with what takes the place of a column of theirs."""
+        """The rows that are ok, with new conversation or future ids, ready for the next node."""
         return self._rows(ok=True)
 
     @property
@@ -139,15 +139,15 @@ class NodeOutput(Generic[T]):
         return self._rows(ok=False)
 
     def _rows(self, *, ok: bool) -> T:
-        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
         from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
 
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
         has_new = ok and any(name in self._handed_on for name in self._columns)
         found: T = (view(self.table) if has_new else self._view).take(rows)
         return found
 
-    def answer(self, row: int) -> tuple[str, str | None]:
-        """Give a row's outcome and what it holds as JSON text, by its position, without making a table."""
+    def _answer_to(self, row: int) -> tuple[str, str | None]:
+        """Return a row's outcome and what it holds as JSON text, by its position, without making a table."""
         made = {name: values[row] for name, values in self._columns.items()}
         return self._outcomes[row], orjson.dumps(made).decode()
 
@@ -177,7 +177,7 @@ class Responses(NodeOutput[T]):
     summary : Summary
         The run in numbers.
     asked : callable
-        Gives the id of the conversation that each row was asked with, None where there is none.
+        Returns the id of the conversation that each row was asked with, None where there is none.
     """
 
     def __init__(
@@ -186,11 +186,11 @@ class Responses(NodeOutput[T]):
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
-        self.asked = asked
+        self._asked = asked
 
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is; what was asked travels.
-        return super().__getstate__() | {"asked": partial(iter, [*self.asked()])}
+        return super().__getstate__() | {"_asked": partial(iter, [*self._asked()])}
 
     @cached_property
     def result(self) -> T:
@@ -231,12 +231,12 @@ class Responses(NodeOutput[T]):
         made: T = self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
         return made
 
-    def answer(self, row: int) -> tuple[str, str | None]:
-        """Give a row's outcome and body, by its position, without making a table."""
+    def _answer_to(self, row: int) -> tuple[str, str | None]:
+        """Return a row's outcome and body, by its position, without making a table."""
         return self._records.outcome[row], self._records.body[row]
 
     def texts(self) -> list[str | None]:
-        """Give the first choice's text of each row as a list."""
+        """Return the first choice's text of each row as a list."""
         records = self._records
         return [
             first_text(body) if outcome == OK else None

@@ -63,14 +63,8 @@ class Context:
 class PlanInputs(NamedTuple):
     """What a plan of rows is made from, besides a node's settings and the table's columns.
 
-    Attributes
-    ----------
-    constants : mapping, optional
-        What ``inputs`` and ``outputs`` stand for in placeholders.
-    connection : Connection, optional
-        Where requests will go, for what its server supplies.
-    store : path, optional
-        The file that conversations are looked up in.
+    `constants` are what ``inputs`` and ``outputs`` stand for in placeholders; the connection's server may supply
+    properties; conversations are looked up in the store.
     """
 
     constants: Mapping[str, Any] | None = None
@@ -82,18 +76,8 @@ class PlanInputs(NamedTuple):
 class Asking:
     """What a node asks of every row, as far as a run knows it.
 
-    Attributes
-    ----------
-    name : str
-        What the node is called in what is said of it: its id in a workflow, else its class.
-    path : str
-        The operation's path below the base URL.
-    plan : callable
-        From the table's columns to how rows become bodies.
-    choices : bool
-        Whether an answer without choices is no success.
-    seconds : float or None
-        What one attempt may take, where the node has its own.
+    `name` is the node's id in a workflow, else its class; `path` is below the base URL; `choices` says whether an answer
+    without choices is no success; `seconds` is what one attempt may take, where the node has its own.
     """
 
     name: str

@@ -202,12 +202,12 @@ class _Run:
 
 
 def _spent(tokens: list[int | None], reused: list[bool]) -> int:
-    """Give the tokens of this run; those of reused answers were spent in another."""
+    """Return the tokens of this run; those of reused answers were spent in another."""
     return sum(filter(None, compress(tokens, map(not_, reused))))
 
 
 def _may_stream(plan: BodyPlan, view: TableView) -> bool:
-    """Tell whether any row may ask for a streamed answer."""
+    """Return whether any row may ask for a streamed answer."""
     if plan.streams is not None:
         return plan.streams
     cells = (cell for (cell,) in view.rows((BODY,)))
@@ -223,7 +223,7 @@ def _close(journal: Journal) -> None:
 
 
 def summarise(records: Records, scheduler: Scheduler, seconds: float, notes: Iterable[str] = ()) -> Summary:
-    """Give a run's numbers."""
+    """Return a run's numbers."""
     outcomes = records.counts.copy()
     outcomes["not_sent"] += len(records) - records.settled
     return Summary.of(

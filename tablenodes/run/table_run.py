@@ -33,20 +33,8 @@ _STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row
 class Making(NamedTuple):
     """What a node makes of every row.
 
-    Attributes
-    ----------
-    name : str
-        What the node is called in what is said of it.
-    makes : mapping of str to str
-        The columns, and their types.
-    handed_on : frozenset of str
-        Those of them that later nodes read by their names.
-    plan : callable
-        From the table's columns to what becomes of its rows.
-    make : callable
-        From what became of the rows to each one's cells, or why it has none; in the rows' order.
-    instead : callable
-        From a column's name to what stands there in each row that was rejected.
+    `make` returns each row's cells, or why it has none, in the rows' order; `instead` what stands in a column of the
+    rows that were rejected; `handed_on` are the columns that later nodes read by their names.
     """
 
     name: str

@@ -25,24 +25,9 @@ _NOWHERE = ("connect", "timeout_connect", "dns")
 
 
 class Watch:
-    """To be called at each turn of a run.
+    """Looks at a run at each of its turns: moves the bar, or prints lines in the name of `name` (None: none).
 
-    Parameters
-    ----------
-    records : Records
-        What became of the rows so far.
-    scheduler : Scheduler
-        What knows why nothing is sent.
-    bar : Progress
-        What a person sees, if anything.
-    place : str
-        The server, as ``HOST:PORT``.
-    patience : float
-        Seconds for which a server that is out is probed.
-    name : str or None
-        Whose lines they are that are written where no bar is shown; None for none.
-    clock : callable
-        The scheduler's.
+    `patience` are the seconds for which a server that is out is probed; `clock` is the scheduler's.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class Answers:
         """Give the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
         for name, output in self._outputs:
-            outcome, body = output.answer(row)
+            outcome, body = output._answer_to(row)
             if outcome != OK:
                 return failed(name, f"it ended as {outcome}")
             try:
