@@ -76,8 +76,8 @@ class PlanInputs(NamedTuple):
 class Asking:
     """What a node asks of every row, as far as a run knows it.
 
-    `name` is the node's id in a workflow, else its class; `path` is below the base URL; `choices` says whether an answer
-    without choices is no success; `seconds` is what one attempt may take, where the node has its own.
+    `name` is the node's id in a workflow, else its class; `path` is below the base URL; `choices` says whether an
+    answer without choices is no success; `seconds` is what one attempt may take, where the node has its own.
     """
 
     name: str
