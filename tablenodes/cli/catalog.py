@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,57 +11,27 @@ from .command_options import Argument, Given, command, flag
 from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from ..schemas import Schema
-
-_TYPES = ("string", "number", "integer", "boolean", "array", "object")
-_RANGES = (("minimum", "maximum", ""), ("minItems", "maxItems", "items"), ("minLength", "maxLength", "characters"))
-_OWN = {
-    "future_response_id": "The id of an answer. Default: the column of that name.",
-    "wait": "Seconds to wait for answers that have not come. Default: until no more can come.",
-    "prompt": "Short for one user message.",
-    "system": "Short for a system message before it.",
-    "columns": 'Which columns set the properties of their names: "auto", or their names.',
-    "extra_body": "Properties put on top of every body.",
-    "schema": "The schema of the body: a bundled revision, or a file.",
-    "client_timeout": "Seconds that one attempt may take; goes before the connection's own.",
-    "text": "A text with {{ … }} placeholders.",
-    "conversation": "The id of a conversation, in place of messages.",
-    "messages": "What has been said: a list of messages.",
-    "body": "The answer's body, as JSON.",
-    "content": "The parts of a message, texts and images, in place of text.",
-    "continue_from": "The earlier node whose answers come first.",
-}
 
 
 @command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))
 def nodes(given: Given) -> None:
     """List the nodes, or one node's settings."""
-    from .. import schemas  # noqa: PLC0415 - loaded where it is used
-    from ..nodes import find_node, known_nodes  # noqa: PLC0415
-    from ..nodes.node import setting_names  # noqa: PLC0415
+    from ..nodes import find_node, known_nodes  # noqa: PLC0415 - loaded where it is used
+    from ..nodes.reference import described, summary  # noqa: PLC0415
 
-    name = given.name
-    if name is None:
-        rows = [(each, kind._declared.does, _first_line(kind.__doc__)) for each, kind in known_nodes().items()]
-        _show_rows(rows)
+    if given.name is None:
+        _show_rows([(name, kind._declared.does, summary(kind)) for name, kind in known_nodes().items()])
         return
-    kind = find_node(name)
-    show(f"{name}: {kind._declared.does}")
-    show(_first_line(kind.__doc__))
+    kind = find_node(given.name)
+    show(f"{given.name}: {kind._declared.does}")
+    show(summary(kind))
     show()
-    if not kind._declared.operation:
-        _show_rows([(setting, "", _OWN.get(setting, "")) for setting in setting_names(kind)])
-        return
-    schema = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation)
-    rows = []
-    for setting in setting_names(kind):
-        short = setting in _OWN and (
-            setting not in schema.properties or (kind._declared.shortcuts and setting == "prompt")
-        )
-        rows.append((setting, "", _OWN[setting]) if short else (setting, *_described(schema, setting)))
-    _show_rows(rows)
+    _show_rows(
+        [(each.name, each.type if each.is_property else "", _text(each.text, each.limits)) for each in described(kind)]
+    )
 
 
 @command(
@@ -106,35 +76,16 @@ def _show_property(schema: Schema, name: str, as_json: bool) -> None:
 
 def _described(schema: Schema, name: str) -> tuple[str, str]:
     """Return a property's types, and what it is with its limits."""
-    from ..schemas.subschemas import applied, properties  # noqa: PLC0415 - loaded where it is used
+    from ..nodes.reference import property_described  # noqa: PLC0415 - loaded where it is used
 
-    document = schema.document
-    layers = list(applied(document, properties(document).get(name), unions=True))
-    admitted = schema.admits((name,))
-    types = [each for each in _TYPES if each in admitted and not (each == "integer" and "number" in admitted)]
-    limits = "; ".join(_limits(layers))
-    text = schema.description(name) + (f" [{limits}]" if limits else "")
-    return "any" if admitted >= set(_TYPES) else " or ".join(types), text.strip()
+    kind, text, limits = property_described(schema, name)
+    return kind, _text(text, limits)
 
 
-def _limits(layers: Sequence[dict[str, Any]]) -> Iterator[str]:
-    words = dict.fromkeys(str(word) for one in layers for word in one.get("enum", ()) if word is not None)
-    if words:
-        yield "|".join(words)
-    for least, most, unit in _RANGES:
-        low = next((one[least] for one in layers if least in one), None)
-        high = next((one[most] for one in layers if most in one), None)
-        if high is not None:
-            yield f"{f'at most {high}' if low is None else f'{low} to {high}'} {unit}".rstrip()
-        elif low is not None:
-            yield f"at least {low} {unit.removesuffix('s') if low == 1 else unit}".rstrip()
-    default = layers[0].get("default") if layers else None
-    if default is not None:
-        yield f"default {default if isinstance(default, str) else json.dumps(default)}"
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0].partition(": POST ")[0].rstrip(".") + "."
+def _text(text: str, limits: str) -> str:
+    """Return what a setting means, without the marks that docstrings have."""
+    plain = text.replace("``", "").replace("`", "")
+    return f"{plain} [{limits}]".strip() if limits else plain
 
 
 def _show_rows(rows: Sequence[Sequence[str]]) -> None:

@@ -41,6 +41,7 @@ class Setting(NamedTuple):
     type: str
     text: str
     limits: str = ""
+    is_property: bool = False
 
 
 def described(kind: type[Node]) -> list[Setting]:
@@ -57,7 +58,7 @@ def _setting(kind: type[Node], name: str, own: dict[str, Setting], schema: Schem
     if schema is None or shortcut or known_as not in schema.properties:
         return own.get(name, Setting(name, "", ""))
     words, text, limits = property_described(schema, known_as)
-    return Setting(name, words, own[name].text if name in own else text, limits)
+    return Setting(name, words, own[name].text if name in own else text, limits, is_property=True)
 
 
 def property_described(schema: Schema, name: str) -> tuple[str, str, str]:
@@ -103,6 +104,11 @@ def _written(kind: type) -> str:
     return inspect.cleandoc(doc.written if isinstance(doc, Documentation) else doc or "") + "\n"
 
 
+def summary(kind: type[Node]) -> str:
+    """Return what a kind of node does, in one sentence."""
+    return f"{_written(kind).partition(chr(10))[0].partition(': POST ')[0].rstrip('.')}."
+
+
 class Documentation:
     """A class's docstring with all of its settings: made of the schema when somebody reads it."""
 
@@ -120,7 +126,7 @@ def documentation(kind: type[Node]) -> str:
     """Return a node's docstring, in which every setting is described."""
     before, *_ = re.split(r"^Parameters\n-+\n", _written(kind), maxsplit=1, flags=re.MULTILINE)
     lines = [before.rstrip(), "", "Parameters", "----------"]
-    for name, words, text, limits in described(kind):
+    for name, words, text, limits, _ in described(kind):
         in_python = " ".join(_IN_PYTHON.get(word, word) for word in words.split())
         lines.append(f"{name} : {in_python}" if words else name)
         whole = f"{text} [{limits}]" if limits else text
