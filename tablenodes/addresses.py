@@ -19,19 +19,10 @@ _TRANSPORT_HEADERS = frozenset(
 
 
 def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
-    """Take a base URL apart, or say what is wrong with it.
+    """Split a base URL; `name` is what an error calls it, a setting or an environment variable.
 
-    Parameters
-    ----------
-    base_url : str
-        Such as ``https://api.openai.com/v1``.
-    name : str
-        What it is called in a message: a setting or an environment variable.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If it is no http or https address, or has a user name, a query or a fragment, or ends in an operation.
+    `ConnectionSettingError` if it is no http or https address, has a user name, a query or a fragment, or ends in an
+    operation.
     """
     try:
         parts = urlsplit(base_url.strip())
@@ -55,7 +46,7 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address stays on this machine."""
+    """Check whether a host name or address stays on this machine."""
     host = host.rstrip(".").casefold()
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -66,7 +57,7 @@ def is_loopback(host: str) -> bool:
 
 
 def origin(base_url: str) -> tuple[str, str, int]:
-    """Give scheme, host and port, in one spelling."""
+    """Return scheme, host and port, in one spelling."""
     parts = split_base_url(base_url)
     return (
         parts.scheme,
@@ -76,7 +67,7 @@ def origin(base_url: str) -> tuple[str, str, int]:
 
 
 def check_key(key: str, name: str) -> str:
-    """Give the key without surrounding blanks, or say that it cannot be one, without showing it."""
+    """Return the key without surrounding blanks; an error about one that cannot be a key does not show it."""
     if not isinstance(key, str):
         raise ConnectionSettingError(f"{name} must be a text, not {type(key).__name__}")
     key = key.strip(" \t\n")
@@ -89,13 +80,7 @@ def check_key(key: str, name: str) -> str:
 
 
 def check_header(name: object, value: object) -> tuple[str, str]:
-    """Give a header that can be sent, or say what is wrong with it, without its value.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If the name is no header name or one that the connection sets itself, or the value holds CR, LF or NUL.
-    """
+    """Return a header that can be sent; an error about one that cannot be sent does not show its value."""
     if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise ConnectionSettingError("headers: a name must be letters, digits and hyphens")
     if name.casefold() in _TRANSPORT_HEADERS:

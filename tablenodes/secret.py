@@ -26,7 +26,7 @@ class Secret:
         return self._value is None
 
     def reveal(self) -> str:
-        """Give the value itself, for a header on its way out."""
+        """Return the value itself, for a header on its way out."""
         if self._value is None:
             raise ValueError("the secret is missing")
         return str(self._value)
@@ -59,13 +59,7 @@ class Secret:
 
 
 class Veiled(Mapping[str, str]):
-    """An environment, with all the keys in it, of which tools that print a traceback's variables print nothing.
-
-    Parameters
-    ----------
-    values : mapping of str to str
-        The environment.
-    """
+    """An environment, with all the keys in it, of which tools that print a traceback's variables print nothing."""
 
     __slots__ = ("_values",)
 

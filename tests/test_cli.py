@@ -20,7 +20,7 @@ from tablenodes.cli import main
 from tablenodes.cli import printout as printing
 from tablenodes.cli.command_options import connected
 from tablenodes.cli.complaints import worded
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.nodes.node import setting_names
 

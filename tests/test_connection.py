@@ -16,7 +16,7 @@ from sentences import wording
 
 import tablenodes as tn
 from tablenodes import addresses
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.secret import Secret
 
 KEY = "sk-canary-0123456789abcdef"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tablenodes as tn
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.errors import ConnectionSettingError
 
 KEY = "sk-canary-0123456789abcdef"

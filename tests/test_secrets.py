@@ -30,7 +30,7 @@ from streamed import DONE, STREAM_HEAD, stream_of
 from test_cli_process import call, start
 
 import tablenodes as tn
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.sink import Records
 from tablenodes.engine.transports import curl_transfer as curl_transfer

@@ -12,7 +12,7 @@ import orjson
 from servers import completion, digest, echo, fault_server, message
 
 import tablenodes as tn
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Call
 from tablenodes.engine.journal import Journal, Keys
 from tablenodes.engine.journal.recorder import JournalRecorder, Recorder

@@ -59,8 +59,8 @@ from servers import (
 from urllib3.util.retry import Retry
 
 from tablenodes.engine.calls import Call, Request
+from tablenodes.engine.transports import curl_lane, requests_session
 from tablenodes.engine.transports import curl_transfer as curl_transfer
-from tablenodes.engine.transports import readiness, requests_session
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.settings import Timeout
 
@@ -274,9 +274,9 @@ def test_libcurl_without_epoll(monkeypatch):
     """Where there is neither epoll nor poll, a selector of the standard library does it."""
     monkeypatch.delattr("select.epoll")
     monkeypatch.delattr("select.poll")
-    chosen = readiness.readiness()
+    chosen = curl_lane.readiness()
     chosen.close()
-    assert isinstance(chosen, readiness.SelectorReadiness)
+    assert isinstance(chosen, curl_lane.SelectorReadiness)
     bodies = [b'{"row":%d}' % number for number in range(300)]
     with echo_server() as url, transport_of("curl", concurrency=16) as transport:
         answers = answers_to(transport, url, bodies, 16)

@@ -21,7 +21,7 @@ from measuring import measures_seconds
 from servers import answer, echo, fault_server, fin, held, refusing_port
 
 import tablenodes as tn
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.later.deadlines import Deadlines
 from tablenodes.later.lock import WorkerLock

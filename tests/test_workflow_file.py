@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sentences import wording
 
 import tablenodes as tn
-from tablenodes.connection.endpoint_opening import opened
+from tablenodes.connection.endpoint import opened
 from tablenodes.errors import WorkflowError
 from tablenodes.workflow import yaml_reader as yaml_reading
 from tablenodes.workflow import yaml_writer as yaml_writing

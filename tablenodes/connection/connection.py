@@ -285,5 +285,5 @@ def _check_transport(transport: object, session: object) -> None:
 
 
 def is_custom(transport: object) -> bool:
-    """Tell whether a transport is the user's own object."""
+    """Check whether a transport is the user's own object."""
     return transport is not None and not isinstance(transport, str)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..connection.endpoint_opening import opened
+from ..connection.endpoint import opened
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection
-from ..connection.endpoint_opening import opened
+from ..connection.endpoint import opened
 from ..errors import ConnectionSettingError
 from ..secret import Secret
 from ..settings import Timeout

@@ -70,19 +70,9 @@ class FunctionCalls(Wrapper):
 
 
 def with_calls(body: bytes, offer: Offer) -> bytes:
-    """Put the calls of an answer where the API has them.
+    """Return a ``chat.completion``, whose choices' texts are calls, with the calls where the API has them.
 
-    Parameters
-    ----------
-    body : bytes
-        A ``chat.completion`` whose choices' texts are calls.
-    offer : Offer
-        What the request offered.
-
-    Returns
-    -------
-    bytes
-        The very same object if no choice is a whole call of an offered function.
+    The very same object if no choice is a whole call of a function that the request offered.
     """
     answer = _parsed(body)
     choices = answer.get("choices") if isinstance(answer, dict) else None

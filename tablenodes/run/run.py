@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..bodies.taken_columns import BODY
-from ..connection.endpoint_opening import opened
+from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder, Recorder

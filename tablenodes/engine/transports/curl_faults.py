@@ -86,17 +86,7 @@ class Circumstances(NamedTuple):
 
 
 def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, str]:
-    """Give the fault's name and the words for it.
-
-    Parameters
-    ----------
-    code : int
-        libcurl's result, 0 for success.
-    words : str
-        libcurl's words.
-    seen : Circumstances
-        What else is known.
-    """
+    """Return the fault's name and the words for it; `code` and `words` are libcurl's."""
     if seen.too_large:
         return "too_large", "the answer is longer than the limit for bodies"
     if seen.refused:

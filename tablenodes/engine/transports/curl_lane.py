@@ -1,27 +1,26 @@
-"""One CurlMulti with its timer: a part of the transfers that are in flight, and the two ways to drive it."""
+"""One CurlMulti with its timer, the two ways to drive it, and what the kernel knows of its sockets."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import select
+import selectors
+import socket
+import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pycurl
 
-from .sockets import has_received
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from .curl_common import Common
-    from .readiness import Readiness
+    from ..calls import Event
 
 NEVER = math.inf
 WIDTH = 256
 """Transfers in a lane. For each call libcurl looks at one connection of its pool after the other, until one is idle."""
-
-_NEARLY = 0.05
-"""Seconds before the end of a call's time in which it is noted whether something has come."""
 
 NARROW = 128
 """Transfers up to which it is cheaper to let libcurl look at them all than to be told of each socket."""
@@ -29,9 +28,52 @@ NARROW = 128
 AT_ONCE = 32_768
 """Bytes of a request that libcurl gives to the kernel without waiting in between, or nearly so."""
 
+_NEARLY = 0.05
+"""Seconds before the end of a call's time in which it is noted whether something has come."""
+
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
 its own, of which we know nothing."""
+
+_REMOVE = 4
+_EPOLL_MASKS = (0, 1, 4, 5)
+_CHANGES = 2**31 | 0x2000 | 4 | 1
+"""EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN."""
+# libcurl's wishes: 1 read, 2 write, 3 both. Its news: 1 readable, 2 writable, 4 error. epoll's: 1, 4, 8 and 16.
+_NEWS = tuple((mask & 1) | (2 if mask & 4 else 0) | (4 if mask & 24 else 0) for mask in range(32))
+_TCP_INFO = struct.Struct("=44xI4xI72xQ")
+"""Of Linux's struct tcp_info: milliseconds since the last data was sent, since it was received, bytes received."""
+
+
+class Common:
+    """What all transfers of one transport share.
+
+    Attributes
+    ----------
+    events : list of Event
+        What came and is not fetched yet.
+    last_piece : dict of int to float
+        When the last piece of each stream came, by its call's key, the oldest first.
+    unsent : int
+        Calls that have begun and have not been sent.
+    raised : BaseException or None
+        What `may_send` raised, to be raised again outside of libcurl.
+    news : dict of tuple to callable
+        For each connection, by its ends, what tells whether anything has come on it.
+    """
+
+    def __init__(
+        self, body_bytes: int, may_send: Callable[[int], bool] | None, clock: Callable[[], float], stream: bool
+    ) -> None:
+        self.body_bytes = body_bytes
+        self.may_send = may_send
+        self.clock = clock
+        self.stream = stream
+        self.events: list[Event] = []
+        self.last_piece: dict[int, float] = {}
+        self.unsent = 0
+        self.raised: BaseException | None = None
+        self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 
 class Carried(Protocol):
@@ -46,17 +88,7 @@ class Carried(Protocol):
 
 
 class Lane(ABC):
-    """One CurlMulti.
-
-    Attributes
-    ----------
-    multi : pycurl.CurlMulti
-        libcurl's side.
-    timer : float
-        When `run` is to be called; 0 for at once.
-    width : int
-        How many handles belong to it.
-    """
+    """A CurlMulti with `width` handles; `timer` says when to call `run`, 0 for at once."""
 
     def __init__(self, readiness: Readiness, by_descriptor: dict[int, Lane], common: Common) -> None:
         self.timer = NEVER
@@ -71,7 +103,7 @@ class Lane(ABC):
 
     @abstractmethod
     def begin(self, handle: pycurl.Curl) -> None:
-        """Take a handle in; its call begins with the next `run`."""
+        """Add a handle; its call begins with the next `run`."""
 
     @abstractmethod
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
@@ -79,10 +111,10 @@ class Lane(ABC):
 
     @abstractmethod
     def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
-        """Take in that a socket is ready; tell whether calls may have come to their ends."""
+        """Use a socket that is ready; return whether calls may have come to their ends."""
 
     def opened(self, descriptor: int) -> None:  # noqa: B027 - most need not know
-        """Take note of a socket that is about to be connected."""
+        """Note a socket that is about to be connected."""
 
     def _note_heard(self, now: float, in_flight: Iterable[Carried]) -> None:
         """Note which calls, whose time is nearly over, have had a byte of their answer.
@@ -105,7 +137,7 @@ class SocketLane(Lane):
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def begin(self, handle: pycurl.Curl) -> None:
-        """Take a handle in; libcurl sets the timer."""
+        """Add a handle; libcurl sets the timer."""
         self.multi.add_handle(handle)
 
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
@@ -146,7 +178,7 @@ class PerformLane(Lane):
         self._due = NEVER
 
     def begin(self, handle: pycurl.Curl) -> None:
-        """Take a handle in."""
+        """Add a handle."""
         self.multi.add_handle(handle)
         self.timer = 0.0
 
@@ -165,7 +197,7 @@ class PerformLane(Lane):
             self.timer = min(self._due, self._clock() + _RESOLVING)
 
     def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
-        """Take in that something has changed."""
+        """Note that something has changed."""
         self.timer = 0.0
         return False
 
@@ -173,3 +205,115 @@ class PerformLane(Lane):
         """Watch a socket that is about to be connected."""
         self._by_descriptor[descriptor] = self
         self._readiness.watch_changes(descriptor)
+
+
+class EpollReadiness:
+    """Watches sockets by epoll; `wishes` is what libcurl wants for a socket from now on, in its own numbers.
+
+    libcurl takes a connection's socket out after each exchange and puts it back for the next. Wishes are
+    therefore gathered and only what they come to is told to the kernel, once before each wait.
+    """
+
+    tells_changes = True
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.wishes: dict[int, int] = {}
+        self._watched: set[int] = set()
+
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
+        """Return the sockets that are ready and what they are ready for, after `seconds` at the latest."""
+        if self.wishes:
+            self._apply()
+        return [(descriptor, _NEWS[mask & 31]) for descriptor, mask in self._epoll.poll(seconds)]
+
+    def watch_changes(self, descriptor: int) -> None:
+        """Have `wait` return a socket once for each change on it, until it is closed."""
+        try:
+            self._epoll.register(descriptor, _CHANGES)
+        except FileExistsError:
+            self._epoll.modify(descriptor, _CHANGES)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._epoll.close()
+
+    def _apply(self) -> None:
+        epoll, watched = self._epoll, self._watched
+        for descriptor, wish in self.wishes.items():
+            if wish == _REMOVE:
+                if descriptor in watched:
+                    watched.discard(descriptor)
+                    with contextlib.suppress(OSError):  # already closed, and so already out
+                        epoll.unregister(descriptor)
+            elif descriptor in watched:
+                # Said again even if it is the same wish: the number may by now be another socket's, of which
+                # the kernel does not know yet.
+                try:
+                    epoll.modify(descriptor, _EPOLL_MASKS[wish])
+                except FileNotFoundError:
+                    epoll.register(descriptor, _EPOLL_MASKS[wish])
+            else:
+                watched.add(descriptor)
+                epoll.register(descriptor, _EPOLL_MASKS[wish])
+        self.wishes.clear()
+
+
+class SelectorReadiness:
+    """The same by a selector of the standard library (kqueue, poll, select), which tells of states, not of changes."""
+
+    tells_changes = False
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.wishes: dict[int, int] = {}
+
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
+        """Return the sockets that are ready and what they are ready for, after `seconds` at the latest."""
+        for descriptor, wish in self.wishes.items():
+            with contextlib.suppress(KeyError, OSError):
+                self._selector.unregister(descriptor)
+            if wish != _REMOVE:
+                self._selector.register(descriptor, wish)
+        self.wishes.clear()
+        return [(key.fd, events) for key, events in self._selector.select(seconds)]
+
+    def watch_changes(self, descriptor: int) -> None:
+        """Refuse."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._selector.close()
+
+
+Readiness = EpollReadiness | SelectorReadiness
+
+
+def readiness() -> Readiness:
+    """Return the fastest way to watch sockets that this machine has."""
+    return EpollReadiness() if hasattr(select, "epoll") else SelectorReadiness()
+
+
+@contextlib.contextmanager
+def borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """Yield one of libcurl's sockets as an object, and leave it open."""
+    sock = socket.socket(fileno=descriptor)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
+def has_received(handle: Any) -> bool:
+    """Whether a byte has come on a handle's connection since its request was sent, as the kernel knows it."""
+    descriptor = handle.getinfo(pycurl.ACTIVESOCKET)
+    if descriptor < 0 or not hasattr(socket, "TCP_INFO"):
+        return False
+    with borrowed(descriptor) as sock:
+        known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    if len(known) < _TCP_INFO.size:
+        return False
+    since_sent, since_received, received = _TCP_INFO.unpack(known)
+    is_new = handle.getinfo(pycurl.NUM_CONNECTS) > 0
+    return bool(received if is_new else since_received < since_sent)

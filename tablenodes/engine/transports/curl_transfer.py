@@ -13,14 +13,13 @@ from ..calls import Answer, Chunk
 from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_faults import Circumstances, fault_of
-from .sockets import borrowed
+from .curl_lane import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..calls import Call, Request
-    from .curl_common import Common
-    from .curl_lane import Lane
+    from .curl_lane import Common, Lane
 
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
@@ -50,15 +49,7 @@ class _Unshown(list[bytes]):
 
 
 class Options(NamedTuple):
-    """libcurl's options for all calls of one request.
-
-    Attributes
-    ----------
-    values : tuple of (int, object)
-        Each option and its value.
-    secure, proxied : bool
-        Whether the connection is encrypted, and whether it goes through a proxy.
-    """
+    """libcurl's options for all calls of one request; whether it is encrypted, and goes through a proxy."""
 
     values: tuple[tuple[int, object], ...]
     secure: bool
@@ -69,19 +60,7 @@ class Options(NamedTuple):
 
 
 def options_of(request: Request, *, proxy: str | None, trusted: str, connect: float) -> Options:
-    """Give libcurl's options for a request.
-
-    Parameters
-    ----------
-    request : Request
-        Method, address and headers.
-    proxy : str or None
-        The proxy to go through.
-    trusted : str
-        A file or folder of CA certificates.
-    connect : float
-        Seconds until the connection stands.
-    """
+    """Return libcurl's options for a request; `trusted` is a file or folder of CA certificates."""
     folder = os.path.isdir(trusted)
     values = (
         (pycurl.URL, request.url),
@@ -157,7 +136,7 @@ class Transfer:
             self.handle.setopt(option, value)
 
     def begin(self, call: Call, now: float) -> None:
-        """Take a call on."""
+        """Carry a call from now on."""
         self.call = call
         self.started = now
         self.sends = 0
@@ -174,7 +153,7 @@ class Transfer:
             self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(call.total * 1000)))
 
     def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
-        """Say to libcurl whether it may send the request over the connection that it has."""
+        """Answer libcurl whether it may send the request over the connection that it has."""
         common = self.common
         ends = own_address, own_port, address, port
         try:
@@ -195,7 +174,7 @@ class Transfer:
         return _ABORT
 
     def opening(self, descriptor: int, _purpose: int) -> int:
-        """Take note of a socket that is about to be connected."""
+        """Note a socket that is about to be connected."""
         self.opened.append(descriptor)
         self.lane.opened(descriptor)
         return 0
@@ -219,7 +198,7 @@ class Transfer:
         return None
 
     def take_and_tell(self, piece: bytes) -> int | None:
-        """Keep a piece of a body and tell of it; begin to wait for the next of an event stream."""
+        """Keep a piece of a body and report it; begin to wait for the next of an event stream."""
         common = self.common
         allowed = piece[: self.room]
         if allowed:
@@ -232,7 +211,7 @@ class Transfer:
         return self.take(piece)
 
     def answer(self, now: float) -> Answer:
-        """Give the answer of a transfer that libcurl calls complete."""
+        """Return the answer of a transfer that libcurl calls complete."""
         head = self.head
         # By far the most begin so; libcurl reads a status line more leniently, where it is another.
         ok = head and head[0].startswith(_OK)
@@ -257,7 +236,7 @@ class Transfer:
         return made
 
     def failure(self, code: int, words: str, now: float) -> Answer:
-        """Give the answer of a transfer that ended in another way than most."""
+        """Return the answer of a transfer that ended in another way than most."""
         getinfo = self.handle.getinfo
         status = getinfo(pycurl.RESPONSE_CODE)
         headers, complete = self.final_head(status)
@@ -280,7 +259,7 @@ class Transfer:
         return self.ended(fault, words, now)
 
     def ended(self, fault: str | None, words: str, now: float) -> Answer:
-        """Give an answer with what came of it until now."""
+        """Return an answer with what came of it until now."""
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         headers, complete = self.final_head(status)
         return Answer(
@@ -306,14 +285,14 @@ class Transfer:
             self.handle.setopt(pycurl.POSTFIELDS, b"")
 
     def final_head(self, status: int) -> tuple[bytes, bool]:
-        """Give the final response's header lines, and whether they are all there."""
+        """Return the final response's header lines, and whether they are all there."""
         headers, complete = final_head(self.head)
         # Without a status of the server's own, what came was interim, or a proxy's.
         return (headers, True) if complete and status >= 200 else (b"", False)
 
 
 def _bound_to(port: int, descriptors: list[int]) -> int:
-    """Give the one of these sockets that has this port here; the others lost the race for the connection."""
+    """Return the one of these sockets that has this port here; the others lost the race for the connection."""
     for descriptor in descriptors[1:]:
         with contextlib.suppress(OSError), borrowed(descriptor) as sock:
             if sock.getsockname()[1] == port:
@@ -326,7 +305,7 @@ def _nothing_new(_seconds: int) -> bool:
 
 
 def _news_of(descriptor: int) -> Callable[[int], object]:
-    """Give a function that waits for so many seconds, 0 for none, until something comes, be it the end."""
+    """Return a function that waits for so many seconds, 0 for none, until something comes, be it the end."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)

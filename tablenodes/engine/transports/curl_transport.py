@@ -7,11 +7,20 @@ import time
 from typing import TYPE_CHECKING
 
 from ...secret import Veiled
-from .curl_common import Common
-from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Lane, PerformLane, SocketLane
+from .curl_lane import (
+    AT_ONCE,
+    NARROW,
+    NEVER,
+    WIDTH,
+    Common,
+    Lane,
+    PerformLane,
+    Readiness,
+    SocketLane,
+    readiness,
+)
 from .curl_transfer import Options, Transfer, options_of
 from .network_environment import certificates, proxy_for, sockets_allowed
-from .readiness import Readiness, readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +35,11 @@ class CurlTransport:
     Parameters
     ----------
     timeout : Timeout
-        Seconds until a connection stands, and between two pieces of a stream.
+        Its `connect` and its `idle`, which ends an event stream in which nothing came for so long.
     body_bytes : int
         The longest body in bytes, decompressed; of a longer one the first `body_bytes` are kept.
     concurrency : int
-        Calls in flight at a time.
+        Calls in flight at a time; `capacity` is lower where the machine allows fewer sockets.
     proxy, ca_bundle : str, optional
         A proxy and a file or folder of CA certificates; None for those of the environment.
     may_send : callable, optional
@@ -39,17 +48,7 @@ class CurlTransport:
     clock : callable
         Monotonic seconds.
     stream : bool
-        Give every piece of a body as a `Chunk` too, and end an event stream in which nothing came for `timeout.idle`.
-
-    Attributes
-    ----------
-    capacity : int
-        How many calls may really be in flight: `concurrency`, or fewer where the machine allows fewer sockets.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If the CA certificates that are named do not exist.
+        Return every piece of a body as a `Chunk` too.
     """
 
     def __init__(
@@ -101,14 +100,14 @@ class CurlTransport:
             self._common.events = [event for event in self._common.events if event.key != key]
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call: the next `wait` gives its answer with what came until now. Unknown keys are ignored."""
+        """End a call: the next `wait` returns its answer with what came until now."""
         transfer = self._in_flight.get(key)
         if transfer is not None:
             self._common.events.append(transfer.ended(fault, message, self._clock()))
             self._release(transfer)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give the events that came, after `seconds` at the latest and as soon as there is one."""
+        """Return the events that came, after `seconds` at the latest and as soon as there is one."""
         if self._process != os.getpid():
             self._leave_to_parent()
         common, lanes, in_flight = self._common, self._lanes, self._in_flight.values()
@@ -136,7 +135,7 @@ class CurlTransport:
         return events
 
     def close(self) -> None:
-        """Drop every call and close every connection. A second time does nothing."""
+        """Drop every call and close every connection."""
         if self._process != os.getpid():
             self._leave_to_parent()
         if self._closed:
@@ -233,7 +232,7 @@ class CurlTransport:
             self._release(transfer)
 
     def _release(self, transfer: Transfer) -> None:
-        """Take a transfer out, which closes its connection unless the exchange is complete; keep its handle."""
+        """Remove a transfer, which closes its connection unless the exchange is complete; keep its handle."""
         del self._in_flight[transfer.call.key]  # first: whatever comes in between, nothing is taken out twice
         transfer.lane.multi.remove_handle(transfer.handle)
         if self._common.last_piece:

@@ -24,23 +24,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def proxy_for(url: str, environ: Mapping[str, str], named: str | None = None) -> str | None:
-    """Give the proxy that requests to `url` go through.
+    """Return the proxy, with its scheme, that requests to `url` go through; never one to a loopback address.
 
-    Parameters
-    ----------
-    url : str
-        The address of the request, ``http`` or ``https``.
-    environ : mapping
-        The environment: ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``, and ``NO_PROXY``; a name in
-        lower case comes before the same name in capitals, as in other HTTP tools.
-    named : str, optional
-        A proxy that was named for this connection: it comes before whatever the environment says. An empty
-        text means no proxy.
-
-    Returns
-    -------
-    str or None
-        The proxy's address with its scheme; None where there is none, and for a loopback address.
+    A `named` one comes first; an empty text means none. Then ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``,
+    but for ``NO_PROXY``; a name in lower case comes before the same in capitals, as in other HTTP tools.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
@@ -55,24 +42,10 @@ def proxy_for(url: str, environ: Mapping[str, str], named: str | None = None) ->
 
 
 def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
-    """Give the path of the CA certificates that servers are verified against.
+    """Return the path of the CA certificates for verifying servers: a file, or a folder as ``openssl rehash`` makes.
 
-    Parameters
-    ----------
-    environ : mapping
-        The environment: ``REQUESTS_CA_BUNDLE``, else ``CURL_CA_BUNDLE``, else ``SSL_CERT_FILE``.
-    named : str, optional
-        A path that was named for this connection; it comes before the environment.
-
-    Returns
-    -------
-    str
-        A file, or a folder as ``openssl rehash`` prepares it. Where none is named: certifi's.
-
-    Raises
-    ------
-    ConnectionSettingError
-        If the path that was named does not exist.
+    The `named` one, else that of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE``, else certifi's.
+    `ConnectionSettingError` if it does not exist.
     """
     import certifi  # noqa: PLC0415 - a file of its own is found and unpacked for it
 
@@ -86,17 +59,9 @@ def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
 
 
 def sockets_allowed(wanted: int) -> int:
-    """Raise the soft limit of open files so that `wanted` sockets fit, and give how many really do.
+    """Raise the soft limit of open files so that `wanted` sockets fit, and return how many really do.
 
-    Parameters
-    ----------
-    wanted : int
-        Sockets in use at a time.
-
-    Returns
-    -------
-    int
-        `wanted`, or fewer where the hard limit is lower; at least 1. Of a low limit about half is for them.
+    At least 1; of a low hard limit about half is for them.
     """
     try:
         import resource  # noqa: PLC0415 - only POSIX has it

@@ -40,16 +40,11 @@ class Streams(Wrapper):
     A request for a stream is extended by ``stream_options``, so that the server counts tokens, unless the request has
     its own. A server that refuses that is asked without from then on, in this run.
 
-    An answer comes out as the inner transport gives it; it is put together by whoever judges it.
+    An answer comes out as the inner transport gives it; it is put together by whoever judges it. Streams end soon
+    after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without content.
 
     Parameters
     ----------
-    inner : Transport
-        What carries the bytes. If it has a method ``end``, which ends a call with what came of it, streams end soon
-        after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without
-        content.
-    timeout : Timeout
-        Of a stream.
     redaction : Redaction
         Takes the secrets out of live text.
     on_text : callable, optional
@@ -57,13 +52,9 @@ class Streams(Wrapper):
         voids what a row was told before: it is tried again.
     on_failure : callable, optional
         Given what `on_text` raised, which is not called any more then.
-    clock : callable
-        Monotonic seconds.
 
     Attributes
     ----------
-    capacity : int or None
-        That of `inner`.
     option_refused : bool
         Whether the server refused ``stream_options``.
     """
@@ -115,7 +106,7 @@ class Streams(Wrapper):
         self._inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give the answers that came; what came of streams is read."""
+        """Return the answers that came; what came of streams is read."""
         if self._next_look < _NEVER:
             seconds = max(0.0, min(seconds, self._next_look - self._clock()))
         events: list[Event] = []
@@ -131,7 +122,7 @@ class Streams(Wrapper):
         return events
 
     def read(self, answer: Answer) -> Assembly:
-        """Give the stream that an answer is, put together; what was read while it came is not read again."""
+        """Return the stream that an answer is, put together; what was read while it came is not read again."""
         body, assembly = self._read.pop(answer.key, (None, None))
         return assembled(answer.body) if assembly is None or body is not answer.body else assembly
 
@@ -153,7 +144,7 @@ class Streams(Wrapper):
         self._tell(key, text)
 
     def _answered(self, answer: Answer) -> Answer:
-        """Take the end of a call in."""
+        """Handle the end of a call."""
         key = answer.key
         extended = key in self._extended
         reading = self._readings.get(key)
@@ -175,7 +166,7 @@ class Streams(Wrapper):
         return answer
 
     def _whole_text(self, answer: Answer) -> str:
-        """Give the text of an answer that came in one piece."""
+        """Return the text of an answer that came in one piece."""
         if answer.status != 200 or answer.fault is not None:
             return ""
         mask = self._redaction.live()
@@ -211,24 +202,7 @@ class Streams(Wrapper):
 
 
 class _Reading:
-    """One answer while it comes.
-
-    Parameters
-    ----------
-    choices : int
-        How many choices were asked for.
-    counts : bool
-        Whether the server was asked to count tokens.
-    mask : LiveMask, optional
-        Takes the secrets out of its text.
-
-    Attributes
-    ----------
-    due : float
-        When it is to be ended if nothing comes.
-    has_ended : bool
-        Whether nothing that must come is missing.
-    """
+    """One answer while it comes: it is ended at `due`, and `has_ended` if nothing that must come is missing."""
 
     __slots__ = ("_assembly", "_choices", "_counts", "_length", "_mask", "_plain", "_reader", "due", "has_ended")
 
@@ -284,12 +258,12 @@ class _Reading:
             return "", False
 
     def rest(self) -> str:
-        """Give the text that was held back because a secret might have begun in it; none of a stream that was cut."""
+        """Return the text that was held back because a secret might have begun in it; none of a stream that was cut."""
         whole = self._mask is not None and self._assembly.is_whole(self._choices)
         return self._mask.rest() if whole and self._mask is not None else ""
 
     def whole(self, body: bytes) -> Assembly | None:
-        """Give all of it, put together; None if something of the body was not told as it came."""
+        """Return all of it, put together; None if something of the body was not told as it came."""
         if self._length != len(body):
             return None
         last = self._reader.finish()
@@ -299,19 +273,9 @@ class _Reading:
 
 
 def redacted(answer: Answer, redaction: Redaction) -> Answer:
-    """Take the secrets out of an answer where no `Streams` reads it: it may be a stream that nobody asked for.
+    """Return an answer without the secrets, where no `Streams` reads it: it may be a stream that nobody asked for.
 
-    Parameters
-    ----------
-    answer : Answer
-        The end of one attempt.
-    redaction : Redaction
-        Knows the secrets.
-
-    Returns
-    -------
-    Answer
-        The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
+    The very same where it holds none. A stream whose chunks hold one in pieces is written anew, as one chunk.
     """
     answer = redaction(answer)
     if answer.body.startswith(b"{") or b"data:" not in answer.body:
@@ -321,7 +285,7 @@ def redacted(answer: Answer, redaction: Redaction) -> Answer:
 
 
 def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
-    """Give a stream written anew, where it holds a secret that none of its chunks holds; else None."""
+    """Return a stream written anew, where it holds a secret that none of its chunks holds; else None."""
     if not redaction:
         return None
     try:
@@ -333,13 +297,13 @@ def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
 
 
 def _counts(request: dict[str, Any]) -> bool:
-    """Tell whether a request asks for its tokens to be counted."""
+    """Check whether a request asks for its tokens to be counted."""
     options = request.get(_OPTION)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _names_the_option(body: bytes) -> bool:
-    """Tell whether an error is about ``stream_options``."""
+    """Check whether an error is about ``stream_options``."""
     error = server_error(body)
     if (error.param or "").partition(".")[0] == _OPTION or _OPTION in error.message:
         return True
