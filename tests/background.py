@@ -7,13 +7,13 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from commands import Command
 
 from tablenodes.later import submission as submitting
 from tablenodes.later.lock import WorkerLock
@@ -97,19 +97,13 @@ def work(store: Path) -> None:
     Worker(store, idle=0.05).run()
 
 
-def elsewhere(code: str, *arguments: str, alone: bool = False) -> subprocess.Popen[str]:
+def elsewhere(code: str, *arguments: str, alone: bool = False) -> Command:
     """Run some Python in another process, `alone` in a session of its own; what it prints is one line of JSON."""
-    script = f"import json, sys\nimport pandas as pd\nimport tablenodes as tn\n{code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=alone,
-    )
+    script = f"import json, os, sys\nimport pandas as pd\nimport tablenodes as tn\n{code}"
+    return Command(arguments, f"import os; os.setsid()\n{script}" if alone else script)
 
 
-def told(process: subprocess.Popen[str]) -> Any:
+def told(process: Command) -> Any:
     """Wait for what a process prints."""
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

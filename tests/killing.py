@@ -240,12 +240,17 @@ def was_killed(end: dict[str, Any]) -> bool:
     return os.WIFSIGNALED(end["status"]) and os.WTERMSIG(end["status"]) == signal.SIGKILL
 
 
-def _serve_jobs() -> None:
-    """Be the warm process: it has carried out one job, so that all is imported and loaded."""
+def warm_up() -> None:
+    """Carry out jobs in this process, so that all is imported and loaded."""
     with tempfile.TemporaryDirectory() as folder, oracle() as server:
         job = {"url": server.url, "rows": 2, "output": f"{folder}/out.csv"}
         for transport in (None, "requests"):
             _carry_out(job | {"transport": transport, "journal": f"{folder}/{transport}.journal"})
+
+
+def _serve_jobs() -> None:
+    """Be the warm process."""
+    warm_up()
     gc.collect()
     gc.freeze()
     print(json.dumps({"ready": True}), flush=True)

@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import pandas as pd
 import pytest
+from commands import Command
 from sentences import wording
 from servers import Exchange, answer, fault_server
 
@@ -34,7 +36,16 @@ def held_after(count: int):
     return react
 
 
-def start(*arguments, environ=None, **options) -> subprocess.Popen[str]:
+def start(*arguments, **options) -> Command:
+    return Command(arguments, **options)
+
+
+def run(*arguments, **options) -> tuple[int, str, str]:
+    return commands.run(arguments, **options)
+
+
+def start_anew(*arguments, environ=None, **options) -> subprocess.Popen[str]:
+    """Start an interpreter, for what depends on its start."""
     environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1]), "PYTHONWARNINGS": "error"} | (
         environ or {}
     )
@@ -48,8 +59,8 @@ def start(*arguments, environ=None, **options) -> subprocess.Popen[str]:
     )
 
 
-def run(*arguments, **options) -> tuple[int, str, str]:
-    with start(*arguments, **options) as process:
+def run_anew(*arguments, **options) -> tuple[int, str, str]:
+    with start_anew(*arguments, **options) as process:
         out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
@@ -85,7 +96,7 @@ def test_tables_and_words_are_kept_apart(table):
     wording.line(err)
     assert run("run", "no.yaml")[:2] == (1, "")
     assert run("walk")[:2] == (2, "")
-    assert run("--version") == (0, f"tablenodes {tn.__version__}\n", "")
+    assert run_anew("--version") == (0, f"tablenodes {tn.__version__}\n", "")
 
 
 def wait_for(condition) -> None:
@@ -95,13 +106,13 @@ def wait_for(condition) -> None:
         time.sleep(0.01)
 
 
-def interrupted(process: subprocess.Popen[str], server) -> tuple[str, str]:
+def interrupted(process: Command, server) -> tuple[str, str]:
     """Press Ctrl-C twice, once the server holds a request."""
     wait_for(lambda: len(server.requests) >= 5)
     return pressed_twice(process)
 
 
-def pressed_twice(process: subprocess.Popen[str]) -> tuple[str, str]:
+def pressed_twice(process: Command) -> tuple[str, str]:
     """Press Ctrl-C twice, and give what the process has written at its end."""
     process.send_signal(signal.SIGINT)
     for patience in (0.3, 10):  # a busy machine may see two signals as one
@@ -188,13 +199,13 @@ def test_no_letter_is_too_much_for_the_terminal(table, tmp_path, encoding):
             '  - {id: a, type: CreateChatCompletion, model: m, prompt: "{{ word }}"}\n',
             encoding="utf-8",
         )
-        code, out, err = run("run", workflow, environ=named, encoding=encoding)
+        code, out, err = run_anew("run", workflow, environ=named, encoding=encoding)
         assert (code, "Traceback" in err) == (3, False)
         assert "\\u0141" in out
         assert "\u2026 and 6 rows more".encode(encoding, "backslashreplace").decode(encoding) in out
-        code, out, _ = run(*call(table, server), environ=named, encoding="utf-8", errors="replace")
+        code, out, _ = run_anew(*call(table, server), environ=named, encoding="utf-8", errors="replace")
         assert (code, out.count("Łódź ⏎ 東,yes,200,ok\n")) == (3, 30)
-        code, out, err = run("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
+        code, out, err = run_anew("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
     assert (code, out) == (1, "")
     wording(err)
 
@@ -202,7 +213,7 @@ def test_no_letter_is_too_much_for_the_terminal(table, tmp_path, encoding):
 def test_the_key_is_in_no_list_of_processes(table, monkeypatch):
     """It travels in the environment alone."""
     monkeypatch.setenv("MY_KEY", "sk-canary-key")
-    with fault_server(held_after(0)) as server, start(*call(table, server, "--api-key-env", "MY_KEY")) as process:
+    with fault_server(held_after(0)) as server, start_anew(*call(table, server, "--api-key-env", "MY_KEY")) as process:
         wait_for(lambda: server.requests)
         seen = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         process.terminate()
@@ -228,16 +239,12 @@ def test_an_output_that_cannot_be_written_goes_to_the_standard_output(table, tmp
     output = tmp_path / "out.csv"
     output.write_text("word,text\nearlier,one\n")
     with fault_server(answer(LONG)) as server:
-        arguments = [*map(str, call(table, server, "--output", output, "--no-journal"))]
-        command = [sys.executable, "-c", SMALL_FILES, *arguments]
-        others = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # no file of theirs
-        environment = {**others, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stdout.count(f",{'y' * 400},200,ok\n") == 10
-    wording.line(done.stderr)
-    assert "wrote " not in done.stderr
-    assert str(output) in done.stderr.splitlines()[-1]
+        code, out, err = run(*call(table, server, "--output", output, "--no-journal"), program=SMALL_FILES)
+    assert (code, "Traceback" in err) == (1, False)
+    assert out.count(f",{'y' * 400},200,ok\n") == 10
+    wording.line(err)
+    assert "wrote " not in err
+    assert str(output) in err.splitlines()[-1]
     assert output.read_text() == "word,text\nearlier,one\n"
 
 
@@ -247,12 +254,10 @@ def test_an_output_that_cannot_be_written_is_printed_without_what_text_cannot_ho
     program = SMALL_FILES.replace("2000, 2000", "600_000, 600_000")  # the journal is less, the output is more
     pd.DataFrame({"word": ["w0", "w1"], "b": [os.urandom(700_000)] * 2}).to_parquet(table)
     with fault_server(answer(ANSWER)) as server:
-        command = [sys.executable, "-c", program, *map(str, call(table, server, "--output", output))]
-        environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (1, "word,text,status,outcome\nw0,yes,200,ok\nw1,yes,200,ok\n")
-    wording.line(done.stderr)
-    wording.line(done.stderr)
+        code, out, err = run(*call(table, server, "--output", output), program=program)
+    assert (code, out) == (1, "word,text,status,outcome\nw0,yes,200,ok\nw1,yes,200,ok\n")
+    wording.line(err)
+    wording.line(err)
     assert not output.exists()
 
 
@@ -353,23 +358,20 @@ def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
     """How many answers are in it and how many only in the table; where that went is said, and in no word of Python."""
     table.write_text("word\n" + "".join(f"w{i}\n" for i in range(200)))
     small = SMALL_FILES.replace("2000, 2000", "60000, 60000")
-    environment = {**os.environ, "PYTHONPATH": str(Path(tn.__file__).parents[1])}
-    environment = {name: value for name, value in environment.items() if not name.startswith("COV")}
     longer = json.loads(json.dumps(LONG).replace("y" * 400, "y" * 8000))  # no commit of several of them fits
     with fault_server(answer(longer)) as server:
-        arguments = [*map(str, call(table, server, "--output", tmp_path / "out.csv", "--concurrency", "16"))]
-        command = [sys.executable, "-c", small, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-    kept, unkept = re.search(r"(\d+) of them are in the journal, (\d+) only in the table", done.stderr).groups()
+        arguments = call(table, server, "--output", tmp_path / "out.csv", "--concurrency", "16")
+        code, out, err = run(*arguments, program=small)
+    kept, unkept = re.search(r"(\d+) of them are in the journal, (\d+) only in the table", err).groups()
     _, rows, _ = run("journal", tmp_path / "out.csv.journal", "--jsonl")
-    assert done.returncode == 1
+    assert code == 1
     assert sum(json.loads(row)["outcome"] == "ok" for row in rows.splitlines()) == int(kept)
     assert int(unkept) > 0
-    assert done.stderr.count("what was answered is not sent again") == 0
-    assert ".output" not in done.stderr
-    if "could not be written" in done.stderr:
-        wording.line(done.stderr)
-        printed = done.stdout
+    assert err.count("what was answered is not sent again") == 0
+    assert ".output" not in err
+    if "could not be written" in err:
+        wording.line(err)
+        printed = out
     else:
         printed = (tmp_path / "out.csv").read_text()
     assert printed.count(",200,ok\n") == int(kept) + int(unkept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -12,7 +13,9 @@ import threading
 import time
 from pathlib import Path
 
+import commands
 import pytest
+from commands import COMMAND_LINE
 from sentences import wording
 from servers import answer, fault_server
 
@@ -21,19 +24,14 @@ from tablenodes.cli.standard_streams import Outlet
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 
-COMMAND = [sys.executable, "-m", "tablenodes"]
 TEXT = "y" * 400
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}]}
-SMALL_FILES = [
-    sys.executable,
-    "-c",
-    """
+SMALL_FILES = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 from tablenodes.cli import main
 main(sys.argv[1:])
-""",
-]
+"""
 """No file gets longer than 2,000 bytes: as on a disk that fills up, a write that begins before that is cut there."""
 
 
@@ -45,15 +43,31 @@ def table(tmp_path, monkeypatch):
     return path
 
 
-def run(redirected: str, arguments, *, command=COMMAND, environ=None) -> tuple[int, str, str]:
+def run(redirected: str, arguments, program=COMMAND_LINE, *, unbuffered: str = "") -> tuple[int, str, str]:
     """Run the command line with its streams redirected as a shell does; give what its open ones got."""
+    if unbuffered or "&-" in redirected:
+        return run_anew(redirected, arguments, program, unbuffered=unbuffered)
+    which, _, path = redirected.partition("> ")
+    with contextlib.ExitStack() as opened:
+        streams = {"stderr" if which == "2" else "stdout": opened.enter_context(open(path, "wb"))} if path else {}
+        code, out, err = commands.run(arguments, program, **streams)
+    return code, out or "", clean(err or "")
+
+
+def run_anew(redirected: str, arguments, program=COMMAND_LINE, *, unbuffered: str = "") -> tuple[int, str, str]:
+    """Do so by a shell, in an interpreter that begins with these streams."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # no file of theirs
-    kept |= {"PYTHONPATH": str(Path(tn.__file__).parents[1]), "PYTHONWARNINGS": "error"} | (environ or {})
-    shell = ["sh", "-c", f'exec "$@" {redirected}', "sh", *command, *map(str, arguments)]
+    kept |= {"PYTHONPATH": str(Path(tn.__file__).parents[1]), "PYTHONWARNINGS": "error"}
+    kept |= {"PYTHONUNBUFFERED": unbuffered}
+    shell = ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(shell, capture_output=True, text=True, env=kept, timeout=60, check=False)
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+    return done.returncode, done.stdout, clean(done.stderr)
+
+
+def clean(said: str) -> str:
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    return said
 
 
 def call(server, *more):
@@ -64,11 +78,11 @@ def call(server, *more):
 @pytest.mark.parametrize(
     ("unbuffered", "form"), [("1", ()), ("1", ("--jsonl",)), ("1", ("--format", "raw", "-o", "-")), ("", ())]
 )
-def test_a_table_that_is_cut_is_an_error(tmp_path, unbuffered, form):
+def test_a_table_that_is_cut_is_an_error(tmp_path, monkeypatch, unbuffered, form):
     """Never a part of it with the exit code of the whole: an unbuffered stream takes a part, and is silent about it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with fault_server(answer(ANSWER)) as server:
-        environ = {"PYTHONUNBUFFERED": unbuffered, "TMPDIR": str(tmp_path)}
-        code, _, err = run("> cut", call(server, *form), command=SMALL_FILES, environ=environ)
+        code, _, err = run("> cut", call(server, *form), SMALL_FILES, unbuffered=unbuffered)
     assert (tmp_path / "cut").stat().st_size <= 2000
     assert code == 1
     last = err.splitlines()[-1]
@@ -83,7 +97,7 @@ def test_a_table_that_is_cut_is_an_error(tmp_path, unbuffered, form):
 def test_a_table_that_cannot_be_printed_is_in_a_file(tmp_path, unbuffered, redirected, form, ending):
     """What was paid for is not lost; the last line says where it is."""
     with fault_server(answer(ANSWER)) as server:
-        code, out, err = run(redirected, call(server, *form), environ={"PYTHONUNBUFFERED": unbuffered})
+        code, out, err = run(redirected, call(server, *form), unbuffered=unbuffered)
     (saved,) = tmp_path.glob("tablenodes-unwritten-*")
     assert (code, out, saved.suffix) == (1, "", f".{ending}")
     wording(err.splitlines()[-1], saved=saved.name)
@@ -126,7 +140,7 @@ def test_python_without_a_standard_error_stream_runs():
         "print(out.summary.ok)\n"
     )
     with fault_server(answer(ANSWER)) as server:
-        assert run("", [server.url], command=[sys.executable, "-c", code]) == (0, "10\n", "")
+        assert run("", [server.url], code) == (0, "10\n", "")
 
 
 SHOWN = [
@@ -150,7 +164,7 @@ def test_whatever_is_printed_arrives_or_is_an_error():
 def test_an_unbuffered_stream_gets_the_same_bytes():
     """All of them, in order."""
     with fault_server(answer(ANSWER)) as server:
-        found = [run("", call(server, "--jsonl"), environ={"PYTHONUNBUFFERED": how})[1] for how in ("1", "")]
+        found = [run("", call(server, "--jsonl"), unbuffered=how)[1] for how in ("1", "")]
     assert found[0] == found[1]
     assert [json.loads(line)["word"] for line in found[0].splitlines()] == [f"w{i}" for i in range(10)]
 
@@ -177,9 +191,9 @@ main()
 )
 def test_too_little_memory_is_one_line(module, error):
     """What the machine lacks is no error in this program."""
-    short = [sys.executable, "-c", SHORT_OF_MEMORY.format(module=module, error=error)]
+    short = SHORT_OF_MEMORY.format(module=module, error=error)
     with fault_server(answer(ANSWER)) as server:
-        code, _, err = run("", call(server, "-o", "out.csv", "--no-progress"), command=short)
+        code, _, err = run_anew("", call(server, "-o", "out.csv", "--no-progress"), short)
         assert server.requests == []
     assert (code, err.count("\n")) == (1, 1), err
     assert err.startswith("tablenodes: error: ")

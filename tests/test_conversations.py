@@ -8,7 +8,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -17,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from commands import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sentences import wording
@@ -418,10 +418,7 @@ sys.stdin.readline()
 table = tn.AddUserMessage(text="{{ question }}").run(tn.CreateConversation(system="You help.").run(table).table).table
 print("\\n".join(table["conversation"]))
 """
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [Command([], code, stdin=subprocess.PIPE) for _ in range(2)]
     for each in both:
         each.stdin.write("\n")
         each.stdin.flush()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 import pandas as pd
 import pytest
+from commands import Command
 from killing import NODE, Oracle, bodies, committed, oracle
 from measuring import measures_seconds
 from servers import Exchange, Reaction, digest, echo, fault_server
@@ -58,11 +58,11 @@ def wait_until(true: Callable[[], bool]) -> None:
 def test_ctrl_c_sends_nothing_new_and_loses_nothing(tmp_path):
     """No send later than 0.1 s after it; exit code 130; the same command then asks for the rest alone."""
     (tmp_path / "words.csv").write_text("word\n" + "".join(f"w{row}\n" for row in range(ROWS)))
-    command = [sys.executable, "-m", "tablenodes", "call", "CreateChatCompletion", "words.csv", "--model", "m"]
+    command = ["call", "CreateChatCompletion", "words.csv", "--model", "m"]
     command += ["--prompt", "Say {{ word }}", "--output", "out.csv", "--concurrency", str(CONCURRENCY)]
     with oracle(LATENCY) as server:
         command += ["--base-url", server.url]
-        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        with Command(command, cwd=tmp_path) as process:
             wait_until(lambda: len(server.answered) >= 6)
             process.send_signal(signal.SIGINT)
             pressed = time.monotonic()
@@ -75,7 +75,7 @@ def test_ctrl_c_sends_nothing_new_and_loses_nothing(tmp_path):
         assert len(server.answered) == sent
         rows = (tmp_path / "out.csv").read_text().splitlines()[1:]
         assert (len(rows), sum(row.endswith(",ok") for row in rows)) == (ROWS, sent)
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert commands.run(command, cwd=tmp_path)[0] == 0
         assert len(server.received) == ROWS == len(set(server.received))
 
 

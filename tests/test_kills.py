@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
+from commands import Command
 from killing import NODE, ONCE, POINTS, Oracle, Victims, bodies, committed, moments, oracle, was_killed
 from servers import digest
 
@@ -240,19 +240,19 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path):
     """The journal beside its output is all that it needs; after its end the same command asks for nothing."""
     rows = 200
     (tmp_path / "words.csv").write_text("word\n" + "".join(f"w{row}\n" for row in range(rows)))
-    command = [sys.executable, "-m", "tablenodes", "call", "CreateChatCompletion", "words.csv", "--model", "m"]
+    command = ["call", "CreateChatCompletion", "words.csv", "--model", "m"]
     command += ["--prompt", "Say {{ word }}", "--output", "out.csv", "--concurrency", "4", "--no-progress"]
     with oracle(latency=0.01) as server:
         command += ["--base-url", server.url]
-        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        with Command(command, cwd=tmp_path) as process:
             server.at_answers = (20, process.kill)
             assert process.wait(60) == -signal.SIGKILL
         first = len(server.received)
         assert 20 <= first < rows
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert commands.run(command, cwd=tmp_path)[0] == 0
         assert rows <= len(server.received) <= rows + 4
         output = (tmp_path / "out.csv").read_bytes()
         before = len(server.received)
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert commands.run(command, cwd=tmp_path)[0] == 0
         assert len(server.received) == before
         assert (tmp_path / "out.csv").read_bytes() == output

@@ -8,15 +8,15 @@ import errno
 import io
 import os
 import stat
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import Command
 from sentences import wording
 
 from tablenodes import tables
@@ -275,7 +275,7 @@ def test_a_reader_that_has_gone_is_not_our_error():
         "try:\n    tables.write_text(pd.DataFrame({'a': ['x' * 100] * 100_000}), sys.stdout)\n"
         "except BrokenPipeError:\n    sys.stderr.write('gone')\n    sys.stderr.flush()\n    import os; os._exit(0)\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = Command([], program, text=False)
     child.stdout.read(10)
     child.stdout.close()
     assert child.stderr.read() == b"gone"
@@ -489,11 +489,8 @@ except TableError as error:
 print(tables.read_table(path)["a"].tolist())
 """
     path = tmp_path / f"x.{ending}"
-    # A measurement of coverage could not write its own file either.
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False, env=plain)
-    assert done.stderr == ""
-    assert done.stdout == "File too large\n['old']\n"
+    _, out, err = commands.run([path], program)
+    assert (out, err) == ("File too large\n['old']\n", "")
     assert os.listdir(tmp_path) == [path.name]
 
 
