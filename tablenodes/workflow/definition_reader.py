@@ -285,7 +285,7 @@ class Reader:
                 self._errors.append(self._unknown_key((*path, key), known))
         settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
         if "schema" in settings:
-            settings["schema"] = self._schema((*path, "schema"), getattr(kind, "operation", ""))
+            settings["schema"] = self._schema((*path, "schema"), kind._declared.operation)
         for key, value in settings.items():
             with self.collecting(), self.locating(path):
                 parse_setting(key, value)
