@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .disk import sync_folder
+from .disk import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 APPLICATION = 0x74626C6E
 """Tells our SQLite files from others (``tbln``)."""
-
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -81,17 +78,8 @@ class FileKind:
                     f"{path}: there is no {self.noun}, but a part of one, {path.name}{ending}, which may hold"
                     f" {self.holds}; put the {self.noun} back beside it, or give another path"
                 )
-        fresh = path.parent / f".{secrets.token_hex(8)}.part"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-        try:
-            with open(descriptor, "wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(descriptor)
-            _put(fresh, path)
-        finally:
-            os.unlink(fresh)
-        sync_folder(path.parent)
+        with new_file(path, private=True) as handle:
+            handle.write(content)
 
     def refuse_other_files(self, path: Path, *, written: bool = True) -> None:
         """Raise for what is there and cannot be a file of this kind: a link, an empty file, a read-only one."""
@@ -114,17 +102,3 @@ def empty_database(version: int, statements: str) -> bytes:
         return bytes(database.serialize())
     finally:
         database.close()
-
-
-def _put(fresh: Path, path: Path) -> None:
-    """Give a file its name, which nobody else may have taken meanwhile."""
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass  # another process was first; who may use it is for its lock to say
-    except OSError:  # a file system without links
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-        with open(descriptor, "wb") as handle:
-            handle.write(fresh.read_bytes())
-            handle.flush()
-            os.fsync(descriptor)

@@ -36,7 +36,7 @@ _PREDICATES = ("must ", "is ", "has ", "lacks ", "does ")
 
 
 def in_a_line(message: str, path: str | None) -> str:
-    """Give a message that stands alone: ``$.temperature: must be at most 2``.
+    """Return a message that stands alone: ``$.temperature: must be at most 2``.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ class Remark(str):
 
 
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
-    """A value that cannot be plain JSON: raised by a conversion, or kept in a cell's place.
+    """A value that a row cannot have: of a cell that is no plain JSON, or of a placeholder that meets an empty cell.
 
-    Its text says why, without the value.
+    Raised by what makes the value, or kept in a cell's place; its text says why, without the value.
     """
 
 
@@ -90,7 +90,7 @@ class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not 
 
 
 def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> bytes:
-    """Give the API's error object as JSON.
+    """Return the API's error object as JSON.
 
     Parameters
     ----------

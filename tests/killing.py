@@ -493,7 +493,7 @@ def _fsync_of_output(fate: Fate) -> None:
     """Strike when the output is written but not synced: the journal's own files are synced by SQLite."""
     from tablenodes.tables import writer as writing
 
-    right = writing._replacing
+    right = writing.new_file
 
     @contextlib.contextmanager
     def replacing(target: str) -> Iterator[Any]:
@@ -501,7 +501,7 @@ def _fsync_of_output(fate: Fate) -> None:
         with right(target) as handle:
             yield handle
 
-    writing._replacing = replacing  # type: ignore[assignment]
+    writing.new_file = replacing  # type: ignore[assignment]
 
 
 POINTS: dict[str, Callable[[Fate], None]] = {

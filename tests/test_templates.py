@@ -14,7 +14,7 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes.plain import plain
 from tablenodes.problems import Unfit
-from tablenodes.templates.template import EmptyCell, Template
+from tablenodes.templates.template import Template
 
 
 def render(source, /, constants=None, **cells):  # a column may have any name
@@ -68,15 +68,15 @@ def test_statements_comments_and_line_breaks_are_plain_text(source):
 )
 def test_a_null_cell_is_undefined(source):
     """A row with a null cell is not sent by accident."""
-    with pytest.raises(EmptyCell, match="default"):
+    with pytest.raises(Unfit, match="default"):
         render(source, cell=None, other="x")
 
 
 def test_the_message_for_a_null_cell_names_the_column():
     """The user learns which column is empty."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ cell }}", cell=None)
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ cell | upper }}", cell=None)
 
 
@@ -113,7 +113,7 @@ def test_filters_and_inline_if_work():
 )
 def test_no_expression_reaches_python(expression):
     """Internals of Python are out of reach."""
-    with pytest.raises(EmptyCell):
+    with pytest.raises(Unfit):
         render(f"{{{{ {expression} }}}}", cell="x")
 
 
@@ -202,12 +202,12 @@ def test_an_input_without_a_value_is_told_how_to_be_given():
         ' or write {{ inputs.tone | default("…") }} to allow it'
     )
     for source in ("{{ inputs.tone }}", "{{ inputs['tone'] | upper }}", "{{ inputs.tone.x }}", "{{ inputs.none }}"):
-        with pytest.raises(EmptyCell) as caught:
+        with pytest.raises(Unfit) as caught:
             render(source, constants={"inputs": inputs})
         assert str(caught.value) == said.replace("tone", "none" if "none" in source else "tone")
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ inputs.kind.b }}", constants={"inputs": inputs})
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ inputs[c] }}", constants={"inputs": inputs}, c="tone")
     assert (
         render("{{ inputs.tone | default('-') }}{{ inputs }}", constants={"inputs": {"tone": None}}) == '-{"tone":null}'
@@ -223,14 +223,14 @@ def test_names_of_workflows_are_there_only_in_workflows():
 
 def test_an_unusable_cell_says_why_without_its_value():
     """A cell that cannot be JSON is named with its column."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ cell }}", cell=Unfit("holds NaN"))
 
 
 @pytest.mark.parametrize("expression", ["cell + 1", "cell / 0", "cell.nothing", "cell[0][0][0].x"])
 def test_an_expression_that_fails_for_a_row_never_shows_the_cell(expression):
     """Errors name their kind only."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render(f"{{{{ {expression} }}}}", cell="canary-4711")
     assert "4711" not in str(caught.value)
 
@@ -240,7 +240,7 @@ def test_an_expression_that_fails_for_a_row_never_shows_the_cell(expression):
 )
 def test_a_name_that_stands_in_a_cell_is_never_shown(expression):
     """Only what the author wrote is said again."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render(f"{{{{ {expression} }}}}", sku="PATIENT-4711", prices={"a": 1})
     wording(caught.value)
 
@@ -248,7 +248,7 @@ def test_a_name_that_stands_in_a_cell_is_never_shown(expression):
 def test_a_name_that_stands_in_the_template_is_shown():
     """The author finds the place."""
     for source in ("{{ prices.amount }}", "{{ prices['amount'] }}", "{{ prices.amount.x }}"):
-        with wording.raises(EmptyCell):
+        with wording.raises(Unfit):
             render(source, prices={"a": 1})
 
 
@@ -276,7 +276,7 @@ INFINITE = Unfit("holds infinity")
 )
 def test_an_unusable_cell_is_never_taken_for_a_missing_one(source):
     """Whichever way a cell is reached, its row is not sent without it, and the column is named."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render(source, **{"unit price": INFINITE, "b": 1})
 
 
@@ -284,7 +284,7 @@ def test_an_unusable_cell_spoils_nothing_that_does_not_read_it():
     """A row counts as unusable only where the cell is used."""
     cells = {"unit price": INFINITE, "name": "b", "b": 1}
     assert render("{{ row['b'] }} {{ row[name] }}", **cells) == "1 1"
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render("{{ row[name] | default('x') }}", **{**cells, "name": "unit price"})
     wording(caught.value)
 
@@ -294,7 +294,7 @@ def test_an_unusable_cell_spoils_nothing_that_does_not_read_it():
 )
 def test_a_null_cell_that_is_reached_through_row_is_named_too(source):
     """The same is said as of a plain name, and how to allow it."""
-    with wording.raises(EmptyCell) as caught:
+    with wording.raises(Unfit) as caught:
         render(source, **{"product name": None})
     wording(caught.value)
 
@@ -330,7 +330,7 @@ def test_values_are_shown_as_json_inside_of_expressions_too(source, text):
 )
 def test_a_null_cell_is_undefined_inside_of_expressions_too(source):
     """Nothing is put together with what is not there."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render(source, cell=None)
 
 
@@ -366,11 +366,11 @@ def test_a_name_that_reads_as_a_calculation_is_told_how_to_be_written(source):
 )
 def test_a_text_in_a_calculation_is_told_to_be_made_a_number(expression):
     """The columns of a CSV file are texts; the message says which, never what is in it."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render(f"{{{{ {expression} }}}}", price="4711", count=1, **{"unit price": "4711"})
     wording(caught.value)
     assert "4711" not in str(caught.value)
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ count + [1] }}", count=1)
 
 
@@ -405,35 +405,35 @@ def test_a_struct_fills_the_names_of_a_format():
 def test_a_default_meets_whatever_is_looked_up_in_an_empty_cell(source):
     """A null cell is undefined, and so is all that would be in it."""
     assert render(f"{{{{ {source} | default('none') }}}}", meta=None) == "none"
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render(f"{{{{ {source} }}}}", meta=None)
 
 
 def test_a_default_meets_what_is_looked_up_in_a_null_of_a_struct():
     """A null inside of a cell is as empty as the cell."""
     assert render("{{ meta.k.x[0] | default('none') }}", meta={"k": None}) == "none"
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ meta.k.x }}", meta={"k": None})
 
 
 def test_a_misspelt_step_of_a_struct_that_is_there_is_no_default():
     """Only what is empty is met; below a name that is not there nothing can be."""
     for source in ("{{ meta.tpyo.x | default('none') }}", "{{ meta['tpyo'].x | default('none') }}"):
-        with wording.raises(EmptyCell):
+        with wording.raises(Unfit):
             render(source, meta={"typo": 1})
 
 
 @pytest.mark.parametrize("filters", ["round(2)", "abs", "items | list", "upper", "int", "first", "length", "sum"])
 def test_a_filter_of_an_empty_cell_says_that_it_is_empty(filters):
     """And how to allow it."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render(f"{{{{ f | {filters} }}}}", f=None)
     wording(caught.value)
 
 
 def test_a_filter_that_fails_is_named():
     """Never what it was given."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render("{{ f | default(0) | round(2) }}", f=[4711])
     wording(caught.value)
 
@@ -461,7 +461,7 @@ def test_a_date_is_written_in_any_way(cell, text):
 @pytest.mark.parametrize("cell", ["31.01.2026", "", "4711-4711", 20260131, True, ["2026-01-31"], "9" * 5000])
 def test_what_is_no_date_is_not_written_as_one(cell):
     """The line says what is, and not what was found."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render('{{ day | strftime("%Y") }}', day=cell)
     wording(caught.value)
 
@@ -469,14 +469,14 @@ def test_what_is_no_date_is_not_written_as_one(cell):
 def test_a_default_meets_a_date_that_is_not_there():
     """After the filter, for before it there is nothing to write."""
     assert render('{{ day | strftime("%Y") | default("unknown") }}', day=None) == "unknown"
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render('{{ day | strftime("%Y") }}', day=None)
 
 
 @pytest.mark.parametrize("expression", ["day.strftime('%Y')", "day.year", "day.date()", "row['day'].isoformat()"])
 def test_a_part_of_a_date_is_told_how_to_write_it(expression):
     """A date is a text here."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render(f"{{{{ {expression} }}}}", day="2026-01-31")
     wording(caught.value)
 
@@ -496,7 +496,7 @@ def test_what_is_no_json_text_but_a_value_already_stays_so():
 @pytest.mark.parametrize("cell", ["PATIENT-4711", "", '{"a": ', "NaN", "[" * 2000, "{'a': 1}"])
 def test_a_text_that_is_no_json_makes_the_row_invalid(cell):
     """What was found is not said."""
-    with pytest.raises(EmptyCell) as caught:
+    with pytest.raises(Unfit) as caught:
         render("{{ (a | fromjson).label | default('x') }}", a=cell)
     words = r"the filter fromjson takes a text that is JSON, and this text is not \(line \d+, character \d+\)"
     assert re.fullmatch(words, str(caught.value))
@@ -505,7 +505,7 @@ def test_a_text_that_is_no_json_makes_the_row_invalid(cell):
 
 def test_a_number_that_json_cannot_give_back_is_said():
     """It would be rounded."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render("{{ a | fromjson }}", a="123456789012345678901234567890")
 
 
@@ -513,19 +513,19 @@ def test_a_number_that_json_cannot_give_back_is_said():
 def test_a_default_meets_what_a_json_text_does_not_hold(cell):
     """An empty cell, null and a name that is not there alike."""
     assert render("{{ (a | fromjson).label | default('none') }}", a=cell) == "none"
-    with pytest.raises(EmptyCell):
+    with pytest.raises(Unfit):
         render("{{ (a | fromjson).label }}", a=cell)
 
 
 @pytest.mark.parametrize("filters", ["fromjson", "strftime('%Y')"])
 def test_a_cell_that_cannot_be_json_is_neither_a_date_nor_read(filters):
     """It says itself why."""
-    with wording.raises(EmptyCell):
+    with wording.raises(Unfit):
         render(f"{{{{ row['c'] | {filters} | default('x') }}}}", c=INFINITE)
 
 
 @pytest.mark.parametrize("expression", ["(a | fromjson).__class__", "(a | fromjson).update({'x': 1})", "a.__class__"])
 def test_what_json_gives_reaches_no_python(expression):
     """The sandbox holds for it too."""
-    with pytest.raises(EmptyCell):
+    with pytest.raises(Unfit):
         render(f"{{{{ {expression} }}}}", a='{"k": 1}')

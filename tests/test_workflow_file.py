@@ -436,6 +436,26 @@ def test_a_folder_cannot_be_written_to(tmp_path):
         tn.Workflow({"a": tn.CreateCompletion(prompt="x")}).save(tmp_path)
 
 
+def test_a_workflow_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """An earlier file stays as it is, also behind a link, and nothing is left beside it."""
+    node = {"a": tn.CreateCompletion(prompt="x")}
+    place, link = tmp_path / "w.yaml", tmp_path / "link.yaml"
+    tn.Workflow(node).save(place)
+    link.symlink_to(place)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(WorkflowError):
+            tn.Workflow(node, id="new").save(link)
+    assert tn.Workflow.load(place) == tn.Workflow(node)
+    tn.Workflow(node, id="new").save(link)
+    assert tn.Workflow.load(place) == tn.Workflow(node, id="new")
+    assert sorted(os.listdir(tmp_path)) == ["link.yaml", "w.yaml"]
+
+
 def test_what_no_file_can_hold_is_named():
     """A node may hold more than YAML does."""
     made = tn.Workflow({"a": tn.CreateCompletion(prompt="x", schema={"x": b"1"})})

@@ -10,7 +10,7 @@ from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
-from ..templates.template import OUTPUTS, Column, EmptyCell, LiteralText, Template, known
+from ..templates.template import OUTPUTS, Column, LiteralText, Template, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ class TextValue:
         def give(cells: Cells) -> Any:
             try:
                 text = render(cells)
-            except EmptyCell as error:
+            except Unfit as error:
                 raise Rejected(Problem(path, "placeholder", str(error))) from None
             return text if typed is None else typed(text)
 

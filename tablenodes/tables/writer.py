@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import pandas
 import pyarrow
 
-from ..disk import sync_folder
+from ..disk import new_file
 from ..errors import TableError
 from .columnar import check_columnar, write_columnar
 from .formats import TEXTS, Format, format_of, path_of
@@ -21,7 +20,6 @@ from .pandas_view import with_named_index
 from .text_writer import check_texts, column_texts, text_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from .views import TableView
@@ -39,7 +37,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     form = format_of(place, what)
     name = f"{what} {str(place)!r}"
     try:
-        with _replacing(_check_target(place, name)) as handle:
+        with new_file(_check_target(place, name)) as handle:
             return _write(table, form, handle)
     except TableError:
         raise
@@ -135,27 +133,3 @@ def _check_target(place: Path, name: str) -> str:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise TableError(f"{name}: the folder {folder!r} is write-protected")
     return target
-
-
-@contextmanager
-def _replacing(target: str) -> Iterator[IO[bytes]]:
-    """Return a new private file that takes the target's place at the end, and its mode."""
-    folder = os.path.dirname(target)
-    fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(fresh, flags, 0o666)
-    try:
-        try:
-            mode = stat.S_IMODE(os.stat(target if os.path.exists(target) else fresh).st_mode)
-            os.chmod(fresh, 0o600)
-            with open(descriptor, "wb", closefd=False) as handle:
-                yield handle
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.chmod(fresh, mode)
-        os.replace(fresh, target)
-    except BaseException:
-        os.unlink(fresh)
-        raise
-    sync_folder(folder)

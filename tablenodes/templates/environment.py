@@ -48,10 +48,6 @@ class UnreadArguments(str):
     __slots__ = ()
 
 
-class EmptyCell(Exception):  # noqa: N818 - it is caught, worded and reported with its row
-    """A placeholder met a null cell, or could not be worked out; its text is safe to show."""
-
-
 class RowCells(dict[str, Any]):
     """What ``row`` stands for: a row's cells by column; an `UnusableCell` in place of each that cannot be JSON."""
 
@@ -78,8 +74,8 @@ class UnusableCell:  # no dataclass: those have a JSON form
         self.why = why
 
     def fail(self, *_: object) -> NoReturn:
-        """Raise `EmptyCell`."""
-        raise EmptyCell(f"the cell of column {self.column!r} {self.why}")
+        """Raise `Unfit`."""
+        raise Unfit(f"the cell of column {self.column!r} {self.why}")
 
     __str__ = __bool__ = __len__ = __iter__ = fail
 
@@ -231,9 +227,9 @@ def _as_json(value: Any) -> str:
     try:
         return orjson.dumps(value, _no_json).decode()
     except TypeError as error:
-        if isinstance(error.__cause__, EmptyCell):
+        if isinstance(error.__cause__, Unfit):
             raise error.__cause__ from None
-        raise EmptyCell("a placeholder gives something that is no text, number, list or struct") from None
+        raise Unfit("a placeholder gives something that is no text, number, list or struct") from None
 
 
 def _no_json(value: Any) -> NoReturn:
@@ -273,7 +269,7 @@ def _strftime(value: Any, pattern: str) -> Any:
     except ValueError:
         date = None
     if not isinstance(date, datetime.date):
-        raise EmptyCell("the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31")
+        raise Unfit("the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31")
     return date.strftime(pattern)
 
 
@@ -287,9 +283,9 @@ def _fromjson(value: Any) -> Any:
         found = read(value)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, character {error.colno}"
-        raise EmptyCell(f"the filter fromjson takes a text that is JSON, and this text is not ({where})") from None
+        raise Unfit(f"the filter fromjson takes a text that is JSON, and this text is not ({where})") from None
     except Unfit as error:
-        raise EmptyCell(f"the filter fromjson is given a text that {error}") from None
+        raise Unfit(f"the filter fromjson is given a text that {error}") from None
     return _Null(obj=found, name="null") if found is None else found
 
 

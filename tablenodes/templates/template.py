@@ -13,7 +13,6 @@ from ..column_names import INPUTS, OUTPUTS, RESERVED, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
 from .environment import (
-    EmptyCell,
     InputValues,
     RowCells,
     UnreadArguments,
@@ -44,7 +43,6 @@ __all__ = [
     "RESERVED",
     "ROW",
     "Column",
-    "EmptyCell",
     "LiteralText",
     "Template",
     "UnreadArguments",
@@ -229,7 +227,7 @@ class Template:
         Returns
         -------
         callable
-            Raises `EmptyCell` where a null cell or an unusable one is met.
+            Raises `Unfit` where a null cell or an unusable one is met.
         """
         if self._parts is not None and not set(self.names) & set(RESERVED):
             return _joiner([position[p] if is_name else p for is_name, p in self._parts], position)
@@ -259,13 +257,13 @@ class Template:
             try:
                 return compiled.render(variables)
             except jinja2.UndefinedError as error:
-                raise EmptyCell(wording.missing(error)) from None
+                raise Unfit(wording.missing(error)) from None
             except UnusableFound as found:
-                raise EmptyCell(wording.unusable(*found.args)) from None
-            except EmptyCell:
+                raise Unfit(wording.unusable(*found.args)) from None
+            except Unfit:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the author's expression raises for this row
-                raise EmptyCell(wording.failed(error, variables)) from None
+                raise Unfit(wording.failed(error, variables)) from None
 
         return render
 
@@ -292,7 +290,7 @@ def _expressions(source: str) -> list[str]:
 
 def _fit(value: Any, name: str) -> Any:
     if type(value) is Unfit:
-        raise EmptyCell(f"the cell of column {name!r} {value}")
+        raise Unfit(f"the cell of column {name!r} {value}")
     return value
 
 
@@ -308,7 +306,7 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
                 continue
             value, name = cells[part], names[part]  # type: ignore[index]
             if value is None:
-                raise EmptyCell(empty(name, name))
+                raise Unfit(empty(name, name))
             texts.append(as_text(_fit(value, name)))
         return "".join(texts)
 

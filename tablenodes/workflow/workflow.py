@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ..disk import write_file
 from ..errors import WorkflowError, nearest
 from .definition import Definition
 from .definition_reader import Reader
@@ -119,7 +120,7 @@ class Workflow(Definition):
         place = Path(path).expanduser()
         text = self.to_yaml(place.parent)
         try:
-            place.write_text(text, encoding="utf-8")
+            write_file(place, text.encode())
         except OSError as error:
             raise WorkflowError(f"{path}: cannot be written ({error.strerror})") from None
 
