@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 def described(kind: type[Node]) -> list[Setting]:
     """Return every setting of a kind of node, in the order in which they are shown."""
     operation = kind._declared.operation
-    schema = schemas.load(schemas.DEFAULT_REVISION, operation) if operation else None
+    schema = schemas.load(getattr(kind, "schema", schemas.DEFAULT_REVISION), operation) if operation else None
     own = _own_words(kind)
     return [_setting(kind, name, own, schema) for name in setting_names(kind)]
 
