@@ -198,12 +198,14 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
     is: where no text is admitted, it is typed when a body is built, placeholders filled in.
     """
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
-    from ..nodes.node import check_names  # noqa: PLC0415
+    from ..nodes.node import check_names, property_of  # noqa: PLC0415
 
     check_names(kind, given)
     if not kind._declared.operation:
         return dict(given)
-    schema = schemas.load(given.get("schema", schemas.DEFAULT_REVISION), kind._declared.operation)
+    schema = schemas.load(
+        given.get("schema", getattr(kind, "schema", schemas.DEFAULT_REVISION)), kind._declared.operation
+    )
     made: dict[str, Any] = {}
     for name, text in given.items():
         if name == "columns":
@@ -213,7 +215,7 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
         elif name == "schema" or (kind._declared.shortcuts and name in ("prompt", "system")):
             made[name] = text
         else:
-            made[name] = _as_admitted(name, text, schema.admits((name,)))
+            made[name] = _as_admitted(name, text, schema.admits((property_of(kind, name),)))
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
 from ..bodies.recipe import Recipe
@@ -54,7 +54,7 @@ class RequestNode(Node):
         Seconds that one attempt may take in all, 0.001 to 86,400; goes before the connection's own.
     """
 
-    columns: str | Sequence[str] = field(default="auto", metadata=OWN)
+    columns: Literal["auto"] | Sequence[str] = field(default="auto", metadata=OWN)
     extra_body: Mapping[str, Any] | None = field(default=None, metadata=OWN)
     schema: Schema = field(default=schemas.DEFAULT_REVISION, metadata=OWN)
     client_timeout: float | str | None = field(default=None, metadata=OWN)
