@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-RENAMED: dict[str, str] = {}
+RENAMED = {"Ended": "KeptAnswer"}
 """Names of today by the names of before."""
 
 
