@@ -282,7 +282,7 @@ def _settled(value: Any, depth: int = 0) -> Any:
 
 
 def assembled(body: bytes) -> Assembly:
-    """Put a stream together that came to its end, or was cut anywhere."""
+    """Assemble a stream that came to its end, or was cut anywhere."""
     assembly = Assembly()
     reader = EventReader(len(body) + 1)
     for event in reader.push(body):

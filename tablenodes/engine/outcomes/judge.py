@@ -22,49 +22,22 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """What an answer means.
+    """What an answer means."""
 
-    Attributes
-    ----------
-    outcome : str
-        One of `OUTCOMES`.
-    kind : Failure or None
-        None where the outcome is ``ok``.
-    message : str
-        One line for the user; empty where the outcome is ``ok``. It may quote the server, never a secret.
-    may_have_run : bool
-        Whether a request of this attempt may have been executed, and billed, without its answer being delivered.
-    retry_after : float or None
-        Seconds that the server asks to wait.
-    request_id, finish_reason : str or None
-        The server's name for the exchange; why the first choice ended.
-    prompt_tokens, completion_tokens, total_tokens : int or None
-        As the server counted them.
-    told : bytes or None
-        The header lines, in lower case, where they tell what is left of an allowance; whoever paces reads them.
-    circuit : str or None
-        What this failure counts against beyond its row: ``auth``, ``payment``, ``quota`` or ``model``.
-    stale_connection : bool
-        Whether the row may be tried again at once, for its failure says nothing about the server: a reused connection
-        was dead before the first byte, or the server refused an option of ours.
-    body : bytes or None
-        The answer's body where that is not what came: a stream, put together, without a secret.
-    """
-
-    outcome: str
-    kind: Failure | None
-    message: str = ""
-    may_have_run: bool = False
-    retry_after: float | None = None
-    request_id: str | None = None
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
+    outcome: str  # one of `OUTCOMES`
+    kind: Failure | None  # None where the outcome is ``ok``
+    message: str = ""  # one line for the user; it may quote the server, never a secret
+    may_have_run: bool = False  # executed and billed, perhaps, without its answer being delivered
+    retry_after: float | None = None  # seconds that the server asks to wait
+    request_id: str | None = None  # the server's name for the exchange
+    finish_reason: str | None = None  # why the first choice ended
+    prompt_tokens: int | None = None  # as the server counted them, as the next two
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    told: bytes | None = None
-    circuit: str | None = None
-    stale_connection: bool = False
-    body: bytes | None = None
+    told: bytes | None = None  # header lines, in lower case, where they tell of an allowance; whoever paces reads them
+    circuit: str | None = None  # what it counts against beyond its row: ``auth``, ``payment``, ``quota``, ``model``
+    stale_connection: bool = False  # says nothing of the server: a kept connection was dead, or an option was refused
+    body: bytes | None = None  # where it is not what came: a stream, put together, without a secret
 
 
 _REQUEST_ID = b"\nx-request-id:"
@@ -90,22 +63,9 @@ def judge(
     choices are needed, at least one, none of them with ``finish_reason`` ``"error"``. An event stream is put together
     first; it is whole if ``[DONE]`` came, or the end of every choice.
 
-    Parameters
-    ----------
-    answer : Answer
-        The end of one attempt.
-    asked : bytes
-        The request's body, which tells how many choices a stream must have.
-    needs_choices : bool
-        Whether an answer without ``choices`` is none.
-    at_most_once : bool
-        Whether nothing may be repeated that a server may have executed.
-    secrets : sequence of bytes
-        Texts that no message may carry.
-    wall_clock : callable, optional
-        See `retry_after`.
-    read_stream : callable, optional
-        Puts an answer's stream together, for those who have done so while it came.
+    `asked` is the request's body, which says how many choices a stream must have. With `at_most_once`, nothing may be
+    repeated that a server may have executed. No message carries one of `secrets`. `wall_clock` is for `retry_after`;
+    `read_stream` puts an answer's stream together, for those who have done so while it came.
     """
     if answer.status == 200 and answer.fault is None:
         try:

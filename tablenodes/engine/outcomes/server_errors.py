@@ -17,36 +17,19 @@ _QUOTA_WORDS = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")
 )
 """Error codes and types that say that no request of this key will succeed until somebody pays."""
-_STATUS_OF_WORD = {
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "too_many_requests": 429,
-    "RESOURCE_EXHAUSTED": 429,
-    "overloaded_error": 529,
-    "overloaded": 529,
-    "server_error": 500,
-    "api_error": 500,
-    "internal_error": 500,
-    "internal_server_error": 500,
-    "INTERNAL": 500,
-    "service_unavailable": 503,
-    "UNAVAILABLE": 503,
-    "timeout": 504,
-    "DEADLINE_EXCEEDED": 504,
-    "invalid_request_error": 400,
-    "INVALID_ARGUMENT": 400,
-    "content_filter": 400,
-    "context_length_exceeded": 400,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "UNAUTHENTICATED": 401,
-    "permission_error": 403,
-    "PERMISSION_DENIED": 403,
-    "not_found_error": 404,
-    "model_not_found": 404,
-    "NOT_FOUND": 404,
+_WORDS_OF_STATUS = {
+    400: ("invalid_request_error", "INVALID_ARGUMENT", "content_filter", "context_length_exceeded"),
+    401: ("authentication_error", "invalid_api_key", "UNAUTHENTICATED"),
+    403: ("permission_error", "PERMISSION_DENIED"),
+    404: ("not_found_error", "model_not_found", "NOT_FOUND"),
+    429: ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "RESOURCE_EXHAUSTED"),
+    500: ("server_error", "api_error", "internal_error", "internal_server_error", "INTERNAL"),
+    503: ("service_unavailable", "UNAVAILABLE"),
+    504: ("timeout", "DEADLINE_EXCEEDED"),
+    529: ("overloaded_error", "overloaded"),
 }
-"""Machine-readable words of errors that come under a status of 200, as the statuses that they stand for."""
+"""Codes and types of errors that come under a status of 200, by the statuses that they stand for."""
+_STATUS_OF_WORD = {word: status for status, words in _WORDS_OF_STATUS.items() for word in words}
 _CIRCUITS = {401: "auth", 402: "payment", 403: "auth"}
 
 

@@ -66,6 +66,10 @@ class Attempts:
         self.tries += max(1, sends)
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
+    def is_used_up(self, most_failures: dict[Failure, int], max_attempts: int) -> bool:
+        """Check whether the row may not be tried again after its last failure."""
+        return self.failures[self.kind] > most_failures[self.kind] or self.tries >= max_attempts
+
     def done(self, key: int) -> Done:
         """Return the row's end, with what the last answer meant."""
         return Done(key, self.verdict, self._sends, self._maybe_billed)

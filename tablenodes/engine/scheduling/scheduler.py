@@ -51,36 +51,11 @@ class Scheduler:
 
     Each step costs O(log n) at most. Times are seconds of one clock that never goes back.
 
-    Parameters
-    ----------
-    limits, retry : Limits, Retry
-        What the run may use, and how often a row is tried again.
-    random : callable
-        Returns a number from 0 to 1.
-    at_most_once : bool, optional
-        Whether nothing is repeated that may have been executed; by default where ``retry.ambiguous`` is 0.
-    sent_before : int
-        Requests that earlier runs have sent, for ``limits.max_requests``.
-    capacity : int, optional
-        The most calls in flight that the machine allows, where that is fewer than ``limits.concurrency``.
-    seconds_left : callable, optional
-        Returns the seconds that a row has left, where that may be less than ``retry.row_deadline``.
-    admission : Admission, optional
-        That of a run before, which has ended; by default a new one.
-
-    Attributes
-    ----------
-    stopped : str or None
-        Why nothing is sent any more: ``auth``, ``quota``, ``rate_limited``, ``outage``, ``max_requests``,
-        ``token_budget``, or what `stop` was given.
-    asked_to_wait : float
-        Seconds until the server's allowance is renewed, where that is why it has stopped.
-    sent, tokens : int
-        Sends started in this run, of the calls that have been answered; tokens that the server counted.
-    first_try : int
-        Rows that were ``ok`` with one send.
-    retries : dict of str to int
-        Calls that were started again, by the kind of failure before.
+    `random` returns a number from 0 to 1. With `at_most_once`, by default where ``retry.ambiguous`` is 0, nothing is
+    repeated that may have been executed. `sent_before` are the requests that earlier runs have sent, for
+    ``limits.max_requests``; `capacity` the most calls in flight that the machine allows; `seconds_left` returns the
+    seconds that a row has left, where that may be less than ``retry.row_deadline``. `admission` is that of an earlier
+    run, which has ended.
     """
 
     def __init__(
@@ -115,10 +90,11 @@ class Scheduler:
         self._circuits = Circuits()
         self._failing = admission is not None  # what was seen before is looked at again at the first success
         self._refuses = False
-        self.stopped: str | None = None
-        self.asked_to_wait = 0.0
-        self.sent = self.tokens = self.first_try = 0
-        self.retries = {kind.value: 0 for kind in Failure if kind is not Failure.FINAL}
+        self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
+        self.asked_to_wait = 0.0  # seconds until the server's allowance is renewed, where that is why it has stopped
+        self.sent = self.tokens = 0  # sends of the calls that have been answered; tokens that the server counted
+        self.first_try = 0  # rows that were ``ok`` with one send
+        self.retries = {kind.value: 0 for kind in Failure if kind is not Failure.FINAL}  # by the kind of failure before
         if capacity is not None:
             self._window.cap(capacity)
         self._stop_if_spent()
@@ -261,7 +237,7 @@ class Scheduler:
         self._watch_server(key, kind, now, counts=not reconnects)
         if is_probe:
             return self._outage.next_probe if row.verdict.retry_after is None else due
-        if row.failures[kind] > self._most_failures[kind] or row.tries >= self._retry.max_attempts:
+        if row.is_used_up(self._most_failures, self._retry.max_attempts):
             return None
         if reconnects:
             row.reconnected = True

@@ -7,7 +7,7 @@ from .. import policy
 
 _STOPS = {"auth": "auth", "payment": "quota", "quota": "quota"}
 """The reason to stop by what a failure counts against."""
-_NOT_SENT_BECAUSE = {
+NOT_SENT_BECAUSE = {
     "auth": "the server refuses the key, or wants one where none was sent",
     "quota": "the account's quota is spent",
     "rate_limited": "the server asks to wait longer than this run waits; run again later",
@@ -19,6 +19,7 @@ _NOT_SENT_BECAUSE = {
     "transport": "nothing carries requests any more",
     "failure": "the run had to end",
 }
+"""Why the rest of a run's rows is not sent, by the reason for which it has stopped."""
 
 
 class Circuits:
@@ -60,7 +61,7 @@ class Circuits:
 
 def not_sent_because(stopped: str) -> str:
     """Return why a row was not sent, by the reason for which the scheduler has stopped."""
-    return f"not sent: {_NOT_SENT_BECAUSE.get(stopped, stopped)}"
+    return f"not sent: {NOT_SENT_BECAUSE.get(stopped, stopped)}"
 
 
 def transport_failed(error: BaseException) -> EndedError:
