@@ -1,15 +1,19 @@
-"""Turn a value of any origin into plain JSON: null, booleans, numbers, texts, lists and objects."""
+"""Values of any origin, and JSON texts, as plain JSON: null, booleans, numbers, texts, lists and objects."""
 
 from __future__ import annotations
 
 import datetime
 import decimal
 import enum
+import json
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
+
+import orjson
 
 from .problems import Unfit
 
@@ -19,6 +23,15 @@ DEPTH = 200
 _INTEGERS = range(-(2**63), 2**64)
 _LONG = 16
 _NANOSECONDS_A_DAY = 86_400 * 10**9
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
+
+
+def read_json(text: str) -> Any:
+    """Read a strict JSON text without a loss; raise `Unfit` for an integer of more than 64 bits."""
+    value = orjson.loads(text)
+    if _LONG_NUMBER.search(text):
+        plain(json.loads(text))
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from servers import answer, fault_server
 import tablenodes as tn
 from tablenodes.bodies import simplified_functions as simplified
 from tablenodes.errors import SettingError
+from tablenodes.problems import Rejected
 
 REPLY = {
     "name": "respond_to_review",
@@ -85,6 +86,14 @@ def test_no_parameters_at_all_are_an_empty_object():
     assert made == [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
 
 
+def refused(call):
+    """Give in one line why something cannot be read."""
+    with pytest.raises(Rejected) as caught:
+        call()
+    assert caught.value.problem.rule == "function"
+    return f"{caught.value.problem.path.removeprefix('$.')}: {caught.value.problem.message}"
+
+
 @pytest.mark.parametrize("given_as", ["none", "auto"])
 def test_modes_are_no_names(given_as):
     """They mean what they mean in the API."""
@@ -144,9 +153,7 @@ WRONG = {
 def test_what_cannot_be_read_is_said_with_its_place(name):
     """One line, the nearest name, and never a value."""
     parameter, start, end = WRONG[name]
-    with pytest.raises(simplified.Unclear) as caught:
-        simplified.functions(with_parameter(**parameter))
-    message = str(caught.value)
+    message = refused(lambda: simplified.functions(with_parameter(**parameter)))
     assert message.startswith(start)
     assert message.endswith(end)
     assert "canary" not in message
@@ -162,40 +169,30 @@ def test_what_cannot_be_read_is_said_with_its_place(name):
 )
 def test_two_functions_of_one_name_are_refused(listing, twins):
     """Nobody could tell which is called; those without a name are the API's to refuse."""
-    with pytest.raises(simplified.Unclear) as caught:
-        simplified.WRITTEN_OUT[listing](twins)
-    wording(caught.value)
+    wording(refused(lambda: simplified.WRITTEN_OUT[listing](twins)))
     assert len(simplified.WRITTEN_OUT[listing]([*twins[:2], {}, {}, "None", {"name": "None"}])) == 6
 
 
 def test_a_value_is_listed_once():
     """One and true are two values; a text that is read as a number is that number."""
-    with pytest.raises(simplified.Unclear) as caught:
-        simplified.functions(with_parameter(enumValues=["a", "b", "a"]))
-    wording(caught.value)
-    with wording.raises(simplified.Unclear):
-        simplified.functions(with_parameter(type="integer", enum_values=[1, "1"]))
+    wording(refused(lambda: simplified.functions(with_parameter(enumValues=["a", "b", "a"]))))
+    wording(refused(lambda: simplified.functions(with_parameter(type="integer", enum_values=[1, "1"]))))
     simplified.functions(with_parameter(type="array", enumValues=[[1], [True]]))
 
 
 def test_a_parameter_that_is_no_mapping_or_there_twice_is_said():
     """Each by its place."""
-    with wording.raises(simplified.Unclear):
-        simplified.functions([{"name": "f", "parameters": ["canary"]}])
+    wording(refused(lambda: simplified.functions([{"name": "f", "parameters": ["canary"]}])))
     twice = [{"name": "p", "type": "string"}] * 2
-    with wording.raises(simplified.Unclear):
-        simplified.tools([{"name": "f", "parameters": twice}])
-    with wording.raises(simplified.Unclear):
-        simplified.functions([{"name": "f", "descripton": "x", "parameters": []}])
+    wording(refused(lambda: simplified.tools([{"name": "f", "parameters": twice}])))
+    wording(refused(lambda: simplified.functions([{"name": "f", "descripton": "x", "parameters": []}])))
 
 
 @pytest.mark.parametrize("listing", ["functions", "tools"])
 @pytest.mark.parametrize("key", ["paramters", "params", "Parameters"])
 def test_a_flat_list_under_nearly_its_name_is_refused(listing, key):
     """A function without its parameters would be sent."""
-    with pytest.raises(simplified.Unclear) as caught:
-        simplified.WRITTEN_OUT[listing]([{"name": "f", key: REPLY["parameters"]}])
-    wording(caught.value)
+    wording(refused(lambda: simplified.WRITTEN_OUT[listing]([{"name": "f", key: REPLY["parameters"]}])))
 
 
 def test_a_list_of_names_is_no_list_of_parameters():
@@ -223,7 +220,7 @@ def test_whatever_a_cell_holds_is_written_out_refused_or_left_alone(value):
             made = write_out(value)
             simplified.check_named({"functions": made, "tools": made, "function_call": made, "tool_choice": made})
             orjson.dumps(made)
-        except simplified.Unclear:
+        except Rejected:
             continue
     assert orjson.dumps(value) == before
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..plain import read_json
 from ..problems import Problem, Rejected, Unfit
-from ..templates.json_text import read
 
 if TYPE_CHECKING:
     from ..store.conversations import Conversations
@@ -34,7 +34,7 @@ def whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]
         raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
     if type(cell) is str:
         try:
-            cell = read(cell)
+            cell = read_json(cell)
         except Unfit as error:
             raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
         except orjson.JSONDecodeError as error:

@@ -15,7 +15,7 @@ from .body_column import whole_body
 from .recipe import Recipe, like_placeholders, said, unread_placeholders
 from .schema_types import Typing
 from .settings_plan import RowPlan
-from .simplified_functions import LISTED_IN, WRITTEN_OUT, Unclear, check_named, unknown_keys
+from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
 from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .values import CellValue, ConversationValue, Row, is_varying, parse
 
@@ -158,8 +158,8 @@ class BodyPlan(RowPlan):
         typed = self._typings[name](value)
         try:
             return WRITTEN_OUT[name](typed) if name in self._short else typed
-        except Unclear as unclear:
-            raise SettingError(str(unclear), place=unclear.place) from None
+        except Rejected as rejected:
+            raise _in_a_setting(rejected) from None
 
     def _unknown_keys(self, extra: Collection[str]) -> Iterator[str]:
         """Say what the functions that are the same in every row have that the API does not know."""
@@ -177,8 +177,8 @@ class BodyPlan(RowPlan):
         if naming and settled:
             try:
                 check_named(self._start)
-            except Unclear as unclear:
-                raise SettingError(str(unclear), place=unclear.place) from None
+            except Rejected as rejected:
+                raise _in_a_setting(rejected) from None
 
     @property
     def streams(self) -> bool | None:
@@ -223,10 +223,7 @@ class BodyPlan(RowPlan):
         for name, value in self._defaults.items():
             body.setdefault(name, value)
         if self._names_by_row:
-            try:
-                check_named(body, tell=self._tells)
-            except Unclear as unclear:
-                raise _rejected(unclear) from None
+            check_named(body, tell=self._tells)
         return body
 
     def encode(self, cells: tuple[Any, ...]) -> bytes:
@@ -264,18 +261,13 @@ class BodyPlan(RowPlan):
 
 def _writing_out(name: str, give: Give) -> Give:
     write_out = WRITTEN_OUT[name]
-
-    def written_out(cells: tuple[Any, ...]) -> Any:
-        try:
-            return write_out(give(cells))
-        except Unclear as unclear:
-            raise _rejected(unclear) from None
-
-    return written_out
+    return lambda cells: write_out(give(cells))
 
 
-def _rejected(unclear: Unclear) -> Rejected:
-    return Rejected(Problem(f"$.{unclear.place}", "function", unclear.message))
+def _in_a_setting(rejected: Rejected) -> SettingError:
+    """Return what is wrong with every row as an error of the setting."""
+    place = rejected.problem.path.removeprefix("$.")
+    return SettingError(f"{place}: {rejected.problem.message}", place=place)
 
 
 def _dumps(body: Mapping[str, Any]) -> bytes:

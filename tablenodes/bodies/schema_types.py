@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from ..plain import read_json
 from ..problems import Unfit
-from ..templates.json_text import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +119,6 @@ class Typing:
 
 def _parsed(text: str) -> Any:
     try:
-        return read(text)
+        return read_json(text)
     except (orjson.JSONDecodeError, Unfit):
         return text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..errors import nearest
-from ..problems import Remark
+from ..problems import Problem, Rejected, Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,21 +33,9 @@ _TRUTH = {"true": True, "false": False}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
-class Unclear(Exception):  # noqa: N818 - it is caught, and worded with its setting or its row
-    """A function that cannot be read.
-
-    Attributes
-    ----------
-    place : str
-        Where, below the body: ``functions[0].parameters[1].type``.
-    message : str
-        What is wrong; never a value.
-    """
-
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{place}: {message}")
-        self.place = place
-        self.message = message
+def _unclear(place: str, message: str) -> Rejected:
+    """Return why a function cannot be read; the message never holds a value."""
+    return Rejected(Problem(f"$.{place}", "function", message))
 
 
 def functions(value: Any) -> Any:
@@ -114,7 +102,7 @@ LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "to
 
 
 def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
-    """Raise `Unclear` if a function is named that is not among those of the body.
+    """Raise `Rejected` if a function is named that is not among those of the body.
 
     Parameters
     ----------
@@ -131,7 +119,7 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
         known = _names(listed, listing) if isinstance(listed, list) else [name]
         if name not in known:
             what = f" that is not among the {listing}" if listed else f", but there are no {listing}"
-            raise Unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
+            raise _unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
 
 
 def unknown_keys(listing: str, value: Any) -> Iterator[Remark]:
@@ -196,7 +184,7 @@ def _function(item: Any, place: str) -> Any:
         where = f"{place}.parameters[{i}]"
         name, schema, is_required = _parameter(parameter, where)
         if name in made:
-            raise Unclear(f"{where}.name", "is the name of an earlier parameter too")
+            raise _unclear(f"{where}.name", "is the name of an earlier parameter too")
         made[name] = schema
         if is_required:
             required.append(name)
@@ -213,27 +201,27 @@ def _is_flat(item: Json) -> bool:
 
 
 def _refuse_twins(functions: Sequence[Any], listing: str) -> None:
-    """Raise `Unclear` where two functions have one name: nobody could tell which is called."""
+    """Raise `Rejected` where two functions have one name: nobody could tell which is called."""
     seen: set[str] = set()
     for i, function in enumerate(functions):
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str):
             if name in seen:
-                raise Unclear(f"{listing}[{i}]", "has the same name as an earlier function")
+                raise _unclear(f"{listing}[{i}]", "has the same name as an earlier function")
             seen.add(name)
 
 
 def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
     """Give a parameter's name, its schema, and whether it is required."""
     if not isinstance(given, dict):
-        raise Unclear(place, f"must be a mapping with {', '.join(_PARAMETER[:3])}")
+        raise _unclear(place, f"must be a mapping with {', '.join(_PARAMETER[:3])}")
     _check_keys(given, (*_PARAMETER, _TWIN), place, "a parameter")
     for key in ("name", "type"):
         if not isinstance(given.get(key), str) or not given[key]:
-            raise Unclear(f"{place}.{key}" if key in given else place, f"a parameter needs a {key}, a text")
+            raise _unclear(f"{place}.{key}" if key in given else place, f"a parameter needs a {key}, a text")
     kind = given["type"]
     if kind not in _TYPES:
-        raise Unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES)}")
+        raise _unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES)}")
     schema: Json = {"type": kind}
     if given.get("description") is not None:
         schema["description"] = given["description"]
@@ -248,15 +236,15 @@ def _enum_values(given: Json, kind: str, place: str) -> list[Any] | None:
     if not written:
         return None
     if len(written) > 1:
-        raise Unclear(place, f"has both enumValues and {_TWIN}: keep one")
+        raise _unclear(place, f"has both enumValues and {_TWIN}: keep one")
     where, values = f"{place}.{written[0]}", given[written[0]]
     if not isinstance(values, list) or not values:
-        raise Unclear(where, "must be a list of values")
+        raise _unclear(where, "must be a list of values")
     made = [_of_type(value, kind, f"{where}[{i}]") for i, value in enumerate(values)]
     seen: set[str] = set()
     for i, value in enumerate(map(repr, made)):  # lists and objects too can be told apart by that
         if value in seen:
-            raise Unclear(f"{where}[{i}]", "is the same as an earlier value")
+            raise _unclear(f"{where}[{i}]", "is the same as an earlier value")
         seen.add(value)
     return made
 
@@ -267,9 +255,9 @@ def _of_type(value: Any, kind: str, place: str) -> Any:
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
-            raise Unclear(place, f"must be of the parameter's type, {kind}") from None
+            raise _unclear(place, f"must be of the parameter's type, {kind}") from None
     if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
-        raise Unclear(place, f"must be of the parameter's type, {kind}")
+        raise _unclear(place, f"must be of the parameter's type, {kind}")
     return value
 
 
@@ -278,7 +266,7 @@ def _truth(value: Any, place: str) -> bool:
         value = _TRUTH.get(value.strip().casefold(), value)
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise Unclear(place, "must be true or false")
+    raise _unclear(place, "must be true or false")
 
 
 def _check_keys(given: Json, known: Collection[str], place: str, what: str) -> None:
@@ -287,4 +275,4 @@ def _check_keys(given: Json, known: Collection[str], place: str, what: str) -> N
             # A name that is no plain one may be somebody's text.
             where = f"{place}.{key}" if _PLAIN_NAME.fullmatch(key) else place
             shown = [name for name in known if name != _TWIN]
-            raise Unclear(where, f"is no key of {what}{nearest(key, known) or '; it has ' + ', '.join(shown)}")
+            raise _unclear(where, f"is no key of {what}{nearest(key, known) or '; it has ' + ', '.join(shown)}")

@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import schemas
-from ..bodies.simplified_functions import WRITTEN_OUT, Unclear
+from ..bodies.simplified_functions import WRITTEN_OUT
 from ..bodies.values import is_varying
+from ..problems import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -94,7 +95,7 @@ def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
         return None
     try:
         items = WRITTEN_OUT[listing](value)
-    except Unclear:
+    except Rejected:
         return None
     if not all(isinstance(item, dict) for item in items):
         return None

@@ -11,10 +11,9 @@ from .. import schemas
 from ..bodies.schema_types import Typing
 from ..bodies.taken_columns import CONVERSATION
 from ..engine.sink import OK
-from ..plain import plain
+from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import Link, is_id, links, reply
-from ..templates.json_text import read
 
 if TYPE_CHECKING:
     import os
@@ -67,7 +66,7 @@ def content_parts(given: Any) -> list[Any]:
     """Return the parts of a user's message, typed and checked; raise `Rejected` for what no chat takes."""
     if isinstance(given, str):
         try:
-            given = read(given)
+            given = read_json(given)
         except (orjson.JSONDecodeError, Unfit):
             given = None
     if not isinstance(given, list):

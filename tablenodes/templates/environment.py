@@ -16,8 +16,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
+from ..plain import read_json
 from ..problems import Unfit
-from .json_text import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -280,7 +280,7 @@ def _fromjson(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        found = read(value)
+        found = read_json(value)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, character {error.colno}"
         raise Unfit(f"the filter fromjson takes a text that is JSON, and this text is not ({where})") from None
