@@ -25,10 +25,10 @@ class ReservedColumn(str):
 
 
 def planned_name(column: str) -> str:
-    """Give what a plan calls a column: its own name, or a `ReservedColumn`."""
+    """Return what a plan calls a column: its own name, or a `ReservedColumn`."""
     return ReservedColumn(column) if column in RESERVED else column
 
 
 def own_name(name: str) -> str:
-    """Give a column's own name, from what a plan calls it."""
+    """Return a column's own name, from what a plan calls it."""
     return name.column if isinstance(name, ReservedColumn) else name

@@ -35,7 +35,7 @@ def read_json(text: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Give `value` as plain JSON: what a JSON writer takes, and a reader gives back the same.
+    """Return `value` as plain JSON: what a JSON writer takes, and a reader gives back the same; it is never changed.
 
     Dates, times and timestamps become ISO 8601 texts, durations ISO 8601 durations, UUIDs texts, an
     enumeration's member its value, tuples lists, integer keys texts. A decimal becomes a number only where
@@ -44,22 +44,7 @@ def plain(value: Any) -> Any:
     gives the lists of structs of a Parquet file. A float of 16 or 32 bits becomes the number of the shortest
     decimal that stands for it; a whole number stays what it is.
 
-    Parameters
-    ----------
-    value : object
-        A value of Python, NumPy, pandas, Arrow or Polars, nested as deep as `DEPTH`.
-
-    Returns
-    -------
-    None, bool, int, float, str, list or dict
-        `value` itself where it is plain already, else a new object; `value` is never changed.
-
-    Raises
-    ------
-    Unfit
-        For NaN, infinity, bytes, half a surrogate pair, an integer of more than 64 bits, a decimal that no
-        JSON number gives exactly, keys that are not texts, sets and unknown types. Its text continues a
-        sentence such as "column 'x' …" and never holds the value.
+    `Unfit` is raised for what JSON cannot hold: its text continues a sentence such as "column 'x' …".
     """
     return _plain(value, ())
 
@@ -102,7 +87,7 @@ def _number(value: float) -> float:
 
 
 def _inside(container: Any, above: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the identities of the containers around what `container` holds."""
+    """Return the identities of the containers around what `container` holds."""
     if id(container) in above:
         raise Unfit("holds itself")
     if len(above) >= DEPTH:
@@ -125,7 +110,7 @@ def _array(items: list[Any], above: tuple[int, ...]) -> list[Any]:
 
 
 def _is_flat(items: list[Any]) -> bool:
-    """Say whether a long list is plain at a glance: token ids, an embedding, ASCII texts."""
+    """Check whether a long list is plain at a glance: token ids, an embedding, ASCII texts."""
     kinds = set(map(type, items))
     if kinds == {int}:
         return min(items) in _INTEGERS and max(items) in _INTEGERS
@@ -234,7 +219,7 @@ def _numpy(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _shortest(value: Any) -> Any:
-    """Give floats of 16 or 32 bits as Python's, of the shortest decimals that stand for the same narrow float."""
+    """Return floats of 16 or 32 bits as Python's, of the shortest decimals that stand for the same narrow float."""
     if value.ndim:
         return [_shortest(item) for item in value]
     wide = value.tolist()
@@ -260,7 +245,7 @@ def _timedelta64(value: Any) -> str | None:
 
 
 def without_null_fields(value: Any) -> Any:
-    """Give a nested value of Arrow or Polars with the null fields of its structs left out.
+    """Return a nested value of Arrow or Polars with the null fields of its structs left out.
 
     Arrow and Polars give every struct of a column all fields, null where a row had none: such a null says
     nothing of the row's own.

@@ -36,15 +36,7 @@ _PREDICATES = ("must ", "is ", "has ", "lacks ", "does ")
 
 
 def in_a_line(message: str, path: str | None) -> str:
-    """Return a message that stands alone: ``$.temperature: must be at most 2``.
-
-    Parameters
-    ----------
-    message : str
-        What is wrong.
-    path : str or None
-        Where; it is left out where the message names what it is about.
-    """
+    """Return a message that stands alone: ``$.temperature: must be at most 2``."""
     return f"{path}: {message}" if path and path != "$" and message.startswith(_PREDICATES) else message
 
 
@@ -90,19 +82,7 @@ class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not 
 
 
 def error_body(kind: str, message: str, param: str | None = None, code: str | None = None) -> bytes:
-    """Return the API's error object as JSON.
-
-    Parameters
-    ----------
-    kind : str
-        The error's type, one of the outcomes of a row.
-    message : str
-        What happened; cut at `MESSAGE_LENGTH`.
-    param : str, optional
-        The JSON path or the setting that is meant.
-    code : str, optional
-        A machine-readable detail.
-    """
+    """Return the API's error object as JSON."""
     message = message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
     error = {"type": kind, "message": message, "param": param, "code": code}
     return orjson.dumps({"error": error})

@@ -8,15 +8,23 @@ import orjson
 
 from ..column_names import RESERVED, own_name, planned_name
 from ..errors import ColumnError, SettingError, nearest
-from ..plain import plain
+from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Remark, Unfit
 from ..templates.template import known
-from .body_column import whole_body
-from .recipe import Recipe, like_placeholders, said, unread_placeholders
+from .recipe import (
+    BODY,
+    CONVERSATION,
+    Recipe,
+    like_placeholders,
+    misspelt,
+    passed_over,
+    said,
+    taken,
+    unread_placeholders,
+)
 from .schema_types import Typing
 from .settings_plan import RowPlan
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
-from .taken_columns import BODY, CONVERSATION, misspelt, passed_over, taken
 from .values import CellValue, ConversationValue, Row, is_varying, parse
 
 if TYPE_CHECKING:
@@ -30,40 +38,21 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 """What may make a property's value depend on another's, which is not known before the row."""
 
 _OTHERS = "(all others)"
+_NO_REQUESTS = "if it holds no requests, pass columns=() (--set columns=[] on the command line)"
+_KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 class BodyPlan(RowPlan):
-    """How the rows of one table become request bodies.
+    """How the rows of one table become request bodies; the schema types the values, and is the gate.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What the node says.
-    schema : Schema
-        Types the values, and is the gate.
-    table : sequence of str
-        The table's columns.
-    defaults : mapping, optional
-        Properties that the server supplies where nobody sets them.
-    constants : mapping, optional
-        What ``inputs`` and ``outputs`` stand for in placeholders.
-    conversations : callable, optional
-        Gives where the messages of conversations are looked up; not called where none is.
-
-    Attributes
-    ----------
-    conversation_column : str or None
-        The column whose conversations are all of the messages.
-
-    Raises
-    ------
-    ColumnError
-        If a column that is named is not there.
-    SettingError
-        If settings do not fit together.
+    `defaults` are properties that the server supplies where nobody sets them; `constants` is what ``inputs`` and
+    ``outputs`` stand for in placeholders; `conversations` opens the store in which conversations are looked up, and is
+    not called where none is.
     """
 
     schema: Schema
+    conversation_column: str | None
+    """The column whose conversations are all of the messages."""
 
     def __init__(
         self,
@@ -162,7 +151,7 @@ class BodyPlan(RowPlan):
             raise _in_a_setting(rejected) from None
 
     def _unknown_keys(self, extra: Collection[str]) -> Iterator[str]:
-        """Say what the functions that are the same in every row have that the API does not know."""
+        """Yield a remark for each key of functions, the same in every row, that the API does not know."""
         for name in LISTED_IN.values():
             for line in unknown_keys(name, self._fixed.get(name)):
                 yield Remark(f"extra_body.{line}", f"extra_body.{line.place}") if name in extra else line
@@ -188,23 +177,15 @@ class BodyPlan(RowPlan):
         return False if self._body_at is None else None
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
-        """Give the same rows; what all of them need from elsewhere is read for many at a time."""
+        """Return the same rows; what all of them need from elsewhere is read for many at a time."""
         if self._conversations is None or self._conversation_at is None:
             return rows
         return self._conversations.ahead(rows, self._conversation_at)
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
-        """Give a row's body, before the gate.
+        """Return a row's body, before the gate; raise `Rejected` if a cell that is needed is empty or cannot be JSON.
 
-        Parameters
-        ----------
-        cells : tuple
-            Plain cells of `columns`, in that order; None for null, an `Unfit` for a cell that cannot be JSON.
-
-        Raises
-        ------
-        Rejected
-            If a cell that is needed is empty or cannot be JSON.
+        The cells of `columns`, in that order, are plain JSON: None for null, an `Unfit` for what cannot be JSON.
         """
         if self._body_at is None:
             body = self._start.copy()
@@ -215,7 +196,7 @@ class BodyPlan(RowPlan):
                 else:
                     body[name] = value
         else:
-            body = {**self._whole(whole_body(cells[self._body_at], self._conversations)), **self._fixed}
+            body = {**self._whole(_whole_body(cells[self._body_at], self._conversations)), **self._fixed}
             for name, give in self._gives:
                 value = give(cells)
                 if value is not None:
@@ -227,13 +208,7 @@ class BodyPlan(RowPlan):
         return body
 
     def encode(self, cells: tuple[Any, ...]) -> bytes:
-        """Give a row's body as it will be sent, after the gate.
-
-        Raises
-        ------
-        Rejected
-            If the row cannot become a valid body.
-        """
+        """Return a row's body as it will be sent, after the gate; raise `Rejected` if it does not become valid."""
         body = self.build(cells)
         data = _dumps(body)
         if self._is_valid(body):
@@ -241,7 +216,7 @@ class BodyPlan(RowPlan):
         raise Rejected(*self.schema.problems(body))
 
     def wrong_settings(self) -> list[Problem]:
-        """Give what the schema has against the properties that are the same in every row, whatever else is in them."""
+        """Return what is wrong with the properties that are the same in every row, whatever else is in them."""
         if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
             return []
         return [p for p in self.schema.problems(self._fixed) if self._is_fixed(p.path)]
@@ -250,12 +225,12 @@ class BodyPlan(RowPlan):
         return path.removeprefix("$.").partition(".")[0].partition("[")[0] in self._fixed
 
     def column_of(self, path: str) -> str | None:
-        """Give the column or columns that a body's path was filled from, or None."""
+        """Return the column or columns that a body's path was filled from, or None."""
         name = path.removeprefix("$.").partition(".")[0].partition("[")[0]
         return self._columns_of.get(name, BODY if self._body_at is not None else None)
 
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
-        """Give the places of a body, without their numbers, whose text was probably meant as a JSON array."""
+        """Return the places of a body, without their numbers, whose text was probably meant as a JSON array."""
         return set(self._whole.suspects(body))
 
 
@@ -268,6 +243,36 @@ def _in_a_setting(rejected: Rejected) -> SettingError:
     """Return what is wrong with every row as an error of the setting."""
     place = rejected.problem.path.removeprefix("$.")
     return SettingError(f"{place}: {rejected.problem.message}", place=place)
+
+
+def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]:
+    """Return the request that a cell of column ``body`` holds: JSON text, or a mapping; an empty one for no cell.
+
+    With conversations, which the messages then come from, an answer in the cell is passed over.
+    """
+    if cell is None:
+        return {}
+    if type(cell) is Unfit:
+        raise Rejected(Problem("$", "cell", f"the cell of column 'body' {cell}"))
+    if type(cell) is str:
+        try:
+            cell = read_json(cell)
+        except Unfit as error:
+            raise Rejected(Problem("$", "json", f"column 'body' {error}", "string")) from None
+        except orjson.JSONDecodeError as error:
+            where = f"line {error.lineno}, character {error.colno}"
+            message = f"column 'body' is not JSON ({where}); {_NO_REQUESTS}"
+            raise Rejected(Problem("$", "json", message, "string")) from None
+    if type(cell) is not dict:
+        kind = _KINDS.get(type(cell), "value")
+        raise Rejected(Problem("$", "type", f"column 'body' must hold a request, a JSON object; {_NO_REQUESTS}", kind))
+    for answer in ("choices", "error"):
+        if answer in cell:
+            if conversations is not None:  # an answer that was added to them is often still there
+                return {}
+            message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
+            raise Rejected(Problem("$", "answer", message, "object"))
+    return cell
 
 
 def _dumps(body: Mapping[str, Any]) -> bytes:
@@ -283,7 +288,7 @@ def _dumps(body: Mapping[str, Any]) -> bytes:
 
 
 def _place_of_ids(messages: Any, row: Row) -> int | None:
-    """Give which cell holds the id of a conversation, where one does by itself."""
+    """Return which cell holds the id of a conversation, where one does by itself."""
     known_as = messages.known_as if isinstance(messages, ConversationValue) else None
     return row.position[planned_name(known_as.name)] if isinstance(known_as, CellValue) else None
 

@@ -1,4 +1,4 @@
-"""What a node says about its bodies: its settings, parsed, its shortcuts written out."""
+"""What a node says about its bodies: its settings, parsed, and which columns are used because of their names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ColumnError, SettingError, nearest
 from ..problems import Remark
-from ..templates.template import Template
-from .taken_columns import CONVERSATION
+from ..templates.template import Template, known
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+BODY = "body"
+"""The column that may hold a whole request body in each row."""
+
+CONVERSATION = "conversation"
+"""The column that may hold the id of a conversation in each row."""
+
+NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
+"""Request properties that a table may well use for something else: taken from a column only when named."""
+
+SHORTCUTS = ("prompt", "system", CONVERSATION)
+"""What makes the messages of a chat, in place of ``messages``."""
 
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
@@ -22,27 +34,18 @@ _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a node says about its bodies, before any table is known.
-
-    Attributes
-    ----------
-    settings : mapping
-        The settings that were set, in their declared order, without the shortcuts.
-    columns : "auto" or tuple of str
-        Which same-named columns are taken.
-    shortcuts : bool
-        Whether ``prompt``, ``system`` and ``conversation`` make messages, and functions may be written the short way.
-    extra_body : mapping
-        Properties that are put on top.
-    """
+    """What a node says about its bodies, before any table is known."""
 
     settings: Mapping[str, Any]
+    """What was set, by the names of the request's properties, in their declared order."""
     columns: str | tuple[str, ...] = "auto"
     shortcuts: bool = False
+    """Whether `SHORTCUTS` make messages, and functions may be written the short way."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Properties that are put on top."""
 
     def parsed(self) -> dict[str, Any]:
-        """Give the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
+        """Return the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
         made = {name: parse_setting(name, value) for name, value in self.settings.items()}
         return _with_messages(made) if self.shortcuts else made
 
@@ -69,19 +72,13 @@ def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def said(prompt: Any, system: Any) -> Any:
-    """Give the messages that the shortcuts mean: one of the user's, and one of the system's before it if there is any.
-
-    Parameters
-    ----------
-    prompt, system : JSON value, Varying or None
-        What is said.
-    """
+    """Return the messages that the shortcuts mean: one of the user's, after one of the system's if there is any."""
     value = SpokenValue(prompt, system)
     return value if is_varying(prompt) or is_varying(system) else value.messages(prompt, system)
 
 
 def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
-    """Say where ``{{`` stands in a setting that has no placeholders."""
+    """Yield a remark where ``{{`` stands in a setting that has no placeholders."""
     for name, value in values.items():
         scalar = isinstance(value, str)
         if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
@@ -92,16 +89,10 @@ def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
 def like_placeholders(
     settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str] = ()
 ) -> Iterator[str]:
-    """Say where a text holds what is a placeholder or a statement elsewhere, and is sent as it is here.
+    """Yield a remark where a text holds what is a placeholder or a statement elsewhere, and is sent as it is here.
 
-    Parameters
-    ----------
-    settings : mapping
-        The settings as they were set: what was called literal is none of these texts.
-    table : collection of str
-        The table's columns.
-    workflow : collection of str
-        The names of workflows that are there.
+    `settings` are as they were set: a literal text is none of these; `workflow` has the names of
+    workflows that are there.
     """
     texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
     for place, text in texts:
@@ -141,3 +132,80 @@ def _has_braces(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_braces, value))
     return isinstance(value, str) and "{{" in value
+
+
+def taken(
+    wanted: str | tuple[str, ...],
+    properties: Iterable[str],
+    table: Sequence[str],
+    made: Collection[str],
+    *,
+    shortcuts: bool,
+    reads_body: bool = False,
+) -> tuple[str, ...]:
+    """Return the columns that are used because they are called as a property of the request is.
+
+    `wanted` is what the node says of it; `made` are the properties that are set. With `shortcuts`, `SHORTCUTS` make
+    messages. Where settings may read the column `BODY` (`reads_body`), it holds what they are about, and requests only
+    if it is named. `ColumnError` and `SettingError` say of a name that is wanted that it is no column, or no property.
+    """
+    possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
+    if wanted == "auto":
+        left = NAMED_ONLY | {"system"} | ({BODY} if reads_body else set())
+        names = [name for name in possible if name not in left and name in table]
+    else:
+        names = list(wanted)
+        for name in names:
+            if name not in possible:
+                message = f"columns: {name!r} is no property of the request{nearest(name, possible)}"
+                raise SettingError(message, place="columns")
+            if name not in table:
+                message = f"columns: no column {name!r}{nearest(name, table) or known(table)}"
+                raise ColumnError(message, place="columns")
+    spoken = shortcuts and "messages" in made
+    found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
+    if shortcuts:
+        _refuse_two([name for name in (CONVERSATION, "prompt", "messages") if name in found])
+    return found
+
+
+def passed_over(
+    wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str], read: Collection[str]
+) -> tuple[str, ...]:
+    """Return a remark where a column of conversations is not used, since what is set makes the messages."""
+    speaking = next((name for name in ("messages", "prompt") if name in made), None)
+    if speaking is None or CONVERSATION in made or CONVERSATION in read or CONVERSATION not in table:
+        return ()
+    if wanted != "auto" and CONVERSATION not in wanted:
+        return ()
+    what = f"{speaking} is set, so that the column {CONVERSATION} is not taken and nothing of it is sent"
+    return (Remark(f"{what}: what is said in a conversation is added by AddUserMessage", speaking),)
+
+
+def misspelt(
+    wanted: str | tuple[str, ...], properties: Iterable[str], table: Sequence[str], read: Collection[str]
+) -> tuple[str, ...]:
+    """Return a remark for each column perhaps meant to be a property, but written in another way: ``Max Tokens``."""
+    if wanted != "auto":
+        return ()
+    plain = {_plainly(name): name for name in properties if name not in NAMED_ONLY}
+    meant = [(name, plain.get(_plainly(name), name)) for name in table if name not in read]
+    return tuple(
+        f"column {name!r} is not taken and nothing of it is sent: the property is called {known_as!r}"
+        for name, known_as in meant
+        if known_as not in (name, *table)
+    )
+
+
+def _plainly(name: str) -> str:
+    """Return a name without what is easily written in another way: case and gaps."""
+    return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def _refuse_two(speaking: Sequence[str]) -> None:
+    if len(speaking) > 1:
+        one, other = speaking[:2]
+        raise ColumnError(
+            f"the table has both a {one} and a {other} column: choose one with "
+            f'{one}=col("{one}") or {other}=col("{other}")'
+        )

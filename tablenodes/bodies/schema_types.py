@@ -24,7 +24,7 @@ class Admitting(Protocol):
     """What is needed of a schema: the JSON types that it admits at a path of a body."""
 
     def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
-        """Give the names of the JSON types."""
+        """Return the names of the JSON types."""
 
 
 class Typing:
@@ -32,13 +32,6 @@ class Typing:
 
     A text is parsed as JSON only where the schema admits no string there; a float without a fraction becomes an integer
     where the schema admits integers and no other numbers. Anything else stays as it is, for the schema to judge.
-
-    Parameters
-    ----------
-    schema : Admitting
-        The schema.
-    path : tuple of str or int
-        Where the values will stand.
     """
 
     __slots__ = ("_below", "_boolean", "_integer", "_path", "_schema", "_textless", "admitted")
@@ -53,7 +46,7 @@ class Typing:
         self._integer = "integer" in self.admitted and "number" not in self.admitted
 
     def below(self, key: str | int) -> Typing:
-        """Give the typing of a property, or of all items (any whole number)."""
+        """Return the typing of a property, or of all items (any whole number)."""
         if isinstance(key, int):
             key = 0
         known = self._below.get(key)
@@ -64,7 +57,7 @@ class Typing:
         return known
 
     def __call__(self, value: Any) -> Any:
-        """Give the value as the schema wants it; the same object where nothing changes."""
+        """Return the value as the schema wants it; the same object where nothing changes."""
         kind = type(value)
         if kind is str:
             if not self._textless:
@@ -100,7 +93,7 @@ class Typing:
         return text if rounded else value
 
     def suspects(self, value: Any) -> Iterator[str]:
-        """Give the places of texts that stay texts and were probably meant as JSON arrays: ``messages.content``."""
+        """Yield the places of texts that stay texts and were probably meant as JSON arrays: ``messages.content``."""
         if type(value) is dict:
             for key, item in value.items():
                 yield from self.below(key).suspects(item)
@@ -113,7 +106,7 @@ class Typing:
             yield ".".join(str(step) for step in self._path if step != 0)
 
     def _takes_both(self) -> bool:
-        """Tell whether the schema says that a text as well as an array may stand here."""
+        """Check whether the schema says that a text as well as an array may stand here."""
         return "array" in self.admitted and not self._textless and len(self.admitted) < _EVERYTHING
 
 

@@ -19,30 +19,20 @@ if TYPE_CHECKING:
 
 
 class RowPlan:
-    """What becomes of the rows of one table: the base of every plan, of a node that sends nothing as it stands.
-
-    Attributes
-    ----------
-    columns : tuple of str
-        The columns that are read, in the order in which their cells are given to `encode`.
-    sources : mapping of str to str
-        Where each setting or property comes from.
-    taken : tuple of str
-        The columns that are used because of their names.
-    warnings : tuple of str
-        What was perhaps not meant, whatever the rows hold.
-    passed_over : tuple of str
-        Those of the warnings that a run says too.
-    schema : Schema or None
-        The schema of the bodies; None where nothing is sent.
-    """
+    """What becomes of the rows of one table: the base of every plan, of a node that sends nothing as it stands."""
 
     columns: tuple[str, ...] = ()
+    """The columns that are read, in the order in which their cells are given to `encode`."""
     sources: Mapping[str, str] = MappingProxyType({})
+    """Where each setting or property comes from."""
     taken: tuple[str, ...] = ()
+    """The columns that are used because of their names."""
     warnings: tuple[str, ...] = ()
+    """What was perhaps not meant, whatever the rows hold."""
     passed_over: tuple[str, ...] = ()
+    """Those of the warnings that a run says too."""
     schema: Schema | None = None
+    """The schema of the bodies; None where nothing is sent."""
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
         """Return the same rows; what they need from elsewhere is read for many at a time."""
@@ -74,25 +64,10 @@ class _AnyText:
 
 
 class SettingsPlan(RowPlan):
-    """The settings of a node that sends nothing, row by row.
+    """The settings of a node that sends nothing, row by row: plain values, and those that depend on the row.
 
-    Parameters
-    ----------
-    settings : mapping
-        Parsed settings: plain values, and those that depend on the row.
-    table : sequence of str
-        The table's columns.
-    defaults : mapping of str to str
-        For settings that are not set, the column that gives them where the table has it.
-    constants : mapping, optional
-        What ``inputs`` and ``outputs`` stand for in placeholders.
-    becomes : callable, optional
-        From a row's settings to what the row becomes. Default: the settings themselves.
-
-    Raises
-    ------
-    ColumnError
-        If a column that is named is not there.
+    `defaults` names, for settings that are not set, the column that gives them where the table has it; `constants` is
+    what ``inputs`` and ``outputs`` stand for; `becomes` makes of a row's settings what the row becomes.
     """
 
     def __init__(

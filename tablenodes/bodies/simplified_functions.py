@@ -39,18 +39,7 @@ def _unclear(place: str, message: str) -> Rejected:
 
 
 def functions(value: Any) -> Any:
-    """Give ``functions`` as the API wants them: a flat list of parameters becomes a JSON Schema object.
-
-    Parameters
-    ----------
-    value : JSON value
-        A list of functions. One whose ``parameters`` are no list is given as it is, and so is what is no list at all.
-
-    Raises
-    ------
-    Unclear
-        If a parameter cannot be read, or two functions have one name.
-    """
+    """Return ``functions`` as the API wants them: a flat list of parameters becomes a JSON Schema object."""
     if not isinstance(value, list):
         return value
     made = [_function(item, f"functions[{i}]") for i, item in enumerate(value)]
@@ -59,18 +48,7 @@ def functions(value: Any) -> Any:
 
 
 def tools(value: Any) -> Any:
-    """Give ``tools`` as the API wants them: ``{name, description, parameters}`` becomes a tool of type function.
-
-    Parameters
-    ----------
-    value : JSON value
-        A list of tools. One that has a ``type`` or a ``function`` is the API's own, and is given as it is.
-
-    Raises
-    ------
-    Unclear
-        If a parameter cannot be read, or two functions have one name.
-    """
+    """Return ``tools`` as the API wants them: ``{name, description, parameters}`` becomes a tool of type function."""
     if not isinstance(value, list):
         return value
     made = [_tool(item, f"tools[{i}]") for i, item in enumerate(value)]
@@ -80,12 +58,12 @@ def tools(value: Any) -> Any:
 
 
 def function_call(value: Any) -> Any:
-    """Give ``function_call`` as the API wants it: a name other than ``none`` and ``auto`` means that function."""
+    """Return ``function_call`` as the API wants it: a name other than ``none`` and ``auto`` means that function."""
     return {"name": value} if _is_name(value, "function_call") else value
 
 
 def tool_choice(value: Any) -> Any:
-    """Give ``tool_choice`` as the API wants it: a name other than none, auto and required means that function."""
+    """Return ``tool_choice`` as the API wants it: a name other than none, auto and required means that function."""
     return {"type": "function", "function": {"name": value}} if _is_name(value, "tool_choice") else value
 
 
@@ -102,15 +80,7 @@ LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "to
 
 
 def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
-    """Raise `Rejected` if a function is named that is not among those of the body.
-
-    Parameters
-    ----------
-    body : mapping
-        A request's body, written out.
-    tell : bool
-        Whether the message may repeat the names of the functions; they may come from a cell.
-    """
+    """Raise `Rejected` if a named function is not among those of the body; with `tell`, their names are shown."""
     for place, listing in LISTED_IN.items():
         name = _named(body.get(place))
         if name is None:
@@ -123,15 +93,7 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
 
 
 def unknown_keys(listing: str, value: Any) -> Iterator[Remark]:
-    """Say which keys of functions the API does not know; they are sent as they are.
-
-    Parameters
-    ----------
-    listing : str
-        ``functions`` or ``tools``.
-    value : JSON value
-        Its value, written out or the short way.
-    """
+    """Yield a remark for each key of functions that the API does not know; they are sent as they are."""
     for i, item in enumerate(value if isinstance(value, list) else ()):
         function, place = item, f"{listing}[{i}]"
         if listing == "tools" and isinstance(item, dict) and ("function" in item or "type" in item):
@@ -151,7 +113,7 @@ def _hint(name: str, place: str, known: Sequence[str]) -> str:
 
 
 def _named(value: Any) -> str | None:
-    """Give the function that ``function_call`` or ``tool_choice`` names, or None."""
+    """Return the function that ``function_call`` or ``tool_choice`` names, or None."""
     if not isinstance(value, dict):
         return None
     name = value["function"].get("name") if isinstance(value.get("function"), dict) else value.get("name")
@@ -193,7 +155,7 @@ def _function(item: Any, place: str) -> Any:
 
 
 def _is_flat(item: Json) -> bool:
-    """Tell whether a function has a flat list of parameters, or one under what is nearly that name."""
+    """Check whether a function has a flat list of parameters, or one under what is nearly that name."""
     if "parameters" in item:
         return isinstance(item["parameters"], list)
     near = (value for key, value in item.items() if nearest(str(key), _FUNCTION[2:3]))
@@ -212,7 +174,7 @@ def _refuse_twins(functions: Sequence[Any], listing: str) -> None:
 
 
 def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
-    """Give a parameter's name, its schema, and whether it is required."""
+    """Return a parameter's name, its schema, and whether it is required."""
     if not isinstance(given, dict):
         raise _unclear(place, f"must be a mapping with {', '.join(_PARAMETER[:3])}")
     _check_keys(given, (*_PARAMETER, _TWIN), place, "a parameter")
@@ -250,7 +212,7 @@ def _enum_values(given: Json, kind: str, place: str) -> list[Any] | None:
 
 
 def _of_type(value: Any, kind: str, place: str) -> Any:
-    """Give a value of the parameter's type; one that is written as a text is read."""
+    """Return a value of the parameter's type; one that is written as a text is read."""
     if isinstance(value, str) and kind != "string":
         try:
             value = orjson.loads(value)

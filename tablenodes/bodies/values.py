@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..column_names import planned_name
 from ..errors import ColumnError, SettingError, nearest
@@ -13,7 +13,7 @@ from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
 from ..templates.template import OUTPUTS, Column, LiteralText, Template, known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..store.conversations import Conversations
     from .schema_types import Typing
@@ -28,43 +28,48 @@ _SAYING_NOTHING = frozenset({"role", "name", "content"})
 
 
 class Row(NamedTuple):
-    """What a value may be bound to.
-
-    Attributes
-    ----------
-    columns : tuple of str
-        The table's columns.
-    position : mapping of str to int
-        Where each column that is read stands in the tuple of cells.
-    constants : mapping
-        What ``inputs`` stands for.
-    conversations : Conversations or None
-        Where the messages of conversations are looked up.
-    """
+    """What a value may be bound to."""
 
     columns: tuple[str, ...]
+    """The table's columns."""
     position: Mapping[str, int]
+    """Where each column that is read stands in the tuple of cells."""
     constants: Mapping[str, Any]
+    """What ``inputs`` and ``outputs`` stand for."""
     conversations: Conversations | None = None
+    """Where the messages of conversations are looked up."""
 
 
-class Varying(Protocol):
-    """A value that depends on the row."""
+class Varying:
+    """A value that depends on the row, by itself or by a value in it."""
+
+    def parts(self) -> Iterable[Any]:
+        """Return the values in it that may depend on the row."""
+        return ()
 
     def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
+        """Yield the columns that it reads."""
+        for part in self._varying():
+            yield from part.columns()
 
     def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
+        """Check whether it may read any column."""
+        return any(part.whole_row() for part in self._varying())
 
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
         """Raise `ColumnError` if it names what is not there."""
+        for part in self._varying():
+            part.check(columns, workflow)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the value; None means a null cell."""
+        """Return a function from cells to the value; None means a null cell."""
+        raise NotImplementedError
+
+    def _varying(self) -> Iterator[Varying]:
+        return (part for part in self.parts() if isinstance(part, Varying))
 
 
-class CellValue:
+class CellValue(Varying):
     """The cell of a column, as it is, typed by the schema; `ObjectValue` knows where it must not be empty."""
 
     def __init__(self, name: str, place: str) -> None:
@@ -72,12 +77,8 @@ class CellValue:
         self.place = place
 
     def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
+        """Yield the columns that it reads."""
         yield planned_name(self.name)
-
-    def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
-        return False
 
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
         """Raise `ColumnError` if the column is not there."""
@@ -86,7 +87,7 @@ class CellValue:
             raise ColumnError(f"{self.place}: no column {self.name!r}{clause}", place=self.place)
 
     def bind(self, row: Row, typing: Typing, path: str, *, must_be_there: bool = False) -> Give:
-        """Give a function from cells to the value."""
+        """Return a function from cells to the value."""
         index, name = row.position[planned_name(self.name)], self.name
 
         def give(cells: Cells) -> Any:
@@ -103,20 +104,20 @@ class CellValue:
         return give
 
 
-class TextValue:
+class TextValue(Varying):
     """A text with placeholders, typed by the schema once it is rendered."""
 
     def __init__(self, template: Template) -> None:
         self.template = template
 
     def columns(self) -> Iterator[str]:
-        """Give the columns that it reads, ``outputs`` among them."""
+        """Yield the columns that it reads, ``outputs`` among them."""
         yield from map(planned_name, self.template.columns)
         if OUTPUTS in self.template.names:
             yield OUTPUTS
 
     def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
+        """Check whether it may read any column."""
         return self.template.whole_row
 
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
@@ -124,7 +125,7 @@ class TextValue:
         self.template.check(columns, workflow)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the value."""
+        """Return a function from cells to the value."""
         render = self.template.bind(row.position, row.constants)
         typed = None if "string" in typing.admitted else typing
 
@@ -138,28 +139,18 @@ class TextValue:
         return give
 
 
-class ObjectValue:
+class ObjectValue(Varying):
     """A mapping with something in it that varies; a null cell leaves its key out, but not all that a message says."""
 
     def __init__(self, items: dict[str, Any]) -> None:
         self.items = items
 
-    def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
-        for item in _varying(self.items.values()):
-            yield from item.columns()
-
-    def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
-        return any(item.whole_row() for item in _varying(self.items.values()))
-
-    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if it names what is not there."""
-        for item in _varying(self.items.values()):
-            item.check(columns, workflow)
+    def parts(self) -> Iterable[Any]:
+        """Return the values in it that may depend on the row."""
+        return self.items.values()
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the value."""
+        """Return a function from cells to the value."""
         start: dict[str, Any] = {}
         gives: list[tuple[str, Give]] = []
         for key, item in self.items.items():
@@ -189,28 +180,18 @@ class ObjectValue:
         return give
 
 
-class ArrayValue:
+class ArrayValue(Varying):
     """A list with something in it that varies; a null cell leaves its item out."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
 
-    def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
-        for item in _varying(self.items):
-            yield from item.columns()
-
-    def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
-        return any(item.whole_row() for item in _varying(self.items))
-
-    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if it names what is not there."""
-        for item in _varying(self.items):
-            item.check(columns, workflow)
+    def parts(self) -> Iterable[Any]:
+        """Return the values in it that may depend on the row."""
+        return self.items
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the value."""
+        """Return a function from cells to the value."""
         below = typing.below(0)
         gives = [
             item.bind(row, below, f"{path}[{i}]") if is_varying(item) else _constant(below(item))
@@ -223,7 +204,7 @@ class ArrayValue:
         return give
 
 
-class SpokenValue:
+class SpokenValue(Varying):
     """The messages that a prompt makes: one of the user's, and one of the system's before it.
 
     A null prompt makes no messages; a null system text makes no system message.
@@ -235,28 +216,18 @@ class SpokenValue:
 
     @staticmethod
     def messages(prompt: Any, system: Any) -> list[dict[str, Any]] | None:
-        """Give the messages for two texts."""
+        """Return the messages for two texts."""
         if prompt is None:
             return None
         user = {"role": "user", "content": prompt}
         return [user] if system is None else [{"role": "system", "content": system}, user]
 
-    def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
-        for item in _varying((self.system, self.prompt)):
-            yield from item.columns()
-
-    def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
-        return any(item.whole_row() for item in _varying((self.system, self.prompt)))
-
-    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if it names what is not there."""
-        for item in _varying((self.system, self.prompt)):
-            item.check(columns, workflow)
+    def parts(self) -> Iterable[Any]:
+        """Return the values in it that may depend on the row."""
+        return (self.system, self.prompt)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the messages."""
+        """Return a function from cells to the messages."""
         last = 0 if self.system is None else 1
         prompt = self._part(self.prompt, row, typing.below(0), f"{path}[{last}].content")
         if self.system is None:
@@ -266,33 +237,23 @@ class SpokenValue:
 
     @staticmethod
     def _part(value: Any, row: Row, typing: Typing, path: str) -> Give:
-        if isinstance(value, _VARYING):
+        if isinstance(value, Varying):
             return value.bind(row, typing.below("content"), path)
         return _constant(value)
 
 
-class ConversationValue:
+class ConversationValue(Varying):
     """The messages of a conversation, looked up by its id."""
 
     def __init__(self, known_as: Any) -> None:
         self.known_as = known_as
 
-    def columns(self) -> Iterator[str]:
-        """Give the columns that it reads."""
-        for item in _varying((self.known_as,)):
-            yield from item.columns()
-
-    def whole_row(self) -> bool:
-        """Tell whether it may read any column."""
-        return any(item.whole_row() for item in _varying((self.known_as,)))
-
-    def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if it names what is not there."""
-        for item in _varying((self.known_as,)):
-            item.check(columns, workflow)
+    def parts(self) -> Iterable[Any]:
+        """Return the values in it that may depend on the row."""
+        return (self.known_as,)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Give a function from cells to the messages."""
+        """Return a function from cells to the messages."""
         as_text = typing.below(0).below("content")
         find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
         conversations = row.conversations
@@ -314,16 +275,9 @@ class ConversationValue:
         return give
 
 
-_VARYING = (CellValue, TextValue, ObjectValue, ArrayValue, SpokenValue, ConversationValue)
-
-
 def is_varying(value: object) -> bool:
-    """Tell whether a parsed value depends on the row."""
-    return isinstance(value, _VARYING)
-
-
-def _varying(values: Any) -> Iterator[Varying]:
-    return (value for value in values if isinstance(value, _VARYING))
+    """Check whether a parsed value depends on the row."""
+    return isinstance(value, Varying)
 
 
 def _constant(value: Any) -> Give:
@@ -333,21 +287,7 @@ def _constant(value: Any) -> Give:
 def parse(value: Any, place: str, *, templates: bool) -> Any:
     """Turn a setting's value into plain JSON, or into a `Varying` where it depends on the row.
 
-    Parameters
-    ----------
-    value : object
-        What was set.
-    place : str
-        What it is called in messages: ``messages[0].content``.
-    templates : bool
-        Whether its texts may hold placeholders.
-
-    Raises
-    ------
-    SettingError
-        If something in it cannot be plain JSON.
-    TemplateError
-        If a placeholder cannot be read.
+    `place` is what it is called in messages (``messages[0].content``); with `templates`, texts may hold placeholders.
     """
     if isinstance(value, Column):
         return CellValue(value.name, place)

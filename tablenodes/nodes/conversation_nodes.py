@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from ..bodies.taken_columns import BODY, CONVERSATION
+from ..bodies.recipe import BODY, CONVERSATION
 from ..bodies.values import parse
 from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit

@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
-from ..bodies.recipe import Recipe
-from ..bodies.taken_columns import BODY, NAMED_ONLY
+from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
 from ..connection.endpoint import default_properties
 from ..errors import SettingError
 from ..run.rows import Asking, Context

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import schemas
+from ..bodies.recipe import CONVERSATION
 from ..bodies.schema_types import Typing
-from ..bodies.taken_columns import CONVERSATION
 from ..engine.sink import OK
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit

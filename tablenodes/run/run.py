@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
-from ..bodies.taken_columns import BODY
+from ..bodies.recipe import BODY
 from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys

@@ -157,16 +157,7 @@ def got(fault: Fault) -> str:
 
 
 def shown(path: Path, known: Container[str] = ()) -> str:
-    """Return a path as text, such as ``$.messages[0].role``.
-
-    Parameters
-    ----------
-    path : tuple of str or int
-        The steps down, property names and positions.
-    known : container of str
-        The names that the schema holds. Others are shown where they are plain names or numbers; for the rest, which
-        may be somebody's text, stands ``[*]``.
-    """
+    """Return a path as text, such as ``$.messages[0].role``."""
     text = "$" + "".join(_step(step, known) for step in path)
     return text if len(text) <= _PATH_LENGTH else text[: _PATH_LENGTH - 1] + "…"
 

@@ -106,7 +106,7 @@ class _Missing(jinja2.StrictUndefined):
         return f"{kind}{SEPARATOR}{self._undefined_name}"
 
     def __getitem__(self, step: Any) -> Any:
-        """Give what would be in an empty cell: as little; there is nothing below a name that is not there."""
+        """Return what would be in an empty cell: as little; there is nothing below a name that is not there."""
         return self if self._undefined_obj is missing else self._fail_with_undefined_error()
 
     __abs__ = __round__ = __trunc__ = jinja2.StrictUndefined.__str__  # which raises
@@ -208,7 +208,7 @@ def parsed(source: str) -> nodes.Template:
 
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """Give the one environment of all templates."""
+    """Return the one environment of all templates."""
     return _Environment()
 
 
@@ -301,7 +301,7 @@ def _formatted(value: Any) -> Any:
 
 
 def _of_text(convert: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a filter that is given what a placeholder would show."""
+    """Return a filter that is given what a placeholder would show."""
     at = 1 if hasattr(convert, "jinja_pass_arg") else 0
 
     @functools.wraps(convert)

@@ -13,16 +13,9 @@ Path = tuple[str | int, ...]
 
 
 def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
-    """Give the steps of every way that goes down from a name, each as far as it is known.
+    """Return the steps of every way that goes down from a name, each as far as it is known.
 
     A step that is worked out in the row, a filter and a call end it: nothing is known of what is below.
-
-    Parameters
-    ----------
-    tree : jinja2.nodes.Node
-        A template that has been read.
-    name : str
-        The name at which the ways begin, such as ``outputs``.
     """
     return tuple(dict.fromkeys(_found(tree, name)))
 
@@ -45,7 +38,7 @@ def _found(node: nodes.Node, name: str) -> Iterator[Path]:
 
 
 def _steps(node: nodes.Node) -> tuple[list[Any], nodes.Node, list[nodes.Node]]:
-    """Give the steps from the root on, None for those that are worked out; the root; and what works them out."""
+    """Return the steps from the root on, None for those that are worked out; the root; and what works them out."""
     steps: list[Any] = []
     aside: list[nodes.Node] = []
     while isinstance(node, nodes.Getattr | nodes.Getitem):

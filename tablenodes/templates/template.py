@@ -74,7 +74,7 @@ class LiteralText:
 
 
 def col(name: str) -> Column:
-    """Take a setting's value from a column: the cell as it is, not rendered as text.
+    """Use a column's cell as a setting's value: as it is, not rendered as text.
 
     Parameters
     ----------
@@ -110,33 +110,18 @@ def literal(text: str) -> LiteralText:
 
 
 class Template:
-    """A text with placeholders, read once.
+    """A text with placeholders, read once; `place` is where it stands, for messages: ``messages[0].content``."""
 
-    Parameters
-    ----------
-    source : str
-        The author's text.
-    place : str
-        Where it stands, for messages: ``prompt``, ``messages[0].content``.
-
-    Attributes
-    ----------
-    names : tuple of str
-        The names that it uses, in the order of the alphabet, `ROW` not among them.
-    columns : tuple of str
-        The columns that it uses by name.
-    whole_row : bool
-        Whether it may use any column (``row`` other than with a constant name).
-    upstream : tuple of str or None
-        The nodes whose answers it uses; None where it may be any.
-    reached : mapping of str to tuple of tuple
-        For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known.
-
-    Raises
-    ------
-    TemplateError
-        If a placeholder cannot be read.
-    """
+    names: tuple[str, ...]
+    """The names that it uses, in the order of the alphabet, `ROW` not among them."""
+    columns: tuple[str, ...]
+    """The columns that it uses by name."""
+    whole_row: bool
+    """Whether it may use any column (``row`` other than with a constant name)."""
+    upstream: tuple[str, ...] | None
+    """The nodes whose answers it uses; None where it may be any."""
+    reached: Mapping[str, tuple[tuple[str | int, ...], ...]]
+    """For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known."""
 
     __slots__ = (
         "_code",
@@ -181,15 +166,7 @@ class Template:
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
-        """Raise `ColumnError` for a placeholder that names no column.
-
-        Parameters
-        ----------
-        columns : sequence of str
-            The table's columns.
-        workflow : sequence of str
-            Which of `RESERVED` are there.
-        """
+        """Raise `ColumnError` for a placeholder that names no column; `workflow` says which of `RESERVED` are there."""
         for name in self.names:
             if name in RESERVED and name not in workflow:
                 hint = f'; write {{{{ row["{name}"] }}}} for that column' if name in columns else ""
@@ -202,12 +179,12 @@ class Template:
                 raise ColumnError(f"{self.place}: no column {name!r}{hint}", place=self.place)
 
     def nearly_reserved(self, name: str) -> str:
-        """Give a hint where a column's name is nearly one of `RESERVED`, and something is looked up below it."""
+        """Return a hint where a column's name is nearly one of `RESERVED`, and something is looked up below it."""
         below = re.compile(rf"\b{re.escape(name)}\s*[.\[]")
         return nearest(name, RESERVED) if any(map(below.search, _expressions(self.source))) else ""
 
     def _meant(self, name: str, columns: Sequence[str]) -> str:
-        """Give a hint where a name is a part of a column's that stands in a placeholder as it is: ``unit-price``."""
+        """Return a hint where a name is a part of a column's that stands in a placeholder as it is: ``unit-price``."""
         for expression in _expressions(self.source):
             for column in sorted(columns, key=len, reverse=True):
                 if column in expression and name in re.findall(r"\w+", column) and name != column:
@@ -215,20 +192,7 @@ class Template:
         return ""
 
     def bind(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
-        """Give a function from a row's cells to the text.
-
-        Parameters
-        ----------
-        position : mapping of str to int
-            Where each column's cell stands in the tuple of cells.
-        constants : mapping
-            What ``inputs`` stands for, the same in every row.
-
-        Returns
-        -------
-        callable
-            Raises `Unfit` where a null cell or an unusable one is met.
-        """
+        """Return a function from a row's cells to the text; it raises `Unfit` for a null cell or an unusable one."""
         if self._parts is not None and not set(self.names) & set(RESERVED):
             return _joiner([position[p] if is_name else p for is_name, p in self._parts], position)
         return self._general(position, constants)
@@ -268,7 +232,7 @@ class Template:
         return render
 
     def _row(self, position: Mapping[str, int]) -> list[tuple[str, int]]:
-        """Give what ``row`` has to have in it: each column's name, and where its cell stands."""
+        """Return what ``row`` has to have in it: each column's name, and where its cell stands."""
         cells = [(own_name(name), index) for name, index in position.items() if name != OUTPUTS]
         return [(name, index) for name, index in cells if self.whole_row or name in self._through_row]
 
@@ -284,7 +248,7 @@ def _parse(source: str) -> nodes.Template:
 
 
 def _expressions(source: str) -> list[str]:
-    """Give what stands between the braces of each placeholder."""
+    """Return what stands between the braces of each placeholder."""
     return [piece[2:-2].strip("-+ \t\r\n") for piece in _PLACEHOLDER.split(source)[1::2]]
 
 
@@ -328,7 +292,7 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
 
 
 def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
-    """Give (is a name, text or name) for each part, or None where there is more than bare names."""
+    """Return (is a name, text or name) for each part, or None where there is more than bare names."""
     parts: list[tuple[bool, str]] = []
     for output in tree.body:
         if not isinstance(output, nodes.Output):
@@ -344,7 +308,7 @@ def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
 
 
 def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
-    """Give the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
+    """Return the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
     named: set[str] = set()
     reached = 0
     for attribute in tree.find_all(nodes.Getattr):
@@ -362,7 +326,7 @@ def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
 
 
 def known(columns: Sequence[str]) -> str:
-    """Give ``"; the table has a, b, c"``, at most ten names."""
+    """Return ``"; the table has a, b, c"``, at most ten names."""
     if not columns:
         return "; the table has no columns"
     shown = ", ".join(columns[:10])

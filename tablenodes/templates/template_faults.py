@@ -23,15 +23,7 @@ _DATE = 'strftime("%d.%m.%Y")'
 
 
 class Wording:
-    """What can be said of a template's placeholders in a row.
-
-    Parameters
-    ----------
-    tree : jinja2.nodes.Template
-        The template: a name is shown only if it stands there.
-    row : str
-        The name under which it reaches a column of any name.
-    """
+    """What can be said of a template's placeholders in a row."""
 
     __slots__ = ("_filters", "_operands", "_shown")
 
@@ -42,7 +34,7 @@ class Wording:
         self._operands = tuple(dict.fromkeys(_operands(tree, row)))
 
     def missing(self, error: jinja2.UndefinedError) -> str:
-        """Say what is not there."""
+        """Word what is not there."""
         kind, _, name = str(error.message or "").partition(SEPARATOR)
         if kind == VARIABLE:
             return empty(name, name)
@@ -62,12 +54,12 @@ class Wording:
         return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
 
     def unusable(self, cell: UnusableCell) -> str:
-        """Say that a cell was looked up which cannot be JSON."""
+        """Word that a cell was looked up which cannot be JSON."""
         which = f"the cell of column {cell.column!r}" if cell.column in self._shown else "a cell that it looks up"
         return f"{which} {cell.why}"
 
     def failed(self, error: Exception, variables: Mapping[str, Any]) -> str:
-        """Say what an expression failed with; a text in a calculation is known by the name of its column."""
+        """Word what an expression failed with; a text in a calculation is known by the name of its column."""
         if isinstance(error, TypeError):
             for name, item, written in self._operands:
                 value = variables.get(name)
@@ -79,7 +71,7 @@ class Wording:
         return f"a placeholder failed with {type(error).__name__}"
 
     def _failing(self, error: Exception) -> str | None:
-        """Give the filter in which an error came up, where that is known."""
+        """Return the filter in which an error came up, where that is known."""
         known = {_code_of(environment().filters[name]): name for name in self._filters}
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code not in known:
@@ -96,7 +88,7 @@ _OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})
 
 
 def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:
-    """Give the columns that are compared or calculated with: a variable, an item of ``row``'s, and both as written."""
+    """Yield the columns that are compared or calculated with: a variable, an item of ``row``'s, both as written."""
     for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, nodes.Filter, *_CALCULATING)):
         if isinstance(node, nodes.Filter) and node.name not in ("abs", "round"):
             continue
@@ -117,20 +109,12 @@ def _is_item_of(node: nodes.Getitem, row: str) -> bool:
 
 
 def empty(column: str, written: str) -> str:
-    """Say that a column's cell is empty, and how a placeholder that is written so may allow it."""
+    """Word that a column's cell is empty, and how a placeholder that is written so may allow it."""
     return f'the cell of column {column!r} is empty; write {{{{ {written} | default("…") }}}} {_ALLOW}'
 
 
 def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str:
-    """Say why a template cannot be read, with another way to write what is probably a column's name.
-
-    Parameters
-    ----------
-    error : jinja2.TemplateSyntaxError
-        What Jinja says.
-    expressions : iterable of str
-        What stands between the braces of each placeholder.
-    """
+    """Word why a template cannot be read, with another way to write what is probably a column's name."""
     if isinstance(error, jinja2.TemplateAssertionError):
         return _unknown(error, expressions)
     text = str(error.message or "it is not complete").rstrip(".")
@@ -142,7 +126,7 @@ def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str
 
 
 def _unknown(error: jinja2.TemplateAssertionError, expressions: Iterable[str]) -> str:
-    """Say which filter or test there is none of, with the nearest name."""
+    """Word which filter or test there is none of, with the nearest name."""
     for kind, what, known in (
         (nodes.Filter, "filter", environment().filters),
         (nodes.Test, "test", environment().tests),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
+from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
-from ..bodies.taken_columns import CONVERSATION
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..problems import Rejected, Remark
