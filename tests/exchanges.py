@@ -14,13 +14,13 @@ from plain_transport import PlainTransport
 from servers import fault_server
 
 from tablenodes.engine.calls import Answer, Call, Chunk, Event, Request, Transport
-from tablenodes.engine.transports import transport_class
+from tablenodes.engine.transports import TRANSPORTS, transport_class
 from tablenodes.settings import Timeout
 
 LIBCURL = ("curl", "curl-wide")
 """libcurl is driven in another way where it carries many calls at a time."""
-EACH = (*LIBCURL, "requests")
-"""Each transport of ours."""
+EACH = (*LIBCURL, *(name for name in TRANSPORTS if name != "curl"))
+"""Each transport that is registered."""
 EVERY = (*EACH, "plain")
 """And one that is made for tests, in a file of its own."""
 HEADERS = (("Authorization", "Bearer sk-1234567890"), ("User-Agent", "tests"), ("Content-Type", "application/json"))

@@ -75,8 +75,9 @@ class Connection:
     session : requests.Session, optional
         Your own session, with its authentication, adapters and hooks; used as it is.
     transport : {"curl", "requests"} or Transport, optional
-        What carries the bytes. Default: libcurl, or `requests` where `session` is given. An object with the methods of
-        a transport is used as it is.
+        What carries the bytes. Default: libcurl, or `requests` where `session` is given; ``"requests"`` alone is a
+        plain new session. An object of your own with ``start``, ``cancel``, ``wait`` and ``close`` is used as it is;
+        it may have ``capacity`` and ``end`` too (`tablenodes.engine.calls.Transport`).
     allow_insecure : bool
         Let a key travel over plain http to another machine.
     local_model : LocalModel, optional

@@ -47,42 +47,18 @@ _AFTER_SENDING = {
 
 
 class Circumstances(NamedTuple):
-    """What was known of a transfer when it ended.
+    """What was known of a transfer when it ended."""
 
-    Attributes
-    ----------
-    sent : bool
-        The request was begun to be sent.
-    heard : bool
-        Some byte of an answer came.
-    refused : bool
-        A send was forbidden.
-    too_large : bool
-        The transfer was ended because of its length.
-    complete : bool
-        The final response's headers came whole.
-    until_close : bool
-        Only the connection's end can be the body's end.
-    secure : bool
-        The connection is encrypted.
-    proxied : bool
-        The way leads through a proxy.
-    proxy_status : int
-        What the proxy answered to CONNECT, or in the server's place; 0 for nothing.
-    system_error : int
-        The operating system's error number, 0 for none.
-    """
-
-    sent: bool
-    heard: bool
-    refused: bool
-    too_large: bool
-    complete: bool
-    until_close: bool
+    sent: bool  # the request was begun to be sent
+    heard: bool  # some byte of an answer came
+    refused: bool  # a send was forbidden
+    too_large: bool  # it was ended because of its length
+    complete: bool  # the final response's headers came whole
+    until_close: bool  # only the connection's end can be the body's end
     secure: bool
     proxied: bool
-    proxy_status: int
-    system_error: int
+    proxy_status: int  # what the proxy answered to CONNECT, or in the server's place; 0 for nothing
+    system_error: int  # the operating system's number, 0 for none
 
 
 def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, str]:

@@ -46,21 +46,7 @@ _TCP_INFO = struct.Struct("=44xI4xI72xQ")
 
 
 class Common:
-    """What all transfers of one transport share.
-
-    Attributes
-    ----------
-    events : list of Event
-        What came and is not fetched yet.
-    last_piece : dict of int to float
-        When the last piece of each stream came, by its call's key, the oldest first.
-    unsent : int
-        Calls that have begun and have not been sent.
-    raised : BaseException or None
-        What `may_send` raised, to be raised again outside of libcurl.
-    news : dict of tuple to callable
-        For each connection, by its ends, what tells whether anything has come on it.
-    """
+    """What all transfers of one transport share."""
 
     def __init__(
         self, body_bytes: int, may_send: Callable[[int], bool] | None, clock: Callable[[], float], stream: bool
@@ -69,10 +55,11 @@ class Common:
         self.may_send = may_send
         self.clock = clock
         self.stream = stream
-        self.events: list[Event] = []
-        self.last_piece: dict[int, float] = {}
-        self.unsent = 0
-        self.raised: BaseException | None = None
+        self.events: list[Event] = []  # what came and is not fetched yet
+        self.last_piece: dict[int, float] = {}  # when that of each stream came, by its call's key, the oldest first
+        self.unsent = 0  # calls that have begun and have not been sent
+        self.raised: BaseException | None = None  # by `may_send`, to be raised again outside of libcurl
+        # For each connection, by its ends, what tells whether anything has come on it.
         self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
 
 

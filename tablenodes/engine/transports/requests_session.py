@@ -27,42 +27,20 @@ class SendRefusedError(Exception):
 
 
 class Attempt:
-    """One call under way in a thread: what is known of it, and the means to end it.
-
-    Attributes
-    ----------
-    sends : int
-        How often its request was begun to be sent.
-    reused : bool
-        Whether that was over a connection that had carried an exchange before; known of our own session alone.
-    proxied : bool
-        Whether it goes through a proxy that we know of.
-    status : int or None
-        The server's; None before its response has come.
-    headers : bytes
-        The header lines of its response.
-    pieces : list of bytes
-        What came of the body, decompressed.
-    is_stream : bool or None
-        Whether its answer is an event stream; None before anything of the body was told of.
-    last_piece : float or None
-        When the last piece of a stream was told of.
-    expired_at : float or None
-        When it was ended from outside.
-    """
+    """One call under way in a thread: what is known of it, and the means to end it; `room` is for its body."""
 
     def __init__(self, call: Call, started: float, room: int) -> None:
         self.call = call
         self.started = started
         self.sends = 0
-        self.reused = False
+        self.reused = False  # known of our own session alone, as `proxied` is
         self.proxied = False
-        self.status: int | None = None
+        self.status: int | None = None  # of the server; None before its response has come
         self.headers = b""
-        self.pieces: list[bytes] = []
-        self.is_stream: bool | None = None
-        self.last_piece: float | None = None
-        self.expired_at: float | None = None
+        self.pieces: list[bytes] = []  # of the body, decompressed
+        self.is_stream: bool | None = None  # None before anything of the body was reported
+        self.last_piece: float | None = None  # when that of a stream was reported
+        self.expired_at: float | None = None  # when it was ended from outside
         self._stalled = False
         self._room = room
         self._connection: Any = None
