@@ -168,6 +168,9 @@ class NodeOutput(Generic[T]):
 class Responses(NodeOutput[T]):
     """The Raw Response table and the configuration that it answers, with what became of every row.
 
+    The columns of ``.result`` are ``body`` (text), what the server sent or an error object, and ``status`` (nullable
+    integer), the HTTP status. ``.text`` is the first choice's text of each row, null where the row is not ok.
+
     Parameters
     ----------
     view : TableView
@@ -191,19 +194,6 @@ class Responses(NodeOutput[T]):
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is; what was asked travels.
         return super().__getstate__() | {"_asked": partial(iter, [*self._asked()])}
-
-    @cached_property
-    def result(self) -> T:
-        """The Raw Response table.
-
-        ``body`` (text) is what the server sent, or an error object; ``status`` (nullable integer) the HTTP status.
-        """
-        return super().result
-
-    @cached_property
-    def text(self) -> Any:
-        """The first choice's text of each row, null where the row is not ok: a column of the table's own kind."""
-        return super().text
 
     @cached_property
     def table(self) -> T:

@@ -30,14 +30,12 @@ from .watch import Watch
 from .wiring import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
-    from ..engine.calls import Request
     from ..engine.loop import Loop
-    from ..engine.sink import Source
     from ..tables import TableView
     from .options import RunOptions
     from .rows import Asking, Context
@@ -50,113 +48,61 @@ def run(
     asking: Asking, table: Any, connection: Connection | None, context: Context, options: RunOptions
 ) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
-    return _Run(asking, tables.view(table), checked(connection), context, options).carry_out()
+    view, connection = tables.view(table), checked(connection)
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(opened(connection))
+        plan = asking.plan(view.columns, PlanInputs(context.constants, endpoint.connection, options.store))
+        if options.progress is not False:
+            _announce(asking.name, plan, is_worth_a_journal=options.journal is None and len(view) > _WORTH_A_JOURNAL)
+        if options.on_invalid == "raise":
+            refuse_invalid(check_rows(plan, view))
+        return _Run(asking, plan, view, endpoint, context, options, stack).carry_out()
+
+
+def _announce(name: str, plan: BodyPlan, *, is_worth_a_journal: bool) -> None:
+    if plan.taken:
+        display.say(f"{name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
+    for line in plan.passed_over:
+        display.say(f"{name}: {line}")
+    if is_worth_a_journal:
+        display.say(
+            "no journal: answers are lost if this process ends before the run does; "
+            "a journal keeps them (journal= in Python, --journal on the command line)"
+        )
 
 
 class _Run:
+    """One run: all that it is made of; what it opens is closed by `stack`."""
+
     def __init__(
-        self, asking: Asking, view: TableView, connection: Connection, context: Context, options: RunOptions
+        self,
+        asking: Asking,
+        plan: BodyPlan,
+        view: TableView,
+        endpoint: Endpoint,
+        context: Context,
+        options: RunOptions,
+        stack: ExitStack,
     ) -> None:
-        self.asking = asking
-        self.view = view
-        self.connection = connection
-        self.context = context
-        self.options = options
-
-    def carry_out(self) -> Responses[Any]:
-        with ExitStack() as stack:
-            endpoint: Endpoint = stack.enter_context(opened(self.connection))
-            inputs = PlanInputs(self.context.constants, endpoint.connection, self.options.store)
-            plan = self.asking.plan(self.view.columns, inputs)
-            self._announce(plan)
-            if self.options.on_invalid == "raise":
-                refuse_invalid(check_rows(plan, self.view))
-            return self._send(plan, endpoint, stack)
-
-    def _announce(self, plan: BodyPlan) -> None:
-        if self.options.progress is False:
-            return
-        if plan.taken:
-            display.say(f"{self.asking.name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
-        for line in plan.passed_over:
-            display.say(f"{self.asking.name}: {line}")
-        if self.options.journal is None and len(self.view) > _WORTH_A_JOURNAL:
-            display.say(
-                "no journal: answers are lost if this process ends before the run does; "
-                "a journal keeps them (journal= in Python, --journal on the command line)"
-            )
-
-    def _send(self, plan: BodyPlan, endpoint: Endpoint, stack: ExitStack) -> Responses[Any]:
-        how, limits = self.options, self.options.limits
-        at_most_once = how.retry.ambiguous == 0
-        request = endpoint.request("POST", self.asking.path)
-        journal = self._journal(stack)
-        known_as = request._replace(url=endpoint.identity(self.asking.path))
-        recorder = self._recorder(journal, known_as, plan, at_most_once=at_most_once)
-        scheduler = Scheduler(
-            limits,
-            how.retry,
+        self.asking, self.plan, self.view, self.endpoint = asking, plan, view, endpoint
+        self.context, self.options = context, options
+        self.at_most_once = options.retry.ambiguous == 0
+        self.request = endpoint.request("POST", asking.path)
+        self.journal = self._journal(stack)
+        self.known_as = self.request._replace(url=endpoint.identity(asking.path))
+        self.recorder = self._recorder()
+        self.scheduler = Scheduler(
+            options.limits,
+            options.retry,
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
-            sent_before=0 if journal is None else journal.sends,
+            sent_before=0 if self.journal is None else self.journal.sends,
             capacity=endpoint.slots,
         )
-
-        records = Records(len(self.view))
+        self.records = Records(len(view))
         # A bar would be drawn across a text that someone reads as it comes.
-        bar = stack.enter_context(display.Progress(len(self.view), how.progress if how.on_text is None else False))
-        name = None if how.progress is False else self.asking.name
-        watch = Watch(records, scheduler, bar, endpoint.place, how.retry.outage_patience, name=name)
-        engine = Engine(
-            endpoint,
-            limits,
-            scheduler,
-            records,
-            recorder,
-            stack,
-            exact=journal is not None and limits.max_requests is not None,
-            stream=_may_stream(plan, self.view),
-            on_text=how.on_text,
-            on_turn=watch,
-        )
-        loop = engine.loop
-        calls = engine.calls(
-            prepared(plan, self.view, self.context),
-            request,
-            None if journal is None else Keys(known_as, self.context.scope),
-            choices=self.asking.choices,
-            at_most_once=at_most_once,
-            total=self.asking.seconds,
-        )
-        began = time.monotonic()
-
-        def output() -> Responses[Any]:
-            bar.close(records.settled, records.counts[OK])
-            notes = (*self._notes(engine, endpoint), *notes_on(records, endpoint, request))
-            summary = summarise(records, scheduler, time.monotonic() - began, notes)
-            return Responses(self.view, records, summary, partial(conversations_asked, plan, self.view, self.context))
-
-        self._carry(loop, recorder.recalled(calls), output)
-        made = output()
-        self._ended(made, loop, journal)
-        say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=how.progress)
-        return made
-
-    def _carry(self, loop: Loop, source: Source, output: Callable[[], Responses[Any]]) -> None:
-        """Run the loop; whatever error goes through it has what came in its `output`."""
-        try:
-            loop.run(source)
-        except BaseException as error:
-            with suppress(Exception):  # what it was in the middle of may not be whole
-                loop.abandon()
-                error.output = output()  # type: ignore[attr-defined]
-            raise
-
-    def _notes(self, engine: Engine, endpoint: Endpoint) -> Iterator[str]:
-        if engine.streams is not None and engine.streams.option_refused:
-            yield _NO_USAGE
-        capacity = engine.loop.capacity
-        if endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
-            yield f"at most {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
+        shown = options.progress if options.on_text is None else False
+        self.bar = stack.enter_context(display.Progress(len(view), shown))
+        self.engine = self._engine(stack)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.options.journal is None:
@@ -165,23 +111,78 @@ class _Run:
         stack.callback(_close, journal)
         return journal
 
-    def _recorder(self, journal: Journal | None, request: Request, plan: BodyPlan, *, at_most_once: bool) -> Recorder:
+    def _recorder(self) -> Recorder:
+        journal = self.journal
         if journal is None:
             return Recorder()
         recorder = JournalRecorder(
             journal,
             resend_doubtful=self.options.on_in_doubt == "resend",
             retry_failed=self.options.retry_failed,
-            at_most_once=at_most_once,
+            at_most_once=self.at_most_once,
         )
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
-            reused, sending = recorder.survey(
-                prepared(plan, self.view, self.context), Keys(request, self.context.scope)
-            )
+            reused, sending = recorder.survey(self._rows(), Keys(self.known_as, self.context.scope))
             if reused + sending:
                 known = f"{reused:,} of {reused + sending:,} reused from the journal"
                 display.say(f"{self.asking.name}: {known}, sending {sending:,}")
         return recorder
+
+    def _engine(self, stack: ExitStack) -> Engine:
+        limits, patience = self.options.limits, self.options.retry.outage_patience
+        name = None if self.options.progress is False else self.asking.name
+        return Engine(
+            self.endpoint,
+            limits,
+            self.scheduler,
+            self.records,
+            self.recorder,
+            stack,
+            exact=self.journal is not None and limits.max_requests is not None,
+            stream=_may_stream(self.plan, self.view),
+            on_text=self.options.on_text,
+            on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name=name),
+        )
+
+    def _rows(self) -> Iterator[Any]:
+        return prepared(self.plan, self.view, self.context)
+
+    def carry_out(self) -> Responses[Any]:
+        calls = self.engine.calls(
+            self._rows(),
+            self.request,
+            None if self.journal is None else Keys(self.known_as, self.context.scope),
+            choices=self.asking.choices,
+            at_most_once=self.at_most_once,
+            total=self.asking.seconds,
+        )
+        loop, began = self.engine.loop, time.monotonic()
+        try:
+            loop.run(self.recorder.recalled(calls))
+        except BaseException as error:  # whatever it is has what came in its `output`
+            with suppress(Exception):  # what it was in the middle of may not be whole
+                loop.abandon()
+                error.output = self._output(began)  # type: ignore[attr-defined]
+            raise
+        made = self._output(began)
+        self._ended(made, loop, self.journal)
+        records = self.records
+        say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=self.options.progress)
+        return made
+
+    def _output(self, began: float) -> Responses[Any]:
+        self.bar.close(self.records.settled, self.records.counts[OK])
+        notes = (*self._notes(), *notes_on(self.records, self.endpoint, self.request))
+        summary = summarise(self.records, self.scheduler, time.monotonic() - began, notes)
+        asked = partial(conversations_asked, self.plan, self.view, self.context)
+        return Responses(self.view, self.records, summary, asked)
+
+    def _notes(self) -> Iterator[str]:
+        streams, capacity = self.engine.streams, self.engine.loop.capacity
+        if streams is not None and streams.option_refused:
+            yield _NO_USAGE
+        if self.endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
+            yield f"at most {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
     def _ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
