@@ -765,6 +765,20 @@ def test_a_given_session_that_hangs_is_answered_for(script, fault):
         server.close()
 
 
+@measures_seconds
+def test_a_given_sessions_body_that_hangs_gives_its_thread_back():
+    """12: once a response of urllib3's is there, its socket can be shut down; nobody waits for the server."""
+    with (
+        requests.Session() as session,
+        fault_server(raw(head(200, {"Content-Length": "9"}) + b"abc", then="hold")) as server,
+        transport_of("requests", session=session) as transport,
+    ):
+        found = answer_to(transport, server.url, total=0.4)
+        assert (found.status, found.fault) == (200, "timeout_total")
+        transport.close()
+        assert not [each for each in threading.enumerate() if each.name == "tablenodes-requests"]
+
+
 def test_a_given_sessions_stream_is_told_piece_by_piece():
     """51: as far as its adapter lets it come."""
     told = threading.Event()

@@ -67,7 +67,7 @@ def never_sent(error: BaseException) -> bool:
     return any(isinstance(each, _NEVER_SENT) for each in _causes(error))
 
 
-def let_go(error: BaseException) -> None:
+def drop_frames(error: BaseException) -> None:
     """Drop the frames that an error came through: urllib3 keeps errors in their variables, and sockets with them."""
     for each in [*_causes(error)]:
         each.__traceback__ = None

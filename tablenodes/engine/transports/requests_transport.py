@@ -14,7 +14,7 @@ from ...secret import Veiled
 from ..calls import Answer, Chunk
 from ..response_head import is_event_stream
 from .network_environment import certificates, proxy_for, sockets_allowed
-from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, fault_of, let_go, never_sent
+from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, drop_frames, fault_of, never_sent
 from .requests_session import THREADS, Attempt, Current, new_session
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class RequestsTransport:
             if self._given is not None and response is None and never_sent(error):
                 attempt.sends = 0
             answer = self._answer(attempt, *_fault(error, attempt))
-            let_go(error)
+            drop_frames(error)
             return answer
         finally:
             if response is not None:
