@@ -375,3 +375,28 @@ def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
     else:
         printed = (tmp_path / "out.csv").read_text()
     assert printed.count(",200,ok\n") == int(kept) + int(unkept)
+
+
+SHORT_OF = """
+import errno, os, resource, threading
+from tablenodes.cli.complaints import shortage
+held = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (held + 2**22, resource.RLIM_INFINITY))
+threading.stack_size(2**26)
+try:
+    threading.Thread(target=print).start()
+except RuntimeError as error:
+    print(shortage(error))
+print(shortage(OSError(errno.EMFILE, "Too many open files")))
+print(shortage(RuntimeError("an error in this program")))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="how much memory it has is not known")
+def test_what_a_machine_lacks_is_one_line():
+    """It is no mistake of anybody's: a traceback would have people look for one."""
+    done = subprocess.run([sys.executable, "-c", SHORT_OF], capture_output=True, text=True, check=True)
+    threads, files, ours = done.stdout.splitlines()
+    assert threads.startswith("the machine gives this process no more memory, threads or files: ")
+    assert files.startswith("the machine gives this process no more memory, threads or files: ")
+    assert ours == "None"

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
 from sentences import wording
 
 import tablenodes as tn
 from tablenodes.connection.endpoint import opened
 from tablenodes.errors import WorkflowError
-from tablenodes.workflow import yaml_reader as yaml_reading
-from tablenodes.workflow import yaml_writer as yaml_writing
+from tablenodes.workflow import yaml_reader, yaml_writer
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
 
@@ -27,7 +28,7 @@ def load(folder: Path, text: str | bytes) -> tn.Workflow:
 
 
 def value(text: str):
-    return yaml_reading.parse(text, "w.yaml").value
+    return yaml_reader.parse(text, "w.yaml").value
 
 
 # --- scalars ---------------------------------------------------------------------------------------------------------
@@ -280,6 +281,24 @@ def test_a_saved_workflow_finds_its_files_again(tmp_path, monkeypatch):
     assert tn.Workflow.load(tmp_path / "flows" / "w.yaml") == made
 
 
+@pytest.mark.parametrize(
+    ("met", "text"),
+    [
+        ("a tab", "a:\n\t- b\n"),
+        ("an open scalar", "a: 'x\n"),
+        ("an open list", "a: [1,\n"),
+        ("a second value", "a: b: c\n"),
+        ("a mapping", "a: [1]\n  b: 2\n"),
+        ("a document", "a: 1\n---\nb: 2\n"),
+    ],
+)
+def test_the_parsers_words_are_those_that_are_looked_for(met, text):
+    """It has no codes: a version that says something else is found here."""
+    with pytest.raises(MarkedYAMLError) as caught:
+        YAML(typ="safe", pure=True).compose(text)
+    assert yaml_reader.FOREIGN[met] in caught.value.problem
+
+
 # --- there and back --------------------------------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
@@ -315,7 +334,7 @@ VALUES = st.recursive(
 @settings(max_examples=150, deadline=None)
 def test_what_is_written_reads_back_the_same(document):
     """Any texts, numbers and nesting; also texts that look like something else."""
-    assert value(yaml_writing.write(document)) == document
+    assert value(yaml_writer.write(document)) == document
 
 
 PLAIN = st.recursive(

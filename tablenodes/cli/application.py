@@ -95,7 +95,7 @@ class HangUp:
         self._told = False
 
     def __call__(self, *_: object) -> None:
-        """Take note of the signal."""
+        """Raise SIGTERM, once."""
         if not self._told:
             self._told = True
             signal.raise_signal(signal.SIGTERM)
@@ -108,13 +108,7 @@ class HangUp:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends by SystemExit.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        What follows the command's name. Default: the process's own.
-    """
+    """Run the command line; ends by SystemExit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         HangUp().take_over()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
+import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import EndedError
@@ -22,6 +24,8 @@ INTERRUPTED = 130
 
 _LONGEST = 200
 _ERRNO = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_ARROW = "thread"
+"""What Arrow says of a thread that could not be started; its errors have no code."""
 _SENTENCES = {
     "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
     " --api-key-env, or give --no-key if the server needs none",
@@ -64,8 +68,14 @@ def shortage(error: BaseException) -> str | None:
     first = str(error).strip().partition("\n")[0][:_LONGEST]
     if isinstance(error, ImportError):
         return f"a library cannot be loaded, for want of memory or because it is not installed right: {first}"
-    is_thread = isinstance(error, RuntimeError) and "can't start new thread" in first
-    is_arrow = type(error).__module__.partition(".")[0] == "pyarrow" and "thread" in first
-    if is_thread or is_arrow or (isinstance(error, OSError) and error.errno in _ERRNO):
+    if _is_of_threads(error) or (isinstance(error, OSError) and error.errno in _ERRNO):
         return f"the machine gives this process no more memory, threads or files: {first}"
     return None
+
+
+def _is_of_threads(error: BaseException) -> bool:
+    """Check whether a thread could not be started: Python's own, where that is raised, or one of Arrow's."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, RuntimeError) and frames and frames[-1].f_code is threading.Thread.start.__code__:
+        return True
+    return type(error).__module__.partition(".")[0] == "pyarrow" and _ARROW in str(error)

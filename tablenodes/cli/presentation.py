@@ -26,7 +26,8 @@ _OUTCOMES_EXPLAINED = 5
 class Presentation:
     """Runs a workflow and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, so that the table goes there
+    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, so that the table goes
+        there
     alone but for a person's eyes; `manner` has the keyword arguments of `Workflow.run`; `later` says that rows are only
     submitted.
     """

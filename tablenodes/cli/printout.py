@@ -24,7 +24,7 @@ _LEAST = 8
 
 @contextlib.contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """Take no offence where whoever reads the standard output stops (``| head``)."""
+    """Ignore that whoever reads the standard output stops reading (``| head``)."""
     try:
         yield
         sys.stdout.flush()

@@ -70,7 +70,7 @@ def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: 
 
 @command("check", FILE, TABLE, ROWS, INPUTS, STORE, LOCAL)
 def check(given: Given) -> int:
-    """Say what a workflow would send, what cannot be, and why; nothing is sent."""
+    """Show what a workflow would send, what cannot be, and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
     texts = pairs(given.inputs, "--input")

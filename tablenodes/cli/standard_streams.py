@@ -21,13 +21,6 @@ class Outlet(io.RawIOBase):
     """What lies under a standard stream; it fails once at most, and takes everything from then on.
 
     So nothing is left over that the interpreter would try to write, and complain about, as it ends.
-
-    Parameters
-    ----------
-    under : raw stream, optional
-        Where to; None where the stream was closed before the process began.
-    needed : bool
-        Whether what cannot be written is an error.
     """
 
     def __init__(self, under: Any, *, needed: bool) -> None:
@@ -35,29 +28,21 @@ class Outlet(io.RawIOBase):
         self._needed = needed
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return True: it can be written to."""
         return True
 
     def fileno(self) -> int:
-        """Give the descriptor."""
+        """Return the descriptor."""
         if self._under is None:
             raise io.UnsupportedOperation("fileno")
         return int(self._under.fileno())
 
     def isatty(self) -> bool:
-        """Tell whether a person sees it."""
+        """Check whether a person sees it."""
         return self._under is not None and bool(self._under.isatty())
 
     def write(self, data: Any) -> int:
-        """Write some of the bytes; tell how many.
-
-        Raises
-        ------
-        OutputError
-            If they are needed and cannot be written.
-        BrokenPipeError
-            If they are needed and nobody reads on.
-        """
+        """Write some of the bytes, and return how many; raise `OutputError` for the first that cannot be written."""
         needed, whole = self._needed, memoryview(data).nbytes
         if self._under is None:
             self._needed = False
@@ -79,7 +64,7 @@ class Outlet(io.RawIOBase):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Have the standard streams write all that they are given, or say that they cannot.
+    """Let the standard streams write all that they are given, or raise an error that says why they cannot.
 
     An unbuffered stream (``PYTHONUNBUFFERED``, ``python -u``) takes as much of a text as there is room for, and is
     silent about the rest. On the standard error stream a failure is passed over. Streams that are not the process's
@@ -100,7 +85,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def _occupy() -> None:
-    """Take descriptors that were closed: else the next file that is opened would be a standard stream."""
+    """Occupy descriptors that were closed: else the next file that is opened would be a standard stream."""
     for descriptor in _OWN:
         try:
             os.fstat(descriptor)

@@ -152,7 +152,7 @@ def install(_: Given) -> None:
 
 @command("status")
 def status(_: Given) -> int:
-    """Say whether the embedded model can be used, and where its file is."""
+    """Show whether the embedded model can be used, and where its file is."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
 
     found = local.status()

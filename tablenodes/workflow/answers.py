@@ -20,21 +20,13 @@ UPSTREAM_FAILED = "upstream_failed"
 
 
 class Answers:
-    """Gives the earlier answers to one row, parsed when the row asks for them.
-
-    Parameters
-    ----------
-    outputs : mapping of str to NodeOutput
-        The earlier nodes' results, by their ids.
-    ids : iterable of str
-        Those that are read.
-    """
+    """The answers of earlier nodes to one row, parsed when the row asks for them."""
 
     def __init__(self, outputs: Mapping[str, NodeOutput[Any]], ids: Iterable[str]) -> None:
         self._outputs = [(name, outputs[name]) for name in ids]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejected:
-        """Give the answers to a row by node id, or why it cannot be sent."""
+        """Return the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
         for name, output in self._outputs:
             outcome, body = output._answer_to(row)
@@ -48,19 +40,13 @@ class Answers:
 
 
 def failed(name: str, why: str) -> Rejected:
-    """Give a row's rejection for want of an earlier answer."""
+    """Return a row's rejection for want of an earlier answer."""
     problem = Problem(f"outputs.{name}", "upstream", f"there is no answer of node {name!r} for this row: {why}")
     return Rejected(problem, outcome=UPSTREAM_FAILED)
 
 
 def parsed(body: str | None) -> Any:
-    """Give an answer as placeholders see it: the arguments of its calls are parsed too.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON.
-    """
+    """Return an answer as placeholders see it: the arguments of its calls are parsed too."""
     answer = document_of(body or "")
     if '"arguments"' in (body or ""):
         for choice in _items(answer, "choices"):
@@ -73,7 +59,7 @@ def parsed(body: str | None) -> Any:
 
 
 def _items(value: Any, name: str) -> list[dict[str, Any]]:
-    """Give the objects of a list, whatever a server has put in its place."""
+    """Return the objects of a list, whatever a server has put in its place."""
     found = value.get(name) if isinstance(value, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 

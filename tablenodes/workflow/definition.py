@@ -12,11 +12,10 @@ from ..connection.connection import Connection
 from ..errors import SchemaError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..settings import Limits, Retry
-from . import inputs as inputs_of
 from .definition_reader import Reader, anchored
 from .destination import Destination, destination
-from .output_paths import faults
-from .references import check_id
+from .inputs import declared
+from .references import check_id, faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +56,7 @@ class Definition:
             put(self, "table", _checked_path(self.table))
         if not isinstance(self.inputs, Mapping):
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
-        put(self, "inputs", {name: inputs_of.declared(name, value) for name, value in self.inputs.items()})
+        put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
         put(self, "output", destination(self.output))
         for reference in faults(self.steps, self.inputs):
             node = self.steps[reference.node][0]
@@ -69,7 +68,7 @@ class Definition:
         return self.nodes  # type: ignore[return-value]
 
     def located(self, position: int, error: UsageError) -> UsageError:
-        """Give an error of a node's with the node's id, and with file and line where it was loaded from one."""
+        """Return an error of a node's with the node's id, and with file and line where it was loaded from one."""
         place = error.place or ("schema" if isinstance(error, SchemaError) else "")
         return framed(error, f"{self.where(position, place)}node {self.steps[position][0]!r}: ")
 
@@ -85,7 +84,7 @@ class Definition:
         return f"{document.name}:{document.line(path)}: "
 
     def at(self, part: str, *below: str | int) -> str:
-        """Give ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
+        """Return ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
         if self._reader is None or part in self._replaced or part not in self._reader.at(()):
             return ""
         document = self._reader.document
@@ -116,7 +115,7 @@ def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
 
 
 def _anchored(node: Node) -> Node:
-    """Give a node whose schema's path does not depend on the current directory."""
+    """Return a node whose schema's path does not depend on the current directory."""
     given = getattr(node, "schema", None)
     if not isinstance(given, str | os.PathLike):
         return node

@@ -17,8 +17,7 @@ from ..nodes.node import setting_names
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
-from .output_paths import faults
-from .references import check_id
+from .references import check_id, faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -47,15 +46,7 @@ _STEP = re.compile(r"\[(\d+)\]|(\w+)")
 
 
 class Reader:
-    """Makes a workflow's parts of a document.
-
-    Parameters
-    ----------
-    document : Document
-        What the file holds.
-    folder : str
-        What the paths in it are relative to, but the output's.
-    """
+    """Makes a workflow's parts of a document, whose paths are relative to a folder, but the output's."""
 
     def __init__(self, document: Document, folder: str) -> None:
         self.document = document
@@ -63,13 +54,7 @@ class Reader:
         self._errors: list[WorkflowError] = []
 
     def read(self) -> dict[str, Any]:
-        """Give the arguments of `Workflow`.
-
-        Raises
-        ------
-        WorkflowError
-            For the first thing that is wrong, with its file and line; the others are its notes.
-        """
+        """Return the arguments of `Workflow`."""
         top = self.mapping((), KEYS)
         if "nodes" not in top:
             raise self.document.error((), f"nodes: is missing{self._hint_at_nodes(top)}")
@@ -85,7 +70,7 @@ class Reader:
         return made
 
     def _parts(self) -> dict[str, Callable[[], Any]]:
-        """Give what reads each part of the file."""
+        """Return what reads each part of the file."""
         return {
             "id": lambda: self.text(("id",)),
             "description": lambda: self.text(("description",)),
@@ -113,7 +98,7 @@ class Reader:
     # Values of a type.
 
     def at(self, path: Path_) -> Any:
-        """Give the value at a path."""
+        """Return the value at a path."""
         value = self.document.value
         for step in path:
             value = value[step]
@@ -121,7 +106,7 @@ class Reader:
 
     @contextmanager
     def locating(self, path: Path_) -> Iterator[None]:
-        """Give an error of what is made inside the file and the line."""
+        """Raise an error of what is made inside with the file and the line."""
         try:
             yield
         except UsageError as error:
@@ -138,7 +123,7 @@ class Reader:
         return path
 
     def mapping(self, path: Path_, known: Collection[str] | None = None) -> dict[str, Any]:
-        """Give a mapping, all of whose keys are known."""
+        """Return a mapping, all of whose keys are known."""
         value = self.at(path)
         if not isinstance(value, dict):
             raise self._wrong(path, "a mapping of keys to values", value)
@@ -153,14 +138,14 @@ class Reader:
         return self.document.error(path, f"{_dotted(path[:-1])}unknown key {key[:40]!r}{hint}")
 
     def text(self, path: Path_) -> str:
-        """Give a text."""
+        """Return a text."""
         value = self.at(path)
         if not isinstance(value, str) or not value:
             raise self._wrong(path, "a text", value)
         return value
 
     def path(self, path: Path_) -> str:
-        """Give the path of a file, made absolute from the document's folder."""
+        """Return the path of a file, made absolute from the document's folder."""
         return os.path.abspath(os.path.join(self.folder, os.path.expanduser(self.text(path))))
 
     def _wrong(self, path: Path_, wanted: str, value: Any) -> WorkflowError:
@@ -170,7 +155,7 @@ class Reader:
     # Parts of a workflow.
 
     def settings(self, path: Path_, kind: type[Any]) -> Any:
-        """Give one of the frozen values of settings."""
+        """Return one of the frozen values of settings."""
         given = self.mapping(path, [field.name for field in fields(kind)])
         for name, value in given.items():
             with self.locating((*path, name)):
@@ -178,7 +163,7 @@ class Reader:
         return kind(**given)
 
     def connection(self) -> Connection:
-        """Give the connection: ``local``, or a mapping of its settings."""
+        """Return the connection: ``local``, or a mapping of its settings."""
         path: Path_ = ("connection",)
         if self.at(path) == LOCAL:
             return Connection.local()
@@ -236,7 +221,7 @@ class Reader:
         raise self._wrong(path, "a text", value)
 
     def inputs(self) -> dict[str, Input]:
-        """Give the inputs by name."""
+        """Return the inputs by name."""
         path: Path_ = ("inputs",)
         made = {}
         for name, value in self.mapping(path).items():
@@ -245,12 +230,12 @@ class Reader:
         return made
 
     def output(self) -> Destination | None:
-        """Give where the table goes."""
+        """Return where the table goes."""
         with self.locating(()):
             return destination(self.at(("output",)))
 
     def nodes(self) -> list[tuple[str, Node | None]]:
-        """Give the nodes with their ids; None for one that is wrong, of which an error is kept."""
+        """Return the nodes with their ids; None for one that is wrong, of which an error is kept."""
         value = self.at(("nodes",))
         if value == []:
             raise self.document.error(("nodes",), "nodes: the list is empty; a workflow needs at least one node")
@@ -318,7 +303,7 @@ class Reader:
 
 
 def together(errors: Sequence[UsageError]) -> UsageError:
-    """Give one error for several: the first, with a line for each of the others in its notes."""
+    """Return one error for several: the first, with a line for each of the others in its notes."""
     first, *others = dict.fromkeys(map(str, errors))
     error = type(errors[0])(first)
     for other in others:
@@ -327,7 +312,7 @@ def together(errors: Sequence[UsageError]) -> UsageError:
 
 
 def anchored(schema: str, folder: str) -> str:
-    """Give the absolute path of a schema's file; the name of a bundled revision stays."""
+    """Return the absolute path of a schema's file; the name of a bundled revision stays."""
     bare = os.path.basename(schema) == schema and not schema.endswith(".json")
     path = os.path.abspath(os.path.join(folder, os.path.expanduser(schema)))
     return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path

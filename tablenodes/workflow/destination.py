@@ -19,19 +19,9 @@ FORMATS = ("table", "raw")
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the last node's table goes.
+    """Where the last node's table goes: a file, relative to the current directory when it runs, and what is written.
 
-    Parameters
-    ----------
-    path : str
-        A file, relative to the current directory when it runs; its ending says what is written.
-    format : {"table", "raw"}
-        ``table``: the configuration with text, status and outcome beside it; ``raw``: body and status.
-
-    Raises
-    ------
-    WorkflowError
-        If one of them is something else.
+    ``table`` is the configuration with text, status and outcome beside it; ``raw`` is body and status.
     """
 
     path: str
@@ -46,18 +36,7 @@ class Destination:
             raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
 
     def check(self, table: str | None = None) -> None:
-        """Make sure, before anything is sent, that the table can be written.
-
-        Parameters
-        ----------
-        table : str, optional
-            The file of the table that is read, which is never written over.
-
-        Raises
-        ------
-        TableError
-            If it cannot be written, or is that file.
-        """
+        """Raise `TableError` if the table cannot be written, or its file is the table that is read."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if table is not None and _same(self.path, table):
@@ -65,32 +44,15 @@ class Destination:
         tables.check_output(self.path)
 
     def check_content(self, view: TableView) -> None:
-        """Make sure, before anything is sent, that the file can hold what the table that is read holds.
-
-        Parameters
-        ----------
-        view : TableView
-            The table that is read.
-
-        Raises
-        ------
-        TableError
-            If it cannot.
-        """
+        """Raise `TableError` if the file cannot hold what the table that is read holds."""
         check_content(view, self.format, self.path)
 
     def keeps_earlier(self, output: NodeOutput[Any]) -> bool:
-        """Tell whether an earlier file stays as it is: an output without one answer does not take its place."""
+        """Check whether an earlier file stays as it is: an output without one answer does not take its place."""
         return bool(output.summary.rows) and not output.summary.ok and os.path.exists(self.path)
 
     def write(self, output: NodeOutput[Any]) -> None:
-        """Write a node's table, or say that an earlier one is kept.
-
-        Raises
-        ------
-        TableError
-            If it cannot be written.
-        """
+        """Write a node's table, or tell the user that an earlier one is kept."""
         from .. import tables  # noqa: PLC0415 - loads pandas
         from ..run import display  # noqa: PLC0415 - loads pandas
 
@@ -104,27 +66,12 @@ class Destination:
 
 
 def chosen(output: NodeOutput[Any], form: str) -> Any:
-    """Give the one of a run's tables that a format means."""
+    """Return the table of a run that a format means."""
     return output.result if form == "raw" else output.table
 
 
 def check_content(view: TableView, form: str, to: str) -> None:
-    """Make sure, before anything is sent, that a run's table can be written.
-
-    Parameters
-    ----------
-    view : TableView
-        The table that is read.
-    form : {"table", "raw"}
-        What is written.
-    to : str
-        A file, or ``csv`` or ``jsonl`` for the standard output.
-
-    Raises
-    ------
-    TableError
-        If it cannot.
-    """
+    """Raise `TableError` if a run's table cannot be written to a file, or as ``csv`` or ``jsonl``."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     try:
@@ -134,13 +81,7 @@ def check_content(view: TableView, form: str, to: str) -> None:
 
 
 def destination(value: Any) -> Destination | None:
-    """Give a destination from a path, or from a mapping with ``path`` and ``format``; None stays None.
-
-    Raises
-    ------
-    WorkflowError
-        If it is none of them.
-    """
+    """Return a destination from a path, or from a mapping with ``path`` and ``format``; None stays None."""
     if value is None or isinstance(value, Destination):
         return value
     if isinstance(value, Mapping):
@@ -156,15 +97,7 @@ def destination(value: Any) -> Destination | None:
 
 
 def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, output: str | None) -> None:
-    """Raise `JournalError` for a journal that is the table or the output as well.
-
-    Parameters
-    ----------
-    journal : path
-        Where the answers are kept.
-    table, output : str, optional
-        The other files.
-    """
+    """Raise `JournalError` for a journal that is the table or the output as well."""
     if not isinstance(journal, str | os.PathLike):
         return  # the run itself words that
     for path, what in ((table, "the table that is read"), (output, "the output")):

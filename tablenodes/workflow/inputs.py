@@ -27,22 +27,7 @@ _DECLARATION = ("type", "default", "required", "description")
 class Input:
     """One input of a workflow: ``{{ inputs.NAME }}``.
 
-    Parameters
-    ----------
-    type : str, optional
-        ``string``, ``integer``, ``number``, ``boolean``, ``array`` or ``object``. Default: the default's type; without
-        one, any.
-    default : object, optional
-        Its value where a run gives none.
-    required : bool, optional
-        Whether a run must give it. Default: where there is no default; beside one it says nothing.
-    description : str, optional
-        What it is for.
-
-    Raises
-    ------
-    WorkflowError
-        If these do not fit together.
+    Its type is that of its default, unless it is set; it is required where it has no default.
     """
 
     type: str | None = None
@@ -70,11 +55,11 @@ class Input:
             raise WorkflowError("description: must be a text", place="description")
 
     def read(self, text: str) -> Any:
-        """Give the value that a text of the command line stands for; a text that does not fit is given as it is."""
+        """Return the value that a text of the command line stands for; a text that does not fit stays as it is."""
         return _typed(text, self.type)
 
     def document(self) -> Any:
-        """Give it as it is written in a file: its default alone where that says everything."""
+        """Return it as it is written in a file: its default alone where that says everything."""
         short = Input(default=self.default)
         nested = isinstance(self.default, dict)
         if self == short and not nested:
@@ -87,13 +72,7 @@ class Input:
 
 
 def declared(name: object, value: Any) -> Input:
-    """Give an input from its default, or from a mapping with ``type``, ``default``, ``required``, ``description``.
-
-    Raises
-    ------
-    WorkflowError
-        If it cannot be read; the message begins with the input's name.
-    """
+    """Return an input from its default, or from a mapping with ``type``, ``default``, ``required``, ``description``."""
     if not isinstance(name, str) or not name.isidentifier():
         raise WorkflowError("an input's name must be made of letters, digits and underscores")
     if isinstance(value, Input):
@@ -108,7 +87,7 @@ def declared(name: object, value: Any) -> Input:
 
 
 def _refuse_unknown(value: Any) -> None:
-    """Raise `WorkflowError` for a mapping with a type of ours and a key that is none: no default was meant by that."""
+    """Raise `WorkflowError` for a mapping with a type of ours and an unknown key: it was not meant as a default."""
     if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
         unknown = next(str(key) for key in value if key not in _DECLARATION)
         hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
@@ -118,22 +97,7 @@ def _refuse_unknown(value: Any) -> None:
 def resolved(
     inputs: Mapping[str, Input], given: Mapping[str, Any] | None, where: Callable[[str], str] = lambda name: ""
 ) -> dict[str, Any]:
-    """Give every input's value for one run.
-
-    Parameters
-    ----------
-    inputs : mapping of str to Input
-        What the workflow declares.
-    given : mapping, optional
-        What the run gives. Texts are read where another type is wanted: ``"7"`` is an integer too.
-    where : callable, optional
-        From an input's name to what stands before a message about it, such as a file and a line in it.
-
-    Raises
-    ------
-    WorkflowError
-        If an input is given that there is none of, a required one is not given, or one is of another type.
-    """
+    """Return every input's value for one run."""
     if given is not None and not isinstance(given, Mapping):
         raise WorkflowError(f"inputs must be a mapping of names to values, not {type(given).__name__}")
     given = given or {}
@@ -180,7 +144,7 @@ def _fits(value: Any, kind: str | None) -> bool:
 
 
 def _typed(value: Any, kind: str | None) -> Any:
-    """Give a value of a type where it is one that is written as a text, or a whole number; else give it as it is."""
+    """Return a value of a type where it is one that is written as a text, or a whole number; else as it is."""
     made = value
     if isinstance(value, str) and kind not in (None, "string"):
         try:

@@ -1,4 +1,4 @@
-"""What the nodes of a workflow refer to: earlier nodes and inputs."""
+"""What the nodes of a workflow refer to, and whether it can be there: inputs, earlier nodes, parts of their answers."""
 
 from __future__ import annotations
 
@@ -7,29 +7,48 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 from ..errors import WorkflowError, nearest
+from ..nodes.answer_shapes import CALLS
+from ..run.display import counted
+from ..schemas.subschemas import admitted, applied
 from ..templates.template import INPUTS, OUTPUTS, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ..nodes import Node
+    from ..nodes.answer_shapes import Shape
+    from ..templates.paths import Path
     from ..templates.template import Template
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
-class Loose(NamedTuple):
-    """A reference to something that is not there.
+_EXTENSIONS = frozenset(
+    {
+        *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images", "citations"),
+        *("native_finish_reason", "stop_reason", "matched_stop", "token_ids", "prompt_token_ids", "prompt_logprobs"),
+        *("provider", "timings", "x_groq", "search_results", "content_filter_results", "prompt_filter_results"),
+        *("cost", "cost_details", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "queue_time", "total_time"),
+        *("prompt_time", "completion_time", "prompt_eval_count", "is_byok", "kv_transfer_params", "error"),
+        *("provider_specific_fields", "extra_content", "executed_tools", "usage_breakdown", "related_questions"),
+        *("time_info", "meta_info", "hidden_states", "perf_metrics", "raw_output", "estimated_cost", "cached_tokens"),
+        *("num_search_queries", "num_sources_used", "cost_in_usd_ticks", "citation_tokens", "search_context_size"),
+        *("cache_creation_input_tokens", "cache_read_input_tokens", "context", "content_filter_offsets"),
+        *("content_filter_result", "__verbose"),
+    }
+)
+"""What well-known servers add to the API's answers; any other name that the API does not know is a mistake."""
+_SHOWN = 10
+_TEXTS: tuple[Path, ...] = (("choices", 0, "message", "content"), ("choices", 0, "text"))
+"""Where an answer's text is: a chat's, and a completion's."""
+_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})
+"""What people call it."""
+_BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
+"""Below which of its parts they look for it."""
 
-    Attributes
-    ----------
-    node : int
-        The node's position.
-    place : str
-        Where in its settings, such as ``messages[0].content``.
-    message : str
-        What is wrong.
-    """
+
+class Loose(NamedTuple):
+    """A reference to something that is not there: its node's position, its place in the settings, what is wrong."""
 
     node: int
     place: str
@@ -46,7 +65,7 @@ def check_id(name: object, earlier: Collection[str]) -> None:
 
 
 def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None) -> Iterator[Loose]:
-    """Give every reference to an input or to an earlier node that is not there.
+    """Return every reference to an input or to an earlier node that is not there.
 
     None stands for a node, and for inputs, that cannot be read.
     """
@@ -68,13 +87,13 @@ def _no_input(name: str, inputs: Sequence[str]) -> str:
 
 
 def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> frozenset[str]:
-    """Give the inputs that no node reads, as far as that is known: a name that is worked out may be any."""
+    """Return the inputs that no node reads, as far as that is known: a name that is worked out may be any."""
     paths = [path for _, node in nodes for template in templates(node) for path in template.reached.get(INPUTS, ())]
     return frozenset() if () in paths else frozenset(inputs) - {str(path[0]) for path in paths}
 
 
 def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iterator[Loose]:
-    """Give every setting that names a node that is not earlier, or gives no answers."""
+    """Return every setting that names a node that is not earlier, or has no answers."""
     node, ids = nodes[position][1], [name for name, _ in nodes]
     for place, name in node._follows().items() if node is not None else ():
         if name not in ids[:position]:
@@ -96,7 +115,7 @@ def _no_node(name: str, ids: Sequence[str], position: int) -> str:
 
 
 def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
-    """Give the ids of the nodes whose answers a node reads, in their order; None where it reads none.
+    """Return the ids of the nodes whose answers a node reads, in their order; None where it reads none.
 
     Where a placeholder may mean any, all earlier ones are given.
     """
@@ -110,7 +129,7 @@ def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give each node that must have a table, with the columns that its settings name; none for the whole row."""
+    """Return each node that must have a table, with the columns that its settings name; none for the whole row."""
     made: set[str] = set()
     for name, node in nodes:
         varying = [value for value in node._parsed().values() if is_varying(value)]
@@ -122,7 +141,7 @@ def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple
 
 
 def templates(node: Node | None) -> Iterator[Template]:
-    """Give every text with placeholders in a node's settings."""
+    """Return every text with placeholders in a node's settings."""
     for value in node._parsed().values() if node is not None else ():
         yield from _templates(value)
 
@@ -136,3 +155,125 @@ def _templates(value: Any) -> Iterator[Template]:
     elif isinstance(value, ObjectValue | ArrayValue):
         for item in value.items.values() if isinstance(value, ObjectValue) else value.items:
             yield from _templates(item)
+
+
+class Finding(NamedTuple):
+    """A step that leads nowhere: its position in the path, and what is wrong."""
+
+    depth: int
+    message: str
+
+
+def faults(
+    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None, columns: Sequence[str] | None = None
+) -> Iterator[Loose]:
+    """Return every reference to an input, an earlier node or a part of its answer that is not there."""
+    yield from loose(nodes, inputs)
+    shapes: dict[str, Shape | None] = {}
+    for position, (name, node) in enumerate(nodes):
+        for template in templates(node):
+            for path in template.reached.get(OUTPUTS, ()):
+                shape = shapes.get(str(path[0])) if path else None
+                finding = shape and (look(shape, path) or _unasked(shape, path))
+                if finding:
+                    yield Loose(position, template.place, finding.message)
+        shapes[name] = None if node is None else node._answer_shape(nodes[:position], columns)
+
+
+def look(shape: Shape, path: Path) -> Finding | None:
+    """Return the first step of a path that leads nowhere; None where none is known to."""
+    document, here, is_open = shape.document, [shape.document], shape.is_open
+    for depth, step in enumerate(path[1:], 1):
+        below = _below(document, here, step)
+        if isinstance(below, str):
+            return Finding(depth, f"{_written(path[:depth])} {below}")
+        if isinstance(below, dict):
+            return _missing(shape, path, depth, tuple(below), is_open=is_open)
+        if is_open and depth > 1 and path[depth - 1] in CALLS and (uncalled := _uncalled(shape, path[:depth])):
+            return uncalled
+        if not below:
+            return None
+        here = below
+        if is_open and step == "arguments":
+            called = shape.calls.get("function_call" if path[depth - 1] == "function_call" else "tool_calls")
+            if called is None or called.arguments is None:
+                return None
+            document, here, is_open = called.arguments, [called.arguments], False
+    return None
+
+
+def _unasked(shape: Shape, path: Path) -> Finding | None:
+    """Return a choice that cannot be there, since its node asks for fewer."""
+    most = shape.choices
+    if most is None or len(path) < 3 or path[1] != "choices":
+        return None
+    step = path[2]
+    if not isinstance(step, int) or -most <= step < most:
+        return None
+    where = _written(path[:2])
+    return Finding(2, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; n says how many")
+
+
+def _uncalled(shape: Shape, path: Path) -> Finding | None:
+    """Return a call that cannot be there, since its node has no functions that could be called."""
+    name, where = str(path[-1]), _written(path[:-1])
+    called = shape.calls.get(name)
+    if called is None or called.may_be:
+        return None
+    others = [f"; it has {CALLS[other]}, whose calls are {where}.{other}" for other in _set_beside(shape, name)]
+    return Finding(len(path), f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}")
+
+
+def _set_beside(shape: Shape, name: str) -> list[str]:
+    return [other for other, called in shape.calls.items() if other != name and called.is_set]
+
+
+def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:
+    """Return the schemas below a step (none: anything may be there), what there is instead, or why there is nothing."""
+    layers = [one for schema in here for one in applied(document, schema, unions=True)]
+    kinds = frozenset().union(*(admitted(document, schema, ()) for schema in here)) - {"null"}
+    if isinstance(step, int):
+        if "array" in kinds:
+            return [one["items"] for one in layers if isinstance(one.get("items"), dict)]
+        return [] if "string" in kinds else "is no list"
+    if "object" not in kinds:
+        what = "is a list: write [0] for its first item" if "array" in kinds else f"is no object, and has no {step!r}"
+        return what if kinds else []
+    named: dict[str, list[Any]] = {}
+    for one in layers:
+        for name, schema in one.get("properties", {}).items():
+            named.setdefault(name, []).append(schema)
+    if step in named:
+        return [schema for schema in named[step] if isinstance(schema, dict)]
+    more = [one["additionalProperties"] for one in layers if isinstance(one.get("additionalProperties"), dict)]
+    free = any(one.get("additionalProperties") is True or "patternProperties" in one for one in layers)
+    return more if more or free or not named else dict(named)
+
+
+def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> Finding | None:
+    step, where = str(path[depth]), _written(path[:depth])
+    if is_open and step in _EXTENSIONS:
+        return None
+    if is_open and step in _OF_TEXTS and path[1:depth] in _BEFORE_TEXTS:
+        for way in _TEXTS:
+            if _leads_on(shape, way):
+                return Finding(depth, f"no {step!r} in {where}; write {_written((path[0], *way))}")
+    shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
+    unchecked = f"; what only your server adds is read with .get({step!r})" if is_open else ""
+    return Finding(depth, f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}")
+
+
+def _leads_on(shape: Shape, way: Path) -> bool:
+    """Check whether every step of a way is known to be there."""
+    here: Any = [shape.document]
+    for step in way:
+        here = _below(shape.document, here, step)
+        if not isinstance(here, list) or not here:
+            return False
+    return True
+
+
+def _written(path: Path) -> str:
+    """Return a path as it is written in a placeholder."""
+    steps = (f"[{s}]" if isinstance(s, int) else f".{s}" if s.isidentifier() else f"[{s!r}]" for s in path)
+    return OUTPUTS + "".join(steps)

@@ -78,12 +78,12 @@ class Workflow(Definition):
             If it cannot be read or does not fit together; names the file and the line. Where more than one thing is
             wrong, the others are its notes (``__notes__``), a line each.
         """
-        from . import yaml_reader as yaml_reading  # noqa: PLC0415 - the parser is loaded where it is needed
+        from . import yaml_reader  # noqa: PLC0415 - the parser is loaded where it is needed
 
         if not isinstance(path, str | os.PathLike):
             raise WorkflowError(f"a workflow's file must be named by its path, not by a {type(path).__name__}")
         place = Path(path).expanduser()
-        document = yaml_reading.read(place, os.fspath(path))
+        document = yaml_reader.read(place, os.fspath(path))
         reader = Reader(document, str(place.parent))
         arguments = reader.read()
         with reader.locating(()):
@@ -92,7 +92,7 @@ class Workflow(Definition):
         return made
 
     def to_yaml(self, folder: str | os.PathLike[str] = ".") -> str:
-        """Give the workflow as YAML text, as `load` reads it.
+        """Return the workflow as YAML text, as `load` reads it.
 
         Parameters
         ----------
@@ -104,13 +104,12 @@ class Workflow(Definition):
         WorkflowError
             If something in it cannot be in a file: a key, a session.
         """
-        from . import definition_writer as definition_writing  # noqa: PLC0415 - loaded where it is needed
-        from . import yaml_writer as yaml_writing  # noqa: PLC0415
+        from . import yaml_writer  # noqa: PLC0415 - loaded where it is needed
 
-        return yaml_writing.write(definition_writing.document(self, os.path.abspath(folder)))
+        return yaml_writer.write(yaml_writer.document(self, os.path.abspath(folder)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the workflow to a YAML file; ``Workflow.load`` of it gives an equal one.
+        """Write the workflow to a YAML file; ``Workflow.load`` of it returns an equal one.
 
         Raises
         ------
@@ -125,7 +124,7 @@ class Workflow(Definition):
             raise WorkflowError(f"{path}: cannot be written ({error.strerror})") from None
 
     def replace(self, **parts: Any) -> Self:
-        """Give a workflow with some parts changed.
+        """Return a workflow with some parts changed.
 
         Raises
         ------
@@ -176,9 +175,9 @@ class Workflow(Definition):
         UsageError
             If the nodes and the table do not fit together.
         """
-        from . import workflow_check as checking  # noqa: PLC0415 - pandas is loaded where it is needed
+        from . import workflow_check  # noqa: PLC0415 - pandas is loaded where it is needed
 
-        return checking.check(self, table, inputs, connection, store)
+        return workflow_check.check(self, table, inputs, connection, store)
 
     def run(
         self,
@@ -235,7 +234,7 @@ class Workflow(Definition):
             where something was sent.
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
-        from . import runner as running  # noqa: PLC0415
+        from . import runner  # noqa: PLC0415
 
         options = RunOptions.of(
             limits=limits or self.limits,
@@ -248,4 +247,4 @@ class Workflow(Definition):
             retry_failed=retry_failed,
             store=store,
         )
-        return running.run(self, table, inputs, connection, options)
+        return runner.run(self, table, inputs, connection, options)

@@ -18,8 +18,7 @@ from ..templates.template import OUTPUTS
 from .answers import failed
 from .definition_reader import together
 from .inputs import resolved
-from .output_paths import faults
-from .references import columns_read, templates, unread_inputs, upstream
+from .references import columns_read, faults, templates, unread_inputs, upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +52,7 @@ def check(
 
 
 def _warnings(workflow: Definition) -> Iterator[str]:
-    """Say what of a workflow's inputs was perhaps not meant; it stands with the first node's warnings."""
+    """Return warnings about a workflow's inputs; they stand with the first node's."""
     unread = unread_inputs(workflow.steps, workflow.inputs)
     for name, declaration in workflow.inputs.items():
         if name in unread:
@@ -64,19 +63,19 @@ def _warnings(workflow: Definition) -> Iterator[str]:
 
 
 def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
-    """Give the connection that a run uses."""
+    """Return the connection that a run uses."""
     if connection is not None and not isinstance(connection, Connection):
         raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
     return connection or workflow.connection or Connection()
 
 
 def values_of(workflow: Definition, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give every input's value for a run; what is wrong is said with the line of the input's declaration."""
+    """Return every input's value for a run, or raise an error with the line of the input's declaration."""
     return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
 
 
 def check_output(workflow: Definition, table: str | None) -> None:
-    """Make sure that the output can be written, beside the table's file that is read; see `Destination.check`."""
+    """Check that the output can be written, beside the table's file that is read; see `Destination.check`."""
     destination: Any = workflow.output
     if destination is not None:
         try:
@@ -86,7 +85,7 @@ def check_output(workflow: Definition, table: str | None) -> None:
 
 
 def check_content(workflow: Definition, view: TableView) -> None:
-    """Make sure that the output can hold the table that is read; see `Destination.check_content`."""
+    """Check that the output can hold the table that is read; see `Destination.check_content`."""
     destination: Any = workflow.output
     if destination is not None:
         try:
@@ -96,14 +95,14 @@ def check_content(workflow: Definition, view: TableView) -> None:
 
 
 def file_of(workflow: Definition, table: Any) -> str | None:
-    """Give the path of the table that a run reads; None where it is given a table itself."""
+    """Return the path of the table that a run reads; None where it is given a table itself."""
     if table is None:
         return None if workflow.table is None else os.fspath(workflow.table)
     return os.fspath(table) if isinstance(table, str | os.PathLike) else None
 
 
 def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
-    """Give the view of the table that a run is given, or that the workflow names.
+    """Return the view of the table that a run is given, or that the workflow names.
 
     Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
     Where there is none and no node reads a column, it has one row and no columns.
@@ -136,7 +135,7 @@ def _refuse_reading(workflow: Definition) -> None:
 
 
 def _nearly_reserved(node: Node) -> dict[str, str]:
-    """Give the columns that a node reads whose names are nearly ``outputs`` or ``inputs``, each with a hint."""
+    """Return the columns that a node reads whose names are nearly ``outputs`` or ``inputs``, each with a hint."""
     written = [(column, template) for template in templates(node) for column in template.columns]
     return {column: hint for column, template in written if (hint := template.nearly_reserved(column))}
 
@@ -148,13 +147,9 @@ def plans(
     connection: Connection,
     store: str | os.PathLike[str] | None = None,
 ) -> dict[str, RowPlan]:
-    """Give each node's plan for a table: where settings and columns do not fit together, it is found here.
+    """Return each node's plan for a table, or raise `UsageError` for the first thing that does not fit.
 
-    Raises
-    ------
-    UsageError
-        For the first thing that does not fit; names the node, and its line where there is one. The others are its
-        notes.
+    The error names the node, and its line where there is one; whatever else does not fit is in its notes.
     """
     made: dict[str, RowPlan] = {}
     columns = view.columns
@@ -176,7 +171,7 @@ def plans(
         except UsageError as error:
             errors.append(workflow.located(position, error))
         columns = (*columns, *(column for column in node._declared.makes if column not in columns))
-        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
+        unknown |= _made_by(node, view)
         if CONVERSATION in node._declared.makes:
             empty = name if node._begins_empty() else None
     if errors:
@@ -193,7 +188,7 @@ def _nothing_said(begun: str) -> WorkflowError:
 
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
-    """Give what is wrong with settings that are the same in every row: said once, not row by row."""
+    """Return what is wrong with settings that are the same in every row: once, not row by row."""
     for problem in plan.wrong_settings():
         got = f" (got {problem.got})" if problem.got else ""
         place = problem.path.removeprefix("$.")
@@ -222,12 +217,12 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         spoken = name if CONVERSATION in node._declared.makes else spoken
-        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
+        unknown |= _made_by(node, view)
     return made
 
 
 def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
-    """Give the first node that could send none of a table's rows, and why; None where there is none.
+    """Return the first node that could send none of a table's rows, and why; None where there is none.
 
     No more rows are looked at than up to the first that can be sent.
     """
@@ -237,8 +232,13 @@ def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPla
         rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
             return name, checks(workflow, view, plans)[name]
-        unknown |= frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
+        unknown |= _made_by(node, view)
     return None
+
+
+def _made_by(node: Node, view: TableView) -> frozenset[str]:
+    """Return the columns that a node makes, whose cells are not known before it has run."""
+    return frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
 
 
 def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:

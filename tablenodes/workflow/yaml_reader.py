@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import WorkflowError, nearest
@@ -35,20 +36,24 @@ _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 _UNQUOTED = re.compile(r"(?:[:\-,\[]|^)\s*\{\{")
 _KEY = re.compile(r"(\s*)(?:- +)*[^\s:#\"'\[{][^:]*:(?:\s+(\S)|$)")
+FOREIGN: Mapping[str, str] = MappingProxyType(
+    {
+        "a tab": r"'\t'",
+        "an open scalar": "end of stream",
+        "an open list": "<stream end>",
+        "a second value": "mapping values are not allowed",
+        "a mapping": "<block mapping start>",
+        "a document": "but found another",
+    }
+)
+"""What the parser says of what it meets; its errors have no other form."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file that has been read.
+    """A YAML file that has been read: plain values, `Column` and `LiteralText`, and the line of each.
 
-    Attributes
-    ----------
-    name : str
-        The file, as its reader named it.
-    value : object
-        What it holds: plain values, `Column` and `LiteralText`.
-    lines : mapping of tuple to int
-        The line, from 1 on, of each value (of its key, where it has one), by its keys and positions from the top.
+    A line counts from 1, is that of the key where there is one, and is found by the keys and positions from the top.
     """
 
     name: str
@@ -56,31 +61,18 @@ class Document:
     lines: Mapping[Path_, int] = field(default_factory=dict)
 
     def line(self, path: Path_) -> int:
-        """Give the line of a value, or of the nearest one around it."""
+        """Return the line of a value, or of the nearest one around it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def error(self, path: Path_, message: object) -> WorkflowError:
-        """Give an error that names the file and the line."""
+        """Return an error that names the file and the line."""
         return WorkflowError(f"{self.name}:{self.line(path)}: {message}")
 
 
 def read(path: Path, name: str) -> Document:
-    """Read a YAML file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    WorkflowError
-        If there is no such file, it is too large or it is not YAML; names the line where there is one.
-    """
+    """Read a YAML file."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -99,13 +91,7 @@ def read(path: Path, name: str) -> Document:
 
 
 def parse(text: str, name: str) -> Document:
-    """Read YAML from a text.
-
-    Raises
-    ------
-    WorkflowError
-        If it is not YAML, or more of it than a workflow needs; names the line.
-    """
+    """Read YAML from a text."""
     try:
         root = _composed(text, name)
         if root is None:
@@ -139,31 +125,28 @@ def _composed(text: str, name: str) -> Any:
 
 
 def _explained(error: Any, text: str) -> tuple[int, str]:
-    """Give the line and what is wrong there, in one line."""
-    problem = str(error.problem or error.context or "cannot be read").replace("but found another", "there is another")
+    """Return the line and what is wrong there, in one line."""
+    problem = str(error.problem or error.context or "cannot be read")
     mark = error.problem_mark or error.context_mark
     line = mark.line if mark else 0
     lines = text.splitlines() or [""]
     if _UNQUOTED.search(lines[min(line, len(lines) - 1)]):
         return line + 1, QUOTE_IT
-    if r"'\t'" in problem:
+    said = {name for name, words in FOREIGN.items() if words in problem}
+    if "a tab" in said:
         return line + 1, "a tab stands where only blanks can: indent with blanks"
-    if "end of stream" in problem or "<stream end>" in problem:
+    if said & {"an open scalar", "an open list"}:
         opened = error.context_mark.line if error.context_mark else line
         return opened + 1, f"a quote or bracket opened {'here' if opened < line else 'before'} is not closed"
-    if _misplaced(problem) and _is_too_deep(lines, line):
+    if said & {"a second value", "a mapping"} and _is_too_deep(lines, line):
         problem = "this line is indented deeper than the one above, which has its value already: indent both alike"
-    elif "mapping values are not allowed" in problem:
+    elif "a second value" in said:
         problem = "a second ': ' in one line; put a text that holds one in quotes"
-    return line + 1, f"is not YAML: {problem}"
-
-
-def _misplaced(problem: str) -> bool:
-    return "mapping values are not allowed" in problem or "<block mapping start>" in problem
+    return line + 1, f"is not YAML: {problem.replace(FOREIGN['a document'], 'there is another')}"
 
 
 def _is_too_deep(lines: Sequence[str], line: int) -> bool:
-    """Tell whether a key stands below one that has a value in its own line."""
+    """Check whether a key stands below one that has a value in its own line."""
     above = next((each for each in reversed(lines[:line]) if each.strip() and not each.lstrip().startswith("#")), "")
     first, this = _KEY.match(above), lines[line]
     return bool(first and first[2] and len(this) - len(this.lstrip()) > len(first[1]) and this.count(": ") <= 1)
@@ -235,12 +218,12 @@ class _Building:
 
 
 def is_text(text: str) -> bool:
-    """Tell whether an unquoted scalar is read as the text that it is."""
+    """Check whether an unquoted scalar is read as the text that it is."""
     return isinstance(_plain(text), str)
 
 
 def _plain(text: str) -> Any:  # noqa: PLR0911 - the core schema, line by line
-    """Give what an unquoted scalar stands for."""
+    """Return what an unquoted scalar stands for."""
     if _NULL.fullmatch(text):
         return None
     if _BOOLEAN.fullmatch(text):

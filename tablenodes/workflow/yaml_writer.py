@@ -1,19 +1,31 @@
-"""Write plain values as YAML that reads back as the same, laid out for people."""
+"""Write a workflow as YAML that reads back as the same, laid out for people."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
+from .. import schemas
+from ..errors import WorkflowError
+from ..nodes.node import setting_names
+from ..plain import plain
+from ..problems import Unfit
+from ..secret import Secret
+from ..settings import Timeout
 from ..templates.template import Column, LiteralText
 from .yaml_reader import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from ..connection.connection import Connection
+    from ..nodes import Node
+    from .definition import Definition
 
 _TEXT = "tag:yaml.org,2002:str"
 _BARE = re.compile(r"[A-Za-z_/.](?:[\w ,./()+-]*[\w./)])?", re.ASCII)
@@ -60,3 +72,104 @@ def _is_block(text: str) -> bool:
     lines = text.removesuffix("\n").split("\n")
     plain = all(line.isprintable() and _BLOCK_LINE.fullmatch(line) for line in lines)
     return len(lines) > 1 and plain and bool(lines[0] and lines[-1])
+
+
+def document(workflow: Definition, folder: str) -> dict[str, Any]:
+    """Return what a workflow's file holds."""
+    made: dict[str, Any] = {"id": workflow.id, "description": workflow.description}
+    if workflow.connection is not None:
+        made["connection"] = _connection(workflow.connection, folder)
+    if workflow.table is not None:
+        made["table"] = _relative(os.fspath(workflow.table), folder)
+    if workflow.inputs:
+        made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
+    made["limits"] = _changed(workflow.limits)
+    made["retry"] = _changed(workflow.retry)
+    made = {name: value for name, value in made.items() if value is not None}
+    made["nodes"] = [
+        {"id": name, "type": type(node).__name__, **_settings(node, folder)} for name, node in workflow.steps
+    ]
+    if workflow.output is not None:
+        output: Any = workflow.output
+        made["output"] = output.path if output.format == "table" else asdict(output)
+    return made
+
+
+def _settings(node: Node, folder: str) -> dict[str, Any]:
+    made = {}
+    for each in fields(node):
+        value = getattr(node, each.name)
+        if value is None or value == each.default:
+            continue
+        if each.name == "schema" and isinstance(value, str) and value not in schemas.revisions():
+            value = _relative(value, folder)
+        made[each.name] = _plain(value, each.name)
+    return {name: made[name] for name in setting_names(type(node)) if name in made}
+
+
+def _plain(value: Any, place: str) -> Any:
+    if isinstance(value, Column | LiteralText):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{position}]") for position, item in enumerate(value)]
+    try:
+        return plain(value)
+    except Unfit as error:
+        raise WorkflowError(f"{place}: {error}, which no workflow file can") from None
+
+
+def _connection(connection: Connection, folder: str) -> Any:
+    if connection.local_model is not None:
+        return _local(connection, folder)
+    made: dict[str, Any] = {}
+    for each in fields(connection):
+        value = getattr(connection, each.name)
+        if not each.init or value is None or value == each.default:
+            continue
+        if value == Secret(""):
+            made[each.name] = ""
+            continue
+        if each.name == "api_key" and isinstance(value, Secret):
+            raise WorkflowError("connection: a key is not written to a file: use api_key_env in place of api_key")
+        made[each.name] = _connection_setting(each.name, value, folder)
+    return made
+
+
+def _connection_setting(name: str, value: Any, folder: str) -> Any:
+    if isinstance(value, Timeout):
+        return _changed(value)
+    if name == "ca_bundle":
+        return _relative(os.path.abspath(value), folder)
+    items = value.values() if isinstance(value, Mapping) else (value,)
+    if any(isinstance(item, Secret) for item in items):
+        raise WorkflowError(f"connection: {name} holds a secret, which is not written to a file")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, str | bool):
+        raise WorkflowError(f"connection: a {name} cannot be written to a file")
+    return value
+
+
+def _local(connection: Connection, folder: str) -> Any:
+    model: Any = connection.local_model
+    made = _changed(model) or {}
+    if made.get("path") is not None:
+        made["path"] = _relative(os.path.abspath(made["path"]), folder)
+    return {"local": made} if made else "local"
+
+
+def _changed(settings: Any) -> dict[str, Any] | None:
+    """Return the fields that are not at their defaults; None for no settings."""
+    if settings is None:
+        return None
+    values = {each.name: (getattr(settings, each.name), each.default) for each in fields(settings)}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _relative(path: str, folder: str) -> str:
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # another drive
+        return path
