@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MESSAGE_LENGTH = 500
 """An error message is at most this many characters long."""
@@ -31,13 +34,18 @@ class Problem(NamedTuple):
     got: str = ""
 
 
-_PREDICATES = ("must ", "is ", "has ", "lacks ", "does ")
-"""How messages begin that say of their place what is wrong with it, and do not name it."""
+NAMING_THEIR_PLACE = frozenset(
+    {
+        *("answer", "cell", "conversation", "id", "internal", "json", "null", "placeholder", "stopped", "upstream"),
+        *("not_sent", "unknown_id"),
+    }
+)
+"""The rules and outcomes whose messages name what they are about; others say of their path what is wrong with it."""
 
 
-def in_a_line(message: str, path: str | None) -> str:
-    """Return a message that stands alone: ``$.temperature: must be at most 2``."""
-    return f"{path}: {message}" if path and path != "$" and message.startswith(_PREDICATES) else message
+def in_a_line(message: str, path: str | None, rules: Iterable[str]) -> str:
+    """Return a message that stands alone, with its path unless a rule says that it names its place itself."""
+    return message if not path or path == "$" or NAMING_THEIR_PLACE.intersection(rules) else f"{path}: {message}"
 
 
 class Remark(str):

@@ -145,7 +145,7 @@ def test_invalid_rows_are_reported_in_their_place_and_never_sent(transport):
     empty, high = (json.loads(body)["error"] for body in out.result["body"][1:3])
     assert empty["type"] == high["type"] == "invalid_request"
     wording.line(empty["message"])
-    assert (high["param"], high["code"]) == ("$.temperature", None)
+    assert (high["param"], high["code"]) == ("$.temperature", "maximum")
     wording(high["message"])
     assert list(out.succeeded.index) == [0, 3]
     assert list(out.failed.index) == [1, 2]

@@ -82,7 +82,8 @@ def unanswered(outcome: str, message: str, path: str | None = None) -> End:
 
 def rejected(why: Rejected) -> End:
     """Return the end of a row that cannot be sent."""
-    return unanswered(why.outcome, why.problem.message, why.problem.path)
+    path, rule, message, _ = why.problem
+    return End(why.outcome, error_body(why.outcome, message, path, rule))
 
 
 def in_doubt(sends: int) -> End:

@@ -225,7 +225,7 @@ class AddingTextNode(AddingNode):
         if text is None:
             raise Rejected(Problem("$.text", "cell", "the cell is empty, and a message needs a text"))
         if isinstance(text, list) and text and all(isinstance(part, dict) and "type" in part for part in text):
-            raise Rejected(Problem("$.text", "type", "the cell holds parts: set content (of AddUserMessage)", "array"))
+            raise Rejected(Problem("$.text", "cell", "the cell holds parts: set content (of AddUserMessage)", "array"))
         return [{"role": self._role, "content": as_text(text)}]
 
 

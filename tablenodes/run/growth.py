@@ -70,7 +70,7 @@ def content_parts(given: Any) -> list[Any]:
         except (orjson.JSONDecodeError, Unfit):
             given = None
     if not isinstance(given, list):
-        raise Rejected(Problem("$.content", "type", "content must be a list of parts, texts and images"))
+        raise Rejected(Problem("$.content", "type", "must be a list of parts, texts and images"))
     parts = _rules().typing.below(0).below("content")(given)
     _check([{"role": "user", "content": parts}], "$.messages[0].content", "$.content")
     return list(parts)

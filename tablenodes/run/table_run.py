@@ -84,7 +84,9 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
     """Return the columns that were made, with what became of every row."""
     failed = [cells.problem if isinstance(cells, Rejected) else None for cells in rows]
     outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
-    messages = [None if problem is None else in_a_line(problem.message, problem.path) for problem in failed]
+    messages = [
+        None if problem is None else in_a_line(problem.message, problem.path, {problem.rule}) for problem in failed
+    ]
     columns = {
         name: [
             instead if isinstance(cells, Rejected) else cells[i]
