@@ -10,8 +10,8 @@ After messages have changed, write the file anew and read its diff:
 
     python -m pytest --sentences=write tests/test_store.py
 
-Folders of the test, ports of this machine and measured times are no part of a sentence: they stand in the file as
-`{tmp}`, `{port}`, `{seconds}` and `{rate}`.
+Folders of the test, the interpreter, ports of this machine and measured times are no part of a sentence: they stand in
+the file as `{tmp}`, `{python}`, `{port}`, `{seconds}` and `{rate}`.
 Anything else that differs from run to run has a name: `wording(err, submission=name)` has `{submission}` for it.
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,7 @@ class Wording:
             made = (
                 value.sub(placeholder, made) if isinstance(value, re.Pattern) else made.replace(str(value), placeholder)
             )
-        made = self._folders.sub("{tmp}", made.rstrip("\n"))
+        made = self._folders.sub("{tmp}", made.rstrip("\n")).replace(sys.executable, "{python}")
         for placeholder, pattern in _VARYING.items():
             made = pattern.sub(placeholder, made)
         return made

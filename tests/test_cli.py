@@ -677,7 +677,7 @@ def test_a_node_lists_its_settings(command, kind):
     _, out, _ = command("nodes", kind.__name__)
     listed = [line.split()[0] for line in out.splitlines()[3:] if not line.startswith(" ")]
     assert listed == list(setting_names(kind))
-    wording.line(out)
+    assert "[0 to 2; default 1]" in out
 
 
 def test_schemas_are_listed(command):

@@ -15,8 +15,8 @@ from measuring import measures_seconds
 from servers import answer, completion, digest, echo, fault_server, head, raw, silence
 
 import tablenodes as tn
+from tablenodes.engine.transports import TRANSPORTS
 
-TRANSPORTS = ("curl", "requests")
 KEY = "k" * 20
 
 

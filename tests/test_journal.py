@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentences import wording
 from servers import echo, fault_server
 
 import tablenodes as tn
@@ -248,11 +249,11 @@ def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_pa
         journal.intend(other)
         assert journal.sends == 2
         journal._database.execute("PRAGMA query_only = 1")
-        with pytest.raises(JournalError, match="read-only"):
+        with wording.raises(JournalError):
             journal.commit()
         assert (other.place, other.sends, journal.sends, len(journal)) == (0, 0, 1, 1)
         journal.intend(entry)
-        with pytest.raises(JournalError, match="read-only"):
+        with wording.raises(JournalError):
             journal.commit()
         assert (entry.place, entry.sends, journal.sends, len(journal)) == (1, 1, 1, 1)
         journal._database.execute("PRAGMA query_only = 0")
@@ -266,7 +267,7 @@ def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_pa
 
 def test_what_sqlite_cannot_hold_is_said(tmp_path):
     """An answer of more than a gigabyte, or a number that is none of HTTP's."""
-    with journal_at(tmp_path / "a") as journal, pytest.raises(JournalError, match="longer than a journal can hold"):
+    with journal_at(tmp_path / "a") as journal, wording.raises(JournalError):
         put_down(journal, *keys(1), end=OK._replace(status=2**70))
 
 
@@ -393,18 +394,18 @@ def test_what_is_no_whole_journal_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("path", "words_of_it"),
+    "path",
     [
-        ("no/run.journal", "there is no folder .*no'; make it first"),
-        ("file/run.journal", "Not a directory|there is no folder"),
-        ("a\0b", "a character that no path can hold"),
-        ("n" * 300, "File name too long"),
+        "no/run.journal",
+        "file/run.journal",
+        "a\0b",
+        "n" * 300,
     ],
 )
-def test_a_path_that_cannot_be_is_said_before_anything_is_sent(tmp_path, path, words_of_it):
+def test_a_path_that_cannot_be_is_said_before_anything_is_sent(tmp_path, path):
     """Nothing is made on the way."""
     (tmp_path / "file").touch()
-    with fault_server(echo()) as server, pytest.raises(JournalError, match=words_of_it):
+    with fault_server(echo()) as server, wording.raises(JournalError):
         run(words(), server, str(tmp_path / path))
     assert server.requests == []
     assert os.listdir(tmp_path) == ["file"]
@@ -458,7 +459,7 @@ def test_a_journal_that_another_process_holds_is_refused_at_once(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", hold, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder, fault_server(echo()) as server:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(JournalError, match="in use by another run"):
+        with wording.raises(JournalError):
             run(words(), server, path)
         assert server.requests == []
         holder.kill()
@@ -468,7 +469,7 @@ def test_a_journal_that_another_process_holds_is_refused_at_once(tmp_path):
 
 def test_a_journal_that_another_run_of_this_process_holds_is_refused(tmp_path):
     """Threads are no exception."""
-    with journal_at(tmp_path / "a"), pytest.raises(JournalError, match="in use by another run"):
+    with journal_at(tmp_path / "a"), wording.raises(JournalError):
         Journal(tmp_path / "a")
 
 

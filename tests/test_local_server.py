@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 from measuring import measures_seconds
+from sentences import wording
 
 from tablenodes import errors, local
 from tablenodes.local import child, model_files, server
@@ -141,20 +142,20 @@ def refusal(act):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"path": 3}, "path must be a path, not int"),
-        ({"slots": 0}, "slots must be a whole number from 1 to 64"),
-        ({"slots": 2.0}, "slots must be a whole number"),
-        ({"slots": True}, "slots must be a whole number"),
-        ({"context": 10}, "context must be a whole number from 256 to 16,777,216"),
-        ({"threads": 0}, "threads must be a whole number from 1 to 1,024"),
-        ({"startup": float("nan")}, "startup must be a number from 0.1 to 3,600"),
+        {"path": 3},
+        {"slots": 0},
+        {"slots": 2.0},
+        {"slots": True},
+        {"context": 10},
+        {"threads": 0},
+        {"startup": float("nan")},
     ],
 )
-def test_a_recipe_is_checked_when_it_is_written(options, words):
+def test_a_recipe_is_checked_when_it_is_written(options):
     """Each number has its range."""
-    with pytest.raises(errors.SettingError, match=words):
+    with wording.raises(errors.SettingError):
         local.LocalModel(**options)
 
 
@@ -190,7 +191,7 @@ def test_the_end_of_the_block_is_the_end_of_the_server(engine):
     """It leaves by itself, and is waited for; a second close does nothing."""
     with engine.start() as running:
         assert running.ended is None
-    assert running.ended == "it ended with exit code 0"
+    wording(running.ended)
     running.close()
     assert repr(running) == f"LocalServer({running.base_url}, slots=4, ended)"
     with pytest.raises(ChildProcessError):
@@ -276,7 +277,7 @@ def test_closing_is_quick_though_a_fork_holds_the_pipe(engine):
         "s.close(); os.kill(fork, signal.SIGKILL); print(s.ended)"
     )
     done = subprocess.run([sys.executable, "-c", script, engine.path], capture_output=True, text=True, check=True)
-    assert done.stdout == "it ended with exit code 0\n"
+    wording(done.stdout)
 
 
 @linux
@@ -286,7 +287,7 @@ def test_a_server_that_hangs_is_killed(engine, monkeypatch):
     with engine.start() as running:
         os.kill(running.pid, signal.SIGSTOP)
         assert becomes(running.pid, {"T"})
-    assert running.ended == "it was ended by SIGKILL"
+    wording(running.ended)
 
 
 @linux
@@ -295,26 +296,26 @@ def test_a_server_that_died_says_how(engine):
     with engine.start() as running:
         os.kill(running.pid, signal.SIGTERM)
         assert gone(running.pid, 30)
-        assert running.ended == "it was ended by SIGTERM"
+        wording(running.ended)
 
 
 # Starts that fail
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"),
+    "mode",
     [
-        ("import", "did not start: ImportError: libgomp.so.1: cannot open shared object file"),
-        ("refuse", "did not start: RuntimeError: Failed to init server (E the model is broken)"),
-        ("leave", "did not start: it ended with exit code 7"),
-        pytest.param("abort", "did not start: it was ended by SIGABRT", marks=posix),
-        pytest.param("illegal", "ended by SIGILL; the engine needs a processor with AVX2", marks=posix),
+        "import",
+        "refuse",
+        "leave",
+        pytest.param("abort", marks=posix),
+        pytest.param("illegal", marks=posix),
     ],
 )
-def test_a_start_that_fails_is_one_line_with_its_reason(engine, monkeypatch, mode, words):
+def test_a_start_that_fails_is_one_line_with_its_reason(engine, monkeypatch, mode):
     """The engine's own words, whichever way it ends; nothing is left running."""
     monkeypatch.setenv("ENGINE_MODE", mode)
-    assert words in refusal(engine.start)
+    wording(refusal(engine.start))
 
 
 def test_a_start_that_takes_too_long_is_given_up(engine, monkeypatch):
@@ -322,7 +323,7 @@ def test_a_start_that_takes_too_long_is_given_up(engine, monkeypatch):
     monkeypatch.setenv("ENGINE_MODE", "slow")
     before = time.monotonic()
     message = refusal(local.LocalModel(engine.path, startup=0.4).start)
-    assert message.startswith("the model's server was not ready within 0.4 s")
+    wording(message)
     assert time.monotonic() - before < 30  # it would have been ready after 60
 
 
@@ -337,20 +338,20 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(engine, monkeypatch):
     monkeypatch.setattr(local.LocalServer, "wait_until_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.start()
-    assert started[0].ended == "it ended with exit code 0"
+    wording(started[0].ended)
 
 
 def test_a_python_that_cannot_be_started_is_said(engine, monkeypatch):
     """As in a program that has Python inside it."""
     monkeypatch.setattr(sys, "executable", str(Path(engine.path).with_name("no-python")))
-    assert "cannot be started" in refusal(engine.start)
+    wording(refusal(engine.start))
 
 
 @posix
 def test_a_python_that_is_none_is_said(engine, monkeypatch):
     """It ends without having read its recipe."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert refusal(engine.start) == "the model's server did not start: it ended with exit code 1"
+    wording(refusal(engine.start))
 
 
 @with_engine

@@ -7,6 +7,7 @@ import signal
 
 import pandas as pd
 import pytest
+from sentences import wording
 
 import tablenodes as tn
 from tablenodes.local import installed
@@ -26,7 +27,7 @@ def test_a_model_that_ends_stops_the_run_at_once_and_gives_what_came():
 
     with (
         tn.Connection.local() as connection,
-        pytest.raises(tn.errors.ModelError, match="the embedded model has ended") as caught,
+        wording.raises(tn.errors.ModelError) as caught,
     ):
         node.run(pd.DataFrame({"word": map(str, range(500))}), connection, on_text=kill, progress=False)
     outcomes = set(caught.value.output.log["outcome"])

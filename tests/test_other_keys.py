@@ -10,6 +10,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 from background import BOUND, at_work, ending, nobody_at_work, until, work
+from sentences import wording
 from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
@@ -78,10 +79,10 @@ def test_rows_of_a_key_of_the_environment_wait_for_it_or_for_whoever_retrieves_t
         with nobody_at_work(store):
             outcome, message = retrieve(table, store, 0)
         assert (outcome, server.requests) == ("pending", [])
-        assert "a worker that was started with other keys" in message
+        wording(message)
         with StoreFile(store) as file:
             (waiting,) = Futures(file).waiting([1]).values()
-        assert f"another key in {variable} than the rows were submitted with" in waiting.reason
+        wording(waiting.reason)
         assert OLD.encode() not in store.read_bytes()
         assert retrieve(table, store)[0] == "ok"
         assert keys(server) == [NEW]
@@ -191,10 +192,10 @@ def test_rows_wait_for_the_end_of_a_worker_that_lacks_their_key(store, monkeypat
         until(lambda: slow.requests, "the first request")
         other = tn.Connection(server.url, NEW)
         table = submit(store, "b", other, progress=None)
-        assert "a worker that was started with other keys is at work" in capsys.readouterr().err
+        wording.line(capsys.readouterr().err)
         outcome, message = retrieve(table, store, 0, other)
         assert outcome == "pending"
-        assert "a worker that was started with other keys is at work" in message
+        wording(message)
         node = tn.RetrieveResponse()
         for progress, times in ((False, 0), (None, 1)):
             node.run(table, 0.5, store=store, connection=other, progress=progress)
@@ -211,7 +212,7 @@ def test_whoever_stops_a_submission_that_waits_for_a_worker_has_its_ids(store, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr(submitting, "ensure_worker", stopped)
-    stop = pytest.raises(tn.errors.Interrupted, match="1 of 1 rows were submitted")
+    stop = wording.raises(tn.errors.Interrupted)
     with fault_server(echo()) as server, stop as caught:
         submit(store, "a", tn.Connection(server.url, OLD))
     assert caught.value.output.result["future_response_id"].notna().all()

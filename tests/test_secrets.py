@@ -34,9 +34,9 @@ import tablenodes as tn
 from tablenodes.connection.endpoint import opened
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.sink import Records
+from tablenodes.engine.transports import TRANSPORTS
 from tablenodes.engine.transports import curl_transfer as curl_transfer
 
-TRANSPORTS = ("curl", "requests")
 MOST = 500
 """Characters of the longest message."""
 chance = random.SystemRandom()

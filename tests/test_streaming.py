@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from exchanges import HEADERS, chunks_in, transport_of
 from measuring import measures_seconds
+from sentences import wording
 from servers import answer, chunks, echo, fault_server, pieces
 from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_of, streaming
 
@@ -21,12 +22,12 @@ from tablenodes.cli.printout import LiveText
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.redaction import Redaction
+from tablenodes.engine.transports import TRANSPORTS
 from tablenodes.engine.transports.streams import Streams, redacted
 from tablenodes.engine.transports.wrapper import Borrowed
 from tablenodes.local import FunctionCalls, Watched
 from tablenodes.run.rows import PlanInputs
 
-TRANSPORTS = ("curl", "requests")
 KEY = "sk-0123456789abcdef"
 STREAM = stream_of(chunks_of(TWINS["text"]))
 TEXT = TWINS["text"]["choices"][0]["message"]["content"]
@@ -486,7 +487,7 @@ def test_only_a_function_can_be_told():
     """Found before anything is sent."""
     with (
         fault_server(echo()) as server,
-        pytest.raises(tn.errors.SettingError, match="on_text must be a function, not str"),
+        wording.raises(tn.errors.SettingError),
     ):
         run(server, on_text="print")
 
@@ -870,5 +871,4 @@ def test_the_command_line_says_where_a_text_starts_anew(capsys):
     with LiveText() as shown:
         for text in ("", "Hello w", "", "Hello\n", "", "Hello"):
             shown(0, text)
-    mark = "[broke off; asked again]\n"
-    assert capsys.readouterr().err == f"{mark}Hello w\n{mark}Hello\n{mark}Hello\n"
+    wording(capsys.readouterr().err)

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from background import nobody_at_work, until, work, workers
 from measuring import measures_seconds
+from sentences import wording
 from servers import answer, echo, fault_server, fin, held, refusing_port
 
 import tablenodes as tn
@@ -178,7 +179,7 @@ def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
             came = outcomes(table, path).count("ok")
             assert came == len(server.requests)
             if came < 6:
-                assert "the disk is full" in reason(table, path, 5)
+                wording.line(reason(table, path, 5))
                 work(path)
             assert outcomes(table, path) == ["ok"] * 6
             assert list(found(table, path).log["attempts"]) == [1] * 6
@@ -237,7 +238,7 @@ def test_a_worker_whose_store_was_made_anew_ends_without_a_word(store):
         thread.join(30)
         assert not thread.is_alive()
         assert len(server.requests) == 1
-        assert reason(table, store) == "not answered yet"
+        wording(reason(table, store))
         work(store)
         assert outcomes(table, store) == ["ok"] * 4
 
@@ -259,7 +260,7 @@ def test_an_unforeseen_error_keeps_its_group_alone(store, monkeypatch, capsys):
             bad = node.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store).table
         work(store)
     assert outcomes(good, store) == ["ok"] * 3
-    assert "the worker failed with RuntimeError" in reason(bad, store)
+    wording.line(reason(bad, store))
     log = capsys.readouterr().err
     assert ("RuntimeError" in log, "group.py" in log, "[6,7]" in log) == (True, True, False)
 
@@ -272,7 +273,7 @@ def test_rows_of_another_version_are_left_alone(store):
             database.execute("""UPDATE recipe SET recipe = replace(recipe, '"version":1', '"version":2')""")
         work(store)
         assert server.requests == []
-    assert "another version" in reason(table, store)
+    wording.line(reason(table, store))
 
 
 def test_limits_may_be_numbers_of_other_libraries(store):
@@ -343,7 +344,7 @@ def test_what_keeps_rows_is_said_until_they_are_tried_again(store):
         table = queued(f"http://127.0.0.1:{port}/v1", store, 3, retry=retry, limits=tn.Limits(concurrency=1))
         work(store)
     for _ in range(2):
-        assert "did not answer anybody" in reason(table, store)
+        wording.line(reason(table, store))
 
 
 def test_a_worker_that_lacks_a_key_and_has_nothing_else_to_do_ends(store, monkeypatch):
@@ -407,7 +408,7 @@ def test_an_outage_leaves_the_rest_pending(store):
         table = queued(f"http://127.0.0.1:{port}/v1", store, 3, retry=retry, limits=tn.Limits(concurrency=1))
         work(store)
     assert outcomes(table, store) == ["pending"] * 3
-    assert "did not answer anybody" in reason(table, store)
+    wording.line(reason(table, store))
 
 
 def test_a_spent_quota_leaves_the_rest_pending(store):
@@ -418,7 +419,7 @@ def test_a_spent_quota_leaves_the_rest_pending(store):
         work(store)
         assert len(server.requests) <= 6
     assert set(outcomes(table, store)) == {"quota_exhausted", "pending"}
-    assert "quota is spent" in reason(table, store, 19)
+    wording.line(reason(table, store, 19))
 
 
 def test_a_spent_token_budget_ends_the_rest(store):
@@ -427,7 +428,7 @@ def test_a_spent_token_budget_ends_the_rest(store):
         table = queued(server.url, store, 200, limits=tn.Limits(concurrency=1, token_budget=4))
         work(store)
     assert outcomes(table, store) == ["ok"] * 2 + ["not_sent"] * 198
-    assert "token_budget is spent" in reason(table, store, 199)
+    wording.line(reason(table, store, 199))
 
 
 def test_a_row_is_not_tried_beyond_its_own_time(store):
@@ -474,7 +475,7 @@ def test_rows_that_nobody_could_send_end_at_their_deadlines(store):
             until(lambda: "pending" not in meanwhile(table, store))
         assert len(server.requests) == 1
     assert outcomes(table, store) == ["rate_limited"] + ["not_sent"] * 149
-    assert "the time within which it was to be sent has passed" in reason(table, store, 1)
+    wording.line(reason(table, store, 1))
     assert time.monotonic() - began < 5
 
 
@@ -512,7 +513,7 @@ def test_an_allowance_that_is_renewed_too_late_keeps_the_rest(store):
         work(store)
         assert len(server.requests) == 2
     assert outcomes(table, store) == ["ok", "pending", "pending"]
-    assert "longer than a run waits" in reason(table, store, 2)
+    wording.line(reason(table, store, 2))
 
 
 def test_a_server_that_refuses_nobody_is_worked_for_and_left(store):
@@ -592,7 +593,7 @@ def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkey
         assert there.local_model.path == os.path.abspath("model.gguf")
         assert there.local_model.slots == 2
     if travelling.secrets:
-        with pytest.raises(tn.errors.ConnectionSettingError, match="the same connection="):
+        with wording.raises(tn.errors.ConnectionSettingError):
             arrived(orjson.loads(text), {}, SALT)
 
 
@@ -640,7 +641,7 @@ def test_a_file_system_without_locks_is_said(store, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    with pytest.raises(tn.errors.StoreError, match="files cannot be locked there: No locks"):
+    with wording.raises(tn.errors.StoreError):
         WorkerLock(store).take()
     assert not WorkerLock(store).is_held()
 
@@ -655,11 +656,11 @@ def test_a_lock_that_cannot_be_made_is_said(store):
 def test_a_worker_that_cannot_be_started_is_said_and_the_rows_wait(store, monkeypatch, capsys):
     """They are in the store; the next retrieval tries again."""
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with pytest.raises(tn.errors.StoreError, match="cannot be started with /nowhere/python"):
+    with wording.raises(tn.errors.StoreError):
         ensure_worker(store, {})
     with fault_server(echo()) as server:
         table = NODE.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store, progress=False).table
-        assert "the rows wait in the store" in capsys.readouterr().err
+        wording.line(capsys.readouterr().err)
         out = tn.RetrieveResponse().run(table, store=store, progress=False)
         assert "cannot be started" in json.loads(out.result["body"][0])["error"]["message"]
     assert not WorkerLock(store).is_held()
@@ -676,7 +677,7 @@ def test_rows_whose_time_is_over_end_without_a_key(store, monkeypatch):
         database.execute("UPDATE future SET deadline = 0 WHERE number = 1")
     work(store)
     assert outcomes(table, store) == ["not_sent", "pending"]
-    assert "MY_KEY is not set" in reason(table, store, 1)
+    wording.line(reason(table, store, 1))
 
 
 def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monkeypatch):
@@ -693,7 +694,7 @@ def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monk
 
     monkeypatch.setattr(submitting, "_ROWS", 2)
     monkeypatch.setattr(Futures, "submit", stopped)
-    with fault_server(echo()) as server, pytest.raises(tn.errors.Interrupted, match="2 of 5 rows") as caught:
+    with fault_server(echo()) as server, wording.raises(tn.errors.Interrupted) as caught:
         queued(server.url, store, 5)
     result = caught.value.output.result
     assert list(result["future_response_id"].notna()) == [True, True, False, False, False]

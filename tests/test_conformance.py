@@ -1,0 +1,237 @@
+"""What holds for every node, transport, kind of table and format that is registered, by its being registered."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from importlib import import_module
+from types import SimpleNamespace
+
+import duckdb
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pytest
+from background import until, workers
+from servers import answer, completion, digest, echo, fault_server
+
+import tablenodes as tn
+from tablenodes import schemas
+from tablenodes.engine.outcomes import OUTCOMES
+from tablenodes.engine.transports import TRANSPORTS
+from tablenodes.nodes.registry import NODES, known_nodes
+from tablenodes.tables.formats import _FORMATS as ENDINGS
+from tablenodes.tables.kinds import VIEWS
+from tablenodes.workflow.destination import FORMATS
+
+KINDS = {name: known_nodes()[name] for name in NODES}
+ASKING = [name for name, kind in KINDS.items() if kind._declared.sends]
+LATER = [name for name, kind in KINDS.items() if kind._declared.later]
+ALONE = [name for name in KINDS if name not in ASKING + LATER]
+ROWS = 60
+GIVEN = {"text": "Say {{ word }}", "tool_call_id": "{{ word }}", "model": "m"}
+
+
+def settings_of(name):
+    """The fewest settings that a node needs: texts that come from the column ``word``."""
+    kind = KINDS[name]
+    fields = {each.name for each in dataclasses.fields(kind)}
+    needed = {each: GIVEN[each] for each in ("text", "tool_call_id") if each in fields}
+    if kind._declared.operation:
+        needed |= {
+            each: GIVEN.get(each, "Say {{ word }}")
+            for each in schemas.load("openai-2026-08", kind._declared.operation).required
+        }
+        if kind._declared.shortcuts:
+            needed["prompt"] = needed.pop("messages")
+    return needed
+
+
+def node_of(name, **more):
+    return KINDS[name](**settings_of(name), **more)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A table with all that any node reads of its own accord, in one store."""
+    store = tmp_path_factory.mktemp("conformance") / "store.sqlite"
+    words = pd.DataFrame({"word": [f"w{i}." for i in range(ROWS)]}, index=range(100, 100 + ROWS))
+    begun = (
+        tn.AddUserMessage(text="{{ word }}")
+        .run(tn.CreateConversation().run(words, store=store).table, store=store)
+        .table
+    )
+    full = begun.assign(body=[completion(word.encode()).decode() for word in words["word"]])
+    with fault_server(echo()) as server:
+        later = tn.CreateChatCompletionAsync(model="m", prompt="{{ word }}")
+        ids = later.run(words, tn.Connection(server.url, "k" * 20), store=store, progress=False).table
+        tn.RetrieveResponse().run(ids, store=store, connection=tn.Connection(server.url, "k" * 20), progress=False)
+    until(lambda: not workers(store), "the worker's end")
+    full["future_response_id"] = ids["future_response_id"]
+    return SimpleNamespace(words=words, full=full, store=store)
+
+
+def of_kind(library, name):
+    """Make a table of a registered kind of a pandas DataFrame."""
+
+    def make(frame):
+        kind = getattr(import_module(library), name)
+        if isinstance(frame, kind):
+            return frame
+        arrow = pa.Table.from_pandas(frame, preserve_index=False)
+        return arrow if isinstance(arrow, kind) else kind(arrow)
+
+    return make
+
+
+MADE = {library: of_kind(library, name) for library, name, *_ in VIEWS}
+READ = {
+    "pandas-object": lambda frame: frame.astype({"word": object}),
+    "duckdb": lambda frame: duckdb.from_arrow(pa.Table.from_pandas(frame, preserve_index=False)),
+    "stream": lambda frame: pa.Table.from_pandas(frame, preserve_index=False).to_reader(),
+}
+
+
+def frame_of(table):
+    return table if isinstance(table, pd.DataFrame) else table.to_pandas()
+
+
+def run(node, table, rows, server=None, transport="curl", **more):
+    """Run any node where it may read the store and, if it sends, ask a server."""
+    if isinstance(node, tn.RetrieveResponse) or type(node).__name__ in ALONE:
+        return node.run(table, store=rows.store, progress=False, **more)
+    return node.run(table, tn.Connection(server.url, "k" * 20, transport=transport), progress=False, **more)
+
+
+def table_for(name, rows):
+    return rows.words if name in ASKING + LATER else rows.full
+
+
+@pytest.mark.parametrize("kind", MADE | READ)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", ASKING)
+def test_every_row_is_answered_in_its_place(name, transport, kind, rows):
+    """By the very answer to its own body; the table stays as it was, and the result is of its kind."""
+    table = (MADE | READ)[kind](rows.words)
+    with fault_server(echo()) as server:
+        out = run(node_of(name), table, rows, server, transport)
+        bodies = {each.body for each in server.requests}
+    result, configuration = out
+    assert configuration is table or kind in ("duckdb", "stream")
+    assert isinstance(result, type(table)) or kind in ("duckdb", "stream")
+    answered = frame_of(result)
+    assert list(answered.columns) == ["body", "status"]
+    texts = [orjson.loads(body)["choices"][0]["message"]["content"] for body in answered["body"]]
+    of_row = {digest(body): body for body in bodies}
+    assert [f"Say {word}".encode() in of_row[text] for text, word in zip(texts, rows.words["word"], strict=True)] == [
+        True
+    ] * ROWS
+    assert set(answered["status"]) == {200}
+    if isinstance(result, pd.DataFrame):
+        assert list(result.index) == list(table.index)
+
+
+@pytest.mark.parametrize("kind", MADE | READ)
+@pytest.mark.parametrize("name", ALONE)
+def test_a_node_that_sends_nothing_makes_its_columns_for_every_row(name, kind, rows):
+    """In the table's kind and order, by every kind of table the same."""
+    table = (MADE | READ)[kind](rows.full)
+    out = run(node_of(name), table, rows)
+    assert isinstance(out.result, type(table)) or kind in ("duckdb", "stream")
+    result = frame_of(out.result)
+    assert len(result) == ROWS
+    assert out.summary.ok == ROWS
+    assert set(KINDS[name]._declared.makes) <= set(result.columns)
+    again = frame_of(run(node_of(name), rows.full, rows).result)
+    pd.testing.assert_frame_equal(result.reset_index(drop=True), again.reset_index(drop=True), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_submitted_is_retrieved_in_its_place(name, rows):
+    """Another process sends it; the ids lead to the answers, in whatever order they are retrieved."""
+    with fault_server(echo()) as server:
+        connection = tn.Connection(server.url, "k" * 20)
+        table = node_of(name).run(rows.words, connection, store=rows.store, progress=False).table
+        turned = table.iloc[::-1]
+        out = tn.RetrieveResponse().run(turned, store=rows.store, connection=connection, progress=False)
+        of_row = {digest(each.body): each.body for each in server.requests}
+    until(lambda: not workers(rows.store), "the worker's end")
+    texts = [orjson.loads(body)["choices"][0]["message"]["content"] for body in out.result["body"]]
+    assert [f"Say {word}".encode() in of_row[text] for text, word in zip(texts, turned["word"], strict=True)] == [
+        True
+    ] * ROWS
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", ASKING)
+def test_a_row_that_fails_stops_no_other(name, transport, rows):
+    """And each row has its line in the log, with one of the known outcomes."""
+
+    def react(exchange):
+        (answer("{}", 400) if b"Say w7." in exchange.received.body else echo())(exchange)
+
+    with fault_server(react) as server:
+        out = run(node_of(name), rows.words, rows, server, transport)
+    assert list(out.log["outcome"]) == ["ok"] * 7 + ["http_error"] + ["ok"] * (ROWS - 8)
+    assert set(out.log["outcome"]) <= set(OUTCOMES)
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("name", ASKING + ALONE)
+def test_a_table_without_rows_has_the_columns_of_one_with_rows(name, kind, rows):
+    """Nothing is sent, and later nodes find what they read."""
+    table = table_for(name, rows)
+    with fault_server(echo()) as server:
+        some = run(node_of(name), MADE[kind](table), rows, server)
+        sent = len(server.requests)
+        none = run(node_of(name), MADE[kind](table.iloc[:0]), rows, server)
+        assert len(server.requests) == sent
+    assert list(frame_of(none.result).columns) == list(frame_of(some.result).columns)
+    assert len(frame_of(none.result)) == 0
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_node_is_a_value(name):
+    """It compares by its settings, is the same after a pickle, and shows what it is set to."""
+    node = node_of(name)
+    assert node == node_of(name)
+    assert pickle.loads(pickle.dumps(node)) == node
+    assert repr(node).startswith(f"{name}(")
+    assert node.replace() == node
+    assert getattr(tn, name) is KINDS[name]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_node_is_checked_before_it_runs(name, rows):
+    """Nothing is sent for it; a table without what the node reads is an error."""
+    found = node_of(name).check(table_for(name, rows), store=rows.store)
+    assert (found.rows, found.valid) == (ROWS, ROWS)
+    if "{{ word }}" in repr(node_of(name)) or (KINDS[name]._declared.defaults and not node_of(name)._begins_empty()):
+        with pytest.raises(tn.errors.ColumnError):
+            node_of(name).check(pd.DataFrame({"other": ["x"]}), store=rows.store)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_node_of_a_file_is_the_node_that_was_saved(name, tmp_path):
+    """Every node can stand in a workflow's file, whatever its settings are called."""
+    saved = tn.Workflow({"a": node_of(name)})
+    saved.save(tmp_path / "w.yaml")
+    assert tn.Workflow.load(tmp_path / "w.yaml") == saved
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_output_is_read_again_as_it_was_written(form, ending, rows, tmp_path):
+    """Every format of a result in every format of a file."""
+    path = tmp_path / f"out{ending}"
+    with fault_server(echo()) as server:
+        flow = tn.Workflow(
+            {"ask": node_of(ASKING[0])},
+            output={"path": str(path), "format": form},
+            connection=tn.Connection(server.url, "k" * 20),
+        )
+        out = flow.run(rows.words, progress=False)["ask"]
+    read = tn.read_table(path)
+    expected = {"table": out.table, "raw": out.result}.get(form)
+    assert len(read) == ROWS
+    assert expected is None or set(read.columns) >= set(expected.columns) - {"outcome"}
