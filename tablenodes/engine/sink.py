@@ -64,14 +64,18 @@ class End(NamedTuple):
 
 def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
     """Return the end of a row by its last answer, whatever that means."""
-    outcome, _, message, _, retry_after, request_id, finish_reason, prompt, completion, total, _, _, _, body = verdict
-    if answer.status is None:
+    outcome, _, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body = verdict
+    _, status, _, given, _, _, _, _, latency = answer
+    if status is None:
         body = error_body(outcome, message)
     elif body is None:
-        body = answer.body
-    taken = attempts, maybe_billed, reused, answer.elapsed
-    told = request_id, finish_reason, retry_after, prompt, completion, total
-    end: End = _new(End, (outcome, body, answer.status, *taken, *told))
+        body = given
+    # fmt: off
+    end: End = _new(End, (
+        outcome, body, status, attempts, maybe_billed, reused, latency,
+        request_id, finish_reason, wait, prompt, completion, total,
+    ))
+    # fmt: on
     return end
 
 
@@ -191,5 +195,5 @@ class Records(Tally):
         del ends
         bodies: list[Any] = columns.get("body", [])
         for row, body in enumerate(bodies):  # each in its place: not all of them are in memory twice
-            bodies[row] = body.decode(errors="replace")
+            bodies[row] = body.decode("utf-8", "replace")
         vars(self).update({name: columns.get(name, []) for name in End._fields})
