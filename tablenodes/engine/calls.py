@@ -11,17 +11,7 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """What all calls of a run have in common.
-
-    Attributes
-    ----------
-    method : str
-        ``POST`` or ``GET``.
-    url : str
-        The whole address, with its query.
-    headers : tuple of (str, str)
-        Every header that we set, the key's among them; never shown.
-    """
+    """Where all calls of a node go; the headers, the API key's among them, are never shown."""
 
     method: str
     url: str
@@ -38,20 +28,9 @@ def _nobody(answer: Answer, asked: bytes) -> Any:
 class Call(NamedTuple):
     """One request, and all that must be known to send it and to use its answer.
 
-    Attributes
-    ----------
-    key : int
-        What its end goes by, such as its row's position in the table; no two calls of a loop share it.
-    request : Request
-        Where it goes; one object for all calls of a node.
-    body : bytes
-        The request's body, JSON.
-    total : float
-        Seconds that one attempt may take, from `start` to its last byte.
-    judge : callable
-        Returns what an `Answer` to it means, a `Verdict`, given also the body that was asked.
-    scope : Keys
-        Makes the key that its answer is found by in a journal; not used without one.
+    Its end goes by `key`, which no two calls of a loop share: of a row's request, the row's position. `total` is the
+    seconds that one attempt may take. The judge returns what an `Answer` means, a `Verdict`, given also the body that
+    was asked; the scope makes the key that the answer is found by in a journal.
     """
 
     key: int
@@ -124,7 +103,7 @@ class Carrier(Protocol):
         """Drop a call: close its connection; no event of it comes any more. Unknown keys are ignored."""
 
     def wait(self, seconds: float) -> list[Event]:
-        """Give the events that came, after `seconds` at the latest and as soon as there is one."""
+        """Return the events that came, after `seconds` at the latest and as soon as there is one."""
 
     def close(self) -> None:
         """Drop every call and close every connection. A second time does nothing."""
@@ -145,5 +124,5 @@ class Transport(Carrier, Protocol):
 
 
 def model_of(body: bytes) -> str:
-    """Give the model that a request's body asks for."""
+    """Return the model that a request's body asks for."""
     return str(orjson.loads(body).get("model"))

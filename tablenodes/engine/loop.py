@@ -31,33 +31,8 @@ if TYPE_CHECKING:
 class Loop:
     """Sends calls, and hands the end of each to a sink.
 
-    Parameters
-    ----------
-    transport : Transport
-        What carries the bytes.
-    scheduler : Scheduler
-        What decides.
-    sink : Sink
-        Where ends go, and what says how many rows may be on their way.
-    recorder : Recorder
-        What is kept beyond this process.
-    redact : callable
-        Takes the secrets out of an answer.
-    grace : float
-        Seconds that calls in flight are given after an interrupt.
-    on_turn : callable, optional
-        Called at each turn, for a bar.
-    clock : callable
-        Monotonic seconds.
-
-    Attributes
-    ----------
-    capacity : int
-        How many calls the transport carries at a time.
-    interrupted : bool
-        Whether the run was ended by a signal.
-    failure : EndedError or None
-        Why the journal failed, or what carries the bytes; what came before is in the sink.
+    `failure` is why the journal or the transport failed, `interrupted` whether a signal ended the run; what came before
+    is in the sink all the same. `grace` is in seconds.
     """
 
     def __init__(
@@ -96,11 +71,7 @@ class Loop:
     def run(self, source: Source) -> None:
         """Send every call; return when each has its end, or nothing more can be sent.
 
-        Parameters
-        ----------
-        source : iterator of Call or (int, End)
-            What to send, and the ends of rows that are not sent; taken as there is room. It may have more to give
-            after it had nothing, for as long as something is on its way.
+        The source is asked as there is room, and may have more after it had nothing, while something is on its way.
         """
         with Interrupts() as interrupts:
             while not self._leaves(interrupts):
@@ -230,7 +201,7 @@ class Loop:
                 self._sink.accept(call.key, before)
 
     def _look_ahead(self, source: Source) -> None:
-        """Take the next fresh call while nothing is in flight: where there is none, nobody waits for nothing."""
+        """Look for a fresh call while nothing is in flight: where there is none, nobody waits for nothing."""
         scheduler = self._scheduler
         if scheduler.stopped is None and not self._exhausted and not scheduler.waiting:
             found: list[Call] = []

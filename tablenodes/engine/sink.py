@@ -27,24 +27,10 @@ _new: Any = tuple.__new__  # a named tuple's own constructor takes three times a
 class End(NamedTuple):
     """What became of a row.
 
-    Attributes
-    ----------
-    outcome : str
-        Its place in the closed vocabulary of outcomes.
-    body : bytes
-        What the server sent, of a stream what was put together; the API's error object where nothing came.
-    status : int or None
-        The HTTP status that the server sent.
-    attempts : int
-        Sends that were begun, in all runs.
-    maybe_billed : bool
-        Whether one of them may have been executed without its answer being delivered.
-    reused : bool
-        Whether it is the end that the row had in an earlier run.
-    latency : float or None
-        Seconds of the last attempt.
-    request_id, finish_reason, retry_after, prompt_tokens, completion_tokens, total_tokens
-        As in `Verdict`.
+    The body is what the server sent, of a stream what was put together; the API's error object where nothing came.
+    `attempts` are sends in all runs, `maybe_billed` whether one may have been executed without its answer being
+    delivered, `reused` whether it is the end of an earlier run, `latency` the seconds of the last attempt; what follows
+    is as in `Verdict`.
     """
 
     outcome: str
@@ -96,30 +82,21 @@ def in_doubt(sends: int) -> End:
 
 
 class Sink(Protocol):
-    """Takes the end of each row. The loop writes to it and to nothing else.
-
-    Rows go by their keys; those of a table in memory are their positions.
-    """
+    """Takes the end of each row, by its key: in a table its position. The loop writes to it and to nothing else."""
 
     @property
     def room(self) -> int:
         """How many rows may have begun and not ended: no fresh one is begun beyond it. It may change with each end."""
 
     def accept(self, row: int, end: End) -> None:
-        """Take the end of a row; each row ends once."""
+        """Accept the end of a row; each row ends once."""
 
     def finish(self, reason: str | None) -> None:
         """End what never began: nothing is accepted any more. `reason` says why, None where all came to their ends."""
 
 
 class Tally:
-    """A sink that counts ends and keeps none.
-
-    Attributes
-    ----------
-    counts : Counter
-        Rows that have come to their end, by outcome.
-    """
+    """A sink that counts ends, by outcome, and keeps none."""
 
     room = sys.maxsize
 
@@ -140,20 +117,7 @@ class Tally:
 
 
 class Records(Tally):
-    """A sink in memory: the ends of a table's rows, by position; columns once it is finished.
-
-    Parameters
-    ----------
-    rows : int
-        How many there are.
-
-    Attributes
-    ----------
-    outcome, body, status, attempts, maybe_billed, reused, latency, request_id, finish_reason, retry_after : list
-        One place a row, as in `End`, the body as text; there once it is finished.
-    prompt_tokens, completion_tokens, total_tokens : list
-        The same.
-    """
+    """A sink in memory: the ends of a table's rows by position, made into columns when it is finished."""
 
     outcome: list[str]
     body: list[str]
@@ -183,7 +147,7 @@ class Records(Tally):
         self.counts[end[0]] += 1
 
     def finish(self, reason: str | None) -> None:
-        """Give the rows that have no end one that says `reason`, and make columns of all."""
+        """End the rows that have no end with `reason`, and make columns of all."""
         ends, self._ends = self._ends, []
         if len(ends) < self._rows:  # a second time
             return

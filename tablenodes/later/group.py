@@ -43,17 +43,7 @@ _REASONS = {
 
 
 class Held(NamedTuple):
-    """Why the rest of a group stays pending.
-
-    Attributes
-    ----------
-    reason : str
-        In words.
-    lacks_key : bool
-        Whether a key is all that is lacking.
-    seconds : float
-        For how long nothing may be sent, as the server has asked.
-    """
+    """Why the rest of a group stays pending, and for how many seconds nothing may be sent, as the server has asked."""
 
     reason: str
     lacks_key: bool = False
@@ -63,20 +53,8 @@ class Held(NamedTuple):
 class GroupRun:
     """Sends the pending rows of a group, and those that are submitted meanwhile.
 
-    Parameters
-    ----------
-    futures : Futures
-        The store, for this thread alone.
-    group : Group
-        Which rows.
-    token : bytes
-        The worker's right to write.
-    idle : float
-        Seconds to wait for more rows.
-    stopping : callable
-        Tells whether the worker is to end.
-    in_the_way : callable
-        Tells whether the worker keeps one from coming that could send what it cannot; then nothing is waited for.
+    `token` is the worker's right to write, `idle` the seconds to wait for more rows. `stopping` says whether the worker
+    is to end; `in_the_way` whether it keeps one from coming that could send what it cannot: then nothing is waited for.
     """
 
     def __init__(
@@ -105,7 +83,7 @@ class GroupRun:
         self._is_exact = self._limits.max_requests is not None
 
     def carry_out(self) -> Held | None:
-        """Work until nothing is left, or nothing more can be done; give why the rest stays pending, if it does."""
+        """Work until nothing is left, or nothing more can be done; return why the rest stays pending, if it does."""
         if self._recipe["version"] != VERSION:
             return Held("the rows were submitted by another version of tablenodes")
         try:
@@ -125,7 +103,7 @@ class GroupRun:
             return Held(str(error))
 
     def _wait_for_more(self) -> bool:
-        """Tell whether rows have come meanwhile; while nothing may be sent, no other worker is to begin anew."""
+        """Check whether rows have come meanwhile; while nothing may be sent, no other worker is to begin anew."""
         now = time.monotonic()
         opens = self._admission.opens_at(now, 0) or now
         pause = opens - now if opens - now <= self._retry.max_retry_after else 0.0
@@ -204,7 +182,7 @@ class GroupRun:
                 time.sleep(1.0)
 
     def _is_replaced(self) -> bool:
-        """Tell whether another worker has begun, or the store is gone."""
+        """Check whether another worker has begun, or the store is gone."""
         with suppress(StoreError):
             return self._futures.writer() != self._token
         return False

@@ -32,33 +32,12 @@ _NO_MODEL = "the server does not know the model"
 
 
 class FutureRecorder(Recorder):
-    """Keeps one group of futures: an iterator over the bodies of its rows, and their journal.
+    """Records one group of futures in the store, and is an iterator over the bodies of its rows.
 
-    It ends where nothing is pending, and goes on when something is again.
-
-    Parameters
-    ----------
-    futures : Futures
-        The store.
-    group : int
-        Whose rows.
-    token : bytes
-        The worker's right to write.
-    scheduler : Scheduler
-        Of the run; once it has stopped, a row that could be tried again stays pending.
-    row_deadline : float
-        Seconds from a row's first send after which nothing is sent for it.
-    at_most_once : bool
-        Whether nothing is sent again that may have been executed.
-    clock, wall_clock : callable
-        Monotonic seconds, and the time.
-
-    Attributes
-    ----------
-    failure : StoreError or None
-        Why the store could not be read.
-    asked_to_wait : float
-        The most seconds that the server asked to wait.
+    It ends where nothing is pending, and goes on when something is again. `token` is the worker's right to write; once
+    the scheduler has stopped, a row that could be tried again stays pending; `row_deadline` is the seconds from a row's
+    first send after which nothing is sent for it. `failure` is why the store could not be read, `asked_to_wait` the
+    most seconds that the server asked to wait.
     """
 
     keeps = True
@@ -102,7 +81,7 @@ class FutureRecorder(Recorder):
         return self
 
     def __next__(self) -> bytes:
-        """Give the next row's body."""
+        """Return the next row's body."""
         if not self._ready:
             self._refill()
         if not self._ready:
@@ -151,7 +130,7 @@ class FutureRecorder(Recorder):
             self._refill()
 
     def _is_over(self, future: Future) -> bool:
-        """Tell whether nothing may be sent for a row any more; then that is its end."""
+        """Check whether nothing may be sent for a row any more; then that is its end."""
         future.billed = future.billed or future.in_doubt
         if self.seconds_left(future) > 0 and not (self._at_most_once and future.billed):
             return False
@@ -159,20 +138,20 @@ class FutureRecorder(Recorder):
         return True
 
     def seconds_left(self, future: Future) -> float:
-        """Give the seconds in which a row may still be sent; by the wall clock, so that no restart extends them."""
+        """Return the seconds in which a row may still be sent, by the wall clock: no restart extends them."""
         deadline = future.deadline
         if future.first_sent:
             deadline = min(deadline, future.first_sent + self._row_deadline)
         return deadline - self._wall_clock()
 
     def seconds_left_of(self, row: int) -> float:
-        """Give the seconds in which a row of the run may still be sent."""
+        """Return the seconds in which a row of the run may still be sent."""
         return self.seconds_left(self._row_of[row])
 
     # The journal.
 
     def intend(self, row: int) -> None:
-        """Put down that a row is about to be sent."""
+        """Record that a row is about to be sent."""
         future = self._row_of[row]
         if future.final:  # its time was over before its turn came; the transport refuses it
             return
@@ -183,7 +162,7 @@ class FutureRecorder(Recorder):
         self._changed[future.number] = future
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
-        """Put down what came of a send; it is not the row's end yet."""
+        """Record what came of a send; it is not the row's end yet."""
         future = self._row_of[answer.key]
         if future.final:
             return
@@ -195,7 +174,7 @@ class FutureRecorder(Recorder):
         self._changed[future.number] = future
 
     def forget(self, row: int) -> None:
-        """Take it that a row has come to its end; but what a stopped run only broke off stays pending."""
+        """Record that a row has come to its end; but what a stopped run only broke off stays pending."""
         future = self._row_of.pop(row)
         if future.final:
             return
@@ -208,10 +187,7 @@ class FutureRecorder(Recorder):
             self._give_up(future, _NO_MODEL)
 
     def end_rest(self, why: str) -> None:
-        """End all rows that are still pending, which can never be sent.
-
-        Raises nothing: what cannot be read stays pending.
-        """
+        """End all rows that are still pending, which can never be sent; what cannot be read stays pending."""
         waiting = list(self._row_of.values())
         with suppress(StoreError):
             while rows := self._futures.take(self._group, self._after, _AT_A_TIME):
@@ -235,13 +211,10 @@ class FutureRecorder(Recorder):
         return bool(self._changed)
 
     def commit(self) -> None:
-        """Bring what was put down to the disk.
+        """Bring what was recorded to the disk.
 
-        Raises
-        ------
-        JournalError
-            If that fails. What was intended is then taken back, for nothing of it was sent; what came is kept, and is
-            tried again with the next commit.
+        Raises `JournalError` if that fails. What was intended is then taken back, for nothing of it was sent; what came
+        is kept, and is tried again with the next commit.
         """
         if not self._changed:
             return

@@ -58,7 +58,7 @@ def submit(
     context: Context,
     options: RunOptions,
 ) -> NodeOutput[Any]:
-    """Put every row into the store and return the ids under which the answers will be found, in columns `makes`."""
+    """Store every row and return the ids under which the answers will be found, in columns `makes`."""
     connection = checked(connection)
     view = tables.view(table)
     plan = asking.plan(view.columns, PlanInputs(context.constants, connection, options.store))

@@ -36,31 +36,9 @@ _new: Any = tuple.__new__  # a named tuple's own constructor takes three times a
 class Engine:
     """A loop for one endpoint, and what makes the calls that it sends; rows of several nodes may be among them.
 
-    Parameters
-    ----------
-    endpoint : Endpoint
-        Where calls go.
-    limits : Limits
-        What may be used at most.
-    scheduler, sink, recorder, on_turn
-        As in `Loop`.
-    stack : ExitStack
-        Closes the transport.
-    exact : bool
-        Whether each send must be recorded before it is made: then no repeat is allowed that only a transport knows of.
-    stream : bool
-        Whether any row may ask for a stream.
-    on_text : callable, optional
-        Told the text of each row as it comes.
-    around : callable, optional
-        Puts another transport around the one that carries the bytes.
-
-    Attributes
-    ----------
-    loop : Loop
-        Sends the calls.
-    streams : Streams or None
-        Reads streamed answers.
+    `exact` has each send recorded before it is made: no repeat is allowed that only a transport knows of. `stream` says
+    that a row may ask for a stream; `on_text` is told each row's text as it comes; `around` puts another transport
+    around the one that carries the bytes.
     """
 
     def __init__(
@@ -106,24 +84,10 @@ class Engine:
         total: float | None = None,
         first: int = 0,
     ) -> Source:
-        """Return the calls of one node.
+        """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
 
-        Parameters
-        ----------
-        bodies : iterable of bytes or Rejected
-            Each row's request, or why it has none, in the table's order; taken as calls are.
-        request : Request
-            Where they go.
-        scope : Keys, optional
-            What their answers are found by in a journal.
-        choices : bool
-            Whether an answer without choices is none.
-        at_most_once : bool
-            Whether nothing is repeated that may have been executed.
-        total : float, optional
-            Seconds that one attempt may take; by default the endpoint's.
-        first : int
-            The key of the first row.
+        Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed; `total` is
+        the seconds of an attempt, if not the endpoint's.
         """
         seconds = total or self._endpoint.timeout.total
         of_its_own = partial(

@@ -39,14 +39,9 @@ class Key(NamedTuple):
 
 
 class Keys:
-    """The keys of one node's rows.
+    """The keys of one node's rows; `scope` is the node's id in a workflow.
 
-    Parameters
-    ----------
-    request : Request
-        Its method and address are part of every key; its headers are not, so an API key may be rotated.
-    scope : str
-        The node's id in a workflow.
+    The request's method and address are part of every key; its headers are not, so an API key may be rotated.
     """
 
     def __init__(self, request: Request, scope: str = "") -> None:
@@ -69,22 +64,8 @@ class Keys:
 class KeptAnswer(NamedTuple):
     """What came of a send and what it meant, as it is on disk; without an `outcome`, nothing has come yet.
 
-    Attributes
-    ----------
-    outcome : str or None
-        What it meant.
-    kind : str or None
-        The class of its failure; None for ``ok``.
-    status : int or None
-        The HTTP status.
-    headers, body : bytes
-        As they came, without a secret.
-    fault : str or None
-        What broke the exchange.
-    message : str
-        The transport's words for it; where nothing was answered, those for the user.
-    latency : float
-        Seconds.
+    `kind` is the class of its failure, None for ``ok``; headers and body hold no secret; the message is the
+    transport's, or where nothing was answered the user's.
     """
 
     outcome: str | None = None
@@ -129,22 +110,11 @@ class KeptAnswer(NamedTuple):
 
 
 class Entry:
-    """A row in the journal.
+    """A row in the journal; `place` is its number, 0 until it is first kept.
 
-    Attributes
-    ----------
-    key : Key
-        What it is found by.
-    place : int
-        Its number; 0 until it is first kept.
-    sends : int
-        Sends that were begun, in all runs.
-    billed : bool
-        Whether one of them may have been executed without its answer having come.
-    rides : bool
-        Whether it is sent in the request of another row, which alone counts as one.
-    last : KeptAnswer or None
-        What came of the last send; None where nothing has come.
+    `sends` were begun in all runs; `billed` is whether one may have been executed without its answer having come;
+    `rides` is whether it is sent in the request of another row, which alone counts as one; `last` is what came of the
+    last send, None where nothing has.
     """
 
     __slots__ = ("billed", "key", "last", "place", "rides", "sends")

@@ -39,27 +39,13 @@ _TALLY = "SELECT outcome, COUNT(*), SUM(sends) FROM row GROUP BY outcome ORDER B
 
 
 class Journal:
-    """One SQLite file, held by one run at a time. What is recorded is on the disk with the next `commit`.
+    """One SQLite file, held by one run at a time; what is recorded is on the disk with the next `commit`.
 
-    Parameters
-    ----------
-    path : Path
-        Made if it is not there, readable by its owner alone.
-    looks : bool
-        Whether it is only read: nothing of it is changed, where its last run came to its end.
+    `looks` opens it for reading alone, where its last run came to its end. `rows` is how many it had when it was
+    opened, `sends` the requests of all runs; one for several rows counts once.
 
-    Attributes
-    ----------
-    rows : int
-        How many rows it had when it was opened.
-    sends : int
-        Requests that were begun to be sent, in all runs; one for several rows counts once.
-
-    Raises
-    ------
-    JournalError
-        If it is held by another run, is no journal, was written by another version, or is damaged. It is never begun
-        anew by itself: that would pay for every row again.
+    Raises `JournalError` if it is held by another run, is no journal or of another version, or is damaged. It is never
+    begun anew by itself: that would pay for every row again.
     """
 
     def __init__(self, path: Path, *, looks: bool = False) -> None:
@@ -111,19 +97,7 @@ class Journal:
         self._intents.append(entry)
 
     def done(self, entry: Entry, kept: KeptAnswer, *, billed: bool = False, unforeseen: int = 0) -> None:
-        """Record what came of a send.
-
-        Parameters
-        ----------
-        entry : Entry
-            The row.
-        kept : KeptAnswer
-            What came.
-        billed : bool
-            Whether a request may have been executed without its answer having come.
-        unforeseen : int
-            Sends beyond the one that was intended.
-        """
+        """Record what came of a send; `unforeseen` are sends beyond the one that was intended."""
         if unforeseen:
             self._count(entry, unforeseen)
         entry.billed = entry.billed or billed
@@ -135,11 +109,8 @@ class Journal:
     def commit(self) -> None:
         """Bring everything that was recorded to the disk, with one sync.
 
-        Raises
-        ------
-        JournalError
-            If the disk is full or fails. What was intended is then taken back, for nothing of it was sent; the answers
-            are kept, and are tried again with the next commit.
+        Raises `JournalError` if the disk is full or fails. What was intended is then taken back, for nothing of it was
+        sent; the answers are kept, and are tried again with the next commit.
         """
         if not self._intents and not self._dones:
             return
@@ -173,10 +144,7 @@ class Journal:
         return sum(outcome == OK for outcome in outcomes.values())
 
     def close(self) -> None:
-        """Commit, mark the end as a clean one, and let the file go.
-
-        What fails here is not raised: whoever must know commits first.
-        """
+        """Commit, mark the end as a clean one, and let the file go; whoever must know what fails commits first."""
         with suppress(JournalError):
             self.commit()
         if self._looks:
@@ -210,8 +178,8 @@ class Journal:
 class Finder:
     """Finds rows one after the other, in the table's order.
 
-    In an unchanged table each row stands behind the one before, and when all rows of the journal have been found no
-    other is looked for: only for what was moved, added or removed is the index asked.
+    In an unchanged table each stands behind the one before, and once all of the journal's are found no other is looked
+    for: only for what was moved, added or removed is the index asked.
     """
 
     def __init__(self, journal: Journal) -> None:

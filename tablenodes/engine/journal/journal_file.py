@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...database_file import APPLICATION, FileKind, empty_database
 from ...errors import JournalError
 from .entry import VERSION
-from .log import Log, log_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,25 +47,17 @@ _WORDS = {
 }
 _KIND = FileKind("journal", JournalError, "answers", _WORDS, _DAMAGED)
 worded = _KIND.worded
+_HEADER = 32
+_FRAME = 24
+_BITS = 0xFFFFFFFF
 
 
 def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
-    """Open a journal's file, which is made if it is not there; no other process can open it meanwhile.
-
-    Returns
-    -------
-    sqlite3.Connection, int, int
-        The open file, how many rows are in it, and how many sends were begun for them.
-
-    Raises
-    ------
-    JournalError
-        If it cannot be used; one that is there is never begun anew.
-    """
+    """Open a journal's file alone, or make it; return it, how many rows are in it, and the requests that they took."""
     with worded(path):
         if not os.path.lexists(path):
             _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), "INSERT INTO run VALUES (1)"))))
-        log = log_at(f"{path}-wal")
+        log = _log_at(f"{path}-wal")
         _KIND.refuse_other_files(path)
         database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
         try:
@@ -83,29 +75,18 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
 
 
 def is_at_rest(path: Path) -> bool:
-    """Tell whether all of a journal is in its file: beside one that a run holds, or left open, is a part of it."""
+    """Check whether all of a journal is in its file: beside one that a run holds, or left open, is a part of it."""
     return os.path.lexists(path) and not os.path.lexists(f"{path}-wal")
 
 
 def looked_into(path: Path) -> tuple[sqlite3.Connection, int, int]:
-    """Open a journal that is at rest for reading alone, also where it or its folder cannot be written.
-
-    Returns
-    -------
-    sqlite3.Connection, int, int
-        As `opened`.
-
-    Raises
-    ------
-    JournalError
-        As `opened`.
-    """
+    """Open a journal that is at rest for reading alone, also where it cannot be written; return it as `opened` does."""
     with worded(path):
         _KIND.refuse_other_files(path, written=False)
         place = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         database = sqlite3.connect(place, timeout=0, isolation_level=None, uri=True)
         try:
-            return database, *_look_through(database, path, Log())
+            return database, *_look_through(database, path, _Log())
         except BaseException:
             database.close()
             raise
@@ -155,18 +136,18 @@ def check_sum(
     headers: bytes | None,
     body: bytes | None,
 ) -> int:
-    """Give the check sum over a row's columns, all but the latency."""
+    """Return the check sum over a row's columns, all but the latency."""
     short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
     return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
 
 
 def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int) -> int:
-    """Give the check sum of a row that has no end; the same as `check_sum` gives, in half the time."""
+    """Return the check sum of a row that has no end: that of `check_sum`, in half the time."""
     return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
 
 
-def _look_through(database: sqlite3.Connection, path: Path, log: Log) -> tuple[int, int]:
-    """Make sure that the file is a journal, and that nothing of it is lost or changed; count its rows and sends."""
+def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[int, int]:
+    """Check that the file is a journal, and that nothing of it is lost or changed; count its rows and requests."""
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
     if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
@@ -216,11 +197,59 @@ def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
 
 
 def _writes_a_log(path: Path) -> bool:
-    """Tell, by the file's own header, whether its last run put what it wrote into a log first."""
+    """Check, by the file's own header, whether its last run put what it wrote into a log first."""
     with open(path, "rb") as handle:
         return handle.read(19)[18:] == b"\x02"
 
 
 def _frames_read(database: sqlite3.Connection) -> int:
-    """Give how many frames of the log SQLite has found good, and bring them into the file."""
+    """Return how many frames of the log SQLite has found good, and bring them into the file."""
     return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+
+
+# SQLite reads the log beside a journal that was not closed up to the first frame that does not fit its check sum, and
+# takes the rest for a commit that a crash cut off. That is right for the last commit; where others stand behind that
+# frame, answers would be lost unseen. The format is SQLite's: https://www.sqlite.org/walformat.html
+
+
+class _Log(NamedTuple):
+    """What is in a log by its own word: bytes, whether the header fits, and the numbers of frames that commit."""
+
+    size: int = 0
+    whole: bool = True
+    commits: tuple[int, ...] = ()
+
+    def is_lost(self, read: int) -> bool:
+        """Check whether confirmed commits are lost, if SQLite reads the frames up to number `read`."""
+        return not self.whole or sum(number > read for number in self.commits) > 1
+
+
+def _log_at(path: str) -> _Log:
+    """Return what is in the log at a path; one that is not there is empty."""
+    try:
+        with open(path, "rb") as handle:
+            header = handle.read(_HEADER)
+            size = handle.seek(0, 2)
+            if len(header) < _HEADER:
+                return _Log(size)
+            page, salts = int.from_bytes(header[8:12]), header[16:24]
+            if not _fits(header) or not page:
+                return _Log(size, whole=False)
+            commits = []
+            for number, start in enumerate(range(_HEADER, size, _FRAME + page), 1):
+                handle.seek(start)
+                frame = handle.read(_FRAME)
+                if frame[8:16] == salts and any(frame[4:8]):
+                    commits.append(number)
+            return _Log(size, True, tuple(commits))
+    except FileNotFoundError:
+        return _Log()
+
+
+def _fits(header: bytes) -> bool:
+    """Check a header's sum, as the format describes it."""
+    one = other = 0
+    for first, second in struct.iter_unpack(">II" if header[3] & 1 else "<II", header[:24]):
+        one = (one + first + other) & _BITS
+        other = (other + second + one) & _BITS
+    return struct.pack(">II", one, other) == header[24:]

@@ -26,19 +26,11 @@ _NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)
 
 
 class Recorder:
-    """Keeps nothing: that of a run without a journal.
+    """Keeps nothing: that of a run without a journal. All goes by the keys of calls.
 
     The loop says `intend` before each send and `record` after each answer, and `commit` once a turn, before it sends
-    what was intended. All of them go by the keys of calls.
-
-    Attributes
-    ----------
-    keeps : bool
-        Whether it keeps anything at all; where it does not, it need not be told.
-    knows : bool
-        Whether anything is known from earlier runs.
-    earlier : dict of int to (int, bool)
-        Of calls that are sent again: the sends of earlier runs, and whether one of them may have been billed.
+    what was intended; it says nothing where `keeps` is false. `knows` is whether there was an earlier run; `earlier`
+    has the sends of earlier runs, and whether one may have been billed, of calls that are sent again.
     """
 
     keeps = False
@@ -74,16 +66,8 @@ class Recorder:
 class JournalRecorder(Recorder):
     """Keeps everything in a journal.
 
-    Parameters
-    ----------
-    journal : Journal
-        Open.
-    resend_doubtful : bool
-        Whether rows in doubt are sent again.
-    retry_failed : {"transient", "all", "none"}
-        Which failed rows are sent again.
-    at_most_once : bool
-        Whether nothing is sent again that may have been executed.
+    `resend_doubtful`: rows in doubt are sent again. `retry_failed`: which failed rows are, of `RETRY_FAILED`.
+    `at_most_once`: nothing is that may have been executed.
     """
 
     keeps = True
