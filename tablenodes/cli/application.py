@@ -11,7 +11,7 @@ import click
 
 from .._version import __version__
 from ..engine.interrupts import HANGUP
-from ..errors import Interrupted, OutputError, TablenodesError
+from ..errors import Interrupted, OutputError, TablenodesError, nearest
 from ..run.display import reported_elsewhere
 from .catalog import nodes, schema
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, misused, shortage, worded
@@ -47,6 +47,14 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which they were given."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named first, or say which is near."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
 
     @staticmethod
     def _alone() -> int | None:

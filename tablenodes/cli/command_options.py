@@ -59,7 +59,7 @@ def command(name: str, *params: click.Parameter) -> Callable[[Callable[[Given], 
 def one_of(choices: Sequence[str], value: str, option: str | None = None) -> str:
     """Return a word that is one of a few; raise `click.BadParameter` for another."""
     if value not in choices:
-        raise click.BadParameter(f"it is one of {', '.join(choices)}", param_hint=option)
+        raise click.BadParameter(f"must be one of {', '.join(choices)}", param_hint=option)
     return value
 
 

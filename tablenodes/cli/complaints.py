@@ -8,12 +8,12 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
-from ..errors import EndedError
+import click
+
+from ..errors import EndedError, nearest
 from ..run.display import printable
 
 if TYPE_CHECKING:
-    import click
-
     from ..errors import TablenodesError
 
 OK = 0
@@ -56,9 +56,38 @@ def worded(error: TablenodesError) -> str:
 
 def misused(error: click.ClickException) -> str:
     """Return what is wrong with the arguments, and whose help to read."""
-    context = getattr(error, "ctx", None)
+    context: click.Context | None = getattr(error, "ctx", None)
     path = "tablenodes" if context is None else context.command_path
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
+    return f"{_misuse(error, context)}; see {path} --help"
+
+
+def _misuse(error: click.ClickException, context: click.Context | None) -> str:
+    if isinstance(error, click.NoSuchOption):
+        params = () if context is None else context.command.get_params(context)
+        return (
+            f"no option {error.option_name}{nearest(error.option_name, [opt for each in params for opt in each.opts])}"
+        )
+    if not isinstance(error, click.BadParameter):
+        return error.format_message().rstrip(".")
+    hint = error.param_hint or _name(error.param)
+    if isinstance(error, click.MissingParameter):
+        return f"{hint} is missing"
+    kind = error.param and error.param.type
+    return f"{hint}: {_range(kind) if isinstance(kind, click.IntRange | click.FloatRange) else error.message}"
+
+
+def _name(param: click.Parameter | None) -> str:
+    """Return what a person calls a parameter: an option by the longest of its names."""
+    if param is None:
+        return ""
+    return max(param.opts, key=len) if isinstance(param, click.Option) else str(param.metavar)
+
+
+def _range(kind: click.IntRange | click.FloatRange) -> str:
+    what = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+    return (
+        f"must be {what}, {kind.min} or more" if kind.max is None else f"must be {what} from {kind.min} to {kind.max}"
+    )
 
 
 def shortage(error: BaseException) -> str | None:
