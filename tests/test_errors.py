@@ -46,6 +46,14 @@ def test_an_error_about_a_key_has_a_code_and_the_host():
     assert (caught.value.code, caught.value.values["host"]) == ("no_key_for_address", "host.example")
 
 
+def test_an_error_of_a_file_has_the_file_and_the_line(tmp_path):
+    (tmp_path / "w.yaml").write_text("nodes:\n  - id: a\n    type: Return\n    text: '{{ a b }}'\n")
+    with pytest.raises(TablenodesError) as caught:
+        tn.Workflow.load(tmp_path / "w.yaml")
+    assert caught.value.place == "nodes.0.text"
+    assert caught.value.values == {"file": str(tmp_path / "w.yaml"), "line": 4}
+
+
 def test_a_warning_has_the_place_that_is_meant():
     node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", stop=["{{ word }}"])
     assert [warning.place for warning in node.check(TABLE).warnings] == ["stop"]

@@ -110,7 +110,7 @@ class Reader:
         try:
             yield
         except UsageError as error:
-            raise self.document.error(self.meant(path, error.place), error) from None
+            raise self.document.error(self.meant(path, error.place), error, error.code) from None
 
     def meant(self, path: Path_, place: str) -> Path_:
         """Return the path of a place such as ``messages[0].content`` below another, as far as the document has it."""

@@ -66,9 +66,11 @@ class Document:
             path = path[:-1]
         return self.lines.get(path, 1)
 
-    def error(self, path: Path_, message: object) -> WorkflowError:
+    def error(self, path: Path_, message: object, code: str = "") -> WorkflowError:
         """Return an error that names the file and the line."""
-        return WorkflowError(f"{self.name}:{self.line(path)}: {message}")
+        line = self.line(path)
+        place, values = ".".join(map(str, path)), {"file": self.name, "line": line}
+        return WorkflowError(f"{self.name}:{line}: {message}", code=code, place=place, values=values)
 
 
 def read(path: Path, name: str) -> Document:
