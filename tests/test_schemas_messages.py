@@ -85,6 +85,27 @@ def test_each_rule_is_worded_with_its_limit(schema, value, rule, got):
     wording(found_message)
 
 
+def test_rules_beside_one_another_are_told_one_by_one():
+    """Each by itself; in draft 4 whether a bound itself fits is said beside it."""
+    assert own({"type": "array", "uniqueItems": True, "maxItems": 3}, [1, 1]) == [
+        ("uniqueItems", "must not repeat an item", "array")
+    ]
+    draft_4 = {"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"}
+    bound = {"type": "number", "minimum": 3, "exclusiveMinimum": True}
+    loaded = schemas.load({**draft_4, "properties": {"a": bound}}, "x")
+    assert [p[:2] for p in loaded.problems({"a": 3})] == [("$.a", "minimum")]
+    assert loaded.problems({"a": 4}) == []
+
+
+def test_a_rule_that_the_draft_does_not_know_is_passed_over():
+    """The gate, which did not look at it either, says what else is wrong."""
+    draft_4 = {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "$defs": {"x": {"exclusiveMaximum": 1, "type": "null"}},
+    }
+    assert [p[:2] for p in schemas.load({**draft_4, "$ref": "#/$defs/x"}, "x").problems({})] == [("$", "type")]
+
+
 def test_a_missing_property_is_told_by_its_own_path():
     """One problem for each, at the place where it should stand."""
     found = tn.validate({})

@@ -41,7 +41,8 @@ _PLAIN_RULES = frozenset(
         *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
     }
 )
-
+_EXCLUSIVE = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
+"""In draft 4 these are true or false, and belong to the bound."""
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("properties", "patternProperties", "additionalProperties", "propertyNames"), dict),
@@ -72,9 +73,8 @@ class Explainer:
 
     def _worded(self, fault: Fault) -> Iterator[Problem]:
         path, rule, limit, instance, schema = fault
-        if rule == "required" and isinstance(instance, dict):
-            missing = (name for name in limit if name not in instance)
-            yield from (Problem(shown((*path, name), self._known), rule, "is required") for name in missing)
+        if rule == "required":
+            yield Problem(shown((*path, *limit), self._known), rule, "is required")
         elif rule == "additionalProperties":
             for name in islice(limit, MOST_PROBLEMS):
                 meant = nearest(name, schema.get("properties", {})) if len(name) < _NAME_LENGTH else ""
@@ -106,25 +106,30 @@ class _Gates:
 
     def _part(self, schema: Any) -> Any:
         if id(schema) not in self._parts:
-            self._parts[id(schema)] = self._compiled(schema)
+            address = self._address + quote(self.graph.places[id(schema)], safe="#/~")
+            self._parts[id(schema)] = self._compiled({"$ref": address})
         return self._parts[id(schema)]
-
-    def _compiled(self, schema: Any) -> Any:
-        address = self._address + quote(self.graph.places[id(schema)], safe="#/~")
-        whole = {**self._draft, "$ref": address}
-        try:
-            return jsonschema_rs.validator_for(
-                whole, registry=self._registry, retriever=_refuse, validate_formats=False
-            )
-        except (ValueError, jsonschema_rs.ReferencingError):
-            return None
 
     def meets(self, schema: dict[str, Any], rule: str, value: Any) -> bool:
         """Check whether a value meets one rule that holds no schemas."""
         if (id(schema), rule) not in self._rules:
-            alone = {rule: schema[rule], **{name: limit for name, limit in schema.items() if limit is True}}
-            self._rules[id(schema), rule] = jsonschema_rs.validator_for({**self._draft, **alone})
-        return bool(self._rules[id(schema), rule].is_valid(value))
+            self._rules[id(schema), rule] = self._rule(schema, rule)
+        gate = self._rules[id(schema), rule]
+        return gate is None or bool(gate.is_valid(value))
+
+    def _rule(self, schema: dict[str, Any], rule: str) -> Any:
+        alone = {rule: schema[rule]}
+        exclusive = _EXCLUSIVE.get(rule, "")
+        if isinstance(schema.get(exclusive), bool):
+            alone[exclusive] = schema[exclusive]
+        return self._compiled(alone)
+
+    def _compiled(self, schema: dict[str, Any]) -> Any:
+        options: Any = {"registry": self._registry, "retriever": _refuse, "validate_formats": False}
+        try:
+            return jsonschema_rs.validator_for({**self._draft, **schema}, **options)
+        except (ValueError, jsonschema_rs.ReferencingError):  # such a part is not looked into
+            return None
 
     def read(self, read: Callable[[Any, Any, Any], Any], branches: list[Any], step: Any) -> list[Any]:
         """Return what the document says about each branch; the branches are its own parts, so they stay."""
@@ -195,7 +200,7 @@ class _Descent:
         for keyword in ("$ref",) if alone else schema:
             if keyword in _PLAIN_RULES:
                 if not self._gates.meets(schema, keyword, value):
-                    yield Fault(path, keyword, schema[keyword], value, schema)
+                    yield from _broken(schema, keyword, value, path)
             elif keyword in self._looks and isinstance(value, _KINDS.get(keyword, object)):
                 yield from self._looks[keyword](schema, keyword, value, path)
 
@@ -314,6 +319,12 @@ class _Descent:
         for rule, limit in (("minContains", schema.get("minContains", 1)), ("maxContains", schema.get("maxContains"))):
             if limit is not None and (found < limit if rule == "minContains" else found > limit):
                 yield Fault(path, keyword if rule not in schema else rule, limit, value, schema)
+
+
+def _broken(schema: dict[str, Any], rule: str, value: Any, path: Path) -> Faults:
+    """Yield a rule that is broken: for each name that is missing by itself."""
+    missing = [[name] for name in schema[rule] if name not in value] if rule == "required" else [schema[rule]]
+    yield from (Fault(path, rule, limit, value, schema) for limit in missing)
 
 
 def _discriminators(schema: dict[str, Any]) -> tuple[str, ...]:
