@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import schemas
 from ..bodies.recipe import parse_setting
 from ..connection.connection import Connection
-from ..errors import UsageError, WorkflowError, nearest
+from ..errors import UsageError, WorkflowError, framed, nearest
 from ..nodes import find_node
 from ..nodes.node import setting_names
 from ..settings import Limits, Retry, Timeout
@@ -304,8 +304,8 @@ class Reader:
 
 def together(errors: Sequence[UsageError]) -> UsageError:
     """Return one error for several: the first, with a line for each of the others in its notes."""
-    first, *others = dict.fromkeys(map(str, errors))
-    error = type(errors[0])(first)
+    _, *others = dict.fromkeys(map(str, errors))
+    error = framed(errors[0])
     for other in others:
         error.add_note(other)
     return error
