@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -497,15 +499,24 @@ async def _serve_echo(latency: float) -> None:
 def echo_server(latency: float = 0.0) -> Iterator[str]:
     """Serve chat completions from a process of its own; give the base address.
 
-    The text of each answer is the `digest` of the request's body. `latency` is in seconds.
+    The text of each answer is the `digest` of the request's body. `latency` is in seconds. The process is kept for the
+    next test that asks for such a server.
     """
+    yield f"http://{LOOPBACK}:{_echo_port(latency)}/v1"
+
+
+@functools.cache
+def _echo_port(latency: float) -> int:
     command = [sys.executable, __file__, "--latency", str(latency)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://{LOOPBACK}:{int(process.stdout.readline())}/v1"
-        finally:
-            process.terminate()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+
+    def end() -> None:
+        process.terminate()
+        process.communicate()
+
+    atexit.register(end)
+    return int(process.stdout.readline())
 
 
 if __name__ == "__main__":

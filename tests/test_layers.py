@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,11 @@ def modules():
         yield ".".join(part for part in parts if part != "__init__") or "__init__", path
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def row_of(module):
     for number, row in enumerate(LAYERS):
         if any(module == name or module.startswith(name + ".") for name in row):
@@ -49,7 +55,7 @@ def row_of(module):
 
 def imported(path, *, for_types=False):
     """Give the modules of ours that a file imports, those inside functions too; those for types alone if asked for."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     only_typing = (
         {}
         if for_types
@@ -92,7 +98,7 @@ def test_exactly_one_place_imports_pandas_and_pyarrow():
     """Everything else goes through it."""
     users = set()
     for module, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             names = (
                 [a.name for a in node.names]
                 if isinstance(node, ast.Import)
@@ -112,7 +118,7 @@ def test_no_node_is_named_in_workflow():
         (module, name)
         for module, path in modules()
         if module.split(".")[0] == "workflow"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         for name in (getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None))
         if name in kinds
     }
