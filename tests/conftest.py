@@ -34,6 +34,12 @@ if os.path.isdir("/dev/shm"):
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave out a file that has no test that measures, where only those are run: it need not even be read."""
+    only_timing = str(config.option.markexpr).startswith("timing")
+    return (only_timing and collection_path.suffix == ".py" and "measures_" not in collection_path.read_text()) or None
+
+
 def pytest_collection_modifyitems(items):
     """Give a test that measures two more chances: the machine may have stood still just then."""
     for item in items:

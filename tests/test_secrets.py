@@ -172,7 +172,7 @@ def shown_by(met):
     """Everything of a run that can be looked at but for the user's own table, by its name."""
     out, connection = met.output, met.connection
     yield "result", out.result.to_csv()
-    yield "log", out.log.to_csv() + repr(out.log)
+    yield "log", out.log.to_csv()
     yield "summary", f"{out.summary!r} {out.summary} {vars(out.summary)}"
     yield "text", repr(out.texts())
     yield "connection", f"{connection!r} {connection} {connection:} {vars(connection)}"
