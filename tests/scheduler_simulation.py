@@ -131,7 +131,7 @@ class Simulation:
         left = self.scheduler.started(key, self.now, self.tokens(key))
         assert 0 < left <= self.retry.row_deadline
         self.peak = max(self.peak, self.scheduler.in_flight)
-        self.starts.append(Start(self.now, key, self.scheduler._outage.probe == key))
+        self.starts.append(Start(self.now, key, self.scheduler.admission.outage.probe == key))
         whole = self.latency(self.chance)
         self._event(self.now + whole / 2, "arrives", key, whole / 2)
 
