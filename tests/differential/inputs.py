@@ -385,13 +385,16 @@ def faulty_run(seed: int) -> dict[str, Any]:
     chance = random.Random(seed)
     streams = chance.random() < 0.3
     serial = chance.random() < 0.4
+    transport = "requests" if chance.random() < 0.15 and not streams else "curl"
     scripts = [*SCRIPTS, *(STREAM_SCRIPTS * 3 if streams else ()), *(CIRCUITS if serial else ())]
+    if transport == "requests":  # a plain session takes an interim response for the answer
+        scripts.remove("interim")
     rows = chance.randint(5, 25)
     return {
         "rows": [[chance.choice(scripts) for _ in range(chance.choice([1, 1, 2, 3]))] for _ in range(rows)],
         "stream": streams,
         "concurrency": 1 if serial else chance.choice([2, 8]),
-        "transport": "requests" if chance.random() < 0.15 and not streams else "curl",
+        "transport": transport,
         "max_requests": chance.choice([None, None, rows]) if serial else None,
         "retry": {
             "not_executed": chance.randint(0, 2),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from typing import Any, NoReturn
@@ -12,6 +11,8 @@ import orjson
 from ..policy import DEPTH_BYTES, DEPTH_KEPT
 
 _LONGEST_INTEGER = 400
+_FIRST_OF_SEVERAL = range(0xC2, 0xF5)
+"""The bytes that begin a character of several bytes in UTF-8."""
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _CLOSES = {"]": "[", "}": "{"}
 _HALF = rb"\ufffd"
@@ -46,8 +47,8 @@ def read(body: bytes) -> Any:
         pass
     try:
         text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnreadableError("it is not UTF-8", broken=_is_cut(body)) from None
+    except UnicodeDecodeError as error:
+        raise UnreadableError("it is not UTF-8", broken=_is_cut(error)) from None
     try:
         return _loads(text)
     except json.JSONDecodeError:
@@ -83,13 +84,9 @@ def joined(parts: list[Any]) -> str | None:
     return "".join(text for text in texts if isinstance(text, str)) if any(isinstance(t, str) for t in texts) else None
 
 
-def _is_cut(body: bytes) -> bool:
+def _is_cut(error: UnicodeDecodeError) -> bool:
     """Check whether bytes that are not UTF-8 would be, were the last character whole."""
-    try:
-        codecs.getincrementaldecoder("utf-8-sig")().decode(body)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return error.end == len(error.object) and error.object[error.start] in _FIRST_OF_SEVERAL
 
 
 def _loads(text: str) -> Any:
