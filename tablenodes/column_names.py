@@ -1,21 +1,21 @@
-"""Columns whose names mean something else to workflows: told from it by what a plan calls them."""
+"""The names of a table's columns in what is said, and those that mean something else to workflows."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
 """Names that belong to workflows and are never columns: the same in every row, and another in each."""
 
 
 class ReservedColumn(str):
-    """What a plan calls a column with one of the names of `RESERVED`: ``row["outputs"]``, as placeholders reach it.
-
-    Attributes
-    ----------
-    column : str
-        Its own name.
-    """
+    """What a plan calls a column with one of the names of `RESERVED`: ``row["outputs"]``, as placeholders reach it."""
 
     column: str
+    """Its own name."""
 
     def __new__(cls, column: str) -> ReservedColumn:
         """Make the name for a column."""
@@ -32,3 +32,11 @@ def planned_name(column: str) -> str:
 def own_name(name: str) -> str:
     """Return a column's own name, from what a plan calls it."""
     return name.column if isinstance(name, ReservedColumn) else name
+
+
+def known(columns: Sequence[str]) -> str:
+    """Return ``"; the table has a, b, c"``, at most ten names."""
+    if not columns:
+        return "; the table has no columns"
+    shown = ", ".join(columns[:10])
+    return f"; the table has {shown}{', …' if len(columns) > 10 else ''}"

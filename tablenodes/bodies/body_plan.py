@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..column_names import RESERVED, own_name, planned_name
+from ..column_names import RESERVED, known, own_name, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Remark, Unfit
-from ..templates.template import known
 from .recipe import (
     BODY,
     CONVERSATION,

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..column_names import known
 from ..errors import ColumnError, SettingError, nearest
 from ..problems import Remark
-from ..templates.template import Template, known
+from ..templates.template import Template
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..column_names import planned_name
+from ..column_names import known, planned_name
 from ..errors import ColumnError, nearest
-from ..templates.template import known
 from .schema_types import Typing
 from .values import CellValue, Row, is_varying
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..column_names import planned_name
+from ..column_names import OUTPUTS, known, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
-from ..templates.template import OUTPUTS, Column, LiteralText, Template, known
+from ..templates.template import Column, LiteralText, Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

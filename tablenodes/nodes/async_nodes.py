@@ -12,11 +12,11 @@ import orjson
 from ..bodies.body_plan import BodyPlan
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.values import TextValue, is_varying
+from ..column_names import OUTPUTS
 from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected
 from ..run.rows import Context
 from ..store import ids
-from ..templates.template import OUTPUTS
 from .answer_shapes import of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node

@@ -13,7 +13,7 @@ from ..problems import Problem, Rejected, Unfit
 from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of
 from ..run.rows import Context
 from ..store.commits import EMPTY, NO_CONVERSATION, UnknownConversation, is_id
-from ..templates.template import as_text
+from ..templates.environment import as_text
 from .node import OWN, Declaration
 from .reference import documented
 from .table_node import TableNode

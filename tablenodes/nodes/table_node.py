@@ -11,7 +11,7 @@ from ..bodies.settings_plan import SettingsPlan
 from ..errors import SettingError
 from ..problems import Rejected
 from ..run.rows import Context
-from ..templates.template import as_text
+from ..templates.environment import as_text
 from .node import Declaration, Node
 from .reference import documented
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from ..column_names import INPUTS, OUTPUTS
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
-from ..templates.template import INPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     import os

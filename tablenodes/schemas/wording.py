@@ -23,26 +23,15 @@ _NUMBER_NAME = re.compile(r"[0-9]{1,20}")
 
 
 class Fault(NamedTuple):
-    """One keyword of a schema that a value does not meet.
-
-    Attributes
-    ----------
-    path : tuple of str or int
-        Where the value stands.
-    rule : str
-        The keyword; ``false`` for a schema that allows nothing.
-    limit : JSON value
-        What the schema says under that keyword.
-    instance : JSON value
-        The value; it is never put into words.
-    schema : JSON value
-        The schema that holds the keyword.
-    """
+    """One keyword of a schema that a value does not meet."""
 
     path: Path
     rule: str
+    """The keyword; ``false`` for a schema that allows nothing."""
     limit: Any
+    """What the schema says under that keyword."""
     instance: Any
+    """The value; it is never put into words."""
     schema: Any
 
 
@@ -157,7 +146,11 @@ def got(fault: Fault) -> str:
 
 
 def shown(path: Path, known: Container[str] = ()) -> str:
-    """Return a path as text, such as ``$.messages[0].role``."""
+    """Return a path as text, such as ``$.messages[0].role``.
+
+    Of names, those that the schema holds (`known`) are shown, plain names and numbers; for the rest, which may be
+    somebody's text, stands ``[*]``.
+    """
     text = "$" + "".join(_step(step, known) for step in path)
     return text if len(text) <= _PATH_LENGTH else text[: _PATH_LENGTH - 1] + "…"
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from jinja2 import nodes
 
-from ..column_names import INPUTS, OUTPUTS, RESERVED, own_name
+from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
 from .environment import (
     InputValues,
     RowCells,
-    UnreadArguments,
     UnusableCell,
     UnusableFound,
     as_text,
@@ -36,21 +35,6 @@ ROW = "row"
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"
-
-__all__ = [
-    "INPUTS",
-    "OUTPUTS",
-    "RESERVED",
-    "ROW",
-    "Column",
-    "LiteralText",
-    "Template",
-    "UnreadArguments",
-    "as_text",
-    "col",
-    "known",
-    "literal",
-]
 
 
 @dataclass(frozen=True)
@@ -122,21 +106,6 @@ class Template:
     """The nodes whose answers it uses; None where it may be any."""
     reached: Mapping[str, tuple[tuple[str | int, ...], ...]]
     """For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known."""
-
-    __slots__ = (
-        "_code",
-        "_parts",
-        "_through_row",
-        "_uses_row",
-        "_wording",
-        "columns",
-        "names",
-        "place",
-        "reached",
-        "source",
-        "upstream",
-        "whole_row",
-    )
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
@@ -323,11 +292,3 @@ def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
             reached += 1
     uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
     return named, uses > reached
-
-
-def known(columns: Sequence[str]) -> str:
-    """Return ``"; the table has a, b, c"``, at most ten names."""
-    if not columns:
-        return "; the table has no columns"
-    shown = ", ".join(columns[:10])
-    return f"; the table has {shown}{', …' if len(columns) > 10 else ''}"

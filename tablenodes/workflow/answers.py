@@ -9,7 +9,7 @@ import orjson
 from ..engine.outcomes.answer_json import document_of
 from ..engine.sink import OK
 from ..problems import Problem, Rejected
-from ..templates.template import UnreadArguments
+from ..templates.environment import UnreadArguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

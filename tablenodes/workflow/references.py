@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
+from ..column_names import INPUTS, OUTPUTS, RESERVED
 from ..errors import WorkflowError, nearest
 from ..nodes.answer_shapes import CALLS
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
-from ..templates.template import INPUTS, OUTPUTS, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import tables
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
+from ..column_names import OUTPUTS
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..problems import Rejected, Remark
 from ..run.check import check_rows
 from ..run.rows import Context, PlanInputs
-from ..templates.template import OUTPUTS
 from .answers import failed
 from .definition_reader import together
 from .inputs import resolved
