@@ -346,58 +346,31 @@ def test_tokens_of_all_nodes_count(folder, server):
 # --- what is wrong ---------------------------------------------------------------------------------------------------
 
 WRONG = {
-    "no file": (["run", "x.yaml"], "x.yaml: no such file; did you mean 'w.yaml'?"),
-    "no table": (["run", "w.yaml", "--table", "word.csv"], "there is no such file; did you mean 'words.csv'?"),
-    "column": (
-        ["run", "w.yaml", "--table", "other.csv"],
-        "w.yaml:8: node 'ask': prompt: no column 'word'; did you mean 'wort'?",
-    ),
-    "yaml": (["run", "bad.yaml"], "bad.yaml:1: unknown key 'nods'; did you mean 'nodes'?"),
-    "input": (["run", "w.yaml", "--input", "verp=x"], "the workflow has no input 'verp'; did you mean 'verb'?"),
-    "input type": (["run", "w.yaml", "--input", "times=x"], "input 'times' must be of type integer"),
-    "key": (
-        ["run", "w.yaml", "--base-url", "https://example.com/v1"],
-        "for example.com: name the environment variable that holds it with --api-key-env (OPENAI_API_KEY goes only",
-    ),
-    "key of the environment": (
-        ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "x"],
-        "set the environment variable OPENAI_API_KEY, or name another one with --api-key-env, or give --no-key if",
-    ),
-    "key over http": (
-        ["run", "w.yaml", "--base-url", "http://example.com/v1", "--api-key-env", "CANARY_KEY"],
-        "use https, or write allow_insecure: true under connection in a workflow file",
-    ),
-    "key variable": (["run", "w.yaml", "--api-key-env", "CANARY_KE"], "the environment variable CANARY_KE is not set"),
-    "output is the table": (["run", "w.yaml", "-o", "words.csv"], "output 'words.csv' is the table that is read"),
-    "output is the table, some rows": (
-        ["run", "w.yaml", "-o", "words.csv", "--rows", "1"],
-        "is the table that is read",
-    ),
-    "output folder": (["run", "w.yaml", "-o", "no/out.csv"], "there is no folder 'no'"),
-    "output ending": (["run", "w.yaml", "-o", "out.txt"], "must end in one of"),
-    "journal is the table": (
-        ["run", "w.yaml", "--journal", "words.csv"],
-        "journal 'words.csv' is the table that is read",
-    ),
-    "journal is the output": (["run", "w.yaml", "--journal", "./out.csv"], "journal './out.csv' is the output"),
-    "journal is something else": (["run", "w.yaml", "--journal", "other.csv"], "other.csv: this is no journal"),
-    "node": (
-        ["call", "CreateChatCompletions", "words.csv"],
-        "no node 'CreateChatCompletions'; did you mean 'CreateChatCompletion'?",
-    ),
-    "setting": (
-        ["call", "CreateChatCompletion", "words.csv", "-s", "temprature=0"],
-        "no setting 'temprature'; did you mean",
-    ),
-    "not json": (
-        ["call", "CreateChatCompletion", "words.csv", "-s", "messages=[{"],
-        "messages: is not JSON, at character",
-    ),
-    "extra": (["call", "CreateChatCompletion", "words.csv", "-s", "extra_body=x"], "extra_body: is not JSON"),
-    "operation": (["schema", "create_chat"], "has no operation 'create_chat'; did you mean 'create_chat_completion'?"),
-    "revision": (["schema", "--revision", "openai-2026"], "no schema revision 'openai-2026'; did you mean"),
-    "property": (["schema", "create_completion", "-p", "temp"], "has no property 'temp'; did you mean"),
-    "unknown node": (["nodes", "Chat"], "no node 'Chat'; there are CreateChatCompletion, CreateCompletion"),
+    "no file": ["run", "x.yaml"],
+    "no table": ["run", "w.yaml", "--table", "word.csv"],
+    "column": ["run", "w.yaml", "--table", "other.csv"],
+    "yaml": ["run", "bad.yaml"],
+    "input": ["run", "w.yaml", "--input", "verp=x"],
+    "input type": ["run", "w.yaml", "--input", "times=x"],
+    "key": ["run", "w.yaml", "--base-url", "https://example.com/v1"],
+    "key of the environment": ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "x"],
+    "key over http": ["run", "w.yaml", "--base-url", "http://example.com/v1", "--api-key-env", "CANARY_KEY"],
+    "key variable": ["run", "w.yaml", "--api-key-env", "CANARY_KE"],
+    "output is the table": ["run", "w.yaml", "-o", "words.csv"],
+    "output is the table, some rows": ["run", "w.yaml", "-o", "words.csv", "--rows", "1"],
+    "output folder": ["run", "w.yaml", "-o", "no/out.csv"],
+    "output ending": ["run", "w.yaml", "-o", "out.txt"],
+    "journal is the table": ["run", "w.yaml", "--journal", "words.csv"],
+    "journal is the output": ["run", "w.yaml", "--journal", "./out.csv"],
+    "journal is something else": ["run", "w.yaml", "--journal", "other.csv"],
+    "node": ["call", "CreateChatCompletions", "words.csv"],
+    "setting": ["call", "CreateChatCompletion", "words.csv", "-s", "temprature=0"],
+    "not json": ["call", "CreateChatCompletion", "words.csv", "-s", "messages=[{"],
+    "extra": ["call", "CreateChatCompletion", "words.csv", "-s", "extra_body=x"],
+    "operation": ["schema", "create_chat"],
+    "revision": ["schema", "--revision", "openai-2026"],
+    "property": ["schema", "create_completion", "-p", "temp"],
+    "unknown node": ["nodes", "Chat"],
 }
 
 
@@ -408,13 +381,12 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Path("bad.yaml").write_text("nods: []\n")
     Path("other.csv").write_text("wort\nx\n")
-    arguments, expected = WRONG[name]
-    code, out, err = command(*arguments)
+    code, out, err = command(*WRONG[name])
     assert (code, out) == (1, "")
     lines = [line for line in err.splitlines() if "columns taken" not in line]
     assert len(lines) == 1
     assert lines[0].startswith("tablenodes: error: ")
-    assert expected in lines[0]
+    wording(lines[0])
     assert "sk-canary" not in err
     assert not any(argument in err for argument in ("api_key=", "api_key_env=", "=True"))
     assert server.requests == []

@@ -210,14 +210,14 @@ EXPLODING = {
 @pytest.mark.parametrize("schema", EXPLODING.values(), ids=EXPLODING)
 def test_a_schema_that_multiplies_is_refused_when_it_is_given(schema):
     """Whatever it multiplies by."""
-    with pytest.raises(SchemaError, match=r"^schema mapping: one value would be checked against more than 10,000"):
+    with wording.raises(SchemaError):
         schemas.load(schema, "x")
 
 
 def test_a_schema_that_leads_on_without_end_is_refused_when_it_is_given():
     """By nesting, and by references from one to the next."""
     chain = {f"l{n}": {"$ref": f"#/$defs/l{n + 1}"} for n in range(3_000)}
-    with pytest.raises(SchemaError, match="more than 2,000 subschemas lead one to the next"):
+    with wording.raises(SchemaError):
         schemas.load({"$defs": {**chain, "l3000": {}}, "$ref": "#/$defs/l0"}, "x")
     nest = {}
     for _ in range(20_000):
@@ -226,7 +226,7 @@ def test_a_schema_that_leads_on_without_end_is_refused_when_it_is_given():
         lambda: schemas.load(nest, "x"),
         lambda: tn.CreateChatCompletion(prompt="t", schema=nest).check(TABLE),
     ):
-        with pytest.raises(SchemaError, match="schema mapping: nested too deeply"):
+        with wording.raises(SchemaError):
             give()
 
 
@@ -378,29 +378,33 @@ METASCHEMA = {"properties": {"a": {"$ref": "https://json-schema.org/draft/2020-1
 @pytest.mark.parametrize(
     ("schema", "body", "problem"),
     [
-        (DYNAMIC, [1, "t"], ("$[1]", "type", "must be a whole number", "string")),
-        (METASCHEMA, {"a": {"maximum": "t"}}, ("$.a.maximum", "type", "must be a number", "string")),
-        (METASCHEMA, {"a": {"not": 5}}, ("$.a.not", "type", "must be true or false or an object", "5")),
-        (METASCHEMA, {"a": {"maxLength": -1}}, ("$.a.maxLength", "minimum", "must be at least 0", "-1")),
+        (DYNAMIC, [1, "t"], ("$[1]", "type", "string")),
+        (METASCHEMA, {"a": {"maximum": "t"}}, ("$.a.maximum", "type", "string")),
+        (METASCHEMA, {"a": {"not": 5}}, ("$.a.not", "type", "5")),
+        (METASCHEMA, {"a": {"maxLength": -1}}, ("$.a.maxLength", "minimum", "-1")),
         (
             {"properties": {"a": {}}, "unevaluatedProperties": False},
-            *({"b": 1}, ("$", "unevaluatedProperties", "has a property that the schema does not know", "object")),
+            *({"b": 1}, ("$", "unevaluatedProperties", "object")),
         ),
         (
             {"contentEncoding": "base64", "$schema": "http://json-schema.org/draft-07/schema#"},
-            *("?", ("$", "contentEncoding", "does not meet the schema's rule contentEncoding", "string")),
+            *("?", ("$", "contentEncoding", "string")),
         ),
     ],
 )
 def test_the_gates_own_rule_and_path_are_used_where_no_rule_is_seen_to_be_broken(schema, body, problem):
     """In the same words."""
-    assert [tuple(each) for each in schemas.load(schema, "x").problems(body)] == [problem]
+    (found,) = schemas.load(schema, "x").problems(body)
+    assert (found.path, found.rule, found.got) == problem
+    wording(found.message)
 
 
 def test_what_nobody_can_explain_is_still_a_problem():
     """A large body that only the gate rejects is told by its place alone."""
     loaded = schemas.load({"properties": {"a": {"unevaluatedItems": False}}}, "x")
-    assert loaded.problems({"a": list(range(50_000))}) == [("$.a", "schema", "does not fit the schema", "array")]
+    (problem,) = loaded.problems({"a": list(range(50_000))})
+    assert (problem.path, problem.rule, problem.got) == ("$.a", "schema", "array")
+    wording(problem.message)
 
 
 def test_names_are_matched_as_the_gate_matches_them():
@@ -423,4 +427,5 @@ def test_threads_share_a_schema():
     for thread in threads:
         thread.join(30)
     assert len(found) == 160
-    assert {problem for problems in found for problem in problems} == {("$.a", "maximum", "must be at most 2", "3")}
+    (problem,) = {problem for problems in found for problem in problems}
+    assert (problem.path, problem.rule, problem.got) == ("$.a", "maximum", "3")

@@ -127,35 +127,27 @@ def test_values_are_of_the_parameters_type(parameter, schema):
 
 
 WRONG = {
-    "type": ({"type": "strng"}, "functions[0].parameters[0].type: must be one of string, ", "did you mean 'string'?"),
-    "no type": ({"type": None}, "functions[0].parameters[0].type: a parameter needs a type", ""),
-    "no name": ({"name": ""}, "functions[0].parameters[0].name: a parameter needs a name", ""),
-    "key": ({"enumValue": ["a"]}, "functions[0].parameters[0].enumValue: is no key", "did you mean 'enumValues'?"),
-    "odd key": ({"can ary": 1}, "functions[0].parameters[0]: is no key of a parameter; it has name", "required"),
-    "required": ({"required": "canary"}, "functions[0].parameters[0].required: must be true or false", ""),
-    "enum": ({"enumValues": "canary"}, "functions[0].parameters[0].enumValues: must be a list", ""),
-    "no enum": ({"enumValues": []}, "functions[0].parameters[0].enumValues: must be a list", ""),
-    "both": ({"enumValues": ["a"], "enum_values": ["a"]}, "functions[0].parameters[0]: has both", ""),
-    "enum type": (
-        {"enumValues": ["1", "canary"], "type": "integer"},
-        "functions[0].parameters[0].enumValues[1]: must be of the parameter's type, integer",
-        "",
-    ),
-    "enum truth": (
-        {"enumValues": [True], "type": "number"},
-        "functions[0].parameters[0].enumValues[0]: must be of the parameter's type, number",
-        "",
-    ),
+    "type": ({"type": "strng"}, "functions[0].parameters[0].type"),
+    "no type": ({"type": None}, "functions[0].parameters[0].type"),
+    "no name": ({"name": ""}, "functions[0].parameters[0].name"),
+    "key": ({"enumValue": ["a"]}, "functions[0].parameters[0].enumValue"),
+    "odd key": ({"can ary": 1}, "functions[0].parameters[0]"),
+    "required": ({"required": "canary"}, "functions[0].parameters[0].required"),
+    "enum": ({"enumValues": "canary"}, "functions[0].parameters[0].enumValues"),
+    "no enum": ({"enumValues": []}, "functions[0].parameters[0].enumValues"),
+    "both": ({"enumValues": ["a"], "enum_values": ["a"]}, "functions[0].parameters[0]"),
+    "enum type": ({"enumValues": ["1", "canary"], "type": "integer"}, "functions[0].parameters[0].enumValues[1]"),
+    "enum truth": ({"enumValues": [True], "type": "number"}, "functions[0].parameters[0].enumValues[0]"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_read_is_said_with_its_place(name):
     """One line, the nearest name, and never a value."""
-    parameter, start, end = WRONG[name]
+    parameter, place = WRONG[name]
     message = refused(lambda: simplified.functions(with_parameter(**parameter)))
-    assert message.startswith(start)
-    assert message.endswith(end)
+    assert message.startswith(f"{place}: ")
+    wording(message)
     assert "canary" not in message
     assert "\n" not in message
 
@@ -295,12 +287,12 @@ def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settin
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"functions": [{"name": "f", "paramters": {}}]}, "functions[0].paramters is {}; did you mean 'parameters'?"),
-        ({"functions": [{"name": "f", "cache_control": 1}]}, "functions[0].cache_control is {}"),
-        ({"functions": [{"name": "f", "so so": 1}]}, "a key of functions[0] is {}"),
+        ({"functions": [{"name": "f", "paramters": {}}]}, "functions[0].paramters"),
+        ({"functions": [{"name": "f", "cache_control": 1}]}, "functions[0].cache_control"),
+        ({"functions": [{"name": "f", "so so": 1}]}, "a key of functions[0]"),
         (
             {"tools": [{"name": "f", "desciption": ""}]},
-            "tools[0].function.desciption is {}; did you mean 'description'?",
+            "tools[0].function.desciption",
         ),
         (
             {
@@ -309,17 +301,17 @@ def test_a_setting_that_cannot_be_read_is_refused_before_anything_is_sent(settin
                     {"type": "custom", "custom": {"name": "c"}},
                 ]
             },
-            "tools[0].function.x_y is {}",
+            "tools[0].function.x_y",
         ),
-        ({"extra_body": {"functions": [{"name": "f", "x_y": 1}]}}, "extra_body.functions[0].x_y is {}"),
-        ({"functions": '[{"name": "f", "x_y": 1}]'}, "functions[0].x_y is {}"),
+        ({"extra_body": {"functions": [{"name": "f", "x_y": 1}]}}, "extra_body.functions[0].x_y"),
+        ({"functions": '[{"name": "f", "x_y": 1}]'}, "functions[0].x_y"),
     ],
 )
 def test_a_key_of_a_function_that_the_api_does_not_know_is_a_warning(settings, expected):
     """It is sent: servers add keys of their own."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ review }}", **settings)
-    what = "no key of a function that the API knows; it is sent as it is"
-    assert node.check(reviews()).warnings[0] == expected.format(what)
+    assert node.check(reviews()).warnings[0].startswith(expected)
+    wording(node.check(reviews()).warnings[0])
     _, bodies = sent(node, reviews())
     assert len(bodies) == 1
 

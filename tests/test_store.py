@@ -88,8 +88,8 @@ def test_where_the_store_is(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "named"))
     assert store_path() == tmp_path / "named"
     assert store_path(tmp_path / "given") == tmp_path / "given"
-    for wrong, words in ((7, "must be a path, not int"), ("", "the path is empty")):
-        with pytest.raises(StoreError, match=words):
+    for wrong in (7, ""):
+        with wording.raises(StoreError):
             StoreFile(wrong)
     with StoreFile(f"{tmp_path}/\0") as store, wording.raises(StoreError):
         put(store)

@@ -344,52 +344,32 @@ def test_tokens_of_answers_from_the_journal_were_used_by_another_run(tmp_path):
 # --- before anything is sent -----------------------------------------------------------------------------------------
 
 REFUSED = {
-    "no table": (lambda folder: ({}, {}), WorkflowError, "no table"),
-    "table is missing": (lambda folder: ({}, {"table": str(folder / "t.csv")}), TableError, "there is no such file"),
-    "no table at all": (lambda folder: ({}, {"table": 5}), TableError, "int is not a table"),
+    "no table": (lambda folder: ({}, {}), WorkflowError),
+    "table is missing": (lambda folder: ({}, {"table": str(folder / "t.csv")}), TableError),
+    "no table at all": (lambda folder: ({}, {"table": 5}), TableError),
     "column": (
         lambda folder: ({"nodes": {"a": ASK, "b": ASK.replace(prompt="{{ wrd }}")}}, {"table": words()}),
         ColumnError,
-        "node 'b': prompt: no column 'wrd'; did you mean 'word'",
     ),
-    "connection": (lambda folder: ({}, {"table": words(), "connection": "x"}), WorkflowError, "connection must be"),
+    "connection": (lambda folder: ({}, {"table": words(), "connection": "x"}), WorkflowError),
     "output is the table": (
         lambda folder: ({"output": str(folder / "in.csv")}, {"table": folder / "in.csv"}),
         TableError,
-        "is the table that is read",
     ),
     "output is the table, another name": (
         lambda folder: ({"output": str(folder / "x" / ".." / "in.csv")}, {"table": folder / "in.csv"}),
         TableError,
-        "is the table that is read",
     ),
-    "output is the workflow's table": (
-        lambda folder: ({"output": "/no/t.csv", "table": "/no/t.csv"}, {}),
-        TableError,
-        "is the table that is read",
-    ),
-    "output ending": (
-        lambda folder: ({"output": str(folder / "out.txt")}, {"table": words()}),
-        TableError,
-        "must end in one of",
-    ),
-    "output folder": (lambda folder: ({"output": "/no/out.csv"}, {"table": words()}), TableError, "there is no folder"),
-    "output is a folder": (
-        lambda folder: ({"output": str(folder / "d.csv")}, {"table": words()}),
-        TableError,
-        "is a folder",
-    ),
-    "output is a device": (
-        lambda folder: ({"output": str(folder / "con.csv")}, {"table": words()}),
-        TableError,
-        "a device",
-    ),
-    "manner": (lambda folder: ({}, {"table": words(), "on_invalid": "x"}), SettingError, "on_invalid must be one of"),
-    "journal": (lambda folder: ({}, {"table": words(), "journal": 5}), SettingError, "journal must be a path"),
+    "output is the workflow's table": (lambda folder: ({"output": "/no/t.csv", "table": "/no/t.csv"}, {}), TableError),
+    "output ending": (lambda folder: ({"output": str(folder / "out.txt")}, {"table": words()}), TableError),
+    "output folder": (lambda folder: ({"output": "/no/out.csv"}, {"table": words()}), TableError),
+    "output is a folder": (lambda folder: ({"output": str(folder / "d.csv")}, {"table": words()}), TableError),
+    "output is a device": (lambda folder: ({"output": str(folder / "con.csv")}, {"table": words()}), TableError),
+    "manner": (lambda folder: ({}, {"table": words(), "on_invalid": "x"}), SettingError),
+    "journal": (lambda folder: ({}, {"table": words(), "journal": 5}), SettingError),
     "journal is the table": (
         lambda folder: ({}, {"table": folder / "in.csv", "journal": folder / "in.csv"}),
         JournalError,
-        "is the table that is read",
     ),
 }
 
@@ -400,11 +380,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent(tmp_path, name):
     (tmp_path / "in.csv").write_text("word\na\n")
     (tmp_path / "d.csv").mkdir()
     (tmp_path / "x").mkdir()
-    make, error, expected = REFUSED[name]
+    make, error = REFUSED[name]
     parts, arguments = make(tmp_path)
     with fault_server(echo()) as server:
         workflow = tn.Workflow(**{"nodes": {"ask": ASK}, **parts, "connection": tn.Connection(server.url)})
-        with pytest.raises(error, match=expected):
+        with wording.raises(error):
             workflow.run(**{"progress": False, **arguments})
     assert server.requests == []
     assert (tmp_path / "in.csv").read_text() == "word\na\n"
