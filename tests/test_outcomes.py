@@ -167,6 +167,15 @@ def test_what_is_no_json_is_asked_again(body):
     assert (verdict.outcome, verdict.kind, verdict.may_have_run) == ("decode_error", B, True)
 
 
+@pytest.mark.parametrize("start", ["é".encode()[:1], "日".encode()[:2], "🙂".encode()[:3]])
+def test_what_is_cut_within_a_character_is_asked_again(start):
+    """Its first bytes are there, and all before them is text; bytes that no character begins with are no cut."""
+    assert judge(answer(body=b'{"a":"' + start))[:2] == ("decode_error", B)
+    assert judge(answer(body=b'\xef\xbb\xbf{"a":"' + start))[:2] == ("decode_error", B)
+    for wrong in (b"\xff", b"\xed\xa0", b"\x80", start + b'"'):
+        assert judge(answer(body=b'{"a":"' + wrong))[:2] == ("decode_error", C)
+
+
 @pytest.mark.parametrize("document", [[], 1, "text", None, True])
 def test_json_that_is_no_object_is_no_answer(document):
     """The API answers with an object."""
