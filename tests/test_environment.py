@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 
 import certifi
 import pytest
 from sentences import wording
 
+from tablenodes.cli.complaints import shortage
 from tablenodes.engine.transports.network_environment import certificates, proxy_for, sockets_allowed
 from tablenodes.errors import ConnectionSettingError
 
@@ -151,3 +153,15 @@ def test_a_system_without_such_limits(monkeypatch):
     """Nothing is known, nothing is taken away."""
     monkeypatch.setitem(__import__("sys").modules, "resource", None)
     assert sockets_allowed(2000) == 2000
+
+
+def test_a_thread_that_the_system_does_not_give_is_a_shortage():
+    """Python tells it in words alone; if it words it otherwise one day, this says so."""
+    before = threading.stack_size(2**46)
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            threading.Thread(target=print).start()
+    finally:
+        threading.stack_size(before)
+    assert "threads" in shortage(caught.value)
+    assert shortage(RuntimeError("of another kind")) is None
