@@ -26,9 +26,10 @@ import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.errors import ColumnError, Interrupted, InvalidRequests, SettingError, StoreError, WorkflowError
+from tablenodes.problems import Rejected
 from tablenodes.run import growth
 from tablenodes.store import conversations as stored
-from tablenodes.store.commits import EMPTY, UnknownConversation, is_id, links, reply, written
+from tablenodes.store.commits import EMPTY, is_id, links, reply, written
 from tablenodes.store.conversations import Conversations
 
 SAMPLE = Path(__file__).parent.parent / "sample_workflows" / "support_chat.yaml"
@@ -277,7 +278,7 @@ def test_a_message_that_is_gone_from_the_middle_is_noticed(store):
     """What is left is not the conversation."""
     table = asked(1)
     assert change(store, "DELETE FROM messages WHERE parent = ?", EMPTY) == 1
-    with wording.raises(UnknownConversation) as raised:
+    with wording.raises(Rejected) as raised:
         Conversations(store).messages(table["conversation"].iloc[0])
     assert raised.value.outcome == "invalid_id"
 
@@ -436,7 +437,7 @@ def test_many_conversations_are_read_without_keeping_them_all(store, monkeypatch
     most, found = 0, []
     for (known_as,) in known.ahead(((cell,) for cell in rows), 0):
         most = max(most, len(known._known) + len(known._absent))
-        with contextlib.suppress(UnknownConversation):
+        with contextlib.suppress(Rejected):
             found.append(known.messages(known_as)[-1]["content"])
     assert found == [f"q{i}" for i in range(1_100)]
     assert most < 300

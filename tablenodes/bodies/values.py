@@ -9,7 +9,7 @@ from ..column_names import OUTPUTS, known, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
-from ..store.commits import NO_CONVERSATION, NO_MESSAGE, UnknownConversation
+from ..store.commits import NO_CONVERSATION, NO_MESSAGE
 from ..templates.template import Column, LiteralText, Template
 
 if TYPE_CHECKING:
@@ -266,8 +266,8 @@ class ConversationValue(Varying):
                 raise Rejected(Problem(path, "conversation", NO_CONVERSATION), outcome="upstream_failed")
             try:
                 messages = conversations.messages(known_as)
-            except UnknownConversation as unknown:
-                raise Rejected(unknown.at(path), outcome=unknown.outcome) from None
+            except Rejected as unknown:
+                raise Rejected(unknown.problem._replace(path=path), outcome=unknown.outcome) from None
             if not messages:
                 raise Rejected(Problem(path, "conversation", NO_MESSAGE))
             return messages

@@ -12,7 +12,7 @@ from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit
 from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of
 from ..run.rows import Context
-from ..store.commits import EMPTY, NO_CONVERSATION, UnknownConversation, is_id
+from ..store.commits import EMPTY, NO_CONVERSATION, is_id, unknown_conversation
 from ..templates.environment import as_text
 from .node import OWN, Declaration
 from .reference import documented
@@ -189,8 +189,7 @@ class AddingNode(ConversationNode):
             problem = Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION)
             raise Rejected(problem, outcome="upstream_failed")
         if not is_id(known_as):
-            unknown = UnknownConversation.no_id()
-            raise Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
+            raise unknown_conversation()
         return Said(str(known_as), self._messages(settings))
 
     @abstractmethod

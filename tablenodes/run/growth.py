@@ -198,7 +198,6 @@ def _kept(some: Sequence[_Growth | Rejected], conversations: Conversations) -> I
         if isinstance(grown, Rejected):
             yield grown
         elif grown.parent in wrong:
-            unknown = wrong[grown.parent]
-            yield Rejected(unknown.at(f"$.{CONVERSATION}"), outcome=unknown.outcome)
+            yield wrong[grown.parent]
         else:
             yield (grown.conversation,)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..problems import Problem
+from ..problems import Problem, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,21 +32,9 @@ NO_MESSAGE = "the conversation has no message yet: AddUserMessage adds one"
 _TAKEN_BACK = ("content", "refusal", "tool_calls", "function_call", "name")
 
 
-class UnknownConversation(Exception):  # noqa: N818 - it is caught and reported with its row
-    """An id that stands for no conversation that can be read."""
-
-    def __init__(self, outcome: str, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-
-    @classmethod
-    def no_id(cls) -> UnknownConversation:
-        """Return the message for something that is no id at all."""
-        return cls("invalid_id", NO_ID)
-
-    def at(self, path: str) -> Problem:
-        """Return what is wrong, with the place of the id in a body or in a node's settings."""
-        return Problem(path, "conversation", str(self))
+def unknown_conversation(outcome: str = "invalid_id", message: str = NO_ID) -> Rejected:
+    """Return why an id stands for no conversation that can be read."""
+    return Rejected(Problem("$.conversation", "conversation", message), outcome=outcome)
 
 
 class Link(NamedTuple):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..errors import StoreError
-from .commits import EMPTY, Link, UnknownConversation, id_of, is_id
+from .commits import EMPTY, Link, id_of, is_id, unknown_conversation
 from .store_file import StoreFile
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from ..problems import Rejected
 
 ROWS = 500
 """Rows of a table that are looked up together at most; fewer where their messages are long."""
@@ -82,10 +84,10 @@ class Conversations:
                 with file.writing() as database:
                     database.executemany(_PUT, sorted(missing))
 
-    def verify(self, ids: Iterable[str]) -> dict[str, UnknownConversation]:
+    def verify(self, ids: Iterable[str]) -> dict[str, Rejected]:
         """Return those ids to which nothing can be added, with the reasons; only their last messages are read."""
         wanted = {key for key in ids if key != EMPTY}
-        wrong = {key: UnknownConversation.no_id() for key in wanted if not is_id(key)}
+        wrong = {key: unknown_conversation() for key in wanted if not is_id(key)}
         asked = wanted - wrong.keys()
         if not asked:
             return wrong
@@ -95,7 +97,7 @@ class Conversations:
         for key in asked:
             if not found.get(key):
                 reason = ("invalid_id", _CHANGED) if key in found else ("unknown_id", absent)
-                wrong[key] = UnknownConversation(*reason)
+                wrong[key] = unknown_conversation(*reason)
         return wrong
 
     def read(self, ids: Iterable[Any]) -> None:
@@ -143,11 +145,11 @@ class Conversations:
     def messages(self, key: str) -> list[Any]:
         """Return the messages of a conversation, the first one first; they are shared and must not be changed."""
         if not is_id(key):
-            raise UnknownConversation.no_id()
+            raise unknown_conversation()
         if key not in self._known and key != EMPTY:
             self.read((key,))
         if key in self._absent:
-            raise UnknownConversation(*self._absent[key])
+            raise unknown_conversation(*self._absent[key])
         found = []
         while key != EMPTY:
             key, message = self._known[key]
