@@ -86,7 +86,7 @@ class Sink(Protocol):
 
     @property
     def room(self) -> int:
-        """How many rows may have begun and not ended: no fresh one is begun beyond it. It may change with each end."""
+        """How many rows may have begun and not ended, asked before each; what a stopped run looks up is more."""
 
     def accept(self, row: int, end: End) -> None:
         """Accept the end of a row; each row ends once."""
