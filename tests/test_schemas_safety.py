@@ -271,6 +271,7 @@ def test_whatever_a_schema_multiplies_by_a_row_is_explained_within_a_second(sche
         expression(60),
         ["t"] * 1000,
         ["t", [1] * 1000],
+        [["t"] * 30] * 30,
         "t" * 1_000_000,
         {"a": "t" * 100_000},
     ):

@@ -27,7 +27,7 @@ MOST_PROBLEMS = 20
 """No more problems than this are told of one body."""
 
 _MOST_QUESTIONS = 200_000
-_MOST_STEPS = 4_000
+_MOST_STEPS = 2_000
 """The gate is asked this often, and so many subschemas are looked into; alternatives after that are told as a whole."""
 
 _MOST_ERRORS = 20_000
