@@ -7,9 +7,16 @@ from typing import Any
 from urllib.parse import unquote, urljoin
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_HERE = ("not", "if", "then", "else")
-_HERE_LISTS = ("allOf", "anyOf", "oneOf")
-_HERE_MAPS = ("dependentSchemas", "dependencies")
+_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies"})
+_APPLIES_TO = {
+    **dict.fromkeys((*REFERENCES, "not", "if", "then", "else", "allOf", "anyOf", "oneOf"), 0),
+    **dict.fromkeys(("dependentSchemas", "dependencies"), 0),
+    **dict.fromkeys(("properties", "additionalProperties", "propertyNames"), 1),
+    **dict.fromkeys(("patternProperties", "unevaluatedProperties"), 2),
+    **dict.fromkeys(("items", "prefixItems", "additionalItems"), 3),
+    **dict.fromkeys(("contains", "unevaluatedItems"), 4),
+}
+"""The keywords that hold schemas, by what these apply to: the value, one property or each, one item or each."""
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 
 
@@ -99,31 +106,22 @@ class SubschemaGraph:
 
     def _opened(self, schema: dict[str, Any], known: dict[int, tuple[int, int]]) -> tuple[Any, Any, Any]:
         known[id(schema)] = 1, 1
-        groups = [[each for each in group if isinstance(each, dict)] for group in self._groups(schema)]
+        groups = self._groups(schema)
         return schema, groups, itertools.chain.from_iterable(groups)
 
-    def _groups(self, schema: dict[str, Any]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
+    def _groups(self, schema: dict[str, Any]) -> tuple[list[dict[str, Any]], ...]:
         """Return what applies to the value itself; to a property, one of them or each; and the same for an item."""
-        here = [self.target(schema, keyword) for keyword in REFERENCES]
-        here += [schema.get(keyword) for keyword in _HERE]
-        here += [each for keyword in _HERE_LISTS for each in _listed(schema.get(keyword))]
-        here += [each for keyword in _HERE_MAPS for each in _valued(schema.get(keyword))]
-        items = schema.get("items")
-        return (
-            here,
-            [*_valued(schema.get("properties")), schema.get("additionalProperties"), schema.get("propertyNames")],
-            [*_valued(schema.get("patternProperties")), schema.get("unevaluatedProperties")],
-            [items, *_listed(items), *_listed(schema.get("prefixItems")), schema.get("additionalItems")],
-            [schema.get("contains"), schema.get("unevaluatedItems")],
-        )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _valued(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else []
+        groups: tuple[list[dict[str, Any]], ...] = ([], [], [], [], [])
+        for keyword, given in schema.items():
+            if keyword in _APPLIES_TO:
+                value = self.target(schema, keyword) if keyword in REFERENCES else given
+                inside = value.values() if keyword in _MAPS and isinstance(value, dict) else value
+                group = groups[_APPLIES_TO[keyword]]
+                if isinstance(inside, dict):
+                    group.append(inside)
+                elif not isinstance(inside, bool | str | int | float | None):
+                    group.extend(each for each in inside if isinstance(each, dict))
+        return groups
 
 
 def followed(place: Any, fragment: str) -> Any:
