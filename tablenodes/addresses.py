@@ -19,11 +19,7 @@ _TRANSPORT_HEADERS = frozenset(
 
 
 def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
-    """Split a base URL; `name` is what an error calls it, a setting or an environment variable.
-
-    `ConnectionSettingError` if it is no http or https address, has a user name, a query or a fragment, or ends in an
-    operation.
-    """
+    """Split a base URL, which an error calls `name`; raise `ConnectionSettingError` for one that cannot be used."""
     try:
         parts = urlsplit(base_url.strip())
         port_fits = parts.port is None or 0 < parts.port < 65_536

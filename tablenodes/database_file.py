@@ -23,26 +23,12 @@ APPLICATION = 0x74626C6E
 
 @dataclass(frozen=True)
 class FileKind:
-    """What is said and raised of one kind of our files.
+    """What is said and raised of one kind of our files."""
 
-    Attributes
-    ----------
-    noun : str
-        What a person calls it, such as ``journal``.
-    error : type of EndedError
-        What is raised.
-    holds : str
-        What would be lost with it, such as ``answers``.
-    words : mapping of int to str
-        What SQLite's error codes mean for it; `damaged` for all others.
-    damaged : str
-        What is said of a file that cannot be believed.
-    """
-
-    noun: str
+    noun: str  # such as ``journal``
     error: type[EndedError]
-    holds: str
-    words: Mapping[int, str]
+    holds: str  # what would be lost with it, such as ``answers``
+    words: Mapping[int, str]  # what SQLite's error codes mean for it; `damaged` for all others
     damaged: str
 
     @contextmanager

@@ -21,8 +21,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 def new_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """Open a file beside `target` that takes its name when all of it is on the disk; until then only we can read it.
 
-    An earlier file is replaced, and its mode kept. A private file stays ours alone and replaces none: where another
-    process has made one meanwhile, that stays.
+    An earlier file is replaced, and its mode kept; a private one stays ours alone and replaces none.
     """
     folder = os.path.dirname(target) or "."
     fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")

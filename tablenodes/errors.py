@@ -112,63 +112,27 @@ class EndedError(TablenodesError):
 
 
 class ModelError(EndedError):
-    """The embedded model is not installed, is damaged, does not start, or ended in the middle of a run.
-
-    Attributes
-    ----------
-    output : NodeOutput or None
-        What the run had when the model ended; None where nothing was sent.
-    """
+    """The embedded model is not installed, is damaged, does not start, or ended in the middle of a run."""
 
 
 class TransportError(EndedError):
-    """A transport of the user's own raised an error; it is the cause of this one.
-
-    Attributes
-    ----------
-    output : NodeOutput or None
-        What the run had by then.
-    """
+    """A transport of the user's own raised an error; it is the cause of this one."""
 
 
 class JournalError(EndedError):
-    """The journal is locked, foreign, damaged or cannot be written.
-
-    Attributes
-    ----------
-    output : NodeOutput or None
-        What the run had when the journal failed in the middle of it; None where nothing was sent.
-    """
+    """The journal is locked, foreign, damaged or cannot be written."""
 
 
 class StoreError(EndedError):
-    """The store of futures and conversations is foreign, damaged, or cannot be read or written.
-
-    Attributes
-    ----------
-    output : NodeOutput or None
-        What the run had by then, if anything.
-    """
+    """The store of futures and conversations is foreign, damaged, or cannot be read or written."""
 
 
 class OutputError(EndedError, TableError):
-    """A run is over, and its output cannot be written; an earlier one is as it was.
-
-    Attributes
-    ----------
-    output : dict of str to NodeOutput
-        What should have been written.
-    """
+    """A run is over, and its output cannot be written: ``output`` has it by node; an earlier file is as it was."""
 
 
 class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
-    """Some rows cannot be sent, and ``on_invalid="raise"`` was asked for.
-
-    Attributes
-    ----------
-    check : Check
-        What was found, row by row.
-    """
+    """Some rows cannot be sent, and ``on_invalid="raise"`` was asked for; ``check`` has what was found, row by row."""
 
     def __init__(self, message: str, check: Any = None) -> None:
         super().__init__(message)
@@ -176,13 +140,7 @@ class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
 
 
 class Interrupted(EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
-    """A run was stopped before its end.
-
-    Attributes
-    ----------
-    output : NodeOutput
-        What the run had by then; rows without an answer are ``not_sent`` or ``in_doubt``.
-    """
+    """A run was stopped before its end; in ``output``, rows without an answer are ``not_sent`` or ``in_doubt``."""
 
 
 _Error = TypeVar("_Error", bound=TablenodesError)
@@ -200,20 +158,7 @@ def framed(error: _Error, before: str = "", after: str = "") -> _Error:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text.
-
-    Parameters
-    ----------
-    name : str
-        What was written.
-    candidates : iterable of str
-        What could have been meant.
-
-    Returns
-    -------
-    str
-        A clause to put at the end of a message.
-    """
+    """Return ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text."""
     known = {candidate.casefold(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
     return f"; did you mean {known[close[0]]!r}?" if close else ""

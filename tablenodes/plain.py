@@ -245,11 +245,7 @@ def _timedelta64(value: Any) -> str | None:
 
 
 def without_null_fields(value: Any) -> Any:
-    """Return a nested value of Arrow or Polars with the null fields of its structs left out.
-
-    Arrow and Polars give every struct of a column all fields, null where a row had none: such a null says
-    nothing of the row's own.
-    """
+    """Return a nested value without its structs' null fields, which Arrow and Polars give to rows that had none."""
     if isinstance(value, dict):
         return {name: without_null_fields(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):

@@ -61,22 +61,14 @@ class Remark(str):
 
 
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
-    """A value that a row cannot have: of a cell that is no plain JSON, or of a placeholder that meets an empty cell.
+    """A value that a row cannot have, of a cell or a placeholder: raised, or kept in the cell's place.
 
-    Raised by what makes the value, or kept in a cell's place; its text says why, without the value.
+    Its text says why, without the value.
     """
 
 
 class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
-    """Why a row cannot be sent: raised by what makes its body, and handed on in the body's place.
-
-    Attributes
-    ----------
-    problems : tuple of Problem
-        What is wrong, at least one thing.
-    outcome : str
-        What the row ends as.
-    """
+    """Why a row cannot be sent, and what it ends as: raised by what makes its body, handed on in the body's place."""
 
     def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
         super().__init__(problems[0].message)

@@ -9,10 +9,7 @@ MASK = "***"
 
 
 class Secret:
-    """A key, a password or a header's value: compares by what it holds, prints as ``***``, never travels.
-
-    Pickling it gives a secret that is `missing`; a copy in the same process is the same object.
-    """
+    """A key, a password or a header's value: compares by what it holds, prints as ``***``; pickled, it is `missing`."""
 
     __slots__ = ("_value",)
     _value: str | None

@@ -49,10 +49,7 @@ else:
 
 
 class WorkerLock:
-    """The lock file beside a store.
-
-    `descriptor`: The open lock file, while it is held; a process that inherits it holds the lock too.
-    """
+    """The lock file beside a store; a process that inherits its `descriptor`, open while it is held, holds it too."""
 
     def __init__(self, store: Path) -> None:
         self.path = store.with_name(f"{store.name}.worker")

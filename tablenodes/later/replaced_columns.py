@@ -37,9 +37,7 @@ class Retrieved(Responses[Any]):
     def table(self) -> Any:
         """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix.
 
-        They take the places of those of an earlier retrieval, to the right of the ids, where these say nothing that is
-        not said now: each row was pending, or has the same text, status and outcome. Other columns are left as they
-        are.
+        They take the places of those of an earlier retrieval, to the right of the ids, where these say nothing more.
         """
         names = self._earlier()
         if names is None:

@@ -100,10 +100,7 @@ class Retrieval:
     def carry_out(
         self, wanted: Iterable[bytes | Rejected], wait: float | None, progress: bool | None, name: str
     ) -> Retrieved:
-        """Return what is known of every row, after `wait` seconds at the latest; None waits until nothing more comes.
-
-        What is said of it is said of `name`.
-        """
+        """Return what is known of every row, after `wait` seconds at the latest; None waits until no more can come."""
         until = math.inf if wait is None else self._began + wait
         self._progress = progress if until > self._began else False
         self._find(wanted)

@@ -211,11 +211,7 @@ class FutureRecorder(Recorder):
         return bool(self._changed)
 
     def commit(self) -> None:
-        """Bring what was recorded to the disk.
-
-        Raises `JournalError` if that fails. What was intended is then taken back, for nothing of it was sent; what came
-        is kept, and is tried again with the next commit.
-        """
+        """Bring what was recorded to the disk; raise `JournalError` if that fails."""
         if not self._changed:
             return
         try:
@@ -224,7 +220,7 @@ class FutureRecorder(Recorder):
             self._futures.put(self._token, list(self._changed.values()), self._wall_clock())
         except StoreError as error:
             self._failed = True
-            self._take_back()
+            self._take_back()  # nothing of it was sent; what came is tried again with the next commit
             raise JournalError(str(error)) from None
         self._changed.clear()
         self._intended.clear()

@@ -92,10 +92,7 @@ class Travelling:
         return made
 
     def _named(self, value: str | Secret | None, origin: bytes) -> Any:
-        """Return a text as it is, and the name of a variable in place of a secret.
-
-        The name is the same each time, so that a worker that has a secret is known to have it; it tells nothing of it.
-        """
+        """Return a text as it is, and in place of a secret a name that tells nothing of it, the same each time."""
         if not isinstance(value, Secret):
             return value
         name = _name_of(value, self._salt + origin)

@@ -63,10 +63,7 @@ def _answer_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def call_schema(offer: Offer) -> dict[str, Any]:
-    """Return the schema of a call: an object of ``name`` and ``arguments``, one variant a function.
-
-    What cannot be served becomes a schema that the server refuses by its name, with status 400.
-    """
+    """Return the schema of a call, one variant a function; where none can be served, one that the server refuses."""
     if offer.refused:
         return {"$ref": f"#/{offer.refused}"}
     definitions = {}

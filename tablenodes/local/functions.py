@@ -70,10 +70,7 @@ class FunctionCalls(Wrapper):
 
 
 def with_calls(body: bytes, offer: Offer) -> bytes:
-    """Return a ``chat.completion``, whose choices' texts are calls, with the calls where the API has them.
-
-    The very same object if no choice is a whole call of a function that the request offered.
-    """
+    """Return an answer with its calls where the API has them; the very same bytes if no choice is a whole call."""
     answer = _parsed(body)
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list):

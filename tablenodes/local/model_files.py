@@ -28,17 +28,12 @@ NO_ENGINE = "the embedded model needs its engine: run \"pip install 'tablenodes[
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """What there is of the embedded model on this machine; its text is for a person.
-
-    `size`: Its bytes; None where there is no file.
-    `problem`: What is wrong with the file and what to do; None where it is the right one.
-    `engine`: The installed version of the engine; None where it is missing.
-    """
+    """What there is of the embedded model on this machine; its text is for a person."""
 
     path: Path
-    size: int | None
-    problem: str | None
-    engine: str | None
+    size: int | None  # its bytes; None where there is no file
+    problem: str | None  # what is wrong with the file and what to do; None where it is the right one
+    engine: str | None  # the installed version of the engine; None where it is missing
 
     @property
     def ready(self) -> bool:
@@ -69,10 +64,7 @@ def default_path() -> Path:
 
 
 def installed() -> Path | None:
-    """Return the installed model's file if it is there in its right size, else None.
-
-    Its hash is compared where that is worth its time: by `status`, by `install` and at the start of a server.
-    """
+    """Return the installed model's file if it is there in its right size, else None; its hash is compared elsewhere."""
     path = default_path()
     try:
         return path if path.stat().st_size == FILE_SIZE else None

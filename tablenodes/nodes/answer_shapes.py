@@ -18,28 +18,20 @@ CALLS: Mapping[str, str] = MappingProxyType({"function_call": "functions", "tool
 
 
 class Called(NamedTuple):
-    """What is known of one kind of call.
-
-    `may_be` says whether there may be such calls, `is_set` whether the node itself lists what can be called;
-    `arguments` is the schema of what is below ``arguments``, None where anything may be.
-    """
+    """What is known of one kind of call."""
 
     may_be: bool
-    is_set: bool = False
-    arguments: dict[str, Any] | None = None
+    is_set: bool = False  # the node itself lists what can be called
+    arguments: dict[str, Any] | None = None  # the schema of what is below ``arguments``; None where anything may be
 
 
 class Shape(NamedTuple):
-    """What is known of an answer: its JSON Schema, and of the calls in its messages, by their kind.
-
-    `is_open` says whether servers add to it; `choices` are how many there are at the most, None where that differs by
-    row or is not known.
-    """
+    """What is known of an answer: its JSON Schema, and of the calls in its messages, by their kind."""
 
     document: dict[str, Any]
     calls: Mapping[str, Called] = MappingProxyType({})
-    is_open: bool = False
-    choices: int | None = None
+    is_open: bool = False  # servers add to it
+    choices: int | None = None  # how many at the most; None where that differs by row or is not known
 
 
 def answered(
@@ -50,8 +42,7 @@ def answered(
 ) -> Shape | None:
     """Return what is known of an operation's answers; None where there is no schema of them.
 
-    `given` are the properties that the node sets, parsed; `may_use` returns whether a column may set a property;
-    `choices` how many choices an answer has, from what ``n`` says and what is given.
+    `given` are the node's own properties, parsed; `choices` returns how many an answer has, from ``n`` and them.
     """
     schema = schemas.response(operation)
     if schema is None:

@@ -108,17 +108,13 @@ class AsyncRequestNode(RequestNode):
 
         Parameters
         ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One request a row.
+        table, store, retry, progress, on_invalid
+            As in `CreateChatCompletion.run`.
         connection : Connection, optional
             Default: ``Connection()``, which reads the environment. Its key goes to the worker through the worker's
             environment; it is never written down.
-        store : path, optional
-            Default: the file that ``TABLENODES_STORE`` names, else one in the user's data folder.
         limits : Limits, optional
             What the worker may use at most for rows that are asked alike.
-        retry, progress, on_invalid
-            As in `CreateChatCompletion.run`.
         deadline : float
             Seconds from now within which a row must be sent, 1 to 2,592,000. A worker that is started again later does
             not extend it.
@@ -135,10 +131,8 @@ class AsyncRequestNode(RequestNode):
 
         Raises
         ------
-        UsageError
-            If something does not fit together, such as a missing key; nothing has been submitted then.
-        InvalidRequests
-            If rows cannot be sent and `on_invalid` is "raise"; nothing has been submitted then.
+        UsageError, InvalidRequests
+            As in `CreateChatCompletion.run`; nothing has been submitted then.
         Interrupted
             If it was stopped; ``.output`` has the ids of the rows that were accepted by then.
         """
@@ -268,14 +262,10 @@ class RetrieveResponse(Node):
         wait : float, optional
             Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else, as with
             infinity, until all are there or no more can come.
-        store : path, optional
-            The store into which the rows were submitted.
         connection : Connection, optional
             The one that the rows were submitted with, where its key was given by ``api_key=``.
-        progress : bool, optional
-            Whether to show a bar while waiting. Default: in a terminal or a notebook.
-        on_invalid : {"report", "raise"}
-            What happens with rows that have no valid id.
+        store, progress, on_invalid
+            As in `CreateChatCompletion.run`: where the rows were submitted; rows without a valid id are invalid.
 
         Returns
         -------
@@ -286,10 +276,8 @@ class RetrieveResponse(Node):
 
         Raises
         ------
-        UsageError
-            If something does not fit together.
-        StoreError
-            If the store cannot be read.
+        UsageError, StoreError
+            If something does not fit together, or the store cannot be read.
         Interrupted
             If it was stopped while it waited; ``.output`` has what came by then. The worker goes on.
         """

@@ -338,18 +338,13 @@ class AppendReply(AddingNode):
         on_invalid: OnInvalid = "report",
         progress: bool | None = None,
     ) -> NodeOutput[Any]:
-        """Add each row's answer to its conversation; see `AddUserMessage.run`.
+        """Add each row's answer to its conversation; else as `AddUserMessage.run`.
 
         Parameters
         ----------
         table : NodeOutput or table
             What a chat node returned; or a table with the columns ``conversation`` and ``body``.
         store, continue_from, on_invalid, progress
-            As in `AddUserMessage.run`.
-
-        Returns
-        -------
-        NodeOutput
             As in `AddUserMessage.run`.
         """
         from ..run.output import Responses  # noqa: PLC0415 - loaded where it is needed

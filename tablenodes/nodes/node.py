@@ -39,40 +39,18 @@ OWN = MappingProxyType({"own": True})
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a kind of node is, apart from its settings.
+    """What a kind of node is, apart from its settings."""
 
-    Attributes
-    ----------
-    gives : str
-        In a word or two what becomes of a row, of a node that sends nothing itself.
-    makes : mapping of str to str
-        The columns that it makes, and their types.
-    handed_on : frozenset of str
-        Those of them that take the place of what they were made of, for later nodes read them by their names.
-    defaults : mapping of str to str
-        For settings that are not set, the column that gives them where the table has it.
-    operation, path : str
-        The operation's name in the schemas, and its path below the base URL; empty where nothing is asked.
-    shortcuts : bool
-        Whether ``prompt`` and ``system`` make messages.
-    choices : bool
-        Whether an answer without choices is no success.
-    bodies : type of BodyPlan
-        What makes the request bodies.
-    later : bool
-        Whether a worker sends the requests, and the answers are retrieved.
-    """
-
-    gives: str = ""
-    makes: Mapping[str, str] = field(default_factory=dict)
-    handed_on: frozenset[str] = frozenset()
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    operation: str = ""
-    path: str = ""
-    shortcuts: bool = False
-    choices: bool = True
+    gives: str = ""  # in a word or two what becomes of a row, of a node that sends nothing itself
+    makes: Mapping[str, str] = field(default_factory=dict)  # its columns, and their types
+    handed_on: frozenset[str] = frozenset()  # those that later nodes read by name: they replace what they were made of
+    defaults: Mapping[str, str] = field(default_factory=dict)  # by a setting that is not set: the column that gives it
+    operation: str = ""  # its name in the schemas; empty where nothing is asked
+    path: str = ""  # below the base URL
+    shortcuts: bool = False  # ``prompt`` and ``system`` make messages
+    choices: bool = True  # an answer without choices is no success
     bodies: type[BodyPlan] = BodyPlan
-    later: bool = False
+    later: bool = False  # a worker sends the requests, and the answers are retrieved
 
     @property
     def does(self) -> str:
@@ -137,10 +115,7 @@ class Node:
         return {}
 
     def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
-        """Return what is known of the node's answers before they come; None for nothing.
-
-        `earlier` are the nodes before it; `columns` those of the table, where it is known.
-        """
+        """Return what is known of the node's answers beforehand, from earlier nodes and, if known, the columns."""
         from .answer_shapes import Shape  # noqa: PLC0415 - loaded where it is needed
 
         made = self._declared.makes

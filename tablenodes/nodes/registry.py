@@ -42,13 +42,7 @@ def known_nodes() -> dict[str, type[Node]]:
 
 
 def find_node(name: str) -> type[Node]:
-    """Return the node of a name.
-
-    Raises
-    ------
-    SettingError
-        If there is none, with the nearest name.
-    """
+    """Return the node of a name; raise `SettingError` if there is none, with the nearest name."""
     from ..errors import SettingError, nearest  # noqa: PLC0415 - loaded where it is needed
 
     nodes = known_nodes()

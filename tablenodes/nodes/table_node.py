@@ -36,10 +36,7 @@ class TableNode(Node):
 
     @abstractmethod
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
-        """Yield each row's cells of the columns that the node makes, or why it has none; in the rows' order.
-
-        `rows` are what the node's plan makes of each row, such as a dict of its settings, or why it cannot.
-        """
+        """Yield each row's cells, or why it has none; `rows` are what the plan makes of each, or why it cannot."""
 
     def _instead(self, name: str, view: TableView) -> Iterable[Any]:
         """Return what stands in a column that the node makes, in each row that was rejected."""
@@ -74,9 +71,7 @@ class TableNode(Node):
 
         Parameters
         ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One result a row.
-        store, on_invalid, progress
+        table, store, on_invalid, progress
             As in `CreateChatCompletion.run`. The store is the file that keeps the messages of conversations; a row that
             cannot be made, since a cell is empty, is reported in its place, or nothing is made.
 
@@ -88,12 +83,8 @@ class TableNode(Node):
 
         Raises
         ------
-        UsageError
-            If the node and the table do not fit together.
-        InvalidRequests
-            If a row cannot be made and `on_invalid` is "raise".
-        StoreError
-            If the store cannot be read or written.
+        UsageError, InvalidRequests, StoreError
+            If the node and the table do not fit together, a row cannot be made, or the store cannot be used.
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 

@@ -60,13 +60,7 @@ class Check:
         return self.described()
 
     def described(self, where: Callable[[str], str] | None = None) -> str:
-        """Return it in lines for a person.
-
-        Parameters
-        ----------
-        where : callable, optional
-            From a problem's path, or a warning's place, to what stands before its line: a file and a line in it.
-        """
+        """Return it in lines for a person; `where` returns what stands before a path's line: a file and its line."""
         lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]

@@ -57,10 +57,7 @@ def in_notebook() -> bool:
 
 
 class Progress:
-    """A bar on the standard error stream: rows, rows a second, ok and failed. Shown once the work lasts a second.
-
-    By default (`shown` is None) in a terminal or a notebook.
-    """
+    """A bar on the standard error stream, once the work lasts a second; by default in a terminal or a notebook."""
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
         if shown is None:

@@ -109,10 +109,7 @@ class Replies:
 
 
 def message_of(body: Any) -> dict[str, Any]:
-    """Return the message of a chat completion's first choice; raise `Rejected` if there is none.
-
-    `body` is the completion, as JSON or read from it.
-    """
+    """Return the message of a completion's first choice, given as JSON or read; raise `Rejected` if there is none."""
     try:
         answer = orjson.loads(body) if isinstance(body, str) else body
         message = plain(reply(answer))
@@ -164,10 +161,7 @@ def _grown(position: int, said: Said | Rejected, replies: Replies | None) -> _Gr
 
 
 def _continued(conversation: str, added: list[Any], asked: str | None) -> list[Any]:
-    """Return what is added to a conversation after an answer to `asked`: nothing where all of it was added before.
-
-    Raises `Rejected` if the answer is to another conversation, so that it says nothing to this one.
-    """
+    """Return what an answer to `asked` adds: nothing where it was added before; raise `Rejected` for another's."""
     if conversation == asked:
         return added
     if is_id(asked) and links(str(asked), added)[-1].id == conversation:

@@ -33,14 +33,9 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is carried out: the keyword arguments of `RequestNode.run`, checked. Each node heeds its own of them.
+    """The keyword arguments of every node's run, checked; each node heeds its own of them.
 
     A new option is one more field here: its type, its one line, its default.
-
-    Raises
-    ------
-    SettingError
-        If one of them cannot be used.
     """
 
     limits: Annotated[Limits, "What the run may use at most."] = field(default_factory=Limits)

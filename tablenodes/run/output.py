@@ -46,23 +46,6 @@ class NodeOutput(Generic[T]):
     Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
     configuration, with its rows, its order and its index.
 
-    Parameters
-    ----------
-    view : TableView
-        The configuration.
-    columns : mapping of str to sequence
-        What was made, by column.
-    types : mapping of str to str
-        The columns' types, as in `TableView.make`.
-    outcomes : sequence of str
-        What each row ended as.
-    messages : sequence of str or None
-        For each row that failed, why.
-    summary : Summary
-        The run in numbers.
-    handed_on : collection of str
-        The columns that later nodes read by their names.
-
     Attributes
     ----------
     configuration : table
@@ -170,17 +153,6 @@ class Responses(NodeOutput[T]):
 
     The columns of ``.result`` are ``body`` (text), what the server sent or an error object, and ``status`` (nullable
     integer), the HTTP status. ``.text`` is the first choice's text of each row, null where the row is not ok.
-
-    Parameters
-    ----------
-    view : TableView
-        The configuration.
-    records : Records
-        What came.
-    summary : Summary
-        The run in numbers.
-    asked : callable
-        Returns the id of the conversation that each row was asked with, None where there is none.
     """
 
     def __init__(

@@ -26,30 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a workflow adds to a run.
+    """What a workflow adds to a run."""
 
-    Attributes
-    ----------
-    inputs : mapping, optional
-        What ``{{ inputs }}`` stands for.
-    upstream : callable, optional
-        From a row's position to what ``{{ outputs }}`` stands for there, or to why the row cannot be sent.
-    scope : str
-        The node's id in the workflow; empty outside of one.
-    outputs : mapping of str to NodeOutput
-        What earlier nodes returned, by their ids.
-    new_journal : bool
-        Whether all that is in the journal was put there by earlier nodes of the same run.
-    made : frozenset of str
-        The columns of the table that earlier nodes made, and not the user.
-    """
-
-    inputs: Mapping[str, Any] | None = None
-    upstream: Upstream | None = None
-    scope: str = ""
-    outputs: Mapping[str, NodeOutput[Any]] = field(default_factory=dict)
-    new_journal: bool = False
-    made: frozenset[str] = frozenset()
+    inputs: Mapping[str, Any] | None = None  # what ``{{ inputs }}`` stands for
+    upstream: Upstream | None = None  # what ``{{ outputs }}`` stands for in a row, or why the row cannot be sent
+    scope: str = ""  # the node's id
+    outputs: Mapping[str, NodeOutput[Any]] = field(default_factory=dict)  # of earlier nodes, by their ids
+    new_journal: bool = False  # all that is in the journal was put there by earlier nodes of the same run
+    made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -61,30 +45,22 @@ class Context:
 
 
 class PlanInputs(NamedTuple):
-    """What a plan of rows is made from, besides a node's settings and the table's columns.
+    """What a plan of rows is made from, besides a node's settings and the table's columns."""
 
-    `constants` are what ``inputs`` and ``outputs`` stand for in placeholders; the connection's server may supply
-    properties; conversations are looked up in the store.
-    """
-
-    constants: Mapping[str, Any] | None = None
-    connection: Connection | None = None
-    store: str | os.PathLike[str] | None = None
+    constants: Mapping[str, Any] | None = None  # what ``inputs`` and ``outputs`` stand for in placeholders
+    connection: Connection | None = None  # whose server may supply properties
+    store: str | os.PathLike[str] | None = None  # where conversations are looked up
 
 
 @dataclass(frozen=True)
 class Asking:
-    """What a node asks of every row, as far as a run knows it.
+    """What a node asks of every row, as far as a run knows it."""
 
-    `name` is the node's id in a workflow, else its class; `path` is below the base URL; `choices` says whether an
-    answer without choices is no success; `seconds` is what one attempt may take, where the node has its own.
-    """
-
-    name: str
-    path: str
+    name: str  # the node's id in a workflow, else its class
+    path: str  # below the base URL
     plan: Callable[[Sequence[str], PlanInputs], BodyPlan]
-    choices: bool = True
-    seconds: float | None = None
+    choices: bool = True  # an answer without choices is no success
+    seconds: float | None = None  # what one attempt may take, where the node has its own
 
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:

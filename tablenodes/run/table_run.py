@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
@@ -31,18 +30,14 @@ _STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row
 
 
 class Making(NamedTuple):
-    """What a node makes of every row.
-
-    `make` returns each row's cells, or why it has none, in the rows' order; `instead` what stands in a column of the
-    rows that were rejected; `handed_on` are the columns that later nodes read by their names.
-    """
+    """What a node makes of every row."""
 
     name: str
     makes: Mapping[str, str]
-    handed_on: frozenset[str]
+    handed_on: frozenset[str]  # the columns that later nodes read by their names
     plan: Callable[[Sequence[str], PlanInputs], RowPlan]
-    make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]
-    instead: Callable[[str, TableView], Iterable[Any]] = lambda _name, _view: repeat(None)
+    make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]  # in the rows' order
+    instead: Callable[[str, TableView], Iterable[Any]]  # what stands in a column in the rows that were rejected
 
 
 def run_table(making: Making, table: Any, context: Context, options: RunOptions) -> NodeOutput[Any]:

@@ -86,8 +86,7 @@ class Engine:
     ) -> Source:
         """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
 
-        Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed; `total` is
-        the seconds of an attempt, if not the endpoint's.
+        Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed.
         """
         seconds = total or self._endpoint.timeout.total
         of_its_own = partial(

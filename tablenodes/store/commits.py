@@ -38,10 +38,7 @@ def unknown_conversation(outcome: str = "invalid_id", message: str = NO_ID) -> R
 
 
 class Link(NamedTuple):
-    """A conversation's last message and where it goes on from.
-
-    `message`: The message as JSON, in its one form.
-    """
+    """A conversation's last message as JSON in its one form, and where it goes on from."""
 
     id: str
     parent: str
@@ -91,10 +88,7 @@ def links(parent: str, messages: Iterable[Any]) -> list[Link]:
 
 
 def reply(answer: Any) -> dict[str, Any] | None:
-    """Return the message of an answer's first choice as the API takes it back; None where there is none.
-
-    What only an answer has, and no request, is left out: annotations, reasoning, a sound's data, fields that are null.
-    """
+    """Return an answer's first message as the API takes it back, without what no request has; None if there is none."""
     try:
         message = answer["choices"][0]["message"]
         found = {name: message.get(name) for name in _TAKEN_BACK}

@@ -11,11 +11,7 @@ EXPIRED = "the time within which it was to be sent has passed"
 
 
 class Future:
-    """One pending row: what is asked, and what is known of its sends.
-
-    `id`: Its id.
-    `body`: The request's body.
-    """
+    """One pending row: what is asked, and what is known of its sends."""
 
     __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
 
@@ -62,10 +58,7 @@ class Group(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Why pending rows are not being worked on.
-
-    `reason`: In words; None where nothing keeps them.
-    """
+    """Why pending rows are not being worked on; the reason is None where nothing keeps them."""
 
     recipe: str
     reason: str | None

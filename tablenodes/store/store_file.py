@@ -101,10 +101,7 @@ class StoreFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Return the database for one transaction that writes, committed to the disk at the block's end.
-
-        An exception out of the block takes everything back.
-        """
+        """Yield the database for one transaction, on the disk at the block's end; an exception takes it back."""
         if not self.exists:
             if self._must_exist:
                 raise StoreError(f"{self.path}: the store is gone")

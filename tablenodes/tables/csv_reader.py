@@ -35,11 +35,7 @@ class _Broken(Exception):  # noqa: N818 - a record that the grammar does not hav
 
 
 class _Shape(NamedTuple):
-    """A file as one separator cuts it.
-
-    `separator`: The separator.
-    `names`: The header's fields as they are written; empty where the header is broken.
-    """
+    """A file as one separator cuts it; the header's fields are as written, and none where it is broken."""
 
     separator: bytes
     names: list[bytes]

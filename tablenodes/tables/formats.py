@@ -25,10 +25,7 @@ SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 
 class Format(NamedTuple):
-    """How a table's file is written.
-
-    `compression`: ``gzip``, ``bz2`` or ``zstd``, of a text format.
-    """
+    """How a table's file is written; a text format may be compressed: ``gzip``, ``bz2`` or ``zstd``."""
 
     name: str
     compression: str | None = None

@@ -38,10 +38,7 @@ _TYPES = MappingProxyType(
 
 
 class Column(NamedTuple):
-    """How the cells of one column are read.
-
-    `size`: Takes the same, gives their bytes in about, 0 where reading them costs no new memory.
-    """
+    """How the cells of one column are read; their `size` is in bytes, about, 0 where reading costs no new memory."""
 
     read: Callable[[int, int], list[Any]]
     size: Callable[[int, int], int] = lambda _start, _stop: 0
@@ -63,10 +60,7 @@ class TableView(ABC):
         """Return the number of rows."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Return the rows in their order, as tuples of plain JSON cells.
-
-        No other column is converted, and at most `ROWS` rows at a time.
-        """
+        """Return the rows in their order, as tuples of plain JSON cells; at most `ROWS` at a time are converted."""
         columns = [own_name(name) for name in columns]
         for name in columns:
             if name not in self.columns:
@@ -85,10 +79,7 @@ class TableView(ABC):
             start = stop
 
     def is_text_or_number(self, name: str) -> bool:
-        """Check whether it can be told at a glance that no cell of a column is anything but text, a number or the like.
-
-        It costs no work per cell in Python. False says nothing.
-        """
+        """Check, without work per cell, that a column has but texts, numbers and the like; False says nothing."""
         return self._column(name).is_text_or_number()
 
     @abstractmethod
@@ -125,10 +116,7 @@ class TableView(ABC):
     def _series(self, name: str, column: Any) -> Any: ...
 
     def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
-        """Return a new table: the given one with these columns to its right.
-
-        A name that the table has already gets a suffix: ``text`` becomes ``text_2``.
-        """
+        """Return the table with these columns to its right; ``text`` becomes ``text_2`` where it has one."""
         names = free_names(columns, self.columns)
         made = {names[name]: arrow_array(values, types[name]) for name, values in columns.items()}
         return self._beside(self._make(made))

@@ -28,11 +28,7 @@ _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
 
 def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> list[str]:
-    """Write a table to a file, by its ending.
-
-    The file is replaced in one step when all of it is on the disk: a reader sees the old one or the new one, and after
-    a failure the old one is still there.
-    """
+    """Write a table to a file, by its ending, in one step: after a failure, the old file is still there."""
     place = path_of(path, what)
     form = format_of(place, what)
     name = f"{what} {str(place)!r}"
@@ -58,10 +54,7 @@ def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
 
 
 def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
-    """Make sure, before anything is sent, that what a table holds can be written.
-
-    Text and numbers cost next to nothing: a column is looked at cell by cell only where its type does not tell.
-    """
+    """Check, before anything is sent, that a table can be written; cells are looked at where a type does not tell."""
     name = form if form in TEXTS else format_of(path_of(form, "output"), "output").name
     if name in TEXTS:
         check_texts(_source(table))
