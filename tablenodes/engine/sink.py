@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; it may have been executed and billed"
 OK = "ok"
+_AT_ONCE = 1024
+"""Ends that are made into columns together."""
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -117,47 +119,55 @@ class Tally:
 
 
 class Records(Tally):
-    """A sink in memory: the ends of a table's rows by position, made into columns when it is finished."""
-
-    outcome: list[str]
-    body: list[str]
-    status: list[int | None]
-    attempts: list[int]
-    maybe_billed: list[bool]
-    reused: list[bool]
-    latency: list[float | None]
-    request_id: list[str | None]
-    finish_reason: list[str | None]
-    retry_after: list[float | None]
-    prompt_tokens: list[int | None]
-    completion_tokens: list[int | None]
-    total_tokens: list[int | None]
+    """A sink in memory: the ends of a table's rows by position, as columns that are whole once it is finished."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self._rows = rows
-        self._ends: list[End | None] = [None] * rows
+        self._rows: list[int] = []
+        self._ends: list[End] = []
+        self.outcome: list[str] = [NOT_SENT] * rows
+        self.body: list[Any] = [None] * rows  # text, once it is finished
+        self.status: list[int | None] = [None] * rows
+        self.attempts: list[int] = [0] * rows
+        self.maybe_billed: list[bool] = [False] * rows
+        self.reused: list[bool] = [False] * rows
+        self.latency: list[float | None] = [None] * rows
+        self.request_id: list[str | None] = [None] * rows
+        self.finish_reason: list[str | None] = [None] * rows
+        self.retry_after: list[float | None] = [None] * rows
+        self.prompt_tokens: list[int | None] = [None] * rows
+        self.completion_tokens: list[int | None] = [None] * rows
+        self.total_tokens: list[int | None] = [None] * rows
 
     def __len__(self) -> int:
-        return self._rows
+        return len(self.outcome)
 
     def accept(self, row: int, end: End) -> None:
         """Keep the end of a row."""
-        self._ends[row] = end
+        self._rows.append(row)
+        self._ends.append(end)
         self.counts[end[0]] += 1
+        if len(self._ends) == _AT_ONCE:
+            self._fill()
 
     def finish(self, reason: str | None) -> None:
-        """End the rows that have no end with `reason`, and make columns of all."""
-        ends, self._ends = self._ends, []
-        if len(ends) < self._rows:  # a second time
+        """End the rows that have no end with `reason`, and fill the columns."""
+        self._fill()
+        end = unanswered(NOT_SENT, reason or "not sent")
+        for row, body in enumerate(self.body):
+            if body is None:
+                self.accept(row, end)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Put the ends that were kept into the columns: of many at once, so that no row keeps its tuple for long."""
+        if not self._ends:
             return
-        if left := ends.count(None):
-            end = unanswered(NOT_SENT, reason or "not sent")
-            ends = [each or end for each in ends]
-            self.counts[NOT_SENT] += left
-        columns = dict(zip(End._fields, map(list, zip(*ends, strict=True)), strict=True)) if ends else {}
-        del ends
-        bodies: list[Any] = columns.get("body", [])
-        for row, body in enumerate(bodies):  # each in its place: not all of them are in memory twice
-            bodies[row] = body.decode("utf-8", "replace")
-        vars(self).update({name: columns.get(name, []) for name in End._fields})
+        made = dict(zip(End._fields, zip(*self._ends, strict=True), strict=True))
+        made["body"] = tuple([body.decode("utf-8", "replace") for body in made["body"]])
+        for name, values in made.items():
+            column = getattr(self, name)
+            for row, value in zip(self._rows, values, strict=True):
+                column[row] = value
+        self._rows.clear()
+        self._ends.clear()
