@@ -6,23 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..column_names import RESERVED, known, own_name, planned_name
-from ..errors import ColumnError, SettingError, nearest
+from ..column_names import planned_name
+from ..errors import SettingError
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Remark, Unfit
-from .recipe import (
-    BODY,
-    CONVERSATION,
-    Recipe,
-    like_placeholders,
-    misspelt,
-    passed_over,
-    said,
-    taken,
-    unread_placeholders,
-)
+from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
 from .schema_types import Typing
-from .settings_plan import RowPlan
+from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
 from .values import CellValue, ConversationValue, Row, is_varying, parse
 
@@ -50,8 +40,7 @@ class BodyPlan(RowPlan):
     """
 
     schema: Schema
-    conversation_column: str | None
-    """The column whose conversations are all of the messages."""
+    conversation_column: str | None  # the one whose conversations are all of the messages
 
     def __init__(
         self,
@@ -77,14 +66,17 @@ class BodyPlan(RowPlan):
         )
         values = self._values(recipe, made)
         values.update(extra)
-        self.columns = _columns_read(values, table, with_body=BODY in self.taken)
-        self.sources = {name: _source(name, value, made, extra) for name, value in values.items()}
+        self._else_from = BODY if BODY in self.taken else None
+        self.columns = columns_read(values, table, *filter(None, [self._else_from]))
+        self._columns_of = columns_of(values)
+        self.sources = {
+            name: "extra_body" if name in extra else source(name in made, self._columns_of.get(name)) for name in values
+        }
         if BODY in self.taken:
             self.sources[_OTHERS] = f"column {BODY}"
         elif reading and recipe.columns == "auto" and BODY in table:
             self.sources[_OTHERS] = _left_out(reading)
         self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
-        self._columns_of = {n: ", ".join(dict.fromkeys(v.columns())) for n, v in values.items() if is_varying(v)}
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations)
@@ -93,7 +85,7 @@ class BodyPlan(RowPlan):
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
-        self.warnings = (*self.passed_over, *unread_placeholders(values), *self._unknown_keys(extra))
+        self.warnings = (*self.passed_over, *unread_braces(values), *self._unknown_keys(extra))
 
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
         is_set = {*recipe.settings, *recipe.extra_body}
@@ -127,7 +119,7 @@ class BodyPlan(RowPlan):
         return values
 
     def _bind(self, values: Mapping[str, Any], row: Row, defaults: Mapping[str, Any]) -> None:
-        self._typings = {name: Typing(self.schema, (name,)) for name in values}
+        self._typings = {name: Typing(self.schema.admits, (name,)) for name in values}
         self._start: dict[str, Any] = {}
         self._gives: list[tuple[str, Give]] = []
         for name, value in values.items():
@@ -139,7 +131,7 @@ class BodyPlan(RowPlan):
                 self._start[name] = self._constant(name, value)
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
         self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
-        self._whole = Typing(self.schema, ())
+        self._whole = Typing(self.schema.admits)
         self._body_at = row.position.get(BODY) if BODY in self.taken else None
 
     def _constant(self, name: str, value: Any) -> Any:
@@ -176,16 +168,12 @@ class BodyPlan(RowPlan):
         return False if self._body_at is None else None
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
-        """Return the same rows; what all of them need from elsewhere is read for many at a time."""
         if self._conversations is None or self._conversation_at is None:
             return rows
         return self._conversations.ahead(rows, self._conversation_at)
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
-        """Return a row's body, before the gate; raise `Rejected` if a cell that is needed is empty or cannot be JSON.
-
-        The cells of `columns`, in that order, are plain JSON: None for null, an `Unfit` for what cannot be JSON.
-        """
+        """Return a row's body, before the gate, from cells of plain JSON: None for null, an `Unfit` for no JSON."""
         if self._body_at is None:
             body = self._start.copy()
             for name, give in self._gives:
@@ -207,7 +195,6 @@ class BodyPlan(RowPlan):
         return body
 
     def encode(self, cells: tuple[Any, ...]) -> bytes:
-        """Return a row's body as it will be sent, after the gate; raise `Rejected` if it does not become valid."""
         body = self.build(cells)
         data = _dumps(body)
         if self._is_valid(body):
@@ -218,18 +205,9 @@ class BodyPlan(RowPlan):
         """Return what is wrong with the properties that are the same in every row, whatever else is in them."""
         if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
             return []
-        return [p for p in self.schema.problems(self._fixed) if self._is_fixed(p.path)]
-
-    def _is_fixed(self, path: str) -> bool:
-        return path.removeprefix("$.").partition(".")[0].partition("[")[0] in self._fixed
-
-    def column_of(self, path: str) -> str | None:
-        """Return the column or columns that a body's path was filled from, or None."""
-        name = path.removeprefix("$.").partition(".")[0].partition("[")[0]
-        return self._columns_of.get(name, BODY if self._body_at is not None else None)
+        return [p for p in self.schema.problems(self._fixed) if top_of(p.path) in self._fixed]
 
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
-        """Return the places of a body, without their numbers, whose text was probably meant as a JSON array."""
         return set(self._whole.suspects(body))
 
 
@@ -245,10 +223,7 @@ def _in_a_setting(rejected: Rejected) -> SettingError:
 
 
 def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any]:
-    """Return the request that a cell of column ``body`` holds: JSON text, or a mapping; an empty one for no cell.
-
-    With conversations, which the messages then come from, an answer in the cell is passed over.
-    """
+    """Return the request that a cell of column ``body`` holds, as JSON text or a mapping; empty for no cell."""
     if cell is None:
         return {}
     if type(cell) is Unfit:
@@ -299,24 +274,3 @@ def _left_out(reading: Sequence[str]) -> str:
 
 def _may_read(value: Any, column: str) -> bool:
     return is_varying(value) and (value.whole_row() or column in value.columns())
-
-
-def _columns_read(values: Mapping[str, Any], table: Sequence[str], *, with_body: bool) -> tuple[str, ...]:
-    varying = [value for value in values.values() if is_varying(value)]
-    read = dict.fromkeys(map(planned_name, table)) if any(value.whole_row() for value in varying) else {}
-    read |= dict.fromkeys(name for value in varying for name in value.columns())
-    if with_body:
-        read[BODY] = None
-    for name in read:
-        if own_name(name) not in table and name not in RESERVED:
-            raise ColumnError(f"no column {name!r}{nearest(name, table) or known(table)}")
-    return tuple(read)
-
-
-def _source(name: str, value: Any, made: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
-    if name in extra:
-        return "extra_body"
-    columns = ", ".join(dict.fromkeys(value.columns())) if is_varying(value) else ""
-    if name in made:
-        return f"setting, with {columns}" if columns else "setting"
-    return f"column {columns}"

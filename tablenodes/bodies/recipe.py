@@ -35,15 +35,15 @@ _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a node says about its bodies, before any table is known."""
+    """What a node says about its bodies before any table is known: what was set, by the request's properties, in order.
+
+    With `shortcuts`, `SHORTCUTS` make messages, and functions may be written the short way; `extra_body` goes on top.
+    """
 
     settings: Mapping[str, Any]
-    """What was set, by the names of the request's properties, in their declared order."""
     columns: str | tuple[str, ...] = "auto"
     shortcuts: bool = False
-    """Whether `SHORTCUTS` make messages, and functions may be written the short way."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """Properties that are put on top."""
 
     def parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
@@ -57,8 +57,7 @@ def parse_setting(name: str, value: Any) -> Any:
 
 
 def _may_hold_placeholders(name: str, value: Any) -> bool:
-    scalar = isinstance(value, str)
-    return name in _PLACEHOLDERS_ANYWHERE_IN or (scalar and name not in _PLACEHOLDERS_NOWHERE_IN)
+    return name in _PLACEHOLDERS_ANYWHERE_IN or (isinstance(value, str) and name not in _PLACEHOLDERS_NOWHERE_IN)
 
 
 def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
@@ -78,11 +77,12 @@ def said(prompt: Any, system: Any) -> Any:
     return value if is_varying(prompt) or is_varying(system) else value.messages(prompt, system)
 
 
-def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
+def unread_braces(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield a remark where ``{{`` stands in a setting that has no placeholders."""
     for name, value in values.items():
-        scalar = isinstance(value, str)
-        if not scalar and not is_varying(value) and name not in _PLACEHOLDERS_ANYWHERE_IN and _has_braces(value):
+        if isinstance(value, str) or is_varying(value) or name in _PLACEHOLDERS_ANYWHERE_IN:
+            continue
+        if any("{{" in text for _, text in _texts(value, name)):
             what = "which is sent as it is: placeholders stand in messages, prompt, system and texts"
             yield Remark(f"{name} holds {{{{, {what}", name)
 
@@ -90,11 +90,7 @@ def unread_placeholders(values: Mapping[str, Any]) -> Iterator[str]:
 def like_placeholders(
     settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str] = ()
 ) -> Iterator[str]:
-    """Yield a remark where a text holds what is a placeholder or a statement elsewhere, and is sent as it is here.
-
-    `settings` are as they were set: a literal text is none of these; `workflow` has the names of
-    workflows that are there.
-    """
+    """Yield a remark where a text, not a literal one, holds what is a placeholder or a statement elsewhere."""
     texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
     for place, text in texts:
         around = _IN_DOUBLE_BRACES.sub("", text)
@@ -125,14 +121,6 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from _texts(item, f"{place}[{i}]")
-
-
-def _has_braces(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_braces, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_braces, value))
-    return isinstance(value, str) and "{{" in value
 
 
 def taken(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -10,7 +10,9 @@ from ..plain import read_json
 from ..problems import Unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Path = tuple[str | int, ...]
 
 _REMEMBERED = 1000
 _BOOLEANS = {"true": True, "false": False}
@@ -20,27 +22,20 @@ _EVERYTHING = 7
 """JSON has so many types: a place that admits them all is one that the schema does not know."""
 
 
-class Admitting(Protocol):
-    """What is needed of a schema: the JSON types that it admits at a path of a body."""
-
-    def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
-        """Return the names of the JSON types."""
-
-
 class Typing:
-    """Types values that stand at one path of a body, and whatever stands below it.
+    """Types values that stand at one path of a body, and what stands below it; `admits` names a path's JSON types.
 
     A text is parsed as JSON only where the schema admits no string there; a float without a fraction becomes an integer
     where the schema admits integers and no other numbers. Anything else stays as it is, for the schema to judge.
     """
 
-    __slots__ = ("_below", "_boolean", "_integer", "_path", "_schema", "_textless", "admitted")
+    __slots__ = ("_admits", "_below", "_boolean", "_integer", "_path", "_textless", "admitted")
 
-    def __init__(self, schema: Admitting, path: tuple[str | int, ...]) -> None:
-        self._schema = schema
+    def __init__(self, admits: Callable[[Path], frozenset[str]], path: Path = ()) -> None:
+        self._admits = admits
         self._path = path
         self._below: dict[str | int, Typing] = {}
-        self.admitted = schema.admits(path)
+        self.admitted = admits(path)
         self._textless = "string" not in self.admitted
         self._boolean = "boolean" in self.admitted
         self._integer = "integer" in self.admitted and "number" not in self.admitted
@@ -51,7 +46,7 @@ class Typing:
             key = 0
         known = self._below.get(key)
         if known is None:
-            known = Typing(self._schema, (*self._path, key))
+            known = Typing(self._admits, (*self._path, key))
             if len(self._below) < _REMEMBERED:  # keys may come from cells, without end
                 self._below[key] = known
         return known

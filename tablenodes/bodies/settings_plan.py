@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..column_names import known, planned_name
+from ..column_names import RESERVED, known, own_name, planned_name
 from ..errors import ColumnError, nearest
+from ..schemas.subschemas import TYPES
 from .schema_types import Typing
 from .values import CellValue, Row, is_varying
 
@@ -18,20 +19,21 @@ if TYPE_CHECKING:
 
 
 class RowPlan:
-    """What becomes of the rows of one table: the base of every plan, of a node that sends nothing as it stands."""
+    """What becomes of the rows of one table: the base of every plan, of a node that sends nothing as it stands.
+
+    `columns` are read, and `encode` is given their cells in that order; `sources` says where each setting or property
+    comes from; `taken` are the columns that are used because of their names; `warnings` say what was perhaps not meant,
+    and a run says those that are in `passed_over` too; `schema` is the bodies', None where nothing is sent.
+    """
 
     columns: tuple[str, ...] = ()
-    """The columns that are read, in the order in which their cells are given to `encode`."""
     sources: Mapping[str, str] = MappingProxyType({})
-    """Where each setting or property comes from."""
     taken: tuple[str, ...] = ()
-    """The columns that are used because of their names."""
     warnings: tuple[str, ...] = ()
-    """What was perhaps not meant, whatever the rows hold."""
     passed_over: tuple[str, ...] = ()
-    """Those of the warnings that a run says too."""
     schema: Schema | None = None
-    """The schema of the bodies; None where nothing is sent."""
+    _columns_of: Mapping[str, str]
+    _else_from: str | None = None
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
         """Return the same rows; what they need from elsewhere is read for many at a time."""
@@ -43,23 +45,15 @@ class RowPlan:
 
     def column_of(self, path: str) -> str | None:
         """Return the column or columns that a place was filled from, or None."""
-        raise NotImplementedError
+        return self._columns_of.get(top_of(path), self._else_from)
 
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
-        """Return the places of a body whose text was probably meant as a JSON array."""
+        """Return the places of a body, without their numbers, whose text was probably meant as a JSON array."""
         return set()
 
     def wrong_settings(self) -> list[Problem]:
         """Return what is wrong with settings that are the same in every row."""
         return []
-
-
-class _AnyText:
-    """A schema that leaves everything as it is."""
-
-    def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
-        """Return the names of the JSON types."""
-        return frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 
 
 class SettingsPlan(RowPlan):
@@ -87,14 +81,12 @@ class SettingsPlan(RowPlan):
         varying = {name: value for name, value in values.items() if is_varying(value)}
         for value in varying.values():
             value.check(table, tuple(constants))
-        whole = any(value.whole_row() for value in varying.values())
-        read = dict.fromkeys(map(planned_name, table)) if whole else {}
-        self.columns = tuple(read | dict.fromkeys(name for value in varying.values() for name in value.columns()))
+        self.columns = columns_read(values, table)
         self.taken = tuple(c for n, c in (defaults or {}).items() if n not in settings and c in table)
-        self._columns_of = {name: ", ".join(dict.fromkeys(value.columns())) for name, value in varying.items()}
-        self.sources = {name: _source(name in settings, self._columns_of.get(name, "")) for name in values}
+        self._columns_of = columns_of(values)
+        self.sources = {name: source(name in settings, self._columns_of.get(name)) for name in values}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
-        anything = Typing(_AnyText(), ())
+        anything = Typing(lambda path: TYPES)
         self._constants = {name: value for name, value in values.items() if name not in varying}
         self._gives = [(name, value.bind(row, anything.below(name), f"$.{name}")) for name, value in varying.items()]
 
@@ -103,15 +95,33 @@ class SettingsPlan(RowPlan):
         settings = {**self._constants, **{name: give(cells) for name, give in self._gives}}
         return settings if self._becomes is None else self._becomes(settings)
 
-    def column_of(self, path: str) -> str | None:
-        """Return the column or columns that a place was filled from, or None."""
-        return self._columns_of.get(path.removeprefix("$.").partition(".")[0].partition("[")[0])
+
+def columns_read(values: Mapping[str, Any], table: Sequence[str], *more: str) -> tuple[str, ...]:
+    """Return the columns that values read, as plans call them, and `more`; raise `ColumnError` for one not there."""
+    varying = [value for value in values.values() if is_varying(value)]
+    read = dict.fromkeys(map(planned_name, table)) if any(value.whole_row() for value in varying) else {}
+    read |= dict.fromkeys(name for value in varying for name in value.columns()) | dict.fromkeys(more)
+    for name in read:
+        if own_name(name) not in table and name not in RESERVED:
+            raise ColumnError(f"no column {name!r}{nearest(name, table) or known(table)}")
+    return tuple(read)
 
 
-def _source(is_set: bool, columns: str) -> str:
+def columns_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return, for each value that varies, the columns that it reads."""
+    return {name: ", ".join(dict.fromkeys(value.columns())) for name, value in values.items() if is_varying(value)}
+
+
+def source(is_set: bool, columns: str | None) -> str:
+    """Return where a value comes from: what is set, or the columns that it reads."""
     if is_set:
         return f"setting, with {columns}" if columns else "setting"
     return f"column {columns}"
+
+
+def top_of(path: str) -> str:
+    """Return the property that a path such as ``$.messages[0].role`` begins with."""
+    return path.removeprefix("$.").partition(".")[0].partition("[")[0]
 
 
 def needed(column: str, table: Sequence[str]) -> None:

@@ -21,23 +21,22 @@ if TYPE_CHECKING:
     Cells = tuple[Any, ...]
     Give = Callable[[Cells], Any]
 
-
 _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
 
 
 class Row(NamedTuple):
-    """What a value may be bound to."""
+    """What a value may be bound to.
+
+    `columns` are the table's; `position` says where each that is read stands in the tuple of cells; `constants` are
+    what ``inputs`` and ``outputs`` stand for; the messages of conversations are looked up in `conversations`.
+    """
 
     columns: tuple[str, ...]
-    """The table's columns."""
     position: Mapping[str, int]
-    """Where each column that is read stands in the tuple of cells."""
     constants: Mapping[str, Any]
-    """What ``inputs`` and ``outputs`` stand for."""
     conversations: Conversations | None = None
-    """Where the messages of conversations are looked up."""
 
 
 class Varying:
@@ -77,17 +76,14 @@ class CellValue(Varying):
         self.place = place
 
     def columns(self) -> Iterator[str]:
-        """Yield the columns that it reads."""
         yield planned_name(self.name)
 
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if the column is not there."""
         if self.name not in columns:
             clause = nearest(self.name, columns) or known(columns)
             raise ColumnError(f"{self.place}: no column {self.name!r}{clause}", place=self.place)
 
     def bind(self, row: Row, typing: Typing, path: str, *, must_be_there: bool = False) -> Give:
-        """Return a function from cells to the value."""
         index, name = row.position[planned_name(self.name)], self.name
 
         def give(cells: Cells) -> Any:
@@ -111,21 +107,17 @@ class TextValue(Varying):
         self.template = template
 
     def columns(self) -> Iterator[str]:
-        """Yield the columns that it reads, ``outputs`` among them."""
         yield from map(planned_name, self.template.columns)
         if OUTPUTS in self.template.names:
             yield OUTPUTS
 
     def whole_row(self) -> bool:
-        """Check whether it may read any column."""
         return self.template.whole_row
 
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
-        """Raise `ColumnError` if a placeholder names no column."""
         self.template.check(columns, workflow)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the value."""
         render = self.template.bind(row.position, row.constants)
         typed = None if "string" in typing.admitted else typing
 
@@ -146,11 +138,9 @@ class ObjectValue(Varying):
         self.items = items
 
     def parts(self) -> Iterable[Any]:
-        """Return the values in it that may depend on the row."""
         return self.items.values()
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the value."""
         start: dict[str, Any] = {}
         gives: list[tuple[str, Give]] = []
         for key, item in self.items.items():
@@ -187,11 +177,9 @@ class ArrayValue(Varying):
         self.items = items
 
     def parts(self) -> Iterable[Any]:
-        """Return the values in it that may depend on the row."""
         return self.items
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the value."""
         below = typing.below(0)
         gives = [
             item.bind(row, below, f"{path}[{i}]") if is_varying(item) else _constant(below(item))
@@ -223,11 +211,9 @@ class SpokenValue(Varying):
         return [user] if system is None else [{"role": "system", "content": system}, user]
 
     def parts(self) -> Iterable[Any]:
-        """Return the values in it that may depend on the row."""
         return (self.system, self.prompt)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the messages."""
         last = 0 if self.system is None else 1
         prompt = self._part(self.prompt, row, typing.below(0), f"{path}[{last}].content")
         if self.system is None:
@@ -249,11 +235,9 @@ class ConversationValue(Varying):
         self.known_as = known_as
 
     def parts(self) -> Iterable[Any]:
-        """Return the values in it that may depend on the row."""
         return (self.known_as,)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the messages."""
         as_text = typing.below(0).below("content")
         find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
         conversations = row.conversations

@@ -28,17 +28,14 @@ class Outlet(io.RawIOBase):
         self._needed = needed
 
     def writable(self) -> bool:
-        """Return True: it can be written to."""
         return True
 
     def fileno(self) -> int:
-        """Return the descriptor."""
         if self._under is None:
             raise io.UnsupportedOperation("fileno")
         return int(self._under.fileno())
 
     def isatty(self) -> bool:
-        """Check whether a person sees it."""
         return self._under is not None and bool(self._under.isatty())
 
     def write(self, data: Any) -> int:

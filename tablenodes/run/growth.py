@@ -48,7 +48,7 @@ class _Rules(NamedTuple):
 @lru_cache(maxsize=1)
 def _rules() -> _Rules:
     schema = schemas.load(schemas.DEFAULT_REVISION, "create_chat_completion")
-    return _Rules(schema, Typing(schema, ("messages",)))
+    return _Rules(schema, Typing(schema.admits, ("messages",)))
 
 
 def message_list(given: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
 from ..bodies.recipe import CONVERSATION
-from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
@@ -23,6 +22,7 @@ from .references import columns_read, faults, templates, unread_inputs, upstream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ..bodies.settings_plan import RowPlan
     from ..nodes import Node
     from ..run.check import Check
     from ..tables import TableView
@@ -102,10 +102,9 @@ def file_of(workflow: Definition, table: Any) -> str | None:
 
 
 def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
-    """Return the view of the table that a run is given, or that the workflow names.
+    """Return the view of the table that a run is given or the workflow names; of one row where no node reads any.
 
     Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
-    Where there is none and no node reads a column, it has one row and no columns.
     """
     path = file_of(workflow, table)
     if path is not None:
@@ -161,10 +160,10 @@ def plans(
     empty: str | None = None
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
-        constants = Context(inputs, _nothing if reads else None).constants
+        constants = Context(inputs, (lambda _: {}) if reads else None).constants
         try:
             plan = node._plan(columns, PlanInputs(constants, connection, store))
-            made[name] = _LenientPlan(plan, unknown | {OUTPUTS})
+            made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty is not None and plan.schema is not None and CONVERSATION in plan.columns:
                 errors.append(workflow.located(position, _nothing_said(empty)))
@@ -204,16 +203,13 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
-        lost = {row: earlier for earlier in before for row in unsent[earlier]}
+        lost = {row: earlier for earlier in (*reversed(ids or ()), *before) for row in unsent[earlier]}
         if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
             made[name] = check_rows(plans[name], view)
         else:
-            waits = {earlier: unsent[earlier] for earlier in ids or ()}
-            answered = _AnsweredView(view, ids or (), waits, unknown, lost)
-            found = check_rows(plans[name], cast("TableView", answered))
-            later = (
-                f"it reads the answers of {', '.join(ids or ())}: what depends on them is checked when they have come"
-            )
+            found = check_rows(plans[name], cast("TableView", _AnsweredView(view, ids or (), unknown, lost)))
+            read = ", ".join(ids or ())
+            later = f"it reads the answers of {read}: what depends on them is checked when they have come"
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         spoken = name if CONVERSATION in node._declared.makes else spoken
@@ -229,7 +225,7 @@ def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPla
     unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
-        rows = _AnsweredView(view, ids, {each: set() for each in ids}, unknown).rows
+        rows = _AnsweredView(view, ids, unknown, {}).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
             return name, checks(workflow, view, plans)[name]
         unknown |= _made_by(node, view)
@@ -249,10 +245,6 @@ def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
     return True
 
 
-def _nothing(_row: int) -> dict[str, Any]:
-    return {}
-
-
 class _Unknown(dict[str, Any]):
     """Stands for an answer that has not come: whatever is looked for in it is there, and as unknown."""
 
@@ -269,72 +261,42 @@ class _Unknown(dict[str, Any]):
 class _AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
-    def __init__(
-        self,
-        view: TableView,
-        ids: Sequence[str],
-        unsent: Mapping[str, set[int]],
-        made: frozenset[str],
-        lost: Mapping[int, str] | None = None,
-    ) -> None:
+    def __init__(self, view: TableView, ids: Sequence[str], made: frozenset[str], lost: Mapping[int, str]) -> None:
         self._view = view
-        self._ids = ids
-        self._unsent = unsent
-        self._made = made
-        self._lost = lost or {}
+        self._stand_ins = {OUTPUTS: {name: _Unknown() for name in ids}, **dict.fromkeys(made, _Unknown())}
+        self._lost = lost
 
     def __len__(self) -> int:
         return len(self._view)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Any]:
-        for row, cells in enumerate(self._rows(columns)):
-            yield failed(self._lost[row], "it cannot be sent there") if row in self._lost else cells
-
-    def _rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        unknown = {name: _Unknown() for name in self._ids}
-        known = [name for name in columns if name != OUTPUTS and name not in self._made]
-        if len(known) == len(columns):
-            yield from self._view.rows(columns)
-            return
+        known = [name for name in columns if name not in self._stand_ins]
         for row, cells in enumerate(self._view.rows(known)):
             rest = iter(cells)
-            stand_ins = {OUTPUTS: self._why_not(row) or unknown, **dict.fromkeys(self._made, _Unknown())}
-            yield tuple(stand_ins[name] if name in stand_ins else next(rest) for name in columns)
-
-    def _why_not(self, row: int) -> Rejected | None:
-        for name in self._ids:
-            if row in self._unsent[name]:
-                return failed(name, "it cannot be sent there")
-        return None
+            if row in self._lost:
+                yield failed(self._lost[row], "it cannot be sent there")
+            else:
+                yield tuple(self._stand_ins[name] if name in self._stand_ins else next(rest) for name in columns)
 
 
-class _LenientPlan(RowPlan):
+class _LenientPlan:
     """A plan that holds nothing against a row for what comes of answers that are not there yet."""
 
     def __init__(self, plan: RowPlan, unknown: frozenset[str]) -> None:
         self._plan = plan
-        self._unknown = unknown.intersection(plan.columns)
-        self.columns = plan.columns
-        self.sources = plan.sources
-        self.taken = plan.taken
-        self.warnings = plan.warnings
-        self.schema = plan.schema
-        self.column_of = plan.column_of  # type: ignore[method-assign]
-        self.ahead = plan.ahead  # type: ignore[method-assign]
-        self.looks_like_json = plan.looks_like_json  # type: ignore[method-assign]
+        self._unknown = unknown
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plan, name)
 
     def encode(self, cells: Any) -> Any:
         if isinstance(cells, Rejected):
-            raise Rejected(cells.problem, outcome=cells.outcome)
-        answers = cells[self.columns.index(OUTPUTS)] if OUTPUTS in self._unknown else {}
-        if not isinstance(answers, dict):
-            raise Rejected(answers.problem, outcome=answers.outcome)
+            raise cells
         try:
             return self._plan.encode(cells)
         except Rejected as rejected:
-            known = [
-                p for p in rejected.problems if self._unknown.isdisjoint((self.column_of(p.path) or "").split(", "))
-            ]
+            columns = [(self._plan.column_of(problem.path) or "").split(", ") for problem in rejected.problems]
+            known = [p for p, read in zip(rejected.problems, columns, strict=True) if self._unknown.isdisjoint(read)]
             if known:
                 raise Rejected(*known, outcome=rejected.outcome) from None
             return b"{}"
