@@ -217,7 +217,7 @@ def _judged(engine: Engine, answer: Any, how: dict[str, Any], secrets: tuple[byt
     kept = engine.Ended.of(answer, verdict)
     body = (answer.body if verdict.body is None else verdict.body).decode(errors="replace")
     words = None
-    if verdict.outcome != "ok":
+    if verdict.outcome != "ok" and answer.status is not None:  # without a status, a body is an error object of ours
         words = [engine.reason_of(verdict.outcome, body, answer.status), engine.is_api_error(body)]
     told = None if verdict.told is None else engine.rate_limits(verdict.told)
     return [verdict._asdict(), kept, kept.may_pass, words, told]
