@@ -472,8 +472,11 @@ class TestTheRealModel:
         assert post(model, messages=messages)[0] == 200
 
     @linux
-    def test_a_schema_that_takes_all_memory_ends_as_an_error(self, model):
-        """The bound on the child's memory, where a request does not pass through our own check."""
+    def test_a_schema_that_takes_all_memory_ends_as_an_error(self, tmp_path, monkeypatch):
+        """The child bounds its memory, here to an eighth of what it may have, where our own check is passed by."""
+        bounded = tmp_path / "child.py"
+        bounded.write_text("from tablenodes.local import child\nchild.GIB = 2**27\nchild.main()\n")
+        monkeypatch.setattr(server, "CHILD", bounded)
         impossible = {"type": "string", "minLength": 5, "maxLength": 2}
         hold = {"type": "json_schema", "json_schema": {"name": "x", "schema": impossible}}
         with local.LocalModel().start() as running:
