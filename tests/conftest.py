@@ -41,7 +41,11 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Give a test that measures two more chances: the machine may have stood still just then."""
+    """Begin with the embedded model, which takes longest; give a test that measures two more chances.
+
+    The machine may have stood still just then.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("model") is None)
     for item in items:
         if item.get_closest_marker("timing"):
             item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
