@@ -41,14 +41,8 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the embedded model, which takes longest; give a test that measures two more chances.
-
-    The machine may have stood still just then.
-    """
+    """Begin with the embedded model, which takes longest."""
     items.sort(key=lambda item: item.get_closest_marker("model") is None)
-    for item in items:
-        if item.get_closest_marker("timing"):
-            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
 
 
 def pytest_collection_finish():

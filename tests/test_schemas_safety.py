@@ -275,9 +275,9 @@ def test_whatever_a_schema_multiplies_by_a_row_is_explained_within_a_second(sche
         "t" * 1_000_000,
         {"a": "t" * 100_000},
     ):
-        start = time.perf_counter()
+        start = time.process_time()
         found = loaded.problems(body)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
         assert bool(found) is not loaded.is_valid(body)
 
 
@@ -337,10 +337,10 @@ def test_a_body_of_a_million_values_is_judged(many):
 @measures_seconds
 def test_a_long_list_is_explained_without_looking_at_each_item():
     """What is valid is skipped: a hundred thousand items take a fraction of a second."""
-    start = time.perf_counter()
+    start = time.process_time()
     found = tn.validate({"model": "m", "prompt": [1] * 100_000 + ["t"]}, "create_completion")
     assert [problem.path for problem in found] == ["$.prompt[100000]"]
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_long_text_in_the_wrong_place_is_explained():
@@ -353,10 +353,10 @@ def test_a_long_text_in_the_wrong_place_is_explained():
 @measures_seconds
 def test_long_names_are_not_compared_with_known_ones():
     """That would take longer than all the rest."""
-    start = time.perf_counter()
+    start = time.process_time()
     names = {str(number) + "x" * 1_000_000: 1 for number in range(20)}
     assert {p.path for p in tn.validate({"model": "m", "input": "t"} | names, "create_embedding")} == {"$[*]"}
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # Where no rule is seen to be broken, the gate speaks.
