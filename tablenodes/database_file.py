@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from .errors import EndedError
 
-APPLICATION = 0x74626C6E
-"""Tells our SQLite files from others (``tbln``)."""
+APPLICATION = 0x74626C6E  # tells our SQLite files from others (``tbln``)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import orjson
 
 from .problems import Unfit
 
-DEPTH = 200
-"""Lists and objects may be nested this deep; a JSON reader's own bound is often not far above."""
+DEPTH = 200  # lists and objects may be nested this deep; a JSON reader's own bound is often not far above
 
 _INTEGERS = range(-(2**63), 2**64)
 _LONG = 16

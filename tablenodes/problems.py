@@ -9,8 +9,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MESSAGE_LENGTH = 500
-"""An error message is at most this many characters long."""
+MESSAGE_LENGTH = 500  # an error message is at most this many characters long
 
 
 class Problem(NamedTuple):

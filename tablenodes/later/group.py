@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from ..store.future_rows import Group
     from ..store.futures import Futures
 
-_LOOK = 0.05
-"""Seconds between two looks for rows that were submitted after the others had come to their end."""
-_SAVE_FOR = 600.0
-"""Seconds for which a worker tries to save what came while the disk was full."""
+_LOOK = 0.05  # seconds between two looks for rows that were submitted after the others had come to their end
+_SAVE_FOR = 600.0  # seconds for which a worker tries to save what came while the disk was full
 _SPENT = {"max_requests": "max_requests is reached", "token_budget": "token_budget is spent"}
 """Ends of a run after which its rows can never be sent: they have their end too."""
 _REASONS = {

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-_LOOKS = 0.001
-"""Seconds that somebody holds the lock who only looks whether it is held."""
+_LOOKS = 0.001  # seconds that somebody holds the lock who only looks whether it is held
 
 if sys.platform == "win32":  # pragma: no cover - the tests run elsewhere
     import msvcrt

@@ -38,14 +38,10 @@ if TYPE_CHECKING:
     from ..store.future_rows import Answered, Waiting
     from ..tables import TableView
 
-_BETWEEN = 0.02
-"""Seconds between two looks at whether the store has changed."""
-_RESTS = 10
-"""How much longer than a look the pause after it is, however often the store changes."""
-_LOOK_AGAIN = 0.25
-"""Seconds between two looks at whether a worker is at work, where the store does not change."""
-_FRUITLESS = 3
-"""Workers that may end before their time, one after the other, without a single answer."""
+_BETWEEN = 0.02  # seconds between two looks at whether the store has changed
+_RESTS = 10  # how much longer than a look the pause after it is, however often the store changes
+_LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is at work, where the store does not change
+_FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
 _OTHER_KEYS = (
     "a worker that was started with other keys is at work on the store; once it has ended, the next retrieval has these"
     " rows sent"

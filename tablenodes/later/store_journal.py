@@ -22,12 +22,9 @@ if TYPE_CHECKING:
     from ..store.future_rows import Future
     from ..store.futures import Futures
 
-_AT_A_TIME = 64
-"""Rows that are read at once; their bodies are in memory then."""
-_BETWEEN = 0.1
-"""Seconds between two looks for rows that were submitted meanwhile."""
-_BETWEEN_ENDS = 0.5
-"""Seconds between two looks for rows that wait to be sent and whose time is over."""
+_AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
+_BETWEEN = 0.1  # seconds between two looks for rows that were submitted meanwhile
+_BETWEEN_ENDS = 0.5  # seconds between two looks for rows that wait to be sent and whose time is over
 _NO_MODEL = "the server does not know the model"
 
 

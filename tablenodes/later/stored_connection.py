@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from ..connection.endpoint import Endpoint
     from ..local import LocalModel
 
-VERSION = 1
-"""Of the recipes in a store."""
-_ROUNDS = 20_000
-"""Makes it slow to try out which short key a name may stand for."""
+VERSION = 1  # of the recipes in a store
+_ROUNDS = 20_000  # makes it slow to try out which short key a name may stand for
 _OPEN = frozenset(
     (
         *("accept", "accept-language", "anthropic-version", "api-version", "http-referer", "openai-beta"),

@@ -41,13 +41,11 @@ if TYPE_CHECKING:
     from ..tables import TableView
 
 _ROWS = 10_000
-_BYTES = 32 * 2**20
-"""Rows, and bytes of bodies, that go into one transaction."""
+_BYTES = 32 * 2**20  # rows, and bytes of bodies, that go into one transaction
 _BETWEEN = 0.02
 _TAKES_UP = 2.0
 """Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""
-_MAKES_ROOM = 0.5
-"""Seconds in which one has ended that lacks a key and has nothing else to do."""
+_MAKES_ROOM = 0.5  # seconds in which one has ended that lacks a key and has nothing else to do
 
 
 def submit(

@@ -23,15 +23,11 @@ if TYPE_CHECKING:
 
     from ..store.future_rows import Group
 
-IDLE = 5.0
-"""Seconds for which a worker waits for more to do before it ends."""
-_AT_A_TIME = 16
-"""Groups that are worked on at once, each in a thread of its own."""
+IDLE = 5.0  # seconds for which a worker waits for more to do before it ends
+_AT_A_TIME = 16  # groups that are worked on at once, each in a thread of its own
 _LOOK = 0.1
-_LATE = 1.0
-"""Seconds between two looks at the deadlines of rows that nobody works on."""
-_FAREWELL = 1.0
-"""Seconds that the groups are given to put down what came, when the worker is told to end."""
+_LATE = 1.0  # seconds between two looks at the deadlines of rows that nobody works on
+_FAREWELL = 1.0  # seconds that the groups are given to put down what came, when the worker is told to end
 
 
 class Worker:

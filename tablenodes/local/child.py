@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 LOG_BYTES = 2**20
-MOST_THREADS = 8
-"""A small model gets no faster beyond."""
+MOST_THREADS = 8  # a small model gets no faster beyond
 
 
 def main() -> NoReturn:

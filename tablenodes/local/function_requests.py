@@ -12,8 +12,7 @@ from .function_examples import examples
 OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """The properties of a request that speak of functions."""
 
-RESULTS = ("tool", "function")
-"""The roles of a message that holds what a function gave."""
+RESULTS = ("tool", "function")  # the roles of a message that holds what a function gave
 
 
 class Offer(NamedTuple):

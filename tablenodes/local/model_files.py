@@ -12,8 +12,7 @@ import platformdirs
 
 from ..errors import ModelError
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
-"""The embedded model's name, as a request's ``model`` and as the server says it."""
+DEFAULT_MODEL = "smollm2-135m-instruct"  # the embedded model's name, as a request's ``model`` and as the server says it
 
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FILE_SIZE = 98_362_432

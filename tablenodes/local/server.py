@@ -21,12 +21,10 @@ from .model_files import DEFAULT_MODEL, NO_ENGINE, checked, engine_version
 if TYPE_CHECKING:
     from types import TracebackType
 
-SLOTS = 4
-"""Requests that the server works on at a time; more clients than slots starve each other."""
+SLOTS = 4  # requests that the server works on at a time; more clients than slots starve each other
 
 CHILD = Path(__file__).with_name("child.py")
-FAREWELL = 2.0
-"""Seconds that the child is given to leave by itself."""
+FAREWELL = 2.0  # seconds that the child is given to leave by itself
 
 
 @dataclass(frozen=True)

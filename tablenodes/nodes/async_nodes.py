@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 ID = "future_response_id"
 DAY = 86_400.0
-_ENDLESS = 365 * DAY
-"""Seconds beyond which a wait has no end."""
+_ENDLESS = 365 * DAY  # seconds beyond which a wait has no end
 
 
 class _CommaSeparatedStop(BodyPlan):

@@ -40,8 +40,7 @@ _BEGUN = Declaration(
 )
 _LONGER = replace(_BEGUN, gives="a longer conversation")
 _TAKEN = f"the column {CONVERSATION!r} holds something else than ids, which would take its place: rename it"
-_OUTPUT = "the_output"
-"""What the output of an earlier run is called outside of a workflow."""
+_OUTPUT = "the_output"  # what the output of an earlier run is called outside of a workflow
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

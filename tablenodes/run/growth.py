@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from ..store.conversations import Conversations
     from .output import Responses
 
-_ROWS = 2_000
-"""Rows whose messages are put into the store together at most."""
-_BYTES = 32 * 2**20
-"""Fewer rows are put there together where their messages are longer than this."""
+_ROWS = 2_000  # rows whose messages are put into the store together at most
+_BYTES = 32 * 2**20  # fewer rows are put there together where their messages are longer than this
 _ANOTHER = (
     "the answer is to another conversation than this row's: give the very rows that the chat was asked with,"
     " in their order"

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..tables import TableView
     from .summary import Summary
 
-T = TypeVar("T")
-"""The kind of the configuration table, which all tables of an output are of."""
+T = TypeVar("T")  # the kind of the configuration table, which all tables of an output are of
 
 _LOG_TYPES = {
     "outcome": "text",

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from ..engine.sink import Records
 
 _BETWEEN = 0.1
-_WORTH_A_LINE = 5.0
-"""Seconds of waiting after which a line says for what."""
+_WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
 
-_NOWHERE = ("connect", "timeout_connect", "dns")
-"""Outcomes of rows for which nobody was reached."""
+_NOWHERE = ("connect", "timeout_connect", "dns")  # outcomes of rows for which nobody was reached
 
 
 class Watch:

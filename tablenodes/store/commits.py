@@ -68,8 +68,7 @@ def id_of(parent: str, message: bytes) -> str:
     return "conv_" + digest.hexdigest()[:40]
 
 
-EMPTY = id_of("", b"")
-"""The conversation without a message; it is in no store."""
+EMPTY = id_of("", b"")  # the conversation without a message; it is in no store
 
 
 def is_id(value: object) -> bool:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from .store_file import StoreFile
 
-_AT_A_TIME = 500
-"""Numbers or ids in one question."""
+_AT_A_TIME = 500  # numbers or ids in one question
 _PUT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UNTRIED = -1
 """In place of the time before which nothing is sent: the worker that is at work, or the next one, is to try the rows.

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION = 1
-VARIABLE = "TABLENODES_STORE"
-"""The environment variable that names a store."""
-BUSY = 5.0
-"""Seconds that a transaction waits for another process's; each of ours is no longer than a commit."""
-_MUCH = 4
-"""What part of the file must be free for it to be written anew without it: one of so many."""
+VARIABLE = "TABLENODES_STORE"  # the environment variable that names a store
+BUSY = 5.0  # seconds that a transaction waits for another process's; each of ours is no longer than a commit
+_MUCH = 4  # what part of the file must be free for it to be written anew without it: one of so many
 
 _TABLES = """
 -- Futures: what is asked, what is still to be done, what came of it.

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     Read = Callable[[Any], list[Any]]
     Convert = Callable[[Any], Any]
 
-PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")
-"""Extension types whose values Python sees better than their storage."""
+PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")  # extension types whose values Python sees better than their storage
 
 _UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError, NotImplementedError)
 

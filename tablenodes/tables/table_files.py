@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _LISTED = 1_000
 _COUNTED = 16 * 2**20
-_PLAIN = (".csv", ".tsv", ".jsonl")
-"""A text file of more bytes is not read only to be counted."""
+_PLAIN = (".csv", ".tsv", ".jsonl")  # a text file of more bytes is not read only to be counted
 
 
 def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.DataFrame:

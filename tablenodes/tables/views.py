@@ -19,11 +19,9 @@ from ..problems import Unfit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-ROWS = 2_000
-"""Rows that are converted at a time."""
+ROWS = 2_000  # rows that are converted at a time
 
-BYTES = 32 * 2**20
-"""Fewer rows are converted at a time where they are longer than this together."""
+BYTES = 32 * 2**20  # fewer rows are converted at a time where they are longer than this together
 
 _SHOWN = 5
 
