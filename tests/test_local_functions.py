@@ -14,9 +14,8 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
 from tablenodes.local import FunctionCalls
-from tablenodes.local.contradictions import contradiction
 from tablenodes.local.function_examples import BUDGET, examples
-from tablenodes.local.function_requests import plainly
+from tablenodes.local.function_requests import contradiction, plainly
 
 REQUEST = Request("POST", "http://127.0.0.1:1/v1/chat/completions", ())
 QUESTION = {"role": "user", "content": "What is the weather in Paris?"}

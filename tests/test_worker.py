@@ -24,11 +24,10 @@ from servers import answer, echo, fault_server, fin, held, refusing_port
 import tablenodes as tn
 from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Answer, Call, Request
-from tablenodes.later.deadlines import Deadlines
-from tablenodes.later.lock import WorkerLock
+from tablenodes.later.group import Deadlines
+from tablenodes.later.lock import WorkerLock, ensure_worker
 from tablenodes.later.stored_connection import Travelling, arrived
 from tablenodes.later.worker import Worker
-from tablenodes.later.worker_start import ensure_worker
 from tablenodes.run.wiring import Engine
 from tablenodes.secret import Secret
 from tablenodes.store.futures import Futures

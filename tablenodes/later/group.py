@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from ..connection.endpoint import opened
+from ..engine.calls import Answer
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
+from ..engine.transports.wrapper import Wrapper
 from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
 from ..run.wiring import Engine
 from ..settings import Limits, Retry
-from .deadlines import Deadlines
 from .store_journal import FutureRecorder
 from .stored_connection import VERSION, arrived, surroundings
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..connection.endpoint import Endpoint
-    from ..store.future_rows import Group
-    from ..store.futures import Futures
+    from ..engine.calls import Call, Event, Transport
+    from ..store.futures import Futures, Group
 
 _LOOK = 0.05  # seconds between two looks for rows that were submitted after the others had come to their end
 _SAVE_FOR = 600.0  # seconds for which a worker tries to save what came while the disk was full
@@ -38,6 +39,8 @@ _REASONS = {
     "rate_limited": "the server asks to wait longer than a run waits",
     "outage": "the server did not answer anybody; the next retrieval tries again",
 }
+
+_TOO_LATE = "the time within which the row was to be answered has passed"
 
 
 class Held(NamedTuple):
@@ -192,3 +195,30 @@ def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Hel
     if stopped is None or stopped in _SPENT:
         return None
     return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)
+
+
+class Deadlines(Wrapper):
+    """A transport that keeps to each row's own deadline, which may have begun to run in an earlier process."""
+
+    def __init__(self, inner: Transport, seconds_left: Callable[[int], float]) -> None:
+        super().__init__(inner)
+        self._seconds_left = seconds_left
+        self._late: list[Event] = []
+
+    def start(self, call: Call) -> None:
+        """Begin a call, unless it is too late; it may take no longer than the row has left."""
+        left = self._seconds_left(call.key)
+        if left <= 0:
+            self._late.append(Answer(call.key, None, b"", b"", "timeout_total", _TOO_LATE, sends=0))
+        else:
+            self._inner.start(call._replace(total=min(call.total, left)))
+
+    def cancel(self, key: int) -> None:
+        """Drop a call."""
+        self._late = [event for event in self._late if event.key != key]
+        self._inner.cancel(key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return the events that came."""
+        late, self._late = self._late, []
+        return late + self._inner.wait(0.0 if late else seconds)

@@ -11,7 +11,7 @@ from ..engine.journal import KeptAnswer
 from ..engine.journal.recorder import Recorder
 from ..engine.outcomes.rules import Failure
 from ..errors import JournalError, StoreError
-from ..store.future_rows import EXPIRED
+from ..store.futures import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..engine.calls import Answer
     from ..engine.outcomes.judge import Verdict
     from ..engine.scheduling import Scheduler
-    from ..store.future_rows import Future
-    from ..store.futures import Futures
+    from ..store.futures import Future, Futures
 
 _AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
 _BETWEEN = 0.1  # seconds between two looks for rows that were submitted meanwhile

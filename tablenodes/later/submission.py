@@ -27,8 +27,8 @@ from ..run.rows import PlanInputs, prepared
 from ..run.summary import Summary, say_failures
 from ..store import StoreFile
 from ..store.futures import Futures
+from .lock import ensure_worker
 from .stored_connection import VERSION, Travelling
-from .worker_start import ensure_worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from ..run.rows import Asking, Context
     from ..tables import TableView
 
-_ROWS = 10_000
-_BYTES = 32 * 2**20  # rows, and bytes of bodies, that go into one transaction
+_ROWS = 10_000  # that go into one transaction at most
+_BYTES = 32 * 2**20  # of bodies that go into one transaction
 _BETWEEN = 0.02
 _TAKES_UP = 2.0
 """Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""

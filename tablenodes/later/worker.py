@@ -15,13 +15,12 @@ from ..errors import StoreError
 from ..store.futures import Futures
 from ..store.store_file import StoreFile
 from .group import GroupRun, Held
-from .lock import WorkerLock
-from .worker_start import INHERITED
+from .lock import INHERITED, WorkerLock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..store.future_rows import Group
+    from ..store.futures import Group
 
 IDLE = 5.0  # seconds for which a worker waits for more to do before it ends
 _AT_A_TIME = 16  # groups that are worked on at once, each in a thread of its own

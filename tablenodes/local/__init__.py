@@ -1,10 +1,9 @@
 """The embedded model: a small language model in a child process on the user's own machine."""
 
-from .functions import FunctionCalls
+from .functions import FunctionCalls, Watched
 from .installation import install
 from .model_files import DEFAULT_MODEL, ModelStatus, installed, remove, status
 from .server import SLOTS, LocalModel, LocalServer
-from .watched import Watched
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import orjson
 
-from .contradictions import contradiction
 from .function_examples import examples
 
 OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """The properties of a request that speak of functions."""
 
 RESULTS = ("tool", "function")  # the roles of a message that holds what a function gave
+BOUNDS = (
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minProperties", "maxProperties"),
+    ("minimum", "maximum"),
+)
+_REPETITION = re.compile(r"\{(\d{1,9}),(\d{1,9})\}")
 
 
 class Offer(NamedTuple):
@@ -174,3 +181,24 @@ def _text(content: Any) -> str:
 
 def _role(message: Any) -> Any:
     return message.get("role") if isinstance(message, dict) else None
+
+
+def contradiction(schema: Any) -> str:
+    """Return which lower bound of a schema exceeds its upper bound, else "": such a schema would end the engine."""
+    if isinstance(schema, list):
+        return next(filter(None, map(contradiction, schema)), "")
+    if not isinstance(schema, dict):
+        return ""
+    for low, high in BOUNDS:
+        if _number(schema.get(low)) and _number(schema.get(high)) and schema[low] > schema[high]:
+            return f"{low} is greater than {high}"
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str):
+        for found in _REPETITION.finditer(pattern):
+            if int(found[1]) > int(found[2]):
+                return "a repetition in a pattern has a lower bound greater than its upper bound"
+    return contradiction(list(schema.values()))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)

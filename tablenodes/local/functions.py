@@ -1,4 +1,4 @@
-"""Functions and tools of the embedded model: a transport around the real one, and its answers in the API's shape."""
+"""What stands around the embedded model's transport: its functions and tools, and a look at whether it has ended."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import orjson
 
 from ..engine.calls import Answer
 from ..engine.transports.wrapper import Wrapper
+from ..errors import ModelError
 from .function_requests import Offer, plainly
 
 if TYPE_CHECKING:
     from ..engine.calls import Call, Event, Transport
+    from .server import LocalServer
 
 
 class FunctionCalls(Wrapper):
@@ -105,3 +107,19 @@ def _parsed(text: bytes | str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+
+
+class Watched(Wrapper):
+    """Carries calls to the embedded model, and stops where the model has ended: nobody else would answer."""
+
+    def __init__(self, inner: Transport, server: LocalServer) -> None:
+        super().__init__(inner)
+        self._server = server
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return the events that came; `ModelError` if a call failed because the server has ended."""
+        events = self._inner.wait(seconds)
+        failed = any(isinstance(event, Answer) and event.status is None for event in events)
+        if failed and (reason := self._server.ended) is not None:
+            raise ModelError(f"the embedded model has ended: {reason}")
+        return events

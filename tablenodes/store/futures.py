@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.journal import KeptAnswer
 from ..engine.journal.journal_file import check_sum
+from ..engine.sink import DOUBT
 from ..errors import StoreError
 from . import ids
-from .future_rows import EXPIRED, Answered, Future, Group, Waiting
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,6 +45,63 @@ SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group O
     ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = :group)
 """
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
+EXPIRED = "the time within which it was to be sent has passed"
+
+
+class Future:
+    """One pending row: what is asked, and what is known of its sends."""
+
+    __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
+
+    def __init__(self, number: int, future_id: bytes, body: bytes, deadline: float) -> None:
+        self.number = number
+        self.id = future_id
+        self.body = body
+        self.deadline = deadline
+        self.first_sent = 0.0
+        self.sends = 0
+        self.billed = False
+        self.end = KeptAnswer()
+        self.final = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it was sent and nothing came."""
+        return self.sends > 0 and self.end.outcome is None
+
+    def give_up(self, why: str) -> None:
+        """End the row with what came of its last send; where nothing was sent, say why."""
+        self.billed = self.billed or self.in_doubt
+        if self.in_doubt:
+            self.end = KeptAnswer("in_doubt", message=DOUBT)
+        elif self.end.outcome is None:
+            self.end = KeptAnswer("not_sent", message=f"not sent: {why}")
+        self.final = True
+
+
+class Answered(NamedTuple):
+    """A row that has come to its end, and what it took."""
+
+    end: KeptAnswer
+    sends: int
+    billed: bool
+
+
+class Group(NamedTuple):
+    """Pending rows that are asked in the same way."""
+
+    number: int
+    recipe: str
+    is_untried: bool
+
+
+class Waiting(NamedTuple):
+    """Why pending rows are not being worked on; the reason is None where nothing keeps them."""
+
+    recipe: str
+    reason: str | None
+    lacks_key: bool
+    is_untried: bool
 
 
 class Futures:
