@@ -6,6 +6,7 @@ import os
 import random
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,30 +52,20 @@ class Held(NamedTuple):
     seconds: float = 0.0
 
 
+@dataclass(eq=False)
 class GroupRun:
-    """Sends the pending rows of a group, and those that are submitted meanwhile.
+    """Sends the pending rows of a group, and those that are submitted meanwhile."""
 
-    `token` is the worker's right to write, `idle` the seconds to wait for more rows. `stopping` says whether the worker
-    is to end; `in_the_way` whether it keeps one from coming that could send what it cannot: then nothing is waited for.
-    """
+    futures: Futures
+    group: Group
+    token: bytes  # the worker's right to write
+    _: KW_ONLY
+    idle: float  # seconds to wait for more rows
+    stopping: Callable[[], bool]  # whether the worker is to end
+    in_the_way: Callable[[], bool] = lambda: False  # whether it keeps one from coming that has a key which it lacks
 
-    def __init__(
-        self,
-        futures: Futures,
-        group: Group,
-        token: bytes,
-        *,
-        idle: float,
-        stopping: Callable[[], bool],
-        in_the_way: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._futures = futures
-        self._group = group
-        self._token = token
-        self._idle = idle
-        self._stopping = stopping
-        self._in_the_way = in_the_way
-        self._recipe: dict[str, Any] = orjson.loads(group.recipe)
+    def __post_init__(self) -> None:
+        self._recipe: dict[str, Any] = orjson.loads(self.group.recipe)
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
         self._at_most_once = self._retry.ambiguous == 0
@@ -88,13 +79,13 @@ class GroupRun:
         if self._recipe["version"] != VERSION:
             return Held("the rows were submitted by another version of tablenodes")
         try:
-            connection = arrived(self._recipe["connection"], os.environ, self._futures.salt())
+            connection = arrived(self._recipe["connection"], os.environ, self.futures.salt())
         except ConnectionSettingError as error:
             return Held(str(error), lacks_key=True)
         except TablenodesError as error:
             return Held(str(error))
         try:
-            self._futures.take_up(self._group.number)
+            self.futures.take_up(self.group.number)
             with opened(connection, surroundings(self._recipe["connection"], os.environ)) as endpoint:
                 while True:
                     held = self._round(endpoint)
@@ -108,10 +99,10 @@ class GroupRun:
         now = time.monotonic()
         opens = self._admission.opens_at(now, 0) or now
         pause = opens - now if opens - now <= self._retry.max_retry_after else 0.0
-        while not self._stopping():
-            if self._futures.take(self._group.number, 0, 1):
+        while not self.stopping():
+            if self.futures.take(self.group.number, 0, 1):
                 return True
-            idle = 0.0 if self._in_the_way() else self._idle
+            idle = 0.0 if self.in_the_way() else self.idle
             if time.monotonic() >= now + max(idle, pause):
                 break
             time.sleep(_LOOK)
@@ -123,15 +114,15 @@ class GroupRun:
             self._limits,
             self._retry,
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
-            sent_before=self._futures.sends(self._group.number) if self._is_exact else 0,
+            sent_before=self.futures.sends(self.group.number) if self._is_exact else 0,
             capacity=endpoint.slots,
             seconds_left=lambda row: recorder.seconds_left_of(row),  # noqa: PLW0108 - it is made below
             admission=self._admission,
         )
         recorder = FutureRecorder(
-            self._futures,
-            self._group.number,
-            self._token,
+            self.futures,
+            self.group.number,
+            self.token,
             scheduler,
             row_deadline=self._retry.row_deadline,
             at_most_once=self._at_most_once,
@@ -154,7 +145,7 @@ class GroupRun:
         """Return the engine put together; what it opens is closed by `stack`."""
 
         def turn() -> None:
-            if scheduler.stopped is None and self._stopping():
+            if scheduler.stopped is None and self.stopping():
                 scheduler.stop("interrupted")
             recorder.end_late()
 
@@ -178,14 +169,14 @@ class GroupRun:
             try:
                 recorder.commit()
             except JournalError:
-                if self._stopping() or time.monotonic() >= until or self._is_replaced():
+                if self.stopping() or time.monotonic() >= until or self._is_replaced():
                     return
                 time.sleep(1.0)
 
     def _is_replaced(self) -> bool:
         """Check whether another worker has begun, or the store is gone."""
         with suppress(StoreError):
-            return self._futures.writer() != self._token
+            return self.futures.writer() != self.token
         return False
 
 

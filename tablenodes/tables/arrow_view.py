@@ -28,7 +28,8 @@ class ArrowView(TableView):
     def _column(self, name: str) -> Column:
         return arrow_column(self.table.column(name))
 
-    def _cell(self, name: str, position: int) -> Any:
+    def cell(self, name: str, position: int) -> Any:
+        """Return one cell as the table's own library does."""
         return self.table.column(name)[position].as_py()
 
     def _take(self, positions: Any) -> Any:
@@ -46,13 +47,7 @@ class ArrowView(TableView):
         return pyarrow.chunked_array([column])
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
-        return _joined(self.table.select(kept), made) if kept else made
-
-    def _beside(self, made: Any) -> Any:
-        return _joined(self.table, made)
-
-
-def _joined(table: Any, made: Any) -> Any:
-    for name in made.column_names:
-        table = table.append_column(name, made.column(name))
-    return table
+        table = self.table.select(kept)
+        for name in made.column_names if kept else ():
+            table = table.append_column(name, made.column(name))
+        return table if kept else made

@@ -36,7 +36,8 @@ class PandasView(TableView):
     def _column(self, name: str) -> Column:
         return pandas_column(self._rows_given[name])
 
-    def _cell(self, name: str, position: int) -> Any:
+    def cell(self, name: str, position: int) -> Any:
+        """Return one cell as the table's own library does."""
         return self._rows_given[name].array[position]
 
     def _take(self, positions: Any) -> Any:
@@ -49,10 +50,8 @@ class PandasView(TableView):
         return pandas.Series(pandas_array(column), index=self._rows_given.index, name=name, copy=False)
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
-        return pandas.concat([self._rows_given[kept], made], axis=1)
-
-    def _beside(self, made: Any) -> Any:
-        return pandas.concat([self._rows_given, made], axis=1)
+        rows = self._rows_given  # whose selection would copy every column, where all are kept
+        return pandas.concat([rows if len(kept) == len(self.columns) else rows[kept], made], axis=1)
 
 
 def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pandas.DataFrame:

@@ -40,7 +40,8 @@ class PolarsView(TableView):
         table = cells.to_frame().to_arrow(compat_level=level)
         return arrow_column(table.column(0))
 
-    def _cell(self, name: str, position: int) -> Any:
+    def cell(self, name: str, position: int) -> Any:
+        """Return one cell as the table's own library does."""
         return self._rows_given.get_column(name)[position]
 
     def _take(self, positions: Any) -> Any:
@@ -54,9 +55,6 @@ class PolarsView(TableView):
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         return self._rows_given.select(kept).with_columns(made.get_columns())
-
-    def _beside(self, made: Any) -> Any:
-        return self._rows_given.with_columns(made.get_columns())
 
 
 def _objects(cells: list[Any]) -> list[Any]:

@@ -84,12 +84,9 @@ class TableView(ABC):
     def _column(self, name: str) -> Column:
         """Return the way to read one column's cells."""
 
+    @abstractmethod
     def cell(self, name: str, position: int) -> Any:
         """Return one cell as the table's own library does, for what `rows` gives an `Unfit`."""
-        return self._cell(name, position)
-
-    @abstractmethod
-    def _cell(self, name: str, position: int) -> Any: ...
 
     def take(self, positions: Sequence[int]) -> Any:
         """Return a table of the same kind with the rows at these positions, their index kept."""
@@ -116,8 +113,9 @@ class TableView(ABC):
     def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
         """Return the table with these columns to its right; ``text`` becomes ``text_2`` where it has one."""
         names = free_names(columns, self.columns)
-        made = {names[name]: arrow_array(values, types[name]) for name, values in columns.items()}
-        return self._beside(self._make(made))
+        return self.replacing(
+            {names[name]: values for name, values in columns.items()}, {names[name]: of for name, of in types.items()}
+        )
 
     def replacing(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
         """Return a new table: the given one with these columns in place of those of the same names, or to its right."""
@@ -127,10 +125,6 @@ class TableView(ABC):
     @abstractmethod
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         """Return the table's columns `kept`, with those of `made` to their right."""
-
-    @abstractmethod
-    def _beside(self, made: Any) -> Any:
-        """Return the table with the columns of `made`, whose names are free, to its right."""
 
 
 def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
