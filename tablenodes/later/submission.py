@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
-    from ..engine.journal import Key
     from ..run.options import RunOptions
     from ..run.rows import Asking, Context
     from ..tables import TableView
@@ -70,11 +69,6 @@ def submit(
     return _Submission(asking, makes, view, options).carry_out(plan, connection, context)
 
 
-def _known_as(submission: Any) -> str | None:
-    """Return what stands in the store for the name of a submission."""
-    return None if submission is None else hashlib.sha256(os.fsencode(submission)).hexdigest()
-
-
 class _Submission:
     def __init__(self, asking: Asking, makes: Mapping[str, str], view: TableView, options: RunOptions) -> None:
         self._asking = asking
@@ -84,7 +78,8 @@ class _Submission:
         self._store = StoreFile(options.store)
         self._futures = Futures(self._store)
         self._deadline = options.deadline
-        self._submission = _known_as(options.submission)
+        name = options.submission
+        self._submission = None if name is None else hashlib.sha256(os.fsencode(name)).hexdigest()
         self._known = 0
         self._groups: set[int] = set()
         self._ids: list[str | None] = [None] * len(view)
@@ -159,7 +154,7 @@ class _Submission:
         some: list[tuple[int, bytes]] = []
         size = 0
         keys = self._keys(travelling, context)
-        once = self._once() if self._is_limited() else None
+        once = self._once()
         for row, body in enumerate(prepared(plan, self._view, context)):
             if isinstance(body, Rejected):
                 problem = body.problem
@@ -175,7 +170,8 @@ class _Submission:
     def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None, keys: Keys | None) -> None:
         """Store some rows, all of them or none."""
         bodies = [body for _, body in some]
-        names = None if keys is None else [_name(keys.key(body)) for body in bodies]
+        named = None if keys is None else map(keys.key, bodies)
+        names = None if named is None else [key.digest + key.occurrence.to_bytes(8) for key in named]
         now = time.time()
         if some and self._failure is None:
             try:
@@ -205,13 +201,11 @@ class _Submission:
         scope = orjson.dumps([self._submission, context.scope, where], option=orjson.OPT_SORT_KEYS).decode()
         return Keys(Request("POST", self._asking.path, ()), scope)
 
-    def _once(self) -> str:
-        """Return what keeps the limits of one submission apart from those of others."""
+    def _once(self) -> str | None:
+        """Return what keeps limits over all rows to those of this submission; None where there are none."""
+        if self._how.limits.max_requests is None and self._how.limits.token_budget is None:
+            return None
         return secrets.token_hex(8) if self._submission is None else self._submission[:16]
-
-    def _is_limited(self) -> bool:
-        """Check whether there is a limit over all rows: it holds for those of this submission alone."""
-        return self._how.limits.max_requests is not None or self._how.limits.token_budget is not None
 
     def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
         """Return how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
@@ -237,10 +231,6 @@ class _Submission:
         # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
         handed_on = {*makes} if found in self._view.columns else {found, *context.made}
         return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary, handed_on)
-
-
-def _name(key: Key) -> bytes:
-    return key.digest + key.occurrence.to_bytes(8)
 
 
 class Submitted(NodeOutput[Any]):

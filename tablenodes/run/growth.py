@@ -38,22 +38,17 @@ class Said(NamedTuple):
     messages: list[Any]
 
 
-class _Rules(NamedTuple):
-    schema: Schema
-    typing: Typing
-
-
 @lru_cache(maxsize=1)
-def _rules() -> _Rules:
+def _rules() -> tuple[Schema, Typing]:
     schema = schemas.load(schemas.DEFAULT_REVISION, "create_chat_completion")
-    return _Rules(schema, Typing(schema.admits, ("messages",)))
+    return schema, Typing(schema.admits, ("messages",))
 
 
 def message_list(given: Any) -> list[Any]:
     """Return messages, typed and checked as a chat's are; none for a null cell. Raise `Rejected` for any others."""
     if given is None:
         return []
-    messages = _rules().typing(given)
+    messages = _rules()[1](given)
     if messages == []:
         return []
     _check(messages, "$.messages", "$.messages")
@@ -69,14 +64,14 @@ def content_parts(given: Any) -> list[Any]:
             given = None
     if not isinstance(given, list):
         raise Rejected(Problem("$.content", "type", "must be a list of parts, texts and images"))
-    parts = _rules().typing.below(0).below("content")(given)
+    parts = _rules()[1].below(0).below("content")(given)
     _check([{"role": "user", "content": parts}], "$.messages[0].content", "$.content")
     return list(parts)
 
 
 def _check(messages: Any, inside: str, shown: str) -> None:
     """Raise `Rejected` for messages that no chat takes."""
-    schema = _rules().schema
+    schema, _ = _rules()
     body = {"model": "any", "messages": messages}
     if schema.is_valid(body):
         return

@@ -54,12 +54,9 @@ def _ordered(value: Any) -> Any:
     if type(value) is dict:
         if len(value) == 2 and "role" in value and type(value.get("content")) is str:  # by far the most common
             return {"role": value["role"], "content": value["content"]}
-        return {key: _ordered(value[key]) for key in sorted(value, key=_place)}
+        keys = sorted(value, key=lambda key: (_ORDER.get(key, len(_ORDER)), key))
+        return {key: _ordered(value[key]) for key in keys}
     return [_ordered(item) for item in value] if type(value) is list else value
-
-
-def _place(key: str) -> tuple[int, str]:
-    return _ORDER.get(key, len(_ORDER)), key
 
 
 def id_of(parent: str, message: bytes) -> str:

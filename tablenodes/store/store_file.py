@@ -185,7 +185,7 @@ class StoreFile:
             if self._database is not None and self._opened_as == opened_as:
                 return self._database
             _KIND.refuse_other_files(self.path)
-            if _is_anothers(found):
+            if hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid):  # an administrator may use all
                 raise StoreError(
                     f"{self.path}: the store belongs to another user, whose rows would be sent with your keys"
                 )
@@ -199,11 +199,6 @@ class StoreFile:
                 raise
             self._database, self._opened_as = database, opened_as
             return database
-
-
-def _is_anothers(found: os.stat_result) -> bool:
-    """Check whether a file is another user's; an administrator may use everybody's."""
-    return hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid)
 
 
 def _take_back(database: sqlite3.Connection) -> None:

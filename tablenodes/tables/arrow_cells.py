@@ -170,10 +170,8 @@ def _converter(kind: Any) -> Convert | None:
         return _of_lists(kind.value_type)
     if inner := kind.value_type if types.is_run_end_encoded(kind) else _wrapped(kind):
         return _converter(inner)
-    return None if _is_text(kind) or _is_exact(kind) else _of_numbers(kind)
-
-
-def _of_numbers(kind: Any) -> Convert:
+    if _is_text(kind) or _is_exact(kind):
+        return None
     return partial(_narrow, width=kind.to_pandas_dtype()) if _is_narrow(kind) else plain
 
 
