@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,7 @@ from ..engine.calls import Answer
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
 from ..engine.transports.wrapper import Wrapper
-from ..errors import ConnectionSettingError, JournalError, StoreError, TablenodesError
+from ..errors import ConnectionSettingError, JournalError, TablenodesError
 from ..run.wiring import Engine
 from ..settings import Limits, Retry
 from .store_journal import FutureRecorder
@@ -52,7 +52,7 @@ class Held(NamedTuple):
     seconds: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class GroupRun:
     """Sends the pending rows of a group, and those that are submitted meanwhile."""
 
@@ -169,15 +169,9 @@ class GroupRun:
             try:
                 recorder.commit()
             except JournalError:
-                if self.stopping() or time.monotonic() >= until or self._is_replaced():
+                if self.stopping() or time.monotonic() >= until or self.futures.is_overtaken(self.token):
                     return
                 time.sleep(1.0)
-
-    def _is_replaced(self) -> bool:
-        """Check whether another worker has begun, or the store is gone."""
-        with suppress(StoreError):
-            return self.futures.writer() != self.token
-        return False
 
 
 def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Held | None:

@@ -181,7 +181,7 @@ class Retrieval:
         return hopeful and (is_held or self._start(waiting))
 
     def _say_once(self, words: str) -> None:
-        """Return what is waited for, unless nobody wants to know."""
+        """Print once what is waited for, unless nobody wants to know."""
         if not self._said and self._progress is not False:
             display.say(words)
         self._said = True

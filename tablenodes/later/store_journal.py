@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from ..engine.journal import KeptAnswer
@@ -27,38 +28,27 @@ _BETWEEN_ENDS = 0.5  # seconds between two looks for rows that wait to be sent a
 _NO_MODEL = "the server does not know the model"
 
 
+@dataclass(eq=False, repr=False)
 class FutureRecorder(Recorder):
     """Records one group of futures in the store, and is an iterator over the bodies of its rows.
 
-    It ends where nothing is pending, and goes on when something is again. `token` is the worker's right to write; once
-    the scheduler has stopped, a row that could be tried again stays pending; `row_deadline` is the seconds from a row's
-    first send after which nothing is sent for it. `failure` is why the store could not be read, `asked_to_wait` the
-    most seconds that the server asked to wait.
+    It ends where nothing is pending, and goes on when something is again.
     """
 
     keeps = True
 
-    def __init__(
-        self,
-        futures: Futures,
-        group: int,
-        token: bytes,
-        scheduler: Scheduler,
-        *,
-        row_deadline: float,
-        at_most_once: bool,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
+    futures: Futures
+    group: int
+    token: bytes  # the worker's right to write
+    scheduler: Scheduler  # once it has stopped, a row that could be tried again stays pending
+    _: KW_ONLY
+    row_deadline: float  # seconds from a row's first send after which nothing is sent for it
+    at_most_once: bool
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._futures = futures
-        self._group = group
-        self._token = token
-        self._scheduler = scheduler
-        self._row_deadline = row_deadline
-        self._at_most_once = at_most_once
-        self._clock = clock
-        self._wall_clock = wall_clock
         self._ready: deque[Future] = deque()
         self._after = 0
         self._look_at = self._end_at = float("-inf")
@@ -68,8 +58,8 @@ class FutureRecorder(Recorder):
         self._changed: dict[int, Future] = {}
         self._intended: dict[int, KeptAnswer] = {}
         self._failed = False
-        self.failure: StoreError | None = None
-        self.asked_to_wait = 0.0
+        self.failure: StoreError | None = None  # why the store could not be read
+        self.asked_to_wait = 0.0  # the most seconds that the server asked to wait
 
     # The rows.
 
@@ -89,15 +79,15 @@ class FutureRecorder(Recorder):
 
     def _refill(self) -> None:
         """Read pending rows, if there may be some that were not there at the last look."""
-        now = self._clock()
+        now = self.clock()
         if now < self._look_at:
             return
         self._look_at = now + _BETWEEN
         try:
-            seen = self._futures.store.changes()
+            seen = self.futures.store.changes()
             if seen == self._seen:
                 return
-            rows = self._futures.take(self._group, self._after, _AT_A_TIME)
+            rows = self.futures.take(self.group, self._after, _AT_A_TIME)
         except StoreError as error:  # the loop takes it for the end of the rows, and ends
             self.failure = self.failure or error
             return
@@ -112,7 +102,7 @@ class FutureRecorder(Recorder):
 
     def end_late(self) -> None:
         """End the rows that wait for their first send and whose time is over; called often, it looks now and then."""
-        now = self._clock()
+        now = self.clock()
         if now < self._end_at:
             return
         self._end_at = now + _BETWEEN_ENDS
@@ -128,7 +118,7 @@ class FutureRecorder(Recorder):
     def _is_over(self, future: Future) -> bool:
         """Check whether nothing may be sent for a row any more; then that is its end."""
         future.billed = future.billed or future.in_doubt
-        if self.seconds_left(future) > 0 and not (self._at_most_once and future.billed):
+        if self.seconds_left(future) > 0 and not (self.at_most_once and future.billed):
             return False
         self._give_up(future, EXPIRED)
         return True
@@ -137,8 +127,8 @@ class FutureRecorder(Recorder):
         """Return the seconds in which a row may still be sent, by the wall clock: no restart extends them."""
         deadline = future.deadline
         if future.first_sent:
-            deadline = min(deadline, future.first_sent + self._row_deadline)
-        return deadline - self._wall_clock()
+            deadline = min(deadline, future.first_sent + self.row_deadline)
+        return deadline - self.wall_clock()
 
     def seconds_left_of(self, row: int) -> float:
         """Return the seconds in which a row of the run may still be sent."""
@@ -153,7 +143,7 @@ class FutureRecorder(Recorder):
             return
         self._intended[row] = future.end
         future.sends += 1
-        future.first_sent = future.first_sent or self._wall_clock()
+        future.first_sent = future.first_sent or self.wall_clock()
         future.end = KeptAnswer()
         self._changed[future.number] = future
 
@@ -174,7 +164,7 @@ class FutureRecorder(Recorder):
         future = self._row_of.pop(row)
         if future.final:
             return
-        if self._scheduler.stopped is None or future.end.kind in (None, Failure.FINAL.value):
+        if self.scheduler.stopped is None or future.end.kind in (None, Failure.FINAL.value):
             self._finish(future)
 
     def end_unsent(self) -> None:
@@ -186,7 +176,7 @@ class FutureRecorder(Recorder):
         """End all rows that are still pending, which can never be sent; what cannot be read stays pending."""
         waiting = list(self._row_of.values())
         with suppress(StoreError):
-            while rows := self._futures.take(self._group, self._after, _AT_A_TIME):
+            while rows := self.futures.take(self.group, self._after, _AT_A_TIME):
                 waiting += rows
                 self._after = rows[-1].number
         for future in (*self._ready, *waiting):
@@ -212,8 +202,8 @@ class FutureRecorder(Recorder):
             return
         try:
             if self._failed:
-                self._futures.store.make_room()
-            self._futures.put(self._token, list(self._changed.values()), self._wall_clock())
+                self.futures.store.make_room()
+            self.futures.put(self.token, list(self._changed.values()), self.wall_clock())
         except StoreError as error:
             self._failed = True
             self._take_back()  # nothing of it was sent; what came is tried again with the next commit

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError
@@ -137,7 +136,7 @@ class Worker:
                 print(type(error).__name__, file=sys.stderr)
                 held = Held(f"the worker failed with {type(error).__name__}; {self._path}.worker.log says more")
             if held is not None and not self._stop.is_set():
-                if self._is_overtaken(futures):
+                if futures.is_overtaken(self._token):
                     self._stop.set()
                     return
                 self._held[group.number] = held
@@ -146,9 +145,3 @@ class Worker:
                     futures.hold(group.number, held.reason, lacks_key=held.lacks_key, not_before=not_before)
                 except StoreError:  # what is not known to be held cannot be wanted again
                     self._unsaid.add(group.number)
-
-    def _is_overtaken(self, futures: Futures) -> bool:
-        """Check whether another worker has begun, or the store is gone or another one: no row is ours any more."""
-        with suppress(StoreError):
-            return futures.writer() != self._token
-        return False

@@ -13,13 +13,10 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ..errors import ModelError, SettingError
 from .model_files import DEFAULT_MODEL, NO_ENGINE, checked, engine_version
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 SLOTS = 4  # requests that the server works on at a time; more clients than slots starve each other
 
@@ -100,9 +97,7 @@ class LocalServer:
     def __enter__(self) -> LocalServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property

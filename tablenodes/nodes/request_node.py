@@ -81,7 +81,6 @@ class RequestNode(Node):
         return super()._kept(name, value)
 
     def _recipe(self) -> Recipe:
-        """Return what the node says about its request bodies."""
         columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
         return Recipe(self._settings(), columns, self._declared.shortcuts, dict(self.extra_body or {}))
 

@@ -163,7 +163,6 @@ def _continued(conversation: str, added: list[Any], asked: str | None) -> list[A
 
 
 def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rejected]]:
-    """Yield rows some at a time."""
     some: list[_Growth | Rejected] = []
     size = 0
     for row in rows:

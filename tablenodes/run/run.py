@@ -208,7 +208,6 @@ def _spent(tokens: list[int | None], reused: list[bool]) -> int:
 
 
 def _may_stream(plan: BodyPlan, view: TableView) -> bool:
-    """Return whether any row may ask for a streamed answer."""
     if plan.streams is not None:
         return plan.streams
     cells = (cell for (cell,) in view.rows((BODY,)))

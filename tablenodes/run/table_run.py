@@ -76,7 +76,6 @@ def _made(
 
 
 def _output(making: Making, view: TableView, rows: Sequence[Made], context: Context, seconds: float) -> NodeOutput[Any]:
-    """Return the columns that were made, with what became of every row."""
     failed = [cells.problem if isinstance(cells, Rejected) else None for cells in rows]
     outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
     messages = [

@@ -23,7 +23,7 @@ _WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
 _NOWHERE = ("connect", "timeout_connect", "dns")  # outcomes of rows for which nobody was reached
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Watch:
     """Looks at a run at each of its turns: moves the bar, or prints lines in the name of `name` (None: none)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.journal import KeptAnswer
@@ -214,11 +215,12 @@ class Futures:
                 (now,),
             )
 
-    def writer(self) -> bytes | None:
-        """Return the token of the worker that may write answers."""
-        with self.store.reading() as database:
+    def is_overtaken(self, token: bytes) -> bool:
+        """Check whether another worker has begun, or the store is gone or another one; unknown, it is not so."""
+        with suppress(StoreError), self.store.reading() as database:
             row = database.execute("SELECT worker FROM store").fetchone()
-        return None if row is None else row[0]
+            return row is None or row[0] != token
+        return False
 
     def take_up(self, group: int) -> None:
         """Record that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""

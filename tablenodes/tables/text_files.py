@@ -34,7 +34,7 @@ def _unmarked(start: bytes) -> str:
 
 
 def check_encoding(content: bytes, name: str) -> None:
-    """Return which line is not UTF-8."""
+    """Raise `TableError`, with the line, for what is not UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError as error:
