@@ -78,7 +78,7 @@ class FileKind:
 
 
 def empty_database(version: int, statements: str) -> bytes:
-    """Give the bytes of a file with these tables and nothing else in it."""
+    """Return the bytes of a file with these tables and nothing else in it."""
     database = sqlite3.connect(":memory:", isolation_level=None)
     try:
         database.executescript(statements)

@@ -60,7 +60,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names on the disk, where the file system can: a new file's, a replaced one's."""
+    """Bring a folder's names to the disk, where the file system can: a new file's, a replaced one's."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

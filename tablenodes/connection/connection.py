@@ -175,7 +175,7 @@ class Connection:
         return _restore, (state,)
 
     def __enter__(self) -> Connection:
-        """Start the embedded model's server, if this is one; give a connection to it."""
+        """Start the embedded model's server, if this is one; return a connection to it."""
         stack = ExitStack()
         self._running.append(stack)
         if self.local_model is None:

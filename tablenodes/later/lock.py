@@ -104,7 +104,7 @@ class WorkerLock:
 
 
 def _is_taken(descriptor: int) -> bool:
-    """Lock a file for ourselves; tell whether nobody else has."""
+    """Lock a file for ourselves; return whether nobody else has it."""
     while not _take(descriptor, alone=True):
         if not _take(descriptor, alone=False):
             return False

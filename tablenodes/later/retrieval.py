@@ -203,7 +203,7 @@ class Retrieval:
         return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
 
     def _start(self, waiting: Iterable[Waiting]) -> bool:
-        """Start a worker, unless several have ended before their time; tell whether there is hope."""
+        """Start a worker, unless several have ended before their time; return whether there is hope."""
         if self._fruitless == _FRUITLESS:
             self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
             return False

@@ -112,7 +112,7 @@ class LocalServer:
         return None if code is None else f"{_ending(code)}{self._logged()}"
 
     def wait_until_ready(self, recipe: bytes, seconds: float) -> str:
-        """Hand the recipe over and give the address that the child prints; `ModelError` if none comes."""
+        """Hand the recipe over and return the address that the child prints; raise `ModelError` if none comes."""
         child = self._child
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
         late = threading.Timer(seconds, child.kill)

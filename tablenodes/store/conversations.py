@@ -120,7 +120,7 @@ class Conversations:
                 self._absent[key] = ("unknown_id", absent) if is_new else ("invalid_id", _CHANGED)
 
     def _remember(self, rows: Iterable[tuple[Any, Any, Any]]) -> set[str]:
-        """Keep what is as its id says; give the ids of what is not."""
+        """Keep what is as its id says; return the ids of what is not."""
         changed = set()
         for key, parent, message in rows:
             if key in self._known:

@@ -313,7 +313,7 @@ class Futures:
             )
 
     def clear(self, older_than: float) -> int:
-        """Delete the rows that came to their end before a time of the wall clock; give how many."""
+        """Delete the rows that came to their end before a time of the wall clock; return how many."""
         with self.store.writing() as database:
             old = [row[0] for row in database.execute("SELECT number FROM answer WHERE finished < ?", (older_than,))]
             for table in ("future", "answer"):

@@ -36,7 +36,7 @@ def text_pieces(source: TableView, form: str) -> Iterator[str]:
 
 
 def check_texts(source: TableView, columns: Sequence[str] | None = None) -> None:
-    """Make sure, as `text_pieces` does, that columns can be written as text."""
+    """Check, as `text_pieces` does, that columns can be written as text."""
     for name in source.columns if columns is None else columns:
         if not source.is_text_or_number(name):
             for _ in _rows(source, (name,)):

@@ -169,7 +169,7 @@ def free_names(wanted: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
 
 
 def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
-    """Convert a cell, and give the `Unfit` in its place where that cannot be."""
+    """Convert a cell; return the `Unfit` in its place where that cannot be."""
     try:
         return convert(cell)
     except Unfit as unfit:

@@ -43,7 +43,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 
 
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
-    """Make sure, before anything is sent, that a table can be written to a file."""
+    """Check, before anything is sent, that a table can be written to a file."""
     place = path_of(path, what)
     format_of(place, what)
     name = f"{what} {str(place)!r}"
