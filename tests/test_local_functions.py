@@ -14,8 +14,7 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
 from tablenodes.local import FunctionCalls
-from tablenodes.local.function_examples import BUDGET, examples
-from tablenodes.local.function_requests import contradiction, plainly
+from tablenodes.local.function_requests import BUDGET, contradiction, examples, plainly
 
 REQUEST = Request("POST", "http://127.0.0.1:1/v1/chat/completions", ())
 QUESTION = {"role": "user", "content": "What is the weather in Paris?"}

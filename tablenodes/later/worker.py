@@ -103,10 +103,7 @@ class Worker:
                     self._futures.expire(self._token, time.time(), number)
 
     def _is_in_the_way(self) -> bool:
-        """Check whether another worker may be wanted, that is started by somebody else and has a key that we lack.
-
-        Rows that were there before we began are no reason, until somebody asks for them: nobody may ever have the key.
-        """
+        """Check whether a worker with a key that we lack may be wanted; for rows of before our start once asked for."""
         return any(held.lacks_key and number not in self._at_first for number, held in tuple(self._held.items()))
 
     def _start(self, group: Group) -> None:

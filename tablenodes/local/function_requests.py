@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .function_examples import examples
-
 OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """The properties of a request that speak of functions."""
 
@@ -20,6 +18,16 @@ BOUNDS = (
     ("minimum", "maximum"),
 )
 _REPETITION = re.compile(r"\{(\d{1,9}),(\d{1,9})\}")
+ROUNDS = 2
+"""Examples of each function that a model of 135 million parameters needs to choose well; the schema is too little.
+
+Most arguments that stand in the request are right then; what must be concluded, such as an urgency, is a guess.
+"""
+BUDGET = 4000
+"""Characters of all examples, about half of a slot's default context; functions beyond get fewer examples, or none."""
+
+WORDS = ("the red one", "Rome", "Friday", "a long story", "Anna", "number nine")
+NUMBERS = (17, 4, 230)
 
 
 class Offer(NamedTuple):
@@ -170,7 +178,7 @@ def _call_in_words(function: dict[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else _dumped(value)
 
 
 def _text(content: Any) -> str:
@@ -202,3 +210,62 @@ def contradiction(schema: Any) -> str:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float)
+
+
+def examples(functions: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
+    """Return turns of a user and an assistant, with a call of every function in each round."""
+    turns: list[dict[str, str]] = []
+    spent = 0
+    told = 0
+    for number in range(ROUNDS):
+        one_round = []
+        for function in functions:
+            arguments = {}
+            for name, schema in _properties(function).items():
+                arguments[name] = _sample(schema, number, told)
+                told += 1
+            one_round += _turn(function, arguments)
+        spent += sum(len(message["content"]) for message in one_round)
+        if spent > BUDGET:
+            break
+        turns += one_round
+    return turns
+
+
+def _turn(function: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str, str]]:
+    name = str(function["name"])
+    said = ", ".join(f"{key} {_word(value)}" for key, value in arguments.items())
+    purpose = str(function.get("description") or name.replace("_", " "))
+    # With spaces, as the model itself writes JSON.
+    values = ", ".join(f"{_dumped(key)}: {_dumped(value)}" for key, value in arguments.items())
+    call = f'{{"name": {_dumped(name)}, "arguments": {{{values}}}}}'
+    return [
+        {"role": "user", "content": f"{purpose}: {said}" if said else purpose},
+        {"role": "assistant", "content": call},
+    ]
+
+
+def _properties(function: dict[str, Any]) -> dict[str, Any]:
+    parameters = function.get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    return properties if isinstance(properties, dict) else {}
+
+
+def _sample(schema: Any, number: int, told: int) -> Any:
+    """Return a value that a parameter could have: no two in a row alike, so that none is taken for the rule."""
+    if not isinstance(schema, dict):
+        return WORDS[told % len(WORDS)]
+    if schema.get("enum"):
+        return schema["enum"][number % len(schema["enum"])]
+    kinds = schema.get("type")
+    kind = next((k for k in kinds if k != "null"), "null") if isinstance(kinds, list) else kinds
+    if kind in {"integer", "number"}:
+        return NUMBERS[told % len(NUMBERS)]
+    plain = {"boolean": number % 2 == 0, "object": {}, "null": None}
+    if kind == "array":
+        return [_sample(schema.get("items"), number, told)]
+    return plain.get(str(kind), WORDS[told % len(WORDS)])
+
+
+def _dumped(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -170,11 +170,10 @@ class RequestNode(Node):
             What happens with rows that an earlier run sent without seeing an answer.
         on_text : callable, optional
             Called with a row's position and the text of its first choice as it arrives: piece by piece where ``stream``
-            is set, else once with all of it. An empty text says that the row is tried again and its text starts anew:
-            what came of it before is void. The text of a row whose answer is in the journal is not told. Secrets are
-            masked. Where it raises, it is not called again, nothing more is sent, what is in flight comes to its end,
-            and an `EndedError` has it as its cause, or, after `KeyboardInterrupt`, an `Interrupted` is raised. No bar
-            is shown.
+            is set, else once. An empty text says that the row is tried again: what came of it before is void. Answers
+            of the journal are left out, and secrets are masked. Where it raises, it is not called again, nothing more
+            is sent, what is in flight comes to its end, and an `EndedError` has it as its cause (after
+            `KeyboardInterrupt`, an `Interrupted` is raised). No bar is shown.
         retry_failed : {"transient", "all", "none"}
             Which rows that failed in an earlier run of the same journal are sent again.
         store : path, optional
