@@ -19,8 +19,8 @@ from servers import Exchange, answer, echo, fault_server, interrupting
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.cli import printout as printing
-from tablenodes.cli.command_options import connected
 from tablenodes.cli.complaints import worded
+from tablenodes.cli.run_commands import connected
 from tablenodes.connection.endpoint import opened
 from tablenodes.errors import ConnectionSettingError
 from tablenodes.nodes.node import setting_names

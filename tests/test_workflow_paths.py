@@ -18,8 +18,7 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.errors import UsageError, WorkflowError
 from tablenodes.schemas.subschemas import applied, properties
-from tablenodes.templates.paths import paths
-from tablenodes.templates.template import Template
+from tablenodes.templates.template import Template, paths
 
 PARAMETERS = [
     {"name": "urgency", "type": "string", "enumValues": ["now", "later"]},

@@ -60,7 +60,8 @@ class BodyPlan(RowPlan):
             if is_varying(value):
                 value.check(table, tuple(constants))
         extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
-        reading = [name for name, value in (made | extra).items() if _may_read(value, BODY)]
+        varying = {name: value for name, value in (made | extra).items() if is_varying(value)}
+        reading = [name for name, value in varying.items() if value.whole_row() or BODY in value.columns()]
         self.taken = taken(
             recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
         )
@@ -75,7 +76,8 @@ class BodyPlan(RowPlan):
         if BODY in self.taken:
             self.sources[_OTHERS] = f"column {BODY}"
         elif reading and recipe.columns == "auto" and BODY in table:
-            self.sources[_OTHERS] = _left_out(reading)
+            what = f"{', '.join(reading)} {'reads' if len(reading) == 1 else 'read'} column {BODY}"
+            self.sources[_OTHERS] = f'left out: {what} (columns=["{BODY}"] takes requests from it)'
         self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
@@ -265,12 +267,3 @@ def _place_of_ids(messages: Any, row: Row) -> int | None:
     """Return which cell holds the id of a conversation, where one does by itself."""
     known_as = messages.known_as if isinstance(messages, ConversationValue) else None
     return row.position[planned_name(known_as.name)] if isinstance(known_as, CellValue) else None
-
-
-def _left_out(reading: Sequence[str]) -> str:
-    verb = "reads" if len(reading) == 1 else "read"
-    return f'left out: {", ".join(reading)} {verb} column {BODY} (columns=["{BODY}"] takes requests from it)'
-
-
-def _may_read(value: Any, column: str) -> bool:
-    return is_varying(value) and (value.whole_row() or column in value.columns())

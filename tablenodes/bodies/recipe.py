@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..column_names import known
 from ..errors import ColumnError, SettingError, nearest
 from ..problems import Remark
 from ..templates.template import Template
 from .values import ConversationValue, SpokenValue, is_varying, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 BODY = "body"
 """The column that may hold a whole request body in each row."""
@@ -134,9 +132,8 @@ def taken(
 ) -> tuple[str, ...]:
     """Return the columns that are used because they are called as a property of the request is.
 
-    `wanted` is what the node says of it; `made` are the properties that are set. With `shortcuts`, `SHORTCUTS` make
-    messages. Where settings may read the column `BODY` (`reads_body`), it holds what they are about, and requests only
-    if it is named. `ColumnError` and `SettingError` say of a name that is wanted that it is no column, or no property.
+    `wanted` is what the node says of it, and must name columns and properties; `made` are the properties that are set.
+    Where settings may read the column `BODY` (`reads_body`), it holds requests only if it is named.
     """
     possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
     if wanted == "auto":
@@ -153,8 +150,13 @@ def taken(
                 raise ColumnError(message, place="columns")
     spoken = shortcuts and "messages" in made
     found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
-    if shortcuts:
-        _refuse_two([name for name in (CONVERSATION, "prompt", "messages") if name in found])
+    speaking = [name for name in (CONVERSATION, "prompt", "messages") if name in found]
+    if shortcuts and len(speaking) > 1:
+        one, other = speaking[:2]
+        raise ColumnError(
+            f"the table has both a {one} and a {other} column: choose one with "
+            f'{one}=col("{one}") or {other}=col("{other}")'
+        )
     return found
 
 
@@ -189,12 +191,3 @@ def misspelt(
 def _plainly(name: str) -> str:
     """Return a name without what is easily written in another way: case and gaps."""
     return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
-
-
-def _refuse_two(speaking: Sequence[str]) -> None:
-    if len(speaking) > 1:
-        one, other = speaking[:2]
-        raise ColumnError(
-            f"the table has both a {one} and a {other} column: choose one with "
-            f'{one}=col("{one}") or {other}=col("{other}")'
-        )

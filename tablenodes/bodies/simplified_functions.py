@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_TYPES = {
-    "string": (str,),
+_TYPES: Mapping[str, Any] = {
+    "string": str,
     "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
+    "integer": int,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": type(None),
 }
 _FUNCTION = ("name", "description", "parameters", "strict")
 _PARAMETER = ("name", "description", "type", "enumValues", "required")
@@ -73,7 +73,7 @@ WRITTEN_OUT: Mapping[str, Callable[[Any], Any]] = {
     "tools": tools,
     "tool_choice": tool_choice,
 }
-"""For each property that has a short way: what gives it as the API wants it."""
+"""For each property that has a short way: what makes it as the API wants it."""
 
 LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "tools"}
 """For each property that may name a function: the one that lists them."""
@@ -184,12 +184,8 @@ def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
     kind = given["type"]
     if kind not in _TYPES:
         raise _unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES)}")
-    schema: Json = {"type": kind}
-    if given.get("description") is not None:
-        schema["description"] = given["description"]
-    values = _enum_values(given, kind, place)
-    if values is not None:
-        schema["enum"] = values
+    made = {"type": kind, "description": given.get("description"), "enum": _enum_values(given, kind, place)}
+    schema = {key: value for key, value in made.items() if value is not None}
     return given["name"], schema, _truth(given.get("required"), f"{place}.required")
 
 

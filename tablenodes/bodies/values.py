@@ -181,10 +181,8 @@ class ArrayValue(Varying):
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         below = typing.below(0)
-        gives = [
-            item.bind(row, below, f"{path}[{i}]") if is_varying(item) else _constant(below(item))
-            for i, item in enumerate(self.items)
-        ]
+        typed = [item if is_varying(item) else below(item) for item in self.items]
+        gives = [_bound(item, row, below, f"{path}[{i}]") for i, item in enumerate(typed)]
 
         def give(cells: Cells) -> Any:
             return [value for value_of in gives if (value := value_of(cells)) is not None]
@@ -215,17 +213,12 @@ class SpokenValue(Varying):
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         last = 0 if self.system is None else 1
-        prompt = self._part(self.prompt, row, typing.below(0), f"{path}[{last}].content")
+        content = typing.below(0).below("content")
+        prompt = _bound(self.prompt, row, content, f"{path}[{last}].content")
         if self.system is None:
             return lambda cells: self.messages(prompt(cells), None)
-        system = self._part(self.system, row, typing.below(0), f"{path}[0].content")
+        system = _bound(self.system, row, content, f"{path}[0].content")
         return lambda cells: self.messages(prompt(cells), system(cells))
-
-    @staticmethod
-    def _part(value: Any, row: Row, typing: Typing, path: str) -> Give:
-        if isinstance(value, Varying):
-            return value.bind(row, typing.below("content"), path)
-        return _constant(value)
 
 
 class ConversationValue(Varying):
@@ -239,7 +232,7 @@ class ConversationValue(Varying):
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         as_text = typing.below(0).below("content")
-        find = self.known_as.bind(row, as_text, path) if is_varying(self.known_as) else _constant(self.known_as)
+        find = _bound(self.known_as, row, as_text, path)
         conversations = row.conversations
         if conversations is None:
             raise SettingError("conversation: there is no store to look conversations up in", place="conversation")
@@ -264,8 +257,8 @@ def is_varying(value: object) -> bool:
     return isinstance(value, Varying)
 
 
-def _constant(value: Any) -> Give:
-    return lambda cells: value
+def _bound(value: Any, row: Row, typing: Typing, path: str) -> Give:
+    return value.bind(row, typing, path) if isinstance(value, Varying) else lambda cells: value
 
 
 def parse(value: Any, place: str, *, templates: bool) -> Any:

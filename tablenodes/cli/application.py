@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +20,6 @@ from .printout import quiet_pipe
 from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
 from .upkeep_commands import install, journal, remove, status, store, worker
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _EXIT_CODES = (
     "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted. "

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import SchemaError, nearest
 from .command_options import Argument, Given, command, flag
 from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..schemas import Schema
 
 
@@ -44,7 +44,6 @@ def nodes(given: Given) -> None:
 def schema(given: Given) -> None:
     """Show what a request may hold: its properties with their types and limits."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
-    from ..errors import SchemaError, nearest  # noqa: PLC0415
 
     if given.operation is None:
         wanted = schemas.revisions() if given.revision is None else (given.revision,)

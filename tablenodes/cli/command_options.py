@@ -1,22 +1,16 @@
-"""The arguments and options of the commands: what each is called, what it may be, and what it makes of a workflow."""
+"""The arguments and options of the commands: what each is called, and what it may be."""
 
 from __future__ import annotations
 
 import inspect
-import os
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import click
 
 from ..run.options import described
 from ..settings import Limits, ranges
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ..connection.connection import Connection
-    from ..workflow import Workflow
 
 Given: TypeAlias = Any
 """The values of a command's arguments and options, by their names."""
@@ -145,9 +139,14 @@ STORE = click.Option(
     metavar="FILE",
     help="The store. Default: what TABLENODES_STORE names, else a file in the user's data folder.",
 )
-LIMITS = (limit("--concurrency", "-c", "concurrency"), limit("--max-requests", "max_requests"))
 LOCAL = flag("--local", "Use the embedded model, on this machine.")
-CONNECTION = (
+QUIET = flag("--no-progress", "Show no bar, and say less.")
+ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)
+"""What names one node, the table, and where the answers go."""
+SENDING = (
+    STORE,
+    limit("--concurrency", "-c", "concurrency"),
+    limit("--max-requests", "max_requests"),
     click.Option(
         ["--base-url"],
         metavar="URL",
@@ -162,95 +161,4 @@ CONNECTION = (
     flag("--no-key", "Send no API key: for a server that needs none."),
     LOCAL,
 )
-QUIET = flag("--no-progress", "Show no bar, and say less.")
-
-
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """Return ``NAME=VALUE`` texts as a dict; raise `click.BadParameter` for one of another form, or a second one."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.BadParameter("write it as NAME=VALUE", param_hint=option)
-        if name in found:
-            raise click.BadParameter(f"{name} is given twice", param_hint=option)
-        found[name] = value
-    return found
-
-
-def connected(
-    connection: Connection | None,
-    base_url: str | None,
-    api_key_env: str | None,
-    local: bool,
-    no_key: bool = False,
-) -> Connection | None:
-    """Return a connection with what the options say in place of its own.
-
-    A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
-    """
-    if local and (base_url or api_key_env or no_key):
-        raise click.BadParameter(
-            "it needs no address and no key: leave --base-url, --api-key-env and --no-key out", param_hint="--local"
-        )
-    if no_key and api_key_env:
-        raise click.BadParameter("--api-key-env names one: keep one of the two", param_hint="--no-key")
-    if not (local or base_url or api_key_env or no_key):
-        return connection
-    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
-
-    from ..connection.connection import Connection  # noqa: PLC0415
-
-    if local:
-        return Connection.local()
-    kept = connection if connection is not None and connection.local_model is None else Connection()
-    key = "" if no_key else None
-    if base_url is None:
-        return replace(kept, api_key=key, api_key_env=api_key_env)
-    return replace(kept, base_url=base_url, api_key=key, api_key_env=api_key_env, headers=None, query=None)
-
-
-def limited(limits: Limits | None, given: Given) -> Limits | None:
-    """Return limits with what the options say in place of their own."""
-    changed = {name: value for name in ("concurrency", "max_requests") if (value := getattr(given, name)) is not None}
-    if not changed:
-        return limits
-    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
-
-    return replace(limits or Limits(), **changed)
-
-
-def equipped(workflow: Workflow, given: Given) -> Workflow:
-    """Return a workflow with the connection and the limits that the options say."""
-    connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
-    return workflow.replace(connection=connection, limits=limited(workflow.limits, given))
-
-
-def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
-    """Return the keyword arguments of `Workflow.run` that the options say."""
-    if given.no_journal and given.journal is not None:
-        raise click.BadParameter("--journal names one: keep one of the two", param_hint="--no-journal")
-    journal = given.journal
-    if journal is None and not given.no_journal and workflow.output is not None:
-        journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
-    return {
-        "journal": journal,
-        "retry_failed": given.retry_failed,
-        "on_in_doubt": given.on_in_doubt,
-        "store": given.store,
-        "progress": False if given.no_progress else None,
-    }
-
-
-def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
-    """Return a workflow whose output is where the options say (none: the standard output), and the table's format."""
-    from ..workflow.destination import FORMATS, Destination  # noqa: PLC0415 - loaded where it is used
-
-    own = workflow.output if isinstance(workflow.output, Destination) else None
-    form = one_of(FORMATS, given.form or (own.format if own else "table"), "--format")
-    path = own.path if given.output is None and own else given.output
-    if path is None or path == "-":
-        return workflow.replace(output=None), form
-    if given.jsonl:
-        raise click.BadParameter("it is for the standard output: name a file that ends in .jsonl", param_hint="--jsonl")
-    return workflow.replace(output=Destination(path, form)), form
+"""What says how rows are sent, and where."""

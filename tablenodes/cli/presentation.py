@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..run.display import counted
+from ..errors import EndedError, InvalidRequests, JournalError, OutputError, TableError
+from ..run.display import counted, say
 from .complaints import OK, SOME_FAILED, complain
 from .printout import LiveText, is_terminal, show_table, write_table, write_text_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ..errors import EndedError
     from ..run.output import NodeOutput
     from ..run.summary import Summary
     from ..workflow import Workflow
@@ -24,18 +24,15 @@ _OUTCOMES_EXPLAINED = 5
 
 
 class Presentation:
-    """Runs a workflow and shows what came of it.
+    """Runs a workflow, with `manner` as the keyword arguments of `Workflow.run`, and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, so that the table goes
-        there
-    alone but for a person's eyes; `manner` has the keyword arguments of `Workflow.run`; `later` says that rows are only
-    submitted.
+    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, where the table goes then, and
+    otherwise only to a person's eyes; `later` says that rows are only submitted.
     """
 
     def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
         self._later = later
         self._form = form
-        self._jsonl = jsonl
         self._asked = asked
         self._manner = manner
         self._text = "jsonl" if jsonl else "csv"
@@ -45,9 +42,6 @@ class Presentation:
 
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and return the exit code; a run that is stopped shows what it has first."""
-        from ..errors import EndedError, OutputError, TableError  # noqa: PLC0415
-        from ..run import display  # noqa: PLC0415 - loaded where it is used
-
         opened = table_of(workflow, table, rows)
         if workflow.output is None and not self._shows_part:
             opened = self._checked(workflow, opened)
@@ -63,7 +57,7 @@ class Presentation:
             except OutputError as unprinted:  # why the run ended is said as well
                 complain(str(unprinted), "error")
             if self._manner["journal"] is not None and outputs:
-                display.say(_how_to_go_on(stopped, outputs, self._manner["journal"]))
+                say(_how_to_go_on(stopped, outputs, self._manner["journal"]))
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
@@ -91,34 +85,31 @@ class Presentation:
             self._earlier = f", in place of {earlier}"
 
     def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]], *, written: bool = True) -> None:
-        from ..run import display  # noqa: PLC0415 - loaded where it is used
-
         if not outputs:
             return
         for name, output in outputs.items():
             summary = _submitted(output.summary) if self._later else output.summary
-            display.say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
+            say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
             for line in failures(output):
-                display.say(line)
+                say(line)
         last = list(outputs.values())[-1]
         self._put_out(workflow.output, last, written=written)
         if self._later and last.summary.ok:
             place = getattr(workflow.output, "path", None)
             ids = "FILE, a file of these ids," if place is None else quote(place)
-            display.say(f"tablenodes retrieve {ids} gets the answers")
+            say(f"tablenodes retrieve {ids} gets the answers")
 
     def _put_out(self, destination: Any, output: NodeOutput[Any], *, written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
-        from ..run import display  # noqa: PLC0415 - loaded where it is used
-        from ..workflow.destination import chosen  # noqa: PLC0415
+        from ..workflow.destination import chosen  # noqa: PLC0415 - loaded where it is used
 
         table, rows = chosen(output, self._form), counted(output.summary.rows, "row")
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_text_part(table, self._text)
-            display.say(f"the table went to the standard output: {rows}")
+            say(f"the table went to the standard output: {rows}")
         elif destination is not None:
             if output.summary.ok or not self._replaces:
-                display.say(f"wrote {destination.path}: {rows}{self._earlier}")
+                say(f"wrote {destination.path}: {rows}{self._earlier}")
             if is_terminal() or not self._asked:
                 _show_head(table)
         elif self._shows_part:
@@ -129,28 +120,21 @@ class Presentation:
 
 def _show_head(table: Any) -> None:
     """Show the first rows of a table that is in its file; that they cannot be shown is no error."""
-    from ..errors import OutputError  # noqa: PLC0415
-    from ..run import display  # noqa: PLC0415 - loaded where it is used
-
     try:
         show_table(table)
         sys.stdout.flush()
     except OutputError as error:
-        display.say(f"its first rows are not shown: {error}")
+        say(f"its first rows are not shown: {error}")
 
 
 def _submitted(summary: Summary) -> Summary:
     """Return the numbers of rows that nobody has answered yet, which are not called ok."""
-    from dataclasses import replace  # noqa: PLC0415 - loaded where it is used
-
     outcomes = {"submitted" if outcome == "ok" else outcome: rows for outcome, rows in summary.outcomes.items()}
     return replace(summary, outcomes=outcomes)
 
 
 def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
-    from ..errors import JournalError  # noqa: PLC0415 - loaded where it is used
-
     again = "run the same command again to go on"
     if not any(output.summary.ok for output in outputs.values()):
         return again
@@ -161,12 +145,10 @@ def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], j
 
 def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]]) -> None:
     """Raise `InvalidRequests` where no node had a row that could be sent: that is no table to print."""
-    from ..errors import InvalidRequests  # noqa: PLC0415 - loaded where it is used
-
-    unsent = [output.summary.outcomes.get("invalid_request", 0) for output in outputs.values()]
-    upstream = [output.summary.outcomes.get("upstream_failed", 0) for output in outputs.values()]
+    counts = [output.summary.outcomes for output in outputs.values()]
+    unsent = [each.get("invalid_request", 0) + each.get("upstream_failed", 0) for each in counts]
     rows = [output.summary.rows for output in outputs.values()]
-    if any(rows) and [sum(both) for both in zip(unsent, upstream, strict=True)] == rows:
+    if any(rows) and unsent == rows:
         name, output = next(iter(outputs.items()))
         first = first_failures(output)[0]
         raise InvalidRequests(
@@ -221,11 +203,7 @@ def failures(output: NodeOutput[Any]) -> list[str]:
 
 
 def first_failures(output: NodeOutput[Any]) -> list[Failed]:
-    """Return the first row of each kind of failure.
-
-    Words of ours say why; of a server's answer only its status and the code or type of its error are shown, since its
-    message may repeat what it was sent.
-    """
+    """Return the first row of each kind of failure, never with a server's message: it may repeat what it was sent."""
     if not output.summary.failed:
         return []
     from .. import tables  # noqa: PLC0415 - loads pandas

@@ -7,14 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import OutputError
 from ..run.display import counted, printable, say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 ROWS_SHOWN = 25
 _WIDTH_ELSEWHERE = 120

@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..connection.connection import Connection
+from ..errors import SettingError
+from ..settings import Limits
 from .command_options import (
-    CONNECTION,
     FILE,
     INPUTS,
     JOURNAL,
-    LIMITS,
     LOCAL,
-    NODE,
+    ONE_NODE,
     OUTPUT,
     QUIET,
     ROWS,
-    SETTINGS,
-    SHORT,
+    SENDING,
     SOURCE,
     STORE,
     TABLE,
     Given,
     command,
-    connected,
-    destined,
-    equipped,
     flag,
-    manner,
-    pairs,
+    one_of,
 )
 from .complaints import BAD_INPUT, OK
 from .presentation import Presentation, located, table_of
 from .printout import show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..nodes import Node
     from ..workflow import Workflow
 
@@ -48,7 +44,7 @@ _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 
 
-@command("run", FILE, TABLE, ROWS, *OUTPUT, INPUTS, *JOURNAL, STORE, *LIMITS, *CONNECTION, QUIET)
+@command("run", FILE, TABLE, ROWS, *OUTPUT, INPUTS, *JOURNAL, *SENDING, QUIET)
 def run(given: Given) -> int:
     """Run a workflow and write its table.
 
@@ -85,7 +81,7 @@ def check(given: Given) -> int:
     return OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT
 
 
-@command("call", NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT, *JOURNAL, STORE, *LIMITS, *CONNECTION, QUIET)
+@command("call", *ONE_NODE, *JOURNAL, *SENDING, QUIET)
 def call(given: Given) -> int:
     """Run one node over a table.
 
@@ -98,7 +94,7 @@ def call(given: Given) -> int:
 
 @command(
     "submit",
-    *(NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT, STORE, *LIMITS, *CONNECTION),
+    *(*ONE_NODE, *SENDING),
     flag("--again", "Submit every row anew, also what was submitted for the same output before."),
     QUIET,
 )
@@ -235,8 +231,6 @@ def _as_admitted(name: str, text: str, admitted: frozenset[str]) -> Any:
 def _json(name: str, text: str) -> Any:
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    from ..errors import SettingError  # noqa: PLC0415
-
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -248,3 +242,82 @@ def _columns(text: str) -> Any:
     if text.lstrip().startswith("["):
         return _json("columns", text)
     return text if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Return ``NAME=VALUE`` texts as a dict; raise `click.BadParameter` for one of another form, or a second one."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter("write it as NAME=VALUE", param_hint=option)
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice", param_hint=option)
+        found[name] = value
+    return found
+
+
+def connected(
+    connection: Connection | None,
+    base_url: str | None,
+    api_key_env: str | None,
+    local: bool,
+    no_key: bool = False,
+) -> Connection | None:
+    """Return a connection with what the options say in place of its own.
+
+    A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
+    """
+    if local and (base_url or api_key_env or no_key):
+        raise click.BadParameter(
+            "it needs no address and no key: leave --base-url, --api-key-env and --no-key out", param_hint="--local"
+        )
+    if no_key and api_key_env:
+        raise click.BadParameter("--api-key-env names one: keep one of the two", param_hint="--no-key")
+    if not (local or base_url or api_key_env or no_key):
+        return connection
+    if local:
+        return Connection.local()
+    kept = connection if connection is not None and connection.local_model is None else Connection()
+    key = "" if no_key else None
+    if base_url is None:
+        return replace(kept, api_key=key, api_key_env=api_key_env)
+    return replace(kept, base_url=base_url, api_key=key, api_key_env=api_key_env, headers=None, query=None)
+
+
+def equipped(workflow: Workflow, given: Given) -> Workflow:
+    """Return a workflow with the connection and the limits that the options say."""
+    connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
+    changed = {name: value for name in ("concurrency", "max_requests") if (value := getattr(given, name)) is not None}
+    limits = replace(workflow.limits or Limits(), **changed) if changed else workflow.limits
+    return workflow.replace(connection=connection, limits=limits)
+
+
+def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
+    """Return the keyword arguments of `Workflow.run` that the options say."""
+    if given.no_journal and given.journal is not None:
+        raise click.BadParameter("--journal names one: keep one of the two", param_hint="--no-journal")
+    journal = given.journal
+    if journal is None and not given.no_journal and workflow.output is not None:
+        journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
+    return {
+        "journal": journal,
+        "retry_failed": given.retry_failed,
+        "on_in_doubt": given.on_in_doubt,
+        "store": given.store,
+        "progress": False if given.no_progress else None,
+    }
+
+
+def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
+    """Return a workflow whose output is where the options say (none: the standard output), and the table's format."""
+    from ..workflow.destination import FORMATS, Destination  # noqa: PLC0415 - loaded where it is used
+
+    own = workflow.output if isinstance(workflow.output, Destination) else None
+    form = one_of(FORMATS, given.form or (own.format if own else "table"), "--format")
+    path = own.path if given.output is None and own else given.output
+    if path is None or path == "-":
+        return workflow.replace(output=None), form
+    if given.jsonl:
+        raise click.BadParameter("it is for the standard output: name a file that ends in .jsonl", param_hint="--jsonl")
+    return workflow.replace(output=Destination(path, form)), form

@@ -6,13 +6,11 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import OutputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _OWN = (0, 1, 2)
 

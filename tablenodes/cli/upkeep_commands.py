@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from ..run.display import counted
+from ..errors import JournalError
+from ..run.display import counted, say
 from .command_options import STORE, Argument, Given, command, flag
 from .complaints import BAD_INPUT, OK
 from .printout import aligned, show, sized
 
 if TYPE_CHECKING:
-    from ..engine.journal import Entry, Journal
+    from ..engine.journal import Journal
 
 _DAY = 86_400
 
@@ -49,13 +51,8 @@ def store(given: Given) -> None:
         size = sized(os.path.getsize(file.path))
         worker = "a worker is at work" if WorkerLock(file.path).is_held() else "no worker is at work"
         show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
-        if counts:
-            show()
-            rows = [("outcome", "rows"), *((name, f"{count:,}") for name, count in counts.items())]
-            for line in aligned(rows, right=(False, True)):
-                show(line)
-        reasons = futures.reasons()
-        for reason, count in reasons.items():
+        _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
+        for reason, count in futures.reasons().items():
             show(f"{count:,} pending: {reason}")
 
 
@@ -95,7 +92,6 @@ def journal(given: Given) -> None:
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
     from ..engine.journal import Journal  # noqa: PLC0415
-    from ..errors import JournalError  # noqa: PLC0415
 
     path = given.path
     if not os.path.exists(path):
@@ -111,14 +107,17 @@ def journal(given: Given) -> None:
 
 
 def _show_counts(opened: Journal, path: str) -> None:
-    counts = [(outcome or "in_doubt", rows, sends) for outcome, rows, sends in opened.tally()]
     size = sized(os.path.getsize(path))
     show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
-    if counts:
+    rows = [(outcome or "in_doubt", f"{number:,}", f"{sends:,}") for outcome, number, sends in opened.tally()]
+    _show_table(("outcome", "rows", "requests"), rows)
+
+
+def _show_table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Show counts below their names, after an empty line; nothing where there are none."""
+    if rows:
         show()
-        rows = [("outcome", "rows", "requests")]
-        rows += [(outcome, f"{number:,}", f"{sends:,}") for outcome, number, sends in counts]
-        for line in aligned(rows, right=(False, True, True)):
+        for line in aligned([names, *rows], right=(False, True, True)):
             show(line)
 
 
@@ -126,28 +125,24 @@ def _print_rows(opened: Journal) -> None:
     import orjson  # noqa: PLC0415 - loaded where it is used
 
     for entry in opened:
-        print(orjson.dumps(_row(entry)).decode())
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    last = entry.last
-    return {
-        "outcome": "in_doubt" if last is None else last.outcome,
-        "status": None if last is None else last.status,
-        "requests": entry.sends,
-        "maybe_billed": entry.billed,
-        "latency": None if last is None else last.latency,
-        "body": None if last is None else last.body.decode(errors="replace"),
-    }
+        last = entry.last
+        row = {
+            "outcome": "in_doubt" if last is None else last.outcome,
+            "status": None if last is None else last.status,
+            "requests": entry.sends,
+            "maybe_billed": entry.billed,
+            "latency": None if last is None else last.latency,
+            "body": None if last is None else last.body.decode(errors="replace"),
+        }
+        print(orjson.dumps(row).decode())
 
 
 @command("install")
 def install(_: Given) -> None:
     """Download the embedded model into the user's cache folder (about 100 MB), if it is not there."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
-    from ..run import display  # noqa: PLC0415
 
-    local.install(display.say)
+    local.install(say)
 
 
 @command("status")
@@ -164,6 +159,5 @@ def status(_: Given) -> int:
 def remove(_: Given) -> None:
     """Delete the embedded model from the user's cache folder."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
-    from ..run import display  # noqa: PLC0415
 
-    display.say("the embedded model is removed" if local.remove() else "there is no embedded model to remove")
+    say("the embedded model is removed" if local.remove() else "there is no embedded model to remove")

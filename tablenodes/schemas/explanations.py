@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -12,7 +12,7 @@ import jsonschema_rs
 from ..errors import nearest
 from ..problems import Problem
 from . import subschemas
-from .subschema_graph import REFERENCES, SubschemaGraph
+from .subschema_graph import REFERENCES, SubschemaGraph, refuse
 from .subschemas import kind
 from .wording import Fault, got, message, shown
 
@@ -92,7 +92,7 @@ class _Gates:
         self._document = document
         self._draft = {"$schema": document["$schema"]} if "$schema" in document else {}
         self._address = self.graph.address or "urn:tablenodes:schema"
-        self._registry = jsonschema_rs.Registry([(self._address, document)], retriever=_refuse)
+        self._registry = jsonschema_rs.Registry([(self._address, document)], retriever=refuse)
         self._parts: dict[int, Any] = {}
         self._rules: dict[tuple[int, str], Any] = {}
         self._read: dict[tuple[int, Any], Any] = {}
@@ -113,19 +113,14 @@ class _Gates:
     def meets(self, schema: dict[str, Any], rule: str, value: Any) -> bool:
         """Check whether a value meets one rule that holds no schemas."""
         if (id(schema), rule) not in self._rules:
-            self._rules[id(schema), rule] = self._rule(schema, rule)
+            exclusive = _EXCLUSIVE.get(rule, "")
+            names = [rule, exclusive] if isinstance(schema.get(exclusive), bool) else [rule]
+            self._rules[id(schema), rule] = self._compiled({name: schema[name] for name in names})
         gate = self._rules[id(schema), rule]
         return gate is None or bool(gate.is_valid(value))
 
-    def _rule(self, schema: dict[str, Any], rule: str) -> Any:
-        alone = {rule: schema[rule]}
-        exclusive = _EXCLUSIVE.get(rule, "")
-        if isinstance(schema.get(exclusive), bool):
-            alone[exclusive] = schema[exclusive]
-        return self._compiled(alone)
-
     def _compiled(self, schema: dict[str, Any]) -> Any:
-        options: Any = {"registry": self._registry, "retriever": _refuse, "validate_formats": False}
+        options: Any = {"registry": self._registry, "retriever": refuse, "validate_formats": False}
         try:
             return jsonschema_rs.validator_for({**self._draft, **schema}, **options)
         except (ValueError, jsonschema_rs.ReferencingError):  # such a part is not looked into
@@ -200,7 +195,10 @@ class _Descent:
         for keyword in ("$ref",) if alone else schema:
             if keyword in _PLAIN_RULES:
                 if not self._gates.meets(schema, keyword, value):
-                    yield from _broken(schema, keyword, value, path)
+                    limits = [schema[keyword]]
+                    if keyword == "required":
+                        limits = [[name] for name in schema[keyword] if name not in value]
+                    yield from (Fault(path, keyword, limit, value, schema) for limit in limits)
             elif keyword in self._looks and isinstance(value, _KINDS.get(keyword, object)):
                 yield from self._looks[keyword](schema, keyword, value, path)
 
@@ -321,12 +319,6 @@ class _Descent:
                 yield Fault(path, keyword if rule not in schema else rule, limit, value, schema)
 
 
-def _broken(schema: dict[str, Any], rule: str, value: Any, path: Path) -> Faults:
-    """Yield a rule that is broken: for each name that is missing by itself."""
-    missing = [[name] for name in schema[rule] if name not in value] if rule == "required" else [schema[rule]]
-    yield from (Fault(path, rule, limit, value, schema) for limit in missing)
-
-
 def _discriminators(schema: dict[str, Any]) -> tuple[str, ...]:
     named = schema.get("discriminator")
     name = named.get("propertyName") if isinstance(named, dict) else None
@@ -371,10 +363,6 @@ def _followed(body: Any, path: Sequence[str | int]) -> tuple[Path, Any]:
         real.append(str(step) if isinstance(body, dict) else step)
         body = body[real[-1]]
     return tuple(real), body
-
-
-def _refuse(address: str) -> NoReturn:
-    raise ValueError(f"{address} is outside the schema")
 
 
 def _property_names(schema: Any) -> Iterator[str]:

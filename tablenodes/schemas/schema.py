@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,7 +14,7 @@ from ..errors import SchemaError
 from ..plain import plain
 from ..problems import Problem, Unfit
 from . import subschemas
-from .subschema_graph import SubschemaGraph
+from .subschema_graph import SubschemaGraph, refuse
 from .wording import shown
 
 if TYPE_CHECKING:
@@ -30,16 +30,14 @@ _PLAIN_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 @dataclass(frozen=True)
 class Schema:
-    """The schema of one operation's requests.
+    """The schema of one operation's requests; `name` is a revision, a file's name or ``mapping``, `source` JSON text.
 
     The validators are built when they are first used, once; a copy and an unpickled one build their own.
     """
 
     name: str
-    """Where it comes from: a revision, a file's name, or ``mapping``."""
     operation: str
     source: str
-    """The document as JSON text, ``nullable`` translated."""
 
     def __repr__(self) -> str:
         return f"Schema({self.name!r}, {self.operation!r})"
@@ -65,11 +63,8 @@ class Schema:
 
     @functools.cached_property
     def is_valid(self) -> Callable[[Any], bool]:
-        """Check whether a body of plain JSON fits: the gate's own method, about 1 µs a call.
-
-        Only for what can be written as JSON: it may raise ValueError for what cannot. `problems` takes anything.
-        """
-        verdict: Callable[[Any], bool] = self._gate.is_valid
+        """Check whether a body of plain JSON fits, in about 1 µs; ValueError is possible for what cannot be JSON."""
+        verdict: Callable[[Any], bool] = _compiled(self._document, self.name).is_valid
         return verdict
 
     def problems(self, body: object) -> list[Problem]:
@@ -109,10 +104,6 @@ class Schema:
         return subschemas.properties(self._document)
 
     @functools.cached_property
-    def _gate(self) -> jsonschema_rs.Validator:
-        return _compiled(self._document, self.name)
-
-    @functools.cached_property
     def _explain(self) -> Explainer:
         from .explanations import Explainer  # noqa: PLC0415 - takes 0.1 s, and only a wrong body needs it
 
@@ -149,7 +140,7 @@ def _compiled(document: dict[str, Any], name: str) -> jsonschema_rs.Validator:
     import jsonschema_rs  # noqa: PLC0415 - 50 ms that only a used schema costs
 
     try:
-        return jsonschema_rs.validator_for(document, retriever=_refuse, validate_formats=False)
+        return jsonschema_rs.validator_for(document, retriever=refuse, validate_formats=False)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         if isinstance(getattr(error, "kind", None), jsonschema_rs.ValidationErrorKind.Referencing):
             raise SchemaError(f"schema {name}: {_bad_reference(document)}") from None
@@ -165,7 +156,3 @@ def _bad_reference(document: dict[str, Any]) -> str:
     if reference.startswith("#"):
         return f"$ref {reference[:SHOWN]!r} points at nothing in it"
     return f"$ref {reference[:SHOWN]!r} points outside it; only references inside (#/…) are followed"
-
-
-def _refuse(address: str) -> NoReturn:
-    raise ValueError(f"{address} is outside the schema")

@@ -58,11 +58,7 @@ def validate(
 
 
 def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> Schema:
-    """Return the schema of an operation's requests: of a bundled revision, a file or a mapping.
-
-    OpenAPI's ``nullable: true`` is understood; only references inside the document are followed. `SchemaError` says
-    what is wrong with a schema that cannot be found, read or used.
-    """
+    """Return the schema of an operation's requests: a revision's, a file or a mapping; raise `SchemaError` for none."""
     if isinstance(schema, str) and schema in _index():
         return _bundled(schema, operation)
     if isinstance(schema, Mapping):
@@ -135,18 +131,14 @@ def _made(name: str, operation: str, document: dict[str, Any]) -> Schema:
     return Schema(name, operation, source)
 
 
-# Files and mappings.
-
-
 @functools.cache
 def _index() -> Mapping[str, Mapping[str, Path]]:
     """Return the bundled schemas of requests: their files by operation, by revision, the oldest first."""
-    folders = sorted(path for path in bundled_folder(Path(__file__).parents[1]).iterdir() if path.is_dir())
-    return {folder.name: {file.stem: file for file in _requests(folder)} for folder in folders}
-
-
-def _requests(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.json")) if not file.name.endswith(_RESPONSE)]
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(bundled_folder(Path(__file__).parents[1]).glob("*/*.json")):
+        if not file.name.endswith(_RESPONSE):
+            found.setdefault(file.parent.name, {})[file.stem] = file
+    return found
 
 
 def bundled_folder(package: Path) -> Path:
@@ -202,8 +194,6 @@ def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-# OpenAPI's nullable.
-
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"})
 _VALUES = frozenset({"enum", "const", "default", "examples", "example"})
 _OUTSIDE = frozenset(
@@ -224,11 +214,7 @@ _LIMITS_ON_OTHER_TYPES = frozenset(
 
 
 def without_nullable(schema: Any) -> Any:
-    """Return a schema in which OpenAPI's ``nullable: true`` has become a null type; the one given is not changed.
-
-    With a ``type``, the type and the enum are extended; where that would not let null through, the schema is
-    wrapped: ``anyOf: [{type: null}, the schema]``.
-    """
+    """Return a schema in which OpenAPI's ``nullable: true`` has become a null type; the one given is not changed."""
     if isinstance(schema, list):
         return [without_nullable(each) for each in schema]
     if not isinstance(schema, dict):
@@ -245,6 +231,7 @@ def without_nullable(schema: Any) -> Any:
 
 
 def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Extend the type and the enum; where that would not let null through, wrap it: ``anyOf: [{type: null}, …]``."""
     bounding = schema.keys() - _OUTSIDE - _LIMITS_ON_OTHER_TYPES
     if "type" in bounding and bounding <= {"type", "enum"}:
         types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote, urljoin
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -122,6 +122,11 @@ class SubschemaGraph:
                 elif not isinstance(inside, bool | str | int | float | None):
                     group.extend(each for each in inside if isinstance(each, dict))
         return groups
+
+
+def refuse(address: str) -> NoReturn:
+    """Refuse to look up a reference that leads outside of the document."""
+    raise ValueError(f"{address} is outside the schema")
 
 
 def followed(place: Any, fragment: str) -> Any:

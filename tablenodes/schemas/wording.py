@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Container
+from typing import Any, NamedTuple
 
 from ..errors import nearest
 from ..problems import MESSAGE_LENGTH
 from .subschemas import Path, kind
-
-if TYPE_CHECKING:
-    from collections.abc import Container
 
 _GOT_LENGTH = 40
 _WORD_LENGTH = 60
@@ -23,15 +21,15 @@ _NUMBER_NAME = re.compile(r"[0-9]{1,20}")
 
 
 class Fault(NamedTuple):
-    """One keyword of a schema that a value does not meet."""
+    """A keyword (`rule`; ``false`` where a schema allows nothing) and its `limit`, which the `instance` does not meet.
+
+    The instance is never put into words.
+    """
 
     path: Path
     rule: str
-    """The keyword; ``false`` for a schema that allows nothing."""
     limit: Any
-    """What the schema says under that keyword."""
     instance: Any
-    """The value; it is never put into words."""
     schema: Any
 
 
@@ -135,22 +133,14 @@ def got(fault: Fault) -> str:
         short = isinstance(value, float) or value.bit_length() < 4 * _GOT_LENGTH
         text = repr(value) if short else ""
         return text if 0 < len(text) < _GOT_LENGTH else kind(value)
-    if (
-        fault.rule == "enum"
-        and isinstance(fault.limit, list)
-        and _nearest_word(fault.limit, value)
-        and value.isprintable()
-    ):
+    of_words = fault.rule == "enum" and isinstance(fault.limit, list)
+    if of_words and _nearest_word(fault.limit, value) and value.isprintable():
         return str(value)
     return kind(value)[:_GOT_LENGTH]
 
 
 def shown(path: Path, known: Container[str] = ()) -> str:
-    """Return a path as text, such as ``$.messages[0].role``.
-
-    Of names, those that the schema holds (`known`) are shown, plain names and numbers; for the rest, which may be
-    somebody's text, stands ``[*]``.
-    """
+    """Return a path as text, ``$.messages[0].role``; ``[*]`` for a name that is neither plain nor `known`."""
     text = "$" + "".join(_step(step, known) for step in path)
     return text if len(text) <= _PATH_LENGTH else text[: _PATH_LENGTH - 1] + "…"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import functools
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import jinja2
 import orjson
@@ -18,9 +19,6 @@ from jinja2.visitor import NodeTransformer
 
 from ..plain import read_json
 from ..problems import Unfit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
@@ -57,15 +55,7 @@ class InputValues(dict[str, Any]):
 
 
 class UnusableCell:  # no dataclass: those have a JSON form
-    """Stands for a cell that cannot be JSON, and says so as soon as anything is made of it.
-
-    Attributes
-    ----------
-    column : str
-        The column's name.
-    why : str
-        Continues "the cell of column 'x' …".
-    """
+    """Stands for a cell that cannot be JSON, and says so as soon as anything is made of it: "the cell of …", `why`."""
 
     __slots__ = ("column", "why")
 

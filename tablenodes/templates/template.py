@@ -12,23 +12,17 @@ from jinja2 import nodes
 from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
-from .environment import (
-    InputValues,
-    RowCells,
-    UnusableCell,
-    UnusableFound,
-    as_text,
-    environment,
-    parsed,
-)
-from .paths import paths
+from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
 from .template_faults import Wording, empty, unread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Cells = tuple[Any, ...]
     Render = Callable[[Cells], str]
+
+Path = tuple[str | int, ...]
+"""The steps of ``outputs.ask.choices[0]`` below the name that it begins with."""
 
 ROW = "row"
 """The name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``."""
@@ -94,18 +88,18 @@ def literal(text: str) -> LiteralText:
 
 
 class Template:
-    """A text with placeholders, read once; `place` is where it stands, for messages: ``messages[0].content``."""
+    """A text with placeholders, read once; `place` is where it stands, for messages: ``messages[0].content``.
+
+    It uses `names`, in the order of the alphabet, `ROW` not among them; of the table the `columns`, or any of them with
+    `whole_row`; the answers of the nodes in `upstream`, None where it may be any; and `reached` has the ways that it
+    goes down from each of `RESERVED`.
+    """
 
     names: tuple[str, ...]
-    """The names that it uses, in the order of the alphabet, `ROW` not among them."""
     columns: tuple[str, ...]
-    """The columns that it uses by name."""
     whole_row: bool
-    """Whether it may use any column (``row`` other than with a constant name)."""
     upstream: tuple[str, ...] | None
-    """The nodes whose answers it uses; None where it may be any."""
-    reached: Mapping[str, tuple[tuple[str | int, ...], ...]]
-    """For each of `RESERVED` that it uses: the steps that it goes down from there, as far as they are known."""
+    reached: Mapping[str, tuple[Path, ...]]
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
@@ -278,17 +272,57 @@ def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
 
 def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
     """Return the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
-    named: set[str] = set()
-    reached = 0
-    for attribute in tree.find_all(nodes.Getattr):
-        if isinstance(attribute.node, nodes.Name) and attribute.node.name == mapping:
-            named.add(attribute.attr)
-            reached += 1
-    for item in tree.find_all(nodes.Getitem):
-        if not (isinstance(item.node, nodes.Name) and item.node.name == mapping):
-            continue
-        if isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
-            named.add(item.arg.value)
-            reached += 1
-    uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == mapping)
-    return named, uses > reached
+    lookups: Iterator[Any] = tree.find_all((nodes.Getattr, nodes.Getitem))
+    below = [node for node in lookups if _is_named(node.node, mapping)]
+    steps = [node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None) for node in below]
+    named = [step for step in steps if isinstance(step, str)]
+    uses = sum(_is_named(node, mapping) for node in tree.find_all(nodes.Name))
+    return set(named), uses > len(named)
+
+
+def _is_named(node: nodes.Node, name: str) -> bool:
+    return isinstance(node, nodes.Name) and node.name == name
+
+
+def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
+    """Return the steps of every way that goes down from a name, until one is worked out, called or filtered."""
+    return tuple(dict.fromkeys(_found(tree, name)))
+
+
+def _found(node: nodes.Node, name: str) -> Iterator[Path]:
+    if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name):
+        steps, root, aside = _steps(node)
+        if isinstance(root, nodes.Name):
+            if root.name == name:
+                yield tuple(steps[: steps.index(None)] if None in steps else steps)
+        else:
+            yield from _found(root, name)
+        for each in aside:
+            yield from _found(each, name)
+        return
+    for child in node.iter_child_nodes():
+        for path in _found(child, name):
+            is_method = isinstance(node, nodes.Call) and child is node.node and len(path) > 0
+            yield path[:-1] if is_method else path
+
+
+def _steps(node: nodes.Node) -> tuple[list[Any], nodes.Node, list[nodes.Node]]:
+    """Return the steps from the root on, None for those that are worked out; the root; and what works them out."""
+    steps: list[Any] = []
+    aside: list[nodes.Node] = []
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        if isinstance(node, nodes.Getattr):
+            steps.append(node.attr)
+        else:
+            steps.append(_constant(node.arg))
+            aside.append(node.arg)
+        node = node.node
+    return steps[::-1], node, aside
+
+
+def _constant(argument: nodes.Expr) -> str | int | None:
+    try:
+        value = argument.as_const()
+    except nodes.Impossible:
+        return None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

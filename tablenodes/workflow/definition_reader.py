@@ -57,21 +57,10 @@ class Reader:
         """Return the arguments of `Workflow`."""
         top = self.mapping((), KEYS)
         if "nodes" not in top:
-            raise self.document.error((), f"nodes: is missing{self._hint_at_nodes(top)}")
+            hint = "; a workflow file needs a list of nodes, each with an id and a type" if top else ""
+            raise self.document.error((), f"nodes: is missing{hint}")
         made: dict[str, Any] = {"inputs": {}, "nodes": []}
-        for name, read in self._parts().items():
-            if top.get(name) is not None or name == "nodes":
-                with self.collecting():
-                    made[name] = read()
-        given = top.get("inputs")
-        self._collect_faults(made["nodes"], given if isinstance(given, dict) else {} if given is None else None)
-        if self._errors:
-            raise together(self._errors)
-        return made
-
-    def _parts(self) -> dict[str, Callable[[], Any]]:
-        """Return what reads each part of the file."""
-        return {
+        parts: dict[str, Callable[[], Any]] = {
             "id": lambda: self.text(("id",)),
             "description": lambda: self.text(("description",)),
             "table": lambda: self.path(("table",)),
@@ -82,6 +71,17 @@ class Reader:
             "nodes": self.nodes,
             "output": self.output,
         }
+        for name, read in parts.items():
+            if top.get(name) is not None or name == "nodes":
+                with self.collecting():
+                    made[name] = read()
+        given = top.get("inputs")
+        for fault in faults(made["nodes"], given if isinstance(given, dict) else {} if given is None else None):
+            path = self.meant(("nodes", fault.node), fault.place)
+            self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
+        if self._errors:
+            raise together(self._errors)
+        return made
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -90,10 +90,6 @@ class Reader:
             yield
         except WorkflowError as error:
             self._errors.append(error)
-
-    @staticmethod
-    def _hint_at_nodes(top: Collection[str]) -> str:
-        return "; a workflow file needs a list of nodes, each with an id and a type" if top else ""
 
     # Values of a type.
 
@@ -206,7 +202,10 @@ class Reader:
         if kind == "timeout":
             return self.settings(path, Timeout) if isinstance(value, dict) else value
         if kind == "texts":
-            return {name: str(item) for name, item in self.mapping(path).items() if self._is_plain((*path, name), item)}
+            for name, item in self.mapping(path).items():
+                if isinstance(item, bool) or not isinstance(item, str | int | float):
+                    raise self._wrong((*path, name), "a text", item)
+            return {name: str(item) for name, item in value.items()}
         if kind == "boolean":
             if not isinstance(value, bool):
                 raise self._wrong(path, "true or false", value)
@@ -214,11 +213,6 @@ class Reader:
         if kind == "empty":
             return ""
         return self.path(path) if kind == "path" else self.text(path)
-
-    def _is_plain(self, path: Path_, value: Any) -> bool:
-        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
-            return True
-        raise self._wrong(path, "a text", value)
 
     def inputs(self) -> dict[str, Input]:
         """Return the inputs by name."""
@@ -264,7 +258,12 @@ class Reader:
         with self.locating((*path, "type")):
             kind = find_node(of_type)
         known, before = ("id", "type", *setting_names(kind)), len(self._errors)
-        self._refuse_key(path, given)
+        if refused := next((each for each in ("api_key", "apiKey") if each in given), ""):
+            raise self.document.error(
+                (*path, refused),
+                f"{refused}: a key belongs to no node and in no file: name the environment variable that holds it"
+                " as api_key_env under connection",
+            )
         for key in given:
             if key not in known:
                 self._errors.append(self._unknown_key((*path, key), known))
@@ -279,15 +278,6 @@ class Reader:
         with self.locating(path):
             return kind(**settings)
 
-    def _refuse_key(self, path: Path_, given: dict[str, Any]) -> None:
-        for name in ("api_key", "apiKey"):
-            if name in given:
-                raise self.document.error(
-                    (*path, name),
-                    f"{name}: a key belongs to no node and in no file: name the environment variable that holds it"
-                    " as api_key_env under connection",
-                )
-
     def _schema(self, path: Path_, operation: str) -> Any:
         value = self.at(path)
         if isinstance(value, str):
@@ -295,11 +285,6 @@ class Reader:
         with self.locating(path):
             schemas.load(value, operation)
         return value
-
-    def _collect_faults(self, nodes: list[tuple[str, Node | None]], inputs: Collection[str] | None) -> None:
-        for fault in faults(nodes, inputs):
-            path = self.meant(("nodes", fault.node), fault.place)
-            self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
 
 
 def together(errors: Sequence[UsageError]) -> UsageError:

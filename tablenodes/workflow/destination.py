@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError, TableError, WorkflowError, nearest
+from ..run.display import say
 
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
@@ -43,26 +44,15 @@ class Destination:
             raise TableError(f"output {self.path!r} is the table that is read: name another file")
         tables.check_output(self.path)
 
-    def check_content(self, view: TableView) -> None:
-        """Raise `TableError` if the file cannot hold what the table that is read holds."""
-        check_content(view, self.format, self.path)
-
-    def keeps_earlier(self, output: NodeOutput[Any]) -> bool:
-        """Check whether an earlier file stays as it is: an output without one answer does not take its place."""
-        return bool(output.summary.rows) and not output.summary.ok and os.path.exists(self.path)
-
     def write(self, output: NodeOutput[Any]) -> None:
-        """Write a node's table, or tell the user that an earlier one is kept."""
+        """Write a node's table; one without a single answer does not take the place of an earlier file."""
         from .. import tables  # noqa: PLC0415 - loads pandas
-        from ..run import display  # noqa: PLC0415 - loads pandas
 
-        if self.keeps_earlier(output):
-            display.say(f"{self.path} is left as it was: no row has been answered")
+        if output.summary.rows and not output.summary.ok and os.path.exists(self.path):
+            say(f"{self.path} is left as it was: no row has been answered")
             return
         for name in tables.write_table(chosen(output, self.format), self.path):
-            display.say(
-                f"{self.path}: column {name!r} is written as text: a column of such a file has one type for all values"
-            )
+            say(f"{self.path}: column {name!r} is written as text: a column of such a file has one type for all values")
 
 
 def chosen(output: NodeOutput[Any], form: str) -> Any:

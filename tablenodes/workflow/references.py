@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
     from ..nodes import Node
     from ..nodes.answer_shapes import Shape
-    from ..templates.paths import Path
-    from ..templates.template import Template
+    from ..templates.template import Path, Template
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
 _EXTENSIONS = frozenset(
     {
         *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images", "citations"),
@@ -65,10 +62,7 @@ def check_id(name: object, earlier: Collection[str]) -> None:
 
 
 def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None) -> Iterator[Loose]:
-    """Return every reference to an input or to an earlier node that is not there.
-
-    None stands for a node, and for inputs, that cannot be read.
-    """
+    """Return every reference to an input or an earlier node that is not there; None for one that cannot be read."""
     known_inputs, ids = None if inputs is None else tuple(inputs), [name for name, _ in nodes]
     for position, (_, node) in enumerate(nodes):
         yield from _unfollowed(nodes, position)
@@ -78,12 +72,9 @@ def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None
                     yield Loose(position, template.place, _no_node(name, ids, position))
             for name in dict.fromkeys(str(path[0]) for path in template.reached.get(INPUTS, ()) if path):
                 if known_inputs is not None and name not in known_inputs:
-                    yield Loose(position, template.place, _no_input(name, known_inputs))
-
-
-def _no_input(name: str, inputs: Sequence[str]) -> str:
-    known = f"; there are {', '.join(inputs)}" if inputs else "; declare it under inputs"
-    return f"no input {name!r}{nearest(name, inputs) or known}"
+                    known = f"; there are {', '.join(known_inputs)}" if known_inputs else "; declare it under inputs"
+                    hint = nearest(name, known_inputs) or known
+                    yield Loose(position, template.place, f"no input {name!r}{hint}")
 
 
 def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> frozenset[str]:
@@ -115,10 +106,7 @@ def _no_node(name: str, ids: Sequence[str], position: int) -> str:
 
 
 def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the ids of the nodes whose answers a node reads, in their order; None where it reads none.
-
-    Where a placeholder may mean any, all earlier ones are given.
-    """
+    """Return the ids of the nodes whose answers a node reads, or may read, in their order; None where it reads none."""
     reading = [template for template in templates(node) if OUTPUTS in template.names]
     if not reading:
         return None
@@ -220,12 +208,9 @@ def _uncalled(shape: Shape, path: Path) -> Finding | None:
     called = shape.calls.get(name)
     if called is None or called.may_be:
         return None
-    others = [f"; it has {CALLS[other]}, whose calls are {where}.{other}" for other in _set_beside(shape, name)]
+    beside = [other for other, call in shape.calls.items() if other != name and call.is_set]
+    others = [f"; it has {CALLS[other]}, whose calls are {where}.{other}" for other in beside]
     return Finding(len(path), f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}")
-
-
-def _set_beside(shape: Shape, name: str) -> list[str]:
-    return [other for other, called in shape.calls.items() if other != name and called.is_set]
 
 
 def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:

@@ -112,7 +112,9 @@ def _run_nodes(
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(table).columns), frozenset[str]()
     for name, node in workflow.steps:
-        context = Context(inputs, _answers(node, outputs), name, outputs, new_journal=is_new, made=made)
+        ids = upstream(node, tuple(outputs))
+        answers = None if ids is None else Answers(outputs, ids)
+        context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made)
         limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
         outputs[name] = node._carry_out(table, connection, context, replace(options, limits=limits))
         if node._declared.makes:
@@ -129,8 +131,7 @@ def _limits_left(
 ) -> Limits:
     """Return the limits for the next node: what earlier ones have sent and used counts, since it is one run.
 
-    With a journal, the requests that it keeps, and those that a worker sends, are counted where they are sent, over
-    all runs that have it: each is told of the other's alone.
+    With a journal, its requests and a worker's are counted where they are sent, and each is told of the other's alone.
     """
     if not outputs:
         return limits
@@ -177,11 +178,6 @@ def _tokens(output: NodeOutput[Any]) -> int:
         return 0
     rows = log.rows(("total_tokens", "reused"))
     return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
-
-
-def _answers(node: Node, outputs: Mapping[str, NodeOutput[Any]]) -> Answers | None:
-    ids = upstream(node, tuple(outputs))
-    return None if ids is None else Answers(outputs, ids)
 
 
 def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) -> None:

@@ -156,13 +156,7 @@ class Workflow(Definition):
 
         Parameters
         ----------
-        table : table or path, optional
-            One request a row. Default: the workflow's own.
-        inputs : mapping, optional
-            The inputs' values.
-        connection : Connection, optional
-            Default: the workflow's own.
-        store : path, optional
+        table, inputs, connection, store
             As in `run`.
 
         Returns

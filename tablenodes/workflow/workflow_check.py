@@ -16,6 +16,7 @@ from ..run.check import check_rows
 from ..run.rows import Context, PlanInputs
 from .answers import failed
 from .definition_reader import together
+from .destination import check_content as content_fits
 from .inputs import resolved
 from .references import columns_read, faults, templates, unread_inputs, upstream
 
@@ -85,11 +86,11 @@ def check_output(workflow: Definition, table: str | None) -> None:
 
 
 def check_content(workflow: Definition, view: TableView) -> None:
-    """Check that the output can hold the table that is read; see `Destination.check_content`."""
+    """Check that the output can hold the table that is read."""
     destination: Any = workflow.output
     if destination is not None:
         try:
-            destination.check_content(view)
+            content_fits(view, destination.format, destination.path)
         except TableError as error:
             raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
 
