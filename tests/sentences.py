@@ -28,6 +28,7 @@ from pathlib import Path
 import pytest
 
 FILE = Path(__file__).with_suffix(".json")
+_PYTHON = sys.executable  # a test may put another in its place
 _VARYING = {
     r"\1:{port}": re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{4,5}\b"),
     "{seconds} s": re.compile(r"\b\d+\.\d+ s\b"),
@@ -105,7 +106,7 @@ class Wording:
             made = (
                 value.sub(placeholder, made) if isinstance(value, re.Pattern) else made.replace(str(value), placeholder)
             )
-        made = self._folders.sub("{tmp}", made.rstrip("\n")).replace(sys.executable, "{python}")
+        made = self._folders.sub("{tmp}", made.rstrip("\n")).replace(_PYTHON, "{python}")
         for placeholder, pattern in _VARYING.items():
             made = pattern.sub(placeholder, made)
         return made

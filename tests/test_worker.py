@@ -160,6 +160,7 @@ def test_a_row_without_an_answer_keeps_the_reason(store):
 def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
     """One after the other: it stops sending, saves what came once there is room, and the next worker sends the rest."""
     put = Futures.put
+    reasons = set()
     for nth in range(1, 12):
         path = store.with_name(f"store{nth}")
         left = [nth]
@@ -178,11 +179,12 @@ def test_whichever_commit_fails_what_came_is_saved(store, monkeypatch):
             came = outcomes(table, path).count("ok")
             assert came == len(server.requests)
             if came < 6:
-                wording.line(reason(table, path, 5))
+                reasons.add(reason(table, path, 5))
                 work(path)
             assert outcomes(table, path) == ["ok"] * 6
             assert list(found(table, path).log["attempts"]) == [1] * 6
             assert len(server.requests) == 6
+    wording(sorted(reasons))
 
 
 def test_a_worker_that_was_replaced_writes_nothing_any_more(store):
