@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """What a process gets whose terminal is lost, such as that of a remote session; Windows has none."""
-AT_ONCE = 2
-"""From this level on the run leaves without waiting for what is in flight."""
+AT_ONCE = 2  # from this level on the run leaves without waiting for what is in flight
 
 
 def is_from_handler(error: BaseException) -> bool:

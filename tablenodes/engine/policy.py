@@ -3,64 +3,43 @@
 from __future__ import annotations
 
 # Waiting: after a failure without a word from the server, and after one with it.
-BACKOFF_FIRST = 0.5
-"""Seconds: the longest wait before the first repeat; it doubles with each further one."""
-BACKOFF_LONGEST = 30.0
-"""Seconds: the longest wait of that kind."""
-BACKOFF_FLOOR = 0.05
-"""Seconds: no wait is shorter, but for the one immediate repeat after a dead connection."""
+BACKOFF_FIRST = 0.5  # seconds: the longest wait before the first repeat; it doubles with each further one
+BACKOFF_LONGEST = 30.0  # seconds: the longest wait of that kind
+BACKOFF_FLOOR = 0.05  # seconds: no wait is shorter, but for the one immediate repeat after a dead connection
 THROTTLED_FIRST = 1.0
 """Seconds: the longest pause after a first 429 that names no delay; it doubles with each further one."""
-THROTTLED_LONGEST = 60.0
-"""Seconds: the longest pause of that kind."""
-THROTTLED_SPREAD = 0.5
-"""The least share of that pause; the rest is chance."""
+THROTTLED_LONGEST = 60.0  # seconds: the longest pause of that kind
+THROTTLED_SPREAD = 0.5  # the least share of that pause; the rest is chance
 JITTER_SHARE = 0.1
 """The share of a server's delay that a row may wait longer, so that rows don't come back as one wave…"""
-JITTER_LONGEST = 1.0
-"""… and its limit in seconds."""
-LONGEST_DELAY = 1e9
-"""Seconds: what ``inf`` and absurd numbers of a server are taken for."""
+JITTER_LONGEST = 1.0  # … and its limit in seconds
+LONGEST_DELAY = 1e9  # seconds: what ``inf`` and absurd numbers of a server are taken for
 
 # The window: how many calls are in flight at a time.
-WINDOW_AFTER_PAUSE = 0.7
-"""The share of the window that is left after a pause or an outage."""
+WINDOW_AFTER_PAUSE = 0.7  # the share of the window that is left after a pause or an outage
 
 # Giving up on a server, a key, a model.
-OUTAGE_FAILURES = 5
-"""Failures in a row that shut the outage gate; the concurrency where it is more."""
-PROBE_FIRST = 1.0
-"""Seconds until the first probe of a server that is out; they double."""
-PROBE_LONGEST = 30.0
-"""Seconds: the longest time between two probes."""
+OUTAGE_FAILURES = 5  # failures in a row that shut the outage gate; the concurrency where it is more
+PROBE_FIRST = 1.0  # seconds until the first probe of a server that is out; they double
+PROBE_LONGEST = 30.0  # seconds: the longest time between two probes
 REFUSALS = 5
 """Refusals in a row (of the key, of an account without credit, of one model) after which nobody is sent any more."""
 
 # Pacing.
-BURST_SECONDS = 0.1
-"""How much of a pace of our own may go out at once; one request at least."""
+BURST_SECONDS = 0.1  # how much of a pace of our own may go out at once; one request at least
 ALLOWANCE_KEPT = 0.05
 """The share of the allowance a server tells that is left unused, for answers that overtake each other; one at most."""
-ALLOWANCE_UNREAD = 0.05
-"""The share of what is left that may be used before another answer is read for it."""
-ON_THE_WAY = 0.25
-"""Seconds after its start for which the server may not know yet of a call."""
-REFILL_TRUST = 0.9
-"""The share of the measured refill that is counted on before the server has confirmed it."""
-REFILL_MEASURED_FROM = 0.5
-"""Seconds that a refill is measured before it is used."""
-REFILL_MEMORY = 60.0
-"""Seconds after which an older measurement counts half."""
+ALLOWANCE_UNREAD = 0.05  # the share of what is left that may be used before another answer is read for it
+ON_THE_WAY = 0.25  # seconds after its start for which the server may not know yet of a call
+REFILL_TRUST = 0.9  # the share of the measured refill that is counted on before the server has confirmed it
+REFILL_MEASURED_FROM = 0.5  # seconds that a refill is measured before it is used
+REFILL_MEMORY = 60.0  # seconds after which an older measurement counts half
 SPREAD_HASTE = 1.25
 """How much faster than evenly an allowance is spent that is renewed at once: nothing is left over at the end."""
-RESET_UNKNOWN = 1.0
-"""Seconds until an allowance is asked for again where the server names no time."""
-TOKENS_GUESS = 500.0
-"""Tokens of a call of which nobody knows any."""
-TOKENS_MEMORY = 0.1
-"""The weight of the newest call in what is known of tokens: their mean, and how far guesses are off."""
-SHORTEST_WAIT = 0.001
-"""Seconds: a wait for an allowance is never shorter."""
+RESET_UNKNOWN = 1.0  # seconds until an allowance is asked for again where the server names no time
+TOKENS_GUESS = 500.0  # tokens of a call of which nobody knows any
+TOKENS_MEMORY = 0.1  # the weight of the newest call in what is known of tokens: their mean, and how far guesses are off
+SHORTEST_WAIT = 0.001  # seconds: a wait for an allowance is never shorter
 
 # Streams.
 AFTER_DONE = 0.25
@@ -69,23 +48,16 @@ AFTER_FINISH = 1.5
 """Seconds that a server is given after the end of every choice to tell the tokens that it was asked to count."""
 
 # Reading.
-QUOTE_LENGTH = 200
-"""Characters of a server's own words that a message may quote."""
-ERROR_BODY_BYTES = 2**20
-"""An error body that is longer is not read for its words."""
-DELAY_LENGTH = 400
-"""Characters of a delay header that are looked at."""
-DEPTH_KEPT = 64
-"""How deep an answer is looked into that is nested too deeply for a parser."""
-DEPTH_BYTES = 4 * 2**20
-"""An answer of that kind is looked into up to this length."""
+QUOTE_LENGTH = 200  # characters of a server's own words that a message may quote
+ERROR_BODY_BYTES = 2**20  # an error body that is longer is not read for its words
+DELAY_LENGTH = 400  # characters of a delay header that are looked at
+DEPTH_KEPT = 64  # how deep an answer is looked into that is nested too deeply for a parser
+DEPTH_BYTES = 4 * 2**20  # an answer of that kind is looked into up to this length
 
 # The loop.
 AT_A_TURN = 64
 """Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
 LONGEST_WAIT = 0.1
 """Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
-LOOKED_UP_AT_ONCE = 0.4
-"""Seconds for which a run that must leave at once still looks answers of earlier runs up."""
-BYTES_PER_TOKEN = 4
-"""A rough guess, for pacing alone."""
+LOOKED_UP_AT_ONCE = 0.4  # seconds for which a run that must leave at once still looks answers of earlier runs up
+BYTES_PER_TOKEN = 4  # a rough guess, for pacing alone

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 MASK = b"***"
 _BACKSLASH = 92
-_SHORTEST = 6
-"""A shorter secret would mask ordinary words."""
+_SHORTEST = 6  # a shorter secret would mask ordinary words
 
 
 class Redaction:

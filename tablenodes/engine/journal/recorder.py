@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from .entry import Keys
     from .journal import Journal
 
-RETRY_FAILED = ("transient", "all", "none")
-"""Which failed rows of an earlier run are sent again."""
+RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again
 _NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)
 
 

@@ -11,8 +11,7 @@ import orjson
 from ..policy import DEPTH_BYTES, DEPTH_KEPT
 
 _LONGEST_INTEGER = 400
-_FIRST_OF_SEVERAL = range(0xC2, 0xF5)
-"""The bytes that begin a character of several bytes in UTF-8."""
+_FIRST_OF_SEVERAL = range(0xC2, 0xF5)  # the bytes that begin a character of several bytes in UTF-8
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _CLOSES = {"]": "[", "}": "{"}
 _HALF = rb"\ufffd"

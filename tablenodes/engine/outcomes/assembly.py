@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _CHUNK = "chat.completion.chunk"
-_FIRST_TOLD = ("id", "object", "created", "model")
-"""What each chunk repeats: the first that is not empty counts."""
+_FIRST_TOLD = ("id", "object", "created", "model")  # what each chunk repeats: the first that is not empty counts
 _PARTS = frozenset(("index", "delta", "text"))
 _NOT_TOLD = frozenset(("choices", "obfuscation"))
 """What is not passed on as it is; the latter are random letters that hide the length of a chunk."""
-_DEEPEST = 16
-"""Objects nested deeper than this are not filled: the last one counts."""
+_DEEPEST = 16  # objects nested deeper than this are not filled: the last one counts
 _REPEATED = frozenset(("id", "type", "role", "object", "format", "index"))
 """Texts that name something: a part repeats them, it does not lengthen them."""
 

@@ -11,8 +11,7 @@ from .. import policy
 if TYPE_CHECKING:
     from ..response_head import RateLimit
 
-UNLIMITED = 1_000_000_000
-"""More calls than anybody starts."""
+UNLIMITED = 1_000_000_000  # more calls than anybody starts
 
 _ROUNDING = 1e-6
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ...settings import Retry
     from ..outcomes.judge import Verdict
 
-MOST_DOUBLINGS = 30
-"""Beyond it, every wait is at its limit anyway."""
+MOST_DOUBLINGS = 30  # beyond it, every wait is at its limit anyway
 
 
 class Done(NamedTuple):

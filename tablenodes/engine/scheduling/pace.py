@@ -10,8 +10,7 @@ from ..response_head import rate_limits
 from .allowance import UNLIMITED, Allowance, Mark
 
 _MINUTE = 60.0
-_UNUSED = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED))
-"""Failures of calls that used up no allowance."""
+_UNUSED = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED))  # failures of calls that used up no allowance
 
 
 class Pace:

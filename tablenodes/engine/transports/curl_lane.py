@@ -22,14 +22,11 @@ NEVER = math.inf
 WIDTH = 256
 """Transfers in a lane. For each call libcurl looks at one connection of its pool after the other, until one is idle."""
 
-NARROW = 128
-"""Transfers up to which it is cheaper to let libcurl look at them all than to be told of each socket."""
+NARROW = 128  # transfers up to which it is cheaper to let libcurl look at them all than to be told of each socket
 
-AT_ONCE = 32_768
-"""Bytes of a request that libcurl gives to the kernel without waiting in between, or nearly so."""
+AT_ONCE = 32_768  # bytes of a request that libcurl gives to the kernel without waiting in between, or nearly so
 
-_NEARLY = 0.05
-"""Seconds before the end of a call's time in which it is noted whether something has come."""
+_NEARLY = 0.05  # seconds before the end of a call's time in which it is noted whether something has come
 
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
@@ -37,8 +34,7 @@ its own, of which we know nothing."""
 
 _REMOVE = 4
 _EPOLL_MASKS = (0, 1, 4, 5)
-_CHANGES = 2**31 | 0x2000 | 4 | 1
-"""EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN."""
+_CHANGES = 2**31 | 0x2000 | 4 | 1  # EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN
 # libcurl's wishes: 1 read, 2 write, 3 both. Its news: 1 readable, 2 writable, 4 error. epoll's: 1, 4, 8 and 16.
 _NEWS = tuple((mask & 1) | (2 if mask & 4 else 0) | (4 if mask & 24 else 0) for mask in range(32))
 _TCP_INFO = struct.Struct("=44xI4xI72xQ")

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _Table = tuple[tuple[str, tuple[type[BaseException], ...]], ...]
 
 PROXY_WANTS_LOGIN = PROXY_LOGIN, "the proxy asks for a user name and password (407)"
-TIMEOUT = "timeout"
-"""A fault that has another name by what was heard until then."""
+TIMEOUT = "timeout"  # a fault that has another name by what was heard until then
 
 # In both tables the first line that fits any of the causes decides.
 _BEFORE_SENDING: _Table = (
