@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
 """Names that belong to workflows and are never columns: the same in every row, and another in each."""

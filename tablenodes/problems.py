@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 import orjson
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MESSAGE_LENGTH = 500  # an error message is at most this many characters long
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import orjson
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Request(NamedTuple):

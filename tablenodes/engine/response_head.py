@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from .policy import DELAY_LENGTH, LONGEST_DELAY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 _BLANK = (b"\r\n", b"\n")
 _RATE_LIMIT = re.compile(

@@ -15,10 +15,8 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 GIB = 2**30
 LOG_BYTES = 2**20

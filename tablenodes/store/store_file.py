@@ -6,17 +6,15 @@ import os
 import secrets
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import platformdirs
 
 from ..database_file import APPLICATION, FileKind, empty_database
 from ..errors import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 VERSION = 1
 VARIABLE = "TABLENODES_STORE"  # the environment variable that names a store

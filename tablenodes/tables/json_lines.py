@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy
 import orjson
@@ -14,9 +15,6 @@ from ..errors import TableError
 from .pandas_view import pandas_array
 from .text_files import check_encoding, without_mark
 from .views import arrow_array, checked_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19

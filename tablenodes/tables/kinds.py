@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow
 
 from ..errors import TableError
 from .arrow_view import ArrowView
 from .views import TableView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 VIEWS = [
     ("pandas", "DataFrame", ".pandas_view", "PandasView"),

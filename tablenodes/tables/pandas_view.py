@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy
 import pandas
@@ -12,10 +13,6 @@ from pyarrow import types
 from ..plain import plain
 from .arrow_cells import arrow_column, widened
 from .views import ROWS, Column, TableView, arrow_array, attempt, is_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
 
 _PYTHONS_YEARS = (1, 9999)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import polars
 
 from ..plain import plain
 from .arrow_cells import arrow_column
 from .views import Column, TableView, attempt
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _WIDE = ("Int128", "UInt128")
 

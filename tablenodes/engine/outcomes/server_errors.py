@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ...problems import in_a_line
 from ..policy import ERROR_BODY_BYTES, QUOTE_LENGTH
 from .answer_json import UnreadableError, read
 from .assembly import assembled
 from .rules import own_words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _QUOTA_WORDS = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")

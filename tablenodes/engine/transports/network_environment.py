@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ...addresses import is_loopback
 from ...errors import ConnectionSettingError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 OTHER_FILES = 128
 """File descriptors that a process is left beside one socket a request, where there are enough."""

@@ -6,15 +6,12 @@ import http.client
 import re
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import requests
 import urllib3.exceptions as below
 
 from ..outcomes.rules import PROXY_LOGIN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _Table = tuple[tuple[str, tuple[type[BaseException], ...]], ...]
 
