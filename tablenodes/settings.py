@@ -28,7 +28,7 @@ Times = Annotated[int, Range(0, 1000)]
 
 @dataclass(frozen=True)
 class Timeout:
-    """Seconds that one attempt may take.
+    """Seconds that one attempt may take, each between 0.001 and 86,400; others are a `SettingError`.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ class Timeout:
         In a stream, from its first byte on: between any two bytes.
     payload_idle : float
         In a stream, from its first byte on: between two events with content.
-
-    Raises
-    ------
-    SettingError
-        If a number is not between 0.001 and 86,400.
     """
 
     connect: Seconds = 10
@@ -58,7 +53,7 @@ class Timeout:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may use at most.
+    """What a run may use at most; a number out of its range is a `SettingError`.
 
     Parameters
     ----------
@@ -74,11 +69,6 @@ class Limits:
         The longest answer in bytes, decompressed; a longer one is cut there.
     grace : float
         Seconds that requests in flight are given after Ctrl-C.
-
-    Raises
-    ------
-    SettingError
-        If a number is out of its range.
     """
 
     concurrency: Annotated[int, Range(1, 10_000, "Requests in flight at a time.")] = 64
@@ -98,7 +88,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a row is tried again, by what went wrong.
+    """How often a row is tried again, by what went wrong; a number out of its range is a `SettingError`.
 
     Parameters
     ----------
@@ -122,11 +112,6 @@ class Retry:
         nothing more is sent.
     outage_patience : float
         Seconds for which a server that answers nobody is probed before the rest is given up.
-
-    Raises
-    ------
-    SettingError
-        If a number is out of its range.
     """
 
     not_executed: Times = 5

@@ -135,8 +135,7 @@ def default_properties(connection: Connection | None) -> dict[str, str]:
 def opened(connection: Connection, environ: Mapping[str, str] | None = None) -> Iterator[Endpoint]:
     """Yield what a connection comes to in an environment (the process's own), with the embedded model started.
 
-    `ConnectionSettingError` if there is no key for a server that needs one, or it would travel in the open;
-    `ModelError` if the embedded model is not installed or does not start.
+    Raises `ConnectionSettingError` or `ModelError` where there is no key, it would travel in the open, or no model.
     """
     if connection.local_model is not None and connection.base_url is None:
         with connection as started:

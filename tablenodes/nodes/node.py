@@ -134,11 +134,8 @@ class Node:
 
         Parameters
         ----------
-        table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
-            One request a row. A stream that can be read only once is refused.
-        store : path, optional
-            The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
-            the user's data folder.
+        table, store
+            As in `CreateChatCompletion.run`; a stream that can be read only once is refused.
 
         Returns
         -------
@@ -156,13 +153,7 @@ class Node:
         return check(partial(self._plan, inputs=PlanInputs(store=store)), table)
 
     def replace(self, **settings: Any) -> Self:
-        """Return a node with some settings changed.
-
-        Raises
-        ------
-        SettingError
-            If there is no such setting, or its value cannot be used.
-        """
+        """Return a node with some settings changed; raise `SettingError` for one that it has not or cannot use."""
         check_names(type(self), settings)
         return replace(self, **settings)
 

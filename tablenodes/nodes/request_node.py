@@ -187,10 +187,9 @@ class RequestNode(Node):
 
         Raises
         ------
-        UsageError
-            If something does not fit together; nothing has been sent then.
-        InvalidRequests
-            If rows cannot be sent and `on_invalid` is "raise"; nothing has been sent then.
+        UsageError, InvalidRequests
+            If something does not fit together, or rows cannot be sent and `on_invalid` is "raise"; nothing has been
+            sent then.
         JournalError
             If the journal is in use, foreign, damaged or cannot be written. Where it fails in the middle of a run,
             what was in flight comes to its end, and ``.output`` has it.

@@ -22,10 +22,9 @@ _TYPES = {str: "text", bool: "boolean", int: "integer", float: "number"}
 
 
 def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
-    """Read a JSON Lines file.
+    """Read a JSON Lines file: a column is every name that a row has, null where a row has it not.
 
-    A column is every name that a row has; a row without it has a null there. A column whose cells are all texts, all
-    integers, all numbers with a fraction or all booleans is of that type; any other holds the values as they are.
+    A column of only texts, integers, booleans or numbers with a fraction is of that type; others hold the values.
     """
     content = without_mark(content, name)
     columns: dict[str, list[Any]] = {}
