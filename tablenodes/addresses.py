@@ -28,16 +28,20 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_fits:
         raise ConnectionSettingError(f"{name} is not an http or https address; write it as https://HOST/v1")
     if parts.username is not None or parts.password is not None:
-        raise ConnectionSettingError(f"{name} holds a user name or password; give the key as api_key= or api_key_env=")
+        raise ConnectionSettingError(
+            f"{name} contains a user name or password; set the key with api_key= or api_key_env="
+        )
     if parts.query or parts.fragment:
-        raise ConnectionSettingError(f"{name} holds a query or a fragment; give a query as query=")
+        raise ConnectionSettingError(f"{name} contains a query or a fragment; set a query with query=")
     if re.search(r"[\x00-\x20\x7f\\]", base_url.strip()):
-        raise ConnectionSettingError(f"{name} holds a blank or a control character")
+        raise ConnectionSettingError(f"{name} contains a blank or a control character")
     for operation in _OPERATIONS:
         path = parts.path.rstrip("/")
         if path.endswith(operation):
             shorter = parts._replace(path=path.removesuffix(operation)).geturl()
-            raise ConnectionSettingError(f"{name} ends in {operation}, which each request adds: write it as {shorter}")
+            raise ConnectionSettingError(
+                f"{name} ends in {operation}, which every request adds itself: write it as {shorter}"
+            )
     return parts
 
 
@@ -70,7 +74,7 @@ def check_key(key: str, name: str) -> str:
     if not _KEY.fullmatch(key):
         del key  # tools print the local variables of a traceback
         raise ConnectionSettingError(
-            f"{name} is empty or holds a blank, a quote, a line break or a letter outside ASCII: copy it again"
+            f"{name} is empty, or contains a blank, a quote, a line break or a letter outside ASCII: copy it again"
         )
     return key
 

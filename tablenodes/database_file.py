@@ -39,7 +39,7 @@ class FileKind:
         except OSError as error:
             raise self.error(f"{path}: the {self.noun} cannot be used: {error.strerror or 'unknown'}") from None
         except ValueError:
-            raise self.error(f"the {self.noun}'s path holds a character that no path can hold") from None
+            raise self.error(f"the {self.noun}'s path contains a character that paths cannot have") from None
 
     @contextmanager
     def worded_sql(self, path: Path) -> Iterator[None]:
@@ -55,13 +55,13 @@ class FileKind:
     def make(self, path: Path, content: bytes) -> None:
         """Make a file with this content, private from its first moment, and where the file system has links, whole."""
         if not path.parent.is_dir():
-            raise self.error(f"{path}: there is no folder {str(path.parent)!r}; make it first")
+            raise self.error(f"{path}: no such folder {str(path.parent)!r}; create it first")
         for ending in ("-wal", "-journal"):
             # Looked for in this order: a process that has just made the file has its part of it beside it.
             if os.path.lexists(f"{path}{ending}") and not os.path.lexists(path):
                 raise self.error(
-                    f"{path}: there is no {self.noun}, but a part of one, {path.name}{ending}, which may hold"
-                    f" {self.holds}; put the {self.noun} back beside it, or give another path"
+                    f"{path}: the {self.noun} is gone, but a part of it, {path.name}{ending}, is there and may have"
+                    f" {self.holds}; put the {self.noun} back beside it, or choose another path"
                 )
         with new_file(path, private=True) as handle:
             handle.write(content)
@@ -72,7 +72,7 @@ class FileKind:
         if not stat.S_ISREG(found.st_mode):
             raise self.error(f"{path}: the {self.noun} must be an ordinary file, not a link, a folder or a device")
         if not found.st_size:
-            raise self.error(f"{path}: the file is empty, which no {self.noun} is; delete it if nothing was in it")
+            raise self.error(f"{path}: the file is empty, so it is not a {self.noun}; delete it if nothing was in it")
         if written and not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise self.error(f"{path}: {self.words[sqlite3.SQLITE_READONLY]}")
 

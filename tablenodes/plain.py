@@ -69,7 +69,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Unfit("holds half of a surrogate pair, which is no character") from None
+        raise Unfit("holds half of a surrogate pair, which is not a character") from None
     return value
 
 
@@ -163,7 +163,7 @@ def _decimal(value: decimal.Decimal) -> float:
         return _integer(int(value))
     number = float(value)
     if not math.isfinite(number) or decimal.Decimal(repr(number)) != value:
-        raise Unfit("holds a decimal with more digits than JSON keeps")
+        raise Unfit("holds a decimal with more digits than JSON can keep")
     return number
 
 

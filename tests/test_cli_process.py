@@ -388,7 +388,7 @@ try:
 except RuntimeError as error:
     print(shortage(error))
 print(shortage(OSError(errno.EMFILE, "Too many open files")))
-print(shortage(RuntimeError("an error in this program")))
+print(shortage(RuntimeError("an error in tablenodes")))
 """
 
 

@@ -495,7 +495,7 @@ def test_two_that_make_one_journal_at_the_same_time_do_not_share_it(tmp_path):
         assert found.count("held") <= 1
         assert set(found) <= {
             "held",
-            f"{path}: the journal is in use by another run; wait for it, or give another path",
+            f"{path}: another run is using the journal; wait for it, or choose another path",
         }
         found.clear()
         assert os.listdir(tmp_path) == ["run.journal"]

@@ -127,7 +127,7 @@ OBJECTS = {
     "mixed scalars": ([1, 1.0, True, "1", BIG], [1, 1.0, True, "1", BIG]),
     "decimals": (
         [decimal.Decimal("0.10"), decimal.Decimal("16.0"), decimal.Decimal("0.12345678901234567890")],
-        [0.1, 16, "<holds a decimal with more digits than JSON keeps>"],
+        [0.1, 16, "<holds a decimal with more digits than JSON can keep>"],
     ),
     "dates": (
         [datetime.date(2024, 2, 29), datetime.time(1, 2), uuid.UUID(int=0)],
@@ -151,7 +151,7 @@ OBJECTS = {
         [b"x", "a\ud800", {"x": float("inf")}, {1, 2}, 2**64],
         [
             "<holds bytes>",
-            "<holds half of a surrogate pair, which is no character>",
+            "<holds half of a surrogate pair, which is not a character>",
             "<holds infinity>",
             "<holds a value of type set>",
             "<holds an integer of more than 64 bits>",

@@ -27,7 +27,7 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 """What may make a property's value depend on another's, which is not known before the row."""
 
 _OTHERS = "(all others)"
-_NO_REQUESTS = "if it holds no requests, pass columns=() (--set columns=[] on the command line)"
+_NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -114,9 +114,7 @@ class BodyPlan(RowPlan):
                 system = None
         if system is not None:
             spoken = isinstance(values.get("messages"), ConversationValue)
-            hint = (
-                "a conversation has its own: use AddSystemMessage" if spoken else "set prompt=, or have a prompt column"
-            )
+            hint = "use AddSystemMessage for a conversation" if spoken else "set prompt=, or add a prompt column"
             raise SettingError(f"system is set, but there is no prompt: {hint}", place="system")
         return values
 
@@ -241,12 +239,12 @@ def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any
             raise Rejected(Problem("$", "json", message, "string")) from None
     if type(cell) is not dict:
         kind = _KINDS.get(type(cell), "value")
-        raise Rejected(Problem("$", "type", f"column 'body' must hold a request, a JSON object; {_NO_REQUESTS}", kind))
+        raise Rejected(Problem("$", "type", f"column 'body' must have a request, a JSON object; {_NO_REQUESTS}", kind))
     for answer in ("choices", "error"):
         if answer in cell:
             if conversations is not None:  # an answer that was added to them is often still there
                 return {}
-            message = f"column 'body' holds an answer (it has {answer}), not a request: pass columns=() or drop it"
+            message = f"column 'body' has an answer ({answer}), not a request: pass columns=() or drop the column"
             raise Rejected(Problem("$", "answer", message, "object"))
     return cell
 

@@ -81,8 +81,8 @@ def unread_braces(values: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, str) or is_varying(value) or name in _PLACEHOLDERS_ANYWHERE_IN:
             continue
         if any("{{" in text for _, text in _texts(value, name)):
-            what = "which is sent as it is: placeholders stand in messages, prompt, system and texts"
-            yield Remark(f"{name} holds {{{{, {what}", name)
+            what = "which is sent unchanged: placeholders are filled in only in messages, prompt, system and texts"
+            yield Remark(f"{name} contains {{{{, {what}", name)
 
 
 def like_placeholders(
@@ -97,14 +97,14 @@ def like_placeholders(
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name
                 yield Remark(
-                    f"{place} holds {{{name}}}, which is sent as it is: "
+                    f"{place} contains {{{name}}}, which is sent unchanged: "
                     f"a placeholder has two braces on each side, {{{{ {written} }}}}",
                     place,
                 )
         for mark in ("{%", "{#"):
             if mark in around:
                 yield Remark(
-                    f"{place} holds {mark}, which is sent as it is: there are no statements and no comments, "
+                    f"{place} contains {mark}, which is sent unchanged: statements and comments are not supported, "
                     "only placeholders {{ … }} with filters and inline if",
                     place,
                 )
@@ -143,7 +143,7 @@ def taken(
         names = list(wanted)
         for name in names:
             if name not in possible:
-                message = f"columns: {name!r} is no property of the request{nearest(name, possible)}"
+                message = f"columns: {name!r} is not a property of the request{nearest(name, possible)}"
                 raise SettingError(message, place="columns")
             if name not in table:
                 message = f"columns: no column {name!r}{nearest(name, table) or known(table)}"
@@ -169,8 +169,8 @@ def passed_over(
         return ()
     if wanted != "auto" and CONVERSATION not in wanted:
         return ()
-    what = f"{speaking} is set, so that the column {CONVERSATION} is not taken and nothing of it is sent"
-    return (Remark(f"{what}: what is said in a conversation is added by AddUserMessage", speaking),)
+    what = f"{speaking} is set, so column {CONVERSATION!r} is not used"
+    return (Remark(f"{what}; to add to a conversation, use AddUserMessage", speaking),)
 
 
 def misspelt(
@@ -182,7 +182,7 @@ def misspelt(
     plain = {_plainly(name): name for name in properties if name not in NAMED_ONLY}
     meant = [(name, plain.get(_plainly(name), name)) for name in table if name not in read]
     return tuple(
-        f"column {name!r} is not taken and nothing of it is sent: the property is called {known_as!r}"
+        f"column {name!r} is not used; did you mean {known_as!r}?"
         for name, known_as in meant
         if known_as not in (name, *table)
     )

@@ -88,7 +88,7 @@ def check_named(body: Mapping[str, Any], *, tell: bool = True) -> None:
         listed = body.get(listing) or []
         known = _names(listed, listing) if isinstance(listed, list) else [name]
         if name not in known:
-            what = f" that is not among the {listing}" if listed else f", but there are no {listing}"
+            what = f" that is not in {listing}" if listed else f", but {listing} is not set"
             raise _unclear(place, f"names a function{what}{_hint(name, place, known if tell else [])}")
 
 
@@ -103,7 +103,7 @@ def unknown_keys(listing: str, value: Any) -> Iterator[Remark]:
                 is_plain = _PLAIN_NAME.fullmatch(key)
                 where = f"{place}.{key}" if is_plain else f"a key of {place}"
                 hint = nearest(key, _FUNCTION)
-                text = f"{where} is no key of a function that the API knows; it is sent as it is{hint}"
+                text = f"{where} is not a key of a function in the API; it is sent unchanged{hint}"
                 yield Remark(text, f"{place}.{key}" if is_plain else place)
 
 
@@ -146,7 +146,7 @@ def _function(item: Any, place: str) -> Any:
         where = f"{place}.parameters[{i}]"
         name, schema, is_required = _parameter(parameter, where)
         if name in made:
-            raise _unclear(f"{where}.name", "is the name of an earlier parameter too")
+            raise _unclear(f"{where}.name", "is also the name of an earlier parameter")
         made[name] = schema
         if is_required:
             required.append(name)
@@ -194,7 +194,7 @@ def _enum_values(given: Json, kind: str, place: str) -> list[Any] | None:
     if not written:
         return None
     if len(written) > 1:
-        raise _unclear(place, f"has both enumValues and {_TWIN}: keep one")
+        raise _unclear(place, f"has both enumValues and {_TWIN}: keep one of them")
     where, values = f"{place}.{written[0]}", given[written[0]]
     if not isinstance(values, list) or not values:
         raise _unclear(where, "must be a list of values")
@@ -233,4 +233,4 @@ def _check_keys(given: Json, known: Collection[str], place: str, what: str) -> N
             # A name that is no plain one may be somebody's text.
             where = f"{place}.{key}" if _PLAIN_NAME.fullmatch(key) else place
             shown = [name for name in known if name != _TWIN]
-            raise _unclear(where, f"is no key of {what}{nearest(key, known) or '; it has ' + ', '.join(shown)}")
+            raise _unclear(where, f"is not a key of {what}{nearest(key, known) or '; it has ' + ', '.join(shown)}")

@@ -90,7 +90,7 @@ class CellValue(Varying):
             value = cells[index]
             if value is None:
                 if must_be_there:
-                    message = f"the cell of column {name!r} is empty, and nothing else is in the message"
+                    message = f"the cell of column {name!r} is empty, and the message has nothing else"
                     raise Rejected(Problem(path, "cell", message))
                 return None
             if type(value) is Unfit:
@@ -235,7 +235,7 @@ class ConversationValue(Varying):
         find = _bound(self.known_as, row, as_text, path)
         conversations = row.conversations
         if conversations is None:
-            raise SettingError("conversation: there is no store to look conversations up in", place="conversation")
+            raise SettingError("conversation: there is no store to read conversations from", place="conversation")
 
         def give(cells: Cells) -> Any:
             known_as = find(cells)

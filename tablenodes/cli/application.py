@@ -69,7 +69,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 application = Group(
     "tablenodes",
-    "Every row of a table is a request to a language-model API; every answer comes back as a row.",
+    "Send every row of a table as a request to a language-model API; every answer comes back as a row.",
     [
         *(run, check, call, submit, retrieve, store, worker, nodes, schema, journal),
         Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
@@ -174,7 +174,7 @@ def _refuse_keys(arguments: list[str]) -> None:
             return
         if argument.partition("=")[0] in ("--api-key", "--key"):
             complain(
-                "a key is never an argument, where others can read it: "
+                "a key is never an argument, since others can read arguments: "
                 "put it into an environment variable, and name that with --api-key-env",
                 "error",
             )

@@ -36,8 +36,15 @@ def nodes(given: Given) -> None:
 
 @command(
     "schema",
-    Argument("operation", "OPERATION", "Such as create_chat_completion.", required=False),
-    click.Option(["--revision", "-r"], metavar="NAME|FILE", help="Default: the newest."),
+    Argument(
+        "operation",
+        "OPERATION",
+        "The operation, such as create_chat_completion. Default: list them all.",
+        required=False,
+    ),
+    click.Option(
+        ["--revision", "-r"], metavar="NAME|FILE", help="The revision of the schema, or a file. Default: the newest."
+    ),
     click.Option(["name", "--property", "-p"], metavar="NAME", help="Show one property in full."),
     flag("--json", "Print the JSON Schema itself."),
 )

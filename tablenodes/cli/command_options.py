@@ -87,14 +87,14 @@ def limit(*names: str) -> click.Option:
 
 
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
-NODE = Argument("node", "NODE", "The node's name: tablenodes nodes lists them.")
-SOURCE = Argument("table", "TABLE", "The configuration table: .csv, .jsonl, .parquet, …")
-TABLE = click.Option(["--table", "-t"], metavar="FILE", help="The configuration table: .csv, .jsonl, .parquet, …")
+NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
+SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
+TABLE = click.Option(["--table", "-t"], metavar="FILE", help="The table to read: .csv, .jsonl, .parquet, …")
 SETTINGS = click.Option(
     ["settings", "--set", "-s"],
     metavar="NAME=VALUE",
     multiple=True,
-    help="One of the node's settings: tablenodes nodes NODE lists them.",
+    help="A setting of the node; tablenodes nodes NODE lists them.",
 )
 SHORT = (
     click.Option(["--model"], help="Short for --set model=…"),
@@ -105,21 +105,22 @@ INPUTS = click.Option(
     ["inputs", "--input", "-i"],
     metavar="NAME=VALUE",
     multiple=True,
-    help="A value for one of the workflow's inputs.",
+    help="The value of a workflow input.",
 )
 ROWS = click.Option(
-    ["--rows"], metavar="N", type=click.IntRange(0), help="Take only the table's first N rows, to try it out."
+    ["--rows"], metavar="N", type=click.IntRange(0), help="Use only the table's first N rows, to try it out."
 )
 OUTPUT = (
     click.Option(
         ["--output", "-o"],
         metavar="FILE",
-        help="Where the table goes, by its ending; - for the standard output. Relative to the current directory.",
+        help="Write the table to this file; its ending decides the format. Relative to the current directory."
+        " Use - for the standard output.",
     ),
     click.Option(
         ["form", "--format"],
         metavar="table|raw",
-        help="table: the configuration with text, status and outcome; raw: body and status.",
+        help="table: the table's own columns with text, status and outcome; raw: body and status.",
     ),
     flag("--jsonl", "Write JSON lines, not CSV, to the standard output."),
 )
@@ -130,14 +131,14 @@ JOURNAL = (
         metavar="FILE",
         more=" Default: beside the output, with .journal at its end; none for the standard output.",
     ),
-    flag("--no-journal", "Keep no journal: what is lost is paid for again."),
+    flag("--no-journal", "Keep no journal: answers that are lost are sent, and paid for, again."),
     option_of_run("--retry-failed", "retry_failed"),
     option_of_run("--on-in-doubt", "on_in_doubt"),
 )
 STORE = click.Option(
     ["--store"],
     metavar="FILE",
-    help="The store. Default: what TABLENODES_STORE names, else a file in the user's data folder.",
+    help="The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder.",
 )
 LOCAL = flag("--local", "Use the embedded model, on this machine.")
 QUIET = flag("--no-progress", "Show no bar, and say less.")
@@ -150,15 +151,15 @@ SENDING = (
     click.Option(
         ["--base-url"],
         metavar="URL",
-        help="The API's address, such as http://127.0.0.1:8080/v1. A key for it is named with --api-key-env.",
+        help="The API's address, such as http://127.0.0.1:8080/v1. Name the key for it with --api-key-env.",
     ),
     click.Option(
         ["--api-key-env"],
         metavar="NAME",
         help="The environment variable that holds the API key."
-        " Default: OPENAI_API_KEY, for OPENAI_BASE_URL or https://api.openai.com/v1 alone.",
+        " Default: OPENAI_API_KEY, only for OPENAI_BASE_URL or https://api.openai.com/v1.",
     ),
-    flag("--no-key", "Send no API key: for a server that needs none."),
+    flag("--no-key", "Send no API key, for a server that needs none."),
     LOCAL,
 )
 """What says how rows are sent, and where."""

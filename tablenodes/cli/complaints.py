@@ -28,10 +28,10 @@ _ARROW = "thread"
 """What Arrow says of a thread that could not be started; its errors have no code."""
 _SENTENCES = {
     "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
-    " --api-key-env, or give --no-key if the server needs none",
+    " --api-key-env, or use --no-key if the server needs none",
     "no_key_for_address": "no API key for {host}: name the environment variable that holds it with --api-key-env"
-    " (OPENAI_API_KEY goes only to the environment's own base URL), or give --no-key if the server needs none",
-    "key_unencrypted": "a key would travel unencrypted to {host}: use https, or write allow_insecure: true under"
+    " (OPENAI_API_KEY goes only to the environment's own base URL), or use --no-key if the server needs none",
+    "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or write allow_insecure: true under"
     " connection in a workflow file",
     "variable_unset": "the environment variable {variable} is not set{hint}",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
@@ -93,12 +93,12 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 def shortage(error: BaseException) -> str | None:
     """Return what the machine lacks; None where an error is about something else."""
     if isinstance(error, MemoryError):
-        return "there is not enough memory; give the process more of it, or less of the table (--rows)"
+        return "not enough memory: use fewer rows (--rows), or give the process more memory"
     first = str(error).strip().partition("\n")[0][:_LONGEST]
     if isinstance(error, ImportError):
-        return f"a library cannot be loaded, for want of memory or because it is not installed right: {first}"
+        return f"a library cannot be loaded: it is not installed correctly, or memory ran out: {first}"
     if _is_of_threads(error) or (isinstance(error, OSError) and error.errno in _ERRNO):
-        return f"the machine gives this process no more memory, threads or files: {first}"
+        return f"the system gives this process no more memory, threads or files: {first}"
     return None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..run.summary import Summary
     from ..workflow import Workflow
 
-_OUTCOMES_EXPLAINED = 5
+_KINDS_EXPLAINED = 5
 
 
 class Presentation:
@@ -140,7 +140,7 @@ def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], j
         return again
     if isinstance(stopped, JournalError):
         return f"{again}: what is in the journal is not sent again"
-    return f"{again}: what was answered is not sent again, it is in the journal {journal}"
+    return f"{again}: what was answered is in the journal {journal} and is not sent again"
 
 
 def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]]) -> None:
@@ -152,8 +152,8 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
         name, output = next(iter(outputs.items()))
         first = first_failures(output)[0]
         raise InvalidRequests(
-            f"{located(workflow, 0, first.path)}node {name!r}: no row can be sent, of {rows[0]:,}; nothing was sent and"
-            f" nothing was written; first row {first.row} (rows count from 0): {first.why}"
+            f"{located(workflow, 0, first.path)}node {name!r}: none of {counted(rows[0], 'row')} can be sent; nothing "
+            f"was sent or written; first row {first.row} (rows count from 0): {first.why}"
         )
 
 
@@ -184,47 +184,67 @@ def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
 
 
 class Failed(NamedTuple):
-    """The first row that failed in a way: which it is, at which part of its request, and why."""
+    """The first row that failed in a way: how many did, which it is, at which part of its request, and why."""
 
     outcome: str
+    status: int | None
+    count: int
     row: int
     path: str
     why: str
 
 
 def failures(output: NodeOutput[Any]) -> list[str]:
-    """Return one line for each kind of failure: how many rows, which is the first, and why."""
-    counts = output.summary.outcomes
+    """Return one line for each kind of failure: how many rows, why, and which is the first."""
     return [
-        f"{counts[each.outcome]:,} {each.outcome}, first row {each.row}"
-        f"{'' if number else ' (rows count from 0)'}: {each.why}"
+        f"{_failed(each)} (first at row {each.row}{'' if number else ', rows count from 0'})"
         for number, each in enumerate(first_failures(output))
     ]
+
+
+def _failed(first: Failed) -> str:
+    rows, one = counted(first.count, "row"), first.count == 1
+    if first.outcome == "pending":
+        return f"{rows} {'is' if one else 'are'} pending: {first.why.replace('not answered yet: ', '')}"
+    if first.outcome == "not_sent":
+        return f"{rows} {'was' if one else 'were'} not sent: {first.why.replace('not sent: ', '')}"
+    how = first.outcome if first.status is None else f"HTTP {first.status}"
+    return f"{rows} failed with {how}: {first.why}"
 
 
 def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     """Return the first row of each kind of failure, never with a server's message: it may repeat what it was sent."""
     if not output.summary.failed:
         return []
+    from collections import Counter  # noqa: PLC0415 - loaded where it is used
+
     from .. import tables  # noqa: PLC0415 - loads pandas
     from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
     from ..run.output import Responses  # noqa: PLC0415 - loaded where it is used
 
     log = tables.view(output.log)
-    outcomes = (outcome for (outcome,) in log.rows(("outcome",)))
-    answers: Iterable[tuple[Any, Any]]
-    if not isinstance(output, Responses):  # else the words of a message may be the server's
-        answers = ((error_body("", message or "").decode(), None) for (message,) in log.rows(("message",)))
-    else:
-        answers = tables.view(output.result).rows(("body", "status"))
-    counts = {outcome: count for outcome, count in output.summary.outcomes.items() if outcome != "ok"}
-    first: dict[str, Failed] = {}
-    for row, (outcome, (body, status)) in enumerate(zip(outcomes, answers, strict=True)):
-        if outcome in counts and outcome not in first:
-            first[outcome] = Failed(outcome, row, *_why(outcome, body, status))
-        if len(first) == min(len(counts), _OUTCOMES_EXPLAINED):
-            break
+    statuses: Iterable[Any] = repeat(None)
+    bodies: Iterable[Any]
+    if isinstance(output, Responses):
+        result = tables.view(output.result)
+        statuses = (status for (status,) in result.rows(("status",)))
+        bodies = (body for (body,) in result.rows(("body",)))
+    else:  # else the words of a message may be the server's
+        bodies = (error_body("", message or "").decode() for (message,) in log.rows(("message",)))
+    ends = [*zip((outcome for (outcome,) in log.rows(("outcome",))), statuses, strict=False)]
+    kinds = Counter(_kind(*end) for end in ends if end[0] != "ok")
+    first: dict[tuple[str, int | None], Failed] = {}
+    for row, (end, body) in enumerate(zip(ends, bodies, strict=True)):
+        kind = _kind(*end)
+        if kind in kinds and kind not in first:
+            first[kind] = Failed(*kind, kinds[kind], row, *_why(end[0], body, end[1]))
+            if len(first) == min(len(kinds), _KINDS_EXPLAINED):
+                break
     return [*first.values()]
+
+
+def _kind(outcome: str, status: int | None) -> tuple[str, int | None]:
+    return outcome, status if status is not None and status >= 300 else None
 
 
 def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
@@ -242,6 +262,4 @@ def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
     except (ValueError, LookupError, TypeError, AttributeError):
         words = []
     named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
-    if not named and (ours := own_words(outcome, status)):
-        return "", f"HTTP {status}: {ours}"
-    return "", ", ".join([f"HTTP {status}", *named[:1]])
+    return "", next(iter(named), None) or own_words(outcome, status) or f"HTTP {status}"

@@ -62,7 +62,7 @@ class LiveText:
     def __call__(self, row: int, text: str) -> None:
         """Show a piece."""
         if not text:
-            text = "[broke off; asked again]\n" if self._ends_line else "\n[broke off; asked again]\n"
+            text = "[interrupted; retrying]\n" if self._ends_line else "\n[interrupted; retrying]\n"
         self._ends_line = text.endswith("\n")
         sys.stderr.write(printable(text))
         sys.stderr.flush()
@@ -84,7 +84,7 @@ def write_table(table: Any, form: str) -> None:
             tables.write_text(table, sys.stdout, form)
     except OutputError as error:
         place = _saved(table, form)
-        where = f"all of the table is in {place}" if place else "no other file could be written, so the table is lost"
+        where = f"the whole table is in {place}" if place else "no other file could be written: the table is lost"
         raise OutputError(f"{error}; {where}") from None
 
 
@@ -114,7 +114,7 @@ def write_text_part(table: Any, form: str) -> None:
 
     part, left_out = tables.text_part(table)
     for name in left_out:
-        say(f"column {name!r} is not printed: text cannot hold its values")
+        say(f"column {name!r} is not printed: its values cannot be written as text")
     write_table(part, form)
 
 
@@ -128,7 +128,7 @@ def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:
     for line in aligned([[cell_text(name) for name in view.columns], *shown], right=numbers, width=terminal_width()):
         print(line)
     if len(view) > rows:
-        print(f"… and {counted(len(view) - rows, 'row')} more")
+        print(f"… and {counted(len(view) - rows, 'more row')}")
 
 
 def cell_text(cell: Any) -> str:

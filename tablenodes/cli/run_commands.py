@@ -102,8 +102,8 @@ def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
     The node is CreateChatCompletionAsync or CreateCompletionAsync. The table, with future_response_id and
-    error_message, goes where that of call would. The worker ends by itself; tablenodes retrieve gets the answers. The
-    same command again gives the ids that the rows have for this --output, and sends nothing twice.
+    error_message, is written where call would write it. The worker ends by itself; tablenodes retrieve gets the
+    answers. Running the same command again returns the same ids for this --output and sends nothing twice.
     """
     _use(given.store)
     workflow = equipped(_one_node(_later(given.node), _settings(given)), given)
@@ -117,15 +117,15 @@ def submit(given: Given) -> int:
         ["--wait", "-w"],
         metavar="SECONDS",
         type=click.FloatRange(0),
-        help="Wait no longer. Default: until no more can come.",
+        help="Wait at most this many seconds. Default: until every row is finished.",
     ),
     *(ROWS, *OUTPUT, STORE, QUIET),
 )
 def retrieve(given: Given) -> int:
     """Get the answers of submitted requests by the ids in the column future_response_id.
 
-    A worker is started where rows are pending and none is at work. The key is read from the environment that it was
-    read from when the rows were submitted. What an earlier retrieval put into the table is replaced.
+    If rows are pending and no worker is running, one is started. The key is read from the same environment variable as
+    when the rows were submitted. The columns of an earlier retrieval are replaced.
     """
     _use(given.store)
     workflow = _one_node("RetrieveResponse", {} if given.wait is None else {"wait": str(given.wait)})
@@ -155,7 +155,9 @@ def _later(name: str) -> str:
     later = name if name.endswith("Async") else f"{name}Async"
     if name in nodes and later not in nodes:
         able = " or ".join(each for each in nodes if f"{each}Async" in nodes)
-        raise click.BadParameter(f"{name} sends nothing that could be answered later; name {able}", param_hint="NODE")
+        raise click.BadParameter(
+            f"{name} sends nothing, so nothing can be answered later; use {able}", param_hint="NODE"
+        )
     return later
 
 

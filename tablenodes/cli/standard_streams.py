@@ -52,7 +52,7 @@ class Outlet(io.RawIOBase):
             if needed and isinstance(error, BrokenPipeError):
                 raise
             if needed:
-                raise OutputError(f"the standard output could not be written: {error.strerror}") from None
+                raise OutputError(f"cannot write to the standard output: {error.strerror}") from None
             return whole
         return int(written)
 

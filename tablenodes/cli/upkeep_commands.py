@@ -29,18 +29,18 @@ _DAY = 86_400
         ["--clear"],
         metavar="DAYS",
         type=click.FloatRange(0),
-        help="Delete the answers that are older than that; 0 for all.",
+        help="Delete answers older than this many days; 0 deletes all of them.",
     ),
 )
 def store(given: Given) -> None:
-    """Show what is in the store: rows that are pending and answered, and whether a worker is at work."""
+    """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
     from ..later.lock import WorkerLock  # noqa: PLC0415
     from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
     from ..store.futures import Futures  # noqa: PLC0415
 
     with StoreFile(given.store) as file:
         if not file.exists:
-            show(f"{file.path}: there is no store yet")
+            show(f"{file.path}: no store here yet")
             return
         futures = Futures(file)
         if given.clear is not None:
@@ -49,7 +49,7 @@ def store(given: Given) -> None:
                 file.give_back()
         counts = futures.counts()
         size = sized(os.path.getsize(file.path))
-        worker = "a worker is at work" if WorkerLock(file.path).is_held() else "no worker is at work"
+        worker = "a worker is running" if WorkerLock(file.path).is_held() else "no worker is running"
         show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
         for reason, count in futures.reasons().items():
@@ -58,9 +58,10 @@ def store(given: Given) -> None:
 
 @command("worker", STORE)
 def worker(given: Given) -> None:
-    """Send what is pending in the store, and end when nothing is left.
+    """Send what is pending in the store, then end.
 
-    Whoever submits or retrieves starts a worker; it need not be started by hand. One is at work on a store at a time.
+    Submitting and retrieving start a worker when one is needed; you do not have to. One worker at a time runs for a
+    store.
     """
     from ..engine.interrupts import HANGUP  # noqa: PLC0415 - loaded where it is used
     from ..later.worker import Worker  # noqa: PLC0415
@@ -84,18 +85,18 @@ def worker(given: Given) -> None:
 
 @command(
     "journal",
-    Argument("path", "JOURNAL", "The journal, such as answers.csv.journal."),
-    flag("--jsonl", "Print each row, with its answer, as a line of JSON."),
+    Argument("path", "JOURNAL", "The journal's file, such as answers.csv.journal."),
+    flag("--jsonl", "Print each row with its answer as a line of JSON."),
 )
 def journal(given: Given) -> None:
-    """Show what is in a journal that no run holds: rows by outcome, and the requests that they took."""
+    """Show what is in a journal that no run is using: rows by outcome, and how many requests they took."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
     from ..engine.journal import Journal  # noqa: PLC0415
 
     path = given.path
     if not os.path.exists(path):
-        raise JournalError(f"{path}: there is no such file")
+        raise JournalError(f"{path}: no such file")
     opened = Journal(Path(path), looks=True)
     try:
         if given.jsonl:

@@ -115,7 +115,7 @@ class Connection:
         elif self.api_key is not None and not isinstance(self.api_key, Secret):
             raise ConnectionSettingError(f"api_key must be a text, not {type(self.api_key).__name__}")
         if self.api_key is not None and self.api_key_env is not None:
-            raise ConnectionSettingError("api_key and api_key_env are both given: keep one", place="api_key")
+            raise ConnectionSettingError("api_key and api_key_env are both set: keep one of them", place="api_key")
         _check_variable(self.api_key_env)
         if not isinstance(self.allow_insecure, bool):
             raise ConnectionSettingError("allow_insecure must be True or False")
@@ -233,7 +233,7 @@ def _check_ca_bundle(path: object) -> None:
     if not isinstance(path, str | os.PathLike):
         raise ConnectionSettingError(f"ca_bundle must be a path, not {type(path).__name__}")
     if not os.path.exists(path):
-        raise ConnectionSettingError(f"ca_bundle: no file {os.fspath(path)!r}")
+        raise ConnectionSettingError(f"ca_bundle: no such file {os.fspath(path)!r}")
 
 
 def _query(query: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
@@ -273,14 +273,14 @@ def _check_proxy(proxy: str | Secret | None) -> None:
 def _check_transport(transport: object, session: object) -> None:
     if isinstance(transport, str) and transport not in TRANSPORTS:
         raise ConnectionSettingError(
-            f"no transport {transport!r}{nearest(transport, TRANSPORTS)}; it is one of {', '.join(TRANSPORTS)}"
+            f"no transport {transport!r}{nearest(transport, TRANSPORTS)}; choose one of {', '.join(TRANSPORTS)}"
         )
     if is_custom(transport):
         lacks = [m for m in ("start", "cancel", "wait", "close") if not callable(getattr(transport, m, None))]
         if lacks:
             raise ConnectionSettingError(f"transport: the object has no method {lacks[0]}()")
     if session is not None and transport not in {None, "requests"}:
-        raise ConnectionSettingError("session is used by the requests transport: leave transport out")
+        raise ConnectionSettingError("only the requests transport uses session: leave transport out")
     if session is not None and not callable(getattr(session, "request", None)):
         raise ConnectionSettingError(f"session must be a requests.Session, not {type(session).__name__}")
 

@@ -155,7 +155,7 @@ def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     in_the_open = parts.scheme == "http" and not addresses.is_loopback(str(parts.hostname))
     if travels and in_the_open and not connection.allow_insecure:
         raise ConnectionSettingError(
-            f"a key would travel unencrypted to {parts.hostname}: use https, or allow it with allow_insecure=True",
+            f"the API key would be sent unencrypted to {parts.hostname}: use https, or set allow_insecure=True",
             code="key_unencrypted",
             values={"host": parts.hostname},
         )
@@ -192,8 +192,8 @@ def _key(connection: Connection, environ: Mapping[str, str], host: str, *, from_
     if isinstance(given, Secret):
         if given.missing:
             raise ConnectionSettingError(
-                "the API key is missing: it does not travel with a pickled connection; "
-                "give api_key= again, or use api_key_env="
+                "the API key is missing: a pickled connection does not contain it; "
+                "set api_key= again, or use api_key_env="
             )
         return given if given.reveal() else None
     variable = named or ("OPENAI_API_KEY" if from_environment else None)
@@ -212,12 +212,12 @@ def _key(connection: Connection, environ: Mapping[str, str], host: str, *, from_
         return None
     if from_environment:
         raise ConnectionSettingError(
-            f"no API key for {host}: set the environment variable OPENAI_API_KEY, or give api_key= or api_key_env=",
+            f"no API key for {host}: set the environment variable OPENAI_API_KEY, or pass api_key= or api_key_env=",
             code="no_key",
             values={"host": host},
         )
     raise ConnectionSettingError(
-        f"no API key for {host}: give api_key_env= or api_key= (OPENAI_API_KEY goes only to the environment's own "
+        f"no API key for {host}: pass api_key_env= or api_key= (OPENAI_API_KEY goes only to the environment's own "
         'base URL), or api_key="" if the server needs none',
         code="no_key_for_address",
         values={"host": host},
@@ -228,5 +228,5 @@ def _check_present(kind: str, values: Mapping[str, object]) -> None:
     for name, value in values.items():
         if isinstance(value, Secret) and value.missing:
             raise ConnectionSettingError(
-                f"the value of {kind} {name} is missing: secrets do not travel with a pickled connection"
+                f"the value of {kind} {name} is missing: a pickled connection does not contain secrets"
             )

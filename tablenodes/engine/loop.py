@@ -236,7 +236,7 @@ class Loop:
         try:
             verdict = call.judge(answer, call.body)
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
-            words = f"an error in this program ({type(error).__name__})"
+            words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         if self._keeps:
             self._keep(self._recorder.record, answer, verdict)

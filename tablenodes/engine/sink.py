@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Source = Iterator[Call | tuple[int, "End"]]
 
 NOT_SENT = "not_sent"
-DOUBT = "sent, but no answer was seen; it may have been executed and billed"
+DOUBT = "sent, but no answer was seen; the server may have executed and billed it"
 OK = "ok"
 _AT_ONCE = 1024
 """Ends that are made into columns together."""

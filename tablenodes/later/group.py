@@ -37,8 +37,8 @@ _SPENT = {"max_requests": "max_requests is reached", "token_budget": "token_budg
 _REASONS = {
     "auth": "the server refuses the key; the next retrieval tries again",
     "quota": "the account's quota is spent; the next retrieval tries again",
-    "rate_limited": "the server asks to wait longer than a run waits",
-    "outage": "the server did not answer anybody; the next retrieval tries again",
+    "rate_limited": "the server asks to wait longer than a run does",
+    "outage": "the server answers no request; the next retrieval tries again",
 }
 
 _TOO_LATE = "the time within which the row was to be answered has passed"

@@ -71,7 +71,7 @@ class WorkerLock:
             is_taken = _is_taken(descriptor)
         except OSError as error:
             os.close(descriptor)
-            raise StoreError(f"{self.path}: files cannot be locked there: {error.strerror}") from None
+            raise StoreError(f"{self.path}: files cannot be locked in this folder: {error.strerror}") from None
         if is_taken:
             self.descriptor = descriptor
         else:

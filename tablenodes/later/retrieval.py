@@ -44,8 +44,8 @@ _FRUITLESS = 3  # workers that may end before their time, one after the other, w
 PENDING = "pending"
 _MADE = ("text", "status", "outcome")
 _OTHER_KEYS = (
-    "a worker that was started with other keys is at work on the store; once it has ended, the next retrieval has these"
-    " rows sent"
+    "a worker that was started with other keys is running for the store; once it has ended, the next retrieval sends"
+    " these rows"
 )
 
 
@@ -126,12 +126,12 @@ class Retrieval:
         numbers = self._futures.find(asked)
         self._rows_of = {number: asked.pop(each) for each, number in numbers.items()}
         self._asked_for = {number: each for each, number in numbers.items()}
-        self._say_unknown(asked.values(), "no such future in the store")
+        self._say_unknown(asked.values(), "the store has no such future")
         self._look()
 
     def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
         """End the rows whose ids are not in the store."""
-        words = missing if self._store.exists else "there is no store, or no longer,"
+        words = missing if self._store.exists else "the store does not exist, or no longer,"
         unknown = unanswered("unknown_id", f"{words} at {self._store.path}", "$.future_response_id")
         for rows in found:
             for row in rows:
@@ -205,7 +205,7 @@ class Retrieval:
     def _start(self, waiting: Iterable[Waiting]) -> bool:
         """Start a worker, unless several have ended before their time; return whether there is hope."""
         if self._fruitless == _FRUITLESS:
-            self._broken = f"the worker ends before its time; {log_path(self._store.path)} may say why"
+            self._broken = f"the worker keeps ending early; see {log_path(self._store.path)}"
             return False
         try:
             secrets = {name: key for each in waiting for name, key in self._secrets_for(each).items()}
@@ -236,7 +236,7 @@ class Retrieval:
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
                 self._put(row, recipes[recipe], body, answered)
-        self._say_unknown([self._rows_of[number] for number in gone], "no such future any more in the store")
+        self._say_unknown([self._rows_of[number] for number in gone], "the store no longer has this future")
 
     def _reason(self, waiting: Waiting) -> str | None:
         """Return why rows are not answered yet, if something keeps them."""

@@ -41,9 +41,7 @@ class Travelling:
     def __init__(self, connection: Connection, salt: bytes) -> None:
         if connection.session is not None or not isinstance(connection.transport, str | None):
             what = "session" if connection.session is not None else "transport object"
-            raise ConnectionSettingError(
-                f"a {what} of your own cannot be used: the rows are sent by another process, the worker"
-            )
+            raise ConnectionSettingError(f"your own {what} cannot be used: another process, the worker, sends the rows")
         self._salt = salt
         self._connection = connection
         self.secrets: dict[str, str] = {}
@@ -157,8 +155,8 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
     with opened(connection, surroundings(recipe, environ)) as endpoint:
         if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
             raise ConnectionSettingError(
-                f"no API key for {recipe['base_url']}, which the rows were submitted with: set OPENAI_API_KEY and "
-                "OPENAI_BASE_URL as they were then, or retrieve the rows with connection="
+                f"no API key for {recipe['base_url']}, where the rows are sent: set OPENAI_API_KEY and "
+                "OPENAI_BASE_URL as they were when you submitted, or retrieve the rows with connection="
             )
         here, name = _found_key(connection, endpoint), recipe.get("found_key")
         if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
@@ -166,7 +164,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
             shown = variable if variable == variable.upper() else "the variable that api_key_env names"
             raise ConnectionSettingError(
                 f"the worker was started with another key in {shown} than the rows were submitted with; the next "
-                "retrieval has them sent"
+                "retrieval sends them"
             )
     return connection
 
@@ -183,7 +181,8 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
             return value
         if not environ.get(value[_VARIABLE]):
             raise ConnectionSettingError(
-                "the key that the rows were submitted with is not here: retrieve them with the same connection="
+                "the worker does not have the key that the rows were submitted with: "
+                "retrieve them with the same connection="
             )
         return Secret(environ[value[_VARIABLE]])
 

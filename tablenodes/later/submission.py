@@ -60,10 +60,7 @@ def submit(
     view = tables.view(table)
     plan = asking.plan(view.columns, PlanInputs(context.constants, connection, options.store))
     if options.progress is not False:
-        if plan.taken:
-            display.say(f"{asking.name}: columns taken: {', '.join(plan.taken)}")
-        for line in plan.passed_over:
-            display.say(f"{asking.name}: {line}")
+        display.announce(asking.name, plan)
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     return _Submission(asking, makes, view, options).carry_out(plan, connection, context)
@@ -101,7 +98,7 @@ class _Submission:
                 try:
                     self._have_sent(travelling)
                 except StoreError as error:
-                    display.say(f"{error}; the rows wait in the store, and a retrieval tries again")
+                    display.say(f"{error}; the rows are in the store, and a retrieval tries again")
                 except KeyboardInterrupt:
                     interrupted = True
         if self._failure is not None and context.scope and not any(self._ids):  # a workflow has no use for that table
@@ -110,7 +107,9 @@ class _Submission:
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known
             known_as = self._asking.name
-            display.say(f"{known_as}: {self._known:,} of {output.summary.ok:,} submitted before, submitting {new:,}")
+            display.say(
+                f"{known_as}: {self._known:,} of {output.summary.ok:,} rows submitted before, submitting {new:,}"
+            )
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
@@ -127,8 +126,8 @@ class _Submission:
             if time.monotonic() >= until:
                 if self._how.progress is not False:
                     display.say(
-                        "a worker that was started with other keys is at work on the store: once it has ended, a "
-                        "retrieval has these rows sent; with another store= they would be sent at once"
+                        "a worker that was started with other keys is running for the store: once it has ended, a "
+                        "retrieval sends these rows; with another store= they would be sent at once"
                     )
                 return
             time.sleep(_BETWEEN)

@@ -131,7 +131,7 @@ class Worker:
                 # Where it was; what it says may quote a row.
                 traceback.print_tb(error.__traceback__)
                 print(type(error).__name__, file=sys.stderr)
-                held = Held(f"the worker failed with {type(error).__name__}; {self._path}.worker.log says more")
+                held = Held(f"the worker failed with {type(error).__name__}; see {self._path}.worker.log")
             if held is not None and not self._stop.is_set():
                 if futures.is_overtaken(self._token):
                     self._stop.set()

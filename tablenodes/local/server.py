@@ -71,7 +71,7 @@ class LocalModel:
             )
         except OSError as error:
             log.close()
-            raise ModelError(f"the model's server cannot be started with {sys.executable}: {error.strerror}") from None
+            raise ModelError(f"cannot start the model's server with {sys.executable}: {error.strerror}") from None
         server = LocalServer(child, log, api_key, self.slots)
         try:
             server.base_url = server.wait_until_ready(json.dumps(recipe).encode() + b"\n", self.startup)

@@ -291,10 +291,10 @@ def _stored_id(settings: dict[str, Any]) -> bytes:
     """Return a row's id as the store keeps it; raise `Rejected` for what is none."""
     value = settings.get(ID)
     if value is None or value == "":
-        raise Rejected(Problem(f"$.{ID}", "null", "there is no id in this row", "null"))
+        raise Rejected(Problem(f"$.{ID}", "null", "this row has no id", "null"))
     found = ids.read(value)
     if found is None:
-        words = "this is no id of a future, or a character of it was changed"
+        words = "not a future's id, or a character of it was changed"
         raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
     return found
 
@@ -308,6 +308,6 @@ def _seconds(value: Any) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        message = "wait must be a number of seconds, 0 or more; leave it out to wait until all are there"
+        message = "wait must be a number of seconds, 0 or more; leave it out to wait until all answers are there"
         raise SettingError(message, place="wait")
     return None if seconds > _ENDLESS else float(seconds)

@@ -127,7 +127,7 @@ class AddingNode(ConversationNode):
         from ..run.output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
 
         if isinstance(value, NodeOutput):
-            message = f"{name}: an output is no setting; give it to the run: run(table, continue_from=…)"
+            message = f"{name}: an output is not a setting; pass it to the run: run(table, continue_from=…)"
             raise SettingError(message, place=name)
         return super()._kept(name, value)
 
@@ -136,7 +136,7 @@ class AddingNode(ConversationNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.conversation is None and CONVERSATION not in columns:
-            raise ColumnError(f"no column {CONVERSATION!r}: begin with CreateConversation, or set conversation=")
+            raise ColumnError(f"no column {CONVERSATION!r}: start with CreateConversation, or set conversation=")
         return super()._plan(columns, inputs)
 
     def run(
@@ -169,7 +169,7 @@ class AddingNode(ConversationNode):
             _refuse_unanswered(table)
             if self.continue_from is not None:
                 raise SettingError(
-                    "continue_from names a node of a workflow; here, give run() its output: continue_from="
+                    "continue_from names a node of a workflow; outside one, pass its output to run(): continue_from="
                 )
             return self._carry_out(table, None, Context(), options)
         _refuse_other_rows(continue_from, table)
@@ -212,10 +212,10 @@ class AddingTextNode(AddingNode):
 
     def __post_init__(self) -> None:
         if self.text is None:
-            raise SettingError('text is missing: say what is added, such as text="{{ question }}"')
+            raise SettingError('text is missing: set what to add, such as text="{{ question }}"')
         super().__post_init__()
         if isinstance(self.text, list | dict):
-            message = "text is one text; for parts, texts and images, set content (of AddUserMessage)"
+            message = "text must be one text; for parts (texts and images), set content of AddUserMessage"
             raise SettingError(message, place="text")
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
@@ -223,7 +223,7 @@ class AddingTextNode(AddingNode):
         if text is None:
             raise Rejected(Problem("$.text", "cell", "the cell is empty, and a message needs a text"))
         if isinstance(text, list) and text and all(isinstance(part, dict) and "type" in part for part in text):
-            raise Rejected(Problem("$.text", "cell", "the cell holds parts: set content (of AddUserMessage)", "array"))
+            raise Rejected(Problem("$.text", "cell", "the cell has parts: set content of AddUserMessage", "array"))
         return [{"role": self._role, "content": as_text(text)}]
 
 
@@ -266,7 +266,7 @@ class AddUserMessage(AddingTextNode):
             super().__post_init__()
             return
         if self.text is not None:
-            raise SettingError("a message has a text or parts: set text or content, not both")
+            raise SettingError("a message has either a text or parts: set text or content, not both")
         AddingNode.__post_init__(self)
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
@@ -295,12 +295,12 @@ class AddToolMessage(AddingTextNode):
 
     def __post_init__(self) -> None:
         if self.tool_call_id is None:
-            raise SettingError('tool_call_id is missing: say which call is answered, such as tool_call_id="{{ call }}"')
+            raise SettingError('tool_call_id is missing: set which call to answer, such as tool_call_id="{{ call }}"')
         super().__post_init__()
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         if row["tool_call_id"] is None:
-            raise Rejected(Problem("$.tool_call_id", "cell", "the cell is empty, and names no call"))
+            raise Rejected(Problem("$.tool_call_id", "cell", "the cell is empty, so it names no call"))
         return [{**super()._messages(row)[0], "tool_call_id": as_text(row["tool_call_id"])}]
 
 
@@ -326,7 +326,7 @@ class AppendReply(AddingNode):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.body is not None and self.continue_from is not None:
-            raise SettingError("an answer comes from one place: set body or continue_from, not both")
+            raise SettingError("the answer must come from one place: set body or continue_from, not both")
 
     def run(
         self,
@@ -354,7 +354,7 @@ class AppendReply(AddingNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.body is None and self.continue_from is None and BODY not in columns:
-            raise ColumnError("no column 'body': give the output of a chat node (continue_from), or set body=")
+            raise ColumnError("no column 'body': pass the output of a chat node (continue_from=), or set body=")
         return super()._plan(columns, inputs)
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
@@ -368,7 +368,7 @@ def _refuse_unanswered(table: Any) -> None:
 
     if isinstance(table, Responses):
         raise SettingError(
-            "whether its answers are to be added is not said: run(out.configuration, continue_from=out) adds them,"
+            "unclear whether to add its answers: run(out.configuration, continue_from=out) adds them,"
             " run(out.table) does not"
         )
 
@@ -379,16 +379,16 @@ def _refuse_other_rows(output: Any, table: Any) -> None:
     from ..run.output import NodeOutput, Responses  # noqa: PLC0415 - loaded where it is needed
 
     if not isinstance(output, NodeOutput):
-        raise SettingError(f"continue_from must be what a chat node's run gave, not {type(output).__name__}")
+        raise SettingError(f"continue_from must be what a chat node's run returned, not {type(output).__name__}")
     if not isinstance(output, Responses):
         raise SettingError(
-            "continue_from: this output has no answers of a model, which could be continued from: give that of a chat"
-            " node, or of RetrieveResponse where the node ends in Async"
+            "continue_from: this output has no answers of a model to continue from: pass the output of a chat node, or"
+            " of RetrieveResponse for a node that ends in Async"
         )
     view = tables.view(table, read=False)
     if not view.one_shot and len(view) != output.summary.rows:
         rows = f"{output.summary.rows:,}, the table {len(view):,}"
         raise SettingError(
-            f"continue_from must be the output for the same rows: it has {rows}; continue all of them, and take"
-            " .succeeded of what that gives"
+            f"continue_from must be the output for the same rows: it has {rows}; continue all of them, then use"
+            " .succeeded of the result"
         )

@@ -78,7 +78,7 @@ class Node:
         if _is_made_of_settings(cls):  # type: ignore[arg-type]
             if unnamed:
                 first = setting_names(cls)[0]
-                raise SettingNameError(f"{cls.__name__} takes settings by their names only, such as {first}=…")
+                raise SettingNameError(f"{cls.__name__} needs its settings by name, such as {first}=…")
             check_names(cls, settings)
         return super().__new__(cls)
 
@@ -218,6 +218,6 @@ def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name in ("api_key", "apiKey"):
             where = "Connection(api_key_env=…), or --api-key-env"
-            raise SettingNameError(f"{name}: a key belongs to the connection: {where}")
+            raise SettingNameError(f"{name}: set a key in the connection: {where}")
         if name not in names:
             raise SettingNameError(f"{kind.__name__} has no setting {name!r}{nearest(str(name), names)}")

@@ -47,5 +47,5 @@ def find_node(name: str) -> type[Node]:
 
     nodes = known_nodes()
     if name not in nodes:
-        raise SettingError(f"no node {name!r}{nearest(name, nodes) or '; there are ' + ', '.join(nodes)}")
+        raise SettingError(f"no node {name!r}{nearest(name, nodes) or '; the nodes are ' + ', '.join(nodes)}")
     return nodes[name]

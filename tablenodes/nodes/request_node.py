@@ -67,7 +67,7 @@ class RequestNode(Node):
         for given, others in _ALONE.items() if self._declared.shortcuts else ():
             for name in others:
                 if given in settings and name in settings:
-                    raise SettingError(f"{name} makes messages of its own: set {name} or {given}, not both", place=name)
+                    raise SettingError(f"{name} makes its own messages: set {name} or {given}, not both", place=name)
 
     def _kept(self, name: str, value: Any) -> Any:
         if name == "columns":
@@ -232,7 +232,7 @@ def _checked_seconds(value: Any) -> float | None:
         return float(Timeout(total=seconds).total)
     except ValueError:  # what Timeout raises is one too
         filled_in = isinstance(value, Column) or (isinstance(value, str) and "{{" in value)
-        clause = "; it is the same in every row, and no placeholder is filled in" if filled_in else ""
+        clause = "; it is the same for every row, and placeholders are not filled in" if filled_in else ""
         message = f"client_timeout must be a number of seconds from 0.001 to 86,400{clause}"
         raise SettingError(message, place="client_timeout") from None
 
@@ -244,5 +244,5 @@ def _checked_columns(columns: Any) -> Any:
         raise SettingError('columns must be "auto" or a list of column names', place="columns")
     names = tuple(columns)
     if not all(isinstance(name, str) for name in names):
-        raise SettingError("columns must be a list of column names, texts", place="columns")
+        raise SettingError("columns must be a list of column names as texts", place="columns")
     return names

@@ -112,7 +112,7 @@ class Return(TableNode):
 
     def __post_init__(self) -> None:
         if self.text is None:
-            raise SettingError("text is missing: say what each row gives")
+            raise SettingError("text is missing: set the text that each row makes")
         super().__post_init__()
 
     def _make(

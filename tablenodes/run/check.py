@@ -68,8 +68,8 @@ class Check:
         lines += [f"{place(getattr(warning, 'place', ''))}warning: {warning}" for warning in self.warnings]
         if self.duplicates:
             several = self.duplicates > 1
-            ask, sent = ("ask", "each is sent") if several else ("asks", "it is sent too")
-            lines.append(f"{display.counted(self.duplicates, 'row')} {ask} the same as an earlier row; {sent}")
+            have, sent = ("have", "each is sent") if several else ("has", "it is sent too")
+            lines.append(f"{display.counted(self.duplicates, 'row')} {have} the same request as an earlier row; {sent}")
         lines += self._told(place)
         return "\n".join(lines)
 
@@ -128,14 +128,14 @@ def _worded(what: _What) -> str:
 
 def _more(count: int) -> Iterator[str]:
     if count > 0:
-        yield f"… and {count:,} problems more"
+        yield f"… and {count:,} more problem{'' if count == 1 else 's'}"
 
 
 def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
     """Check every row of a table against a node; `plan` returns what becomes of the rows, from the columns."""
     view = tables.view(table, read=False)
     if view.one_shot:
-        raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
+        raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
     return check_rows(plan(view.columns), view)
 
 
@@ -145,7 +145,7 @@ def refuse_invalid(found: Check, name: str = "") -> None:
         first = next(iter(found.lines(1)))
         where = f"node {name!r}: " if name else ""
         count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
-        raise InvalidRequests(f"{where}{count} cannot be sent, nothing was sent; first {first}", found)
+        raise InvalidRequests(f"{where}{count} cannot be sent; nothing was sent; first {first}", found)
 
 
 def check_rows(plan: RowPlan, view: TableView) -> Check:
@@ -206,9 +206,9 @@ class _Checking:
     def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
         yield from self.plan.warnings
         if rows > 1 and self.schema is not None and not self.plan.columns:
-            yield "no column is read, so that every row asks the same"
+            yield "no column is used: every row sends the same request"
         for name in unknown:
             known_to = self.schema and self.schema.name
-            yield Remark(f"{name} is no property that {known_to} knows; it is sent as it is", name)
+            yield Remark(f"{name} is not a property in {known_to}; it is sent unchanged", name)
         for name in sorted(self.meant_as_json):
-            yield Remark(f"{name} holds texts that look like JSON arrays; they are sent as texts", name)
+            yield Remark(f"{name} has texts that look like JSON arrays; they are sent as texts", name)

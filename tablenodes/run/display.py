@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..bodies.body_plan import BodyPlan
+
 _DELAY = 1.0
 _BETWEEN = 0.1
 _REDRAWN = 0.5
@@ -26,6 +28,17 @@ def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream."""
     with contextlib.suppress(OSError, ValueError):  # what cannot be said decides nothing
         print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
+
+
+def announce(name: str, plan: BodyPlan) -> None:
+    """Say which columns are used as settings, and which are not though one may think so."""
+    if plan.taken:
+        columns = ", ".join(map(repr, plan.taken))
+        several = len(plan.taken) > 1
+        used = f"columns {columns} as request settings" if several else f"column {columns} as a request setting"
+        say(f"{name}: using the {used} (columns=() uses none)")
+    for line in plan.passed_over:
+        say(f"{name}: {line}")
 
 
 @contextlib.contextmanager

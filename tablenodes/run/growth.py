@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _ROWS = 2_000  # rows whose messages are put into the store together at most
 _BYTES = 32 * 2**20  # fewer rows are put there together where their messages are longer than this
 _ANOTHER = (
-    "the answer is to another conversation than this row's: give the very rows that the chat was asked with,"
-    " in their order"
+    "the answer belongs to another conversation than this row's: use the same rows that the chat node ran on,"
+    " in the same order"
 )
 
 
@@ -107,9 +107,9 @@ def message_of(body: Any) -> dict[str, Any]:
         answer = orjson.loads(body) if isinstance(body, str) else body
         message = plain(reply(answer))
     except (orjson.JSONDecodeError, Unfit):
-        raise _none("the answer is no JSON that can be read") from None
+        raise _none("the answer is not readable JSON") from None
     if message is None:
-        raise _none("the answer has no message that a conversation could go on from")
+        raise _none("the answer has no message to continue the conversation from")
     return dict(message)
 
 

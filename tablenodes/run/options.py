@@ -38,18 +38,18 @@ class RunOptions:
     A new option is one more field here: its type, its one line, its default.
     """
 
-    limits: Annotated[Limits, "What the run may use at most."] = field(default_factory=Limits)
+    limits: Annotated[Limits, "The most that the run may use."] = field(default_factory=Limits)
     retry: Annotated[Retry, "How often a row is tried again."] = field(default_factory=Retry)
-    journal: Annotated[Path | None, "Keeps every answer: the same run again sends only what is missing."] = None
+    journal: Annotated[Path | None, "Keeps every answer: when you run again, only what is missing is sent."] = None
     progress: Annotated[bool | None, "Whether to show a bar. Default: in a terminal or a notebook."] = None
-    on_invalid: Annotated[OnInvalid, "What happens with rows that cannot be sent."] = "report"
-    on_in_doubt: Annotated[OnInDoubt, "What becomes of rows that an earlier run sent without seeing an answer."] = (
+    on_invalid: Annotated[OnInvalid, "What to do with rows that cannot be sent."] = "report"
+    on_in_doubt: Annotated[OnInDoubt, "What to do with rows that an earlier run sent without seeing an answer."] = (
         "resend"
     )
     on_text: Annotated[
         Callable[[int, str], None] | None, "Called with a row's position and its text as it arrives."
     ] = None
-    retry_failed: Annotated[RetryFailed, "Which failed rows of the journal are sent again."] = "transient"
+    retry_failed: Annotated[RetryFailed, "Which failed rows of the journal to send again."] = "transient"
     store: Annotated[Path | None, "The file that keeps conversations, and answers that come later."] = None
     deadline: Annotated[float, "Seconds within which a worker must send a row."] = DAY
     submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
@@ -99,7 +99,7 @@ def _check_submission(submission: Any) -> None:
     if not isinstance(submission, str | os.PathLike):
         raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
     if not os.fspath(submission):
-        raise SettingError("submission is empty: give a name of your own, or leave it out")
+        raise SettingError("submission is empty: choose a name, or leave it out")
 
 
 def _check_deadline(deadline: Any) -> None:

@@ -75,7 +75,7 @@ def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
         except Rejected as rejected:
             yield Rejected(rejected.problems[0], outcome=rejected.outcome)
         except Exception as error:  # noqa: BLE001 - one bad row never stops the run
-            what = f"the row could not be made into a request ({type(error).__name__})"
+            what = f"the row could not be turned into a request ({type(error).__name__})"
             yield Rejected(Problem("$", "internal", what), outcome="internal_error")
 
 

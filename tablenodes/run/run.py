@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .rows import Asking, Context
 
 _WORTH_A_JOURNAL = 100
-_NO_USAGE = "the server refused stream_options: streamed rows were asked without, and may have no token counts"
+_NO_USAGE = "the server refused stream_options: streamed rows were sent without it and may have no token counts"
 
 
 def run(
@@ -60,14 +60,11 @@ def run(
 
 
 def _announce(name: str, plan: BodyPlan, *, is_worth_a_journal: bool) -> None:
-    if plan.taken:
-        display.say(f"{name}: columns taken: {', '.join(plan.taken)} (columns=() takes none)")
-    for line in plan.passed_over:
-        display.say(f"{name}: {line}")
+    display.announce(name, plan)
     if is_worth_a_journal:
         display.say(
-            "no journal: answers are lost if this process ends before the run does; "
-            "a journal keeps them (journal= in Python, --journal on the command line)"
+            "no journal: if this process ends before the run does, the answers are lost; "
+            "keep them with journal= (Python) or --journal (command line)"
         )
 
 
@@ -124,7 +121,7 @@ class _Run:
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
             reused, sending = recorder.survey(self._rows(), Keys(self.known_as, self.context.scope))
             if reused + sending:
-                known = f"{reused:,} of {reused + sending:,} reused from the journal"
+                known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
                 display.say(f"{self.asking.name}: {known}, sending {sending:,}")
         return recorder
 
@@ -182,7 +179,7 @@ class _Run:
         if streams is not None and streams.option_refused:
             yield _NO_USAGE
         if self.endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
-            yield f"at most {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
+            yield f"only {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
     def _ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"

@@ -25,10 +25,10 @@ _NOT_WHOLE = {
     "content_filter": "held back by a content filter",
 }
 _NO_KEY_HERE = (
-    "no key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
-    "name it with api_key_env= (--api-key-env)"
+    "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
+    "for another server, name it with api_key_env= (--api-key-env)"
 )
-_NO_KEY = "no key was sent: name one with api_key_env= (--api-key-env)"
+_NO_KEY = "no API key was sent: name one with api_key_env= (--api-key-env)"
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def say_failures(
     kinds = ", ".join(f"{count:,} {outcome}{_status(seen[outcome])}" for outcome, count in failed.items())
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     count = sum(failed.values())
-    rows = f"{count:,} of {counted(summary.rows, 'row')} {'is' if count == 1 else 'are'}"
-    display.say(f"{name}: {rows} not ok: {kinds}{stopped}; the output's .failed has them, its .log says why")
+    rows = f"{count:,} of {counted(summary.rows, 'row')} failed"
+    display.say(f"{name}: {rows}: {kinds}{stopped}; the output's .failed has the rows, .log has the reasons")
     for note in summary.notes:
         display.say(f"{name}: {note}")
 
@@ -142,7 +142,7 @@ def notes_on(records: Records, endpoint: Endpoint | None = None, request: Reques
         is_elsewhere = os.environ.get("OPENAI_API_KEY") and endpoint.connection.api_key is None
         yield _NO_KEY_HERE if is_elsewhere else _NO_KEY
     if request is not None and records.counts["http_error"] and _is_elsewhere(records):
-        yield f"404 for {request.url.partition('?')[0]}, and not from an API: check the base URL"
+        yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
     for reason, words in _NOT_WHOLE.items():
         if count := records.finish_reason.count(reason):
             were = "answer was" if count == 1 else "answers were"

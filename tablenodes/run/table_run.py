@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Made = tuple[Any, ...] | Rejected
 
-_STOPPED = Rejected(Problem("$", "stopped", "the run was stopped before this row was made"), outcome=NOT_SENT)
+_STOPPED = Rejected(Problem("$", "stopped", "not made: the run was stopped before this row"), outcome=NOT_SENT)
 
 
 class Making(NamedTuple):

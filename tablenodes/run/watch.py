@@ -73,7 +73,7 @@ class Watch:
             display.say(f"{self.name}: {trouble} since {seconds:.0f} s; trying again{most} (Ctrl-C ends)")
 
     def _in_short(self, wait: Wait, now: float) -> str:
-        left = "" if wait.until is None else f", {math.ceil(wait.until - now):,} s"
+        left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
             return f"waiting before the next request to {self.place}{left}"
         if wait.reason == "pace":

@@ -113,6 +113,6 @@ class Engine:
         if isinstance(error, KeyboardInterrupt):
             self.loop.interrupt()
             return
-        ended = EndedError(f"on_text failed with {type(error).__name__}")
+        ended = EndedError(f"on_text raised {type(error).__name__}")
         ended.__cause__ = error
         self.loop.stop(ended)

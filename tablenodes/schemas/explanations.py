@@ -78,7 +78,7 @@ class Explainer:
         elif rule == "additionalProperties":
             for name in islice(limit, MOST_PROBLEMS):
                 meant = nearest(name, schema.get("properties", {})) if len(name) < _NAME_LENGTH else ""
-                text = f"is no property that the schema knows{meant}"
+                text = f"is not a property in the schema{meant}"
                 yield Problem(shown((*path, name), self._known), rule, text, kind(instance[name]))
         else:
             yield Problem(shown(path, self._known), rule, message(fault), got(fault))

@@ -152,7 +152,7 @@ def _compiled(document: dict[str, Any], name: str) -> jsonschema_rs.Validator:
 def _bad_reference(document: dict[str, Any]) -> str:
     reference = SubschemaGraph(document).unresolved()
     if reference is None:  # all that is left to be looked up is the draft
-        return f"$schema {document.get('$schema')!r} is no draft of JSON Schema that is known"
+        return f"$schema {document.get('$schema')!r} is not a known draft of JSON Schema"
     if reference.startswith("#"):
         return f"$ref {reference[:SHOWN]!r} points at nothing in it"
     return f"$ref {reference[:SHOWN]!r} points outside it; only references inside (#/…) are followed"

@@ -93,7 +93,7 @@ def operations(revision: str) -> tuple[str, ...]:
 
 def _unknown_revision(revision: str) -> NoReturn:
     known = " and ".join(revisions())
-    hint = nearest(revision, revisions()) or f"; there are {known}, or name a file"
+    hint = nearest(revision, revisions()) or f"; the revisions are {known}, or name a file"
     raise SchemaError(f"no schema revision {revision[:SHOWN]!r}{hint}")
 
 
@@ -115,7 +115,7 @@ def _own(name: str, operation: str, document: dict[str, Any]) -> Schema:
     if alternatives > MOST_ALTERNATIVES:
         raise SchemaError(
             f"schema {name}: one value would be checked against more than {MOST_ALTERNATIVES:,} subschemas "
-            "(anyOf, oneOf, allOf and $ref multiply); give it fewer alternatives"
+            "(anyOf, oneOf, allOf and $ref multiply); use fewer alternatives"
         )
     if longest > _LONGEST_WAY:
         raise SchemaError(f"schema {name}: more than {_LONGEST_WAY:,} subschemas lead one to the next")
@@ -158,7 +158,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SchemaError(f"schema {path}: no such file") from None
     except OSError as error:
-        raise SchemaError(f"schema {path}: cannot be read ({error.strerror})") from None
+        raise SchemaError(f"schema {path}: cannot read it ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise SchemaError(f"schema {path}: not UTF-8 text, at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -174,7 +174,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def copied(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,9 +34,9 @@ _PUT = """INSERT INTO messages (id, parent, message) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, message = excluded.message"""
 
 
-_NOT_THERE = "the store has no such conversation: it was made in another store, or this one is another than it was"
-_NO_STORE = "there is no store, so that no conversation is known: it was deleted, or another one is meant (store=)"
-_CHANGED = "the store's file was changed: what it has for this conversation is not what its id stands for"
+_NOT_THERE = "the store has no such conversation: it was created in another store, or this store file was replaced"
+_NO_STORE = "there is no store to read the conversation from: it was deleted, or you mean another one (store=)"
+_CHANGED = "the store file was changed: its messages do not match this conversation's id"
 
 
 class Conversations:

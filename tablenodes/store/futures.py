@@ -269,7 +269,7 @@ class Futures:
         """Bring what is known of rows to the disk, in one transaction."""
         with self.store.writing() as database:
             if database.execute("SELECT worker FROM store").fetchone()[0] != token:
-                raise StoreError(f"{self.store.path}: another worker is at work")
+                raise StoreError(f"{self.store.path}: another worker is running")
             database.executemany(_PUT, [_line(row, now) for row in rows])
             done = [{"row": row.number} for row in rows if row.final]
             if done:
@@ -334,7 +334,7 @@ class Futures:
         return future
 
     def _damaged(self) -> StoreError:
-        return StoreError(f"{self.store.path}: the store is damaged: a row does not fit its check sum; keep the file")
+        return StoreError(f"{self.store.path}: the store is damaged: a row does not match its checksum; keep the file")
 
 
 def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:

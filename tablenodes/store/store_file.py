@@ -44,7 +44,7 @@ CREATE TABLE store (salt BLOB NOT NULL, worker BLOB, pid INTEGER);
 """
 
 _READ_ONLY = "the store cannot be written: the file or its folder is read-only"
-_IN_USE = f"the store was in use by others for {BUSY:g} s; try again"
+_IN_USE = f"other processes used the store for {BUSY:g} s; try again"
 _KIND = FileKind(
     "store",
     StoreError,
@@ -52,15 +52,15 @@ _KIND = FileKind(
     {
         sqlite3.SQLITE_BUSY: _IN_USE,
         sqlite3.SQLITE_LOCKED: _IN_USE,
-        sqlite3.SQLITE_FULL: "the disk of the store is full; make room and try again",
+        sqlite3.SQLITE_FULL: "the store's disk is full; free some space and try again",
         sqlite3.SQLITE_READONLY: _READ_ONLY,
         sqlite3.SQLITE_PERM: _READ_ONLY,
-        sqlite3.SQLITE_CANTOPEN: "the store cannot be opened; its folder may be read-only",
-        sqlite3.SQLITE_IOERR: "the disk of the store fails; what was committed before is kept",
-        sqlite3.SQLITE_TOOBIG: "a text is longer than a store can hold",
-        sqlite3.SQLITE_NOTADB: "this is no store; give another path",
+        sqlite3.SQLITE_CANTOPEN: "cannot open the store; its folder may be read-only",
+        sqlite3.SQLITE_IOERR: "the store's disk has failed; what was written before is kept",
+        sqlite3.SQLITE_TOOBIG: "a text is too long for a store",
+        sqlite3.SQLITE_NOTADB: "not a tablenodes store",
     },
-    "is damaged; keep it, and give another path to start anew",
+    "is damaged; keep it, and choose another path to start again",
 )
 
 
@@ -185,7 +185,8 @@ class StoreFile:
             _KIND.refuse_other_files(self.path)
             if hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid):  # an administrator may use all
                 raise StoreError(
-                    f"{self.path}: the store belongs to another user, whose rows would be sent with your keys"
+                    f"{self.path}: the store belongs to another user, whose rows would be sent with your keys; "
+                    "choose another path"
                 )
             self.close()
             # Closed in another thread than it was opened in, if that one ended meanwhile.
@@ -208,12 +209,14 @@ def _look_at(database: sqlite3.Connection, path: Path) -> None:
     """Check that the file is a store that this program reads, and have every commit reach the disk."""
     run = database.execute
     if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise StoreError(f"{path}: this is no store of tablenodes; give another path")
+        raise StoreError(f"{path}: not a tablenodes store")
     if not run("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():
-        raise StoreError(f"{path}: this is a journal, not a store; give another path")
+        raise StoreError(f"{path}: this is a journal, not a store; choose another path")
     version = run("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
-        raise StoreError(f"{path}: the store has version {version}, this program reads {VERSION}; give another path")
+        raise StoreError(
+            f"{path}: the store has version {version}, but this program reads {VERSION}; choose another path"
+        )
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")

@@ -44,14 +44,14 @@ def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pand
             table = _changed(read(source), _stored)
         table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
-        raise TableError(f"{name} is not a whole {kind} file, or is damaged") from error
+        raise TableError(f"{name} is not a complete {kind} file, or is damaged") from error
     try:
         checked_names(table.column_names)
         return _data_frame(_changed(table, _known))
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except _NOT_TAKEN as error:
-        raise TableError(f"{name} holds a value or a type that pandas cannot take") from error
+        raise TableError(f"{name} has a value or a type that pandas cannot read") from error
 
 
 def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
@@ -126,7 +126,9 @@ def check_columnar(source: TableView, form: str, check: Callable[[TableView, str
         try:
             _to_arrow(source.table[[]])
         except _NOT_TAKEN as error:
-            raise TableError("the table's index cannot be written: table.reset_index(drop=True) helps") from error
+            raise TableError(
+                "the table's index cannot be written: remove it with table.reset_index(drop=True)"
+            ) from error
 
 
 def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableView, str], list[str | None]]) -> Any:

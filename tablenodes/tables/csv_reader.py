@@ -60,7 +60,7 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
         raise ColumnError(f"{name}: {error}") from None
     except pyarrow.ArrowInvalid as error:
         check_encoding(content, name)
-        raise TableError(f"{name} could not be read: a record is longer than {_BLOCK:,} bytes") from error
+        raise TableError(f"cannot read {name}: a record is longer than {_BLOCK:,} bytes") from error
     frame: pandas.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
 
@@ -114,7 +114,7 @@ def _record(content: bytes, start: int, separator: bytes) -> tuple[list[bytes], 
         fields.append(content[start:end])
     following = content[end : end + 1]
     if following == b'"' and start == end:
-        raise _Broken(end, "a quote is opened and never closed")
+        raise _Broken(end, "an opening quote is never closed")
     if following and following not in b"\r\n":
         raise _Broken(end, "text after a closing quote (a quote inside quotes is written twice)")
     return fields, end + (2 if content[end : end + 2] == b"\r\n" else len(following))

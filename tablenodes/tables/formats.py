@@ -39,7 +39,7 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
     if not isinstance(text, str) or "\0" in text:
         raise TableError(f"the {what}'s path must be text without a NUL")
     if "://" in text:
-        raise TableError(f"{what} {text!r} is an address: download it, and name the file")
+        raise TableError(f"{what} {text!r} is an address: download it, then name the file")
     return Path(text).expanduser()
 
 

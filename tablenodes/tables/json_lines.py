@@ -57,7 +57,7 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
             check_encoding(content, name)
             raise TableError(f"{name}, line {number}: not valid JSON") from None
         if not isinstance(found, dict):
-            raise TableError(f"{name}, line {number}: a JSON {_kind(found)} where an object is needed")
+            raise TableError(f"{name}, line {number}: a JSON {_kind(found)}, but a row must be an object")
         yield found
 
 

@@ -75,7 +75,7 @@ def _producer(table: Any, *, read: bool) -> TableView:
         found = _read(table)
     except Exception as error:  # of whatever library it is; what it says may hold a cell
         kind = type(table).__name__
-        raise TableError(f"the rows of the {kind} could not be read: {type(error).__name__}") from error
+        raise TableError(f"cannot read the rows of the {kind}: {type(error).__name__}") from error
     made = ArrowView(found, one_shot=one_shot)
     if not one_shot:
         made.given = table

@@ -60,7 +60,7 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     try:
         return _read(place, form, name)
     except OSError as error:
-        raise TableError(f"{name} could not be read: {error.strerror or 'it is damaged or cut'}") from error
+        raise TableError(f"cannot read {name}: {error.strerror or 'it is damaged or cut off'}") from error
 
 
 def count_rows(path: str | os.PathLike[str]) -> int | None:
@@ -86,9 +86,9 @@ def _check_file(place: Path, name: str) -> None:
     try:
         mode = place.stat().st_mode
     except FileNotFoundError:
-        raise TableError(f"{name}: there is no such file{_nearest_file(place)}") from None
+        raise TableError(f"{name}: no such file{_nearest_file(place)}") from None
     except OSError as error:
-        raise TableError(f"{name} could not be read: {error.strerror}") from None
+        raise TableError(f"cannot read {name}: {error.strerror}") from None
     if not stat.S_ISREG(mode):
         raise TableError(f"{name} is {'a folder' if stat.S_ISDIR(mode) else 'a device'}, not a file")
 
@@ -98,7 +98,7 @@ def _nearest_file(place: Path) -> str:
         with os.scandir(place.parent) as entries:
             names = [entry.name for entry, _ in zip(entries, range(_LISTED), strict=False)]
     except OSError:
-        return f"; there is no folder {str(place.parent)!r} either"
+        return f"; the folder {str(place.parent)!r} does not exist either"
     return nearest(place.name, names)
 
 

@@ -95,4 +95,7 @@ def _number(source: TableView, name: str, position: int, unfit: Unfit) -> str:
         cell = source.cell(name, position)
         if isinstance(cell, float | int | Decimal | numpy.number):
             return str(cell)
-    raise TableError(f"row {position}, column {name!r} {unfit}, which text cannot; leave it out, or write .parquet")
+    raise TableError(
+        f"row {position}, column {name!r} {unfit}, which cannot be written as text; "
+        "leave the column out, or write .parquet"
+    )

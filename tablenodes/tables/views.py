@@ -130,7 +130,7 @@ def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
     names = tuple(names)
     wrong = [name for name in names if not isinstance(name, str) or not is_text(name)]
     if wrong:
-        raise ColumnError(f"column names must be text, but {_listed(wrong)} not; table.rename(columns=str) helps")
+        raise ColumnError(f"column names must be text, but {_listed(wrong)} not; use table.rename(columns=str)")
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ColumnError(f"column names must differ, but {_listed(repeated)} there more than once; rename them")

@@ -39,7 +39,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
         raise
     except Exception as error:  # whatever a library raises: what a run was answered must not be lost by it
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise TableError(f"{name} could not be written: {why}") from error
+        raise TableError(f"cannot write {name}: {why}") from error
 
 
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
@@ -50,7 +50,7 @@ def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
     try:
         _check_target(place, name)
     except OSError as error:
-        raise TableError(f"{name} could not be written: {error.strerror}") from None
+        raise TableError(f"cannot write {name}: {error.strerror}") from None
 
 
 def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
@@ -112,9 +112,11 @@ def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
 def _check_target(place: Path, name: str) -> str:
     """Return the file to replace, behind any symbolic link."""
     if _DEVICE.match(place.name):
-        raise TableError(f"{name}: {place.name.partition('.')[0]!r} is the name of a device on Windows; choose another")
+        raise TableError(
+            f"{name}: {place.name.partition('.')[0]!r} is the name of a device on Windows; choose another name"
+        )
     if not place.parent.is_dir():
-        raise TableError(f"{name}: there is no folder {str(place.parent)!r}; make it first")
+        raise TableError(f"{name}: no such folder {str(place.parent)!r}; create it first")
     target = os.path.realpath(place)
     with suppress(FileNotFoundError):
         mode = os.stat(target).st_mode

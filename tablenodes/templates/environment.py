@@ -219,7 +219,7 @@ def _as_json(value: Any) -> str:
     except TypeError as error:
         if isinstance(error.__cause__, Unfit):
             raise error.__cause__ from None
-        raise Unfit("a placeholder gives something that is no text, number, list or struct") from None
+        raise Unfit("a placeholder returns something that is not a text, number, list or struct") from None
 
 
 def _no_json(value: Any) -> NoReturn:
@@ -259,7 +259,7 @@ def _strftime(value: Any, pattern: str) -> Any:
     except ValueError:
         date = None
     if not isinstance(date, datetime.date):
-        raise Unfit("the filter strftime takes a date as ISO 8601 has it, such as 2026-01-31")
+        raise Unfit("the filter strftime needs an ISO 8601 date, such as 2026-01-31")
     return date.strftime(pattern)
 
 
@@ -273,9 +273,9 @@ def _fromjson(value: Any) -> Any:
         found = read_json(value)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, character {error.colno}"
-        raise Unfit(f"the filter fromjson takes a text that is JSON, and this text is not ({where})") from None
+        raise Unfit(f"the filter fromjson needs a JSON text, and this text is not JSON ({where})") from None
     except Unfit as error:
-        raise Unfit(f"the filter fromjson is given a text that {error}") from None
+        raise Unfit(f"the filter fromjson got a text that {error}") from None
     return _Null(obj=found, name="null") if found is None else found
 
 

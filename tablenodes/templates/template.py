@@ -70,7 +70,7 @@ def col(name: str) -> Column:
         If `name` is not a text.
     """
     if not isinstance(name, str):
-        raise ColumnError(f"col() takes a column's name, a text, not {type(name).__name__}")
+        raise ColumnError(f"col() needs a column's name as text, not {type(name).__name__}")
     return Column(name)
 
 
@@ -83,7 +83,7 @@ def literal(text: str) -> LiteralText:
         The text.
     """
     if not isinstance(text, str):
-        raise TemplateError(f"literal() takes a text, not {type(text).__name__}")
+        raise TemplateError(f"literal() needs a text, not {type(text).__name__}")
     return LiteralText(text)
 
 
@@ -118,7 +118,7 @@ class Template:
         self.upstream = tuple(sorted(upstream)) if not any_node else None
         if "self" in used:  # the one name that Jinja keeps for itself
             raise TemplateError(
-                f"{place}: no placeholder can be called self; write {{{{ row['self'] }}}} for that column",
+                f"{place}: a placeholder cannot be called self; write {{{{ row['self'] }}}} for that column",
                 place=place,
             )
         self.names = tuple(sorted(used - {ROW}))
@@ -133,7 +133,7 @@ class Template:
         for name in self.names:
             if name in RESERVED and name not in workflow:
                 hint = f'; write {{{{ row["{name}"] }}}} for that column' if name in columns else ""
-                message = f"{self.place}: {{{{ {name} }}}} is there only inside a workflow{hint}"
+                message = f"{self.place}: {{{{ {name} }}}} exists only inside a workflow{hint}"
                 raise ColumnError(message, place=self.place)
         for name in self.columns:
             if name not in columns:

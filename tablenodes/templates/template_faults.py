@@ -42,13 +42,13 @@ class Wording:
             return empty(name, f'row["{name}"]')
         if kind == INPUT and name in self._shown:
             return (
-                f"input {name!r} has no value: give it as inputs={{{name!r}: …}} or --input {name}=…,"
+                f"input {name!r} has no value: set it with inputs={{{name!r}: …}} or --input {name}=…,"
                 f' or write {{{{ inputs.{name} | default("…") }}}} {_ALLOW}'
             )
         if kind == ARGUMENTS:
-            return f'the arguments of the call are no JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
+            return f'the arguments of the call are not JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
         if kind == DATE:
-            return f"a placeholder wants {name!r} of a date, which is a text here: write {{{{ … | {_DATE} }}}}"
+            return f"a placeholder uses {name!r} of a date, but the date is a text here: write {{{{ … | {_DATE} }}}}"
         is_shown = kind == NAME and name in self._shown and len(name) <= _LONGEST
         what = f"nothing called {name!r}" if is_shown else "no value"
         return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
@@ -67,7 +67,7 @@ class Wording:
                     what = f"column {item or name!r} is text"
                     return f"a placeholder compares or calculates with a text: {what}; write {written} | float"
         if (failing := self._failing(error)) is not None:
-            return f"the filter {failing!r} cannot use what it is given in this row ({type(error).__name__})"
+            return f"the filter {failing!r} cannot use its value in this row ({type(error).__name__})"
         return f"a placeholder failed with {type(error).__name__}"
 
     def _failing(self, error: Exception) -> str | None:

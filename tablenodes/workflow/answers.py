@@ -35,13 +35,13 @@ class Answers:
             try:
                 found[name] = parsed(body)
             except (ValueError, TypeError):
-                return failed(name, "it is no JSON that can be read")
+                return failed(name, "it is not readable JSON")
         return found
 
 
 def failed(name: str, why: str) -> Rejected:
     """Return a row's rejection for want of an earlier answer."""
-    problem = Problem(f"outputs.{name}", "upstream", f"there is no answer of node {name!r} for this row: {why}")
+    problem = Problem(f"outputs.{name}", "upstream", f"node {name!r} has no answer for this row: {why}")
     return Rejected(problem, outcome=UPSTREAM_FAILED)
 
 

@@ -125,5 +125,5 @@ def _anchored(node: Node) -> Node:
 
 def _checked_path(path: Any) -> str:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise WorkflowError("table must be the path of a file; give a table itself to run() or check()")
+        raise WorkflowError("table must be the path of a file; pass a table itself to run() or check()")
     return os.path.abspath(os.path.expanduser(os.fspath(path)))

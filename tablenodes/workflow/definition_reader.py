@@ -171,8 +171,8 @@ class Reader:
         if given.get("api_key", "") != "":
             raise self.document.error(
                 (*path, "api_key"),
-                "connection: a key does not belong in a file: name the environment variable that holds it"
-                ' as api_key_env; api_key: "" says that the server needs none',
+                "connection: a key must not be in a file: name the environment variable that holds it"
+                ' as api_key_env; api_key: "" means that the server needs none',
             )
         self.mapping(path, [*_CONNECTION, LOCAL])
         if LOCAL in given:
@@ -186,7 +186,7 @@ class Reader:
 
     def _local(self, path: Path_) -> Connection:
         if len(self.mapping(path[:-1])) > 1:
-            raise self.document.error(path, f"connection: {LOCAL} stands alone: leave the other keys out")
+            raise self.document.error(path, f"connection: {LOCAL} is used alone: leave out the other keys")
         from ..local import LocalModel  # noqa: PLC0415 - loaded where it is used
 
         options = self.mapping(path, [field.name for field in fields(LocalModel)])

@@ -37,11 +37,11 @@ class Destination:
             raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
 
     def check(self, table: str | None = None) -> None:
-        """Raise `TableError` if the table cannot be written, or its file is the table that is read."""
+        """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if table is not None and _same(self.path, table):
-            raise TableError(f"output {self.path!r} is the table that is read: name another file")
+            raise TableError(f"output {self.path!r} is the table that the run reads: choose another file")
         tables.check_output(self.path)
 
     def write(self, output: NodeOutput[Any]) -> None:
@@ -90,9 +90,9 @@ def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, out
     """Raise `JournalError` for a journal that is the table or the output as well."""
     if not isinstance(journal, str | os.PathLike):
         return  # the run itself words that
-    for path, what in ((table, "the table that is read"), (output, "the output")):
+    for path, what in ((table, "the table that the run reads"), (output, "the output")):
         if path is not None and _same(os.fspath(journal), path):
-            raise JournalError(f"journal {os.fspath(journal)!r} is {what}: name another file")
+            raise JournalError(f"journal {os.fspath(journal)!r} is {what}: choose another file")
 
 
 def _same(one: str, other: str) -> bool:

@@ -38,7 +38,7 @@ class Input:
     def __post_init__(self) -> None:
         if self.type is not None and (not isinstance(self.type, str) or self.type not in _TYPES):
             hint = nearest(str(self.type), _TYPES) or f"; it is one of {', '.join(_TYPES)}"
-            raise WorkflowError(f"type: {str(self.type)[:40]!r} is no type{hint}", place="type")
+            raise WorkflowError(f"type: {str(self.type)[:40]!r} is not a type{hint}", place="type")
         try:
             object.__setattr__(self, "default", _typed(plain(self.default), self.type))
         except Unfit as error:
@@ -118,12 +118,12 @@ def _refuse_missing(names: list[str], where: Callable[[str], str]) -> None:
     if len(names) == 1:
         raise WorkflowError(
             f"{where(names[0])}input {names[0]!r} needs a value:"
-            f" give it as inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
+            f" set it with inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
         )
     if names:
         listed = ", ".join(map(repr, names))
         raise WorkflowError(
-            f"{where(names[0])}inputs {listed} need values: give them as inputs={{…}}, or each as --input NAME=…"
+            f"{where(names[0])}inputs {listed} need values: set them with inputs={{…}}, or each with --input NAME=…"
         )
 
 

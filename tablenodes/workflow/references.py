@@ -92,7 +92,7 @@ def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iter
             continue
         earlier = nodes[ids.index(name)][1]
         if earlier is not None and earlier._declared.makes:
-            yield Loose(position, place, f"node {name!r} gives no answers of a model, which could be continued from")
+            yield Loose(position, place, f"node {name!r} has no answers of a model to continue from")
 
 
 def _no_node(name: str, ids: Sequence[str], position: int) -> str:
@@ -100,7 +100,7 @@ def _no_node(name: str, ids: Sequence[str], position: int) -> str:
     if name == ids[position]:
         return f"node {name!r} cannot read its own answer"
     if name in ids:
-        return f"node {name!r} comes later: only the answers of earlier nodes can be read"
+        return f"node {name!r} comes later: a node can read only the answers of earlier nodes"
     known = f"; earlier are {', '.join(earlier)}" if earlier else "; it is the first node"
     return f"no earlier node {name!r}{nearest(name, earlier) or known}"
 
@@ -199,7 +199,7 @@ def _unasked(shape: Shape, path: Path) -> Finding | None:
     if not isinstance(step, int) or -most <= step < most:
         return None
     where = _written(path[:2])
-    return Finding(2, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; n says how many")
+    return Finding(2, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; set more with n")
 
 
 def _uncalled(shape: Shape, path: Path) -> Finding | None:
@@ -220,9 +220,13 @@ def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[
     if isinstance(step, int):
         if "array" in kinds:
             return [one["items"] for one in layers if isinstance(one.get("items"), dict)]
-        return [] if "string" in kinds else "is no list"
+        return [] if "string" in kinds else "is not a list"
     if "object" not in kinds:
-        what = "is a list: write [0] for its first item" if "array" in kinds else f"is no object, and has no {step!r}"
+        what = (
+            "is a list: write [0] for its first item"
+            if "array" in kinds
+            else f"is not an object, so it has no {step!r}"
+        )
         return what if kinds else []
     named: dict[str, list[Any]] = {}
     for one in layers:
@@ -244,7 +248,7 @@ def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is
             if _leads_on(shape, way):
                 return Finding(depth, f"no {step!r} in {where}; write {_written((path[0], *way))}")
     shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
-    unchecked = f"; what only your server adds is read with .get({step!r})" if is_open else ""
+    unchecked = f"; if only your server adds it, use .get({step!r})" if is_open else ""
     return Finding(depth, f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}")
 
 

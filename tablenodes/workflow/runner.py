@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import tables
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..run.check import refuse_invalid
+from ..run.display import counted
 from ..run.output import NodeOutput
 from ..run.rows import Context
 from . import workflow_check
@@ -85,7 +86,7 @@ def _carried_out(
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
         message = f"{unwritten}{_kept(options)}"
-        raise OutputError(message, outputs, output_has="what it should hold") from unwritten
+        raise OutputError(message, outputs, output_has="what it should contain") from unwritten
     return outputs
 
 
@@ -187,7 +188,7 @@ def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) 
         position = [each for each, _ in workflow.steps].index(name)
         where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
         raise InvalidRequests(
-            f"{where}node {name!r}: no row can be sent, of {check.rows:,}; nothing was sent and nothing was written;"
+            f"{where}node {name!r}: none of {counted(check.rows, 'row')} can be sent; nothing was sent or written;"
             f" first {check.first()}",
             check,
         )
@@ -209,7 +210,7 @@ def _kept(options: RunOptions) -> str:
         return ""
     return (
         f"; journal {os.fspath(options.journal)!r} has every answer:"
-        " the same run again goes on from there and sends nothing twice"
+        " run again to continue from there; nothing is sent twice"
     )
 
 

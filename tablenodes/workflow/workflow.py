@@ -81,7 +81,7 @@ class Workflow(Definition):
         from . import yaml_reader  # noqa: PLC0415 - the parser is loaded where it is needed
 
         if not isinstance(path, str | os.PathLike):
-            raise WorkflowError(f"a workflow's file must be named by its path, not by a {type(path).__name__}")
+            raise WorkflowError(f"a workflow's file must be a path, not a {type(path).__name__}")
         place = Path(path).expanduser()
         document = yaml_reader.read(place, os.fspath(path))
         reader = Reader(document, str(place.parent))
@@ -121,7 +121,7 @@ class Workflow(Definition):
         try:
             write_file(place, text.encode())
         except OSError as error:
-            raise WorkflowError(f"{path}: cannot be written ({error.strerror})") from None
+            raise WorkflowError(f"{path}: cannot write it ({error.strerror})") from None
 
     def replace(self, **parts: Any) -> Self:
         """Return a workflow with some parts changed.

@@ -43,7 +43,7 @@ def check(
     check_output(workflow, file_of(workflow, table))
     view = opened(workflow, table, read=False)
     if view.one_shot:
-        raise TableError("the table is a stream that can be read only once: read it into a table before you check it")
+        raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
     made = plans(workflow, view, values, connection, store)
     check_content(workflow, view)
     found = checks(workflow, view, made)
@@ -59,7 +59,7 @@ def _warnings(workflow: Definition) -> Iterator[str]:
         if name in unread:
             yield Remark(f"inputs.{name}: no node reads it", f"inputs.{name}")
         if declaration.required and declaration.default is not None:
-            text = f"inputs.{name}: required says nothing here: a run may leave out what has a default"
+            text = f"inputs.{name}: required has no effect: an input with a default can be left out"
             yield Remark(text, f"inputs.{name}")
 
 
@@ -130,7 +130,7 @@ def _refuse_reading(workflow: Definition) -> None:
         where = workflow.at("table") or workflow.where(position, "")
         raise WorkflowError(
             f"{where}no table, and node {name!r} reads {what}:"
-            f" name one as table in the workflow, or give one to the run{hints.get(column or '', '')}"
+            f" set table in the workflow, or pass a table to the run{hints.get(column or '', '')}"
         )
 
 
@@ -181,7 +181,7 @@ def plans(
 
 def _nothing_said(begun: str) -> WorkflowError:
     return WorkflowError(
-        f"conversation: node {begun!r} begins it without a message, and none is added:"
+        f"conversation: node {begun!r} starts it without a message, and none is added:"
         " set system or messages there, or put an AddUserMessage between",
         place="conversation",
     )
@@ -210,7 +210,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
         else:
             found = check_rows(plans[name], cast("TableView", _AnsweredView(view, ids or (), unknown, lost)))
             read = ", ".join(ids or ())
-            later = f"it reads the answers of {read}: what depends on them is checked when they have come"
+            later = f"it reads the answers of {read}: what depends on them is checked once they are there"
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         spoken = name if CONVERSATION in node._declared.makes else spoken
@@ -275,7 +275,7 @@ class _AnsweredView:
         for row, cells in enumerate(self._view.rows(known)):
             rest = iter(cells)
             if row in self._lost:
-                yield failed(self._lost[row], "it cannot be sent there")
+                yield failed(self._lost[row], "its request was not valid there")
             else:
                 yield tuple(self._stand_ins[name] if name in self._stand_ins else next(rest) for name in columns)
 

@@ -23,7 +23,7 @@ MOST_VALUES = 100_000
 DEPTH = 100
 """Its lists and mappings are nested at most this deep."""
 
-QUOTE_IT = 'a value with {{ in it must be in quotes, all of it: "… {{ … }} …"'
+QUOTE_IT = 'a value with {{ in it must be in quotes as a whole: "… {{ … }} …"'
 
 _YAML = "tag:yaml.org,2002:"
 _IMPLICIT = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
@@ -81,9 +81,9 @@ def read(path: Path, name: str) -> Document:
     except FileNotFoundError:
         raise WorkflowError(f"{name}: no such file{_nearest_file(path)}") from None
     except OSError as error:
-        raise WorkflowError(f"{name}: cannot be read ({error.strerror})") from None
+        raise WorkflowError(f"{name}: cannot read it ({error.strerror})") from None
     if len(content) > MOST_BYTES:
-        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the most that a workflow file may have")
+        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the limit for a workflow file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,7 +109,7 @@ def _nearest_file(path: Path) -> str:
     try:
         return nearest(path.name, (each.name for each in path.parent.iterdir()))
     except OSError:
-        return f"; there is no folder {str(path.parent)!r} either"
+        return f"; the folder {str(path.parent)!r} does not exist either"
 
 
 def _composed(text: str, name: str) -> Any:
@@ -122,7 +122,7 @@ def _composed(text: str, name: str) -> Any:
     except MarkedYAMLError as error:
         line, message = _explained(error, text)
     except YAMLError as error:
-        line, message = text.count("\n", 0, getattr(error, "position", 0)) + 1, "a character that no YAML may hold"
+        line, message = text.count("\n", 0, getattr(error, "position", 0)) + 1, "a character that YAML does not allow"
     raise WorkflowError(f"{name}:{line}: {message}")
 
 
@@ -136,12 +136,12 @@ def _explained(error: Any, text: str) -> tuple[int, str]:
         return line + 1, QUOTE_IT
     said = {name for name, words in FOREIGN.items() if words in problem}
     if "a tab" in said:
-        return line + 1, "a tab stands where only blanks can: indent with blanks"
+        return line + 1, "a tab where YAML allows only blanks: indent with blanks"
     if said & {"an open scalar", "an open list"}:
         opened = error.context_mark.line if error.context_mark else line
         return opened + 1, f"a quote or bracket opened {'here' if opened < line else 'before'} is not closed"
     if said & {"a second value", "a mapping"} and _is_too_deep(lines, line):
-        problem = "this line is indented deeper than the one above, which has its value already: indent both alike"
+        problem = "this line is indented deeper than the one above, which already has its value: indent both alike"
     elif "a second value" in said:
         problem = "a second ': ' in one line; put a text that holds one in quotes"
     return line + 1, f"is not YAML: {problem.replace(FOREIGN['a document'], 'there is another')}"
@@ -167,7 +167,7 @@ class _Building:
         self.lines.setdefault(path, node.start_mark.line + 1)
         self._count += 1
         if self._count > MOST_VALUES:
-            self._fail(node, f"holds more than {MOST_VALUES:,} values, aliases written out")
+            self._fail(node, f"has more than {MOST_VALUES:,} values, with aliases written out")
         if node.id == "scalar":
             return self._scalar(node)
         if id(node) in self._around:
@@ -193,7 +193,7 @@ class _Building:
                 self._fail(key_node, "a key must be a text")
             key = key_node.value
             if key == "<<" and key_node.style is None:
-                self._fail(key_node, "merging with << is not read: write the keys out")
+                self._fail(key_node, "merging with << is not supported: write the keys out")
             line = key_node.start_mark.line + 1
             if key in made:
                 first = self.lines[*path, key]
@@ -243,7 +243,7 @@ def _plain(text: str) -> Any:  # noqa: PLR0911 - the core schema, line by line
 
 def _unknown_tag(tag: str) -> str:
     shown = tag.replace(_YAML, "!!")
-    return f"the tag {shown[:40]!r} is not read; there are {' and '.join(_TAGS)}"
+    return f"the tag {shown[:40]!r} is not supported; use {' or '.join(_TAGS)}"
 
 
 _TAGS: Mapping[str, Callable[[str], Any]] = {"!col": col, "!literal": literal}

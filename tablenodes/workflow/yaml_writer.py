@@ -117,7 +117,7 @@ def _plain(value: Any, place: str) -> Any:
     try:
         return plain(value)
     except Unfit as error:
-        raise WorkflowError(f"{place}: {error}, which no workflow file can") from None
+        raise WorkflowError(f"{place}: {error}, which a workflow file cannot contain") from None
 
 
 def _connection(connection: Connection, folder: str) -> Any:
@@ -132,7 +132,7 @@ def _connection(connection: Connection, folder: str) -> Any:
             made[each.name] = ""
             continue
         if each.name == "api_key" and isinstance(value, Secret):
-            raise WorkflowError("connection: a key is not written to a file: use api_key_env in place of api_key")
+            raise WorkflowError("connection: a key is never written to a file: use api_key_env instead of api_key")
         made[each.name] = _connection_setting(each.name, value, folder)
     return made
 
@@ -144,7 +144,7 @@ def _connection_setting(name: str, value: Any, folder: str) -> Any:
         return _relative(os.path.abspath(value), folder)
     items = value.values() if isinstance(value, Mapping) else (value,)
     if any(isinstance(item, Secret) for item in items):
-        raise WorkflowError(f"connection: {name} holds a secret, which is not written to a file")
+        raise WorkflowError(f"connection: {name} contains a secret, which is never written to a file")
     if isinstance(value, Mapping):
         return dict(value)
     if not isinstance(value, str | bool):

@@ -33,17 +33,17 @@ _INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
 _SHARED = {"shared": "CREATE TABLE shared (sends INTEGER NOT NULL)"}
 """Sends that are counted for a row, but were made in the request of another. It is made for the first of them."""
 
-_DAMAGED = "is damaged; keep it, and give another path to start anew"
+_DAMAGED = "is damaged; keep it, and choose another path to start again"
 _WORDS = {
-    sqlite3.SQLITE_BUSY: "the journal is in use by another run; wait for it, or give another path",
-    sqlite3.SQLITE_LOCKED: "the journal is in use by another run; wait for it, or give another path",
-    sqlite3.SQLITE_FULL: "the disk is full; make room and run again: what is in the journal is not sent again",
+    sqlite3.SQLITE_BUSY: "another run is using the journal; wait for it, or choose another path",
+    sqlite3.SQLITE_LOCKED: "another run is using the journal; wait for it, or choose another path",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and run again: what is in the journal is not sent again",
     sqlite3.SQLITE_READONLY: "the journal cannot be written: the file or its folder is read-only",
     sqlite3.SQLITE_PERM: "the journal cannot be written: the file or its folder is read-only",
-    sqlite3.SQLITE_CANTOPEN: "the journal cannot be opened; its folder may be read-only",
-    sqlite3.SQLITE_IOERR: "the disk fails; what was committed before is kept",
-    sqlite3.SQLITE_TOOBIG: "an answer is longer than a journal can hold; lower Limits.body_bytes",
-    sqlite3.SQLITE_NOTADB: "this is no journal; give another path",
+    sqlite3.SQLITE_CANTOPEN: "cannot open the journal; its folder may be read-only",
+    sqlite3.SQLITE_IOERR: "the disk has failed; what was written before is kept",
+    sqlite3.SQLITE_TOOBIG: "an answer is too long for a journal; lower Limits.body_bytes",
+    sqlite3.SQLITE_NOTADB: "not a tablenodes journal",
 }
 _KIND = FileKind("journal", JournalError, "answers", _WORDS, _DAMAGED)
 worded = _KIND.worded
@@ -151,11 +151,11 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
     if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise JournalError(f"{path}: this is no journal of tablenodes; give another path")
+        raise JournalError(f"{path}: not a tablenodes journal")
     version = run("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         raise JournalError(
-            f"{path}: the journal has version {version}, this program reads {VERSION}; give another path"
+            f"{path}: the journal has version {version}, but this program reads {VERSION}; choose another path"
         )
     run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
@@ -169,8 +169,8 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
         raise JournalError(f"{path}: the journal {_DAMAGED}")
     if marks == [(0,)] and _writes_a_log(path) and not log.size:
         raise JournalError(
-            f"{path}: the last run ended in the middle, and {path.name}-wal, which belongs to the journal, is gone; "
-            "put it back beside it, or give another path to start anew"
+            f"{path}: the last run was cut short, and {path.name}-wal, a part of the journal, is gone; "
+            "put it back beside it, or choose another path to start again"
         )
     return found
 

@@ -65,32 +65,32 @@ def _broken(fault: str, kind: Failure, words: str) -> Rule:
 
 _STATUS_RULES = {
     400: _refused("the server refused the request"),
-    401: _refused("the server refused the key", "auth"),
+    401: _refused("the server refused the API key", "auth"),
     402: _refused("the account has no credit", "quota_exhausted"),
     403: _refused("the server refused access", "auth"),
     404: _refused("the server knows no such address or model"),
-    407: _refused("the proxy wants a user name and a password", "proxy"),
+    407: _refused("the proxy needs a user name and a password", "proxy"),
     408: _server_failed("the server waited too long for the request"),
     409: _server_failed("the server reports a conflict", may_have_run=False),
     413: _refused("the request is too large for the server"),
     422: _refused("the server cannot process the request"),
     425: _server_failed("the server is not ready for the request", may_have_run=False),
-    429: Rule("rate_limited", _THROTTLED, False, "too many requests for the server"),
+    429: Rule("rate_limited", _THROTTLED, False, "the server got too many requests"),
     500: _server_failed("the server failed"),
     502: _server_failed("the gateway got no good answer from the server"),
     503: _server_failed("the server is unavailable"),
     504: _server_failed("the gateway got no answer from the server in time"),
-    520: _server_failed("the gateway got a strange answer from the server"),
+    520: _server_failed("the gateway got an unknown answer from the server"),
     521: _server_failed("the gateway was refused by the server", may_have_run=False),
     522: _server_failed("the gateway waited too long for the server"),
-    523: _server_failed("the gateway does not reach the server", may_have_run=False),
+    523: _server_failed("the gateway cannot reach the server", may_have_run=False),
     524: _server_failed("the gateway got no answer from the server in time"),
     529: Rule("http_error", _THROTTLED, False, "the server is overloaded"),
 }
 _REDIRECT = _refused(
-    "the server sends elsewhere, and redirects are not followed; check the base URL", "redirect_refused"
+    "the server redirects to another address, which is not followed; check the base URL", "redirect_refused"
 )
-_OTHER_STATUS = _refused("the server answered with a failure")
+_OTHER_STATUS = _refused("the server answered with an error")
 QUOTA_SPENT = _refused("the account's quota is spent", "quota_exhausted")
 
 PROXY_LOGIN = "proxy_login"
@@ -101,30 +101,30 @@ FAULT_RULES = {
     rule.outcome: rule
     for rule in (
         _broken("dns", _NOT_EXECUTED, "the server's name was not found"),
-        _broken("connect", _NOT_EXECUTED, "no connection to the server"),
-        _broken("timeout_connect", _NOT_EXECUTED, "no connection to the server in time"),
+        _broken("connect", _NOT_EXECUTED, "cannot connect to the server"),
+        _broken("timeout_connect", _NOT_EXECUTED, "connecting to the server timed out"),
         _broken("tls", _FINAL, "the server's certificate was not accepted"),
-        _broken("proxy", _NOT_EXECUTED, "the proxy gave no connection"),
-        _broken("reset", _AMBIGUOUS, "the connection was reset before the answer was whole"),
+        _broken("proxy", _NOT_EXECUTED, "the proxy refused the connection"),
+        _broken("reset", _AMBIGUOUS, "the connection was reset before the answer was complete"),
         _broken("disconnected", _AMBIGUOUS, "the server closed the connection without an answer"),
         _broken("timeout_first_byte", _AMBIGUOUS, "no answer in time"),
-        _broken("timeout_total", _AMBIGUOUS, "the answer was not whole in time"),
+        _broken("timeout_total", _AMBIGUOUS, "the answer was not complete in time"),
         _broken("timeout_idle", _AMBIGUOUS, "the answer stopped coming"),
         _broken("truncated", _AMBIGUOUS, "the answer was cut off"),
-        _broken("protocol", _AMBIGUOUS, "the answer was not HTTP as it should be"),
+        _broken("protocol", _AMBIGUOUS, "the answer was not valid HTTP"),
         _broken("too_large", _FINAL, "the answer is longer than Limits.body_bytes"),
-        _broken("bad_encoding", _FINAL, "the answer's content encoding cannot be read"),
-        _broken("stream_truncated", _AMBIGUOUS, "the stream ended before the answer did"),
+        _broken("bad_encoding", _FINAL, "the answer's content encoding cannot be decoded"),
+        _broken("stream_truncated", _AMBIGUOUS, "the stream ended before the answer was complete"),
         _broken("stream_error", _AMBIGUOUS, "the stream could not be read"),
-        _broken("internal_error", _FINAL, "an error in this program"),
+        _broken("internal_error", _FINAL, "an error in tablenodes"),
     )
 } | {PROXY_LOGIN: _STATUS_RULES[407]}
 CUTS = frozenset(("truncated", "reset", "disconnected"))
 """Faults that end a stream in the middle."""
-OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused stream_options; it is asked without them")
+OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused stream_options; retrying without it")
 
 EMPTY_BODY = Rule("empty_body", _AMBIGUOUS, True, "the answer is empty")
-IN_BAND = Rule("in_band_error", _AMBIGUOUS, True, "the answer carries an error in the place of a result")
+IN_BAND = Rule("in_band_error", _AMBIGUOUS, True, "the answer has an error instead of a result")
 NO_CHOICES = IN_BAND._replace(words="the answer has no choices")
 FAILED_CHOICE = IN_BAND._replace(words="the model ended with an error")
 UNREADABLE = Rule("decode_error", _AMBIGUOUS, True, "the answer cannot be read as JSON")

@@ -8,15 +8,15 @@ from .. import policy
 _STOPS = {"auth": "auth", "payment": "quota", "quota": "quota"}
 """The reason to stop by what a failure counts against."""
 NOT_SENT_BECAUSE = {
-    "auth": "the server refuses the key, or wants one where none was sent",
+    "auth": "the server refused the API key, or needs one where none was sent",
     "quota": "the account's quota is spent",
-    "rate_limited": "the server asks to wait longer than this run waits; run again later",
-    "outage": "the server did not answer anybody; run again later",
+    "rate_limited": "the server asks to wait longer than this run does; run again later",
+    "outage": "the server answers no request; run again later",
     "max_requests": "max_requests is reached",
     "token_budget": "token_budget is spent",
     "interrupted": "the run was interrupted",
     "journal": "the journal failed",
-    "transport": "nothing carries requests any more",
+    "transport": "the transport has failed",
     "failure": "the run had to end",
 }
 """Why the rest of a run's rows is not sent, by the reason for which it has stopped."""

@@ -70,7 +70,7 @@ def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, st
     if seen.proxied and seen.proxy_status == 407:
         return PROXY_LOGIN, "the proxy asks for a user name and password (407)"
     if code == 0:
-        return (None, "") if seen.complete else ("truncated", "the connection ended within the headers")
+        return (None, "") if seen.complete else ("truncated", "the connection ended in the middle of the headers")
     fault = _after_sending(code, seen) if seen.sent else _before_sending(code, seen)
     if fault == "truncated" and seen.until_close:
         return None, ""  # an end without TLS's farewell, where no length tells better

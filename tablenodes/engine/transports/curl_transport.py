@@ -227,7 +227,7 @@ class CurlTransport:
     def _end_idle(self, now: float) -> None:
         while self._idle_end() <= now:
             transfer = self._in_flight[next(iter(self._common.last_piece))]
-            words = f"nothing came for {self._timeout.idle:g} s in the middle of a stream"
+            words = f"nothing arrived for {self._timeout.idle:g} s in the middle of a stream"
             self._common.events.append(transfer.ended("timeout_idle", words, now))
             self._release(transfer)
 

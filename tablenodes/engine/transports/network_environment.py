@@ -50,7 +50,7 @@ def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
     for source, path in sources:
         if path:
             if not os.path.exists(path):
-                raise ConnectionSettingError(f"{source} names certificates that do not exist: {path}")
+                raise ConnectionSettingError(f"{source}: no such certificates file: {path}")
             return path
     return certifi.where()
 

@@ -101,9 +101,9 @@ class Attempt:
     def out_of_time(self) -> tuple[str, str]:
         """The fault of a call whose time is over, and the words for it."""
         if self._stalled:
-            return "timeout_idle", "nothing came for too long in the middle of a stream"
+            return "timeout_idle", "nothing arrived for too long in the middle of a stream"
         if not self.sends:
-            return "timeout_connect", "no connection in time"
+            return "timeout_connect", "connecting timed out"
         if self.status is not None:
             return "timeout_total", "the answer was not complete in time"
         return "timeout_first_byte", "no answer in time"

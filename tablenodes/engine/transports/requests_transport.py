@@ -89,7 +89,7 @@ class RequestsTransport:
         if len(self._attempts) + self._abandoned >= len(self._threads):
             self._add_thread()
         if not self._threads:
-            self._events.append(self._answer(attempt, "internal_error", "the system gives no thread"))
+            self._events.append(self._answer(attempt, "internal_error", "the system allows no more threads"))
             return
         self._attempts[call.key] = attempt
         self._next_look = min(self._next_look, self._end_of(attempt))
@@ -245,7 +245,9 @@ class RequestsTransport:
             if attempt.proxied and response.status_code == 407:  # not the server's
                 return self._answer(attempt, *PROXY_WANTS_LOGIN)
             if response.status_code < 200:  # the next row would get the final response
-                return self._answer(attempt, "protocol", f"an interim response ({response.status_code}) came alone")
+                return self._answer(
+                    attempt, "protocol", f"an interim response ({response.status_code}) arrived without a final one"
+                )
             attempt.respond(response)
             self._read(response, attempt)
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered

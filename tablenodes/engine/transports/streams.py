@@ -195,7 +195,7 @@ class Streams(Wrapper):
                 if reading.has_ended:
                     self._inner.end(key)
                 else:
-                    words = f"no content came for {self._payload_idle:g} s in the middle of a stream"
+                    words = f"no content arrived for {self._payload_idle:g} s in the middle of a stream"
                     self._inner.end(key, "timeout_idle", words)
         due = (reading.due for reading in self._readings.values())
         self._next_look = min(due, default=_NEVER)
