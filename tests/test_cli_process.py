@@ -202,7 +202,7 @@ def test_no_letter_is_too_much_for_the_terminal(table, tmp_path, encoding):
         code, out, err = run_anew("run", workflow, environ=named, encoding=encoding)
         assert (code, "Traceback" in err) == (3, False)
         assert "\\u0141" in out
-        assert "\u2026 and 6 rows more".encode(encoding, "backslashreplace").decode(encoding) in out
+        assert "\u2026 and 6 more rows".encode(encoding, "backslashreplace").decode(encoding) in out
         code, out, _ = run_anew(*call(table, server), environ=named, encoding="utf-8", errors="replace")
         assert (code, out.count("Łódź ⏎ 東,yes,200,ok\n")) == (3, 30)
         code, out, err = run_anew("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
@@ -367,9 +367,9 @@ def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
     assert code == 1
     assert sum(json.loads(row)["outcome"] == "ok" for row in rows.splitlines()) == int(kept)
     assert int(unkept) > 0
-    assert err.count("what was answered is not sent again") == 0
+    assert "what was answered is in the journal" not in err
     assert ".output" not in err
-    if "could not be written" in err:
+    if "cannot write" in err:
         wording.line(err)
         printed = out
     else:
@@ -397,6 +397,6 @@ def test_what_a_machine_lacks_is_one_line():
     """It is no mistake of anybody's: a traceback would have people look for one."""
     done = subprocess.run([sys.executable, "-c", SHORT_OF], capture_output=True, text=True, check=True)
     threads, files, ours = done.stdout.splitlines()
-    assert threads.startswith("the machine gives this process no more memory, threads or files: ")
-    assert files.startswith("the machine gives this process no more memory, threads or files: ")
+    wording(threads.partition(": ")[0])
+    wording(files.partition(": ")[0])
     assert ours == "None"

@@ -199,7 +199,7 @@ def test_rows_wait_for_the_end_of_a_worker_that_lacks_their_key(store, monkeypat
         node = tn.RetrieveResponse()
         for progress, times in ((False, 0), (None, 1)):
             node.run(table, 0.5, store=store, connection=other, progress=progress)
-            assert capsys.readouterr().err.count("a worker that was started with other keys is at work") == times
+            assert capsys.readouterr().err.count("a worker that was started with other keys is running") == times
         ends.set()
         assert retrieve(table, store, None, other)[0] == "ok"
         assert (keys(slow), keys(server)) == ([OLD], [NEW])

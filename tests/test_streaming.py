@@ -863,7 +863,7 @@ def test_the_command_line_shows_an_answer_that_broke_off_and_the_next_apart(tmp_
         ]
         with pytest.raises(SystemExit):
             main(["call", "CreateChatCompletion", "t.csv", *arguments])
-    assert "a\n[broke off; asked again]\n4\n" in capsys.readouterr().err
+    assert "a\n[interrupted; retrying]\n4\n" in capsys.readouterr().err
 
 
 def test_the_command_line_says_where_a_text_starts_anew(capsys):

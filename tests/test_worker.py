@@ -663,7 +663,7 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_rows_wait(store, monkey
         table = NODE.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store, progress=False).table
         wording.line(capsys.readouterr().err)
         out = tn.RetrieveResponse().run(table, store=store, progress=False)
-        assert "cannot be started" in json.loads(out.result["body"][0])["error"]["message"]
+        wording(json.loads(out.result["body"][0])["error"]["message"])
     assert not WorkerLock(store).is_held()
 
 

@@ -152,8 +152,8 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
         name, output = next(iter(outputs.items()))
         first = first_failures(output)[0]
         raise InvalidRequests(
-            f"{located(workflow, 0, first.path)}node {name!r}: none of {counted(rows[0], 'row')} can be sent; nothing "
-            f"was sent or written; first row {first.row} (rows count from 0): {first.why}"
+            f"{located(workflow, 0, first.path)}node {name!r}: none of the {counted(rows[0], 'row')} can be sent; "
+            f"nothing was sent or written; first row {first.row} (rows count from 0): {first.why}"
         )
 
 

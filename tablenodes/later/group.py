@@ -38,7 +38,7 @@ _REASONS = {
     "auth": "the server refuses the key; the next retrieval tries again",
     "quota": "the account's quota is spent; the next retrieval tries again",
     "rate_limited": "the server asks to wait longer than a run does",
-    "outage": "the server answers no request; the next retrieval tries again",
+    "outage": "the server served no request; the next retrieval tries again",
 }
 
 _TOO_LATE = "the time within which the row was to be answered has passed"

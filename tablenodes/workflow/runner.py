@@ -188,7 +188,7 @@ def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) 
         position = [each for each, _ in workflow.steps].index(name)
         where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
         raise InvalidRequests(
-            f"{where}node {name!r}: none of {counted(check.rows, 'row')} can be sent; nothing was sent or written;"
+            f"{where}node {name!r}: none of the {counted(check.rows, 'row')} can be sent; nothing was sent or written;"
             f" first {check.first()}",
             check,
         )

@@ -11,7 +11,7 @@ NOT_SENT_BECAUSE = {
     "auth": "the server refused the API key, or needs one where none was sent",
     "quota": "the account's quota is spent",
     "rate_limited": "the server asks to wait longer than this run does; run again later",
-    "outage": "the server answers no request; run again later",
+    "outage": "the server served no request; run again later",
     "max_requests": "max_requests is reached",
     "token_budget": "token_budget is spent",
     "interrupted": "the run was interrupted",
