@@ -372,8 +372,46 @@ def _reactions() -> dict[str, Any]:
     }
 
 
+REWORDED = {
+    "the server refused the key": "the server refused the API key",
+    "the proxy wants a user name and a password": "the proxy needs a user name and a password",
+    "too many requests for the server": "the server got too many requests",
+    "the gateway got a strange answer from the server": "the gateway got an unknown answer from the server",
+    "the gateway does not reach the server": "the gateway cannot reach the server",
+    "the server sends elsewhere, and redirects are not followed": "the server redirects to another address,"
+    " which is not"
+    " followed",
+    "the server answered with a failure": "the server answered with an error",
+    "no connection to the server in time": "connecting to the server timed out",
+    "no connection to the server": "cannot connect to the server",
+    "the proxy gave no connection": "no connection through the proxy",
+    "the answer was not whole in time": "the answer was not complete in time",
+    "before the answer was whole": "before the answer was complete",
+    "the answer was not HTTP as it should be": "the answer was not valid HTTP",
+    "content encoding cannot be read": "content encoding cannot be decoded",
+    "the stream ended before the answer did": "the stream ended before the answer was complete",
+    "an error in this program": "an error in tablenodes",
+    "the server refused stream_options; it is asked without them": "the server refused stream_options; retry"
+    "ing without it",
+    "the answer carries an error in the place of a result": "the answer has an error instead of a result",
+    "the server refuses the key, or wants one where none was sent": "the server refused the API key, or needs"
+    " one where none was sent",
+    "the server asks to wait longer than this run waits": "the server asks to wait longer than this run does",
+    "the server did not answer anybody": "the server served no request",
+    "nothing carries requests any more": "the transport has failed",
+    "it may have been executed and billed": "the server may have executed and billed it",
+    "the connection ended within the headers": "the connection ended in the middle of the headers",
+    "nothing came for": "nothing arrived for",
+    "no content came for": "no content arrived for",
+}
+"""Words of the earlier code, and what stands in their place now: what they say is the same."""
+
+
 def _line(value: Any) -> bytes:
-    return json.dumps(value, default=_plain, sort_keys=True).encode()
+    line = json.dumps(value, default=_plain, sort_keys=True)
+    for before, now in REWORDED.items():
+        line = line.replace(before, now)
+    return line.encode()
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,7 @@ def reason_of(outcome: str, body: str | None, status: int | None) -> str | None:
         told = assembled(data).error
         error = NOTHING if told is None else error_object(told)
     if status is None:
-        return in_a_line(error.message, error.param, error.words) or None
+        return in_a_line(error.message, error.param, error.words) if error.message else None
     if message := quoted(error.message):
         return message
     words = own_words(outcome, status)
