@@ -104,7 +104,7 @@ FAULT_RULES = {
         _broken("connect", _NOT_EXECUTED, "cannot connect to the server"),
         _broken("timeout_connect", _NOT_EXECUTED, "connecting to the server timed out"),
         _broken("tls", _FINAL, "the server's certificate was not accepted"),
-        _broken("proxy", _NOT_EXECUTED, "the proxy refused the connection"),
+        _broken("proxy", _NOT_EXECUTED, "no connection through the proxy"),
         _broken("reset", _AMBIGUOUS, "the connection was reset before the answer was complete"),
         _broken("disconnected", _AMBIGUOUS, "the server closed the connection without an answer"),
         _broken("timeout_first_byte", _AMBIGUOUS, "no answer in time"),
