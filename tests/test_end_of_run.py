@@ -74,7 +74,8 @@ def test_the_command_line_says_it_once(command, tmp_path, monkeypatch):  # noqa:
             "call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "x", "--base-url", server.url
         )
     assert code == 3
-    assert err.count("2 auth") == 2  # the counts, and the first row
+    assert err.count("2 auth") == 1
+    assert err.count("2 rows failed with HTTP 401") == 1
     assert ".failed" not in err
     assert "canary" not in err
 

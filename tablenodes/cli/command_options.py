@@ -140,8 +140,8 @@ STORE = click.Option(
     metavar="FILE",
     help="The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder.",
 )
-LOCAL = flag("--local", "Use the embedded model, on this machine.")
-QUIET = flag("--no-progress", "Show no bar, and say less.")
+LOCAL = flag("--local", "Use the embedded model on this machine.")
+QUIET = flag("--no-progress", "Show no progress bar and print less.")
 ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)
 """What names one node, the table, and where the answers go."""
 SENDING = (

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import repeat
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,7 +125,7 @@ def _show_head(table: Any) -> None:
         show_table(table)
         sys.stdout.flush()
     except OutputError as error:
-        say(f"its first rows are not shown: {error}")
+        say(f"cannot show its first rows: {error}")
 
 
 def _submitted(summary: Summary) -> Summary:
@@ -135,7 +136,7 @@ def _submitted(summary: Summary) -> Summary:
 
 def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
-    again = "run the same command again to go on"
+    again = "run the same command again to continue"
     if not any(output.summary.ok for output in outputs.values()):
         return again
     if isinstance(stopped, JournalError):

@@ -95,7 +95,7 @@ def call(given: Given) -> int:
 @command(
     "submit",
     *(*ONE_NODE, *SENDING),
-    flag("--again", "Submit every row anew, also what was submitted for the same output before."),
+    flag("--again", "Submit every row again, even if it was submitted for the same output before."),
     QUIET,
 )
 def submit(given: Given) -> int:
@@ -272,10 +272,11 @@ def connected(
     """
     if local and (base_url or api_key_env or no_key):
         raise click.BadParameter(
-            "it needs no address and no key: leave --base-url, --api-key-env and --no-key out", param_hint="--local"
+            "the embedded model needs no address and no key: leave out --base-url, --api-key-env and --no-key",
+            param_hint="--local",
         )
     if no_key and api_key_env:
-        raise click.BadParameter("--api-key-env names one: keep one of the two", param_hint="--no-key")
+        raise click.BadParameter("--api-key-env is set too: keep one of them", param_hint="--no-key")
     if not (local or base_url or api_key_env or no_key):
         return connection
     if local:
@@ -298,7 +299,7 @@ def equipped(workflow: Workflow, given: Given) -> Workflow:
 def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     """Return the keyword arguments of `Workflow.run` that the options say."""
     if given.no_journal and given.journal is not None:
-        raise click.BadParameter("--journal names one: keep one of the two", param_hint="--no-journal")
+        raise click.BadParameter("--journal is set too: keep one of them", param_hint="--no-journal")
     journal = given.journal
     if journal is None and not given.no_journal and workflow.output is not None:
         journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
@@ -321,5 +322,7 @@ def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
     if path is None or path == "-":
         return workflow.replace(output=None), form
     if given.jsonl:
-        raise click.BadParameter("it is for the standard output: name a file that ends in .jsonl", param_hint="--jsonl")
+        raise click.BadParameter(
+            "this option is for the standard output: give the file a name that ends in .jsonl", param_hint="--jsonl"
+        )
     return workflow.replace(output=Destination(path, form)), form

@@ -161,4 +161,4 @@ def remove(_: Given) -> None:
     """Delete the embedded model from the user's cache folder."""
     from .. import local  # noqa: PLC0415 - loaded where it is used
 
-    say("the embedded model is removed" if local.remove() else "there is no embedded model to remove")
+    say("removed the embedded model" if local.remove() else "there is no embedded model to remove")

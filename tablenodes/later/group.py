@@ -41,7 +41,7 @@ _REASONS = {
     "outage": "the server served no request; the next retrieval tries again",
 }
 
-_TOO_LATE = "the time within which the row was to be answered has passed"
+_TOO_LATE = "the row's deadline has passed"
 
 
 class Held(NamedTuple):

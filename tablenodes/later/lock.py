@@ -131,7 +131,7 @@ def ensure_worker(store: Path, secrets: Mapping[str, str]) -> bool:
             os.close(log)
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "strerror", None) or type(error).__name__
-        raise StoreError(f"a worker cannot be started with {sys.executable}: {words}") from None
+        raise StoreError(f"cannot start a worker with {sys.executable}: {words}") from None
     finally:
         lock.release()  # the worker has it
     return True

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _BETWEEN = 0.02  # seconds between two looks at whether the store has changed
 _RESTS = 10  # how much longer than a look the pause after it is, however often the store changes
-_LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is at work, where the store does not change
+_LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is running, where the store does not change
 _FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
 PENDING = "pending"
 _MADE = ("text", "status", "outcome")

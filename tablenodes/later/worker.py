@@ -45,7 +45,7 @@ class Worker:
         self._token = b""
 
     def run(self) -> None:
-        """Work until nothing is left to do; come back at once where another worker is at work."""
+        """Work until nothing is left to do; come back at once where another worker is running."""
         inherited = os.environ.pop(INHERITED, None)
         if inherited is not None:
             self._lock.adopt(int(inherited))

@@ -39,7 +39,7 @@ _BEGUN = Declaration(
     defaults={CONVERSATION: CONVERSATION},
 )
 _LONGER = replace(_BEGUN, gives="a longer conversation")
-_TAKEN = f"the column {CONVERSATION!r} holds something else than ids, which would take its place: rename it"
+_TAKEN = f"the column {CONVERSATION!r} has values that are not ids, and ids would replace them: rename it"
 _OUTPUT = "the_output"  # what the output of an earlier run is called outside of a workflow
 
 

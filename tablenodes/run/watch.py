@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 _BETWEEN = 0.1
 _WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
 
-_NOWHERE = ("connect", "timeout_connect", "dns")  # outcomes of rows for which nobody was reached
+_TROUBLE: dict[str | None, str] = {
+    "connect": "no connection",
+    "timeout_connect": "connecting timed out",
+    "dns": "name not found",
+}
+"""What happened, by the outcomes of rows for which no server was reached."""
 
 
 @dataclass(eq=False, repr=False)
@@ -63,28 +68,26 @@ class Watch:
     def _say(self, wait: Wait, now: float, seconds: float) -> None:
         if wait.reason == "pace":  # it is so for every row
             if not self._said_of_pace:
-                display.say(f"{self.name}: {self._in_short(wait, now)} (Ctrl-C ends)")
+                display.say(f"{self.name}: {self._in_short(wait, now)}; Ctrl-C to stop")
             self._said_of_pace = True
-        elif wait.reason == "pause" or (wait.reason == "retry" and wait.outcome not in _NOWHERE):
-            display.say(f"{self.name}: {self._in_short(wait, now)} (Ctrl-C ends)")
+        elif wait.reason == "pause" or (wait.reason == "retry" and wait.outcome not in _TROUBLE):
+            display.say(f"{self.name}: {self._in_short(wait, now)}; Ctrl-C to stop")
         else:
             most = f" for up to {self.patience:g} s" if wait.reason == "outage" else ""
-            trouble = self._trouble(wait.outcome)
-            display.say(f"{self.name}: {trouble} since {seconds:.0f} s; trying again{most} (Ctrl-C ends)")
+            trouble = self._trouble(wait.outcome, f", for {seconds:.0f} s")
+            display.say(f"{self.name}: {trouble}; retrying{most}, Ctrl-C to stop")
 
     def _in_short(self, wait: Wait, now: float) -> str:
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
-            return f"waiting before the next request to {self.place}{left}"
+            return f"waiting{left} before the next request to {self.place}"
         if wait.reason == "pace":
-            return f"pacing: the next request has to wait{left}"
-        if wait.reason == "retry" and wait.outcome not in _NOWHERE:
-            return "rows that failed are asked again"
-        return f"{self._trouble(wait.outcome)}, trying again"
+            return f"pacing: waiting{left} before the next request"
+        if wait.reason == "retry" and wait.outcome not in _TROUBLE:
+            return "retrying rows that failed"
+        return f"{self._trouble(wait.outcome)}, retrying"
 
-    def _trouble(self, outcome: str | None) -> str:
-        if outcome in ("connect", "timeout_connect"):
-            return f"no connection to {self.place}"
-        if outcome == "dns":
-            return f"the name of {self.place} is not found"
-        return f"{self.place} answers nobody"
+    def _trouble(self, outcome: str | None, how_long: str = "") -> str:
+        if outcome in _TROUBLE:
+            return f"cannot reach {self.place} ({_TROUBLE[outcome]}{how_long})"
+        return f"{self.place} serves no request ({outcome or 'no answer'}{how_long})"

@@ -154,5 +154,5 @@ def _bad_reference(document: dict[str, Any]) -> str:
     if reference is None:  # all that is left to be looked up is the draft
         return f"$schema {document.get('$schema')!r} is not a known draft of JSON Schema"
     if reference.startswith("#"):
-        return f"$ref {reference[:SHOWN]!r} points at nothing in it"
-    return f"$ref {reference[:SHOWN]!r} points outside it; only references inside (#/…) are followed"
+        return f"$ref {reference[:SHOWN]!r} points at nothing in the schema"
+    return f"$ref {reference[:SHOWN]!r} points outside the schema; only references inside it (#/…) are followed"

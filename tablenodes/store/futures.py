@@ -46,7 +46,7 @@ SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group O
     ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = :group)
 """
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
-EXPIRED = "the time within which it was to be sent has passed"
+EXPIRED = "its deadline has passed"
 
 
 class Future:

@@ -49,10 +49,10 @@ class Destination:
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if output.summary.rows and not output.summary.ok and os.path.exists(self.path):
-            say(f"{self.path} is left as it was: no row has been answered")
+            say(f"{self.path} was not changed: no row was answered")
             return
         for name in tables.write_table(chosen(output, self.format), self.path):
-            say(f"{self.path}: column {name!r} is written as text: a column of such a file has one type for all values")
+            say(f"{self.path}: column {name!r} is written as text: in such a file all values of a column have one type")
 
 
 def chosen(output: NodeOutput[Any], form: str) -> Any:

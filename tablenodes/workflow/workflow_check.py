@@ -86,7 +86,7 @@ def check_output(workflow: Definition, table: str | None) -> None:
 
 
 def check_content(workflow: Definition, view: TableView) -> None:
-    """Check that the output can hold the table that is read."""
+    """Check that the output can hold the table that the run reads."""
     destination: Any = workflow.output
     if destination is not None:
         try:
