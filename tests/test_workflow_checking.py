@@ -217,5 +217,7 @@ def test_a_new_journal_has_nothing_to_reuse(tmp_path, capsys):
             )
             said = [line for line in capsys.readouterr().err.splitlines() if "from the journal, sending" in line]
             assert [line.partition(": ")[2] for line in said] == [
-                f"{name}: {reused} of 2 reused from the journal, sending 0" for name in ("first", "second") if reused
+                f"{name}: {reused} of 2 rows reused from the journal, sending 0"
+                for name in ("first", "second")
+                if reused
             ]

@@ -189,7 +189,7 @@ class Failed(NamedTuple):
 
     outcome: str
     status: int | None
-    count: int
+    rows: int
     row: int
     path: str
     why: str
@@ -204,7 +204,7 @@ def failures(output: NodeOutput[Any]) -> list[str]:
 
 
 def _failed(first: Failed) -> str:
-    rows, one = counted(first.count, "row"), first.count == 1
+    rows, one = counted(first.rows, "row"), first.rows == 1
     if first.outcome == "pending":
         return f"{rows} {'is' if one else 'are'} pending: {first.why.replace('not answered yet: ', '')}"
     if first.outcome == "not_sent":
