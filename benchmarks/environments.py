@@ -20,7 +20,7 @@ class NotInstalled(Exception):  # noqa: N818 - it is a result, and shown as one
 
 
 def python_of(name: str, requirements: Sequence[str], folder: Path = FOLDER) -> Path:
-    """Give the Python of an environment with these requirements, which is made if need be.
+    """Return the Python of an environment with these requirements, which is made if need be.
 
     Parameters
     ----------

@@ -49,12 +49,12 @@ class Measurement:
 
 
 def of(rounds: Sequence[Round], name: str) -> list[Measurement]:
-    """Give the measurements of one contestant."""
+    """Return the measurements of one contestant."""
     return [one[name] for one in rounds if name in one]
 
 
 def median(rounds: Sequence[Round], name: str, figure: Callable[[Measurement], float]) -> float | None:
-    """Give the median of a contestant's figure, or None if it was never measured."""
+    """Return the median of a contestant's figure, or None if it was never measured."""
     figures = [figure(measurement) for measurement in of(rounds, name)]
     return statistics.median(figures) if figures else None
 
@@ -69,5 +69,5 @@ def ratio(rounds: Sequence[Round], name: str, base: str) -> float | None:
 
 
 def versions(rounds: Sequence[Round]) -> dict[str, dict[str, str]]:
-    """Give the versions that each contestant ran with."""
+    """Return the versions that each contestant ran with."""
     return {name: dict(measurement.versions) for one in rounds for name, measurement in one.items()}

@@ -69,7 +69,7 @@ class Clock(NamedTuple):
     ours: float
 
     def others_until(self, later: Clock) -> float | None:
-        """Give the cores that other programs used from this moment to a later one, on average."""
+        """Return the cores that other programs used from this moment to a later one, on average."""
         if self.all is None or later.all is None:
             return None
         return max(0.0, later.all - self.all - (later.ours - self.ours)) / (later.wall - self.wall)
@@ -91,13 +91,13 @@ def now() -> Clock:
 
 
 def worked(counters: str) -> float:
-    """Give the seconds that all cores have worked, out of the text of Linux's ``/proc/stat``."""
+    """Return the seconds that all cores have worked, out of the text of Linux's ``/proc/stat``."""
     user, nice, system, _idle, _waiting, interrupts, soft, stolen, *_ = map(int, counters.split("\n")[0].split()[1:])
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def processor() -> str:
-    """Give the CPU's model, such as ``AMD EPYC``; the architecture if it can't be found."""
+    """Return the CPU's model, such as ``AMD EPYC``; the architecture if it can't be found."""
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -105,6 +105,6 @@ def processor() -> str:
 
 
 def model_name(cpuinfo: str) -> str:
-    """Give the model's name out of the text of ``/proc/cpuinfo``; empty if it has none."""
+    """Return the model's name out of the text of ``/proc/cpuinfo``; empty if it has none."""
     named = (line.partition(":") for line in cpuinfo.splitlines())
     return next((value.strip() for key, _, value in named if key.strip() == "model name"), "")

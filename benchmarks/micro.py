@@ -62,7 +62,7 @@ def measure() -> Micro:
 
 
 def _per_row(work: Callable[[], object]) -> float:
-    """Give the microseconds a row of the quickest repeat, as the others only measure the machine's other work."""
+    """Return the microseconds a row of the quickest repeat, as the others only measure the machine's other work."""
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()

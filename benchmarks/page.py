@@ -16,7 +16,7 @@ BUSY = "Other programs used {:.1f} cores meanwhile: the figures cannot be relied
 
 
 def page(report: Report) -> str:
-    """Give the page as Markdown."""
+    """Return the page as Markdown."""
     machine, micro = report.machine, report.micro
     busy = f"\n{BUSY.format(machine.others)}" if machine.busy else ""
     notes = "\n".join(f"- {one.title}: {one.note}" for one in ROSTER if one.note)

@@ -29,7 +29,7 @@ class Report(NamedTuple):
 
 
 def scenario_cells(outcome: Outcome, contestants: Sequence[Contestant] = ROSTER) -> list[tuple[str, ...]]:
-    """Give a scenario's table; a contestant that failed has its reason in the place of figures."""
+    """Return a scenario's table; a contestant that failed has its reason in the place of figures."""
     rows: list[tuple[str, ...]] = [HEAD]
     for one in contestants:
         measured = figures.of(outcome.rounds, one.name)
@@ -59,7 +59,7 @@ def _times(ratio: float | None) -> str:
 
 
 def promise_cells(prompt: Outcome, slow: Outcome, micro: Micro) -> list[tuple[str, ...]]:
-    """Give the table of what tablenodes promises, and what was measured."""
+    """Return the table of what tablenodes promises, and what was measured."""
     cpu = figures.median(slow.rounds, TABLENODES, lambda one: one.cpu_per_row * 1000)
     beside_sdk = figures.ratio(prompt.rounds, TABLENODES, SDK)
     beside_limit = figures.ratio(prompt.rounds, TABLENODES, LIMIT)
@@ -88,7 +88,7 @@ def promise_cells(prompt: Outcome, slow: Outcome, micro: Micro) -> list[tuple[st
 
 
 def aligned(cells: Cells) -> str:
-    """Give a table for a terminal: the first column to the left, the others to the right."""
+    """Return a table for a terminal: the first column to the left, the others to the right."""
     # What a failure says may be longer than a figure; it stands last in its row, so it widens no column.
     short = [[cell for cell in row if not cell.startswith("failed")] for row in cells]
     widths = [max((len(row[at]) for row in short if at < len(row)), default=0) for at in range(len(cells[0]))]
@@ -100,7 +100,7 @@ def aligned(cells: Cells) -> str:
 
 
 def markdown(cells: Cells, *, figures: bool = True) -> str:
-    """Give a table in Markdown, padded so that its source is readable; `figures` stand to the right."""
+    """Return a table in Markdown, padded so that its source is readable; `figures` stand to the right."""
     pad, edge = (str.rjust, ":") if figures else (str.ljust, "-")
     widths = [max(3, *(len(row[at]) for row in cells)) for at in range(len(cells[0]))]
     head, *rows = [
@@ -112,7 +112,7 @@ def markdown(cells: Cells, *, figures: bool = True) -> str:
 
 
 def version_cells(*outcomes: Outcome) -> list[tuple[str, ...]]:
-    """Give the table of the releases that everyone ran with."""
+    """Return the table of the releases that everyone ran with."""
     installed: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
         installed |= figures.versions(outcome.rounds)

@@ -79,6 +79,6 @@ TABLENODES, JOURNAL, SDK, LIMIT = "tablenodes-libcurl", "tablenodes-journal", "o
 
 
 def chosen(names: Iterable[str]) -> tuple[Contestant, ...]:
-    """Give the contestants of these names, in the roster's order; all of them for no names."""
+    """Return the contestants of these names, in the roster's order; all of them for no names."""
     wanted = set(names)
     return tuple(one for one in ROSTER if not wanted or one.name in wanted)

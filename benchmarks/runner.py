@@ -151,7 +151,7 @@ def limit_open_files(most: int | None) -> None:
 
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables without keys, proxies and settings of the measured libraries, and with telemetry off."""
+    """Return the variables without keys, proxies and settings of the measured libraries, and with telemetry off."""
     return {name: value for name, value in variables.items() if not _PRIVATE.match(name)} | _QUIET
 
 

@@ -42,7 +42,7 @@ def nginx_version(binary: str) -> str:
 
 
 def nginx_config(folder: Path, ports: tuple[int, int], answer: bytes) -> str:
-    """Give a configuration for an unprivileged nginx with one worker.
+    """Return a configuration for an unprivileged nginx with one worker.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def reviews(rows: int, seed: int) -> list[str]:
 
 
 def prompt(review: str) -> str:
-    """Give the question about one review, for contestants without placeholders of their own."""
+    """Return the question about one review, for contestants without placeholders of their own."""
     return f"Is this review positive or negative? Review: {review} Answer with one word."
 
 
@@ -46,7 +46,7 @@ def request_body(review: str) -> bytes:
 
 
 def completion() -> bytes:
-    """Give the answer that the server sends to everyone: a chat completion of usual size."""
+    """Return the answer that the server sends to everyone: a chat completion of usual size."""
     usage = {
         "prompt_tokens": 58,
         "completion_tokens": 1,

@@ -34,9 +34,8 @@ _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "
 class BodyPlan(RowPlan):
     """How the rows of one table become request bodies; the schema types the values, and is the gate.
 
-    `defaults` are properties that the server supplies where nobody sets them; `constants` is what ``inputs`` and
-    ``outputs`` stand for in placeholders; `conversations` opens the store in which conversations are looked up, and is
-    not called where none is.
+    `defaults` are what the server supplies where nobody sets it; `constants` is what ``inputs`` and ``outputs`` stand
+    for; `conversations` opens the store in which conversations are looked up, and is not called where none is.
     """
 
     schema: Schema

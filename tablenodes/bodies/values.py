@@ -262,10 +262,7 @@ def _bound(value: Any, row: Row, typing: Typing, path: str) -> Give:
 
 
 def parse(value: Any, place: str, *, templates: bool) -> Any:
-    """Turn a setting's value into plain JSON, or into a `Varying` where it depends on the row.
-
-    `place` is what it is called in messages (``messages[0].content``); with `templates`, texts may hold placeholders.
-    """
+    """Return a setting's value as plain JSON, or a `Varying`; with `templates`, texts may hold placeholders."""
     if isinstance(value, Column):
         return CellValue(value.name, place)
     if isinstance(value, LiteralText):

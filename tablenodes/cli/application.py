@@ -90,10 +90,7 @@ application = Group(
 
 
 class HangUp:
-    """Handles the loss of the terminal, of which a process is told more than once.
-
-    The first time is SIGTERM; from then on nothing, so that what came can be written.
-    """
+    """Handles the loss of the terminal: SIGTERM the first time, then nothing, so that what came can be written."""
 
     def __init__(self) -> None:
         self._told = False

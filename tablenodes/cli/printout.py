@@ -154,10 +154,7 @@ def terminal_width() -> int:
 def aligned(
     rows: Sequence[Sequence[str]], *, right: Sequence[bool] | None = None, width: int | None = None
 ) -> Iterator[str]:
-    """Return rows, at least one, as lines whose columns line up; those that are `right` by their ends.
-
-    No line is longer than `width`: the widest columns are cut for it.
-    """
+    """Return rows, at least one, as aligned lines, those that are `right` by their ends, the widest cut to `width`."""
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     while width is not None and widths and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         widest = max(widths)

@@ -16,10 +16,7 @@ _OWN = (0, 1, 2)
 
 
 class Outlet(io.RawIOBase):
-    """What lies under a standard stream; it fails once at most, and takes everything from then on.
-
-    So nothing is left over that the interpreter would try to write, and complain about, as it ends.
-    """
+    """What lies under a standard stream; it fails once at most, so that the interpreter has nothing left to write."""
 
     def __init__(self, under: Any, *, needed: bool) -> None:
         self._under = under

@@ -15,10 +15,7 @@ _UNIONS = ("anyOf", "oneOf")
 
 
 def applied(document: Any, schema: Any, *, unions: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield a schema and those that apply to the same value, through ``$ref`` and ``allOf``.
-
-    With `unions` also what may apply, through ``anyOf``, ``oneOf``, ``then`` and ``else``.
-    """
+    """Yield a schema and those that apply to the same value; with `unions` also those that may, as ``anyOf`` says."""
     seen: set[int] = set()
     waiting = [schema]
     while waiting:
@@ -70,10 +67,9 @@ def words(document: Any, schema: Any, name: str) -> list[str]:
 
 
 def admitted(document: Any, schema: Any, path: Path, seen: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Return which of `TYPES` a schema admits at a path below it; ``number`` comes with ``integer``.
+    """Return which of `TYPES` a schema admits at a path below it, none where no value can stand.
 
-    Empty where no value can stand there. References in `seen` were followed on the way without a step down: they bound
-    nothing more.
+    ``number`` comes with ``integer``. References in `seen` were followed on the way here: they bound nothing more.
     """
     if not isinstance(schema, dict):
         return frozenset() if schema is False else TYPES

@@ -25,10 +25,7 @@ _DECLARATION = ("type", "default", "required", "description")
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a workflow: ``{{ inputs.NAME }}``.
-
-    Its type is that of its default, unless it is set; it is required where it has no default.
-    """
+    """One input of a workflow, of its default's type unless that is set; it is required where it has no default."""
 
     type: str | None = None
     default: Any = None

@@ -147,10 +147,7 @@ def plans(
     connection: Connection,
     store: str | os.PathLike[str] | None = None,
 ) -> dict[str, RowPlan]:
-    """Return each node's plan for a table, or raise `UsageError` for the first thing that does not fit.
-
-    The error names the node, and its line where there is one; whatever else does not fit is in its notes.
-    """
+    """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
     columns = view.columns
     errors: list[UsageError] = [
@@ -219,10 +216,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
 
 
 def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
-    """Return the first node that could send none of a table's rows, and why; None where there is none.
-
-    No more rows are looked at than up to the first that can be sent.
-    """
+    """Return the first node that could send none of a table's rows, and why; None where there is none."""
     unknown: frozenset[str] = frozenset()
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()

@@ -51,10 +51,7 @@ FOREIGN: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file that has been read: plain values, `Column` and `LiteralText`, and the line of each.
-
-    A line counts from 1, is that of the key where there is one, and is found by the keys and positions from the top.
-    """
+    """A YAML file that has been read: plain values, `Column` and `LiteralText`, and their lines, the first being 1."""
 
     name: str
     value: Any
