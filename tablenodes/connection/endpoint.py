@@ -44,11 +44,6 @@ class Endpoint:
         return None if self.connection.local_model is None else self.connection.local_model.slots
 
     @property
-    def defaults(self) -> dict[str, str]:
-        """Request properties that this server supplies where nobody sets them."""
-        return default_properties(self.connection)
-
-    @property
     def timeout(self) -> Timeout:
         """The timeouts of an attempt."""
         timeout = self.connection.timeout
