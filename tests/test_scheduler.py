@@ -498,8 +498,8 @@ def test_a_server_that_serves_again_after_such_a_pause_is_asked_on(concurrency):
 def test_no_delay_at_all_outlasts_no_row():
     """Also where rows have no time for a second attempt."""
     admission = Admission(Limits(), Retry(row_deadline=0))
-    assert not any(admission.is_too_long(0.0, at, at + 1) for at in (1.0, 3.0, 5.0))
-    assert [admission.is_too_long(1.0, at, at + 1) for at in (1.0, 3.0, 5.0)] == [False, True, True]
+    assert not any(admission.note_pause(0.0, at, at + 1) for at in (1.0, 3.0, 5.0))
+    assert [admission.note_pause(1.0, at, at + 1) for at in (1.0, 3.0, 5.0)] == [False, True, True]
 
 
 def test_a_row_with_less_time_than_the_others_ends_with_its_last_answer():

@@ -430,3 +430,15 @@ def test_threads_share_a_schema():
     assert len(found) == 160
     (problem,) = {problem for problems in found for problem in problems}
     assert (problem.path, problem.rule, problem.got) == ("$.a", "maximum", "3")
+
+
+def test_a_name_within_a_document_without_a_web_address_is_found():
+    """An older draft's ``$id`` of a fragment alone, below one that is no address of the web."""
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "urn:a:b",
+        "definitions": {"word": {"$id": "#word", "type": "string"}},
+        "properties": {"model": {"$ref": "#word"}},
+    }
+    node = tn.CreateChatCompletion(prompt="Hello", model="m", schema=schema)
+    assert node.check(pd.DataFrame({"row": [1]})).valid == 1

@@ -61,7 +61,7 @@ class Varying:
             part.check(columns, workflow)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
-        """Return a function from cells to the value; None means a null cell."""
+        """Return a function from cells to the value, None for a null cell; `path` is where it stands in the body."""
         raise NotImplementedError
 
     def _varying(self) -> Iterator[Varying]:

@@ -106,6 +106,7 @@ class Connection:
     _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        """Check and convert each field, also one given alone, as a YAML file's are; what this made passes again."""
         put = object.__setattr__
         if self.base_url is not None:
             addresses.split_base_url(_text(self.base_url, "base_url"))

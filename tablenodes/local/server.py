@@ -112,7 +112,10 @@ class LocalServer:
         return None if code is None else f"{_ending(code)}{self._logged()}"
 
     def wait_until_ready(self, recipe: bytes, seconds: float) -> str:
-        """Hand the recipe over and return the address that the child prints; raise `ModelError` if none comes."""
+        """Hand the recipe over and return the address that the child prints; raise `ModelError` if none comes.
+
+        After `seconds` the child is killed. Its input stays open: closing it, as `close` does, ends the child.
+        """
         child = self._child
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
         late = threading.Timer(seconds, child.kill)
@@ -126,9 +129,9 @@ class LocalServer:
             in_time = late.is_alive()
             late.cancel()
             late.join()
-        if not in_time and not line:
-            raise ModelError(f"the model's server was not ready within {seconds:g} s{self._logged()}")
         answer = json.loads(line) if line else {"error": _ending(child.wait())}
+        if not in_time and ("error" not in answer or not line):  # it was killed, be it just after it said where it is
+            raise ModelError(f"the model's server was not ready within {seconds:g} s{self._logged()}")
         if "error" in answer:
             raise ModelError(f"the model's server did not start: {answer['error']}{self._logged()}")
         return str(answer["base_url"])

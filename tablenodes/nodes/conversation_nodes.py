@@ -386,7 +386,7 @@ def _refuse_other_rows(output: Any, table: Any) -> None:
             " of RetrieveResponse for a node that ends in Async"
         )
     view = tables.view(table, read=False)
-    if not view.one_shot and len(view) != output.summary.rows:
+    if not view.one_shot and len(view) != output.summary.rows:  # what is read once has no length yet
         rows = f"{output.summary.rows:,}, the table {len(view):,}"
         raise SettingError(
             f"continue_from must be the output for the same rows: it has {rows}; continue all of them, then use"

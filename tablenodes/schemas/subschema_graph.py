@@ -40,17 +40,18 @@ class SubschemaGraph:
         while waiting:
             value, pointer, base = waiting.pop()
             if isinstance(value, dict):
-                base = self._addressed(value, base)
+                base = self._base_within(value, base)
                 self.places[id(value)], self._bases[id(value)] = pointer, base
             for step, each in value.items() if isinstance(value, dict) else enumerate(value):
                 if isinstance(each, dict | list):
                     escaped = str(step).replace("~", "~0").replace("/", "~1")
                     waiting.append((each, f"{pointer}/{escaped}", base))
 
-    def _addressed(self, schema: dict[str, Any], base: str) -> str:
+    def _base_within(self, schema: dict[str, Any], base: str) -> str:
+        """Record the addresses that a schema gives itself, as `target` looks them up; return the base of its parts."""
         own = schema.get(self._name)
         if isinstance(own, str):
-            address = urljoin(base, own).rstrip("#")
+            address = (base + own if own.startswith("#") else urljoin(base, own)).rstrip("#")
             self._anchored.setdefault(address, schema)
             base = base if own.startswith("#") else address
         for keyword in _ANCHORS:

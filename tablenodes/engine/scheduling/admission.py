@@ -191,15 +191,15 @@ class Admission:
             if not self.outage.is_shut:
                 self._closed.add(now, until)
 
-    def is_too_long(self, delay: float, started_at: float, now: float) -> bool:
-        """Check whether the server asks for a longer pause than a run waits, for a call that started at `started_at`.
+    def note_pause(self, delay: float, started_at: float, now: float) -> bool:
+        """Return whether the server asks for a longer pause than a run waits, for a call that started at `started_at`.
 
         One that outlasts the time of every row is waited for once: if the server asks for such a pause again after it,
-        and has served nobody, then each further one would cost a row.
+        and has served nobody, then each would cost a row. The first such pause is noted: ask once an answer.
         """
         if delay > self._retry.max_retry_after:
             return True
-        if delay < self._retry.row_deadline or not delay:
+        if delay < self._retry.row_deadline or not delay:  # no delay outlasts nothing, be the deadline 0
             return False
         again = started_at > self._hopeless_since
         self._hopeless_since = min(self._hopeless_since, now)

@@ -74,7 +74,7 @@ class Allowance:
         return min(calls, 1 + int(min(now - self._next, policy.BURST_SECONDS) / self._gap(now, credit, cost)))
 
     def ready_at(self, now: float, used: float, cost: float) -> float:
-        """Return the time from which a call of `cost` units may go out, as far as it is known."""
+        """Return the time from which `room` lets a call of `cost` units out; `inf` where only an answer can tell."""
         credit = self._credit(now, used, cost)
         if credit >= cost * (1 - _ROUNDING):
             return max(now, self._next) if self._trust is _Trust.AT_RESET else now

@@ -253,7 +253,7 @@ class Scheduler:
         failures = row.failures.get(kind, 1)
         throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
         if throttled:
-            if delay is not None and self.admission.is_too_long(delay, row.started_at, now):
+            if delay is not None and self.admission.note_pause(delay, row.started_at, now):
                 self.stop("rate_limited")
                 return None
             pause = throttle(failures, self._random) if delay is None else delay

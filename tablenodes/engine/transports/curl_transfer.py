@@ -174,7 +174,7 @@ class Transfer:
         return _ABORT
 
     def opening(self, descriptor: int, _purpose: int) -> int:
-        """Note a socket that is about to be connected."""
+        """Note a socket that libcurl is about to connect; 0 tells it to go on."""
         self.opened.append(descriptor)
         self.lane.opened(descriptor)
         return 0
