@@ -32,7 +32,7 @@ def until(true: Callable[[], Any], what: str = "it", seconds: float = BOUND) -> 
 
 
 def workers(store: Path) -> list[int]:
-    """Give the processes that have a store in their command lines."""
+    """Return the processes that have a store in their command lines."""
     found = []
     for each in Path("/proc").iterdir():
         if each.name.isdigit() and int(each.name) != os.getpid():
@@ -49,7 +49,7 @@ def at_work(store: Path) -> int:
 
 
 def registered(store: Path) -> int | None:
-    """Give the process that writes, or last wrote, to a store."""
+    """Return the process that writes, or last wrote, to a store."""
     with contextlib.closing(sqlite3.connect(store, timeout=30)) as database:
         return database.execute("SELECT pid FROM store").fetchone()[0]
 
@@ -71,7 +71,7 @@ def _alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def ending(store: Path) -> Iterator[Path]:
-    """Give a store whose workers are ended."""
+    """Return a store whose workers are ended."""
     try:
         yield store
     finally:

@@ -65,7 +65,7 @@ def _heed_signals():
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch, tmp_path_factory):
-    """Take keys, addresses and proxies of the machine out of the environment; leave the user's own store alone."""
+    """Remove keys, addresses and proxies of the machine from the environment; leave the user's own store alone."""
     for name in list(os.environ):
         if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -51,7 +51,7 @@ def transport_of(kind: str, **settings: Any) -> Iterator[Transport]:
 
 
 def events_until(transport: Transport, key: int, told: Callable[[], object] = lambda: None) -> list[Event]:
-    """Give every event up to the answer to `key`; `told` is called after each piece of an answer."""
+    """Return every event up to the answer to `key`; `told` is called after each piece of an answer."""
     events: list[Event] = []
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:

@@ -185,7 +185,7 @@ def redirecting(code: int) -> Somewhere:
 
 
 def prompt_of(body: bytes) -> str:
-    """Give the prompt that a request's body holds."""
+    """Return the prompt that a request's body holds."""
     return str(json.loads(body)["messages"][0]["content"])
 
 
@@ -363,7 +363,7 @@ def dated(ahead: float, skew: float = 0.0) -> Reaction:
 
 
 def cut(text: bytes, length: int) -> bytes:
-    """Give the start of a good answer under the whole length."""
+    """Return the start of a good answer under the whole length."""
     return head(200, {"Content-Length": str(len(text))}) + text[:length]
 
 
@@ -404,7 +404,7 @@ WATCHED = Timeout(connect=5, total=20, idle=0.3, payload_idle=0.5)
 
 
 def broken(code: Any, event: bytes = b"") -> bytes:
-    """Give a stream with an error in it."""
+    """Return a stream with an error in it."""
     return FORTY + event + b"data: " + said(code, "").encode() + b"\n\n"
 
 
@@ -638,7 +638,7 @@ SHORTER_WAITS = {"BACKOFF_FIRST": 0.02, "BACKOFF_FLOOR": 0.002, "THROTTLED_FIRST
 
 
 def shorten_waits(monkeypatch: Any) -> None:
-    """Take the time out of the engine's own waits."""
+    """Remove the time from the engine's own waits."""
     for name, seconds in SHORTER_WAITS.items():
         monkeypatch.setattr(policy, name, seconds)
 

@@ -38,7 +38,7 @@ NODE = "say"
 
 
 def bodies(rows: int, pad: int = 0) -> list[bytes]:
-    """Give the request bodies of a victim's table, as they are sent; prompts are longer by `pad`."""
+    """Return the request bodies of a victim's table, as they are sent; prompts are longer by `pad`."""
     more = "x" * pad
     asked = [{"model": "m", "messages": [{"role": "user", "content": f"Say w{row}{more}"}]} for row in range(rows)]
     return [json.dumps(body, separators=(",", ":")).encode() for body in asked]
@@ -86,7 +86,7 @@ class Oracle:
         return Counter(self.received)
 
     def release(self) -> None:
-        """Give the answers that were kept back, and from now on each when its time has come."""
+        """Return the answers that were kept back, and from now on each when its time has come."""
 
         def give() -> None:
             self.holding = False
@@ -170,7 +170,7 @@ def oracle(latency: float = 0.002) -> Iterator[Oracle]:
 
 
 def committed(journal: Path, names: dict[tuple[bytes, int], str]) -> set[str]:
-    """Give the bodies' digests of the rows that are done in a journal, without touching it.
+    """Return the bodies' digests of the rows that are done in a journal, without touching it.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def _carry_out_twice(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made_a_disk(folder: Path, size: int) -> bool:
-    """Put a file system in memory into a folder, for this process alone; tell whether the system allows that."""
+    """Mount a file system in memory on a folder, for this process alone; return whether the system allows that."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_user, new_mounts, private = 0x10000000, 0x00020000, 0x44000
     if libc.unshare(new_mounts) and libc.unshare(new_user | new_mounts):
@@ -534,7 +534,7 @@ ONCE = frozenset(name for name in POINTS if "journal has" in name or "rename" in
 
 
 def moments(seed: object, longest: float) -> Iterator[float]:
-    """Give random times up to `longest` seconds, the same for the same seed."""
+    """Return random times up to `longest` seconds, the same for the same seed."""
     chance = random.Random(repr(seed))
     while True:
         yield chance.uniform(0, longest)

@@ -235,7 +235,7 @@ _of_workers: set[str] = set()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """Take over what a worker of pytest-xdist has written."""
+    """Keep what a worker of pytest-xdist has written."""
     written, collected = getattr(node, "workeroutput", {}).get("sentences", ({}, []))
     _of_workers.update(collected)
     for file, tests in written.items():

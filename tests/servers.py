@@ -80,7 +80,7 @@ class Exchange:
 
 
 def _unread(port: int, other: int) -> bool:
-    """Tell whether bytes wait to be read at a port's connection to another port, both of this machine."""
+    """Check whether bytes wait to be read at a port's connection to another port, both of this machine."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
             _, here, there, _, queues, *_ = line.split()
@@ -98,14 +98,14 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 def head(status: int = 200, headers: Headers = (), reason: str = "X") -> bytes:
-    """Give a status line and header lines, with the blank line at their end."""
+    """Return a status line and header lines, with the blank line at their end."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in pairs)]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
 
 def message(body: bytes, status: int = 200, headers: Headers = ()) -> bytes:
-    """Give a whole response with a Content-Length."""
+    """Return a whole response with a Content-Length."""
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     names = {name.casefold() for name, _ in pairs}
     if "content-type" not in names:
@@ -114,7 +114,7 @@ def message(body: bytes, status: int = 200, headers: Headers = ()) -> bytes:
 
 
 def completion(body: bytes) -> bytes:
-    """Give a chat completion whose text is the digest of `body`, the request's body."""
+    """Return a chat completion whose text is the digest of `body`, the request's body."""
     answer = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -234,7 +234,7 @@ def reset() -> Reaction:
 
 
 def chunks(*parts: bytes, end: bool = True) -> bytes:
-    """Give a chunked body; without `end` it lacks its last chunk."""
+    """Return a chunked body; without `end` it lacks its last chunk."""
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + (b"0\r\n\r\n" if end else b"")
 
 
@@ -412,7 +412,7 @@ def fault_server(
 
 @contextlib.contextmanager
 def refusing_port() -> Iterator[int]:
-    """Give a port that refuses connections."""
+    """Return a port that refuses connections."""
     with socket.socket() as sock:
         sock.bind((LOOPBACK, 0))
         yield sock.getsockname()[1]
@@ -420,7 +420,7 @@ def refusing_port() -> Iterator[int]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
-    """Give a port on which connections are neither accepted nor refused."""
+    """Return a port on which connections are neither accepted nor refused."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((LOOPBACK, 0))
@@ -444,7 +444,7 @@ def certificate(folder: Path, host: str, name: str = "server") -> Path:
 
 
 def server_context(folder: Path, host: str = LOOPBACK, name: str = "server") -> tuple[ssl.SSLContext, Path]:
-    """Give a server's TLS context, and the certificate that a client must trust to accept it."""
+    """Return a server's TLS context, and the certificate that a client must trust to accept it."""
     made = certificate(folder, host, name)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made, made.with_suffix(".key"))

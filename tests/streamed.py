@@ -15,13 +15,13 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
 
 
 def chat(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Give a plain chat completion of these choices."""
+    """Return a plain chat completion of these choices."""
     told = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m"}
     return told | {"choices": [{"index": at} | choice for at, choice in enumerate(choices)], "usage": USAGE} | more
 
 
 def said(text: str | None, finish_reason: str = "stop", logprobs: Any = None, **message: Any) -> dict[str, Any]:
-    """Give a chat choice without its number."""
+    """Return a chat choice without its number."""
     whole = {"role": "assistant", "content": text, "refusal": None} | message
     return {"message": whole, "logprobs": logprobs, "finish_reason": finish_reason}
 
@@ -84,7 +84,7 @@ def parts(text: str, size: int = 5) -> Iterator[str]:
 
 
 def chunks_of(plain: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the chunks of a stream that says what a plain answer says: its choices by turns, then the usage."""
+    """Return the chunks of a stream that says what a plain answer says: its choices by turns, then the usage."""
     is_chat = plain["object"] == "chat.completion"
     told = {name: value for name, value in plain.items() if name not in {"choices", "usage"}}
     told["object"] = "chat.completion.chunk" if is_chat else "text_completion"
@@ -135,13 +135,13 @@ def _text_parts(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def stream_of(events: Iterable[dict[str, Any]], *, done: bool = True, line_end: bytes = b"\n") -> bytes:
-    """Give the bytes of an event stream."""
+    """Return the bytes of an event stream."""
     texts = [b"data: " + orjson.dumps(event) + b"\n\n" for event in events]
     return b"".join([*texts, DONE if done else b""]).replace(b"\n", line_end)
 
 
 def in_chunks(stream: bytes) -> list[bytes]:
-    """Give the head of a response and a stream's events, each in a chunk of its own, without the last chunk."""
+    """Return the head of a response and a stream's events, each in a chunk of its own, without the last chunk."""
     events = [event + b"\n\n" for event in stream.removesuffix(b"\n\n").split(b"\n\n")] if stream else []
     return [STREAM_HEAD, *(chunks(event, end=False) for event in events)]
 

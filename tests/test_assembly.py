@@ -27,7 +27,7 @@ def document(*events, done=True):
 
 
 def delta(*deltas, **more):
-    """Give the message of one choice that comes in these parts."""
+    """Return the message of one choice that comes in these parts."""
     parts = [{"choices": [{"index": 0, "delta": each} | more]} for each in deltas]
     return document(*parts)["choices"][0]["message"]
 

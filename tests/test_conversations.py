@@ -53,7 +53,7 @@ MESSAGES = st.builds(
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """Give the path of a store that is not there yet, the one that is used."""
+    """Return the path of a store that is not there yet, the one that is used."""
     path = tmp_path / "store.sqlite"
     monkeypatch.setenv("TABLENODES_STORE", str(path))
     return path
@@ -64,7 +64,7 @@ def questions(count=3):
 
 
 def asked(count=3):
-    """Give a table with a conversation in each row, in which the row's question was asked."""
+    """Return a table with a conversation in each row, in which the row's question was asked."""
     return ASK.run(START.run(questions(count)).table).table
 
 
@@ -88,7 +88,7 @@ def says(content, **more):
 
 
 def problems(output):
-    """Give each row's outcome with what its body or its log says."""
+    """Return each row's outcome with what its body or its log says."""
     if "message" in output.log:
         return list(zip(output.log["outcome"], output.log["message"], strict=True))
     said = [json.loads(body)["error"]["message"] for body in output.result["body"]]

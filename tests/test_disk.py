@@ -39,7 +39,7 @@ def run(server, journal):
 
 
 def attempt(act, *arguments, **named):
-    """Give what comes of it: the output, also that of an error of ours, and the error."""
+    """Return what comes of it: the output, also that of an error of ours, and the error."""
     try:
         return act(*arguments, **named), None
     except (tn.errors.JournalError, tn.errors.TableError) as error:
@@ -287,7 +287,7 @@ def test_an_output_that_fails_in_the_middle_leaves_the_old_one(tmp_path, monkeyp
     ],
 )
 def test_a_disk_that_is_really_full(victims, tmp_path, kind):
-    """The run stops sending and gives what came; with room again, only what is not in the journal is sent."""
+    """The run stops sending and returns what came; with room again, only what is not in the journal is sent."""
     rows, concurrency = 400, 8
     (tmp_path / "disk").mkdir()
     with oracle() as server:

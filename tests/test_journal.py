@@ -72,7 +72,7 @@ def put_down(journal, *keys, end=OK, billed=False):
 
 
 def known(found):
-    """Give all that is known of a row: its sends, whether it may have been billed, its end."""
+    """Return all that is known of a row: its sends, whether it may have been billed, its end."""
     return found.sends, found.billed, found.last
 
 

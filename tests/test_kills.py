@@ -88,13 +88,13 @@ class Life:
 
 
 def table(made: list[bytes]) -> bytes:
-    """Give the output as it must be: each row has the answer to its own request."""
+    """Return the output as it must be: each row has the answer to its own request."""
     rows = [f"w{row},{digest(body)},200,ok\n" for row, body in enumerate(made)]
     return "".join(["word,text,status,outcome\n", *rows]).encode()
 
 
 def unkilled(victims: Victims, server: Oracle, folder: Path, rows: int, concurrency: int) -> float:
-    """Give the seconds that a run takes which nobody kills."""
+    """Return the seconds that a run takes which nobody kills."""
     life = Life(victims, server, folder / "unkilled", rows, concurrency)
     end = life.run()
     assert end["said"]["outcomes"] == {"ok": rows}

@@ -54,7 +54,7 @@ def row_of(module):
 
 
 def imported(path, *, for_types=False):
-    """Give the modules of ours that a file imports, those inside functions too; those for types alone if asked for."""
+    """Return the modules of ours that a file imports, inside functions too; those for types alone if asked for."""
     tree = parsed(path)
     only_typing = (
         {}

@@ -34,7 +34,7 @@ JSON = st.recursive(
 
 
 class Scripted:
-    """A transport that keeps what is begun, and gives the events that it is told to."""
+    """A transport that keeps what is begun, and returns the events that it is told to."""
 
     capacity = None
 
@@ -71,7 +71,7 @@ def completion(*texts, identity="chatcmpl-abc"):
 
 
 def asked(**properties):
-    """Give the request that the server gets."""
+    """Return the request that the server gets."""
     body, _ = plainly(body_of(**properties))
     return json.loads(body)
 

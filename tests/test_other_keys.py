@@ -51,7 +51,7 @@ def keys(server):
 
 
 def answered(store):
-    """Give how many rows are answered; nobody is made to do anything by that."""
+    """Return how many rows are answered; nobody is made to do anything by that."""
     with StoreFile(store) as file:
         return Futures(file).counts().get("ok", 0)
 

@@ -19,7 +19,7 @@ def between(low, high):
 
 
 def most_within(times, seconds):
-    """Give the most of `times`, which are in order, that lie within so many seconds."""
+    """Return the most of `times`, which are in order, that lie within so many seconds."""
     most = first = 0
     for last, at in enumerate(times):
         while times[first] <= at - seconds:

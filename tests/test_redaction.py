@@ -32,7 +32,7 @@ def test_a_key_is_masked_wherever_it_is(form, where):
 
 
 def escaped(text, every):
-    """Give a text as JSON may write it: each `every`th character as an escape."""
+    """Return a text as JSON may write it: each `every`th character as an escape."""
     return "".join(f"\\u{ord(c):04X}" if i % every == 0 else "\\/" if c == "/" else c for i, c in enumerate(text))
 
 

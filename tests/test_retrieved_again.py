@@ -48,7 +48,7 @@ def polled(table, store, change=lambda table: table):
 
 
 def saved(path, read):
-    """Give what makes a table one that was saved, and read again."""
+    """Return what makes a table one that was saved, and read again."""
 
     def again(table):
         table.to_csv(path, index=False)

@@ -26,7 +26,7 @@ def chat(**message):
 
 
 def on_a_server(workflow, url):
-    """Give the workflow with a model that is asked for by name, and the server in place of the embedded model."""
+    """Return the workflow with a model that is asked for by name, and the server in place of the embedded model."""
     nodes = [(n, node.replace(model="m") if hasattr(node, "model") else node) for n, node in workflow.steps]
     return workflow.replace(nodes=nodes, connection=tn.Connection(url), output=None)
 

@@ -129,7 +129,7 @@ def check_counts(run, retry):
 
 
 def numbers(run):
-    """Give, for each start, which start of its row it is."""
+    """Return, for each start, which start of its row it is."""
     seen: dict[int, int] = {}
     for start in run.starts:
         seen[start.key] = seen.get(start.key, 0) + 1

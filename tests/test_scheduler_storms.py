@@ -23,7 +23,7 @@ def jittery(chance):
 
 
 def busiest_second(times):
-    """Give the most of `times` that lie within one second."""
+    """Return the most of `times` that lie within one second."""
     times = sorted(times)
     most = first = 0
     for last, at in enumerate(times):

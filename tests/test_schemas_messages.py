@@ -22,12 +22,12 @@ def chat(**changed):
 
 
 def message(**changed):
-    """Give the problems of one message."""
+    """Return the problems of one message."""
     return chat(messages=[changed])
 
 
 def own(schema, value):
-    """Give the rule, the message and what was got, for the property `a` of a schema of one's own."""
+    """Return the rule, the message and what was got, for the property `a` of a schema of one's own."""
     found = schemas.load({"properties": {"a": schema}}, "x").problems({"a": value})
     assert {problem.path for problem in found} <= {"$.a"}
     return [tuple(problem)[1:] for problem in found]

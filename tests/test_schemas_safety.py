@@ -38,7 +38,7 @@ def listener():
 
 @pytest.fixture
 def outside(tmp_path, listener):
-    """Give addresses outside a schema; the file's would be a schema that admits nothing but numbers."""
+    """Return addresses outside a schema; the file's would be a schema that admits nothing but numbers."""
     canary = tmp_path / "canary.json"
     canary.write_text('{"type": "number", "title": "the canary"}')
     port = listener.getsockname()[1]
@@ -58,7 +58,7 @@ def outside(tmp_path, listener):
 
 
 def everywhere(address):
-    """Give schemas that lead to an address, each in another way."""
+    """Return schemas that lead to an address, each in another way."""
     yield {"$ref": address}
     yield {"$dynamicRef": address}
     yield {"properties": {"a": {"anyOf": [{"type": "string"}, {"$ref": address}]}}}
@@ -150,7 +150,7 @@ def patterns(schema):
 
 
 def slowest(pattern):
-    """Give the longest time that judging and explaining a hostile text takes, in seconds; of three tries the best."""
+    """Return the longest time that judging and explaining a hostile text takes, in seconds; of three tries the best."""
     loaded = schemas.load({"properties": {"a": {"pattern": pattern}}}, "x")
     return max(
         min(timeit.repeat(lambda text=text: loaded.problems({"a": text}), number=1, repeat=3)) for text in HOSTILE
@@ -180,13 +180,13 @@ def test_bundled_patterns_take_no_endless_time():
 
 
 def doubled(levels, union="anyOf", leaf=None, through=lambda reference: reference):
-    """Give a schema whose every level leads to the next one twice."""
+    """Return a schema whose every level leads to the next one twice."""
     defs = {f"l{n}": {union: [through({"$ref": f"#/$defs/l{n + 1}"})] * 2} for n in range(levels)}
     return {"$defs": {**defs, f"l{levels}": leaf or {"type": "string"}}, "$ref": "#/$defs/l0"}
 
 
 def anchored(levels):
-    """Give the same by anchors and by addresses of its parts."""
+    """Return the same by anchors and by addresses of its parts."""
     parts = {f"l{n}": {"$anchor": f"a{n}", "allOf": [{"$ref": f"#a{n + 1}"}] * 2} for n in range(levels)}
     last = {"$id": "https://example.com/last", "type": "string"}
     parts[f"l{levels}"] = {"$anchor": f"a{levels}", "$ref": "last"}

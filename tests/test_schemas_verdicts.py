@@ -49,7 +49,7 @@ def is_number(value):
 
 
 def admits(schema, value, root):
-    """Tell whether the reference allows a value; nullable: true means that null is allowed as well."""
+    """Check whether the reference allows a value; nullable: true means that null is allowed as well."""
     if schema.get("nullable") is True and value is None:
         return True
     return all(keyword_admits(keyword, schema, value, root) for keyword in schema)
@@ -256,7 +256,7 @@ def layers(schema, root):
 
 
 def variants(schema, root):
-    """Give values that between them reach every place of a reference schema, and every bound from both sides."""
+    """Return values that between them reach every place of a reference schema, and every bound from both sides."""
     found = []
     for layer in layers(schema, root):
         for union in ("anyOf", "oneOf"):
@@ -286,7 +286,7 @@ def typed_variants(schema, root):
 
 
 def object_variants(schema, root):
-    """Give objects with all their properties at once, each variant of each property in one of them."""
+    """Return objects with all their properties at once, each variant of each property in one of them."""
     every = {name: variants(each, root) for name, each in schema.get("properties", {}).items()}
     if isinstance(schema.get("additionalProperties"), dict):
         every["50256"] = variants(schema["additionalProperties"], root)
@@ -298,7 +298,7 @@ OF_EACH_KIND = [None, True, 1, 1.5, "", "auto", "text", [], ["a"], [1], {}, {"a"
 
 
 def changes(value, odd=ODD):
-    """Give a value with one thing changed in it: each place replaced by each odd value, left out, or added to."""
+    """Return a value with one thing changed in it: each place replaced by each odd value, left out, or added to."""
     yield from odd
     if isinstance(value, dict):
         yield value | {"extra": 1}

@@ -87,7 +87,7 @@ def test_no_parameters_at_all_are_an_empty_object():
 
 
 def refused(call):
-    """Give in one line why something cannot be read."""
+    """Return in one line why something cannot be read."""
     with pytest.raises(Rejected) as caught:
         call()
     assert caught.value.problem.rule == "function"

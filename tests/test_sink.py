@@ -65,7 +65,7 @@ def bodies(count, start=0):
 
 
 def texts(records):
-    """Give the texts of the rows that are ok."""
+    """Return the texts of the rows that are ok."""
     answers = (body for body, outcome in zip(records.body, records.outcome, strict=True) if outcome == "ok")
     return [orjson.loads(body)["choices"][0]["message"]["content"] for body in answers]
 

@@ -275,7 +275,7 @@ COLUMNS = ("sends", "billed", "outcome", "kind", "status", "headers", "body", "f
 
 
 def answered(store, *, final):
-    """Put down one row and what came of its only send."""
+    """Write one row and what came of its only send."""
     futures = Futures(store)
     futures.submit("{}", [b'{"a":1}'], 0.0, 1e12)
     futures.begin(TOKEN, os.getpid(), 0.0)
@@ -286,7 +286,7 @@ def answered(store, *, final):
 
 
 def flipped(value):
-    """Give a column's value with one bit of it turned."""
+    """Return a column's value with one bit of it turned."""
     if isinstance(value, int):
         return value ^ 1
     if isinstance(value, str):

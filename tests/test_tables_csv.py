@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",;\t
 
 @pytest.fixture
 def read(tmp_path):
-    """Give a function that reads bytes as a CSV file: its columns' names, and its rows."""
+    """Return a function that reads bytes as a CSV file: its columns' names, and its rows."""
 
     def read_bytes(content, name="reviews.csv"):
         path = tmp_path / name
@@ -34,7 +34,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def refuse(read, tmp_path):
-    """Give a function that reads bytes and gives the message of their refusal, without the path."""
+    """Return a function that reads bytes and returns the message of their refusal, without the path."""
 
     def refused(content, name="reviews.csv", error=TableError):
         with pytest.raises(error) as caught:

@@ -34,7 +34,7 @@ def cells(path):
 
 
 def refused(path, error=TableError):
-    """Give the message with which a file is refused, without its folder."""
+    """Return the message with which a file is refused, without its folder."""
     with pytest.raises(error) as caught:
         tables.read_table(path)
     return str(caught.value).replace(f"{os.path.dirname(path)}/", "")
@@ -143,7 +143,7 @@ def test_a_packed_file_that_is_cut_is_refused(tmp_path):
 
 @pytest.fixture
 def lines(tmp_path):
-    """Give a function that writes bytes as a JSON Lines file and gives its path."""
+    """Return a function that writes bytes as a JSON Lines file and returns its path."""
 
     def write(content):
         (tmp_path / "x.jsonl").write_bytes(content)
@@ -242,7 +242,7 @@ def test_what_is_written_as_json_lines_is_read_back(tmp_path_factory, rows):
 
 @pytest.fixture(params=["x.parquet", "x.arrow", "x.feather", "x.ipc"])
 def columnar(request, tmp_path):
-    """Give a function that writes an Arrow table as each format, with Arrow's own means, and gives its path."""
+    """Return a function that writes an Arrow table as each format, with Arrow's own means, and returns its path."""
     path = tmp_path / request.param
 
     def write(table):

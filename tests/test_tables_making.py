@@ -35,7 +35,7 @@ def of(kind, columns):
 
 
 def as_dict(table):
-    """Give any kind of table as a dictionary of lists."""
+    """Return any kind of table as a dictionary of lists."""
     if isinstance(table, pd.DataFrame):
         return {name: [None if pd.isna(cell) else cell for cell in table[name].tolist()] for name in table.columns}
     return table.to_pydict() if isinstance(table, pa.Table) else table.to_dict(as_series=False)

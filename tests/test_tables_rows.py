@@ -26,7 +26,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def cells(column, name="a"):
-    """Give what `rows` makes of one column, an `Unfit` as its reason."""
+    """Return what `rows` makes of one column, an `Unfit` as its reason."""
     table = pd.DataFrame({name: column})
     return shown(tables.view(table).rows([name]))
 

@@ -27,14 +27,14 @@ TABLE = pd.DataFrame({"a": ["x", None], "n": [1, 2]})
 
 
 def text(table, form="csv"):
-    """Give a table as text."""
+    """Return a table as text."""
     stream = io.StringIO()
     tables.write_text(table, stream, form)
     return stream.getvalue()
 
 
 def refused(table, path):
-    """Give the message with which a file is not written, without its folder."""
+    """Return the message with which a file is not written, without its folder."""
     with pytest.raises(TableError) as caught:
         tables.write_table(table, path)
     return str(caught.value).replace(f"{os.path.dirname(path)}/", "")

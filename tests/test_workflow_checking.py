@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def refusal(text, **given):
-    """Give what a check and a run refuse a file with, which is the same."""
+    """Return what a check and a run refuse a file with, which is the same."""
     Path("w.yaml").write_text(text)
     said = []
     for does in (tn.Workflow.check, tn.Workflow.run):
@@ -121,7 +121,7 @@ def test_a_name_that_is_nearly_one_of_workflows_is_told_it(folder, written, mean
 
 
 def warnings_of(text):
-    """Give what the check warns of, with file and line, as the command line says it."""
+    """Return what the check warns of, with file and line, as the command line says it."""
     Path("w.yaml").write_text(text)
     workflow = tn.Workflow.load("w.yaml")
     found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
