@@ -186,7 +186,6 @@ class StoreFile:
             if hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid):  # an administrator may use all
                 raise StoreError(
                     f"{self.path}: the store belongs to another user, whose rows would be sent with your keys; "
-                    "choose another path; "
                     "choose another path"
                 )
             self.close()

@@ -261,7 +261,7 @@ class Reader:
         if refused := next((each for each in ("api_key", "apiKey") if each in given), ""):
             raise self.document.error(
                 (*path, refused),
-                f"{refused}: a key belongs to no node and in no file: name the environment variable that holds it"
+                f"{refused}: a key must not be in a node or a file: name the environment variable that holds it"
                 " as api_key_env under connection",
             )
         for key in given:
