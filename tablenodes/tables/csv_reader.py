@@ -24,6 +24,7 @@ _BLANK = re.compile(rb"[\r\n]*+")
 _SAID = re.compile(rb"(\"?)sep=([,;|:\t])\1" + _END, re.IGNORECASE)
 """The line before the header with which spreadsheets say what their separator is."""
 _BLOCK = 2**30
+_WORTH_THREADS = 2**20  # bytes; a process that ends while threads of Arrow still start would end with an abort
 
 
 class _Broken(Exception):  # noqa: N818 - a record that the grammar does not have
@@ -144,7 +145,9 @@ def _converted(content: bytes, shape: _Shape, names: tuple[str, ...]) -> pyarrow
         return pyarrow.table({name: pyarrow.array([], pyarrow.large_string()) for name in names})
     return csv.read_csv(
         pyarrow.BufferReader(pyarrow.py_buffer(content).slice(rest)),
-        read_options=csv.ReadOptions(column_names=names, block_size=min(len(content) + 1, _BLOCK)),
+        read_options=csv.ReadOptions(
+            use_threads=len(content) > _WORTH_THREADS, column_names=names, block_size=min(len(content) + 1, _BLOCK)
+        ),
         parse_options=csv.ParseOptions(
             delimiter=shape.separator.decode(), newlines_in_values=True, ignore_empty_lines=several
         ),
