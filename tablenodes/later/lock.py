@@ -19,8 +19,11 @@ _OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOOKS = 0.001  # seconds that somebody holds the lock who only looks whether it is held
 INHERITED = "TABLENODES_WORKER_LOCK"
 """The environment variable that tells a worker by which descriptor it holds its store."""
-_DETACH = "import os, sys; os.fork() and os._exit(0); os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
-"""A process whose parent has ended belongs to the system, which takes note of its end in its parent's place."""
+_DETACH = "import os, sys; os.setsid(); os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
+"""A process whose parent has ended belongs to the system, which takes note of its end in its parent's place.
+
+The session comes first: once the parent has ended, a signal to whoever started it reaches nothing of the worker.
+"""
 _LOG_OPTIONS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
 
 if sys.platform == "win32":  # pragma: no cover - the tests run elsewhere
