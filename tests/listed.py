@@ -35,7 +35,7 @@ class ListedView(TableView):
         cells = self.table.columns[name]
         return Column(lambda start, stop: cells[start:stop])
 
-    def _cell(self, name: str, position: int) -> Any:
+    def cell(self, name: str, position: int) -> Any:
         return self.table.columns[name][position]
 
     def _take(self, positions: Any) -> Listed:
