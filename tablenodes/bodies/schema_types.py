@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 1000
 _BOOLEANS = {"true": True, "false": False}
-_EXACT = 2**53
-"""From it on, a number with a point may not be the whole number that was written."""
-_EVERYTHING = 7
-"""JSON has so many types: a place that admits them all is one that the schema does not know."""
+_EXACT = 2**53  # from it on, a number with a point may not be the whole number that was written
+_EVERYTHING = 7  # JSON has so many types: a place that admits them all is one that the schema does not know
 
 
 class Typing:

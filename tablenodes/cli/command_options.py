@@ -12,8 +12,7 @@ import click
 from ..run.options import described
 from ..settings import Limits, ranges
 
-Given: TypeAlias = Any
-"""The values of a command's arguments and options, by their names."""
+Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
 
 
 class Argument(click.Argument):
@@ -142,8 +141,7 @@ STORE = click.Option(
 )
 LOCAL = flag("--local", "Use the embedded model on this machine.")
 QUIET = flag("--no-progress", "Show no progress bar and print less.")
-ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)
-"""What names one node, the table, and where the answers go."""
+ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)  # what names one node, the table, and where the answers go
 SENDING = (
     STORE,
     limit("--concurrency", "-c", "concurrency"),

@@ -24,8 +24,7 @@ INTERRUPTED = 130
 
 _LONGEST = 200
 _ERRNO = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
-_ARROW = "thread"
-"""What Arrow says of a thread that could not be started; its errors have no code."""
+_ARROW = "thread"  # what Arrow says of a thread that could not be started; its errors have no code
 _SENTENCES = {
     "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
     " --api-key-env, or use --no-key if the server needs none",

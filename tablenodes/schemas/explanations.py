@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     Faults = Iterator[Fault]
 
-MOST_PROBLEMS = 20
-"""No more problems than this are told of one body."""
+MOST_PROBLEMS = 20  # no more problems than this are told of one body
 
 _MOST_QUESTIONS = 200_000
 _MOST_STEPS = 2_000

@@ -16,8 +16,7 @@ from .subschema_graph import SubschemaGraph, nesting
 if TYPE_CHECKING:
     from ..problems import Problem
 
-DEFAULT_REVISION = "openai-2026-08"
-"""The bundled revision that is used where none is named."""
+DEFAULT_REVISION = "openai-2026-08"  # the bundled revision that is used where none is named
 
 MOST_ALTERNATIVES = 10_000
 """One value is held against at most this many subschemas: a row of a thousand values takes a fraction of a second."""

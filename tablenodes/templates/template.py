@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     Cells = tuple[Any, ...]
     Render = Callable[[Cells], str]
 
-Path = tuple[str | int, ...]
-"""The steps of ``outputs.ask.choices[0]`` below the name that it begins with."""
+Path = tuple[str | int, ...]  # the steps of ``outputs.ask.choices[0]`` below the name that it begins with
 
-ROW = "row"
-"""The name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``."""
+ROW = "row"  # the name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``
 
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"

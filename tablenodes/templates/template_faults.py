@@ -83,8 +83,7 @@ def _code_of(function: Any) -> Any:
     return getattr(inspect.unwrap(function), "__code__", None)
 
 
-_OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})
-"""Comparisons that texts take part in as well."""
+_OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})  # comparisons that texts take part in as well
 
 
 def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:

@@ -38,8 +38,7 @@ _EXTENSIONS = frozenset(
 _SHOWN = 10
 _TEXTS: tuple[Path, ...] = (("choices", 0, "message", "content"), ("choices", 0, "text"))
 """Where an answer's text is: a chat's, and a completion's."""
-_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})
-"""What people call it."""
+_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})  # what people call it
 _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
 """Below which of its parts they look for it."""
 

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
     Path_ = tuple[str | int, ...]
 
-MOST_BYTES = 2**20
-"""A workflow file is at most this long."""
+MOST_BYTES = 2**20  # a workflow file is at most this long
 MOST_VALUES = 100_000
 """It holds at most this many values once its aliases are written out: the bound for those that multiply."""
-DEPTH = 100
-"""Its lists and mappings are nested at most this deep."""
+DEPTH = 100  # its lists and mappings are nested at most this deep
 
 QUOTE_IT = 'a value with {{ in it must be in quotes as a whole: "… {{ … }} …"'
 
