@@ -49,6 +49,3 @@ class ListedView(TableView):
 
     def _replacing(self, made: Listed, kept: list[str]) -> Listed:
         return Listed({name: self.table.columns[name] for name in kept} | made.columns)
-
-    def _beside(self, made: Listed) -> Listed:
-        return Listed(self.table.columns | made.columns)
