@@ -160,7 +160,7 @@ class Records(Tally):
         self._fill()
 
     def _fill(self) -> None:
-        """Put the ends that were kept into the columns: of many at once, so that no row keeps its tuple for long."""
+        """Move the ends that were kept into the columns: many at once, so that no row keeps its tuple for long."""
         if not self._ends:
             return
         made = dict(zip(End._fields, zip(*self._ends, strict=True), strict=True))
