@@ -31,7 +31,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def announce(name: str, plan: BodyPlan) -> None:
-    """Say which columns are used as settings, and which are not though one may think so."""
+    """Print which columns are used as settings, and which are not though one may think so."""
     if plan.taken:
         columns = ", ".join(map(repr, plan.taken))
         several = len(plan.taken) > 1
