@@ -230,7 +230,7 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
         result = tables.view(output.result)
         statuses = (status for (status,) in result.rows(("status",)))
         bodies = (body for (body,) in result.rows(("body",)))
-    else:  # else the words of a message may be the server's
+    else:  # no server answered: the words are ours; the log of `Responses` may have a server's, so it is not read
         bodies = (error_body("", message or "").decode() for (message,) in log.rows(("message",)))
     ends = [*zip((outcome for (outcome,) in log.rows(("outcome",))), statuses, strict=False)]
     kinds = Counter(_kind(*end) for end in ends if end[0] != "ok")

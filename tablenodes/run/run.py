@@ -162,7 +162,7 @@ class _Run:
                 error.output = self._output(began)  # type: ignore[attr-defined]
             raise
         made = self._output(began)
-        self._ended(made, loop, self.journal)
+        self._raise_if_ended(made, loop, self.journal)
         records = self.records
         say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=self.options.progress)
         return made
@@ -181,7 +181,8 @@ class _Run:
         if self.endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
             yield f"only {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 
-    def _ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
+    def _raise_if_ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
+        """Raise what ended the run early, if anything, with its output; a signal handler's error as it was raised."""
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
         if isinstance(loop.failure, JournalError) and journal is not None:
             unsaved = journal.unsaved()

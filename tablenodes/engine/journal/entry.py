@@ -51,7 +51,7 @@ class Keys:
         self._seen: dict[bytes, int] = {}
 
     def key(self, body: bytes) -> Key:
-        """Return the key of the next row, in the table's order."""
+        """Return the key of the next row, in the table's order; journals and stores on disk know rows by it."""
         hashed = self._start.copy()
         hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
         digest = hashed.digest()

@@ -88,7 +88,7 @@ class Attempt:
     def expire(self, now: float, *, stalled: bool = False) -> None:
         """End it, because its stream stalled or for another reason: its thread wakes up, where it can be woken."""
         self._stalled = stalled
-        self.expired_at = now
+        self.expired_at = now  # before its socket is shut down, after `_stalled`: the thread that wakes up reads both
         with contextlib.suppress(Exception):
             if (connection := self._connection) is not None:
                 with connection.lock:
