@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from ._version import __version__
-from .nodes.registry import NODES
+from .nodes import NODES
 
 _HOMES = {
     **dict.fromkeys(NODES, "nodes"),

@@ -19,7 +19,7 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.engine.outcomes import OUTCOMES
 from tablenodes.engine.transports import TRANSPORTS
-from tablenodes.nodes.registry import NODES, known_nodes
+from tablenodes.nodes import NODES, known_nodes
 from tablenodes.tables.formats import _FORMATS as ENDINGS
 from tablenodes.tables.kinds import VIEWS
 from tablenodes.workflow.destination import FORMATS

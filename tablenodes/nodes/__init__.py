@@ -1,22 +1,53 @@
 """Nodes: what is done with every row. Importing this loads none of them."""
 
-from .registry import NODES, find_node, known_nodes
+from __future__ import annotations
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # the package's own names come from here, and typing is loaded only where it is needed
 if TYPE_CHECKING:
-    from typing import Any
-
     from .node import Node
     from .request_node import RequestNode
 
-_HOMES = {**NODES, "Node": "node", "RequestNode": "request_node"}
+NODES = {
+    **dict.fromkeys(("CreateChatCompletion", "CreateCompletion"), "declarations"),
+    **dict.fromkeys(("CreateChatCompletionAsync", "CreateCompletionAsync", "RetrieveResponse"), "async_nodes"),
+    **dict.fromkeys(("CreateConversation", "AddSystemMessage", "AddUserMessage"), "conversation_nodes"),
+    **dict.fromkeys(("AddAssistantMessage", "AddToolMessage", "AppendReply"), "conversation_nodes"),
+    "Return": "table_node",
+}
+"""The nodes of this package and their modules, in the order in which they are shown: a new node is one name here."""
+_HOMES = {"Node": "node", "RequestNode": "request_node"}
 
 __all__ = ["NODES", "Node", "RequestNode", "find_node", "known_nodes"]
 
 
-def __getattr__(name: str) -> "Any":
+def __getattr__(name: str) -> object:
     from importlib import import_module  # noqa: PLC0415 - loaded when it is first used
 
-    if name not in _HOMES:
+    home = NODES.get(name) or _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def known_nodes() -> dict[str, type[Node]]:
+    """Return every node that can be used, by its name: those of this package, then subclasses of yours."""
+    from .node import Node  # noqa: PLC0415 - importing the package loads no node
+
+    found: dict[str, type[Node]] = {name: __getattr__(name) for name in NODES}  # type: ignore[misc]
+    waiting = list(Node.__subclasses__())
+    while waiting:
+        node = waiting.pop(0)
+        waiting.extend(node.__subclasses__())
+        if node._declared.does:
+            found[node.__name__] = node
+    return found
+
+
+def find_node(name: str) -> type[Node]:
+    """Return the node of a name; raise `SettingError` if there is none, with the nearest name."""
+    from ..errors import SettingError, nearest  # noqa: PLC0415 - loaded where it is needed
+
+    nodes = known_nodes()
+    if name not in nodes:
+        raise SettingError(f"no node {name!r}{nearest(name, nodes) or '; the nodes are ' + ', '.join(nodes)}")
+    return nodes[name]

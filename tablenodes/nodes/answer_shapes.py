@@ -47,17 +47,14 @@ def answered(
         return None
     calls = {kind: _called(listing, given, may_use) for kind, listing in CALLS.items()}
     number = 1 if given.get("n") is None else _whole(given["n"])
-    is_known = number is not None and ("n" in given or not may_use("n"))
-    most = choices(number, given) if is_known and number is not None else None
+    most = choices(number, given) if number is not None and ("n" in given or not may_use("n")) else None
     return Shape(schema.document, calls, is_open=True, choices=most)
 
 
 def of_any(operations: Iterable[str]) -> Shape:
     """Return what is known of an answer to one of several operations."""
     documents = [schema.document for each in operations if (schema := schemas.response(each)) is not None]
-    shared: dict[str, Any] = {}
-    for document in documents:
-        shared = {**document.get("$defs", {}), **shared}
+    shared = {name: part for each in reversed(documents) for name, part in each.get("$defs", {}).items()}
     return Shape({"anyOf": documents, "$defs": shared}, is_open=True)
 
 
@@ -72,21 +69,18 @@ def _whole(value: Any) -> int | None:
 def _called(listing: str, given: Mapping[str, Any], may_use: Callable[[str], bool]) -> Called:
     if listing not in given:
         return Called(may_be=may_use(listing))
-    value = given[listing]
-    if value is None or value == []:
+    if given[listing] in (None, []):
         return Called(may_be=False)
-    return Called(may_be=True, is_set=True, arguments=_arguments(listing, value))
+    return Called(may_be=True, is_set=True, arguments=_arguments(listing, given[listing]))
 
 
 def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
     """Return the schema of the arguments of functions or tools; None where they differ by row or are not known."""
-    if is_varying(value) or not isinstance(value, list):
-        return None
     try:
-        items = WRITTEN_OUT[listing](value)
+        items = None if is_varying(value) or not isinstance(value, list) else WRITTEN_OUT[listing](value)
     except Rejected:
         return None
-    if not all(isinstance(item, dict) for item in items):
+    if items is None or not all(isinstance(item, dict) for item in items):
         return None
     functions = items if listing == "functions" else [item.get("function", {}) for item in items]
     parameters = [each.get("parameters") if isinstance(each, dict) else None for each in functions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
-    from ..run.output import NodeOutput, Responses, T
+    from ..run.output import AnyOutput, NodeOutput, Responses, T
     from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
     from ..templates.template import Column, LiteralText
@@ -47,38 +47,30 @@ class _CommaSeparatedStop(BodyPlan):
         """Return a row's body, before the gate."""
         body = super().build(cells)
         stop = body.get("stop")
-        if type(stop) is not str:
-            return body
-        sequences = _listed(stop)
-        if sequences is None:
-            sequences = [part.strip(" ") or part for part in stop.split(",") if part]
-            if sequences and "," not in stop:
-                return body
-        if sequences:
-            body["stop"] = sequences
-        else:
+        if type(stop) is str and not (sequences := _sequences(stop)):
             del body["stop"]
+        elif type(stop) is str:
+            body["stop"] = sequences
         return body
 
 
-def _listed(text: str) -> list[str] | None:
-    """Return the texts of a JSON array of texts, None for any other text."""
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        found = orjson.loads(text)
-    except ValueError:
-        return None
-    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else None
+def _sequences(text: str) -> list[str] | str:
+    """Return the texts of a JSON array of texts, else those between commas; a text without a comma as it is."""
+    if text.lstrip().startswith("["):
+        try:
+            found = orjson.loads(text)
+        except ValueError:
+            found = None
+        if isinstance(found, list) and all(isinstance(each, str) for each in found):
+            return found
+    return [part.strip(" ") or part for part in text.split(",") if part] if "," in text else text
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AsyncRequestNode(RequestNode):
     """What is asked of every row, to be sent by a worker."""
 
-    def _carry_out(
-        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
-    ) -> NodeOutput[Any]:
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used
 
         if options.submission is None and options.journal is not None:
@@ -151,8 +143,7 @@ class AsyncRequestNode(RequestNode):
 
 def _later(declared: Declaration) -> Declaration:
     """Return what a node is whose requests a worker sends."""
-    makes = {ID: "text", "error_message": "text"}
-    return replace(declared, makes=makes, bodies=_CommaSeparatedStop, later=True)
+    return replace(declared, makes=dict.fromkeys((ID, "error_message"), "text"), bodies=_CommaSeparatedStop, later=True)
 
 
 @documented
@@ -164,7 +155,7 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     between them, or as a JSON array.
     """
 
-    _declared: ClassVar[Declaration] = _later(CreateChatCompletion._declared)
+    _declared = _later(CreateChatCompletion._declared)
 
 
 @documented
@@ -176,7 +167,7 @@ class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     between them, or as a JSON array.
     """
 
-    _declared: ClassVar[Declaration] = _later(CreateCompletion._declared)
+    _declared = _later(CreateCompletion._declared)
 
 
 @documented
@@ -192,7 +183,7 @@ class RetrieveResponse(Node):
         Seconds to wait for answers that have not come; 0 waits for none. Default, as infinity: until no more can come.
     """
 
-    _declared: ClassVar[Declaration] = Declaration(gives="an id becomes its answer", defaults={ID: ID})
+    _declared = Declaration(gives="an id becomes its answer", defaults={ID: ID})
 
     future_response_id: str | Column | LiteralText | None = None
     wait: float | str | None = field(default=None, metadata=OWN)
@@ -206,9 +197,7 @@ class RetrieveResponse(Node):
         defaults, constants = self._declared.defaults, inputs.constants
         return SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
 
-    def _carry_out(
-        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
-    ) -> NodeOutput[Any]:
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         try:
             return self._retrieved(table, connection, context, options)
         except ConnectionSettingError:  # it sends nothing: what was submitted may need no key of this connection
@@ -292,8 +281,7 @@ def _stored_id(settings: dict[str, Any]) -> bytes:
     value = settings.get(ID)
     if value is None or value == "":
         raise Rejected(Problem(f"$.{ID}", "null", "this row has no id", "null"))
-    found = ids.read(value)
-    if found is None:
+    if (found := ids.read(value)) is None:
         words = "not a future's id, or a character of it was changed"
         raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
     return found

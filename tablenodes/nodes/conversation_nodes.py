@@ -56,11 +56,8 @@ class ConversationNode(TableNode):
         return {name: parse(value, name, templates=True) for name, value in self._settings().items()}
 
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
-        return grow(rows, self._replies(context), options.store)
-
-    def _replies(self, context: Context) -> Replies | None:
-        """Return the answers that are added before anything else; None where none are."""
-        return None
+        answers = [Replies(cast("Responses[Any]", context.outputs[name])) for name in self._follows().values()]
+        return grow(rows, answers[0] if answers else None, options.store)
 
 
 @documented
@@ -79,7 +76,7 @@ class CreateConversation(ConversationNode):
         What has been said, as on chat nodes.
     """
 
-    _declared: ClassVar[Declaration] = _BEGUN
+    _declared = _BEGUN
 
     system: Text = None
     messages: List = None
@@ -127,8 +124,8 @@ class AddingNode(ConversationNode):
         from ..run.output import NodeOutput  # noqa: PLC0415 - loaded where it is needed
 
         if isinstance(value, NodeOutput):
-            message = f"{name}: an output is not a setting; pass it to the run: run(table, continue_from=…)"
-            raise SettingError(message, place=name)
+            how = "pass it to the run: run(table, continue_from=…)"
+            raise SettingError(f"{name}: an output is not a setting; {how}", place=name)
         return super()._kept(name, value)
 
     def _follows(self) -> dict[str, str]:
@@ -168,25 +165,17 @@ class AddingNode(ConversationNode):
         if continue_from is None:
             _refuse_unanswered(table)
             if self.continue_from is not None:
-                raise SettingError(
-                    "continue_from names a node of a workflow; outside one, pass its output to run(): continue_from="
-                )
+                outside = "outside one, pass its output to run(): continue_from="
+                raise SettingError(f"continue_from names a node of a workflow; {outside}")
             return self._carry_out(table, None, Context(), options)
         _refuse_other_rows(continue_from, table)
         node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
-        context = Context(outputs={str(node.continue_from): continue_from})
-        return node._carry_out(table, None, context, options)
-
-    def _replies(self, context: Context) -> Replies | None:
-        if self.continue_from is None:
-            return None
-        return Replies(cast("Responses[Any]", context.outputs[self.continue_from]))
+        return node._carry_out(table, None, Context(outputs={str(node.continue_from): continue_from}), options)
 
     def _becomes(self, settings: dict[str, Any]) -> Said:
         known_as = settings.get(CONVERSATION)
         if known_as is None:
-            problem = Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION)
-            raise Rejected(problem, outcome="upstream_failed")
+            raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", NO_CONVERSATION), outcome="upstream_failed")
         if not is_id(known_as):
             raise unknown_conversation()
         return Said(str(known_as), self._messages(settings))
@@ -215,8 +204,8 @@ class AddingTextNode(AddingNode):
             raise SettingError('text is missing: set what to add, such as text="{{ question }}"')
         super().__post_init__()
         if isinstance(self.text, list | dict):
-            message = "text must be one text; for parts (texts and images), set content of AddUserMessage"
-            raise SettingError(message, place="text")
+            how = "for parts (texts and images), set content of AddUserMessage"
+            raise SettingError(f"text must be one text; {how}", place="text")
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         text = row["text"]
@@ -232,8 +221,8 @@ class AddingTextNode(AddingNode):
 class AddSystemMessage(AddingTextNode):
     """Add a system message to every row's conversation."""
 
-    _declared: ClassVar[Declaration] = _LONGER
-    _role: ClassVar[str] = "system"
+    _declared = _LONGER
+    _role = "system"
 
 
 @documented
@@ -241,8 +230,8 @@ class AddSystemMessage(AddingTextNode):
 class AddAssistantMessage(AddingTextNode):
     """Add an assistant message to every row's conversation."""
 
-    _declared: ClassVar[Declaration] = _LONGER
-    _role: ClassVar[str] = "assistant"
+    _declared = _LONGER
+    _role = "assistant"
 
 
 @documented
@@ -256,8 +245,8 @@ class AddUserMessage(AddingTextNode):
         In place of `text`: the parts of the message, texts and images, as the API has them.
     """
 
-    _declared: ClassVar[Declaration] = _LONGER
-    _role: ClassVar[str] = "user"
+    _declared = _LONGER
+    _role = "user"
 
     content: List = None
 
@@ -288,8 +277,8 @@ class AddToolMessage(AddingTextNode):
         The call's id, such as ``{{ outputs.ask.choices[0].message.tool_calls[0].id }}`` in a workflow.
     """
 
-    _declared: ClassVar[Declaration] = _LONGER
-    _role: ClassVar[str] = "tool"
+    _declared = _LONGER
+    _role = "tool"
 
     tool_call_id: Text = None
 
@@ -319,7 +308,7 @@ class AppendReply(AddingNode):
         In a workflow, the id of an earlier node whose answers are added; in place of `body`.
     """
 
-    _declared: ClassVar[Declaration] = replace(_LONGER, defaults={CONVERSATION: CONVERSATION, BODY: BODY})
+    _declared = replace(_LONGER, defaults={CONVERSATION: CONVERSATION, BODY: BODY})
 
     body: Text = None
 
@@ -343,8 +332,6 @@ class AppendReply(AddingNode):
         ----------
         table : NodeOutput or table
             What a chat node returned; or a table with the columns ``conversation`` and ``body``.
-        store, continue_from, on_invalid, progress
-            As in `AddUserMessage.run`.
         """
         from ..run.output import Responses  # noqa: PLC0415 - loaded where it is needed
 
@@ -367,10 +354,8 @@ def _refuse_unanswered(table: Any) -> None:
     from ..run.output import Responses  # noqa: PLC0415 - loaded where it is needed
 
     if isinstance(table, Responses):
-        raise SettingError(
-            "unclear whether to add its answers: run(out.configuration, continue_from=out) adds them,"
-            " run(out.table) does not"
-        )
+        how = "run(out.configuration, continue_from=out) adds them, run(out.table) does not"
+        raise SettingError(f"unclear whether to add its answers: {how}")
 
 
 def _refuse_other_rows(output: Any, table: Any) -> None:
@@ -381,14 +366,10 @@ def _refuse_other_rows(output: Any, table: Any) -> None:
     if not isinstance(output, NodeOutput):
         raise SettingError(f"continue_from must be what a chat node's run returned, not {type(output).__name__}")
     if not isinstance(output, Responses):
-        raise SettingError(
-            "continue_from: this output has no answers of a model to continue from: pass the output of a chat node, or"
-            " of RetrieveResponse for a node that ends in Async"
-        )
+        how = "pass the output of a chat node, or of RetrieveResponse for a node that ends in Async"
+        raise SettingError(f"continue_from: this output has no answers of a model to continue from: {how}")
     view = tables.view(table, read=False)
     if not view.one_shot and len(view) != output.summary.rows:  # what is read once has no length yet
-        rows = f"{output.summary.rows:,}, the table {len(view):,}"
-        raise SettingError(
-            f"continue_from must be the output for the same rows: it has {rows}; continue all of them, then use"
-            " .succeeded of the result"
-        )
+        rows = f"it has {output.summary.rows:,}, the table {len(view):,}"
+        how = "continue all of them, then use .succeeded of the result"
+        raise SettingError(f"continue_from must be the output for the same rows: {rows}; {how}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..bodies.values import ArrayValue, TextValue
 from .node import Declaration
@@ -48,12 +48,9 @@ class CreateChatCompletion(RequestNode):
         As the API wants them, or one function's name.
     model : str
         The model's name.
-
     """
 
-    _declared: ClassVar[Declaration] = Declaration(
-        operation="create_chat_completion", path="/chat/completions", shortcuts=True
-    )
+    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
 
     model: Text = None
     prompt: Text = None
@@ -111,10 +108,9 @@ class CreateCompletion(RequestNode):
         The model's name.
     prompt : str, list of str, list of int or list of list of int
         The text or texts to go on with, or their tokens.
-
     """
 
-    _declared: ClassVar[Declaration] = Declaration(operation="create_completion", path="/completions")
+    _declared = Declaration(operation="create_completion", path="/completions")
 
     model: Text = None
     prompt: List = None

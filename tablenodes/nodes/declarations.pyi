@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from .node import Declaration
 from .request_node import RequestNode
@@ -119,9 +119,7 @@ class CreateChatCompletion(RequestNode):
         Lets the model search the web first: how much it reads, and from where it searches.
     """
 
-    _declared: ClassVar[Declaration] = Declaration(
-        operation="create_chat_completion", path="/chat/completions", shortcuts=True
-    )
+    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
     model: Text = None
     prompt: Text = None
     system: Text = None
@@ -213,7 +211,7 @@ class CreateCompletion(RequestNode):
         A stable name for the end user.
     """
 
-    _declared: ClassVar[Declaration] = Declaration(operation="create_completion", path="/completions")
+    _declared = Declaration(operation="create_completion", path="/completions")
     model: Text = None
     prompt: List = None
     best_of: Integer = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..run.check import Check
     from ..run.options import RunOptions
-    from ..run.output import NodeOutput
+    from ..run.output import AnyOutput
     from ..run.rows import Context, PlanInputs
     from .answer_shapes import Shape
 
@@ -104,9 +104,7 @@ class Node:
         """Return what becomes of a table's rows; raise `UsageError` if the node and the columns do not fit together."""
         raise NotImplementedError
 
-    def _carry_out(
-        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
-    ) -> NodeOutput[Any]:
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         """Run the node, perhaps as a part of a workflow; it heeds the options that mean something to it."""
         raise NotImplementedError
 

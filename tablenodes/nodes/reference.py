@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound="type[Node]")
 
 _TYPES = ("string", "number", "integer", "boolean", "array", "object")
-_IN_PYTHON = {
-    "string": "str",
-    "number": "float",
-    "integer": "int",
-    "boolean": "bool",
-    "array": "list",
-    "object": "dict",
-}
+_IN_PYTHON = dict(zip(_TYPES, ("str", "float", "int", "bool", "list", "dict"), strict=True))
 _RANGES = (("minimum", "maximum", ""), ("minItems", "maxItems", "items"), ("minLength", "maxLength", "characters"))
 _PARAMETERS = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
 _PARAMETER = re.compile(r"^(\w[\w, ]*) : (.*)\n((?: {4}.*\n?|\n)+)", re.MULTILINE)
@@ -49,22 +42,21 @@ def described(kind: type[Node]) -> list[Setting]:
     operation = kind._declared.operation
     schema = schemas.load(getattr(kind, "schema", schemas.DEFAULT_REVISION), operation) if operation else None
     own = _own_words(kind)
-    return [_setting(kind, name, own, schema) for name in setting_names(kind)]
-
-
-def _setting(kind: type[Node], name: str, own: dict[str, Setting], schema: Schema | None) -> Setting:
-    known_as = property_of(kind, name)
-    shortcut = kind._declared.shortcuts and name in ("prompt", "system", "conversation")
-    if schema is None or shortcut or known_as not in schema.properties:
-        return own.get(name, Setting(name, "", ""))
-    words, text, limits = property_described(schema, known_as)
-    return Setting(name, words, own[name].text if name in own else text, limits, is_property=True)
+    shortcuts = ("prompt", "system", "conversation") if kind._declared.shortcuts else ()
+    found = []
+    for name in setting_names(kind):
+        known_as = property_of(kind, name)
+        if schema is None or name in shortcuts or known_as not in schema.properties:
+            found.append(own.get(name, Setting(name, "", "")))
+        else:
+            words, text, limits = property_described(schema, known_as)
+            found.append(Setting(name, words, own[name].text if name in own else text, limits, is_property=True))
+    return found
 
 
 def property_described(schema: Schema, name: str) -> tuple[str, str, str]:
     """Return a request property's types, what it is, and its limits."""
-    document = schema.document
-    layers = list(applied(document, properties(document).get(name), unions=True))
+    layers = list(applied(schema.document, properties(schema.document).get(name), unions=True))
     admitted = schema.admits((name,))
     types = [each for each in _TYPES if each in admitted and not (each == "integer" and "number" in admitted)]
     words = "any" if admitted >= set(_TYPES) else " or ".join(types)

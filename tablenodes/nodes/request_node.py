@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
     from ..run.options import OnInDoubt, OnInvalid, RetryFailed, RunOptions
-    from ..run.output import NodeOutput, Responses, T
+    from ..run.output import AnyOutput, Responses, T
     from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
     from ..store.conversations import Conversations
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .node import Nodes
 
     Schema = str | os.PathLike[str] | Mapping[str, Any]
+
+# What is the whole of the messages, and what makes messages too.
+_ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -90,24 +93,17 @@ class RequestNode(Node):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
-        return self._declared.bodies(
-            self._recipe(),
-            schemas.load(self.schema, self._declared.operation),
-            columns,
-            defaults=default_properties(inputs.connection),
-            constants=inputs.constants,
-            conversations=partial(_conversations, inputs.store),
-        )
+        schema, defaults = schemas.load(self.schema, self._declared.operation), default_properties(inputs.connection)
+        looked_up = partial(_conversations, inputs.store)
+        kind, constants = self._declared.bodies, inputs.constants
+        return kind(self._recipe(), schema, columns, defaults=defaults, constants=constants, conversations=looked_up)
 
     def _asking(self, scope: str) -> Asking:
         """Return what a run knows of the node, which may be a part of a workflow."""
-        seconds = None if self.client_timeout is None else float(self.client_timeout)
-        name = scope or type(self).__name__
-        return Asking(name, self._declared.path, self._plan, self._declared.choices, seconds)
+        seconds: Any = self.client_timeout  # a number, since it was checked
+        return Asking(scope or type(self).__name__, self._declared.path, self._plan, self._declared.choices, seconds)
 
-    def _carry_out(
-        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
-    ) -> NodeOutput[Any]:
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
 
         return run(self._asking(context.scope), table, connection, context, options)
@@ -125,13 +121,10 @@ class RequestNode(Node):
         """Return how many choices each answer has, of which ``n`` says `number`; None where that is not known."""
         return number
 
-    def _may_use(self, columns: Sequence[str] | None, *names: str) -> bool:
-        """Return whether a column of the table that has one of these names may be used as a property."""
-        return any(
-            (name not in NAMED_ONLY if self.columns == "auto" else name in self.columns)
-            and (columns is None or name in columns)
-            for name in (*names, BODY)
-        )
+    def _may_use(self, columns: Sequence[str] | None, name: str) -> bool:
+        """Return whether a column of the table, one of this name or of whole bodies, may set a property."""
+        there = [each for each in (name, BODY) if columns is None or each in columns]
+        return any(each not in NAMED_ONLY if self.columns == "auto" else each in self.columns for each in there)
 
     def run(
         self,
@@ -213,10 +206,6 @@ class RequestNode(Node):
         return run(self._asking(""), table, connection, Context(), options)
 
 
-_ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
-"""What is the whole of the messages, and what makes messages too."""
-
-
 def _conversations(store: str | os.PathLike[str] | None) -> Conversations:
     from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
 
@@ -233,8 +222,8 @@ def _checked_seconds(value: Any) -> float | None:
     except ValueError:  # what Timeout raises is one too
         filled_in = isinstance(value, Column) or (isinstance(value, str) and "{{" in value)
         clause = "; it is the same for every row, and placeholders are not filled in" if filled_in else ""
-        message = f"client_timeout must be a number of seconds from 0.001 to 86,400{clause}"
-        raise SettingError(message, place="client_timeout") from None
+        words = f"must be a number of seconds from 0.001 to 86,400{clause}"
+        raise SettingError(f"client_timeout {words}", place="client_timeout") from None
 
 
 def _checked_columns(columns: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..bodies.settings_plan import SettingsPlan
 from ..errors import SettingError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
-    from ..run.output import NodeOutput, T
+    from ..run.output import AnyOutput, NodeOutput, T
     from ..run.rows import PlanInputs
     from ..tables import TableView
     from ..templates.template import Column, LiteralText
@@ -50,9 +50,7 @@ class TableNode(Node):
         """Return what a row becomes; a row that says nothing usable is rejected by a check as by a run."""
         return settings
 
-    def _carry_out(
-        self, table: Any, connection: Connection | None, context: Context, options: RunOptions
-    ) -> NodeOutput[Any]:
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.table_run import Making, run_table  # noqa: PLC0415 - pandas is loaded where it is needed
 
         declared, name = self._declared, context.scope or type(self).__name__
@@ -106,7 +104,7 @@ class Return(TableNode):
         A text with ``{{ … }}`` placeholders, or ``tn.col("name")``: ``{{ outputs.ask.choices[0].message.content }}``.
     """
 
-    _declared: ClassVar[Declaration] = Declaration(gives="a text", makes={"text": "text"})
+    _declared = Declaration(gives="a text", makes={"text": "text"})
 
     text: str | Column | LiteralText | None = None
 

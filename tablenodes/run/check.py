@@ -13,17 +13,17 @@ import orjson
 
 from .. import tables
 from ..errors import InvalidRequests, TableError
-from ..problems import Rejected, Remark
+from ..problems import Problem, Rejected, Remark
 from . import display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.settings_plan import RowPlan
-    from ..problems import Problem
     from ..tables import TableView
 
 _SHOWN = 10
+_COLUMNS = {"row": "integer", **dict.fromkeys(("column", *Problem._fields), "text")}  # of the table of problems
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,9 +143,8 @@ def refuse_invalid(found: Check, name: str = "") -> None:
     """Raise `InvalidRequests` if there are rows that cannot be sent; `name` is the node's id, in a workflow."""
     if found.valid < found.rows:
         first = next(iter(found.lines(1)))
-        where = f"node {name!r}: " if name else ""
-        count = f"{found.rows - found.valid:,} of {found.rows:,} rows"
-        raise InvalidRequests(f"{where}{count} cannot be sent; nothing was sent; first {first}", found)
+        count = f"{f'node {name!r}: ' if name else ''}{found.rows - found.valid:,} of {found.rows:,} rows"
+        raise InvalidRequests(f"{count} cannot be sent; nothing was sent; first {first}", found)
 
 
 def check_rows(plan: RowPlan, view: TableView) -> Check:
@@ -157,7 +156,7 @@ class _Checking:
     def __init__(self, plan: RowPlan) -> None:
         self.plan = plan
         self.schema = plan.schema
-        self.found: list[tuple[int, str | None, Problem]] = []
+        self.found: list[tuple[Any, ...]] = []
         self.seen: set[bytes] = set()
         self.duplicates = 0
         self.names: set[str] = set()
@@ -166,29 +165,16 @@ class _Checking:
     def over(self, view: TableView) -> Check:
         valid = sum(self._row(row, cells) for row, cells in enumerate(self.plan.ahead(view.rows(self.plan.columns))))
         unknown = () if self.schema is None else tuple(sorted(self.names - set(self.schema.properties)))
-        problems = tables.frame(
-            {
-                "row": [row for row, _, _ in self.found],
-                "column": [column for _, column, _ in self.found],
-                **{key: [getattr(p, key) for _, _, p in self.found] for key in ("path", "rule", "message", "got")},
-            },
-            {"row": "integer", **dict.fromkeys(("column", "path", "rule", "message", "got"), "text")},
-        )
-        return Check(
-            len(view),
-            valid,
-            problems,
-            self.plan.sources,
-            unknown,
-            self.duplicates,
-            tuple(self._warnings(unknown, len(view))),
-        )
+        found = {name: [each[at] for each in self.found] for at, name in enumerate(_COLUMNS)}
+        warnings = tuple(self._warnings(unknown, len(view)))
+        problems = tables.frame(found, _COLUMNS)
+        return Check(len(view), valid, problems, self.plan.sources, unknown, self.duplicates, warnings)
 
     def _row(self, row: int, cells: tuple[Any, ...]) -> bool:
         try:
             data = self.plan.encode(cells)
         except Rejected as rejected:
-            self.found += [(row, self.plan.column_of(p.path), p) for p in rejected.problems]
+            self.found += [(row, self.plan.column_of(problem.path), *problem) for problem in rejected.problems]
             return False
         if self.schema is not None:
             self._look_into(data)
@@ -208,7 +194,6 @@ class _Checking:
         if rows > 1 and self.schema is not None and not self.plan.columns:
             yield "no column is used: every row sends the same request"
         for name in unknown:
-            known_to = self.schema and self.schema.name
-            yield Remark(f"{name} is not a property in {known_to}; it is sent unchanged", name)
+            yield Remark(f"{name} is not a property in {self.schema and self.schema.name}; it is sent unchanged", name)
         for name in sorted(self.meant_as_json):
             yield Remark(f"{name} has texts that look like JSON arrays; they are sent as texts", name)

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 _DELAY = 1.0
 _BETWEEN = 0.1
 _REDRAWN = 0.5
-_COLUMNS_ELSEWHERE, _ROWS_ELSEWHERE = 80, 24
 _CELL_WIDTH = 40
-_REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)
+REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -44,16 +43,11 @@ def announce(name: str, plan: BodyPlan) -> None:
 @contextlib.contextmanager
 def reported_elsewhere() -> Iterator[None]:
     """Keep every run from reporting its end: whoever called it does."""
-    before = _REPORTED_ELSEWHERE.set(True)
+    before = REPORTED_ELSEWHERE.set(True)
     try:
         yield
     finally:
-        _REPORTED_ELSEWHERE.reset(before)
-
-
-def is_reported_elsewhere() -> bool:
-    """Return whether whoever called a run reports its end."""
-    return _REPORTED_ELSEWHERE.get()
+        REPORTED_ELSEWHERE.reset(before)
 
 
 def printable(text: str) -> str:
@@ -85,10 +79,7 @@ class Progress:
 
     def update(self, settled: int, ok: int) -> None:
         """Move the bar, ten times a second at most."""
-        if self._bar is None:
-            return
-        now = time.monotonic()
-        if now >= self._next:
+        if self._bar is not None and (now := time.monotonic()) >= self._next:
             self._next = now + _BETWEEN
             self._set(settled, ok)
 
@@ -97,8 +88,7 @@ class Progress:
         if self._bar is None:
             return
         self._set(settled, ok, waits_for)
-        now = time.monotonic()
-        if now >= self._redraw:
+        if (now := time.monotonic()) >= self._redraw:
             self._redraw = now + _REDRAWN
             self._bar.refresh()
 
@@ -135,7 +125,7 @@ def _bar(rows: int) -> Any:
     from tqdm import tqdm  # noqa: PLC0415 - loaded where it is used
 
     if _has_no_columns():
-        options |= {"dynamic_ncols": False, "ncols": _COLUMNS_ELSEWHERE, "nrows": _ROWS_ELSEWHERE}
+        options |= {"dynamic_ncols": False, "ncols": 80, "nrows": 24}
     return tqdm(**options)
 
 

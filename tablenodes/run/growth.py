@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 _ROWS = 2_000  # rows whose messages are put into the store together at most
 _BYTES = 32 * 2**20  # fewer rows are put there together where their messages are longer than this
-_ANOTHER = (
-    "the answer belongs to another conversation than this row's: use the same rows that the chat node ran on,"
-    " in the same order"
-)
+_ANOTHER = "the answer belongs to another conversation than this row's"
+_USE = "use the same rows that the chat node ran on, in the same order"
 
 
 class Said(NamedTuple):
@@ -46,12 +44,9 @@ def _rules() -> tuple[Schema, Typing]:
 
 def message_list(given: Any) -> list[Any]:
     """Return messages, typed and checked as a chat's are; none for a null cell. Raise `Rejected` for any others."""
-    if given is None:
-        return []
-    messages = _rules()[1](given)
-    if messages == []:
-        return []
-    _check(messages, "$.messages", "$.messages")
+    messages = [] if given is None else _rules()[1](given)
+    if messages != []:
+        _check(messages, "$.messages", "$.messages")
     return list(messages)
 
 
@@ -71,13 +66,10 @@ def content_parts(given: Any) -> list[Any]:
 
 def _check(messages: Any, inside: str, shown: str) -> None:
     """Raise `Rejected` for messages that no chat takes."""
-    schema, _ = _rules()
-    body = {"model": "any", "messages": messages}
-    if schema.is_valid(body):
-        return
-    raise Rejected(
-        *(problem._replace(path=problem.path.replace(inside, shown, 1)) for problem in schema.problems(body))
-    )
+    schema, body = _rules()[0], {"model": "any", "messages": messages}
+    if not schema.is_valid(body):
+        found = schema.problems(body)
+        raise Rejected(*(problem._replace(path=problem.path.replace(inside, shown, 1)) for problem in found))
 
 
 class Replies:
@@ -135,22 +127,17 @@ class _Growth(NamedTuple):
     parent: str
     added: list[Link]
 
-    @property
-    def conversation(self) -> str:
-        return self.added[-1].id if self.added else self.parent
-
 
 def _grown(position: int, said: Said | Rejected, replies: Replies | None) -> _Growth | Rejected:
     if isinstance(said, Rejected):
         return said
     parent, messages = said
-    if replies is None:
-        return _Growth(parent, links(parent, messages))
     try:
-        added = [replies(position), *messages]
-        return _Growth(parent, links(parent, _continued(parent, added, replies.asked(position))))
+        if replies is not None:
+            messages = _continued(parent, [replies(position), *messages], replies.asked(position))
     except Rejected as rejected:
         return Rejected(rejected.problems[0], outcome=rejected.outcome)
+    return _Growth(parent, links(parent, messages))
 
 
 def _continued(conversation: str, added: list[Any], asked: str | None) -> list[Any]:
@@ -159,7 +146,7 @@ def _continued(conversation: str, added: list[Any], asked: str | None) -> list[A
         return added
     if is_id(asked) and links(str(asked), added)[-1].id == conversation:
         return []
-    raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", _ANOTHER))
+    raise Rejected(Problem(f"$.{CONVERSATION}", "conversation", f"{_ANOTHER}: {_USE}"))
 
 
 def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rejected]]:
@@ -176,14 +163,13 @@ def _together(rows: Iterable[_Growth | Rejected]) -> Iterator[list[_Growth | Rej
 
 def _kept(some: Sequence[_Growth | Rejected], conversations: Conversations) -> Iterator[tuple[str] | Rejected]:
     """Store what is added, then yield the conversations' ids."""
-    wrong = conversations.verify(grown.parent for grown in some if isinstance(grown, _Growth))
-    conversations.put(
-        [link for grown in some if isinstance(grown, _Growth) and grown.parent not in wrong for link in grown.added]
-    )
+    growing = [grown for grown in some if isinstance(grown, _Growth)]
+    wrong = conversations.verify(grown.parent for grown in growing)
+    conversations.put([link for grown in growing if grown.parent not in wrong for link in grown.added])
     for grown in some:
         if isinstance(grown, Rejected):
             yield grown
         elif grown.parent in wrong:
             yield wrong[grown.parent]
         else:
-            yield (grown.conversation,)
+            yield (grown.added[-1].id if grown.added else grown.parent,)

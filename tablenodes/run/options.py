@@ -16,6 +16,7 @@ Path = str | os.PathLike[str]
 OnInvalid = Literal["report", "raise"]
 OnInDoubt = Literal["resend", "report"]
 RetryFailed = Literal["transient", "all", "none"]
+OnText = Callable[[int, str], None]
 
 DAY = 86_400.0
 _LONGEST_DEADLINE = 30 * DAY
@@ -46,9 +47,7 @@ class RunOptions:
     on_in_doubt: Annotated[OnInDoubt, "What to do with rows that an earlier run sent without seeing an answer."] = (
         "resend"
     )
-    on_text: Annotated[
-        Callable[[int, str], None] | None, "Called with a row's position and its text as it arrives."
-    ] = None
+    on_text: Annotated[OnText | None, "Called with a row's position and its text as it arrives."] = None
     retry_failed: Annotated[RetryFailed, "Which failed rows of the journal to send again."] = "transient"
     store: Annotated[Path | None, "The file that keeps conversations, and answers that come later."] = None
     deadline: Annotated[float, "Seconds within which a worker must send a row."] = DAY
@@ -69,8 +68,13 @@ class RunOptions:
             raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
         if self.on_text is not None and not callable(self.on_text):
             raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
-        _check_submission(self.submission)
-        _check_deadline(self.deadline)
+        given, seconds = self.submission, self.deadline
+        if given is not None and not isinstance(given, str | os.PathLike):
+            raise SettingError(f"submission must be a text or a path, not {type(given).__name__}")
+        if given is not None and not os.fspath(given):
+            raise SettingError("submission is empty: choose a name, or leave it out")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1 <= seconds <= _LONGEST_DEADLINE:
+            raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST_DEADLINE:,.0f}")
 
 
 @lru_cache(maxsize=1)
@@ -91,20 +95,6 @@ def _check_choice(option: Option, value: Any) -> None:
         clause = nearest(value, option.choices) if isinstance(value, str) else ""
         choices = ", ".join(f'"{choice}"' for choice in option.choices)
         raise SettingError(f"{option.name} must be one of {choices}{clause}")
-
-
-def _check_submission(submission: Any) -> None:
-    if submission is None:
-        return
-    if not isinstance(submission, str | os.PathLike):
-        raise SettingError(f"submission must be a text or a path, not {type(submission).__name__}")
-    if not os.fspath(submission):
-        raise SettingError("submission is empty: choose a name, or leave it out")
-
-
-def _check_deadline(deadline: Any) -> None:
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not 1 <= deadline <= _LONGEST_DEADLINE:
-        raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST_DEADLINE:,.0f}")
 
 
 def checked(connection: Any) -> Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
@@ -63,20 +63,15 @@ class NodeOutput(Generic[T]):
         summary: Summary,
         handed_on: Collection[str] = (),
     ) -> None:
-        self._view = view
-        self._handed_on = handed_on
-        self._columns = columns
-        self._types = dict(types)
-        self._outcomes = outcomes
-        self._messages = messages
+        self._view, self._columns, self._types, self._handed_on = view, columns, dict(types), handed_on
+        self._outcomes, self._messages = outcomes, messages
         self.configuration: T = view.given
         self.summary = summary
 
     @cached_property
     def result(self) -> T:
         """The columns that the node made."""
-        made: T = self._view.make(self._columns, self._types)
-        return made
+        return cast("T", self._view.make(self._columns, self._types))
 
     @cached_property
     def table(self) -> T:
@@ -88,11 +83,9 @@ class NodeOutput(Generic[T]):
 
         own = [name for name in self._columns if name not in self._handed_on]
         names = dict(zip(self._columns, self._columns, strict=True)) | free_names(own, self._view.columns)
-        made: T = self._view.replacing(
-            {names[name]: values for name, values in self._columns.items()},
-            {names[name]: kind for name, kind in self._types.items()},
-        )
-        return made
+        columns = {names[name]: values for name, values in self._columns.items()}
+        types = {names[name]: kind for name, kind in self._types.items()}
+        return cast("T", self._view.replacing(columns, types))
 
     @cached_property
     def text(self) -> Any:
@@ -107,8 +100,7 @@ class NodeOutput(Generic[T]):
     def log(self) -> T:
         """One row an input row: ``outcome``, and a ``message`` where it is not ok."""
         columns = {"outcome": self._outcomes, "message": self._messages}
-        made: T = self._view.make(columns, dict.fromkeys(columns, "text"))
-        return made
+        return cast("T", self._view.make(columns, dict.fromkeys(columns, "text")))
 
     @property
     def succeeded(self) -> T:
@@ -125,8 +117,7 @@ class NodeOutput(Generic[T]):
 
         rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
         has_new = ok and any(name in self._handed_on for name in self._columns)
-        found: T = (view(self.table) if has_new else self._view).take(rows)
-        return found
+        return cast("T", (view(self.table) if has_new else self._view).take(rows))
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and what it holds as JSON text, by its position, without making a table."""
@@ -145,6 +136,9 @@ class NodeOutput(Generic[T]):
 
     def _repr_html_(self) -> str:
         return display.html(str(self.summary), self.table)
+
+
+AnyOutput: TypeAlias = NodeOutput[Any]
 
 
 class Responses(NodeOutput[T]):
@@ -169,12 +163,8 @@ class Responses(NodeOutput[T]):
     @cached_property
     def table(self) -> T:
         """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix."""
-        records = self._records
-        made: T = self._view.beside(
-            {"text": self.texts(), "status": records.status, "outcome": records.outcome},
-            {"text": "text", "status": "integer", "outcome": "text"},
-        )
-        return made
+        columns: Any = {"text": self.texts(), "status": self._records.status, "outcome": self._records.outcome}
+        return cast("T", self._view.beside(columns, {"text": "text", "status": "integer", "outcome": "text"}))
 
     @cached_property
     def log(self) -> T:
@@ -185,12 +175,9 @@ class Responses(NodeOutput[T]):
         """
         records = self._records
         columns = {name: getattr(records, name) for name in _LOG_TYPES if name != "message"}
-        columns["message"] = [
-            None if outcome == OK else reason_of(outcome, records.body[row], records.status[row])
-            for row, outcome in enumerate(records.outcome)
-        ]
-        made: T = self._view.make({name: columns[name] for name in _LOG_TYPES}, _LOG_TYPES)
-        return made
+        ends = zip(records.outcome, records.body, records.status, strict=True)
+        columns["message"] = [None if outcome == OK else reason_of(outcome, *rest) for outcome, *rest in ends]
+        return cast("T", self._view.make(columns, _LOG_TYPES))
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and body, by its position, without making a table."""
@@ -198,8 +185,5 @@ class Responses(NodeOutput[T]):
 
     def texts(self) -> list[str | None]:
         """Return the first choice's text of each row as a list."""
-        records = self._records
-        return [
-            first_text(body) if outcome == OK else None
-            for body, outcome in zip(records.body, records.outcome, strict=True)
-        ]
+        ends = zip(self._records.body, self._records.outcome, strict=True)
+        return [first_text(body) if outcome == OK else None for body, outcome in ends]

@@ -30,7 +30,7 @@ from .watch import Watch
 from .wiring import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .rows import Asking, Context
 
 _WORTH_A_JOURNAL = 100
+_LOST = "if this process ends before the run does, the answers are lost"
 _NO_USAGE = "the server refused stream_options: streamed rows were sent without it and may have no token counts"
 
 
@@ -53,19 +54,12 @@ def run(
         endpoint = stack.enter_context(opened(connection))
         plan = asking.plan(view.columns, PlanInputs(context.constants, endpoint.connection, options.store))
         if options.progress is not False:
-            _announce(asking.name, plan, is_worth_a_journal=options.journal is None and len(view) > _WORTH_A_JOURNAL)
+            display.announce(asking.name, plan)
+            if options.journal is None and len(view) > _WORTH_A_JOURNAL:
+                display.say(f"no journal: {_LOST}; keep them with journal= (Python) or --journal (command line)")
         if options.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
         return _Run(asking, plan, view, endpoint, context, options, stack).carry_out()
-
-
-def _announce(name: str, plan: BodyPlan, *, is_worth_a_journal: bool) -> None:
-    display.announce(name, plan)
-    if is_worth_a_journal:
-        display.say(
-            "no journal: if this process ends before the run does, the answers are lost; "
-            "keep them with journal= (Python) or --journal (command line)"
-        )
 
 
 class _Run:
@@ -163,16 +157,31 @@ class _Run:
             raise
         made = self._output(began)
         self._raise_if_ended(made, loop, self.journal)
-        records = self.records
-        say_failures(self.asking.name, made.summary, records.outcome, records.status, progress=self.options.progress)
+        ends = self.records.outcome, self.records.status
+        say_failures(self.asking.name, made.summary, *ends, progress=self.options.progress)
         return made
 
     def _output(self, began: float) -> Responses[Any]:
         self.bar.close(self.records.settled, self.records.counts[OK])
-        notes = (*self._notes(), *notes_on(self.records, self.endpoint, self.request))
-        summary = summarise(self.records, self.scheduler, time.monotonic() - began, notes)
         asked = partial(conversations_asked, self.plan, self.view, self.context)
-        return Responses(self.view, self.records, summary, asked)
+        return Responses(self.view, self.records, self._summary(time.monotonic() - began), asked)
+
+    def _summary(self, seconds: float) -> Summary:
+        records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
+        outcomes["not_sent"] += len(records) - records.settled
+        return Summary.of(
+            outcomes,
+            requests=scheduler.sent,
+            first_try=scheduler.first_try,
+            reused=sum(records.reused),
+            retries={kind: count for kind, count in scheduler.retries.items() if count},
+            prompt_tokens=_spent(records.prompt_tokens, records.reused),
+            completion_tokens=_spent(records.completion_tokens, records.reused),
+            seconds=seconds,
+            seconds_paused=scheduler.seconds_paused,
+            stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
+            notes=(*self._notes(), *notes_on(records, self.endpoint, self.request)),
+        )
 
     def _notes(self) -> Iterator[str]:
         streams, capacity = self.engine.streams, self.engine.loop.capacity
@@ -186,16 +195,14 @@ class _Run:
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
         if isinstance(loop.failure, JournalError) and journal is not None:
             unsaved = journal.unsaved()
-            kept = f"{output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
-            answered = f"{answered}: {kept}"
+            answered += f": {output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
         cause = None if loop.failure is None else loop.failure.__cause__
         if isinstance(loop.failure, TransportError) and cause is not None and is_from_handler(cause):
             with suppress(Exception):
                 cause.output = output  # type: ignore[attr-defined]
             raise cause
         if loop.failure is not None:
-            message = f"{loop.failure}; {answered}"
-            raise type(loop.failure)(message, output, output_has="them") from loop.failure.__cause__
+            raise type(loop.failure)(f"{loop.failure}; {answered}", output, output_has="them") from cause
         if loop.interrupted:
             raise Interrupted(f"interrupted: {answered}", output, output_has="them")
 
@@ -218,22 +225,3 @@ def _close(journal: Journal) -> None:
     # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
     with suppress(JournalError):
         journal.close()
-
-
-def summarise(records: Records, scheduler: Scheduler, seconds: float, notes: Iterable[str] = ()) -> Summary:
-    """Return a run's numbers."""
-    outcomes = records.counts.copy()
-    outcomes["not_sent"] += len(records) - records.settled
-    return Summary.of(
-        outcomes,
-        requests=scheduler.sent,
-        first_try=scheduler.first_try,
-        reused=sum(records.reused),
-        retries={kind: count for kind, count in scheduler.retries.items() if count},
-        prompt_tokens=_spent(records.prompt_tokens, records.reused),
-        completion_tokens=_spent(records.completion_tokens, records.reused),
-        seconds=seconds,
-        seconds_paused=scheduler.seconds_paused,
-        stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
-        notes=tuple(notes),
-    )

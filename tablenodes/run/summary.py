@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 _NOT_FAILED = (OK, "pending")
-_NOT_WHOLE = {
-    "length": "cut at their token limit",
-    "content_filter": "held back by a content filter",
-}
+_NOT_WHOLE = {"length": "cut at their token limit", "content_filter": "held back by a content filter"}
 _NO_KEY_HERE = (
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
     "for another server, name it with api_key_env= (--api-key-env)"
@@ -117,23 +114,17 @@ def say_failures(
 ) -> None:
     """Print one line on how many rows failed and as what; nothing where none did, or whoever asked reports it."""
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in _NOT_FAILED}
-    if progress is False or not failed or display.is_reported_elsewhere():
+    if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
-    seen: dict[str, set[int]] = {outcome: set() for outcome in failed}
-    for outcome, status in zip(outcomes, statuses, strict=False):
-        if status is not None and outcome in seen:
-            seen[outcome].add(status)
-    kinds = ", ".join(f"{count:,} {outcome}{_status(seen[outcome])}" for outcome, count in failed.items())
+    ends, kinds = set(zip(outcomes, statuses, strict=False)), []
+    for outcome, count in failed.items():
+        seen = ", ".join(str(status) for status in sorted(s for o, s in ends if o == outcome and s is not None))
+        kinds.append(f"{count:,} {outcome}{f' (HTTP {seen})' if seen else ''}")
+    rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {', '.join(kinds)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
-    count = sum(failed.values())
-    rows = f"{count:,} of {counted(summary.rows, 'row')} failed"
-    display.say(f"{name}: {rows}: {kinds}{stopped}; the output's .failed has the rows, .log has the reasons")
+    display.say(f"{name}: {rows}{stopped}; the output's .failed has the rows, .log has the reasons")
     for note in summary.notes:
         display.say(f"{name}: {note}")
-
-
-def _status(statuses: set[int]) -> str:
-    return f" (HTTP {', '.join(map(str, sorted(statuses)))})" if statuses else ""
 
 
 def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:
@@ -141,15 +132,11 @@ def notes_on(records: Records, endpoint: Endpoint | None = None, request: Reques
     if endpoint is not None and records.counts["auth"] and not endpoint.sends_key:
         is_elsewhere = os.environ.get("OPENAI_API_KEY") and endpoint.connection.api_key is None
         yield _NO_KEY_HERE if is_elsewhere else _NO_KEY
-    if request is not None and records.counts["http_error"] and _is_elsewhere(records):
-        yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
+    if request is not None and records.counts["http_error"]:
+        ends = zip(records.status, records.body, strict=True)
+        if any(status == 404 and not is_api_error(body) for status, body in ends):
+            yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
     for reason, words in _NOT_WHOLE.items():
         if count := records.finish_reason.count(reason):
             were = "answer was" if count == 1 else "answers were"
             yield f"{count:,} {were} {words if count > 1 else words.replace('their', 'its')} (finish_reason {reason})"
-
-
-def _is_elsewhere(records: Records) -> bool:
-    """Return whether a row ended as a 404 that has nothing of an API's error."""
-    found = zip(records.status, records.body, strict=True)
-    return any(status == 404 and not is_api_error(body) for status, body in found)

@@ -50,8 +50,8 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
     rows, interrupted = _made(making, prepared(plan, view, context), len(view), context, options)
     output = _output(making, view, rows, context, time.monotonic() - began)
     if interrupted:
-        made = f"{output.summary.ok:,} of {len(view):,} rows were made"
-        raise Interrupted(f"interrupted: {made}", output, output_has="them")
+        made = f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made"
+        raise Interrupted(made, output, output_has="them")
     say_failures(making.name, output.summary, (), (), progress=options.progress)
     return output
 
@@ -78,15 +78,10 @@ def _made(
 def _output(making: Making, view: TableView, rows: Sequence[Made], context: Context, seconds: float) -> NodeOutput[Any]:
     failed = [cells.problem if isinstance(cells, Rejected) else None for cells in rows]
     outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
-    messages = [
-        None if problem is None else in_a_line(problem.message, problem.path, {problem.rule}) for problem in failed
-    ]
-    columns = {
-        name: [
-            instead if isinstance(cells, Rejected) else cells[i]
-            for cells, instead in zip(rows, making.instead(name, view), strict=False)
-        ]
-        for i, name in enumerate(making.makes)
-    }
+    messages = [problem and in_a_line(problem.message, problem.path, {problem.rule}) for problem in failed]
+    columns = {}
+    for i, name in enumerate(making.makes):
+        both = zip(rows, making.instead(name, view), strict=False)
+        columns[name] = [instead if isinstance(cells, Rejected) else cells[i] for cells, instead in both]
     summary = Summary.of(Counter(outcomes), seconds=seconds)
     return NodeOutput(view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made)

@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 _BETWEEN = 0.1
 _WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
 
-_TROUBLE: dict[str | None, str] = {
-    "connect": "no connection",
-    "timeout_connect": "connecting timed out",
-    "dns": "name not found",
-}
-"""What happened, by the outcomes of rows for which no server was reached."""
+# What happened, by the outcomes of rows for which no server was reached.
+_TROUBLE = {"connect": "no connection", "timeout_connect": "connecting timed out", "dns": "name not found"}
 
 
 @dataclass(eq=False, repr=False)
@@ -66,16 +62,15 @@ class Watch:
                 self._say(wait, now, now - self._since)
 
     def _say(self, wait: Wait, now: float, seconds: float) -> None:
-        if wait.reason == "pace":  # it is so for every row
-            if not self._said_of_pace:
-                display.say(f"{self.name}: {self._in_short(wait, now)}; Ctrl-C to stop")
-            self._said_of_pace = True
-        elif wait.reason == "pause" or (wait.reason == "retry" and wait.outcome not in _TROUBLE):
-            display.say(f"{self.name}: {self._in_short(wait, now)}; Ctrl-C to stop")
+        if wait.reason == "pace" and self._said_of_pace:  # it is so for every row
+            return
+        self._said_of_pace |= wait.reason == "pace"
+        if wait.reason in ("pace", "pause") or (wait.reason == "retry" and wait.outcome not in _TROUBLE):
+            words = f"{self._in_short(wait, now)};"
         else:
             most = f" for up to {self.patience:g} s" if wait.reason == "outage" else ""
-            trouble = self._trouble(wait.outcome, f", for {seconds:.0f} s")
-            display.say(f"{self.name}: {trouble}; retrying{most}, Ctrl-C to stop")
+            words = f"{self._trouble(wait.outcome, f', for {seconds:.0f} s')}; retrying{most},"
+        display.say(f"{self.name}: {words} Ctrl-C to stop")
 
     def _in_short(self, wait: Wait, now: float) -> str:
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
@@ -88,6 +83,6 @@ class Watch:
         return f"{self._trouble(wait.outcome)}, retrying"
 
     def _trouble(self, outcome: str | None, how_long: str = "") -> str:
-        if outcome in _TROUBLE:
-            return f"cannot reach {self.place} ({_TROUBLE[outcome]}{how_long})"
+        if trouble := _TROUBLE.get(outcome or ""):
+            return f"cannot reach {self.place} ({trouble}{how_long})"
         return f"{self.place} serves no request ({outcome or 'no answer'}{how_long})"
