@@ -27,7 +27,7 @@ from tablenodes.errors import (
     TransportError,
     WorkflowError,
 )
-from tablenodes.workflow.answers import Answers
+from tablenodes.workflow.inputs import Answers
 
 ASK = tn.CreateChatCompletion(model="m", prompt="First {{ word }}")
 AGAIN = tn.CreateChatCompletion(model="m", prompt="Then {{ outputs.ask.choices[0].message.content }} of {{ word }}")

@@ -19,7 +19,7 @@ from servers import answer, fault_server
 import tablenodes as tn
 from tablenodes.cli import main
 from tablenodes.errors import ColumnError, InvalidRequests, SettingError, TableError, WorkflowError
-from tablenodes.workflow.answers import parsed
+from tablenodes.workflow.inputs import parsed
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
 NOWHERE = tn.Connection("http://127.0.0.1:1/v1")

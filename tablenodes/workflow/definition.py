@@ -50,10 +50,12 @@ class Definition:
             if value is not None and not isinstance(value, kind):
                 raise WorkflowError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
         if self.id is not None and not _ID.fullmatch(self.id):
-            message = "id must be made of letters, digits, dots, hyphens and underscores, at most 100"
-            raise WorkflowError(message, place="id")
+            how = "made of letters, digits, dots, hyphens and underscores, at most 100"
+            raise WorkflowError(f"id must be {how}", place="id")
         if self.table is not None:
-            put(self, "table", _checked_path(self.table))
+            if not isinstance(self.table, str | os.PathLike) or not os.fspath(self.table):
+                raise WorkflowError("table must be the path of a file; pass a table itself to run() or check()")
+            put(self, "table", os.path.abspath(os.path.expanduser(self.table)))
         if not isinstance(self.inputs, Mapping):
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
@@ -79,16 +81,13 @@ class Definition:
         part, _, name = place.partition(".")
         if part == "inputs" and name in self.inputs:
             return self.at(part, name)
-        document = self._reader.document
-        path = self._reader.meant(("nodes", position), place)
-        return f"{document.name}:{document.line(path)}: "
+        return self._reader.document.start(self._reader.meant(("nodes", position), place))
 
     def at(self, part: str, *below: str | int) -> str:
         """Return ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
         if self._reader is None or part in self._replaced or part not in self._reader.at(()):
             return ""
-        document = self._reader.document
-        return f"{document.name}:{document.line((part, *below))}: "
+        return self._reader.document.start((part, *below))
 
     def __repr__(self) -> str:
         shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
@@ -121,9 +120,3 @@ def _anchored(node: Node) -> Node:
         return node
     schema = anchored(os.fspath(given), ".")
     return node if schema == given else node.replace(schema=schema)
-
-
-def _checked_path(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise WorkflowError("table must be the path of a file; pass a table itself to run() or check()")
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))

@@ -30,19 +30,10 @@ if TYPE_CHECKING:
 KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", "nodes", "output")
 LOCAL = "local"
 
-_CONNECTION = {
-    "base_url": "text",
-    "api_key": "empty",
-    "api_key_env": "text",
-    "headers": "texts",
-    "query": "texts",
-    "timeout": "timeout",
-    "proxy": "text",
-    "ca_bundle": "path",
-    "transport": "text",
-    "allow_insecure": "boolean",
-}
+_KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
+_CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
+_NAME_IT = "name the environment variable that holds it as api_key_env"
 
 
 class Reader:
@@ -129,9 +120,10 @@ class Reader:
         return value
 
     def _unknown_key(self, path: Path_, known: Collection[str]) -> WorkflowError:
-        key = str(path[-1])
+        *above, key = map(str, path)
         hint = nearest(key, known) or f"; there are {', '.join(known)}"
-        return self.document.error(path, f"{_dotted(path[:-1])}unknown key {key[:40]!r}{hint}")
+        where = f"{'.'.join(above)}: " if above and above[0] != "nodes" else ""
+        return self.document.error(path, f"{where}unknown key {key[:40]!r}{hint}")
 
     def text(self, path: Path_) -> str:
         """Return a text."""
@@ -164,16 +156,12 @@ class Reader:
         if self.at(path) == LOCAL:
             return Connection.local()
         if isinstance(self.at(path), str):
-            raise self.document.error(
-                path, f"connection: must be {LOCAL}, or a mapping such as {{base_url: …, api_key_env: OPENAI_API_KEY}}"
-            )
+            such = "a mapping such as {base_url: …, api_key_env: OPENAI_API_KEY}"
+            raise self.document.error(path, f"connection: must be {LOCAL}, or {such}")
         given = self.mapping(path)
         if given.get("api_key", "") != "":
-            raise self.document.error(
-                (*path, "api_key"),
-                "connection: a key must not be in a file: name the environment variable that holds it"
-                ' as api_key_env; api_key: "" means that the server needs none',
-            )
+            how = f'{_NAME_IT}; api_key: "" means that the server needs none'
+            raise self.document.error((*path, "api_key"), f"connection: a key must not be in a file: {how}")
         self.mapping(path, [*_CONNECTION, LOCAL])
         if LOCAL in given:
             return self._local((*path, LOCAL))
@@ -198,8 +186,9 @@ class Reader:
         return Connection.local(**options)
 
     def _connection_setting(self, path: Path_) -> Any:
-        kind, value = _CONNECTION[str(path[-1])], self.at(path)
-        if kind == "timeout":
+        name, value = str(path[-1]), self.at(path)
+        kind = _KINDS.get(name, "text")
+        if name == "timeout":
             return self.settings(path, Timeout) if isinstance(value, dict) else value
         if kind == "texts":
             for name, item in self.mapping(path).items():
@@ -250,20 +239,17 @@ class Reader:
 
     def _node(self, path: Path_) -> Node:
         given = self.mapping(path)
-        for name in ("id", "type"):
+        for name, needed in (("id", "an id"), ("type", "a type")):
             if given.get(name) is None:
-                raise self.document.error(path, f"a node needs an {name}" if name == "id" else f"a node needs a {name}")
+                raise self.document.error(path, f"a node needs {needed}")
         self.text((*path, "id"))
         of_type = self.text((*path, "type"))
         with self.locating((*path, "type")):
             kind = find_node(of_type)
         known, before = ("id", "type", *setting_names(kind)), len(self._errors)
         if refused := next((each for each in ("api_key", "apiKey") if each in given), ""):
-            raise self.document.error(
-                (*path, refused),
-                f"{refused}: a key must not be in a node or a file: name the environment variable that holds it"
-                " as api_key_env under connection",
-            )
+            how = f"a key must not be in a node or a file: {_NAME_IT} under connection"
+            raise self.document.error((*path, refused), f"{refused}: {how}")
         for key in given:
             if key not in known:
                 self._errors.append(self._unknown_key((*path, key), known))
@@ -280,8 +266,7 @@ class Reader:
 
     def _schema(self, path: Path_, operation: str) -> Any:
         value = self.at(path)
-        if isinstance(value, str):
-            value = anchored(value, self.folder)
+        value = anchored(value, self.folder) if isinstance(value, str) else value
         with self.locating(path):
             schemas.load(value, operation)
         return value
@@ -301,10 +286,6 @@ def anchored(schema: str, folder: str) -> str:
     bare = os.path.basename(schema) == schema and not schema.endswith(".json")
     path = os.path.abspath(os.path.join(folder, os.path.expanduser(schema)))
     return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path
-
-
-def _dotted(path: Path_) -> str:
-    return f"{'.'.join(map(str, path))}: " if path and path[0] != "nodes" else ""
 
 
 def _kind(value: Any) -> str:

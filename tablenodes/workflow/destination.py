@@ -30,7 +30,8 @@ class Destination:
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
-            raise WorkflowError(f"output: path must be a file's path, not {_kind(self.path)}", place="output.path")
+            kind = "nothing" if self.path in (None, "") else type(self.path).__name__
+            raise WorkflowError(f"output: path must be a file's path, not {kind}", place="output.path")
         object.__setattr__(self, "path", os.fspath(self.path))
         if self.format not in FORMATS:
             hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
@@ -74,16 +75,14 @@ def destination(value: Any) -> Destination | None:
     """Return a destination from a path, or from a mapping with ``path`` and ``format``; None stays None."""
     if value is None or isinstance(value, Destination):
         return value
-    if isinstance(value, Mapping):
-        unknown = [name for name in value if name not in ("path", "format")]
-        if unknown:
-            key = str(unknown[0])
-            hint = nearest(key, ("path", "format"))
-            raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
-        if "path" not in value:
-            raise WorkflowError("output: path is missing", place="output")
-        return Destination(**value)
-    return Destination(value)
+    if not isinstance(value, Mapping):
+        return Destination(value)
+    for key in (str(name) for name in value if name not in ("path", "format")):
+        hint = nearest(key, ("path", "format"))
+        raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
+    if "path" not in value:
+        raise WorkflowError("output: path is missing", place="output")
+    return Destination(**value)
 
 
 def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, output: str | None) -> None:
@@ -101,7 +100,3 @@ def _same(one: str, other: str) -> bool:
         return paths[0].samefile(paths[1])
     except OSError:
         return os.path.abspath(paths[0]) == os.path.abspath(paths[1])
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value in (None, "") else type(value).__name__

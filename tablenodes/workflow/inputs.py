@@ -1,24 +1,30 @@
-"""Inputs: what a workflow is told at each run."""
+"""What ``{{ inputs }}`` and ``{{ outputs }}`` stand for: what a workflow is told at each run, and earlier answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..engine.outcomes.answer_json import document_of
+from ..engine.sink import OK
 from ..errors import WorkflowError, nearest
 from ..plain import plain
-from ..problems import Unfit
+from ..problems import Problem, Rejected, Unfit
+from ..templates.environment import UnreadArguments
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
+if TYPE_CHECKING:
+    from ..run.output import AnyOutput
+
+_TYPES: Any = {
+    "string": str,
+    "integer": int,
+    "number": int | float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
 }
 _DECLARATION = ("type", "default", "required", "description")
 
@@ -41,7 +47,7 @@ class Input:
         except Unfit as error:
             raise WorkflowError(f"default: {error}", place="default") from None
         if self.type is None and self.default is not None:
-            object.__setattr__(self, "type", _type_of(self.default))
+            object.__setattr__(self, "type", next(name for name in _TYPES if _fits(self.default, name)))
         elif self.default is not None and not _fits(self.default, self.type):
             raise WorkflowError(f"default: must be of type {self.type}", place="default")
         if self.required is None:
@@ -57,8 +63,7 @@ class Input:
 
     def document(self) -> Any:
         """Return it as it is written in a file: its default alone where that says everything."""
-        short = Input(default=self.default)
-        nested = isinstance(self.default, dict)
+        short, nested = Input(default=self.default), isinstance(self.default, dict)
         if self == short and not nested:
             return self.default
         fields = {name: value for name in _DECLARATION if (value := getattr(self, name)) is not None}
@@ -97,9 +102,8 @@ def resolved(
     """Return every input's value for one run."""
     if given is not None and not isinstance(given, Mapping):
         raise WorkflowError(f"inputs must be a mapping of names to values, not {type(given).__name__}")
-    given = given or {}
-    check_names(inputs, given)
-    values = {name: given.get(name, declaration.default) for name, declaration in inputs.items()}
+    check_names(inputs, given or {})
+    values = {name: (given or {}).get(name, declaration.default) for name, declaration in inputs.items()}
     _refuse_missing([n for n, declaration in inputs.items() if declaration.required and values[n] is None], where)
     for name, declaration in inputs.items():
         try:
@@ -113,15 +117,11 @@ def resolved(
 
 def _refuse_missing(names: list[str], where: Callable[[str], str]) -> None:
     if len(names) == 1:
-        raise WorkflowError(
-            f"{where(names[0])}input {names[0]!r} needs a value:"
-            f" set it with inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
-        )
+        how = f"set it with inputs={{{names[0]!r}: …}}, or --input {names[0]}=…"
+        raise WorkflowError(f"{where(names[0])}input {names[0]!r} needs a value: {how}")
     if names:
-        listed = ", ".join(map(repr, names))
-        raise WorkflowError(
-            f"{where(names[0])}inputs {listed} need values: set them with inputs={{…}}, or each with --input NAME=…"
-        )
+        how = "set them with inputs={…}, or each with --input NAME=…"
+        raise WorkflowError(f"{where(names[0])}inputs {', '.join(map(repr, names))} need values: {how}")
 
 
 def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
@@ -133,10 +133,8 @@ def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
 
 
 def _fits(value: Any, kind: str | None) -> bool:
-    if kind is None:
-        return True
-    if isinstance(value, bool):
-        return kind == "boolean"
+    if kind is None or isinstance(value, bool):
+        return kind in (None, "boolean")
     return isinstance(value, _TYPES[kind])
 
 
@@ -153,5 +151,54 @@ def _typed(value: Any, kind: str | None) -> Any:
     return made if made is not None and _fits(made, kind) else value
 
 
-def _type_of(value: Any) -> str:
-    return next(name for name in _TYPES if _fits(value, name))
+class Answers:
+    """The answers of earlier nodes to one row, parsed when the row asks for them."""
+
+    def __init__(self, outputs: Mapping[str, AnyOutput], ids: Iterable[str]) -> None:
+        self._outputs = [(name, outputs[name]) for name in ids]
+
+    def __call__(self, row: int) -> dict[str, Any] | Rejected:
+        """Return the answers to a row by node id, or why it cannot be sent."""
+        found: dict[str, Any] = {}
+        for name, output in self._outputs:
+            outcome, body = output._answer_to(row)
+            if outcome != OK:
+                return failed(name, f"it ended as {outcome}")
+            try:
+                found[name] = parsed(body)
+            except (ValueError, TypeError):
+                return failed(name, "it is not readable JSON")
+        return found
+
+
+def failed(name: str, why: str) -> Rejected:
+    """Return a row's rejection for want of an earlier answer."""
+    problem = Problem(f"outputs.{name}", "upstream", f"node {name!r} has no answer for this row: {why}")
+    return Rejected(problem, outcome="upstream_failed")
+
+
+def parsed(body: str | None) -> Any:
+    """Return an answer as placeholders see it: the arguments of its calls are parsed too."""
+    answer = document_of(body or "")
+    if '"arguments"' in (body or ""):
+        for choice in _items(answer, "choices"):
+            message = choice.get("message")
+            if isinstance(message, dict):
+                _parse_arguments(message.get("function_call"))
+                for call in _items(message, "tool_calls"):
+                    _parse_arguments(call.get("function"))
+    return answer
+
+
+def _items(value: Any, name: str) -> list[dict[str, Any]]:
+    """Return the objects of a list, whatever a server has put in its place."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _parse_arguments(call: Any) -> None:
+    if isinstance(call, dict) and isinstance(call.get("arguments"), str):
+        try:
+            call["arguments"] = orjson.loads(call["arguments"])
+        except orjson.JSONDecodeError:
+            call["arguments"] = UnreadArguments(call["arguments"])  # the text that it is, and says so

@@ -36,11 +36,10 @@ _EXTENSIONS = frozenset(
 )
 """What well-known servers add to the API's answers; any other name that the API does not know is a mistake."""
 _SHOWN = 10
+# Where an answer's text is, a chat's and a completion's; what people call it, and below which parts they look for it.
 _TEXTS: tuple[Path, ...] = (("choices", 0, "message", "content"), ("choices", 0, "text"))
-"""Where an answer's text is: a chat's, and a completion's."""
-_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})  # what people call it
+_OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "response", "output"})
 _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
-"""Below which of its parts they look for it."""
 
 
 class Loose(NamedTuple):
@@ -54,8 +53,8 @@ class Loose(NamedTuple):
 def check_id(name: object, earlier: Collection[str]) -> None:
     """Raise `WorkflowError` for what cannot be a node's id, so that ``outputs.ID`` always means one node."""
     if not isinstance(name, str) or not _ID.fullmatch(name):
-        message = "id: must be made of at most 64 letters, digits and underscores, no digit first"
-        raise WorkflowError(message, place="id")
+        how = "must be made of at most 64 letters, digits and underscores, no digit first"
+        raise WorkflowError(f"id: {how}", place="id")
     if name in earlier:
         raise WorkflowError(f"id: {name!r} is the id of an earlier node", place="id")
 
@@ -144,13 +143,6 @@ def _templates(value: Any) -> Iterator[Template]:
             yield from _templates(item)
 
 
-class Finding(NamedTuple):
-    """A step that leads nowhere: its position in the path, and what is wrong."""
-
-    depth: int
-    message: str
-
-
 def faults(
     nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None, columns: Sequence[str] | None = None
 ) -> Iterator[Loose]:
@@ -161,19 +153,19 @@ def faults(
         for template in templates(node):
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
-                finding = shape and (look(shape, path) or _unasked(shape, path))
-                if finding:
-                    yield Loose(position, template.place, finding.message)
+                message = shape and (_nowhere(shape, path) or _unasked(shape, path))
+                if message:
+                    yield Loose(position, template.place, message)
         shapes[name] = None if node is None else node._answer_shape(nodes[:position], columns)
 
 
-def look(shape: Shape, path: Path) -> Finding | None:
-    """Return the first step of a path that leads nowhere; None where none is known to."""
+def _nowhere(shape: Shape, path: Path) -> str | None:
+    """Return what is wrong with the first step of a path that leads nowhere; None where none is known to."""
     document, here, is_open = shape.document, [shape.document], shape.is_open
     for depth, step in enumerate(path[1:], 1):
         below = _below(document, here, step)
         if isinstance(below, str):
-            return Finding(depth, f"{_written(path[:depth])} {below}")
+            return f"{_written(path[:depth])} {below}"
         if isinstance(below, dict):
             return _missing(shape, path, depth, tuple(below), is_open=is_open)
         if is_open and depth > 1 and path[depth - 1] in CALLS and (uncalled := _uncalled(shape, path[:depth])):
@@ -189,27 +181,23 @@ def look(shape: Shape, path: Path) -> Finding | None:
     return None
 
 
-def _unasked(shape: Shape, path: Path) -> Finding | None:
-    """Return a choice that cannot be there, since its node asks for fewer."""
-    most = shape.choices
-    if most is None or len(path) < 3 or path[1] != "choices":
+def _unasked(shape: Shape, path: Path) -> str | None:
+    """Return what is wrong with a choice that cannot be there, since its node asks for fewer."""
+    most, step = shape.choices, path[2] if len(path) > 2 and path[1] == "choices" else None
+    if most is None or not isinstance(step, int) or -most <= step < most:
         return None
-    step = path[2]
-    if not isinstance(step, int) or -most <= step < most:
-        return None
-    where = _written(path[:2])
-    return Finding(2, f"no [{step}] in {where}: its node asks for {counted(most, 'choice')}; set more with n")
+    return f"no [{step}] in {_written(path[:2])}: its node asks for {counted(most, 'choice')}; set more with n"
 
 
-def _uncalled(shape: Shape, path: Path) -> Finding | None:
-    """Return a call that cannot be there, since its node has no functions that could be called."""
+def _uncalled(shape: Shape, path: Path) -> str | None:
+    """Return what is wrong with a call that cannot be there, since its node has no functions that could be called."""
     name, where = str(path[-1]), _written(path[:-1])
     called = shape.calls.get(name)
     if called is None or called.may_be:
         return None
     beside = [other for other, call in shape.calls.items() if other != name and call.is_set]
     others = [f"; it has {CALLS[other]}, whose calls are {where}.{other}" for other in beside]
-    return Finding(len(path), f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}")
+    return f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}"
 
 
 def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:
@@ -220,13 +208,10 @@ def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[
         if "array" in kinds:
             return [one["items"] for one in layers if isinstance(one.get("items"), dict)]
         return [] if "string" in kinds else "is not a list"
+    if "array" in kinds and "object" not in kinds:
+        return "is a list: write [0] for its first item"
     if "object" not in kinds:
-        what = (
-            "is a list: write [0] for its first item"
-            if "array" in kinds
-            else f"is not an object, so it has no {step!r}"
-        )
-        return what if kinds else []
+        return f"is not an object, so it has no {step!r}" if kinds else []
     named: dict[str, list[Any]] = {}
     for one in layers:
         for name, schema in one.get("properties", {}).items():
@@ -238,27 +223,24 @@ def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[
     return more if more or free or not named else dict(named)
 
 
-def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> Finding | None:
+def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is_open: bool) -> str | None:
     step, where = str(path[depth]), _written(path[:depth])
     if is_open and step in _EXTENSIONS:
         return None
-    if is_open and step in _OF_TEXTS and path[1:depth] in _BEFORE_TEXTS:
-        for way in _TEXTS:
-            if _leads_on(shape, way):
-                return Finding(depth, f"no {step!r} in {where}; write {_written((path[0], *way))}")
+    ways = _TEXTS if is_open and step in _OF_TEXTS and path[1:depth] in _BEFORE_TEXTS else ()
+    if (way := next((each for each in ways if _leads_on(shape, each)), None)) is not None:
+        return f"no {step!r} in {where}; write {_written((path[0], *way))}"
     shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
     unchecked = f"; if only your server adds it, use .get({step!r})" if is_open else ""
-    return Finding(depth, f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}")
+    return f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}"
 
 
 def _leads_on(shape: Shape, way: Path) -> bool:
     """Check whether every step of a way is known to be there."""
     here: Any = [shape.document]
     for step in way:
-        here = _below(shape.document, here, step)
-        if not isinstance(here, list) or not here:
-            return False
-    return True
+        here = _below(shape.document, here, step) if isinstance(here, list) and here else None
+    return isinstance(here, list) and bool(here)
 
 
 def _written(path: Path) -> str:

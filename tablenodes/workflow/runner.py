@@ -11,11 +11,11 @@ from .. import tables
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..run.check import refuse_invalid
 from ..run.display import counted
-from ..run.output import NodeOutput
+from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context
 from . import workflow_check
-from .answers import Answers
 from .destination import refuse_as_journal
+from .inputs import Answers
 from .references import upstream
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ..settings import Limits
     from .definition import Definition
 
-_PENDING = "pending"
+    Inputs = Mapping[str, Any]
+    Outputs = dict[str, AnyOutput]
+    Steps = Sequence[tuple[str, Node]]
+
+_AGAIN = "run again to continue from there; nothing is sent twice"
 
 
 def run(
-    workflow: Definition,
-    table: Any,
-    inputs: Mapping[str, Any] | None,
-    connection: Connection | None,
-    options: RunOptions,
-) -> dict[str, NodeOutput[Any]]:
+    workflow: Definition, table: Any, inputs: Inputs | None, connection: Connection | None, options: RunOptions
+) -> Outputs:
     """Run a workflow; see `Workflow.run`."""
     connection = workflow_check.connection_of(workflow, connection)
     values = workflow_check.values_of(workflow, inputs)
@@ -53,20 +53,16 @@ def run(
         for name, found in workflow_check.checks(workflow, view, plans).items():
             refuse_invalid(found, name)
         options = replace(options, on_invalid="report")
-    if destination is not None:
-        _refuse_empty_handed(workflow, workflow_check.unsendable(workflow, view, plans))
+    if destination is not None and (unsent := workflow_check.unsendable(workflow, view, plans)) is not None:
+        raise _empty_handed(workflow, *unsent)
     return _carried_out(workflow, view.table, values, connection, options)
 
 
 def _carried_out(
-    workflow: Definition,
-    table: Any,
-    inputs: Mapping[str, Any],
-    connection: Connection,
-    options: RunOptions,
-) -> dict[str, NodeOutput[Any]]:
+    workflow: Definition, table: Any, inputs: Inputs, connection: Connection, options: RunOptions
+) -> Outputs:
     """Run the nodes and write what came, however the run ended: no answer is lost."""
-    outputs: dict[str, NodeOutput[Any]] = {}
+    outputs: Outputs = {}
     try:
         sends = any(node._declared.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
@@ -85,28 +81,27 @@ def _carried_out(
         raise
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
-        message = f"{unwritten}{_kept(options)}"
-        raise OutputError(message, outputs, output_has="what it should contain") from unwritten
+        kept = "" if options.journal is None else f"; journal {os.fspath(options.journal)!r} has every answer: {_AGAIN}"
+        raise OutputError(f"{unwritten}{kept}", outputs, output_has="what it should contain") from unwritten
     return outputs
 
 
-def _ended(error: BaseException, outputs: dict[str, NodeOutput[Any]], unwritten: TableError | None) -> EndedError:
+def _ended(error: BaseException, outputs: Outputs, unwritten: TableError | None) -> EndedError:
     """Return the error that says why a run ended, with what it had."""
     more = f"; {unwritten}" if unwritten else ""
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted(f"{_interrupted(outputs)}{more}", outputs)
-    made = framed(cast("EndedError", error), after=more)
-    made.output = outputs
-    return made
+    if not isinstance(error, KeyboardInterrupt):
+        made = framed(cast("EndedError", error), after=more)
+        made.output = outputs
+        return made
+    if not outputs:
+        return Interrupted(f"interrupted before anything was sent{more}", outputs)
+    name, summary = next((name, output.summary) for name, output in reversed(outputs.items()))
+    answered = f"node {name!r} has {summary.ok:,} of {summary.rows:,} rows answered"
+    return Interrupted(f"interrupted: {answered}{more}", outputs)
 
 
 def _run_nodes(
-    workflow: Definition,
-    table: Any,
-    inputs: Mapping[str, Any],
-    connection: Connection,
-    options: RunOptions,
-    outputs: dict[str, NodeOutput[Any]],
+    workflow: Definition, table: Any, inputs: Inputs, connection: Connection, options: RunOptions, outputs: Outputs
 ) -> None:
     """Run one node after another, and add what each returns to `outputs`."""
     journal = options.journal
@@ -123,13 +118,7 @@ def _run_nodes(
             made |= frozenset(node._declared.makes) - own
 
 
-def _limits_left(
-    limits: Limits,
-    steps: Sequence[tuple[str, Node]],
-    outputs: Mapping[str, NodeOutput[Any]],
-    *,
-    journal: bool,
-) -> Limits:
+def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: bool) -> Limits:
     """Return the limits for the next node: what earlier ones have sent and used counts, since it is one run.
 
     With a journal, its requests and a worker's are counted where they are sent, and each is told of the other's alone.
@@ -140,7 +129,9 @@ def _limits_left(
         is_later = steps[len(outputs)][1]._declared.later
         sent = 0
         if is_later or not journal:
-            sent += sum(_sent(output, reused=journal) for output in outputs.values())
+            for output in outputs.values():  # with a journal, also the requests for answers that were reused
+                again = _attempts(output) if journal and output.summary.reused else 0
+                sent += max(output.summary.requests, again)
         if not (is_later and journal):
             submitted = [name for name, node in steps[: len(outputs)] if node._declared.later]
             sent += sum(_sent_later(name, steps, outputs) for name in submitted)
@@ -151,28 +142,22 @@ def _limits_left(
     return limits
 
 
-def _sent(output: NodeOutput[Any], *, reused: bool) -> int:
-    """Return how many requests a node has sent itself; with `reused`, also those for the answers that it reused."""
-    sent = output.summary.requests
-    return max(sent, _attempts(output)) if reused and output.summary.reused else sent
-
-
-def _sent_later(name: str, steps: Sequence[tuple[str, Node]], outputs: Mapping[str, NodeOutput[Any]]) -> int:
+def _sent_later(name: str, steps: Steps, outputs: Outputs) -> int:
     """Return how many requests a worker has sent for a node's rows; one for each of which no more is known."""
     known = [
-        _attempts(outputs[other]) + outputs[other].summary.outcomes.get(_PENDING, 0)
+        _attempts(outputs[other]) + outputs[other].summary.outcomes.get("pending", 0)
         for position, (other, node) in enumerate(steps[: len(outputs)])
         if node._retrieves(steps[:position]) == name
     ]
     return max(known, default=outputs[name].summary.ok)
 
 
-def _attempts(output: NodeOutput[Any]) -> int:
+def _attempts(output: AnyOutput) -> int:
     log = tables.view(output.log)
     return sum(int(attempts) for (attempts,) in log.rows(("attempts",))) if "attempts" in log.columns else 0
 
 
-def _tokens(output: NodeOutput[Any]) -> int:
+def _tokens(output: AnyOutput) -> int:
     """Return the tokens of the answers that this run was sent, those from the journal aside."""
     log = tables.view(output.log)
     if "total_tokens" not in log.columns:
@@ -181,41 +166,19 @@ def _tokens(output: NodeOutput[Any]) -> int:
     return sum(int(tokens) for tokens, reused in rows if tokens is not None and not reused)
 
 
-def _refuse_empty_handed(workflow: Definition, found: tuple[str, Check] | None) -> None:
-    """Keep an earlier output from being replaced by one without a single answer."""
-    if found is not None:
-        name, check = found
-        position = [each for each, _ in workflow.steps].index(name)
-        where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
-        raise InvalidRequests(
-            f"{where}node {name!r}: none of the {counted(check.rows, 'row')} can be sent; nothing was sent or written;"
-            f" first {check.first()}",
-            check,
-        )
+def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidRequests:
+    """Return the error that keeps an earlier output from being replaced by one without a single answer."""
+    position = [each for each, _ in workflow.steps].index(name)
+    where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
+    none = f"none of the {counted(check.rows, 'row')} can be sent; nothing was sent or written"
+    return InvalidRequests(f"{where}node {name!r}: {none}; first {check.first()}", check)
 
 
-def _unwritten(destination: Any, outputs: Mapping[str, NodeOutput[Any]]) -> TableError | None:
+def _unwritten(destination: Any, outputs: Outputs) -> TableError | None:
     """Write the last node's table; return what went wrong, None where nothing did."""
     if destination is not None and outputs:
         try:
-            destination.write(list(outputs.values())[-1])
+            destination.write(next(reversed(outputs.values())))
         except TableError as error:
             return error
     return None
-
-
-def _kept(options: RunOptions) -> str:
-    """Return where the answers are that could not be written, as the end of a message."""
-    if options.journal is None:
-        return ""
-    return (
-        f"; journal {os.fspath(options.journal)!r} has every answer:"
-        " run again to continue from there; nothing is sent twice"
-    )
-
-
-def _interrupted(outputs: Mapping[str, NodeOutput[Any]]) -> str:
-    if not outputs:
-        return "interrupted before anything was sent"
-    name, last = list(outputs.items())[-1]
-    return f"interrupted: node {name!r} has {last.summary.ok:,} of {last.summary.rows:,} rows answered"

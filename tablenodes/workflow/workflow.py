@@ -67,11 +67,6 @@ class Workflow(Definition):
         The paths in it (the table's, a schema's, certificates', a model's) are relative to the file; the output's is
         relative to the current directory of the run.
 
-        Parameters
-        ----------
-        path : path
-            The file.
-
         Raises
         ------
         WorkflowError
@@ -94,15 +89,8 @@ class Workflow(Definition):
     def to_yaml(self, folder: str | os.PathLike[str] = ".") -> str:
         """Return the workflow as YAML text, as `load` reads it.
 
-        Parameters
-        ----------
-        folder : path
-            Where the file will stand: the paths in it are relative to that.
-
-        Raises
-        ------
-        WorkflowError
-            If something in it cannot be in a file: a key, a session.
+        The paths in it are relative to `folder`, where the file will stand. A `WorkflowError` is raised if something in
+        it cannot be in a file: a key, a session.
         """
         from . import yaml_writer  # noqa: PLC0415 - loaded where it is needed
 
@@ -111,10 +99,7 @@ class Workflow(Definition):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the workflow to a YAML file; ``Workflow.load`` of it returns an equal one.
 
-        Raises
-        ------
-        WorkflowError
-            If something in it cannot be in a file, or the file cannot be written.
+        A `WorkflowError` is raised if something in it cannot be in a file, or the file cannot be written.
         """
         place = Path(path).expanduser()
         text = self.to_yaml(place.parent)
@@ -124,13 +109,7 @@ class Workflow(Definition):
             raise WorkflowError(f"{path}: cannot write it ({error.strerror})") from None
 
     def replace(self, **parts: Any) -> Self:
-        """Return a workflow with some parts changed.
-
-        Raises
-        ------
-        WorkflowError
-            If there is no such part, or the parts do not fit together.
-        """
+        """Return a workflow with some parts changed; raise `WorkflowError` if they are none or do not fit together."""
         known = [each.name for each in fields(self) if each.init]
         for name in parts:
             if name not in known:
@@ -157,17 +136,12 @@ class Workflow(Definition):
         Parameters
         ----------
         table, inputs, connection, store
-            As in `run`.
+            As in `run`, as is the `UsageError` where the nodes and the table do not fit together.
 
         Returns
         -------
         dict of str to Check
             By node id, in their order. What is to be said of the inputs is among the first one's warnings.
-
-        Raises
-        ------
-        UsageError
-            If the nodes and the table do not fit together.
         """
         from . import workflow_check  # noqa: PLC0415 - pandas is loaded where it is needed
 

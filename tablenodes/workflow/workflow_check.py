@@ -14,10 +14,9 @@ from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..problems import Rejected, Remark
 from ..run.check import check_rows
 from ..run.rows import Context, PlanInputs
-from .answers import failed
 from .definition_reader import together
 from .destination import check_content as content_fits
-from .inputs import resolved
+from .inputs import failed, resolved
 from .references import columns_read, faults, templates, unread_inputs, upstream
 
 if TYPE_CHECKING:
@@ -26,8 +25,14 @@ if TYPE_CHECKING:
     from ..bodies.settings_plan import RowPlan
     from ..nodes import Node
     from ..run.check import Check
+    from ..run.options import Path
     from ..tables import TableView
     from .definition import Definition
+
+    Inputs = Mapping[str, Any]
+
+_SAY = "set system or messages there, or put an AddUserMessage between"
+_LATER = "what depends on them is checked once they are there"
 
 
 def check(
@@ -35,11 +40,10 @@ def check(
     table: Any,
     inputs: Mapping[str, Any] | None,
     connection: Connection | None,
-    store: str | os.PathLike[str] | None = None,
+    store: Path | None,
 ) -> dict[str, Check]:
     """Check a workflow; see `Workflow.check`."""
-    connection = connection_of(workflow, connection)
-    values = values_of(workflow, inputs)
+    connection, values = connection_of(workflow, connection), values_of(workflow, inputs)
     check_output(workflow, file_of(workflow, table))
     view = opened(workflow, table, read=False)
     if view.one_shot:
@@ -59,8 +63,8 @@ def _warnings(workflow: Definition) -> Iterator[str]:
         if name in unread:
             yield Remark(f"inputs.{name}: no node reads it", f"inputs.{name}")
         if declaration.required and declaration.default is not None:
-            text = f"inputs.{name}: required has no effect: an input with a default can be left out"
-            yield Remark(text, f"inputs.{name}")
+            why = "required has no effect: an input with a default can be left out"
+            yield Remark(f"inputs.{name}: {why}", f"inputs.{name}")
 
 
 def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
@@ -70,7 +74,7 @@ def connection_of(workflow: Definition, connection: Connection | None) -> Connec
     return connection or workflow.connection or Connection()
 
 
-def values_of(workflow: Definition, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+def values_of(workflow: Definition, inputs: Inputs | None) -> dict[str, Any]:
     """Return every input's value for a run, or raise an error with the line of the input's declaration."""
     return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
 
@@ -128,10 +132,8 @@ def _refuse_reading(workflow: Definition) -> None:
         column = next(iter(hints), columns[0] if columns else None)
         what = "the row" if column is None else f"column {column!r}"
         where = workflow.at("table") or workflow.where(position, "")
-        raise WorkflowError(
-            f"{where}no table, and node {name!r} reads {what}:"
-            f" set table in the workflow, or pass a table to the run{hints.get(column or '', '')}"
-        )
+        how = f"set table in the workflow, or pass a table to the run{hints.get(column or '', '')}"
+        raise WorkflowError(f"{where}no table, and node {name!r} reads {what}: {how}")
 
 
 def _nearly_reserved(node: Node) -> dict[str, str]:
@@ -141,21 +143,15 @@ def _nearly_reserved(node: Node) -> dict[str, str]:
 
 
 def plans(
-    workflow: Definition,
-    view: TableView,
-    inputs: Mapping[str, Any],
-    connection: Connection,
-    store: str | os.PathLike[str] | None = None,
+    workflow: Definition, view: TableView, inputs: Inputs, connection: Connection, store: Path | None
 ) -> dict[str, RowPlan]:
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
-    columns = view.columns
+    columns, unknown, empty = view.columns, frozenset[str](), ""
     errors: list[UsageError] = [
         workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
         for fault in faults(workflow.steps, workflow.inputs, columns)
     ]
-    unknown: frozenset[str] = frozenset()
-    empty: str | None = None
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
         constants = Context(inputs, (lambda _: {}) if reads else None).constants
@@ -163,32 +159,24 @@ def plans(
             plan = node._plan(columns, PlanInputs(constants, connection, store))
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
-            if empty is not None and plan.schema is not None and CONVERSATION in plan.columns:
-                errors.append(workflow.located(position, _nothing_said(empty)))
+            if empty and plan.schema is not None and CONVERSATION in plan.columns:
+                begun = f"conversation: node {empty!r} starts it without a message, and none is added: {_SAY}"
+                errors.append(workflow.located(position, WorkflowError(begun, place="conversation")))
         except UsageError as error:
             errors.append(workflow.located(position, error))
         columns = (*columns, *(column for column in node._declared.makes if column not in columns))
         unknown |= _made_by(node, view)
         if CONVERSATION in node._declared.makes:
-            empty = name if node._begins_empty() else None
+            empty = name if node._begins_empty() else ""
     if errors:
         raise together(errors)
     return made
 
 
-def _nothing_said(begun: str) -> WorkflowError:
-    return WorkflowError(
-        f"conversation: node {begun!r} starts it without a message, and none is added:"
-        " set system or messages there, or put an AddUserMessage between",
-        place="conversation",
-    )
-
-
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
     """Return what is wrong with settings that are the same in every row: once, not row by row."""
     for problem in plan.wrong_settings():
-        got = f" (got {problem.got})" if problem.got else ""
-        place = problem.path.removeprefix("$.")
+        place, got = problem.path.removeprefix("$."), f" (got {problem.got})" if problem.got else ""
         yield SettingError(f"{place}: {problem.message}{got}", place=place)
 
 
@@ -196,8 +184,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
     """Check every node's rows."""
     made: dict[str, Check] = {}
     unsent: dict[str, set[int]] = {}
-    unknown: frozenset[str] = frozenset()
-    spoken: str | None = None
+    unknown, spoken = frozenset[str](), ""
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
@@ -206,8 +193,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
             made[name] = check_rows(plans[name], view)
         else:
             found = check_rows(plans[name], cast("TableView", _AnsweredView(view, ids or (), unknown, lost)))
-            read = ", ".join(ids or ())
-            later = f"it reads the answers of {read}: what depends on them is checked once they are there"
+            later = f"it reads the answers of {', '.join(ids or ())}: {_LATER}"
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
         spoken = name if CONVERSATION in node._declared.makes else spoken
@@ -217,7 +203,7 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
 
 def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
     """Return the first node that could send none of a table's rows, and why; None where there is none."""
-    unknown: frozenset[str] = frozenset()
+    unknown = frozenset[str]()
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
         rows = _AnsweredView(view, ids, unknown, {}).rows

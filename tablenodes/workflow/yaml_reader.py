@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import WorkflowError, nearest
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     Path_ = tuple[str | int, ...]
 
 MOST_BYTES = 2**20  # a workflow file is at most this long
-MOST_VALUES = 100_000
-"""It holds at most this many values once its aliases are written out: the bound for those that multiply."""
+MOST_VALUES = 100_000  # it holds at most this many once its aliases are written out: the bound for those that multiply
 DEPTH = 100  # its lists and mappings are nested at most this deep
 
 QUOTE_IT = 'a value with {{ in it must be in quotes as a whole: "… {{ … }} …"'
@@ -34,17 +32,14 @@ _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 _UNQUOTED = re.compile(r"(?:[:\-,\[]|^)\s*\{\{")
 _KEY = re.compile(r"(\s*)(?:- +)*[^\s:#\"'\[{][^:]*:(?:\s+(\S)|$)")
-FOREIGN: Mapping[str, str] = MappingProxyType(
-    {
-        "a tab": r"'\t'",
-        "an open scalar": "end of stream",
-        "an open list": "<stream end>",
-        "a second value": "mapping values are not allowed",
-        "a mapping": "<block mapping start>",
-        "a document": "but found another",
-    }
-)
-"""What the parser says of what it meets; its errors have no other form."""
+FOREIGN: Mapping[str, str] = {  # what the parser says of what it meets; its errors have no other form
+    "a tab": r"'\t'",
+    "an open scalar": "end of stream",
+    "an open list": "<stream end>",
+    "a second value": "mapping values are not allowed",
+    "a mapping": "<block mapping start>",
+    "a document": "but found another",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +58,12 @@ class Document:
 
     def error(self, path: Path_, message: object, code: str = "") -> WorkflowError:
         """Return an error that names the file and the line."""
-        line = self.line(path)
-        place, values = ".".join(map(str, path)), {"file": self.name, "line": line}
-        return WorkflowError(f"{self.name}:{line}: {message}", code=code, place=place, values=values)
+        place, values = ".".join(map(str, path)), {"file": self.name, "line": self.line(path)}
+        return WorkflowError(f"{self.start(path)}{message}", code=code, place=place, values=values)
+
+    def start(self, path: Path_) -> str:
+        """Return ``FILE:LINE: `` of a value, with which a message about it begins."""
+        return f"{self.name}:{self.line(path)}: "
 
 
 def read(path: Path, name: str) -> Document:
@@ -172,12 +170,12 @@ class _Building:
         if node.tag not in (_YAML + "map", _YAML + "seq"):
             self._fail(node, _unknown_tag(node.tag))
         self._around.append(id(node))
-        value = self._mapping(node, path) if node.id == "mapping" else self._sequence(node, path)
+        if node.id == "mapping":
+            value: Any = self._mapping(node, path)
+        else:
+            value = [self.build(item, (*path, position)) for position, item in enumerate(node.value)]
         self._around.pop()
         return value
-
-    def _sequence(self, node: Any, path: Path_) -> list[Any]:
-        return [self.build(item, (*path, position)) for position, item in enumerate(node.value)]
 
     def _mapping(self, node: Any, path: Path_) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -189,17 +187,14 @@ class _Building:
             key = key_node.value
             if key == "<<" and key_node.style is None:
                 self._fail(key_node, "merging with << is not supported: write the keys out")
-            line = key_node.start_mark.line + 1
             if key in made:
-                first = self.lines[*path, key]
-                self._fail(key_node, f"{key!r} is given twice, the first time in line {first}")
-            self.lines[*path, key] = line
+                self._fail(key_node, f"{key!r} is given twice, the first time in line {self.lines[*path, key]}")
+            self.lines[*path, key] = key_node.start_mark.line + 1
             made[key] = self.build(value_node, (*path, key))
         return made
 
     def _scalar(self, node: Any) -> Any:
-        maker = _TAGS.get(node.tag)
-        if maker is not None:
+        if (maker := _TAGS.get(node.tag)) is not None:
             return maker(node.value)
         if node.tag not in _IMPLICIT:
             self._fail(node, _unknown_tag(node.tag))

@@ -83,14 +83,12 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
         made["table"] = _relative(os.fspath(workflow.table), folder)
     if workflow.inputs:
         made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
-    made["limits"] = _changed(workflow.limits)
-    made["retry"] = _changed(workflow.retry)
+    made |= {"limits": _changed(workflow.limits), "retry": _changed(workflow.retry)}
     made = {name: value for name, value in made.items() if value is not None}
-    made["nodes"] = [
-        {"id": name, "type": type(node).__name__, **_settings(node, folder)} for name, node in workflow.steps
-    ]
-    if workflow.output is not None:
-        output: Any = workflow.output
+    typed = ((name, type(node).__name__, node) for name, node in workflow.steps)
+    made["nodes"] = [{"id": name, "type": kind, **_settings(node, folder)} for name, kind, node in typed]
+    output: Any = workflow.output
+    if output is not None:
         made["output"] = output.path if output.format == "table" else asdict(output)
     return made
 
@@ -122,22 +120,23 @@ def _plain(value: Any, place: str) -> Any:
 
 def _connection(connection: Connection, folder: str) -> Any:
     if connection.local_model is not None:
-        return _local(connection, folder)
+        local = _changed(connection.local_model) or {}
+        if local.get("path") is not None:
+            local["path"] = _relative(os.path.abspath(local["path"]), folder)
+        return {"local": local} if local else "local"
     made: dict[str, Any] = {}
     for each in fields(connection):
         value = getattr(connection, each.name)
-        if not each.init or value is None or value == each.default:
-            continue
-        if value == Secret(""):
-            made[each.name] = ""
-            continue
-        if each.name == "api_key" and isinstance(value, Secret):
-            raise WorkflowError("connection: a key is never written to a file: use api_key_env instead of api_key")
-        made[each.name] = _connection_setting(each.name, value, folder)
+        if each.init and value is not None and value != each.default:
+            made[each.name] = _connection_setting(each.name, value, folder)
     return made
 
 
 def _connection_setting(name: str, value: Any, folder: str) -> Any:
+    if value == Secret(""):
+        return ""
+    if name == "api_key":
+        raise WorkflowError("connection: a key is never written to a file: use api_key_env instead of api_key")
     if isinstance(value, Timeout):
         return _changed(value)
     if name == "ca_bundle":
@@ -150,14 +149,6 @@ def _connection_setting(name: str, value: Any, folder: str) -> Any:
     if not isinstance(value, str | bool):
         raise WorkflowError(f"connection: a {name} cannot be written to a file")
     return value
-
-
-def _local(connection: Connection, folder: str) -> Any:
-    model: Any = connection.local_model
-    made = _changed(model) or {}
-    if made.get("path") is not None:
-        made["path"] = _relative(os.path.abspath(made["path"]), folder)
-    return {"local": made} if made else "local"
 
 
 def _changed(settings: Any) -> dict[str, Any] | None:
