@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,14 +15,11 @@ from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, pas
 from .schema_types import Typing
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
-from .values import CellValue, ConversationValue, Row, is_varying, parse
+from .values import CellValue, ConversationValue, Give, Row, is_varying, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-
     from ..schemas import Schema
     from ..store.conversations import Conversations
-    from .values import Give
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""

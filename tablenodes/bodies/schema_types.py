@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import orjson
 
 from ..plain import read_json
 from ..problems import Unfit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Path = tuple[str | int, ...]
 
 _REMEMBERED = 1000
 _BOOLEANS = {"true": True, "false": False}
@@ -29,7 +25,9 @@ class Typing:
 
     __slots__ = ("_admits", "_below", "_boolean", "_integer", "_path", "_textless", "admitted")
 
-    def __init__(self, admits: Callable[[Path], frozenset[str]], path: Path = ()) -> None:
+    def __init__(
+        self, admits: Callable[[tuple[str | int, ...]], frozenset[str]], path: tuple[str | int, ...] = ()
+    ) -> None:
         self._admits = admits
         self._path = path
         self._below: dict[str | int, Typing] = {}

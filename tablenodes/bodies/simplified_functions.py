@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from ..errors import nearest
 from ..problems import Problem, Rejected, Remark
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    Json = dict[str, Any]
+Json = dict[str, Any]
 
 _TYPES: Mapping[str, Any] = {
     "string": str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..column_names import OUTPUTS, known, planned_name
@@ -13,13 +14,11 @@ from ..store.commits import NO_CONVERSATION, NO_MESSAGE
 from ..templates.template import Column, LiteralText, Template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from ..store.conversations import Conversations
     from .schema_types import Typing
 
-    Cells = tuple[Any, ...]
-    Give = Callable[[Cells], Any]
+Cells = tuple[Any, ...]
+Give = Callable[[Cells], Any]
 
 _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _SAYING_NOTHING = frozenset({"role", "name", "content"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,6 @@ from ..secret import MASK, Secret
 from ..settings import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import requests
 
     from ..engine.calls import Carrier

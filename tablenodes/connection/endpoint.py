@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from .. import addresses
 from .._version import __version__
-from ..engine.calls import Request
+from ..engine.calls import Request, Transport
 from ..engine.transports import transport_class
 from ..engine.transports.wrapper import Borrowed
 from ..errors import ConnectionSettingError, nearest
 from ..secret import Secret, Veiled
-from ..settings import Timeout
-from .connection import OPENAI, is_custom
+from ..settings import Limits, Timeout
+from .connection import OPENAI, Connection, is_custom
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from ..engine.calls import Transport
-    from ..settings import Limits
-    from .connection import Connection
-
-    Headers = list[tuple[str, str | Secret]]
+Headers = list[tuple[str, str | Secret]]
 
 _OF_THE_ENVIRONMENT = (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JournalError
+from ..errors import EndedError, JournalError
 from . import policy
-from .calls import Answer, Call, model_of
+from .calls import Answer, Call, Event, Transport, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .scheduling.stops import not_sent_because, transport_failed
-from .sink import NOT_SENT, end_of, in_doubt, unanswered
+from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from ..errors import EndedError
-    from .calls import Event, Transport
     from .journal.recorder import Recorder
     from .scheduling import Scheduler
     from .scheduling.attempts import Done
-    from .sink import Sink, Source
 
 
 class Loop:

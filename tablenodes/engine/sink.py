@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..problems import error_body
+from ..problems import Rejected, error_body
+from .calls import Answer, Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..problems import Rejected
-    from .calls import Answer, Call
     from .outcomes.judge import Verdict
 
-    Source = Iterator[Call | tuple[int, "End"]]
+Source = Iterator[Call | tuple[int, "End"]]
 
 NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; the server may have executed and billed it"
@@ -111,7 +109,6 @@ class Tally:
         return self.counts.total()
 
     def accept(self, row: int, end: End) -> None:
-        """Count the end of a row."""
         self.counts[end[0]] += 1
 
     def finish(self, reason: str | None) -> None:
@@ -143,7 +140,6 @@ class Records(Tally):
         return len(self.outcome)
 
     def accept(self, row: int, end: End) -> None:
-        """Keep the end of a row."""
         self._rows.append(row)
         self._ends.append(end)
         self.counts[end[0]] += 1
@@ -151,7 +147,6 @@ class Records(Tally):
             self._fill()
 
     def finish(self, reason: str | None) -> None:
-        """End the rows that have no end with `reason`, and fill the columns."""
         self._fill()
         end = unanswered(NOT_SENT, reason or "not sent")
         for row, body in enumerate(self.body):

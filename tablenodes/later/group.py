@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..connection.endpoint import opened
-from ..engine.calls import Answer
+from ..connection.endpoint import Endpoint, opened
+from ..engine.calls import Answer, Call, Event, Transport
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
 from ..engine.transports.wrapper import Wrapper
@@ -24,10 +25,6 @@ from .store_journal import FutureRecorder
 from .stored_connection import VERSION, arrived, surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..connection.endpoint import Endpoint
-    from ..engine.calls import Call, Event, Transport
     from ..store.futures import Futures, Group
 
 _LOOK = 0.05  # seconds between two looks for rows that were submitted after the others had come to their end
@@ -191,7 +188,6 @@ class Deadlines(Wrapper):
         self._late: list[Event] = []
 
     def start(self, call: Call) -> None:
-        """Begin a call, unless it is too late; it may take no longer than the row has left."""
         left = self._seconds_left(call.key)
         if left <= 0:
             self._late.append(Answer(call.key, None, b"", b"", "timeout_total", _TOO_LATE, sends=0))
@@ -199,11 +195,9 @@ class Deadlines(Wrapper):
             self._inner.start(call._replace(total=min(call.total, left)))
 
     def cancel(self, key: int) -> None:
-        """Drop a call."""
         self._late = [event for event in self._late if event.key != key]
         self._inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return the events that came."""
         late, self._late = self._late, []
         return late + self._inner.wait(0.0 if late else seconds)

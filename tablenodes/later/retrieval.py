@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,17 @@ from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.output import NodeOutput, Responses
-from ..run.rows import PlanInputs, conversation_of, prepared
+from ..run.rows import Context, PlanInputs, conversation_of, prepared
 from ..run.summary import Summary, notes_on, say_failures
 from ..store import StoreFile
-from ..store.futures import Futures
+from ..store.futures import Answered, Futures, Waiting
 from .lock import WorkerLock, ensure_worker, log_path
 from .stored_connection import Travelling, arrived, vouched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
-
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
     from ..run.options import RunOptions
-    from ..run.rows import Context
-    from ..store.futures import Answered, Waiting
     from ..tables import TableView
 
 _BETWEEN = 0.02  # seconds between two looks at whether the store has changed

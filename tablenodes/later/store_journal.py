@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
@@ -12,15 +13,12 @@ from ..engine.journal import KeptAnswer
 from ..engine.journal.recorder import Recorder
 from ..engine.outcomes.rules import Failure
 from ..errors import JournalError, StoreError
-from ..store.futures import EXPIRED
+from ..store.futures import EXPIRED, Future, Futures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ..engine.calls import Answer
     from ..engine.outcomes.judge import Verdict
     from ..engine.scheduling import Scheduler
-    from ..store.futures import Future, Futures
 
 _AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
 _BETWEEN = 0.1  # seconds between two looks for rows that were submitted meanwhile
@@ -67,7 +65,6 @@ class FutureRecorder(Recorder):
         return self
 
     def __next__(self) -> bytes:
-        """Return the next row's body."""
         if not self._ready:
             self._refill()
         if not self._ready:
@@ -137,7 +134,6 @@ class FutureRecorder(Recorder):
     # The journal.
 
     def intend(self, row: int) -> None:
-        """Record that a row is about to be sent."""
         future = self._row_of[row]
         if future.final:  # its time was over before its turn came; the transport refuses it
             return
@@ -148,7 +144,6 @@ class FutureRecorder(Recorder):
         self._changed[future.number] = future
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
-        """Record what came of a send; it is not the row's end yet."""
         future = self._row_of[answer.key]
         if future.final:
             return
@@ -160,7 +155,6 @@ class FutureRecorder(Recorder):
         self._changed[future.number] = future
 
     def forget(self, row: int) -> None:
-        """Record that a row has come to its end; but what a stopped run only broke off stays pending."""
         future = self._row_of.pop(row)
         if future.final:
             return
@@ -197,7 +191,6 @@ class FutureRecorder(Recorder):
         return bool(self._changed)
 
     def commit(self) -> None:
-        """Bring what was recorded to the disk; raise `JournalError` if that fails."""
         if not self._changed:
             return
         try:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import Connection
-from ..connection.endpoint import opened
+from ..connection.endpoint import Endpoint, opened
 from ..errors import ConnectionSettingError
 from ..secret import Secret
 from ..settings import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ..connection.endpoint import Endpoint
     from ..local import LocalModel
 
 VERSION = 1  # of the recipes in a store

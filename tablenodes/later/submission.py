@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
-from ..run.options import checked
+from ..run.options import RunOptions, checked
 from ..run.output import NodeOutput
-from ..run.rows import PlanInputs, prepared
+from ..run.rows import Asking, Context, PlanInputs, prepared
 from ..run.summary import Summary, say_failures
 from ..store import StoreFile
 from ..store.futures import Futures
@@ -31,12 +32,8 @@ from .lock import ensure_worker
 from .stored_connection import VERSION, Travelling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
-    from ..run.options import RunOptions
-    from ..run.rows import Asking, Context
     from ..tables import TableView
 
 _ROWS = 10_000  # that go into one transaction at most

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -13,15 +14,10 @@ from ..errors import nearest
 from ..problems import Problem
 from . import subschemas
 from .subschema_graph import REFERENCES, SubschemaGraph, refuse
-from .subschemas import kind
+from .subschemas import Path, kind
 from .wording import Fault, got, message, shown
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from .subschemas import Path
-
-    Faults = Iterator[Fault]
+Faults = Iterator[Fault]
 
 MOST_PROBLEMS = 20  # no more problems than this are told of one body
 

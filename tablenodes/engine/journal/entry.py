@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from ..calls import Answer
+from ..calls import Answer, Request
 from ..outcomes.rules import Failure
 
 if TYPE_CHECKING:
-    from ..calls import Request
     from ..outcomes.judge import Verdict
 
 VERSION = 1

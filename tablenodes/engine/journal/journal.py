@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from .journal_file import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _COLUMNS = "id, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc"

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..calls import Call
+from ..calls import Answer, Call
 from ..outcomes.rules import Failure
-from ..sink import end_of, in_doubt
-from .entry import Entry, KeptAnswer
-from .journal import Finder
+from ..sink import End, Source, end_of, in_doubt
+from .entry import Entry, KeptAnswer, Keys
+from .journal import Finder, Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ...problems import Rejected
-    from ..calls import Answer
     from ..outcomes.judge import Verdict
-    from ..sink import End, Source
-    from .entry import Keys
-    from .journal import Journal
 
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again
 _NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)
@@ -89,7 +84,6 @@ class JournalRecorder(Recorder):
         self.knows = journal.rows > 0
 
     def recalled(self, source: Source) -> Source:
-        """Return what a source gives, with the ends of earlier runs in the place of calls that need not be sent."""
         for item in source:
             yield self.recall(item) if isinstance(item, Call) else item
 
@@ -109,7 +103,6 @@ class JournalRecorder(Recorder):
         return call
 
     def before(self, call: Call) -> End | None:
-        """Return the end that a call had in an earlier run, although it was to be sent again."""
         return _end(call, self._entries[call.key]) if call.key in self.earlier else None
 
     def _again(self, entry: Entry) -> bool:
@@ -135,29 +128,24 @@ class JournalRecorder(Recorder):
         return reused, sending
 
     def intend(self, key: int, *, rides: bool = False) -> None:
-        """Record that a row is about to be sent; whether it rides in the request of another one."""
         entry = self._entries[key]
         entry.rides = rides
         self._journal.intend(entry)
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
-        """Record what came of a send."""
         entry = self._entries[answer.key]
         entry.last = KeptAnswer.of(answer, verdict)
         self._journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
 
     def take_back(self, key: int) -> None:
-        """Record that a row was not sent after all: what came of its last send, where there was one, is its end."""
         entry = self._entries[key]
         self._journal.done(entry, entry.last or _NEVER_SENT, unforeseen=-1)
 
     def forget(self, key: int) -> None:
-        """Forget a row that has come to its end."""
         self._entries.pop(key, None)
         self.earlier.pop(key, None)
 
     def commit(self) -> None:
-        """Bring what was recorded to the disk."""
         self._journal.commit()
 
 

@@ -12,37 +12,18 @@ _RECV_ERROR = 56
 
 _CERTIFICATE = dict.fromkeys((53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98), "tls")
 
-# Before the request was begun to be sent: nothing can have been executed.
-_BEFORE_SENDING = {
-    5: "proxy",  # the proxy's name is not known
-    6: "dns",
-    7: "connect",
-    28: "timeout_connect",
-    35: "connect",  # the TLS handshake broke off
-    52: "connect",
-    55: "connect",
-    56: "connect",
-    97: "proxy",
-    **_CERTIFICATE,
-}
+_ON_THE_WAY = {5: "proxy", 6: "dns", 7: "connect", 97: "proxy", **_CERTIFICATE}
+
+# Before the request was begun to be sent: nothing can have been executed. 35: the TLS handshake broke off.
+_BEFORE_SENDING = {**_ON_THE_WAY, _OPERATION_TIMEDOUT: "timeout_connect", **dict.fromkeys((35, 52, 55, 56), "connect")}
 
 _AFTER_SENDING = {
-    # libcurl's own repeat, on a fresh connection, came to nobody.
-    5: "proxy",
-    6: "dns",
-    7: "connect",
-    97: "proxy",
-    1: "protocol",  # HTTP/0.9: there was no status line
-    8: "protocol",  # what came is not HTTP
+    **_ON_THE_WAY,  # libcurl's own repeat, on a fresh connection, came to nobody
+    **dict.fromkeys((1, 8, 100), "protocol"),  # no status line (HTTP/0.9); not HTTP; too long or too many headers
     18: "truncated",
-    23: "bad_encoding",  # bytes after the end of what was compressed
-    35: "reset",
+    **dict.fromkeys((23, 61), "bad_encoding"),  # 23: bytes after the end of what was compressed
+    **dict.fromkeys((35, 55, 56), "reset"),
     52: "disconnected",
-    55: "reset",
-    56: "reset",
-    61: "bad_encoding",
-    100: "protocol",  # headers longer, or more, than libcurl takes
-    **_CERTIFICATE,
 }
 
 

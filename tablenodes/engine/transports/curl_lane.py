@@ -9,13 +9,12 @@ import selectors
 import socket
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pycurl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from ..calls import Event
 
 NEVER = math.inf
@@ -120,18 +119,15 @@ class SocketLane(Lane):
         self.multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def begin(self, handle: pycurl.Curl) -> None:
-        """Add a handle; libcurl sets the timer."""
         self.multi.add_handle(handle)
 
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
-        """Do what is due: begin calls, end those whose time is over."""
         if self.timer:
             self._note_heard(now, in_flight)
         self.timer = NEVER
         self.multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
-        """Read and write on one socket, and do what is due."""
         if 0 < self.timer <= now:
             self._note_heard(now, in_flight)
         self.multi.socket_action(descriptor, news)
@@ -161,12 +157,10 @@ class PerformLane(Lane):
         self._due = NEVER
 
     def begin(self, handle: pycurl.Curl) -> None:
-        """Add a handle."""
         self.multi.add_handle(handle)
         self.timer = 0.0
 
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
-        """Let every transfer go on as far as it can."""
         if self._due <= now:
             self._note_heard(now, in_flight)
         self.multi.perform()
@@ -180,12 +174,10 @@ class PerformLane(Lane):
             self.timer = min(self._due, self._clock() + _RESOLVING)
 
     def ready(self, descriptor: int, news: int, now: float, in_flight: Iterable[Carried]) -> bool:
-        """Note that something has changed."""
         self.timer = 0.0
         return False
 
     def opened(self, descriptor: int) -> None:
-        """Watch a socket that is about to be connected."""
         self._by_descriptor[descriptor] = self
         self._readiness.watch_changes(descriptor)
 
@@ -252,7 +244,6 @@ class SelectorReadiness:
         self.wishes: dict[int, int] = {}
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """Return the sockets that are ready and what they are ready for, after `seconds` at the latest."""
         for descriptor, wish in self.wishes.items():
             with contextlib.suppress(KeyError, OSError):
                 self._selector.unregister(descriptor)
@@ -262,11 +253,9 @@ class SelectorReadiness:
         return [(key.fd, events) for key, events in self._selector.select(seconds)]
 
     def watch_changes(self, descriptor: int) -> None:
-        """Refuse."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop watching."""
         self._selector.close()
 
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pycurl
 
-from ..calls import Answer, Chunk
+from ..calls import Answer, Call, Chunk, Request
 from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_faults import Circumstances, fault_of
-from .curl_lane import borrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..calls import Call, Request
-    from .curl_lane import Common, Lane
+from .curl_lane import Common, Lane, borrowed
 
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
@@ -82,28 +77,6 @@ class Transfer:
 
     libcurl keeps most of what is set for the next call: the options of one request are set once.
     """
-
-    __slots__ = (
-        "call",
-        "common",
-        "handle",
-        "head",
-        "heard",
-        "is_stream",
-        "lane",
-        "opened",
-        "over_kept",
-        "pieces",
-        "proxied",
-        "refused",
-        "request",
-        "room",
-        "secure",
-        "sends",
-        "stale",
-        "started",
-        "total",
-    )
 
     call: Call
 
@@ -218,20 +191,10 @@ class Transfer:
         status = 200 if ok else self.handle.getinfo(pycurl.RESPONSE_CODE)
         if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
             return self.failure(pycurl.E_OK, "", now)
-        pieces = self.pieces
+        body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        headers, elapsed = b"".join(head[1:-1]), now - self.started
         made: Answer = _new(
-            Answer,
-            (
-                self.call.key,
-                status,
-                b"".join(head[1:-1]),
-                pieces[0] if len(pieces) == 1 else b"".join(pieces),
-                None,
-                "",
-                self.sends,
-                self.over_kept,
-                now - self.started,
-            ),
+            Answer, (self.call.key, status, headers, body, None, "", self.sends, self.over_kept, elapsed)
         )
         return made
 
@@ -262,19 +225,12 @@ class Transfer:
         """Return an answer with what came of it until now."""
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         headers, complete = self.final_head(status)
-        return Answer(
-            self.call.key,
-            # An encoding that cannot be decoded ends a transfer in the middle of its headers.
-            status if complete or (fault == "bad_encoding" and status >= 200) else None,
-            headers,
-            b"".join(self.pieces),
-            fault,
-            words,
-            self.sends,
-            # libcurl repeats a request only where a reused connection was dead.
-            self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0),
-            now - self.started,
-        )
+        if not complete and (fault != "bad_encoding" or status < 200):  # which ends it in the middle of its headers
+            status = None
+        # libcurl repeats a request only where a reused connection was dead.
+        reused = self.sends > 0 and (self.refused or self.handle.getinfo(pycurl.NUM_CONNECTS) == 0)
+        key, body, elapsed = self.call.key, b"".join(self.pieces), now - self.started
+        return Answer(key, status, headers, body, fault, words, self.sends, reused, elapsed)
 
     def drop(self) -> None:
         """Forget what it carried; its handle is kept for another call."""

@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...secret import Veiled
-from .curl_lane import (
-    AT_ONCE,
-    NARROW,
-    NEVER,
-    WIDTH,
-    Common,
-    Lane,
-    PerformLane,
-    Readiness,
-    SocketLane,
-    readiness,
-)
+from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Common, Lane, PerformLane, Readiness, SocketLane, readiness
 from .curl_transfer import Options, Transfer, options_of
 from .network_environment import certificates, proxy_for, sockets_allowed
+from .wrapper import Carrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...settings import Timeout
     from ..calls import Call, Event, Request
 
 
-class CurlTransport:
-    """Carries calls by libcurl, driven by its socket interface in the caller's thread.
+@dataclass(kw_only=True, eq=False, repr=False)
+class CurlTransport(Carrying):
+    """Carries calls by libcurl, driven by its socket interface in the caller's thread."""
 
-    Parameters
-    ----------
-    timeout : Timeout
-        Its `connect` and its `idle`, which ends an event stream in which nothing came for so long.
-    body_bytes : int
-        The longest body in bytes, decompressed; of a longer one the first `body_bytes` are kept.
-    concurrency : int
-        Calls in flight at a time; `capacity` is lower where the machine allows fewer sockets.
-    proxy, ca_bundle : str, optional
-        A proxy and a file or folder of CA certificates; None for those of the environment.
-    may_send : callable, optional
-        Asked with a call's key whenever its request is about to be sent, libcurl's own silent repeat on a
-        fresh connection among them; False refuses that send.
-    clock : callable
-        Monotonic seconds.
-    stream : bool
-        Return every piece of a body as a `Chunk` too.
-    """
-
-    def __init__(
-        self,
-        *,
-        timeout: Timeout,
-        body_bytes: int,
-        concurrency: int,
-        proxy: str | None = None,
-        ca_bundle: str | None = None,
-        may_send: Callable[[int], bool] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        stream: bool = False,
-    ) -> None:
-        self.capacity = sockets_allowed(concurrency)
-        self._timeout = timeout
-        self._clock = clock
-        self._common = Common(body_bytes, may_send, clock, stream)
-        self._proxy = proxy
-        self._trusted = certificates(Veiled(os.environ), ca_bundle)
+    def __post_init__(self) -> None:
+        self.capacity = sockets_allowed(self.concurrency)
+        self._common = Common(self.body_bytes, self.may_send, self.clock, self.stream)
+        self._trusted = certificates(Veiled(os.environ), self.ca_bundle)
         self._last_request: Request | None = None
         self._options: Options
         self._closed = False
@@ -76,7 +31,6 @@ class CurlTransport:
         self._open()
 
     def start(self, call: Call) -> None:
-        """Begin a call; it is sent by the next `wait`."""
         if self._process != os.getpid():
             self._leave_to_parent()
         kind = self._kind if len(call.body) <= AT_ONCE else SocketLane
@@ -85,12 +39,11 @@ class CurlTransport:
         request = call.request
         if transfer.request is not request:
             transfer.configure(request, self._options_of(request))
-        transfer.begin(call, self._clock())
+        transfer.begin(call, self.clock())
         self._in_flight[call.key] = transfer
         transfer.lane.begin(transfer.handle)
 
     def cancel(self, key: int) -> None:
-        """Drop a call and close its connection."""
         if self._process != os.getpid():
             self._leave_to_parent()
         transfer = self._in_flight.get(key)
@@ -100,18 +53,16 @@ class CurlTransport:
             self._common.events = [event for event in self._common.events if event.key != key]
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call: the next `wait` returns its answer with what came until now."""
         transfer = self._in_flight.get(key)
         if transfer is not None:
-            self._common.events.append(transfer.ended(fault, message, self._clock()))
+            self._common.events.append(transfer.ended(fault, message, self.clock()))
             self._release(transfer)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return the events that came, after `seconds` at the latest and as soon as there is one."""
         if self._process != os.getpid():
             self._leave_to_parent()
         common, lanes, in_flight = self._common, self._lanes, self._in_flight.values()
-        now = self._clock()
+        now = self.clock()
         until = now + seconds
         moved: dict[Lane, None] = {}
         looked = False
@@ -126,7 +77,7 @@ class CurlTransport:
             soonest = min(until, self._idle_end(), *[lane.timer for lane in lanes])
             ready = self._readiness.wait(max(0.0, soonest - now))
             looked = True
-            now = self._clock()
+            now = self.clock()
             for descriptor, news in ready:
                 lane = self._by_descriptor[descriptor]
                 if lane.ready(descriptor, news, now, in_flight):
@@ -135,7 +86,6 @@ class CurlTransport:
         return events
 
     def close(self) -> None:
-        """Drop every call and close every connection."""
         if self._process != os.getpid():
             self._leave_to_parent()
         if self._closed:
@@ -165,9 +115,9 @@ class CurlTransport:
 
     def _options_of(self, request: Request) -> Options:
         if self._last_request is not request:
-            proxy = proxy_for(request.url, Veiled(os.environ), self._proxy)
+            proxy = proxy_for(request.url, Veiled(os.environ), self.proxy)
             self._last_request = request
-            self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self._timeout.connect)
+            self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self.timeout.connect)
         return self._options
 
     def _new_transfer(self, kind: type[Lane]) -> Transfer:
@@ -221,13 +171,13 @@ class CurlTransport:
 
     def _idle_end(self) -> float:
         for moment in self._common.last_piece.values():
-            return moment + self._timeout.idle
+            return moment + self.timeout.idle
         return NEVER
 
     def _end_idle(self, now: float) -> None:
         while self._idle_end() <= now:
             transfer = self._in_flight[next(iter(self._common.last_piece))]
-            words = f"nothing arrived for {self._timeout.idle:g} s in the middle of a stream"
+            words = f"nothing arrived for {self.timeout.idle:g} s in the middle of a stream"
             self._common.events.append(transfer.ended("timeout_idle", words, now))
             self._release(transfer)
 

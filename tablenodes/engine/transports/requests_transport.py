@@ -8,22 +8,21 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...secret import Veiled
-from ..calls import Answer, Chunk
+from ..calls import Answer, Call, Chunk, Event
 from ..response_head import is_event_stream
 from .network_environment import certificates, proxy_for, sockets_allowed
 from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, drop_frames, fault_of, never_sent
 from .requests_session import THREADS, Attempt, Current, new_session
+from .wrapper import Carrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import requests
 
-    from ...settings import Timeout
-    from ..calls import Call, Event
 
 _NEVER = math.inf
 _PIECE = 65_536
@@ -39,51 +38,27 @@ class TooLargeError(Exception):
     """A body is longer than its limit."""
 
 
-class RequestsTransport:
+@dataclass(kw_only=True, eq=False, repr=False)
+class RequestsTransport(Carrying):
     """Carries calls by a `requests` session, each in a thread.
 
-    The parameters are those of `CurlTransport`, and `session`: one of the user's, which is used as it is and not
-    closed. What it repeats by itself `may_send` cannot be asked for. Without one, a new session is made for the run.
-
-    Attributes
-    ----------
-    capacity : int
-        `concurrency`, or fewer where the machine allows fewer sockets or threads.
+    `session` is one of the user's, which is used as it is and not closed; what it repeats by itself `may_send` cannot
+    be asked for. Without one, a new session is made for the run. `capacity` is lower too where threads are refused.
     """
 
-    _events: list[Event]
-    _next_look: float
+    session: requests.Session | None = None
+    _events: list[Event] = field(init=False)
+    _next_look: float = field(init=False)
 
-    def __init__(
-        self,
-        *,
-        timeout: Timeout,
-        body_bytes: int,
-        concurrency: int,
-        proxy: str | None = None,
-        ca_bundle: str | None = None,
-        may_send: Callable[[int], bool] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        stream: bool = False,
-        session: requests.Session | None = None,
-    ) -> None:
-        self.capacity = sockets_allowed(concurrency)
-        self._timeout = timeout
-        self._body_bytes = body_bytes
-        self._concurrency = concurrency
-        self._proxy = proxy
-        self._may_send = may_send
-        self._clock = clock
-        self._stream = stream
-        self._given = session
-        self._certificates = "" if session is not None else certificates(Veiled(os.environ), ca_bundle)
+    def __post_init__(self) -> None:
+        self.capacity = sockets_allowed(self.concurrency)
+        self._certificates = "" if self.session is not None else certificates(Veiled(os.environ), self.ca_bundle)
         self._open()
 
     def start(self, call: Call) -> None:
-        """Begin a call, in a thread of the pool."""
         self._check_process()
-        attempt = Attempt(call, self._clock(), self._body_bytes)
-        if self._may_send is not None and not self._may_send(call.key):
+        attempt = Attempt(call, self.clock(), self.body_bytes)
+        if self.may_send is not None and not self.may_send(call.key):
             self._events.append(self._answer(attempt, "disconnected", "sending it was refused"))
             return
         if len(self._attempts) + self._abandoned >= len(self._threads):
@@ -96,31 +71,28 @@ class RequestsTransport:
         self._waiting.put(attempt)
 
     def cancel(self, key: int) -> None:
-        """Drop a call and close its connection."""
         self._check_process()
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
             self._abandoned += 1
-            attempt.expire(self._clock())
+            attempt.expire(self.clock())
         self._events = [event for event in self._events if event.key != key]
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call: the next `wait` returns its answer with what came until now."""
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
             self._abandoned += 1
             self._events.append(self._answer(attempt, fault, message))
-            attempt.expire(self._clock())
+            attempt.expire(self.clock())
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return the events that came, after `seconds` at the latest and as soon as there is one."""
         self._check_process()
-        now = self._clock()
+        now = self.clock()
         until = now + seconds
         while True:
             soonest = now if self._events else min(until, self._next_look)
             self._take_reports(max(0.0, soonest - now))
-            now = self._clock()
+            now = self.clock()
             if now >= self._next_look:
                 self._look_for_the_late(now)
             if self._events or now >= until:
@@ -129,9 +101,8 @@ class RequestsTransport:
         return events
 
     def close(self) -> None:
-        """Drop every call, close every connection and end every thread."""
         self._check_process()
-        now = self._clock()
+        now = self.clock()
         for attempt in self._attempts.values():
             attempt.expire(now)
         self._attempts.clear()
@@ -142,7 +113,7 @@ class RequestsTransport:
         for thread in self._threads:
             thread.join(max(0.0, last - time.monotonic()))
         self._threads.clear()
-        if self._given is None:
+        if self.session is None:
             self._session.close()
 
     # --- in the caller's thread ---
@@ -157,10 +128,10 @@ class RequestsTransport:
         self._waiting: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[tuple[Attempt, Event]] = queue.SimpleQueue()
         self._current = Current()
-        if self._given is None:
-            self._session = new_session(self._current, self._concurrency, self._certificates)
+        if self.session is None:
+            self._session = new_session(self._current, self.concurrency, self._certificates)
         else:
-            self._session = self._given
+            self._session = self.session
 
     def _check_process(self) -> None:
         """Begin anew in a forked child: threads and sockets are the parent's."""
@@ -169,7 +140,7 @@ class RequestsTransport:
             self._open()
 
     def _add_thread(self) -> None:
-        if len(self._threads) >= 2 * self._concurrency:  # calls that are stuck; others wait for their threads
+        if len(self._threads) >= 2 * self.concurrency:  # calls that are stuck; others wait for their threads
             return
         thread = threading.Thread(target=self._work, name=THREADS, daemon=True)
         try:
@@ -194,7 +165,7 @@ class RequestsTransport:
             if attempt.is_stream is None:
                 attempt.is_stream = is_event_stream(attempt.headers)
             if attempt.is_stream:
-                attempt.last_piece = self._clock()
+                attempt.last_piece = self.clock()
                 self._next_look = min(self._next_look, self._end_of(attempt))
         elif current:
             del self._attempts[attempt.call.key]
@@ -209,11 +180,11 @@ class RequestsTransport:
             return attempt.expired_at + _LAST_WORDS
         end = attempt.started + attempt.call.total
         if not attempt.sends:
-            end = min(end, attempt.started + self._timeout.connect + _LENIENCE)
+            end = min(end, attempt.started + self.timeout.connect + _LENIENCE)
         return min(end, self._idle_end(attempt))
 
     def _idle_end(self, attempt: Attempt) -> float:
-        return _NEVER if attempt.last_piece is None else attempt.last_piece + self._timeout.idle
+        return _NEVER if attempt.last_piece is None else attempt.last_piece + self.timeout.idle
 
     def _look_for_the_late(self, now: float) -> None:
         """End the calls whose time is over; answer for those whose thread does not."""
@@ -245,13 +216,12 @@ class RequestsTransport:
             if attempt.proxied and response.status_code == 407:  # not the server's
                 return self._answer(attempt, *PROXY_WANTS_LOGIN)
             if response.status_code < 200:  # the next row would get the final response
-                return self._answer(
-                    attempt, "protocol", f"an interim response ({response.status_code}) arrived without a final one"
-                )
+                words = f"an interim response ({response.status_code}) arrived without a final one"
+                return self._answer(attempt, "protocol", words)
             attempt.respond(response)
             self._read(response, attempt)
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
-            if self._given is not None and response is None and never_sent(error):
+            if self.session is not None and response is None and never_sent(error):
                 attempt.sends = 0
             answer = self._answer(attempt, *_fault(error, attempt))
             drop_frames(error)
@@ -268,42 +238,34 @@ class RequestsTransport:
         options: dict[str, Any] = {
             "data": call.body if call.request.method != "GET" else None,
             "headers": dict(call.request.headers),
-            "timeout": (min(self._timeout.connect, call.total), call.total + _LENIENCE),
+            "timeout": (min(self.timeout.connect, call.total), call.total + _LENIENCE),
             "allow_redirects": False,
             "stream": True,
         }
-        if self._given is not None:
+        if self.session is not None:
             attempt.begin_send()
-            response = self._given.request(call.request.method, call.request.url, **options)
+            response = self.session.request(call.request.method, call.request.url, **options)
             attempt.sends += _silent_repeats(response)
             return response
-        proxy = proxy_for(call.request.url, Veiled(os.environ), self._proxy)
+        proxy = proxy_for(call.request.url, Veiled(os.environ), self.proxy)
         attempt.proxied = proxy is not None
         options["proxies"] = {} if proxy is None else {"all": proxy}
         return self._session.request(call.request.method, call.request.url, **options)
 
     def _read(self, response: requests.Response, attempt: Attempt) -> None:
-        pieces = _arriving(response) if self._given is None else response.iter_content(_PIECE)
+        pieces = _arriving(response) if self.session is None else response.iter_content(_PIECE)
         for piece in pieces:
             kept = attempt.take(piece)
-            if self._stream and kept:
+            if self.stream and kept:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
             if len(kept) < len(piece):
                 raise TooLargeError
         attempt.check_in_time()
 
     def _answer(self, attempt: Attempt, fault: str | None = None, words: str = "") -> Answer:
-        return Answer(
-            attempt.call.key,
-            attempt.status,
-            attempt.headers,
-            b"".join(attempt.pieces),
-            fault,
-            words,
-            attempt.sends,
-            attempt.reused,
-            self._clock() - attempt.started,
-        )
+        key, status, headers, body = attempt.call.key, attempt.status, attempt.headers, b"".join(attempt.pieces)
+        elapsed = self.clock() - attempt.started
+        return Answer(key, status, headers, body, fault, words, attempt.sends, attempt.reused, elapsed)
 
 
 def _fault(error: BaseException, attempt: Attempt) -> tuple[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from .. import policy
-from ..calls import Answer
+from ..calls import Answer, Call, Chunk, Event, Transport
 from ..outcomes.answer_json import UnreadableError, first_text
 from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from ..outcomes.rules import OPTION_REFUSED
@@ -18,10 +19,7 @@ from ..outcomes.sse import EventReader
 from .wrapper import Wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ...settings import Timeout
-    from ..calls import Call, Chunk, Event, Transport
     from ..redaction import LiveMask, Redaction
 
 _NEVER = math.inf
@@ -84,7 +82,6 @@ class Streams(Wrapper):
         self.option_refused = False
 
     def start(self, call: Call) -> None:
-        """Begin a call; a request for a stream asks for its usage too."""
         self._forget(call.key)
         self._begun.add(call.key)
         if call.key in self._told:
@@ -101,12 +98,10 @@ class Streams(Wrapper):
         self._inner.start(call)
 
     def cancel(self, key: int) -> None:
-        """Drop a call."""
         self._forget(key)
         self._inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return the answers that came; what came of streams is read."""
         if self._next_look < _NEVER:
             seconds = max(0.0, min(seconds, self._next_look - self._clock()))
         events: list[Event] = []

@@ -1,11 +1,37 @@
-"""Transports around another one: the base that they share, and the one around a user's own."""
+"""What transports have in common: the settings of our own, and transports around another one."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ...settings import Timeout
     from ..calls import Call, Carrier, Event, Transport
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Carrying:
+    """The settings of a transport of ours.
+
+    `concurrency` is calls in flight at a time; `capacity` is lower where the machine allows fewer sockets. Of `timeout`
+    `connect` is used, and `idle`, which ends an event stream in which nothing came for so long. `body_bytes` is the
+    longest body, decompressed; of a longer one that much is kept. `proxy` and `ca_bundle` (a file or folder of CA
+    certificates) are those of the environment where they are None. `may_send` is asked with a call's key whenever its
+    request is about to be sent, also by libcurl's own silent repeat on a fresh connection; False refuses that send.
+    `clock` is monotonic seconds. With `stream`, every piece of a body comes as a `Chunk` too.
+    """
+
+    timeout: Timeout
+    body_bytes: int
+    concurrency: int
+    proxy: str | None = None
+    ca_bundle: str | None = None
+    may_send: Callable[[int], bool] | None = None
+    clock: Callable[[], float] = time.monotonic
+    stream: bool = False
 
 
 class Wrapper:
@@ -16,27 +42,21 @@ class Wrapper:
 
     @property
     def capacity(self) -> int | None:
-        """That of the inner transport."""
         return self._inner.capacity
 
     def start(self, call: Call) -> None:
-        """Begin a call."""
         self._inner.start(call)
 
     def cancel(self, key: int) -> None:
-        """Drop a call."""
         self._inner.cancel(key)
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        """End a call with what came of it."""
         self._inner.end(key, fault, message)
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return the events that came."""
         return self._inner.wait(seconds)
 
     def close(self) -> None:
-        """Drop every call and close every connection."""
         self._inner.close()
 
 
@@ -49,7 +69,6 @@ class Borrowed:
 
     @property
     def capacity(self) -> int | None:
-        """The most calls that it takes at a time, if it says so."""
         return getattr(self._inner, "capacity", None)
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
