@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from .errors import EndedError
 
 APPLICATION = 0x74626C6E  # tells our SQLite files from others (``tbln``)
+DAMAGED = "is damaged; keep it, and choose another path to start again"
+_SAME = {sqlite3.SQLITE_LOCKED: sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PERM: sqlite3.SQLITE_READONLY}
+_WORDS = {
+    sqlite3.SQLITE_READONLY: "the {} cannot be written: the file or its folder is read-only",
+    sqlite3.SQLITE_CANTOPEN: "cannot open the {}; its folder may be read-only",
+    sqlite3.SQLITE_NOTADB: "not a tablenodes {}",
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,11 @@ class FileKind:
     noun: str  # such as ``journal``
     error: type[EndedError]
     holds: str  # what would be lost with it, such as ``answers``
-    words: Mapping[int, str]  # what SQLite's error codes mean for it; `damaged` for all others
-    damaged: str
+    words: Mapping[int, str]  # what SQLite's error codes mean for it, beside `_WORDS`; it is damaged by all others
+
+    def _words(self, code: int) -> str:
+        code = _SAME.get(code, code)
+        return self.words.get(code) or _WORDS.get(code, f"the {{}} {DAMAGED}").format(self.noun)
 
     @contextmanager
     def worded(self, path: Path) -> Iterator[None]:
@@ -47,10 +57,10 @@ class FileKind:
         try:
             yield
         except sqlite3.Error as error:
-            words = self.words.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, f"the {self.noun} {self.damaged}")
+            words = self._words(getattr(error, "sqlite_errorcode", 0) & 0xFF)
             raise self.error(f"{path}: {words}") from None
         except OverflowError:
-            raise self.error(f"{path}: {self.words[sqlite3.SQLITE_TOOBIG]}") from None
+            raise self.error(f"{path}: {self._words(sqlite3.SQLITE_TOOBIG)}") from None
 
     def make(self, path: Path, content: bytes) -> None:
         """Make a file with this content, private from its first moment, and where the file system has links, whole."""
@@ -74,7 +84,17 @@ class FileKind:
         if not found.st_size:
             raise self.error(f"{path}: the file is empty, so it is not a {self.noun}; delete it if nothing was in it")
         if written and not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise self.error(f"{path}: {self.words[sqlite3.SQLITE_READONLY]}")
+            raise self.error(f"{path}: {self._words(sqlite3.SQLITE_READONLY)}")
+
+    def check(self, database: sqlite3.Connection, path: Path, version: int) -> None:
+        """Raise for a file that is not ours, or of another version than this program reads."""
+        if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise self.error(f"{path}: not a tablenodes {self.noun}")
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+        if found != version:
+            raise self.error(
+                f"{path}: the {self.noun} has version {found}, but this program reads {version}; choose another path"
+            )
 
 
 def empty_database(version: int, statements: str) -> bytes:

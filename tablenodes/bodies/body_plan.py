@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
-
 _OTHERS = "(all others)"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}

@@ -14,14 +14,10 @@ from ..templates.template import Template
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 BODY = "body"  # the column that may hold a whole request body in each row
-
 CONVERSATION = "conversation"  # the column that may hold the id of a conversation in each row
-
 NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
 """Request properties that a table may well use for something else: taken from a column only when named."""
-
 SHORTCUTS = ("prompt", "system", CONVERSATION)  # what makes the messages of a chat, in place of ``messages``
-
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
 _IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")

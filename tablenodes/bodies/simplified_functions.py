@@ -72,7 +72,6 @@ WRITTEN_OUT: Mapping[str, Callable[[Any], Any]] = {
     "tool_choice": tool_choice,
 }
 """For each property that has a short way: what makes it as the API wants it."""
-
 LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "tools"}
 """For each property that may name a function: the one that lists them."""
 

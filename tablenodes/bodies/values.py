@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Cells = tuple[Any, ...]
 Give = Callable[[Cells], Any]
-
 _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""

@@ -20,7 +20,6 @@ from ..settings import Limits, Timeout
 from .connection import OPENAI, Connection, is_custom
 
 Headers = list[tuple[str, str | Secret]]
-
 _OF_THE_ENVIRONMENT = (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 
 

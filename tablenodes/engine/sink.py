@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from .outcomes.judge import Verdict
 
 Source = Iterator[Call | tuple[int, "End"]]
-
 NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; the server may have executed and billed it"
 OK = "ok"
 _AT_ONCE = 1024
 """Ends that are made into columns together."""
-
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 

@@ -18,13 +18,10 @@ from .subschemas import Path, kind
 from .wording import Fault, got, message, shown
 
 Faults = Iterator[Fault]
-
 MOST_PROBLEMS = 20  # no more problems than this are told of one body
-
 _MOST_QUESTIONS = 200_000
 _MOST_STEPS = 2_000
 """The gate is asked this often, and so many subschemas are looked into; alternatives after that are told as a whole."""
-
 _MOST_ERRORS = 20_000
 _CANDIDATE_FAULTS = 8
 _DISCRIMINATORS = ("role", "type")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .explanations import Explainer
 
 SHOWN = 200  # letters of a name or a reason that a message quotes
-
 _PLAIN_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 

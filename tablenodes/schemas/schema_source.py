@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from ..problems import Problem
 
 DEFAULT_REVISION = "openai-2026-08"  # the bundled revision that is used where none is named
-
 MOST_ALTERNATIVES = 10_000
 """One value is held against at most this many subschemas: a row of a thousand values takes a fraction of a second."""
-
 _LONGEST_WAY = 2_000
 _DEEPEST = 254  # what the gate takes
 _RESPONSE = ".response.json"

@@ -8,9 +8,7 @@ from typing import Any
 from .subschema_graph import followed
 
 Path = tuple[str | int, ...]
-
 TYPES = frozenset({"string", "number", "integer", "boolean", "null", "array", "object"})
-
 _UNIONS = ("anyOf", "oneOf")
 
 

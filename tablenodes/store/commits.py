@@ -23,7 +23,6 @@ _ORDER = {
     )
 }
 """The order in which the API writes a message's keys; others follow by the alphabet."""
-
 NO_ID = 'not a conversation\'s id: "conv_" and 40 digits of 0-9 and a-f, as a node returned it'
 NO_CONVERSATION = "the row has no conversation: the step before made none, or the cell is empty"
 NO_MESSAGE = "the conversation has no message yet: add one with AddUserMessage"

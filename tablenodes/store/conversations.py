@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 ROWS = 500  # rows of a table that are looked up together at most; fewer where their messages are long
 _FIRST = 16  # rows that are looked up together before it is known how long their messages are
-
 BYTES = 32 * 2**20  # bytes of messages after which those of earlier rows are forgotten
-
 _ABSENT = 100_000  # ids without a conversation after which the earlier ones are forgotten
-
 _FOUND = "SELECT id, parent, message FROM messages WHERE id IN (SELECT value FROM json_each(?))"
 _CHAINS = """WITH RECURSIVE wanted (id) AS (
     SELECT value FROM json_each(?)

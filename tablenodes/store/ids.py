@@ -8,7 +8,6 @@ import secrets
 import zlib
 
 LENGTH = 16  # bytes of chance in an id
-
 _FORM = re.compile(r"resp_([0-9a-f]{32})([0-9a-f]{8})", re.ASCII)
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import platformdirs
 
-from ..database_file import APPLICATION, FileKind, empty_database
+from ..database_file import FileKind, empty_database
 from ..errors import StoreError
 
 VERSION = 1
@@ -43,25 +43,13 @@ CREATE TABLE messages (id TEXT PRIMARY KEY, parent TEXT, message BLOB NOT NULL) 
 CREATE TABLE store (salt BLOB NOT NULL, worker BLOB, pid INTEGER);
 """
 
-_READ_ONLY = "the store cannot be written: the file or its folder is read-only"
-_IN_USE = f"other processes used the store for {BUSY:g} s; try again"
-_KIND = FileKind(
-    "store",
-    StoreError,
-    "futures and conversations",
-    {
-        sqlite3.SQLITE_BUSY: _IN_USE,
-        sqlite3.SQLITE_LOCKED: _IN_USE,
-        sqlite3.SQLITE_FULL: "the store's disk is full; free some space and try again",
-        sqlite3.SQLITE_READONLY: _READ_ONLY,
-        sqlite3.SQLITE_PERM: _READ_ONLY,
-        sqlite3.SQLITE_CANTOPEN: "cannot open the store; its folder may be read-only",
-        sqlite3.SQLITE_IOERR: "the store's disk has failed; what was written before is kept",
-        sqlite3.SQLITE_TOOBIG: "a text is too long for a store",
-        sqlite3.SQLITE_NOTADB: "not a tablenodes store",
-    },
-    "is damaged; keep it, and choose another path to start again",
-)
+_WORDS = {
+    sqlite3.SQLITE_BUSY: f"other processes used the store for {BUSY:g} s; try again",
+    sqlite3.SQLITE_FULL: "the store's disk is full; free some space and try again",
+    sqlite3.SQLITE_IOERR: "the store's disk has failed; what was written before is kept",
+    sqlite3.SQLITE_TOOBIG: "a text is too long for a store",
+}
+_KIND = FileKind("store", StoreError, "futures and conversations", _WORDS)
 
 
 def store_path(path: str | os.PathLike[str] | None = None) -> Path:
@@ -208,15 +196,9 @@ def _take_back(database: sqlite3.Connection) -> None:
 def _look_at(database: sqlite3.Connection, path: Path) -> None:
     """Check that the file is a store that this program reads, and have every commit reach the disk."""
     run = database.execute
-    if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise StoreError(f"{path}: not a tablenodes store")
+    _KIND.check(database, path, VERSION)
     if not run("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():
         raise StoreError(f"{path}: this is a journal, not a store; choose another path")
-    version = run("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        raise StoreError(
-            f"{path}: the store has version {version}, but this program reads {VERSION}; choose another path"
-        )
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")

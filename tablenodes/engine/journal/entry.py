@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,10 +24,8 @@ _KEPT_HEADERS = re.compile(
     re.IGNORECASE,
 )
 """What an answer is judged by, and found again by; a cookie is neither."""
-
 _ANOTHER_TIME = frozenset({"auth", "quota_exhausted", "rate_limited", "not_sent", "in_doubt"})
 """Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
-
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
@@ -79,20 +78,11 @@ class KeptAnswer(NamedTuple):
     @classmethod
     def of(cls, answer: Answer, verdict: Verdict) -> KeptAnswer:
         """Return what is kept of an answer, which must hold no secret."""
-        message = answer.message
-        made: KeptAnswer = _new(
-            cls,
-            (
-                verdict.outcome,
-                None if verdict.kind is None else verdict.kind.value,
-                answer.status,
-                b"\n".join(_KEPT_HEADERS.findall(b"\n" + answer.headers)),
-                answer.body,
-                answer.fault,
-                message if message.isascii() else message.encode(errors="replace").decode(),
-                answer.elapsed,
-            ),
-        )
+        _, status, headers, body, fault, message, _, _, elapsed = answer
+        kind = None if verdict.kind is None else verdict.kind.value
+        headers = b"\n".join(_KEPT_HEADERS.findall(b"\n" + headers))
+        message = message if message.isascii() else message.encode(errors="replace").decode()
+        made: KeptAnswer = _new(cls, (verdict.outcome, kind, status, headers, body, fault, message, elapsed))
         return made
 
     @property
@@ -108,6 +98,7 @@ class KeptAnswer(NamedTuple):
         return Answer(key, status, headers, body, fault, message, sends, elapsed=latency)
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Entry:
     """A row in the journal; `place` is its number, 0 until it is first kept.
 
@@ -116,14 +107,10 @@ class Entry:
     last send, None where nothing has.
     """
 
-    __slots__ = ("billed", "key", "last", "place", "rides", "sends")
-
-    def __init__(
-        self, key: Key, place: int = 0, sends: int = 0, *, billed: bool = False, last: KeptAnswer | None = None
-    ) -> None:
-        self.key = key
-        self.place = place
-        self.sends = sends
-        self.billed = billed
-        self.rides = False
-        self.last = last
+    key: Key
+    place: int = 0
+    sends: int = 0
+    _: KW_ONLY
+    billed: bool = False
+    last: KeptAnswer | None = None
+    rides: bool = False

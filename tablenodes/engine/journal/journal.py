@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import JournalError
 from ..sink import OK
+from . import journal_file
 from .entry import Entry, KeptAnswer, Key
-from .journal_file import (
-    check_sum,
-    check_sum_of_intent,
-    closed,
-    count_shared,
-    is_at_rest,
-    looked_into,
-    make_index,
-    make_room,
-    opened,
-    worded,
-)
+from .journal_file import check_sum, check_sum_of_intent, worded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +40,9 @@ class Journal:
 
     def __init__(self, path: Path, *, looks: bool = False) -> None:
         self.path = path
-        self._looks = looks and is_at_rest(path)
-        self._database, self.rows, self.sends = looked_into(path) if self._looks else opened(path)
+        self._looks = looks and journal_file.is_at_rest(path)
+        found = journal_file.looked_into(path) if self._looks else journal_file.opened(path)
+        self._database, self.rows, self.sends = found
         self._last = self._last_on_disk = self.rows
         self._indexed = self._failed = False
         self._intents: list[Entry] = []
@@ -69,7 +60,7 @@ class Journal:
         """Return the row of a key, or None."""
         if not self._indexed:
             with worded(self.path):
-                make_index(self._database)
+                journal_file.make_index(self._database)
             self._indexed = True
         return _found(self._execute(_BY_KEY, key).fetchone())
 
@@ -117,15 +108,15 @@ class Journal:
         database = self._database
         try:
             with worded(self.path):
-                if self._failed:
-                    make_room(database)
+                if self._failed:  # what is in the log comes into the file, so that its space can be written again
+                    database.execute("PRAGMA wal_checkpoint(RESTART)")
                 database.execute("BEGIN IMMEDIATE")
                 if self._dones:
                     database.executemany(_DONE, self._dones)
                 if self._intents:
                     database.executemany(_INTEND, map(_intent, self._intents))
                 if self._shared:
-                    count_shared(database, self._shared)
+                    journal_file.count_shared(database, self._shared)
                 database.execute("COMMIT")
         except JournalError:
             self._failed = True
@@ -150,7 +141,7 @@ class Journal:
         if self._looks:
             self._database.close()
         else:
-            closed(self._database)
+            journal_file.closed(self._database)
 
     def _count(self, entry: Entry, sends: int) -> None:
         entry.sends += sends

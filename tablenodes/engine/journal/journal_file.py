@@ -7,9 +7,9 @@ import sqlite3
 import struct
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...database_file import APPLICATION, FileKind, empty_database
+from ...database_file import DAMAGED, FileKind, empty_database
 from ...errors import JournalError
 from .entry import VERSION
 
@@ -26,26 +26,17 @@ _TABLES = {
     "run": "CREATE TABLE run (clean INTEGER NOT NULL)",
 }
 """Rows are only ever put at the end: what a commit writes lies together, however many rows there are."""
-
 _INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
 """Finds a row by its key. It is made for the first row that is not where it is looked for first."""
-
 _SHARED = {"shared": "CREATE TABLE shared (sends INTEGER NOT NULL)"}
 """Sends that are counted for a row, but were made in the request of another. It is made for the first of them."""
-
-_DAMAGED = "is damaged; keep it, and choose another path to start again"
 _WORDS = {
     sqlite3.SQLITE_BUSY: "another run is using the journal; wait for it, or choose another path",
-    sqlite3.SQLITE_LOCKED: "another run is using the journal; wait for it, or choose another path",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and run again: what is in the journal is not sent again",
-    sqlite3.SQLITE_READONLY: "the journal cannot be written: the file or its folder is read-only",
-    sqlite3.SQLITE_PERM: "the journal cannot be written: the file or its folder is read-only",
-    sqlite3.SQLITE_CANTOPEN: "cannot open the journal; its folder may be read-only",
     sqlite3.SQLITE_IOERR: "the disk has failed; what was written before is kept",
     sqlite3.SQLITE_TOOBIG: "an answer is too long for a journal; lower Limits.body_bytes",
-    sqlite3.SQLITE_NOTADB: "not a tablenodes journal",
 }
-_KIND = FileKind("journal", JournalError, "answers", _WORDS, _DAMAGED)
+_KIND = FileKind("journal", JournalError, "answers", _WORDS)
 worded = _KIND.worded
 _HEADER = 32
 _FRAME = 24
@@ -111,11 +102,6 @@ def closed(database: sqlite3.Connection) -> None:
     database.close()
 
 
-def make_room(database: sqlite3.Connection) -> None:
-    """Bring what is in the log into the file, so that the log's space can be written again."""
-    database.execute("PRAGMA wal_checkpoint(RESTART)")
-
-
 def count_shared(database: sqlite3.Connection, sends: int) -> None:
     """Record that so many sends of rows were made in the requests of others, as a part of the open transaction."""
     for statement in _SHARED.values():
@@ -123,20 +109,9 @@ def count_shared(database: sqlite3.Connection, sends: int) -> None:
     database.execute("INSERT INTO shared VALUES (?)", (sends,))
 
 
-def check_sum(
-    digest: bytes,
-    occurrence: int,
-    sends: int,
-    billed: int,
-    outcome: str | None,
-    kind: str | None,
-    status: int | None,
-    fault: str | None,
-    message: str | None,
-    headers: bytes | None,
-    body: bytes | None,
-) -> int:
-    """Return the check sum over a row's columns, all but the latency."""
+def check_sum(digest: bytes, *columns: Any) -> int:
+    """Return the check sum over a row's columns, all but the latency, in this order."""
+    occurrence, sends, billed, outcome, kind, status, fault, message, headers, body = columns
     short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
     return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
 
@@ -150,23 +125,19 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
     """Check that the file is a journal, and that nothing of it is lost or changed; count its rows and requests."""
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
-    if run("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise JournalError(f"{path}: not a tablenodes journal")
-    version = run("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        raise JournalError(
-            f"{path}: the journal has version {version}, but this program reads {VERSION}; choose another path"
-        )
+    _KIND.check(database, path, VERSION)
     run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
-    if run("PRAGMA integrity_check(1)").fetchone()[0] != "ok" or log.is_lost(read=_frames_read(database)):
-        raise JournalError(f"{path}: the journal {_DAMAGED}")
+    is_sound = run("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
+    # What SQLite finds good of the log comes into the file.
+    if not is_sound or log.is_lost(read=int(run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])):
+        raise JournalError(f"{path}: the journal {DAMAGED}")
     schema = dict(run("SELECT name, sql FROM sqlite_schema"))
     is_ours = _TABLES.items() <= schema.items() <= (_TABLES | _INDEX | _SHARED).items()
     marks = run("SELECT clean FROM run").fetchall() if is_ours else []
     found = _counted(database, shared="shared" in schema) if marks in ([(0,)], [(1,)]) else None
     if found is None:
-        raise JournalError(f"{path}: the journal {_DAMAGED}")
+        raise JournalError(f"{path}: the journal {DAMAGED}")
     if marks == [(0,)] and _writes_a_log(path) and not log.size:
         raise JournalError(
             f"{path}: the last run was cut short, and {path.name}-wal, a part of the journal, is gone; "
@@ -200,11 +171,6 @@ def _writes_a_log(path: Path) -> bool:
     """Check, by the file's own header, whether its last run put what it wrote into a log first."""
     with open(path, "rb") as handle:
         return handle.read(19)[18:] == b"\x02"
-
-
-def _frames_read(database: sqlite3.Connection) -> int:
-    """Return how many frames of the log SQLite has found good, and bring them into the file."""
-    return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
 
 
 # SQLite reads the log beside a journal that was not closed up to the first frame that does not fit its check sum, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from ..calls import Answer, Call
@@ -57,6 +58,7 @@ class Recorder:
         """Bring what was recorded to the disk."""
 
 
+@dataclass(eq=False, repr=False)
 class JournalRecorder(Recorder):
     """Keeps everything in a journal.
 
@@ -66,22 +68,17 @@ class JournalRecorder(Recorder):
 
     keeps = True
 
-    def __init__(
-        self,
-        journal: Journal,
-        *,
-        resend_doubtful: bool = True,
-        retry_failed: str = "transient",
-        at_most_once: bool = False,
-    ) -> None:
+    journal: Journal
+    _: KW_ONLY
+    resend_doubtful: bool = True
+    retry_failed: str = "transient"
+    at_most_once: bool = False
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._journal = journal
-        self._resend_doubtful = resend_doubtful
-        self._retry_failed = retry_failed
-        self._at_most_once = at_most_once
-        self._finder = Finder(journal)
+        self._finder = Finder(self.journal)
         self._entries: dict[int, Entry] = {}
-        self.knows = journal.rows > 0
+        self.knows = self.journal.rows > 0
 
     def recalled(self, source: Source) -> Source:
         for item in source:
@@ -108,16 +105,16 @@ class JournalRecorder(Recorder):
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
         if entry.last is None:
-            return self._resend_doubtful
-        if entry.last.kind is None or (self._at_most_once and entry.billed):
+            return self.resend_doubtful
+        if entry.last.kind is None or (self.at_most_once and entry.billed):
             return False
-        if self._retry_failed == "transient":
+        if self.retry_failed == "transient":
             return entry.last.may_pass
-        return self._retry_failed == "all"
+        return self.retry_failed == "all"
 
     def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""
-        finder = Finder(self._journal)
+        finder = Finder(self.journal)
         reused = sending = 0
         for body in prepared:
             if isinstance(body, bytes):
@@ -130,23 +127,23 @@ class JournalRecorder(Recorder):
     def intend(self, key: int, *, rides: bool = False) -> None:
         entry = self._entries[key]
         entry.rides = rides
-        self._journal.intend(entry)
+        self.journal.intend(entry)
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
         entry = self._entries[answer.key]
         entry.last = KeptAnswer.of(answer, verdict)
-        self._journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
+        self.journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
 
     def take_back(self, key: int) -> None:
         entry = self._entries[key]
-        self._journal.done(entry, entry.last or _NEVER_SENT, unforeseen=-1)
+        self.journal.done(entry, entry.last or _NEVER_SENT, unforeseen=-1)
 
     def forget(self, key: int) -> None:
         self._entries.pop(key, None)
         self.earlier.pop(key, None)
 
     def commit(self) -> None:
-        self._journal.commit()
+        self.journal.commit()
 
 
 def _end(call: Call, entry: Entry) -> End:

@@ -9,9 +9,7 @@ from ..outcomes.rules import PROXY_LOGIN
 # The codes are libcurl's CURLE_*, as numbers: pycurl names only some of them.
 _OPERATION_TIMEDOUT = 28
 _RECV_ERROR = 56
-
 _CERTIFICATE = dict.fromkeys((53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98), "tls")
-
 _ON_THE_WAY = {5: "proxy", 6: "dns", 7: "connect", 97: "proxy", **_CERTIFICATE}
 
 # Before the request was begun to be sent: nothing can have been executed. 35: the TLS handshake broke off.

@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 NEVER = math.inf
 WIDTH = 256
 """Transfers in a lane. For each call libcurl looks at one connection of its pool after the other, until one is idle."""
-
 NARROW = 128  # transfers up to which it is cheaper to let libcurl look at them all than to be told of each socket
-
 AT_ONCE = 32_768  # bytes of a request that libcurl gives to the kernel without waiting in between, or nearly so
-
 _NEARLY = 0.05  # seconds before the end of a call's time in which it is noted whether something has come
-
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
 its own, of which we know nothing."""

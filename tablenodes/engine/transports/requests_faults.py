@@ -14,7 +14,6 @@ import urllib3.exceptions as below
 from ..outcomes.rules import PROXY_LOGIN
 
 _Table = tuple[tuple[str, tuple[type[BaseException], ...]], ...]
-
 PROXY_WANTS_LOGIN = PROXY_LOGIN, "the proxy asks for a user name and password (407)"
 TIMEOUT = "timeout"  # a fault that has another name by what was heard until then
 
