@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EndedError, JournalError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .scheduling.attempts import Done
 
 
+@dataclass(eq=False, repr=False)
 class Loop:
     """Sends calls, and hands the end of each to a sink.
 
@@ -31,27 +33,18 @@ class Loop:
     is in the sink all the same. `grace` is in seconds.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        scheduler: Scheduler,
-        sink: Sink,
-        recorder: Recorder,
-        redact: Callable[[Answer], Answer],
-        *,
-        grace: float,
-        on_turn: Callable[[], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._transport = transport
-        self._scheduler = scheduler
-        self._sink = sink
-        self._recorder = recorder
-        self._keeps = recorder.keeps
-        self._redact = redact
-        self._grace = grace
-        self._on_turn = on_turn or (lambda: None)
-        self._clock = clock
+    transport: Transport
+    scheduler: Scheduler
+    sink: Sink
+    recorder: Recorder
+    redact: Callable[[Answer], Answer]
+    _: KW_ONLY
+    grace: float
+    on_turn: Callable[[], None] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._keeps = self.recorder.keeps
         self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
         self._failed: dict[int, tuple[Answer, int]] = {}  # of those that are tried again: the last answer, all sends
         self._unsent: set[int] = set()
@@ -61,8 +54,8 @@ class Loop:
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
         self.failure: EndedError | None = None
-        self.capacity: int = transport.capacity or sys.maxsize
-        scheduler.cap(self.capacity)
+        self.capacity: int = self.transport.capacity or sys.maxsize
+        self.scheduler.cap(self.capacity)
 
     def run(self, source: Source) -> None:
         """Send every call; return when each has its end, or nothing more can be sent.
@@ -72,8 +65,9 @@ class Loop:
         with Interrupts() as interrupts:
             while not self._leaves(interrupts):
                 more = self._start(source)
-                self._on_turn()
-                if not self._scheduler.in_flight:
+                if self.on_turn is not None:
+                    self.on_turn()
+                if not self.scheduler.in_flight:
                     self._look_ahead(source)
                 if self._ended():
                     break
@@ -88,16 +82,16 @@ class Loop:
 
     def abandon(self) -> None:
         """Account for all calls where an error went through the loop: it does nothing more."""
-        for key in [key for key in self._calls if key in self._scheduler.begun]:
+        for key in [key for key in self._calls if key in self.scheduler.begun]:
             self._lose(key)
-        self._sink.finish(not_sent_because("failure"))
+        self.sink.finish(not_sent_because("failure"))
 
     def interrupt(self) -> None:
         """End the run as Ctrl-C does: nothing more is sent, what is in flight is given its grace."""
         if not self.interrupted:
             self.interrupted = True
-            self._scheduler.stop("interrupted")
-            self._leave_at = min(self._leave_at, self._clock() + self._grace)
+            self.scheduler.stop("interrupted")
+            self._leave_at = min(self._leave_at, self.clock() + self.grace)
 
     def may_send_once(self, key: int) -> bool:
         """Check whether a transport may begin a send, where each must be in the journal before it is made.
@@ -107,33 +101,33 @@ class Loop:
         if key not in self._unsent:
             return False
         self._unsent.discard(key)
-        return self._scheduler.may_send(key)
+        return self.scheduler.may_send(key)
 
     # What is begun.
 
     def _start(self, source: Source) -> bool:
         """Begin calls while there is room; return whether more could be begun."""
-        scheduler, now = self._scheduler, self._clock()
+        scheduler, now = self.scheduler, self.clock()
         room = scheduler.room(now)
         chosen = self._choose(source, min(room, policy.AT_A_TURN), now)
         if self._keeps:
             if self.failure is None:
                 for call in chosen:
-                    self._recorder.intend(call.key)
+                    self.recorder.intend(call.key)
             # One commit: the answers whose slots are taken again, and what is about to be sent.
-            self._keep(self._recorder.commit)
+            self._keep(self.recorder.commit)
         if self.failure is None:
             self._begin(chosen, now)
         else:
             self._put_back(chosen, now)
         self._end_without_answer()
-        return room > policy.AT_A_TURN and not self._exhausted and len(self._calls) < self._sink.room
+        return room > policy.AT_A_TURN and not self._exhausted and len(self._calls) < self.sink.room
 
     def _choose(self, source: Source, most: int, now: float) -> list[Call]:
         """Return the calls to begin next, those that are tried again first."""
         chosen: list[Call] = []
         self._exhausted = False
-        while len(chosen) < most and (key := self._scheduler.next_retry(now)) is not None:
+        while len(chosen) < most and (key := self.scheduler.next_retry(now)) is not None:
             chosen.append(self._calls[key])
         if len(chosen) < most:
             self._take_fresh(source, most, chosen)
@@ -141,7 +135,7 @@ class Loop:
 
     def _take_fresh(self, source: Source, most: int, chosen: list[Call]) -> None:
         """Add fresh calls to those that are chosen; rows that are not sent end on the way."""
-        calls, sink = self._calls, self._sink
+        calls, sink = self._calls, self.sink
         if self._ahead is not None:
             chosen.append(self._ahead)
             self._ahead = None
@@ -156,9 +150,9 @@ class Loop:
                 break
             if not isinstance(item, Call):
                 sink.accept(*item)
-            elif self._models_matter and self._scheduler.is_missing(model_of(item.body)):
+            elif self._models_matter and self.scheduler.is_missing(model_of(item.body)):
                 missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
-                sink.accept(item.key, self._recorder.before(item) or missing)
+                sink.accept(item.key, self.recorder.before(item) or missing)
             else:
                 calls[item.key] = item
                 chosen.append(item)
@@ -166,11 +160,11 @@ class Loop:
     def _begin(self, chosen: list[Call], now: float) -> None:
         """Begin calls, all of which are in the journal by now, if there is one."""
         for call in chosen:
-            seconds = self._scheduler.started(call.key, now, len(call.body) // policy.BYTES_PER_TOKEN)
+            seconds = self.scheduler.started(call.key, now, len(call.body) // policy.BYTES_PER_TOKEN)
             if self._keeps:
                 self._unsent.add(call.key)
             try:
-                self._transport.start(call if call.total <= seconds else call._replace(total=seconds))
+                self.transport.start(call if call.total <= seconds else call._replace(total=seconds))
             except BaseException as error:  # noqa: BLE001 - as in `_events`
                 self._break_off(error, call.key, chosen, now)
                 break
@@ -178,10 +172,10 @@ class Loop:
     def _break_off(self, error: BaseException, key: int, chosen: list[Call], now: float) -> None:
         """Begin no more calls, for one cannot be; those that have begun are given the grace of an interrupt."""
         self._fail(transport_failed(error), "transport")
-        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self._grace)
-        unsent = [call for call in chosen if call.key not in self._scheduler.begun]
+        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self.grace)
+        unsent = [call for call in chosen if call.key not in self.scheduler.begun]
         for call in unsent:
-            self._keep(self._recorder.take_back, call.key)
+            self._keep(self.recorder.take_back, call.key)
         self._put_back(unsent, now)
         self._lose(key)
         del self._calls[key]
@@ -190,27 +184,27 @@ class Loop:
         """Leave calls as they were before they were chosen."""
         for call in calls:
             if call.key in self._failed:
-                self._scheduler.put_back(call.key, now)
+                self.scheduler.put_back(call.key, now)
                 continue
             del self._calls[call.key]
-            if (before := self._recorder.before(call)) is not None:
-                self._sink.accept(call.key, before)
+            if (before := self.recorder.before(call)) is not None:
+                self.sink.accept(call.key, before)
 
     def _look_ahead(self, source: Source) -> None:
         """Look for a fresh call while nothing is in flight: where there is none, nobody waits for nothing."""
-        scheduler = self._scheduler
+        scheduler = self.scheduler
         if scheduler.stopped is None and not self._exhausted and not scheduler.waiting:
             found: list[Call] = []
             self._take_fresh(source, 1, found)
             self._ahead = found[0] if found else None
         if scheduler.waiting or not self._exhausted:
-            scheduler.give_up_waiting(self._clock())
+            scheduler.give_up_waiting(self.clock())
 
     # What came of it.
 
     def _settle_all(self, seconds: float) -> None:
         """Wait for answers and use them."""
-        begun = self._scheduler.begun
+        begun = self.scheduler.begun
         for event in self._events(seconds):
             if type(event) is Answer and event.key in begun:  # a user's transport may give what nobody asked for
                 self._settle(event)
@@ -218,7 +212,7 @@ class Loop:
     def _events(self, seconds: float) -> list[Event]:
         """Wait for news; where there will be none any more, stop and leave."""
         try:
-            return self._transport.wait(seconds)
+            return self.transport.wait(seconds)
         except BaseException as error:  # noqa: BLE001 - a user's own transport may raise anything, so may a handler
             self._fail(transport_failed(error), "transport")
             self._leave_at = -math.inf
@@ -228,17 +222,17 @@ class Loop:
         """Use an answer: it is its call's end, or the call will be tried again."""
         key = answer.key
         call = self._calls[key]
-        answer = self._redact(answer)
+        answer = self.redact(answer)
         try:
             verdict = call.judge(answer, call.body)
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         if self._keeps:
-            self._keep(self._recorder.record, answer, verdict)
+            self._keep(self.recorder.record, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = model_of(call.body) if self._models_matter else None
-        done = self._scheduler.answered(key, verdict, answer.sends, self._clock(), model)
+        done = self.scheduler.answered(key, verdict, answer.sends, self.clock(), model)
         if done is not None:
             self._end(done, answer)
         else:
@@ -251,22 +245,22 @@ class Loop:
         if self._failed:
             self._failed.pop(key, None)
         if self._keeps:
-            if (earlier := self._recorder.earlier.get(key)) is not None:
+            if (earlier := self.recorder.earlier.get(key)) is not None:
                 attempts, billed = attempts + earlier[0], billed or earlier[1]
-            self._recorder.forget(key)
-        self._sink.accept(key, end_of(answer, verdict, attempts, billed))
+            self.recorder.forget(key)
+        self.sink.accept(key, end_of(answer, verdict, attempts, billed))
 
     def _end_without_answer(self) -> None:
         """End the calls that the scheduler has given up while they waited."""
-        for done in self._scheduler.take_ended():
+        for done in self.scheduler.take_ended():
             self._end(done, self._failed[done.key][0])
 
     def _lose(self, key: int) -> None:
         """End a call for whose answer nobody waits any more."""
         with suppress(Exception):  # a transport may be the user's own
-            self._transport.cancel(key)
-        earlier, _ = self._recorder.earlier.get(key, (0, False))
-        self._sink.accept(key, in_doubt(self._scheduler.abandon(key) + self._sends(key) + earlier))
+            self.transport.cancel(key)
+        earlier, _ = self.recorder.earlier.get(key, (0, False))
+        self.sink.accept(key, in_doubt(self.scheduler.abandon(key) + self._sends(key) + earlier))
 
     def _sends(self, key: int) -> int:
         """Return the sends of a call's attempts that have been answered."""
@@ -276,7 +270,7 @@ class Loop:
 
     def _fail(self, failure: EndedError, reason: str) -> None:
         self.failure = self.failure or failure
-        self._scheduler.stop(reason)
+        self.scheduler.stop(reason)
 
     def _keep(self, act: Callable[..., Any], *arguments: Any) -> None:
         """Have the recorder do something; once it fails, nothing is sent any more."""
@@ -287,7 +281,7 @@ class Loop:
 
     def _ended(self) -> bool:
         """Check whether nothing is in flight and nothing more will be."""
-        scheduler = self._scheduler
+        scheduler = self.scheduler
         left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or not self._exhausted))
         return not left
 
@@ -295,41 +289,41 @@ class Loop:
         """Heed Ctrl-C: stop sending at once; return whether to leave what is in flight too."""
         if interrupts.level:
             self.interrupt()
-        return interrupts.level >= AT_ONCE or self._clock() >= self._leave_at
+        return interrupts.level >= AT_ONCE or self.clock() >= self._leave_at
 
     def _patience(self) -> float:
         """Return the seconds to wait for an event."""
-        now = self._clock()
-        if self._ahead is not None and self._scheduler.room(now):
+        now = self.clock()
+        if self._ahead is not None and self.scheduler.room(now):
             return 0.0
-        change = self._scheduler.wait_until(now)
+        change = self.scheduler.wait_until(now)
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
     def _leave(self, source: Source, interrupts: Interrupts) -> None:
         """End all that has no end: calls in flight are in doubt, the others were not sent."""
         self._end_without_answer()
         if self._ahead is not None:
-            self._put_back([self._ahead], self._clock())
+            self._put_back([self._ahead], self.clock())
         for key in self._calls:
             self._lose(key)
         self._calls.clear()
-        self._keep(self._recorder.commit)
-        reason = self._scheduler.stopped
-        if reason is not None and self._recorder.knows:
+        self._keep(self.recorder.commit)
+        reason = self.scheduler.stopped
+        if reason is not None and self.recorder.knows:
             self._look_up(source, interrupts)
-        self._sink.finish(None if reason is None else not_sent_because(reason))
+        self.sink.finish(None if reason is None else not_sent_because(reason))
 
     def _look_up(self, source: Source, interrupts: Interrupts) -> None:
         """Use the ends of earlier runs for rows that the run did not come to, while there is time."""
-        began = self._clock()
+        began = self.clock()
         try:
             for item in source:
-                hurries = interrupts.level >= AT_ONCE or (self.interrupted and self._clock() >= self._leave_at)
-                if hurries and self._clock() >= began + policy.LOOKED_UP_AT_ONCE:
+                hurries = interrupts.level >= AT_ONCE or (self.interrupted and self.clock() >= self._leave_at)
+                if hurries and self.clock() >= began + policy.LOOKED_UP_AT_ONCE:
                     break
                 if not isinstance(item, Call):
-                    self._sink.accept(*item)
-                elif (before := self._recorder.before(item)) is not None:
-                    self._sink.accept(item.key, before)
+                    self.sink.accept(*item)
+                elif (before := self.recorder.before(item)) is not None:
+                    self.sink.accept(item.key, before)
         except JournalError as error:
             self._fail(error, "journal")

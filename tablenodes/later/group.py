@@ -7,14 +7,14 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from ..connection.endpoint import Endpoint, opened
-from ..engine.calls import Answer, Call, Event, Transport
+from ..engine.calls import Answer, Call, Event
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
 from ..engine.transports.wrapper import Wrapper
@@ -179,25 +179,24 @@ def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Hel
     return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)
 
 
+@dataclass(eq=False, repr=False)
 class Deadlines(Wrapper):
     """A transport that keeps to each row's own deadline, which may have begun to run in an earlier process."""
 
-    def __init__(self, inner: Transport, seconds_left: Callable[[int], float]) -> None:
-        super().__init__(inner)
-        self._seconds_left = seconds_left
-        self._late: list[Event] = []
+    seconds_left: Callable[[int], float]
+    _late: list[Event] = field(default_factory=list, init=False)
 
     def start(self, call: Call) -> None:
-        left = self._seconds_left(call.key)
+        left = self.seconds_left(call.key)
         if left <= 0:
             self._late.append(Answer(call.key, None, b"", b"", "timeout_total", _TOO_LATE, sends=0))
         else:
-            self._inner.start(call._replace(total=min(call.total, left)))
+            self.inner.start(call._replace(total=min(call.total, left)))
 
     def cancel(self, key: int) -> None:
         self._late = [event for event in self._late if event.key != key]
-        self._inner.cancel(key)
+        self.inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
         late, self._late = self._late, []
-        return late + self._inner.wait(0.0 if late else seconds)
+        return late + self.inner.wait(0.0 if late else seconds)

@@ -45,22 +45,22 @@ class FunctionCalls(Wrapper):
             body, offer = call.body, None
         if offer is not None:
             self._offers[call.key] = offer
-        self._inner.start(call if body is call.body else call._replace(body=body))
+        self.inner.start(call if body is call.body else call._replace(body=body))
 
     def cancel(self, key: int) -> None:
         """Drop a call."""
         self._offers.pop(key, None)
-        self._inner.cancel(key)
+        self.inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the events that came, answers with a call in the API's shape."""
-        events = self._inner.wait(seconds)
+        events = self.inner.wait(seconds)
         return [self._told(event) for event in events] if self._offers else events
 
     def close(self) -> None:
         """Drop every call and close every connection."""
         self._offers.clear()
-        self._inner.close()
+        self.inner.close()
 
     def _told(self, event: Event) -> Event:
         if not isinstance(event, Answer):
@@ -118,7 +118,7 @@ class Watched(Wrapper):
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the events that came; `ModelError` if a call failed because the server has ended."""
-        events = self._inner.wait(seconds)
+        events = self.inner.wait(seconds)
         failed = any(isinstance(event, Answer) and event.status is None for event in events)
         if failed and (reason := self._server.ended) is not None:
             raise ModelError(f"the embedded model has ended: {reason}")

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.journal import KeptAnswer
@@ -46,24 +47,23 @@ SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group O
     ON json_extract(one.recipe, '$.once') = json_extract(other.recipe, '$.once') WHERE one.number = :group)
 """
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
+NOTHING_YET = KeptAnswer()
 EXPIRED = "its deadline has passed"
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Future:
     """One pending row: what is asked, and what is known of its sends."""
 
-    __slots__ = ("billed", "body", "deadline", "end", "final", "first_sent", "id", "number", "sends")
-
-    def __init__(self, number: int, future_id: bytes, body: bytes, deadline: float) -> None:
-        self.number = number
-        self.id = future_id
-        self.body = body
-        self.deadline = deadline
-        self.first_sent = 0.0
-        self.sends = 0
-        self.billed = False
-        self.end = KeptAnswer()
-        self.final = False
+    number: int
+    id: bytes
+    body: bytes
+    deadline: float
+    first_sent: float = 0.0
+    sends: int = 0
+    billed: bool = False
+    end: KeptAnswer = NOTHING_YET
+    final: bool = False
 
     @property
     def in_doubt(self) -> bool:

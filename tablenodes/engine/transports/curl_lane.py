@@ -10,6 +10,7 @@ import socket
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pycurl
@@ -36,22 +37,21 @@ _TCP_INFO = struct.Struct("=44xI4xI72xQ")
 """Of Linux's struct tcp_info: milliseconds since the last data was sent, since it was received, bytes received."""
 
 
+@dataclass(eq=False, repr=False)
 class Common:
     """What all transfers of one transport share."""
 
-    def __init__(
-        self, body_bytes: int, may_send: Callable[[int], bool] | None, clock: Callable[[], float], stream: bool
-    ) -> None:
-        self.body_bytes = body_bytes
-        self.may_send = may_send
-        self.clock = clock
-        self.stream = stream
-        self.events: list[Event] = []  # what came and is not fetched yet
-        self.last_piece: dict[int, float] = {}  # when that of each stream came, by its call's key, the oldest first
-        self.unsent = 0  # calls that have begun and have not been sent
-        self.raised: BaseException | None = None  # by `may_send`, to be raised again outside of libcurl
-        # For each connection, by its ends, what tells whether anything has come on it.
-        self.news: dict[tuple[str, int, str, int], Callable[[int], object]] = {}
+    body_bytes: int
+    may_send: Callable[[int], bool] | None
+    clock: Callable[[], float]
+    stream: bool
+    events: list[Event] = field(default_factory=list)  # what came and is not fetched yet
+    # When that of each stream came, by its call's key, the oldest first.
+    last_piece: dict[int, float] = field(default_factory=dict)
+    unsent: int = 0  # calls that have begun and have not been sent
+    raised: BaseException | None = None  # by `may_send`, to be raised again outside of libcurl
+    # For each connection, by its ends, what tells whether anything has come on it.
+    news: dict[tuple[str, int, str, int], Callable[[int], object]] = field(default_factory=dict)
 
 
 class Carried(Protocol):

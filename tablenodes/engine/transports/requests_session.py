@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,25 @@ class SendRefusedError(Exception):
     """A request may not be sent any more: its call was ended while it was connecting."""
 
 
+@dataclass(eq=False, repr=False)
 class Attempt:
     """One call under way in a thread: what is known of it, and the means to end it; `room` is for its body."""
 
-    def __init__(self, call: Call, started: float, room: int) -> None:
-        self.call = call
-        self.started = started
-        self.sends = 0
-        self.reused = False  # known of our own session alone, as `proxied` is
-        self.proxied = False
-        self.status: int | None = None  # of the server; None before its response has come
-        self.headers = b""
-        self.pieces: list[bytes] = []  # of the body, decompressed
-        self.is_stream: bool | None = None  # None before anything of the body was reported
-        self.last_piece: float | None = None  # when that of a stream was reported
-        self.expired_at: float | None = None  # when it was ended from outside
-        self._stalled = False
-        self._room = room
-        self._connection: Any = None
-        self._response: requests.Response | None = None
+    call: Call
+    started: float
+    room: int
+    sends: int = 0
+    reused: bool = False  # known of our own session alone, as `proxied` is
+    proxied: bool = False
+    status: int | None = None  # of the server; None before its response has come
+    headers: bytes = b""
+    pieces: list[bytes] = field(default_factory=list)  # of the body, decompressed
+    is_stream: bool | None = None  # None before anything of the body was reported
+    last_piece: float | None = None  # when that of a stream was reported
+    expired_at: float | None = None  # when it was ended from outside
+    _stalled: bool = False
+    _connection: Any = None
+    _response: requests.Response | None = None
 
     def begin_send(self) -> None:
         """Count a send that is about to begin; `SendRefusedError` if it was ended from outside."""
@@ -66,8 +67,8 @@ class Attempt:
 
     def take(self, piece: bytes) -> bytes:
         """Keep a piece of the body, and return as much of it as there was room for."""
-        kept = piece[: self._room]
-        self._room -= len(kept)
+        kept = piece[: self.room]
+        self.room -= len(kept)
         self.pieces.append(kept)
         return kept
 

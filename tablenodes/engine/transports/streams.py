@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from .. import policy
-from ..calls import Answer, Call, Chunk, Event, Transport
+from ..calls import Answer, Call, Chunk, Event
 from ..outcomes.answer_json import UnreadableError, first_text
 from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from ..outcomes.rules import OPTION_REFUSED
@@ -32,6 +33,7 @@ STREAMED = b'"stream":true'
 _REFUSALS = frozenset((400, 422))
 
 
+@dataclass(eq=False, repr=False)
 class Streams(Wrapper):
     """A transport around one that tells of every piece of a body: it reads the streams among the answers.
 
@@ -41,37 +43,19 @@ class Streams(Wrapper):
     An answer comes out as the inner transport gives it; it is put together by whoever judges it. Streams end soon
     after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without content.
 
-    Parameters
-    ----------
-    redaction : Redaction
-        Takes the secrets out of live text.
-    on_text : callable, optional
-        Given a row and the text of its first choice, as it comes; of an answer in one piece, all of it. An empty text
-        voids what a row was told before: it is tried again.
-    on_failure : callable, optional
-        Given what `on_text` raised, which is not called any more then.
-
-    Attributes
-    ----------
-    option_refused : bool
-        Whether the server refused ``stream_options``.
+    `redaction` takes the secrets out of live text. `on_text` is given a row and the text of its first choice, as it
+    comes; of an answer in one piece, all of it. An empty text voids what a row was told before: it is tried again.
+    `on_failure` is given what `on_text` raised, which is not called any more then.
     """
 
-    def __init__(
-        self,
-        inner: Transport,
-        timeout: Timeout,
-        redaction: Redaction,
-        on_text: Callable[[int, str], None] | None = None,
-        on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(inner)
-        self._payload_idle = timeout.payload_idle
-        self._redaction = redaction
-        self._on_text = on_text
-        self._on_failure = on_failure
-        self._clock = clock
+    timeout: Timeout
+    redaction: Redaction
+    on_text: Callable[[int, str], None] | None = None
+    on_failure: Callable[[Exception | KeyboardInterrupt], None] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._payload_idle = self.timeout.payload_idle
         self._begun: set[int] = set()
         self._extended: set[int] = set()
         self._asked: dict[int, tuple[int, bool]] = {}
@@ -79,7 +63,7 @@ class Streams(Wrapper):
         self._read: dict[int, tuple[bytes, Assembly]] = {}
         self._told: set[int] = set()
         self._next_look = _NEVER
-        self.option_refused = False
+        self.option_refused = False  # by the server: ``stream_options``
 
     def start(self, call: Call) -> None:
         self._forget(call.key)
@@ -95,25 +79,25 @@ class Streams(Wrapper):
                 if extends:
                     self._extended.add(call.key)
                     call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
-        self._inner.start(call)
+        self.inner.start(call)
 
     def cancel(self, key: int) -> None:
         self._forget(key)
-        self._inner.cancel(key)
+        self.inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
         if self._next_look < _NEVER:
-            seconds = max(0.0, min(seconds, self._next_look - self._clock()))
+            seconds = max(0.0, min(seconds, self._next_look - self.clock()))
         events: list[Event] = []
-        for event in self._inner.wait(seconds):
+        for event in self.inner.wait(seconds):
             if event.key not in self._begun:  # a user's transport may give what nobody asked for
                 continue
             if type(event) is Answer:
                 events.append(self._answered(event))
             else:
                 self._take(event)  # type: ignore[arg-type] # there are but two kinds
-        if self._next_look < _NEVER and self._clock() >= self._next_look:
-            self._look(self._clock())
+        if self._next_look < _NEVER and self.clock() >= self._next_look:
+            self._look(self.clock())
         return events
 
     def read(self, answer: Answer) -> Assembly:
@@ -132,9 +116,9 @@ class Streams(Wrapper):
         key, data = chunk
         reading = self._readings.get(key)
         if reading is None:
-            mask = None if self._on_text is None else self._redaction.live()
+            mask = None if self.on_text is None else self.redaction.live()
             reading = self._readings[key] = _Reading(*self._asked.get(key, (1, False)), mask)
-        text = reading.take(data, self._clock(), self._payload_idle)
+        text = reading.take(data, self.clock(), self._payload_idle)
         self._next_look = min(self._next_look, reading.due)
         self._tell(key, text)
 
@@ -148,12 +132,12 @@ class Streams(Wrapper):
             self.option_refused = True
             return answer._replace(fault=OPTION_REFUSED)
         if reading is None or not reading.is_stream:
-            if self._on_text is not None:
+            if self.on_text is not None:
                 self._tell(key, self._whole_text(answer))
             return answer
         self._tell(key, reading.rest())
         assembly = reading.whole(answer.body)
-        safe = None if assembly is None else _without_secrets(assembly, self._redaction)
+        safe = None if assembly is None else _without_secrets(assembly, self.redaction)
         if safe is not None:
             return answer._replace(body=safe)
         if assembly is not None:
@@ -164,23 +148,23 @@ class Streams(Wrapper):
         """Return the text of an answer that came in one piece."""
         if answer.status != 200 or answer.fault is not None:
             return ""
-        mask = self._redaction.live()
+        mask = self.redaction.live()
         return mask.push(first_text(answer.body) or "") + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
-        if text and self._on_text is not None:
+        if text:
             self._told.add(key)
             self._call_user(key, text)
 
     def _call_user(self, key: int, text: str) -> None:
-        if self._on_text is None:
+        if self.on_text is None:
             return
         try:
-            self._on_text(key, text)
+            self.on_text(key, text)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what was paid for is brought to its end first
-            self._on_text = None
-            if self._on_failure is not None:
-                self._on_failure(error)
+            self.on_text = None
+            if self.on_failure is not None:
+                self.on_failure(error)
 
     def _look(self, now: float) -> None:
         """End the streams whose time is over."""
@@ -188,29 +172,27 @@ class Streams(Wrapper):
             if reading.due <= now:
                 reading.due = _NEVER
                 if reading.has_ended:
-                    self._inner.end(key)
+                    self.inner.end(key)
                 else:
                     words = f"no content arrived for {self._payload_idle:g} s in the middle of a stream"
-                    self._inner.end(key, "timeout_idle", words)
+                    self.inner.end(key, "timeout_idle", words)
         due = (reading.due for reading in self._readings.values())
         self._next_look = min(due, default=_NEVER)
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class _Reading:
     """One answer while it comes: it is ended at `due`, and `has_ended` if nothing that must come is missing."""
 
-    __slots__ = ("_assembly", "_choices", "_counts", "_length", "_mask", "_plain", "_reader", "due", "has_ended")
-
-    def __init__(self, choices: int, counts: bool, mask: LiveMask | None) -> None:
-        self._reader = EventReader()
-        self._assembly = Assembly()
-        self._choices = choices
-        self._counts = counts
-        self._length = 0
-        self._mask = mask
-        self._plain: bool | None = None
-        self.due = _NEVER
-        self.has_ended = False
+    _choices: int
+    _counts: bool
+    _mask: LiveMask | None
+    _reader: EventReader = field(default_factory=EventReader)
+    _assembly: Assembly = field(default_factory=Assembly)
+    _length: int = 0
+    _plain: bool | None = None
+    due: float = _NEVER
+    has_ended: bool = False
 
     @property
     def is_stream(self) -> bool:

@@ -34,30 +34,30 @@ class Carrying:
     stream: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class Wrapper:
     """A transport around another one, to which it passes everything on; a subclass changes what it must."""
 
-    def __init__(self, inner: Transport) -> None:
-        self._inner = inner
+    inner: Transport
 
     @property
     def capacity(self) -> int | None:
-        return self._inner.capacity
+        return self.inner.capacity
 
     def start(self, call: Call) -> None:
-        self._inner.start(call)
+        self.inner.start(call)
 
     def cancel(self, key: int) -> None:
-        self._inner.cancel(key)
+        self.inner.cancel(key)
 
     def end(self, key: int, fault: str | None = None, message: str = "") -> None:
-        self._inner.end(key, fault, message)
+        self.inner.end(key, fault, message)
 
     def wait(self, seconds: float) -> list[Event]:
-        return self._inner.wait(seconds)
+        return self.inner.wait(seconds)
 
     def close(self) -> None:
-        self._inner.close()
+        self.inner.close()
 
 
 class Borrowed:
