@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -11,15 +11,13 @@ from ..column_names import planned_name
 from ..errors import SettingError
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Remark, Unfit
+from ..schemas import Schema
+from ..store.conversations import Conversations
 from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
 from .schema_types import Typing
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
 from .values import CellValue, ConversationValue, Give, Row, is_varying, parse
-
-if TYPE_CHECKING:
-    from ..schemas import Schema
-    from ..store.conversations import Conversations
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..column_names import RESERVED, known, own_name, planned_name
 from ..errors import ColumnError, nearest
+from ..problems import Problem
+from ..schemas import Schema
 from ..schemas.subschemas import TYPES
 from .schema_types import Typing
 from .values import CellValue, Row, is_varying
-
-if TYPE_CHECKING:
-    from ..problems import Problem
-    from ..schemas import Schema
 
 
 class RowPlan:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..column_names import OUTPUTS, known, planned_name
 from ..errors import ColumnError, SettingError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE
+from ..store.conversations import Conversations
 from ..templates.template import Column, LiteralText, Template
-
-if TYPE_CHECKING:
-    from ..store.conversations import Conversations
-    from .schema_types import Typing
+from .schema_types import Typing
 
 Cells = tuple[Any, ...]
 Give = Callable[[Cells], Any]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import FrameType
+from types import FrameType
+from typing import Any
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """What a process gets whose terminal is lost, such as that of a remote session; Windows has none."""

@@ -8,21 +8,19 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import EndedError, JournalError
 from . import policy
 from .calls import Answer, Call, Event, Transport, model_of
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
+from .journal.recorder import Recorder
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
+from .scheduling import Scheduler
+from .scheduling.attempts import Done
 from .scheduling.stops import not_sent_because, transport_failed
 from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
-
-if TYPE_CHECKING:
-    from .journal.recorder import Recorder
-    from .scheduling import Scheduler
-    from .scheduling.attempts import Done
 
 
 @dataclass(eq=False, repr=False)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from .calls import Answer
+from .calls import Answer
 
 MASK = b"***"
 _BACKSLASH = 92

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..problems import Rejected, error_body
 from .calls import Answer, Call
-
-if TYPE_CHECKING:
-    from .outcomes.judge import Verdict
+from .outcomes.judge import Verdict
 
 Source = Iterator[Call | tuple[int, "End"]]
 NOT_SENT = "not_sent"

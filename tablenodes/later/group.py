@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,11 +21,9 @@ from ..engine.transports.wrapper import Wrapper
 from ..errors import ConnectionSettingError, JournalError, TablenodesError
 from ..run.wiring import Engine
 from ..settings import Limits, Retry
+from ..store.futures import Futures, Group
 from .store_journal import FutureRecorder
 from .stored_connection import VERSION, arrived, surroundings
-
-if TYPE_CHECKING:
-    from ..store.futures import Futures, Group
 
 _LOOK = 0.05  # seconds between two looks for rows that were submitted after the others had come to their end
 _SAVE_FOR = 600.0  # seconds for which a worker tries to save what came while the disk was full

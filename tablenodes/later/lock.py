@@ -8,12 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ..errors import StoreError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOOKS = 0.001  # seconds that somebody holds the lock who only looks whether it is held

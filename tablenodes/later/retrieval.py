@@ -8,11 +8,13 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from .. import tables
+from ..bodies.settings_plan import RowPlan
+from ..connection.connection import Connection
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
 from ..engine.sink import Records, end_of, rejected, unanswered
@@ -20,19 +22,15 @@ from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
+from ..run.options import RunOptions
 from ..run.output import NodeOutput, Responses
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
 from ..run.summary import Summary, notes_on, say_failures
 from ..store import StoreFile
 from ..store.futures import Answered, Futures, Waiting
+from ..tables import TableView
 from .lock import WorkerLock, ensure_worker, log_path
 from .stored_connection import Travelling, arrived, vouched
-
-if TYPE_CHECKING:
-    from ..bodies.settings_plan import RowPlan
-    from ..connection.connection import Connection
-    from ..run.options import RunOptions
-    from ..tables import TableView
 
 _BETWEEN = 0.02  # seconds between two looks at whether the store has changed
 _RESTS = 10  # how much longer than a look the pause after it is, however often the store changes

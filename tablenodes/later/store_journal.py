@@ -7,18 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
+from ..engine.calls import Answer
 from ..engine.journal import KeptAnswer
 from ..engine.journal.recorder import Recorder
+from ..engine.outcomes.judge import Verdict
 from ..engine.outcomes.rules import Failure
+from ..engine.scheduling import Scheduler
 from ..errors import JournalError, StoreError
 from ..store.futures import EXPIRED, Future, Futures
-
-if TYPE_CHECKING:
-    from ..engine.calls import Answer
-    from ..engine.outcomes.judge import Verdict
-    from ..engine.scheduling import Scheduler
 
 _AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
 _BETWEEN = 0.1  # seconds between two looks for rows that were submitted meanwhile

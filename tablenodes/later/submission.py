@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from .. import tables
+from ..bodies.body_plan import BodyPlan
+from ..connection.connection import Connection
 from ..engine.calls import Request
 from ..engine.journal import Keys
 from ..engine.sink import NOT_SENT, OK
@@ -28,13 +30,9 @@ from ..run.rows import Asking, Context, PlanInputs, prepared
 from ..run.summary import Summary, say_failures
 from ..store import StoreFile
 from ..store.futures import Futures
+from ..tables import TableView
 from .lock import ensure_worker
 from .stored_connection import VERSION, Travelling
-
-if TYPE_CHECKING:
-    from ..bodies.body_plan import BodyPlan
-    from ..connection.connection import Connection
-    from ..tables import TableView
 
 _ROWS = 10_000  # that go into one transaction at most
 _BYTES = 32 * 2**20  # of bodies that go into one transaction

@@ -8,17 +8,13 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ..errors import StoreError
 from ..store.futures import Futures, Group
 from ..store.store_file import StoreFile
 from .group import GroupRun, Held
 from .lock import INHERITED, WorkerLock
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 IDLE = 5.0  # seconds for which a worker waits for more to do before it ends
 _AT_A_TIME = 16  # groups that are worked on at once, each in a thread of its own

@@ -7,14 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from ..errors import SchemaError, nearest
+from ..problems import Problem
 from .schema import SHOWN, Schema
 from .subschema_graph import SubschemaGraph, nesting
-
-if TYPE_CHECKING:
-    from ..problems import Problem
 
 DEFAULT_REVISION = "openai-2026-08"  # the bundled revision that is used where none is named
 MOST_ALTERNATIVES = 10_000

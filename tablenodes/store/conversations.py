@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from ..errors import StoreError
+from ..problems import Rejected
 from .commits import EMPTY, Link, id_of, is_id, unknown_conversation
 from .store_file import StoreFile
-
-if TYPE_CHECKING:
-    import os
-
-    from ..problems import Rejected
 
 ROWS = 500  # rows of a table that are looked up together at most; fewer where their messages are long
 _FIRST = 16  # rows that are looked up together before it is known how long their messages are

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..engine.journal import KeptAnswer
 from ..engine.journal.journal_file import check_sum
 from ..engine.sink import DOUBT
 from ..errors import StoreError
 from . import ids
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from .store_file import StoreFile
+from .store_file import StoreFile
 
 _AT_A_TIME = 500  # numbers or ids in one question
 _PUT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from ..calls import Answer, Request
+from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
-
-if TYPE_CHECKING:
-    from ..outcomes.judge import Verdict
 
 VERSION = 1
 

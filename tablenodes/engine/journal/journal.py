@@ -5,16 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ...errors import JournalError
 from ..sink import OK
 from . import journal_file
 from .entry import Entry, KeptAnswer, Key
 from .journal_file import check_sum, check_sum_of_intent, worded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _COLUMNS = "id, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc"
 _BY_PLACE = f"SELECT {_COLUMNS} FROM row WHERE id = ?"  # noqa: S608 - constants

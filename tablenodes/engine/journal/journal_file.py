@@ -7,14 +7,12 @@ import sqlite3
 import struct
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ...database_file import DAMAGED, FileKind, empty_database
 from ...errors import JournalError
 from .entry import VERSION
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TABLES = {
     "row": """CREATE TABLE row (

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
 
+from ...problems import Rejected
 from ..calls import Answer, Call
+from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
 from ..sink import End, Source, end_of, in_doubt
 from .entry import Entry, KeptAnswer, Keys
 from .journal import Finder, Journal
-
-if TYPE_CHECKING:
-    from ...problems import Rejected
-    from ..outcomes.judge import Verdict
 
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again
 _NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)

@@ -11,12 +11,11 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pycurl
 
-if TYPE_CHECKING:
-    from ..calls import Event
+from ..calls import Event
 
 NEVER = math.inf
 WIDTH = 256

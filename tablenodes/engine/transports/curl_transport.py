@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...secret import Veiled
+from ..calls import Call, Event, Request
 from .curl_lane import AT_ONCE, NARROW, NEVER, WIDTH, Common, Lane, PerformLane, Readiness, SocketLane, readiness
 from .curl_transfer import Options, Transfer, options_of
 from .network_environment import certificates, proxy_for, sockets_allowed
 from .wrapper import Carrying
-
-if TYPE_CHECKING:
-    from ..calls import Call, Event, Request
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -10,14 +10,13 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-if TYPE_CHECKING:
-    from ..calls import Call
+from ..calls import Call
 
 THREADS = "tablenodes-requests"
 """The name of the threads that carry calls."""

@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
+from ...settings import Timeout
 from .. import policy
 from ..calls import Answer, Call, Chunk, Event
 from ..outcomes.answer_json import UnreadableError, first_text
@@ -17,11 +18,8 @@ from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, 
 from ..outcomes.rules import OPTION_REFUSED
 from ..outcomes.server_errors import server_error
 from ..outcomes.sse import EventReader
+from ..redaction import LiveMask, Redaction
 from .wrapper import Wrapper
-
-if TYPE_CHECKING:
-    from ...settings import Timeout
-    from ..redaction import LiveMask, Redaction
 
 _NEVER = math.inf
 _NO_STREAM = b'{[<"'

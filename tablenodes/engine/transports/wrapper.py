@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ...settings import Timeout
-    from ..calls import Call, Carrier, Event, Transport
+from ...settings import Timeout
+from ..calls import Call, Carrier, Event, Transport
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
