@@ -27,7 +27,6 @@ _HOMES = {
     "validate": "schemas",
 }
 """Where each public name is; the stub beside this file is made of it."""
-
 __all__ = [*_HOMES, "__version__", "errors"]  # noqa: PLE0604 - the keys are names
 
 

@@ -11,7 +11,6 @@ from .errors import ConnectionSettingError
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[!#-&(-~]+")  # visible ASCII without quotes
-
 _OPERATIONS = ("/chat/completions", "/completions")
 _TRANSPORT_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "expect"}

@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from .disk import new_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from .errors import EndedError
+from .errors import EndedError
 
 APPLICATION = 0x74626C6E  # tells our SQLite files from others (``tbln``)
 DAMAGED = "is damaged; keep it, and choose another path to start again"

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 Path = str | os.PathLike[str]
-
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 

@@ -18,7 +18,6 @@ import orjson
 from .problems import Unfit
 
 DEPTH = 200  # lists and objects may be nested this deep; a JSON reader's own bound is often not far above
-
 _INTEGERS = range(-(2**63), 2**64)
 _LONG = 16
 _NANOSECONDS_A_DAY = 86_400 * 10**9

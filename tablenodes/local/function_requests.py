@@ -9,7 +9,6 @@ import orjson
 
 OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 """The properties of a request that speak of functions."""
-
 RESULTS = ("tool", "function")  # the roles of a message that holds what a function gave
 BOUNDS = (
     ("minLength", "maxLength"),
@@ -25,7 +24,6 @@ Most arguments that stand in the request are right then; what must be concluded,
 """
 BUDGET = 4000
 """Characters of all examples, about half of a slot's default context; functions beyond get fewer examples, or none."""
-
 WORDS = ("the red one", "Rome", "Friday", "a long story", "Anna", "number nine")
 NUMBERS = (17, 4, 230)
 

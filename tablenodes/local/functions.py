@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from ..engine.calls import Answer
+from ..engine.calls import Answer, Call, Event, Transport
 from ..engine.transports.wrapper import Wrapper
 from ..errors import ModelError
 from .function_requests import Offer, plainly
-
-if TYPE_CHECKING:
-    from ..engine.calls import Call, Event, Transport
-    from .server import LocalServer
+from .server import LocalServer
 
 
 class FunctionCalls(Wrapper):

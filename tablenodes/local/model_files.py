@@ -13,14 +13,11 @@ import platformdirs
 from ..errors import ModelError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"  # the embedded model's name, as a request's ``model`` and as the server says it
-
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FILE_SIZE = 98_362_432
 FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
 ENGINE = "xllamacpp"
 CACHE_VARIABLE = "TABLENODES_CACHE"
-
 NOT_INSTALLED = "the embedded model is not installed: run 'tablenodes model install', or name a GGUF file of your own"
 NO_ENGINE = "the embedded model needs its engine: run \"pip install 'tablenodes[local]'\""
 

@@ -19,7 +19,6 @@ from ..errors import ModelError, SettingError
 from .model_files import DEFAULT_MODEL, NO_ENGINE, checked, engine_version
 
 SLOTS = 4  # requests that the server works on at a time; more clients than slots starve each other
-
 CHILD = Path(__file__).with_name("child.py")
 FAREWELL = 2.0  # seconds that the child is given to leave by itself
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 import pyarrow
@@ -14,14 +15,9 @@ from ..plain import plain
 from ..problems import Unfit
 from .views import Column, attempt
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Read = Callable[[Any], list[Any]]
-    Convert = Callable[[Any], Any]
-
+Read = Callable[[Any], list[Any]]
+Convert = Callable[[Any], Any]
 PYTHONS_OWN = ("arrow.uuid", "arrow.bool8")  # extension types whose values Python sees better than their storage
-
 _UNREADABLE = (pyarrow.ArrowException, ValueError, OverflowError, NotImplementedError)
 
 

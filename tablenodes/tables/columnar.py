@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pandas
 import pyarrow
@@ -11,13 +13,7 @@ from pyarrow import ipc, parquet, types
 
 from ..errors import ColumnError, TableError
 from .arrow_cells import PYTHONS_OWN, arrow_column
-from .views import checked_names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from .views import TableView
+from .views import TableView, checked_names
 
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
 

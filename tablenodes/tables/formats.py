@@ -20,7 +20,6 @@ _FORMATS = {
 }
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 TEXTS = ("csv", "tsv", "jsonl")
-
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 

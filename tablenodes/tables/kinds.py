@@ -18,9 +18,7 @@ VIEWS = [
     ("polars", "DataFrame", ".polars_view", "PolarsView"),
 ]
 """Each kind of table: its library and class, and the view of it; a library is loaded by whoever has such a table."""
-
 KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
-
 _DUCKDB = ("duckdb", "DuckDBPyRelation")
 
 _NO_TABLES = (

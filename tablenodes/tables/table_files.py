@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
@@ -17,8 +18,6 @@ from .formats import SEPARATORS, Format, format_of, path_of
 from .json_lines import read_json_lines
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas
 
 _LISTED = 1_000

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 import orjson
@@ -13,11 +14,7 @@ import orjson
 from ..errors import TableError
 from ..problems import Unfit
 from .formats import SEPARATORS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from .views import TableView
+from .views import TableView
 
 _LINES = 1_000
 _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')

@@ -18,9 +18,7 @@ from ..errors import ColumnError, nearest
 from ..problems import Unfit
 
 ROWS = 2_000  # rows that are converted at a time
-
 BYTES = 32 * 2**20  # fewer rows are converted at a time where they are longer than this together
-
 _SHOWN = 5
 
 _TYPES = MappingProxyType(

@@ -6,7 +6,8 @@ import os
 import re
 import stat
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 import pandas
 import pyarrow
@@ -18,11 +19,7 @@ from .formats import TEXTS, Format, format_of, path_of
 from .kinds import view
 from .pandas_view import with_named_index
 from .text_writer import check_texts, column_texts, text_pieces
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from .views import TableView
+from .views import TableView
 
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 

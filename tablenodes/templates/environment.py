@@ -22,7 +22,6 @@ from ..problems import Unfit
 
 ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
-
 SEPARATOR = "\0"
 
 _OF_TEXTS = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 from jinja2 import nodes
@@ -15,16 +16,10 @@ from ..problems import Unfit
 from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
 from .template_faults import Wording, empty, unread
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    Cells = tuple[Any, ...]
-    Render = Callable[[Cells], str]
-
+Cells = tuple[Any, ...]
+Render = Callable[[Cells], str]
 Path = tuple[str | int, ...]  # the steps of ``outputs.ask.choices[0]`` below the name that it begins with
-
 ROW = "row"  # the name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``
-
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"
 

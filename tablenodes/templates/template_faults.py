@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import jinja2
 from jinja2 import nodes
 
 from ..errors import nearest
-from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIABLE, environment, parsed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from .environment import UnusableCell
+from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIABLE, UnusableCell, environment, parsed
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
