@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,11 +95,8 @@ class FileKind:
 
 def empty_database(version: int, statements: str) -> bytes:
     """Return the bytes of a file with these tables and nothing else in it."""
-    database = sqlite3.connect(":memory:", isolation_level=None)
-    try:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         database.executescript(statements)
         database.execute(f"PRAGMA application_id = {APPLICATION}")
         database.execute(f"PRAGMA user_version = {version}")
         return bytes(database.serialize())
-    finally:
-        database.close()

@@ -91,14 +91,10 @@ class Typing:
         elif type(value) is list:
             for item in value:
                 yield from self.below(0).suspects(item)
-        elif (
-            type(value) is str and value.lstrip()[:1] == "[" and self._takes_both() and isinstance(_parsed(value), list)
-        ):
-            yield ".".join(str(step) for step in self._path if step != 0)
-
-    def _takes_both(self) -> bool:
-        """Check whether the schema says that a text as well as an array may stand here."""
-        return "array" in self.admitted and not self._textless and len(self.admitted) < _EVERYTHING
+        elif type(value) is str and value.lstrip()[:1] == "[":
+            takes_both = "array" in self.admitted and not self._textless and len(self.admitted) < _EVERYTHING
+            if takes_both and isinstance(_parsed(value), list):
+                yield ".".join(str(step) for step in self._path if step != 0)
 
 
 def _parsed(text: str) -> Any:

@@ -65,12 +65,8 @@ def tool_choice(value: Any) -> Any:
     return {"type": "function", "function": {"name": value}} if _is_name(value, "tool_choice") else value
 
 
-WRITTEN_OUT: Mapping[str, Callable[[Any], Any]] = {
-    "functions": functions,
-    "function_call": function_call,
-    "tools": tools,
-    "tool_choice": tool_choice,
-}
+_WRITERS: Sequence[Callable[[Any], Any]] = (functions, function_call, tools, tool_choice)
+WRITTEN_OUT = {write.__name__: write for write in _WRITERS}
 """For each property that has a short way: what makes it as the API wants it."""
 LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "tools"}
 """For each property that may name a function: the one that lists them."""

@@ -84,8 +84,9 @@ class LiveMask:
     def push(self, text: str) -> str:
         """Add a piece and return what may be shown."""
         text = self._held + text
-        if not text.isascii():
-            text = _with_whole_characters(text)
+        if not text.isascii():  # a first half at the end may yet become a character
+            last = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+            text = _joined(text[: len(text) - len(last)]) + last
         for form in self._forms:
             text = text.replace(form, MASK.decode())
         kept = len(text) - self._doubtful(text)
@@ -111,11 +112,6 @@ class LiveMask:
         return found
 
 
-def _with_whole_characters(text: str) -> str:
-    """Join halves of characters; one that stands alone becomes U+FFFD, but for the first half at the end."""
-    last = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-    return _joined(text[: len(text) - len(last)]) + last
-
-
 def _joined(text: str) -> str:
+    """Join halves of characters; one that stands alone becomes U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,16 +54,14 @@ class GroupRun:
     futures: Futures
     group: Group
     token: bytes  # the worker's right to write
-    _: KW_ONLY
     idle: float  # seconds to wait for more rows
     stopping: Callable[[], bool]  # whether the worker is to end
-    in_the_way: Callable[[], bool] = lambda: False  # whether it keeps one from coming that has a key which it lacks
+    in_the_way: Callable[[], bool]  # whether it keeps one from coming that has a key which it lacks
 
     def __post_init__(self) -> None:
         self._recipe: dict[str, Any] = orjson.loads(self.group.recipe)
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
-        self._at_most_once = self._retry.ambiguous == 0
         # A pause holds for the rows of the next round too.
         self._admission = Admission(self._limits, self._retry)
         # What a kill must not make wrong is counted before it is sent.
@@ -114,19 +112,12 @@ class GroupRun:
             seconds_left=lambda row: recorder.seconds_left_of(row),  # noqa: PLW0108 - it is made below
             admission=self._admission,
         )
-        recorder = FutureRecorder(
-            self.futures,
-            self.group.number,
-            self.token,
-            scheduler,
-            row_deadline=self._retry.row_deadline,
-            at_most_once=self._at_most_once,
-        )
+        recorder = FutureRecorder(self.futures, self.group.number, self.token, scheduler, self._retry)
         with ExitStack() as stack:
             engine = self._engine(endpoint, scheduler, recorder, stack)
             recipe, loop = self._recipe, engine.loop
             request = endpoint.request(recipe["method"], recipe["path"])
-            ways = {"choices": recipe["choices"], "at_most_once": self._at_most_once, "total": recipe["total"]}
+            ways = {"choices": recipe["choices"], "at_most_once": recorder.at_most_once, "total": recipe["total"]}
             loop.run(engine.calls(recorder, request, **ways))
         if scheduler.stopped is None and loop.failure is None:
             recorder.end_unsent()

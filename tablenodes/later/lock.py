@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 
@@ -139,27 +140,15 @@ def ensure_worker(store: Path, secrets: Mapping[str, str]) -> bool:
 
 def _start(store: Path, lock: WorkerLock, environ: dict[str, str], log: int) -> None:
     command = [sys.executable, "-P", "-m", "tablenodes", "worker", "--store", str(store)]
-    folder, nothing = str(store.parent), subprocess.DEVNULL
+    nothing = subprocess.DEVNULL
+    options: Any = {"cwd": str(store.parent), "stdin": nothing, "stdout": nothing, "stderr": log}
     if sys.platform == "win32":  # pragma: no cover - the tests run elsewhere
         lock.release()  # no descriptor is inherited here
-        process = subprocess.Popen(  # noqa: S603 - this Python, ourselves
-            command,
-            env=environ,
-            cwd=folder,
-            stdin=nothing,
-            stdout=nothing,
-            stderr=log,
-            creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
-        )
+        options["creationflags"] = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        process = subprocess.Popen(command, env=environ, **options)  # noqa: S603 - this Python, ourselves
         process.returncode = 0  # nobody waits for it
         return
-    subprocess.run(  # noqa: S603 - this Python, ourselves
-        [sys.executable, "-I", "-S", "-c", _DETACH, *command],
-        env={**environ, INHERITED: str(lock.descriptor)},
-        cwd=folder,
-        check=True,
-        stdin=nothing,
-        stdout=nothing,
-        stderr=log,
-        pass_fds=(lock.descriptor,) if lock.descriptor is not None else (),
-    )
+    options["pass_fds"] = (lock.descriptor,) if lock.descriptor is not None else ()
+    environ = {**environ, INHERITED: str(lock.descriptor)}
+    command = [sys.executable, "-I", "-S", "-c", _DETACH, *command]
+    subprocess.run(command, env=environ, check=True, **options)  # noqa: S603 - this Python, ourselves

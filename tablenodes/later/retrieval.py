@@ -101,7 +101,10 @@ class Retrieval:
             interrupted = interrupts.level > 0
         self._fill()
         self._records.finish(None)
-        summary = self._summary(time.monotonic() - self._began)
+        names = ("prompt_tokens", "completion_tokens")
+        tokens = {name: sum(filter(None, getattr(self._records, name))) for name in names}
+        notes = (*notes_on(self._records),)
+        summary = Summary.of(self._records.counts, **tokens, seconds=time.monotonic() - self._began, notes=notes)
         output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
@@ -249,16 +252,6 @@ class Retrieval:
         at_most_once = recipe["retry"]["ambiguous"] == 0
         verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
         self._records.accept(row, end_of(answer, verdict, sends, billed))
-
-    def _summary(self, seconds: float) -> Summary:
-        records = self._records
-        return Summary.of(
-            records.counts,
-            prompt_tokens=sum(tokens or 0 for tokens in records.prompt_tokens),
-            completion_tokens=sum(tokens or 0 for tokens in records.completion_tokens),
-            seconds=seconds,
-            notes=(*notes_on(records),),
-        )
 
 
 class Retrieved(Responses[Any]):

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 
 from ..engine.calls import Answer
 from ..engine.journal import KeptAnswer
@@ -15,6 +15,7 @@ from ..engine.outcomes.judge import Verdict
 from ..engine.outcomes.rules import Failure
 from ..engine.scheduling import Scheduler
 from ..errors import JournalError, StoreError
+from ..settings import Retry
 from ..store.futures import EXPIRED, Future, Futures
 
 _AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
@@ -36,14 +37,13 @@ class FutureRecorder(Recorder):
     group: int
     token: bytes  # the worker's right to write
     scheduler: Scheduler  # once it has stopped, a row that could be tried again stays pending
-    _: KW_ONLY
-    row_deadline: float  # seconds from a row's first send after which nothing is sent for it
-    at_most_once: bool
+    retry: Retry
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.at_most_once = self.retry.ambiguous == 0
         self._ready: deque[Future] = deque()
         self._after = 0
         self._look_at = self._end_at = float("-inf")
@@ -121,7 +121,7 @@ class FutureRecorder(Recorder):
         """Return the seconds in which a row may still be sent, by the wall clock: no restart extends them."""
         deadline = future.deadline
         if future.first_sent:
-            deadline = min(deadline, future.first_sent + self.row_deadline)
+            deadline = min(deadline, future.first_sent + self.retry.row_deadline)
         return deadline - self.wall_clock()
 
     def seconds_left_of(self, row: int) -> float:
@@ -156,7 +156,8 @@ class FutureRecorder(Recorder):
         if future.final:
             return
         if self.scheduler.stopped is None or future.end.kind in (None, Failure.FINAL.value):
-            self._finish(future)
+            future.final = True
+            self._changed[future.number] = future
 
     def end_unsent(self) -> None:
         """End the rows that the run took and did not send, because the server does not know their model."""
@@ -176,10 +177,6 @@ class FutureRecorder(Recorder):
 
     def _give_up(self, future: Future, why: str) -> None:
         future.give_up(why)
-        self._changed[future.number] = future
-
-    def _finish(self, future: Future) -> None:
-        future.final = True
         self._changed[future.number] = future
 
     @property

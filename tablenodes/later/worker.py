@@ -113,14 +113,7 @@ class Worker:
         with StoreFile(self._path, must_exist=True) as store:
             futures = Futures(store)
             try:
-                run = GroupRun(
-                    futures,
-                    group,
-                    self._token,
-                    idle=self._idle,
-                    stopping=self._stop.is_set,
-                    in_the_way=self._is_in_the_way,
-                )
+                run = GroupRun(futures, group, self._token, self._idle, self._stop.is_set, self._is_in_the_way)
                 held = run.carry_out()
             except Exception as error:  # noqa: BLE001 - the other groups go on
                 # Where it was; what it says may quote a row.

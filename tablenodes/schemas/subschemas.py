@@ -120,12 +120,5 @@ def kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
-_KINDS: dict[type, str] = {
-    type(None): "null",
-    bool: "boolean",
-    int: "integer",
-    str: "string",
-    dict: "object",
-    list: "array",
-    tuple: "array",
-}
+_KINDS: dict[type, str] = {type(None): "null", bool: "boolean", int: "integer", str: "string", dict: "object"}
+_KINDS |= {list: "array", tuple: "array"}

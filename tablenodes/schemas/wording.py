@@ -53,14 +53,8 @@ _LIMIT_WORDS = {
     "pattern": "must match the pattern {}",
 }
 
-_COUNT_WORDS = {
-    "minItems": ("at least", "item", "items"),
-    "maxItems": ("at most", "item", "items"),
-    "minLength": ("at least", "character", "characters"),
-    "maxLength": ("at most", "character", "characters"),
-    "minProperties": ("at least", "property", "properties"),
-    "maxProperties": ("at most", "property", "properties"),
-}
+_BOUNDS = {"min": "at least", "max": "at most"}
+_COUNTED = {"Items": ("item", "items"), "Length": ("character", "characters"), "Properties": ("property", "properties")}
 
 _OTHER_WORDS = {
     "schema": "does not fit the schema",
@@ -90,9 +84,8 @@ def _message(rule: str, limit: Any, instance: Any) -> str:
         return _enum_message(limit, instance)
     if rule in _LIMIT_WORDS and (limit is not None or rule == "const"):
         return _LIMIT_WORDS[rule].format(_word(limit))
-    if rule in _COUNT_WORDS and limit is not None:
-        bound, one, many = _COUNT_WORDS[rule]
-        return f"must have {bound} {_word(limit)} {one if limit == 1 else many}"
+    if rule[:3] in _BOUNDS and rule[3:] in _COUNTED and limit is not None:
+        return f"must have {_BOUNDS[rule[:3]]} {_word(limit)} {_COUNTED[rule[3:]][limit != 1]}"
     return _OTHER_WORDS.get(rule, f"does not meet the schema's rule {rule[:_WORD_LENGTH]}")
 
 

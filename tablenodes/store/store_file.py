@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -103,7 +103,8 @@ class StoreFile:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Return the database for reading; all of the block sees one and the same state."""
         if not self.exists:
-            with _empty() as database:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+                database.executescript(_TABLES)
                 yield database
             return
         database = self._open()
@@ -202,13 +203,3 @@ def _look_at(database: sqlite3.Connection, path: Path) -> None:
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
-
-
-@contextmanager
-def _empty() -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        database.executescript(_TABLES)
-        yield database
-    finally:
-        database.close()

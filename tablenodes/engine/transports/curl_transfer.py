@@ -134,7 +134,7 @@ class Transfer:
             if self.opened:
                 common.news[ends] = _news_of(_bound_to(own_port, self.opened))
                 self.opened.clear()
-            elif common.news.get(ends, _nothing_new)(0):
+            elif (news := common.news.get(ends)) is not None and news(0):
                 self.stale = True
                 return _ABORT
             if common.may_send is None or common.may_send(self.call.key):
@@ -254,10 +254,6 @@ def _bound_to(port: int, descriptors: list[int]) -> int:
             if sock.getsockname()[1] == port:
                 return descriptor
     return descriptors[0]
-
-
-def _nothing_new(_seconds: int) -> bool:
-    return False
 
 
 def _news_of(descriptor: int) -> Callable[[int], object]:

@@ -51,8 +51,9 @@ def fault_of(error: BaseException, *, sent: bool, proxied: bool) -> tuple[str, s
     chain = list(_causes(error))
     if sent:
         return _first_fit(chain, _AFTER_SENDING)
-    if (status := _tunnel_status(chain)) is not None:
-        return PROXY_WANTS_LOGIN if status == 407 else ("proxy", f"the proxy refused with status {status}")
+    for each in chain:
+        if type(each) is OSError and (found := _TUNNEL.match(str(each))):
+            return PROXY_WANTS_LOGIN if found[1] == "407" else ("proxy", f"the proxy refused with status {found[1]}")
     fault, words = _first_fit(chain, _BEFORE_SENDING)
     return "proxy" if fault == "connect" and proxied else fault, words
 
@@ -66,11 +67,6 @@ def drop_frames(error: BaseException) -> None:
     """Drop the frames that an error came through: urllib3 keeps errors in their variables, and sockets with them."""
     for each in [*_causes(error)]:
         each.__traceback__ = None
-
-
-def _tunnel_status(chain: list[BaseException]) -> int | None:
-    found = next((found for each in chain if type(each) is OSError and (found := _TUNNEL.match(str(each)))), None)
-    return None if found is None else int(found[1])
 
 
 def _first_fit(chain: list[BaseException], table: _Table) -> tuple[str, str]:

@@ -93,7 +93,9 @@ class Attempt:
             if (connection := self._connection) is not None:
                 with connection.lock:
                     if connection.owner is self and connection.sock is not None:
-                        _shut_down(connection.sock)
+                        sock = getattr(connection.sock, "socket", connection.sock)  # TLS within TLS has it inside
+                        # SSLSocket.shutdown would drop the TLS object under the feet of the thread that reads.
+                        socket.socket.shutdown(sock, socket.SHUT_RDWR)
             elif self._response is not None:  # of a session of the user's, whose adapters may be any
                 self._response.raw.shutdown()
 
@@ -204,12 +206,6 @@ class _OwnedConnection:
         attempt.reused = self.exchanges > 0
         self.exchanges += 1
         super().request(*args, **kwargs)  # type: ignore[misc]
-
-
-def _shut_down(sock: Any) -> None:
-    sock = getattr(sock, "socket", sock)  # TLS within TLS has its socket inside
-    # SSLSocket.shutdown would drop the TLS object under the feet of the thread that reads.
-    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _Quiet(logging.Filter):

@@ -8,7 +8,6 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +244,8 @@ class RequestsTransport(Carrying):
         if self.session is not None:
             attempt.begin_send()
             response = self.session.request(call.request.method, call.request.url, **options)
-            attempt.sends += _silent_repeats(response)
+            retries = getattr(response.raw, "retries", None)
+            attempt.sends += len(getattr(retries, "history", None) or ())  # an adapter of the user's sent it again
             return response
         proxy = proxy_for(call.request.url, Veiled(os.environ), self.proxy)
         attempt.proxied = proxy is not None
@@ -253,7 +253,10 @@ class RequestsTransport(Carrying):
         return self._session.request(call.request.method, call.request.url, **options)
 
     def _read(self, response: requests.Response, attempt: Attempt) -> None:
-        pieces = _arriving(response) if self.session is None else response.iter_content(_PIECE)
+        if self.session is None:  # each piece as soon as it is there; `iter_content` waits for a full one
+            pieces = iter(lambda: response.raw.read1(_PIECE, decode_content=True), b"")
+        else:
+            pieces = response.iter_content(_PIECE)
         for piece in pieces:
             kept = attempt.take(piece)
             if self.stream and kept:
@@ -275,15 +278,3 @@ def _fault(error: BaseException, attempt: Attempt) -> tuple[str, str]:
         return attempt.out_of_time
     fault, words = fault_of(error, sent=attempt.sends > 0, proxied=attempt.proxied)
     return attempt.out_of_time if fault == TIMEOUT else (fault, words)
-
-
-def _arriving(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body's pieces, decompressed, each as soon as it is there; `iter_content` waits for a full one."""
-    while piece := response.raw.read1(_PIECE, decode_content=True):
-        yield piece
-
-
-def _silent_repeats(response: requests.Response) -> int:
-    """How often an adapter of the user's sent the request again before this response."""
-    retries = getattr(response.raw, "retries", None)
-    return len(getattr(retries, "history", None) or ())
