@@ -118,8 +118,8 @@ class Connection:
         _check_variable(self.api_key_env)
         if not isinstance(self.allow_insecure, bool):
             raise ConnectionSettingError("allow_insecure must be True or False")
-        put(self, "headers", _headers(self.headers))
-        put(self, "query", _query(self.query))
+        put(self, "headers", _each("headers", self.headers, _header))
+        put(self, "query", _each("query", self.query, _query_value))
         put(self, "timeout", _timeout(self.timeout))
         _check_proxy(self.proxy)
         if isinstance(self.proxy, str) and "@" in self.proxy:
@@ -202,20 +202,20 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _headers(headers: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
-    if headers is None:
-        return None
-    if not isinstance(headers, Mapping):
-        raise ConnectionSettingError(f"headers must be a mapping, not {type(headers).__name__}")
-    checked: dict[str, str | Secret] = {}
-    for name, value in headers.items():
-        plain = value.reveal() if isinstance(value, Secret) and not value.missing else value
-        if isinstance(plain, Secret):
-            checked[name] = plain
-            continue
-        addresses.check_header(name, plain)
-        checked[name] = Secret(plain) if _SENSITIVE.search(name) else plain
-    return checked
+def _each(
+    setting: str, given: object, checked: Callable[[Any, Any], str | Secret]
+) -> Mapping[str, str | Secret] | None:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConnectionSettingError(f"{setting} must be a mapping, not {type(given).__name__}")
+    return None if given is None else {name: checked(name, value) for name, value in given.items()}
+
+
+def _header(name: str, value: str | Secret) -> str | Secret:
+    plain = value.reveal() if isinstance(value, Secret) and not value.missing else value
+    if isinstance(plain, Secret):
+        return plain
+    addresses.check_header(name, plain)
+    return Secret(plain) if _SENSITIVE.search(name) else plain
 
 
 def _check_variable(name: str | None) -> None:
@@ -235,20 +235,12 @@ def _check_ca_bundle(path: object) -> None:
         raise ConnectionSettingError(f"ca_bundle: no such file {os.fspath(path)!r}")
 
 
-def _query(query: Mapping[str, str | Secret] | None) -> Mapping[str, str | Secret] | None:
-    if query is None:
-        return None
-    if not isinstance(query, Mapping):
-        raise ConnectionSettingError(f"query must be a mapping, not {type(query).__name__}")
-    checked: dict[str, str | Secret] = {}
-    for name, value in query.items():
-        if isinstance(value, Secret):
-            checked[name] = value
-            continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
-        checked[_text(name, "query")] = Secret(str(value)) if _SENSITIVE.search(name) else str(value)
-    return checked
+def _query_value(name: str, value: str | int | Secret) -> str | Secret:
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
+    return Secret(str(value)) if _SENSITIVE.search(_text(name, "query")) else str(value)
 
 
 def _timeout(timeout: Timeout | float | None) -> Timeout | None:

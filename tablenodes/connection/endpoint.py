@@ -45,12 +45,9 @@ class Endpoint:
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """What must never be in a result: the keys as they may be echoed."""
-        found = []
-        for value in (*dict(self.headers).values(), *(self.connection.query or {}).values()):
-            if isinstance(value, Secret):
-                text = value.reveal()
-                found.append(text.removeprefix("Bearer ").encode("latin-1"))
-        return tuple(secret for secret in found if len(secret) >= 6)
+        values = (*dict(self.headers).values(), *(self.connection.query or {}).values())
+        found = (value.reveal().removeprefix("Bearer ") for value in values if isinstance(value, Secret))
+        return tuple(secret.encode("latin-1") for secret in found if len(secret) >= 6)
 
     @property
     def place(self) -> str:

@@ -35,7 +35,6 @@ _REASONS = {
     "rate_limited": "the server asks to wait longer than a run does",
     "outage": "the server served no request; the next retrieval tries again",
 }
-
 _TOO_LATE = "the row's deadline has passed"
 
 

@@ -105,7 +105,7 @@ class Retrieval:
         tokens = {name: sum(filter(None, getattr(self._records, name))) for name in names}
         notes = (*notes_on(self._records),)
         summary = Summary.of(self._records.counts, **tokens, seconds=time.monotonic() - self._began, notes=notes)
-        output = Retrieved(self._view, self._records, summary, lambda: self._asked, self._ids)
+        output = Retrieved(self._view, self._records, summary, lambda: self._asked, ids=self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"
@@ -175,14 +175,10 @@ class Retrieval:
         hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
         # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
         if is_held and hopeful and any(map(self._may_give_key, waiting)):
-            self._say_once(_OTHER_KEYS)
+            if not self._said and self._progress is not False:
+                display.say(_OTHER_KEYS)
+            self._said = True
         return hopeful and (is_held or self._start(waiting))
-
-    def _say_once(self, words: str) -> None:
-        """Print once what is waited for, unless nobody wants to know."""
-        if not self._said and self._progress is not False:
-            display.say(words)
-        self._said = True
 
     def _may_give_key(self, waiting: Waiting) -> bool:
         """Check whether a key is all that rows lack, and we have it."""
@@ -257,15 +253,8 @@ class Retrieval:
 class Retrieved(Responses[Any]):
     """Answers by their ids, and the table that had the ids."""
 
-    def __init__(
-        self,
-        view: TableView,
-        records: Records,
-        summary: Summary,
-        asked: Callable[[], Iterable[str | None]],
-        ids: Collection[str],
-    ) -> None:
-        super().__init__(view, records, summary, asked)
+    def __init__(self, *made: Any, ids: Collection[str]) -> None:
+        super().__init__(*made)
         self._ids = tuple(ids)
 
     @cached_property

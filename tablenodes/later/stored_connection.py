@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.endpoint import Endpoint, opened
@@ -14,17 +14,12 @@ from ..errors import ConnectionSettingError
 from ..secret import Secret
 from ..settings import Timeout
 
-if TYPE_CHECKING:
-    from ..local import LocalModel
-
 VERSION = 1  # of the recipes in a store
 _ROUNDS = 20_000  # makes it slow to try out which short key a name may stand for
-_OPEN = frozenset(
-    (
-        *("accept", "accept-language", "anthropic-version", "api-version", "http-referer", "openai-beta"),
-        *("openai-organization", "openai-project", "referer", "user-agent", "x-title"),
-    )
-)
+_OPEN = {
+    *("accept", "accept-language", "anthropic-version", "api-version", "http-referer", "openai-beta"),
+    *("openai-organization", "openai-project", "referer", "user-agent", "x-title"),
+}
 """Headers and parts of a query that are no secrets; any other may be one, whatever it is called."""
 _ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 """Variables of the environment whose values travel with a recipe: no worker takes its own."""
@@ -43,9 +38,7 @@ class Travelling:
         self._salt = salt
         self._connection = connection
         self.secrets: dict[str, str] = {}
-        self.recipe = self._common() | (
-            self._remote() if connection.local_model is None else _local(connection.local_model)
-        )
+        self.recipe = self._common() | (self._remote() if connection.local_model is None else self._local())
         self.needs_key = bool(self.secrets or self.recipe.get("found_key"))
 
     def _common(self) -> dict[str, Any]:
@@ -56,6 +49,11 @@ class Travelling:
             "ca_bundle": None if bundle is None else os.path.abspath(bundle),
             "transport": self._connection.transport,
         }
+
+    def _local(self) -> dict[str, Any]:
+        fields = asdict(self._connection.local_model)  # type: ignore[arg-type] # there is one
+        path = fields["path"]
+        return {"local": fields | {"path": None if path is None else os.path.abspath(path)}}
 
     def _remote(self) -> dict[str, Any]:
         connection = self._connection
@@ -79,11 +77,8 @@ class Travelling:
         }
 
     def _all_named(self, values: Mapping[str, str | Secret], origin: bytes) -> dict[str, Any]:
-        made = {}
-        for name, value in values.items():
-            is_closed = isinstance(value, str) and name.casefold() not in _OPEN
-            made[name] = self._named(Secret(value) if is_closed else value, origin)  # type: ignore[arg-type]
-        return made
+        closed = {name for name, value in values.items() if isinstance(value, str) and name.casefold() not in _OPEN}
+        return {n: self._named(Secret(str(v)) if n in closed else v, origin) for n, v in values.items()}
 
     def _named(self, value: str | Secret | None, origin: bytes) -> Any:
         """Return a text as it is, and in place of a secret a name that tells nothing of it, the same each time."""
@@ -112,12 +107,6 @@ def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[
     """Return an environment without the variables whose values have travelled with a recipe, if they have."""
     left = _ACCOUNT if "found_key" in recipe else ()  # earlier versions sent none along
     return {name: value for name, value in environ.items() if name not in left}
-
-
-def _local(model: LocalModel) -> dict[str, Any]:
-    fields = asdict(model)
-    path = fields.pop("path")
-    return {"local": {"path": None if path is None else os.path.abspath(path), **fields}}
 
 
 def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +13,7 @@ import jsonschema_rs
 from ..errors import nearest
 from ..problems import Problem
 from . import subschemas
-from .subschema_graph import REFERENCES, SubschemaGraph, refuse
-from .subschemas import Path, kind
+from .subschemas import REFERENCES, Path, SubschemaGraph, kind, refuse
 from .wording import Fault, got, message, shown
 
 Faults = Iterator[Fault]
@@ -26,13 +25,11 @@ _MOST_ERRORS = 20_000
 _CANDIDATE_FAULTS = 8
 _DISCRIMINATORS = ("role", "type")
 _NAME_LENGTH = 60
-_PLAIN_RULES = frozenset(
-    {
-        *("type", "enum", "const", "required", "dependentRequired", "uniqueItems", "pattern"),
-        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-        *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
-    }
-)
+_PLAIN_RULES = {
+    *("type", "enum", "const", "required", "dependentRequired", "uniqueItems", "pattern"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+}
 _EXCLUSIVE = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 """In draft 4 these are true or false, and belong to the bound."""
 
@@ -41,6 +38,26 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("dependentSchemas", "dependencies"), dict),
     **dict.fromkeys(("items", "prefixItems", "additionalItems", "contains"), (list, tuple)),
 }
+
+
+@functools.lru_cache(maxsize=256)
+def _matching(pattern: str) -> Callable[[str], bool]:
+    test: Callable[[str], bool] = jsonschema_rs.validator_for({"pattern": pattern}).is_valid
+    return test
+
+
+_PARTS: dict[str, Callable[[Any, Any], Iterable[tuple[Any, Any, Path]]]] = {
+    "allOf": lambda given, value: ((each, value, ()) for each in given),
+    "properties": lambda given, value: ((given[name], value[name], (name,)) for name in value if name in given),
+    "patternProperties": lambda given, value: (
+        (given[pattern], value[name], (name,)) for pattern in given for name in filter(_matching(pattern), value)
+    ),
+    "propertyNames": lambda given, value: ((given, name, ()) for name in value),
+    "prefixItems": lambda given, value: (
+        (each, item, (i,)) for i, each, item in zip(count(), given, value, strict=False)
+    ),
+}
+"""The subschemas of a keyword, each with what of a value it applies to, and the steps to that."""
 
 
 class Explainer:
@@ -153,14 +170,10 @@ class _Descent:
             **dict.fromkeys(("anyOf", "oneOf"), self._union),
             **dict.fromkeys(("dependentSchemas", "dependencies"), self._dependent),
             **dict.fromkeys(("items", "additionalItems"), self._items),
-            "allOf": self._all_of,
+            **dict.fromkeys(_PARTS, self._parts),
             "not": self._not,
             "if": self._if,
-            "properties": self._properties,
-            "patternProperties": self._pattern_properties,
             "additionalProperties": self._more_properties,
-            "propertyNames": self._names,
-            "prefixItems": self._first_items,
             "contains": self._contains,
         }
 
@@ -206,9 +219,9 @@ class _Descent:
         target = self._gates.graph.target(schema, keyword)
         return self._at(True if target is None else target, value, path)
 
-    def _all_of(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
-        for branch in schema[keyword]:
-            yield from self._at(branch, value, path)
+    def _parts(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
+        for each, part, steps in _PARTS[keyword](schema[keyword], value):
+            yield from self._at(each, part, (*path, *steps))
 
     def _not(self, schema: dict[str, Any], keyword: str, value: Any, path: Path) -> Faults:
         if self._fits(schema[keyword], value):
@@ -260,16 +273,6 @@ class _Descent:
                 tried.append(list(islice(self.faults(branch, value, path), _CANDIDATE_FAULTS)))
         return max(tried, key=_closeness, default=[])
 
-    def _properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
-        for name, each in value.items():
-            if name in schema[keyword]:
-                yield from self._at(schema[keyword][name], each, (*path, name))
-
-    def _pattern_properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
-        for pattern, each in schema[keyword].items():
-            for name in filter(_matching(pattern), value):
-                yield from self._at(each, value[name], (*path, name))
-
     def _more_properties(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
         names = _extra(value, schema)
         if schema[keyword] is False and names:
@@ -278,10 +281,6 @@ class _Descent:
             for name in names:
                 yield from self._at(schema[keyword], value[name], (*path, name))
 
-    def _names(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
-        for name in value:
-            yield from self._at(schema[keyword], name, path)
-
     def _dependent(self, schema: dict[str, Any], keyword: str, value: dict[str, Any], path: Path) -> Faults:
         for name, needed in schema[keyword].items():
             if name in value and not isinstance(needed, list):
@@ -289,14 +288,10 @@ class _Descent:
             elif name in value and not all(other in value for other in needed):
                 yield Fault(path, keyword, needed, value, schema)
 
-    def _first_items(self, schema: dict[str, Any], keyword: str, value: Sequence[Any], path: Path) -> Faults:
-        for position, (each, item) in enumerate(zip(schema[keyword], value, strict=False)):
-            yield from self._at(each, item, (*path, position))
-
     def _items(self, schema: dict[str, Any], keyword: str, value: Sequence[Any], path: Path) -> Faults:
         items, first = schema[keyword], schema.get("items" if keyword == "additionalItems" else "prefixItems", [])
         if isinstance(items, list):
-            yield from self._first_items(schema, keyword, value, path)
+            yield from self._parts({"prefixItems": items}, "prefixItems", value, path)
         elif isinstance(first, list) and len(value) > len(first):
             if items is False:
                 yield Fault(path, keyword, items, value, schema)
@@ -320,12 +315,6 @@ def _discriminators(schema: dict[str, Any]) -> tuple[str, ...]:
 def _closeness(faults: list[Fault]) -> tuple[int, int, int]:
     deepest = max(len(fault.path) for fault in faults)
     return deepest, -sum(fault.rule == "type" for fault in faults), -len(faults)
-
-
-@functools.lru_cache(maxsize=256)
-def _matching(pattern: str) -> Callable[[str], bool]:
-    test: Callable[[str], bool] = jsonschema_rs.validator_for({"pattern": pattern}).is_valid
-    return test
 
 
 def _extra(instance: dict[str, Any], schema: dict[str, Any]) -> list[str]:

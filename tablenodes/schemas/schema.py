@@ -14,7 +14,7 @@ from ..errors import SchemaError
 from ..plain import plain
 from ..problems import Problem, Unfit
 from . import subschemas
-from .subschema_graph import SubschemaGraph, refuse
+from .subschemas import SubschemaGraph, refuse
 from .wording import shown
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ..errors import SchemaError, nearest
 from ..problems import Problem
 from .schema import SHOWN, Schema
-from .subschema_graph import SubschemaGraph, nesting
+from .subschemas import SubschemaGraph, nesting
 
 DEFAULT_REVISION = "openai-2026-08"  # the bundled revision that is used where none is named
 MOST_ALTERNATIVES = 10_000
@@ -191,21 +191,17 @@ def copied(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"})
 _VALUES = frozenset({"enum", "const", "default", "examples", "example"})
-_OUTSIDE = frozenset(
-    {
-        *("title", "description", "default", "examples", "example", "deprecated"),
-        *("$schema", "$id", "$anchor", "$defs", "definitions", "components"),
-    }
-)
-_LIMITS_ON_OTHER_TYPES = frozenset(
-    {
-        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-        *("minLength", "maxLength", "pattern", "format"),
-        *("items", "prefixItems", "contains", "minContains", "maxContains", "minItems", "maxItems", "uniqueItems"),
-        *("properties", "patternProperties", "additionalProperties", "propertyNames", "required"),
-        *("minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
-    }
-)
+_OUTSIDE = {
+    *("title", "description", "default", "examples", "example", "deprecated"),
+    *("$schema", "$id", "$anchor", "$defs", "definitions", "components"),
+}
+_LIMITS_ON_OTHER_TYPES = {
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "pattern", "format"),
+    *("items", "prefixItems", "contains", "minContains", "maxContains", "minItems", "maxItems", "uniqueItems"),
+    *("properties", "patternProperties", "additionalProperties", "propertyNames", "required"),
+    *("minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
+}
 
 
 def without_nullable(schema: Any) -> Any:

@@ -1,15 +1,27 @@
-"""What a schema document says about a place in a body: its properties, words and types."""
+"""The subschemas of a document: what they say about a place in a body, and the graph that they make."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from typing import Any
-
-from .subschema_graph import followed
+from typing import Any, NoReturn
+from urllib.parse import unquote, urljoin
 
 Path = tuple[str | int, ...]
 TYPES = frozenset({"string", "number", "integer", "boolean", "null", "array", "object"})
 _UNIONS = ("anyOf", "oneOf")
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies"})
+_APPLIES_TO = {
+    **dict.fromkeys((*REFERENCES, "not", "if", "then", "else", "allOf", "anyOf", "oneOf"), 0),
+    **dict.fromkeys(("dependentSchemas", "dependencies"), 0),
+    **dict.fromkeys(("properties", "additionalProperties", "propertyNames"), 1),
+    **dict.fromkeys(("patternProperties", "unevaluatedProperties"), 2),
+    **dict.fromkeys(("items", "prefixItems", "additionalItems"), 3),
+    **dict.fromkeys(("contains", "unevaluatedItems"), 4),
+}
+"""The keywords that hold schemas, by what these apply to: the value, one property or each, one item or each."""
+_ANCHORS = ("$anchor", "$dynamicAnchor")
 
 
 def applied(document: Any, schema: Any, *, unions: bool = False) -> Iterator[dict[str, Any]]:
@@ -122,3 +134,135 @@ def kind(value: Any) -> str:
 
 _KINDS: dict[type, str] = {type(None): "null", bool: "boolean", int: "integer", str: "string", dict: "object"}
 _KINDS |= {list: "array", tuple: "array"}
+
+
+class SubschemaGraph:
+    """The subschemas of one document, by the identity of the dicts that they are."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        draft = document.get("$schema")
+        self.ignores_siblings = isinstance(draft, str) and any(old in draft for old in ("-04/", "-06/", "-07/"))
+        self.places: dict[int, str] = {}
+        self._name = "id" if isinstance(draft, str) and "draft-04" in draft else "$id"
+        self._document = document
+        self._bases: dict[int, str] = {}
+        self._anchored: dict[str, Any] = {"": document}
+        self._place(document)
+        self.address = self._bases[id(document)]
+
+    def _place(self, document: dict[str, Any]) -> None:
+        """Record the pointer and the base address of every dict, and every address that the document gives."""
+        waiting: list[tuple[Any, str, str]] = [(document, "#", "")]
+        while waiting:
+            value, pointer, base = waiting.pop()
+            if isinstance(value, dict):
+                base = self._base_within(value, base)
+                self.places[id(value)], self._bases[id(value)] = pointer, base
+            for step, each in value.items() if isinstance(value, dict) else enumerate(value):
+                if isinstance(each, dict | list):
+                    escaped = str(step).replace("~", "~0").replace("/", "~1")
+                    waiting.append((each, f"{pointer}/{escaped}", base))
+
+    def _base_within(self, schema: dict[str, Any], base: str) -> str:
+        """Record the addresses that a schema gives itself, as `target` looks them up; return the base of its parts."""
+        own = schema.get(self._name)
+        if isinstance(own, str):
+            address = (base + own if own.startswith("#") else urljoin(base, own)).rstrip("#")
+            self._anchored.setdefault(address, schema)
+            base = base if own.startswith("#") else address
+        for keyword in _ANCHORS:
+            if isinstance(schema.get(keyword), str):
+                self._anchored.setdefault(f"{base}#{schema[keyword]}", schema)
+        return base
+
+    def target(self, schema: dict[str, Any], keyword: str) -> Any:
+        """Return the subschema to which a reference of `schema` leads, or None where it leads outside or nowhere."""
+        reference = schema.get(keyword)
+        if not isinstance(reference, str):
+            return None
+        address, _, fragment = reference.partition("#")
+        base = self._bases[id(schema)]
+        address = urljoin(base, address) if address else base
+        if fragment and not fragment.startswith("/"):
+            return self._anchored.get(f"{address}#{fragment}")
+        return followed(self._anchored.get(address), fragment)
+
+    def unresolved(self) -> str | None:
+        """Return the first reference that leads nowhere in the document, in the document's order."""
+        waiting: list[Any] = [self._document]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                for keyword in REFERENCES:
+                    if isinstance(value.get(keyword), str) and self.target(value, keyword) is None:
+                        return str(value[keyword])
+            inside = value.values() if isinstance(value, dict) else value
+            waiting.extend(reversed([each for each in inside if isinstance(each, dict | list)]))
+        return None
+
+    def extent(self) -> tuple[int, int]:
+        """Return how many subschemas one value may be held against at once, and how long the longest way down is.
+
+        A reference that leads back to where it came from counts as one: the gate remembers what it met there.
+        """
+        known: dict[int, tuple[int, int]] = {}
+        waiting = [self._opened(self._document, known)]
+        while waiting:
+            schema, groups, inside = waiting[-1]
+            new = next((each for each in inside if id(each) not in known), None)
+            if new is not None:
+                waiting.append(self._opened(new, known))
+                continue
+            waiting.pop()
+            counts = [[known[id(each)] for each in group] for group in groups]
+            here, one_name, names, one_item, items = ([count for count, _ in group] for group in counts)
+            below = max(max(one_name, default=0) + sum(names), max(one_item, default=0) + sum(items))
+            longest = max((length for group in counts for _, length in group), default=0)
+            known[id(schema)] = 1 + sum(here) + below, 1 + longest
+        return known[id(self._document)]
+
+    def _opened(self, schema: dict[str, Any], known: dict[int, tuple[int, int]]) -> tuple[Any, Any, Any]:
+        known[id(schema)] = 1, 1
+        groups = self._groups(schema)
+        return schema, groups, itertools.chain.from_iterable(groups)
+
+    def _groups(self, schema: dict[str, Any]) -> tuple[list[dict[str, Any]], ...]:
+        """Return what applies to the value itself; to a property, one of them or each; and the same for an item."""
+        groups: tuple[list[dict[str, Any]], ...] = ([], [], [], [], [])
+        for keyword, given in schema.items():
+            if keyword in _APPLIES_TO:
+                value = self.target(schema, keyword) if keyword in REFERENCES else given
+                inside = value.values() if keyword in _MAPS and isinstance(value, dict) else value
+                group = groups[_APPLIES_TO[keyword]]
+                if isinstance(inside, dict):
+                    group.append(inside)
+                elif not isinstance(inside, bool | str | int | float | None):
+                    group.extend(each for each in inside if isinstance(each, dict))
+        return groups
+
+
+def refuse(address: str) -> NoReturn:
+    """Refuse to look up a reference that leads outside of the document."""
+    raise ValueError(f"{address} is outside the schema")
+
+
+def followed(place: Any, fragment: str) -> Any:
+    """Return what a JSON pointer, as a reference's fragment writes it, leads to, or None."""
+    for step in unquote(fragment).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, dict) and key in place:
+            place = place[key]
+        elif isinstance(place, list) and key.isdecimal() and int(key) < len(place):
+            place = place[int(key)]
+        else:
+            return None
+    return place
+
+
+def nesting(value: Any) -> int:
+    """Return how deep lists and objects are nested."""
+    depth, layer = 0, [value]
+    while layer := [each for each in layer if isinstance(each, dict | list)]:
+        depth += 1
+        layer = [each for one in layer for each in (one.values() if isinstance(one, dict) else one)]
+    return depth

@@ -62,12 +62,10 @@ _OTHER_WORDS = {
     "oneOf": "must fit exactly one of the forms that the schema allows",
     "uniqueItems": "must not repeat an item",
     "false": "is not allowed here",
-    "items": "has more items than the schema allows",
+    **dict.fromkeys(("items", "additionalItems", "unevaluatedItems"), "has more items than the schema allows"),
     "not": "must not fit a form that the schema forbids",
     "contains": "lacks an item that the schema requires",
     "unevaluatedProperties": "has a property that is not in the schema",
-    "additionalItems": "has more items than the schema allows",
-    "unevaluatedItems": "has more items than the schema allows",
     "dependentRequired": "lacks a property that another of its properties requires",
 }
 

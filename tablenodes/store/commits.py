@@ -13,15 +13,11 @@ from ..problems import Problem, Rejected
 
 _VERSION = b"tablenodes conversation 1\n"
 _ID = re.compile(r"conv_[0-9a-f]{40}", re.ASCII)
-_ORDER = {
-    name: place
-    for place, name in enumerate(
-        (
-            *("role", "id", "index", "type", "name", "content", "text", "refusal", "image_url", "url", "detail"),
-            *("tool_calls", "function_call", "function", "arguments", "tool_call_id"),
-        )
-    )
-}
+_KEYS = (
+    *("role", "id", "index", "type", "name", "content", "text", "refusal", "image_url", "url", "detail"),
+    *("tool_calls", "function_call", "function", "arguments", "tool_call_id"),
+)
+_ORDER = {name: place for place, name in enumerate(_KEYS)}
 """The order in which the API writes a message's keys; others follow by the alphabet."""
 NO_ID = 'not a conversation\'s id: "conv_" and 40 digits of 0-9 and a-f, as a node returned it'
 NO_CONVERSATION = "the row has no conversation: the step before made none, or the cell is empty"

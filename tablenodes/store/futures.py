@@ -140,13 +140,10 @@ class Futures:
             known: set[bytes] = set()
             made = [ids.new_id() for _ in bodies] if names is None else _by_name(database, names, known)
             _move_held(database, known, group)
+            new = ((i, body) for i, body in zip(made, bodies, strict=True) if i not in known)
             database.executemany(
                 "INSERT INTO future (id, recipe, submitted, deadline, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (i, group, now, deadline, b, _body_sum(i, b))
-                    for i, b in zip(made, bodies, strict=True)
-                    if i not in known
-                ],
+                ((i, group, now, deadline, body, _body_sum(i, body)) for i, body in new),
             )
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
@@ -221,11 +218,9 @@ class Futures:
 
     def take_up(self, group: int) -> None:
         """Record that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""
+        statement = "UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = max(not_before, 0) WHERE number = ?"
         with self.store.writing() as database:
-            database.execute(
-                "UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = max(not_before, 0) WHERE number = ?",
-                (group,),
-            )
+            database.execute(statement, (group,))
 
     def groups(self, now: float) -> list[Group]:
         """Return the groups that have pending rows which may be sent now, or must be ended."""

@@ -22,7 +22,6 @@ _DONE = """
 UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, headers = ?, body = ?, fault = ?, message = ?,
 latency = ?, crc = ? WHERE id = ?
 """
-
 _TALLY = "SELECT outcome, COUNT(*), SUM(sends) FROM row GROUP BY outcome ORDER BY COUNT(*) DESC, outcome"
 
 

@@ -136,7 +136,9 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
     found = _counted(database, shared="shared" in schema) if marks in ([(0,)], [(1,)]) else None
     if found is None:
         raise JournalError(f"{path}: the journal {DAMAGED}")
-    if marks == [(0,)] and _writes_a_log(path) and not log.size:
+    with open(path, "rb") as handle:
+        wrote_a_log = handle.read(19)[18:] == b"\x02"  # by the file's own header
+    if marks == [(0,)] and wrote_a_log and not log.size:
         raise JournalError(
             f"{path}: the last run was cut short, and {path.name}-wal, a part of the journal, is gone; "
             "put it back beside it, or choose another path to start again"
@@ -163,12 +165,6 @@ def _counted(database: sqlite3.Connection, *, shared: bool) -> tuple[int, int] |
 
 def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
     database.execute("UPDATE run SET clean = ?", (clean,))
-
-
-def _writes_a_log(path: Path) -> bool:
-    """Check, by the file's own header, whether its last run put what it wrote into a log first."""
-    with open(path, "rb") as handle:
-        return handle.read(19)[18:] == b"\x02"
 
 
 # SQLite reads the log beside a journal that was not closed up to the first frame that does not fit its check sum, and

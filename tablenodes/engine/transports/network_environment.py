@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from ...addresses import is_loopback
@@ -31,7 +32,8 @@ def proxy_for(url: str, environ: Mapping[str, str], named: str | None = None) ->
     if named is not None:
         return _with_scheme(named)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    if _is_excepted(host, port, _variable(environ, "no_proxy")):
+    exceptions = _variable(environ, "no_proxy").casefold().split(",")
+    if any(_excepts(each.strip(), host.casefold(), port) for each in exceptions):
         return None
     return _with_scheme(_variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy"))
 
@@ -71,14 +73,10 @@ def sockets_allowed(wanted: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     except (OSError, ValueError):
         most = soft
-    return max(1, min(wanted, max(most - OTHER_FILES, (most - _open_files() - _SPARE_FILES) // 2)))
-
-
-def _open_files() -> int:
-    try:
-        return len(os.listdir("/dev/fd"))
-    except OSError:
-        return OTHER_FILES
+    open_files = OTHER_FILES
+    with suppress(OSError):
+        open_files = len(os.listdir("/dev/fd"))
+    return max(1, min(wanted, max(most - OTHER_FILES, (most - open_files - _SPARE_FILES) // 2)))
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
@@ -95,16 +93,17 @@ def _with_scheme(proxy: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
-    return any(_excepts(entry.strip().casefold(), host.casefold(), port) for entry in exceptions.split(","))
-
-
 def _excepts(entry: str, host: str, port: int | None) -> bool:
     if entry == "*":
         return True
-    address = _address(host)
+    address = None
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
     if address is not None and "/" in entry:
-        return address in _network(entry)
+        try:
+            return address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
     name, colon, digits = entry.rpartition(":")
     if colon and digits.isdecimal() and ("]" in name or ":" not in name):
         if int(digits) != port:
@@ -112,17 +111,3 @@ def _excepts(entry: str, host: str, port: int | None) -> bool:
         entry = name
     entry = entry.strip("[]").removeprefix("*").strip(".")
     return bool(entry) and (host == entry or (address is None and host.endswith(f".{entry}")))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | tuple[()]:
-    try:
-        return ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        return ()

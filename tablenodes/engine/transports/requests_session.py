@@ -208,12 +208,5 @@ class _OwnedConnection:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
-class _Quiet(logging.Filter):
-    """Keeps urllib3 from logging what came in the place of a header: a server may repeat the key."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Check whether a record comes from elsewhere."""
-        return threading.current_thread().name != THREADS
-
-
-logging.getLogger("urllib3.connection").addFilter(_Quiet())
+# urllib3 would log what came in the place of a header: a server may repeat the key.
+logging.getLogger("urllib3.connection").addFilter(lambda record: threading.current_thread().name != THREADS)

@@ -22,7 +22,6 @@ from .wrapper import Carrying
 if TYPE_CHECKING:
     import requests
 
-
 _NEVER = math.inf
 _PIECE = 65_536
 _LENIENCE = 0.1
@@ -31,10 +30,6 @@ _LAST_WORDS = 0.2
 """Seconds that a thread is given to answer for a call that was ended; after them the call is answered without it."""
 _FAREWELL = 1.0
 """Seconds that all threads together are given to end."""
-
-
-class TooLargeError(Exception):
-    """A body is longer than its limit."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -218,7 +213,8 @@ class RequestsTransport(Carrying):
                 words = f"an interim response ({response.status_code}) arrived without a final one"
                 return self._answer(attempt, "protocol", words)
             attempt.respond(response)
-            self._read(response, attempt)
+            if not self._read(response, attempt):
+                return self._answer(attempt, "too_large", "the answer is longer than the limit for bodies")
         except BaseException as error:  # noqa: BLE001 - whatever a session, a hook or a server does, the row is answered
             if self.session is not None and response is None and never_sent(error):
                 attempt.sends = 0
@@ -252,7 +248,8 @@ class RequestsTransport(Carrying):
         options["proxies"] = {} if proxy is None else {"all": proxy}
         return self._session.request(call.request.method, call.request.url, **options)
 
-    def _read(self, response: requests.Response, attempt: Attempt) -> None:
+    def _read(self, response: requests.Response, attempt: Attempt) -> bool:
+        """Read the body; return whether there was room for all of it."""
         if self.session is None:  # each piece as soon as it is there; `iter_content` waits for a full one
             pieces = iter(lambda: response.raw.read1(_PIECE, decode_content=True), b"")
         else:
@@ -262,8 +259,9 @@ class RequestsTransport(Carrying):
             if self.stream and kept:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
             if len(kept) < len(piece):
-                raise TooLargeError
+                return False
         attempt.check_in_time()
+        return True
 
     def _answer(self, attempt: Attempt, fault: str | None = None, words: str = "") -> Answer:
         key, status, headers, body = attempt.call.key, attempt.status, attempt.headers, b"".join(attempt.pieces)
@@ -272,8 +270,6 @@ class RequestsTransport(Carrying):
 
 
 def _fault(error: BaseException, attempt: Attempt) -> tuple[str, str]:
-    if isinstance(error, TooLargeError):
-        return "too_large", "the answer is longer than the limit for bodies"
     if attempt.expired_at is not None:
         return attempt.out_of_time
     fault, words = fault_of(error, sent=attempt.sends > 0, proxied=attempt.proxied)
