@@ -58,11 +58,7 @@ def is_loopback(host: str) -> bool:
 def origin(base_url: str) -> tuple[str, str, int]:
     """Return scheme, host and port, in one spelling."""
     parts = split_base_url(base_url)
-    return (
-        parts.scheme,
-        str(parts.hostname).rstrip("."),
-        parts.port or (443 if parts.scheme == "https" else 80),
-    )
+    return (parts.scheme, str(parts.hostname).rstrip("."), parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def check_key(key: str, name: str) -> str:

@@ -48,7 +48,7 @@ from servers import (
 
 from tablenodes.engine.calls import Call, Request
 from tablenodes.engine.outcomes.judge import judge
-from tablenodes.engine.transports.curl_faults import Circumstances, fault_of
+from tablenodes.engine.transports.curl_transfer import Circumstances, fault_of
 from tablenodes.settings import Timeout
 
 WHOLE = message(completion(BODY))

@@ -56,10 +56,8 @@ def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
         return {**made, "messages": ConversationValue(made[CONVERSATION])}
     if "prompt" not in made:
         return made
-    messages = said(made["prompt"], made.get("system"))
-    return {
-        "messages" if n == "prompt" else n: messages if n == "prompt" else v for n, v in made.items() if n != "system"
-    }
+    chat = said(made["prompt"], made.get("system"))
+    return {"messages" if n == "prompt" else n: chat if n == "prompt" else v for n, v in made.items() if n != "system"}
 
 
 def said(prompt: Any, system: Any) -> Any:
@@ -78,9 +76,7 @@ def unread_braces(values: Mapping[str, Any]) -> Iterator[str]:
             yield Remark(f"{name} contains {{{{, {what}", name)
 
 
-def like_placeholders(
-    settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str] = ()
-) -> Iterator[str]:
+def like_placeholders(settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str]) -> Iterator[str]:
     """Yield a remark where a text, not a literal one, holds what is a placeholder or a statement elsewhere."""
     texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
     for place, text in texts:

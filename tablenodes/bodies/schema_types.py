@@ -9,6 +9,7 @@ import orjson
 
 from ..plain import read_json
 from ..problems import Unfit
+from ..schemas.subschemas import Path
 
 _REMEMBERED = 1000
 _BOOLEANS = {"true": True, "false": False}
@@ -25,9 +26,7 @@ class Typing:
 
     __slots__ = ("_admits", "_below", "_boolean", "_integer", "_path", "_textless", "admitted")
 
-    def __init__(
-        self, admits: Callable[[tuple[str | int, ...]], frozenset[str]], path: tuple[str | int, ...] = ()
-    ) -> None:
+    def __init__(self, admits: Callable[[Path], frozenset[str]], path: Path = ()) -> None:
         self._admits = admits
         self._path = path
         self._below: dict[str | int, Typing] = {}

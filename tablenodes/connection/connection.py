@@ -202,12 +202,10 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _each(
-    setting: str, given: object, checked: Callable[[Any, Any], str | Secret]
-) -> Mapping[str, str | Secret] | None:
+def _each(name: str, given: object, checked: Callable[[Any, Any], str | Secret]) -> Mapping[str, str | Secret] | None:
     if given is not None and not isinstance(given, Mapping):
-        raise ConnectionSettingError(f"{setting} must be a mapping, not {type(given).__name__}")
-    return None if given is None else {name: checked(name, value) for name, value in given.items()}
+        raise ConnectionSettingError(f"{name} must be a mapping, not {type(given).__name__}")
+    return None if given is None else {key: checked(key, value) for key, value in given.items()}
 
 
 def _header(name: str, value: str | Secret) -> str | Secret:

@@ -101,8 +101,6 @@ class Loop:
         self._unsent.discard(key)
         return self.scheduler.may_send(key)
 
-    # What is begun.
-
     def _start(self, source: Source) -> bool:
         """Begin calls while there is room; return whether more could be begun."""
         scheduler, now = self.scheduler, self.clock()
@@ -198,8 +196,6 @@ class Loop:
         if scheduler.waiting or not self._exhausted:
             scheduler.give_up_waiting(self.clock())
 
-    # What came of it.
-
     def _settle_all(self, seconds: float) -> None:
         """Wait for answers and use them."""
         begun = self.scheduler.begun
@@ -263,8 +259,6 @@ class Loop:
     def _sends(self, key: int) -> int:
         """Return the sends of a call's attempts that have been answered."""
         return self._failed[key][1] if key in self._failed else 0
-
-    # When it ends.
 
     def _fail(self, failure: EndedError, reason: str) -> None:
         self.failure = self.failure or failure

@@ -66,9 +66,7 @@ def retrieve(
 class Retrieval:
     """Fetches answers by their ids and waits for those that have not come."""
 
-    def __init__(
-        self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str] = ()
-    ) -> None:
+    def __init__(self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str]) -> None:
         self._view = view
         self._ids = ids
         self._store = store

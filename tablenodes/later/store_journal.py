@@ -56,8 +56,6 @@ class FutureRecorder(Recorder):
         self.failure: StoreError | None = None  # why the store could not be read
         self.asked_to_wait = 0.0  # the most seconds that the server asked to wait
 
-    # The rows.
-
     def __iter__(self) -> Iterator[bytes]:
         return self
 
@@ -127,8 +125,6 @@ class FutureRecorder(Recorder):
     def seconds_left_of(self, row: int) -> float:
         """Return the seconds in which a row of the run may still be sent."""
         return self.seconds_left(self._row_of[row])
-
-    # The journal.
 
     def intend(self, row: int) -> None:
         future = self._row_of[row]

@@ -101,10 +101,8 @@ class _Submission:
         output = self._output(context, time.monotonic() - began)
         if self._known and self._how.progress is not False:
             new = output.summary.ok - self._known
-            known_as = self._asking.name
-            display.say(
-                f"{known_as}: {self._known:,} of {output.summary.ok:,} rows submitted before, submitting {new:,}"
-            )
+            name = self._asking.name
+            display.say(f"{name}: {self._known:,} of {output.summary.ok:,} rows submitted before, submitting {new:,}")
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")

@@ -108,8 +108,6 @@ class Futures:
     def __init__(self, store: StoreFile) -> None:
         self.store = store
 
-    # For whoever submits.
-
     def salt(self) -> bytes:
         """Return the store's salt; makes the store."""
         found = self.salt_there()
@@ -149,8 +147,6 @@ class Futures:
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
         return [ids.written(each) for each in made], len(known), group
-
-    # For whoever retrieves.
 
     def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of the ids that are there."""
@@ -196,8 +192,6 @@ class Futures:
                 if not _fits(crc, future_id, number, answered):
                     raise self._damaged()
                 yield number, future_id, recipe, body, answered
-
-    # For a worker.
 
     def begin(self, token: bytes, pid: int, now: float) -> None:
         """Have one worker, and no other, write answers; what kept rows from an earlier one is forgotten."""
@@ -281,8 +275,6 @@ class Futures:
                 " WHERE number = :group",
                 {"reason": reason, "lacks_key": lacks_key, "time": not_before, "group": group},
             )
-
-    # For a person.
 
     def counts(self) -> dict[str, int]:
         """Return how many rows are pending, and how many ended as what."""

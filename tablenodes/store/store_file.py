@@ -133,9 +133,7 @@ class StoreFile:
         """Shrink the file where much of it was deleted and nobody else uses it; else do nothing."""
         database = self._open()
         with suppress(sqlite3.Error):
-            pages, free = (
-                database.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_count", "freelist_count")
-            )
+            pages, free = (database.execute(f"PRAGMA {key}").fetchone()[0] for key in ("page_count", "freelist_count"))
             if free * _MUCH > pages:
                 database.execute("PRAGMA busy_timeout = 0")
                 database.execute("VACUUM")

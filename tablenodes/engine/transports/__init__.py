@@ -6,10 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-TRANSPORTS = {
-    "curl": ".curl_transport.CurlTransport",
-    "requests": ".requests_transport.RequestsTransport",
-}
+TRANSPORTS = {"curl": ".curl_transport.CurlTransport", "requests": ".requests_transport.RequestsTransport"}
 """Where each class is. It takes `timeout`, `body_bytes`, `concurrency`, `proxy`, `ca_bundle`, `may_send`, `stream`."""
 
 

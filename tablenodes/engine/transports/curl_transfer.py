@@ -1,4 +1,4 @@
-"""One libcurl handle and the call that it carries: what goes in, what comes out."""
+"""One libcurl handle and the call that it carries: what goes in, what comes out, and what libcurl's errors mean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pycurl
 from ..calls import Answer, Call, Chunk, Request
 from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
-from .curl_faults import Circumstances, fault_of
 from .curl_lane import Common, Lane, borrowed
 
 # What libcurl would add of its own where we do not set it.
@@ -34,6 +33,23 @@ _CONSTANT_OPTIONS = (
     (pycurl.TCP_KEEPALIVE, 1),
     (pycurl.ACCEPT_ENCODING, ""),  # all that this libcurl can decode
 )
+# The codes are libcurl's CURLE_*, as numbers: pycurl names only some of them.
+_OPERATION_TIMEDOUT = 28
+_RECV_ERROR = 56
+_CERTIFICATE = dict.fromkeys((53, 54, 58, 59, 60, 66, 77, 80, 82, 83, 90, 91, 98), "tls")
+_ON_THE_WAY = {5: "proxy", 6: "dns", 7: "connect", 97: "proxy", **_CERTIFICATE}
+
+# Before the request was begun to be sent: nothing can have been executed. 35: the TLS handshake broke off.
+_BEFORE_SENDING = {**_ON_THE_WAY, _OPERATION_TIMEDOUT: "timeout_connect", **dict.fromkeys((35, 52, 55, 56), "connect")}
+
+_AFTER_SENDING = {
+    **_ON_THE_WAY,  # libcurl's own repeat, on a fresh connection, came to nobody
+    **dict.fromkeys((1, 8, 100), "protocol"),  # no status line (HTTP/0.9); not HTTP; too long or too many headers
+    18: "truncated",
+    **dict.fromkeys((23, 61), "bad_encoding"),  # 23: bytes after the end of what was compressed
+    **dict.fromkeys((35, 55, 56), "reset"),
+    52: "disconnected",
+}
 
 
 class _Unshown(list[bytes]):
@@ -192,10 +208,8 @@ class Transfer:
         if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
             return self.failure(pycurl.E_OK, "", now)
         body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        headers, elapsed = b"".join(head[1:-1]), now - self.started
-        made: Answer = _new(
-            Answer, (self.call.key, status, headers, body, None, "", self.sends, self.over_kept, elapsed)
-        )
+        key, headers, elapsed = self.call.key, b"".join(head[1:-1]), now - self.started
+        made: Answer = _new(Answer, (key, status, headers, body, None, "", self.sends, self.over_kept, elapsed))
         return made
 
     def failure(self, code: int, words: str, now: float) -> Answer:
@@ -269,3 +283,51 @@ def _header_lines(request: Request) -> list[bytes]:
     present = {name.casefold() for name, _ in request.headers}
     ours = [f"{name}: {value}".encode("latin-1") if value else f"{name};".encode() for name, value in request.headers]
     return ours + [f"{name}:".encode() for name in _UNWANTED if name.casefold() not in present]
+
+
+class Circumstances(NamedTuple):
+    """What was known of a transfer when it ended."""
+
+    sent: bool  # the request was begun to be sent
+    heard: bool  # some byte of an answer came
+    refused: bool  # a send was forbidden
+    too_large: bool  # it was ended because of its length
+    complete: bool  # the final response's headers came whole
+    until_close: bool  # only the connection's end can be the body's end
+    secure: bool
+    proxied: bool
+    proxy_status: int  # what the proxy answered to CONNECT, or in the server's place; 0 for nothing
+    system_error: int  # the operating system's number, 0 for none
+
+
+def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, str]:
+    """Return the fault's name and the words for it; `code` and `words` are libcurl's."""
+    if seen.too_large:
+        return "too_large", "the answer is longer than the limit for bodies"
+    if seen.refused:
+        return "disconnected", "sending it again was refused" if seen.sent else "sending it was refused"
+    if seen.proxied and seen.proxy_status == 407:
+        return PROXY_LOGIN, "the proxy asks for a user name and password (407)"
+    if code == 0:
+        return (None, "") if seen.complete else ("truncated", "the connection ended in the middle of the headers")
+    fault = _after_sending(code, seen) if seen.sent else _before_sending(code, seen)
+    if fault == "truncated" and seen.until_close:
+        return None, ""  # an end without TLS's farewell, where no length tells better
+    return fault, words or f"libcurl error {code}"
+
+
+def _before_sending(code: int, seen: Circumstances) -> str:
+    fault = _BEFORE_SENDING.get(code, "internal_error")
+    in_the_tunnel = 200 <= seen.proxy_status < 300
+    return "proxy" if fault == "connect" and seen.proxied and not in_the_tunnel else fault
+
+
+def _after_sending(code: int, seen: Circumstances) -> str:
+    if code == _OPERATION_TIMEDOUT:
+        return "timeout_total" if seen.heard else "timeout_first_byte"
+    if code == _RECV_ERROR and not seen.system_error:
+        # Nothing went wrong below HTTP, or the other side left a TLS connection without a farewell.
+        if not seen.heard:
+            return "disconnected"
+        return "truncated" if seen.secure else "protocol"
+    return _AFTER_SENDING.get(code, "internal_error")

@@ -11,10 +11,8 @@ from urllib.parse import urlsplit
 from ...addresses import is_loopback
 from ...errors import ConnectionSettingError
 
-OTHER_FILES = 128
-"""File descriptors that a process is left beside one socket a request, where there are enough."""
-_SPARE_FILES = 24
-"""Those that it is left in any case; what a name is resolved with takes as many again as the sockets."""
+OTHER_FILES = 128  # file descriptors that a process is left beside one socket a request, where there are enough
+_SPARE_FILES = 24  # those that it is left in any case; what a name is resolved with takes as many again as the sockets
 _BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

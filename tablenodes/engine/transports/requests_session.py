@@ -18,8 +18,7 @@ from urllib3.util.retry import Retry
 
 from ..calls import Call
 
-THREADS = "tablenodes-requests"
-"""The name of the threads that carry calls."""
+THREADS = "tablenodes-requests"  # the name of the threads that carry calls
 
 
 class SendRefusedError(Exception):

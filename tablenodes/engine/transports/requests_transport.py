@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 
 _NEVER = math.inf
 _PIECE = 65_536
-_LENIENCE = 0.1
-"""Seconds that the sockets' own timeouts are given before a call is ended from outside."""
+_LENIENCE = 0.1  # seconds that the sockets' own timeouts are given before a call is ended from outside
 _LAST_WORDS = 0.2
 """Seconds that a thread is given to answer for a call that was ended; after them the call is answered without it."""
-_FAREWELL = 1.0
-"""Seconds that all threads together are given to end."""
+_FAREWELL = 1.0  # seconds that all threads together are given to end
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

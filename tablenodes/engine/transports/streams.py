@@ -22,12 +22,10 @@ from ..redaction import LiveMask, Redaction
 from .wrapper import Wrapper
 
 _NEVER = math.inf
-_NO_STREAM = b'{[<"'
-"""What begins an answer in one piece; no event stream begins so."""
+_NO_STREAM = b'{[<"'  # what begins an answer in one piece; no event stream begins so
 _OPTION = "stream_options"
 _OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
-STREAMED = b'"stream":true'
-"""What stands in the body of a request for a stream, and hardly in another."""
+STREAMED = b'"stream":true'  # what stands in the body of a request for a stream, and hardly in another
 _REFUSALS = frozenset((400, 422))
 
 
