@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +16,20 @@ from ..bodies.values import TextValue, is_varying
 from ..column_names import OUTPUTS
 from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected
-from ..run.rows import Context
+from ..run.rows import Context, PlanInputs
 from ..store import ids
-from .answer_shapes import of_any
+from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
 from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
     from ..run.output import AnyOutput, NodeOutput, Responses, T
-    from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
     from ..templates.template import Column, LiteralText
-    from .answer_shapes import Shape
     from .node import Nodes
 
 ID = "future_response_id"

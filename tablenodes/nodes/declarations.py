@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,6 @@ from .node import Declaration
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None

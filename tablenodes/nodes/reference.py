@@ -6,17 +6,13 @@ import inspect
 import json
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from .. import schemas
+from ..schemas import Schema
 from ..schemas.subschemas import applied, properties
-from .node import property_of, setting_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ..schemas import Schema
-    from .node import Node
+from .node import Node, property_of, setting_names
 
 K = TypeVar("K", bound="type[Node]")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -13,15 +15,10 @@ from ..bodies.schema_types import Typing
 from ..engine.sink import OK
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
+from ..schemas import Schema
 from ..store.commits import Link, is_id, links, reply
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from ..schemas import Schema
-    from ..store.conversations import Conversations
-    from .output import Responses
+from ..store.conversations import Conversations
+from .output import Responses
 
 _ROWS = 2_000  # rows whose messages are put into the store together at most
 _BYTES = 32 * 2**20  # fewer rows are put there together where their messages are longer than this

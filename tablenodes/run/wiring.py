@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..engine.calls import Call
+from ..connection.endpoint import Endpoint
+from ..engine.calls import Call, Request, Transport
+from ..engine.journal import Keys
+from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import judge
 from ..engine.redaction import Redaction
-from ..engine.sink import rejected
+from ..engine.scheduling import Scheduler
+from ..engine.sink import Sink, Source, rejected
 from ..engine.transports.streams import Streams, redacted
 from ..errors import EndedError
 from ..problems import Rejected
+from ..settings import Limits
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from contextlib import ExitStack
-
-    from ..connection.endpoint import Endpoint
-    from ..engine.calls import Request, Transport
-    from ..engine.journal import Keys
-    from ..engine.journal.recorder import Recorder
-    from ..engine.scheduling import Scheduler
-    from ..engine.sink import Sink, Source
-    from ..settings import Limits
-
-    OnText = Callable[[int, str], None]
+OnText = Callable[[int, str], None]
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

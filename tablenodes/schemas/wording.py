@@ -42,7 +42,6 @@ _TYPE_WORDS = {
     "object": "an object",
     "null": "null",
 }
-
 _LIMIT_WORDS = {
     "minimum": "must be at least {}",
     "maximum": "must be at most {}",
@@ -52,7 +51,6 @@ _LIMIT_WORDS = {
     "const": "must be {}",
     "pattern": "must match the pattern {}",
 }
-
 _BOUNDS = {"min": "at least", "max": "at most"}
 _COUNTED = {"Items": ("item", "items"), "Length": ("character", "characters"), "Properties": ("property", "properties")}
 

@@ -42,7 +42,6 @@ CREATE TABLE messages (id TEXT PRIMARY KEY, parent TEXT, message BLOB NOT NULL) 
 -- The store itself, one row: its salt, and the worker that may write answers.
 CREATE TABLE store (salt BLOB NOT NULL, worker BLOB, pid INTEGER);
 """
-
 _WORDS = {
     sqlite3.SQLITE_BUSY: f"other processes used the store for {BUSY:g} s; try again",
     sqlite3.SQLITE_FULL: "the store's disk is full; free some space and try again",

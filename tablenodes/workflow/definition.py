@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..connection.connection import Connection
 from ..errors import SchemaError, UsageError, WorkflowError, framed
@@ -17,10 +17,7 @@ from .destination import Destination, destination
 from .inputs import declared
 from .references import check_id, faults
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
+Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 from ..column_names import INPUTS, OUTPUTS, RESERVED
 from ..errors import WorkflowError, nearest
-from ..nodes.answer_shapes import CALLS
+from ..nodes import Node
+from ..nodes.answer_shapes import CALLS, Shape
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    from ..nodes import Node
-    from ..nodes.answer_shapes import Shape
-    from ..templates.template import Path, Template
+from ..templates.template import Path, Template
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _EXTENSIONS = frozenset(

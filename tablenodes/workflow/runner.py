@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .. import tables
+from ..connection.connection import Connection
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
-from ..run.check import refuse_invalid
+from ..nodes import Node
+from ..run.check import Check, refuse_invalid
 from ..run.display import counted
+from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context
+from ..settings import Limits
 from . import workflow_check
+from .definition import Definition
 from .destination import refuse_as_journal
 from .inputs import Answers
 from .references import upstream
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ..connection.connection import Connection
-    from ..nodes import Node
-    from ..run.check import Check
-    from ..run.options import RunOptions
-    from ..settings import Limits
-    from .definition import Definition
-
-    Inputs = Mapping[str, Any]
-    Outputs = dict[str, AnyOutput]
-    Steps = Sequence[tuple[str, Node]]
+Inputs = Mapping[str, Any]
+Outputs = dict[str, AnyOutput]
+Steps = Sequence[tuple[str, Node]]
 
 _AGAIN = "run again to continue from there; nothing is sent twice"
 

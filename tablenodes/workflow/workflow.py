@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +14,6 @@ from .definition import Definition
 from .definition_reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from ..connection.connection import Connection
     from ..run.check import Check
     from ..run.options import OnInDoubt, OnInvalid, RetryFailed

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .. import tables
 from ..bodies.recipe import CONVERSATION
+from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS
 from ..connection.connection import Connection
 from ..errors import SettingError, TableError, UsageError, WorkflowError
+from ..nodes import Node
 from ..problems import Rejected, Remark
-from ..run.check import check_rows
+from ..run.check import Check, check_rows
+from ..run.options import Path
 from ..run.rows import Context, PlanInputs
+from ..tables import TableView
+from .definition import Definition
 from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
 from .references import columns_read, faults, templates, unread_inputs, upstream
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from ..bodies.settings_plan import RowPlan
-    from ..nodes import Node
-    from ..run.check import Check
-    from ..run.options import Path
-    from ..tables import TableView
-    from .definition import Definition
-
-    Inputs = Mapping[str, Any]
+Inputs = Mapping[str, Any]
 
 _SAY = "set system or messages there, or put an AddUserMessage between"
 _LATER = "what depends on them is checked once they are there"

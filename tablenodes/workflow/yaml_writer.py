@@ -7,25 +7,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
 from .. import schemas
+from ..connection.connection import Connection
 from ..errors import WorkflowError
+from ..nodes import Node
 from ..nodes.node import setting_names
 from ..plain import plain
 from ..problems import Unfit
 from ..secret import Secret
 from ..settings import Timeout
 from ..templates.template import Column, LiteralText
+from .definition import Definition
 from .yaml_reader import is_text
-
-if TYPE_CHECKING:
-    from ..connection.connection import Connection
-    from ..nodes import Node
-    from .definition import Definition
 
 _TEXT = "tag:yaml.org,2002:str"
 _BARE = re.compile(r"[A-Za-z_/.](?:[\w ,./()+-]*[\w./)])?", re.ASCII)

@@ -26,7 +26,6 @@ _NEARLY = 0.05  # seconds before the end of a call's time in which it is noted w
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
 its own, of which we know nothing."""
-
 _REMOVE = 4
 _EPOLL_MASKS = (0, 1, 4, 5)
 _CHANGES = 2**31 | 0x2000 | 4 | 1  # EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN

@@ -108,8 +108,6 @@ class RequestsTransport(Carrying):
         if self.session is None:
             self._session.close()
 
-    # --- in the caller's thread ---
-
     def _open(self) -> None:
         self._process = os.getpid()
         self._attempts: dict[int, Attempt] = {}
@@ -191,9 +189,8 @@ class RequestsTransport(Carrying):
                 self._events.append(self._answer(attempt, *attempt.out_of_time))
         self._next_look = min(map(self._end_of, self._attempts.values()), default=_NEVER)
 
-    # --- in the threads ---
-
     def _work(self) -> None:
+        """Carry calls, as all that follows, in a thread of the pool."""
         while (attempt := self._waiting.get()) is not None:
             self._reports.put((attempt, self._exchange(attempt)))
             del attempt
