@@ -27,20 +27,17 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_fits:
         raise ConnectionSettingError(f"{name} is not an http or https address; write it as https://HOST/v1")
     if parts.username is not None or parts.password is not None:
-        raise ConnectionSettingError(
-            f"{name} contains a user name or password; set the key with api_key= or api_key_env="
-        )
+        how = "set the key with api_key= or api_key_env="
+        raise ConnectionSettingError(f"{name} contains a user name or password; {how}")
     if parts.query or parts.fragment:
         raise ConnectionSettingError(f"{name} contains a query or a fragment; set a query with query=")
     if re.search(r"[\x00-\x20\x7f\\]", base_url.strip()):
         raise ConnectionSettingError(f"{name} contains a blank or a control character")
-    for operation in _OPERATIONS:
-        path = parts.path.rstrip("/")
-        if path.endswith(operation):
-            shorter = parts._replace(path=path.removesuffix(operation)).geturl()
-            raise ConnectionSettingError(
-                f"{name} ends in {operation}, which every request adds itself: write it as {shorter}"
-            )
+    path = parts.path.rstrip("/")
+    for operation in (each for each in _OPERATIONS if path.endswith(each)):
+        shorter = parts._replace(path=path.removesuffix(operation)).geturl()
+        how = f"which every request adds itself: write it as {shorter}"
+        raise ConnectionSettingError(f"{name} ends in {operation}, {how}")
     return parts
 
 
@@ -68,9 +65,8 @@ def check_key(key: str, name: str) -> str:
     key = key.strip(" \t\n")
     if not _KEY.fullmatch(key):
         del key  # tools print the local variables of a traceback
-        raise ConnectionSettingError(
-            f"{name} is empty, or contains a blank, a quote, a line break or a letter outside ASCII: copy it again"
-        )
+        what = "a blank, a quote, a line break or a letter outside ASCII"
+        raise ConnectionSettingError(f"{name} is empty, or contains {what}: copy it again")
     return key
 
 
@@ -81,7 +77,6 @@ def check_header(name: object, value: object) -> tuple[str, str]:
     if name.casefold() in _TRANSPORT_HEADERS:
         raise ConnectionSettingError(f"headers: {name} is set by the connection itself")
     if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-        raise ConnectionSettingError(
-            f"headers: the value of {name} must be a text without line breaks and control characters"
-        )
+        must = "must be a text without line breaks and control characters"
+        raise ConnectionSettingError(f"headers: the value of {name} {must}")
     return name, value

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# Names that belong to workflows and are never columns: the same in every row, and another in each.
 INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
-"""Names that belong to workflows and are never columns: the same in every row, and another in each."""
 
 
 class ReservedColumn(str):
     """What a plan calls a column with one of the names of `RESERVED`: ``row["outputs"]``, as placeholders reach it."""
 
-    column: str
-    """Its own name."""
+    column: str  # its own name
 
     def __new__(cls, column: str) -> ReservedColumn:
         """Make the name for a column."""
@@ -33,7 +32,4 @@ def own_name(name: str) -> str:
 
 def known(columns: Sequence[str]) -> str:
     """Return ``"; the table has a, b, c"``, at most ten names."""
-    if not columns:
-        return "; the table has no columns"
-    shown = ", ".join(columns[:10])
-    return f"; the table has {shown}{', …' if len(columns) > 10 else ''}"
+    return f"; the table has {', '.join(columns[:10]) if columns else 'no columns'}{', …' if len(columns) > 10 else ''}"

@@ -65,10 +65,9 @@ class FileKind:
         for ending in ("-wal", "-journal"):
             # Looked for in this order: a process that has just made the file has its part of it beside it.
             if os.path.lexists(f"{path}{ending}") and not os.path.lexists(path):
-                raise self.error(
-                    f"{path}: the {self.noun} is gone, but a part of it, {path.name}{ending}, is there and may have"
-                    f" {self.holds}; put the {self.noun} back beside it, or choose another path"
-                )
+                part = f"a part of it, {path.name}{ending}, is there and may have {self.holds}"
+                how = f"put the {self.noun} back beside it, or choose another path"
+                raise self.error(f"{path}: the {self.noun} is gone, but {part}; {how}")
         with new_file(path, private=True) as handle:
             handle.write(content)
 

@@ -50,9 +50,7 @@ class TablenodesError(Exception):
         self, message: str = "", *, code: str = "", place: str = "", values: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.code = code
-        self.place = place
-        self.values = dict(values or {})
+        self.code, self.place, self.values = code, place, dict(values or {})
 
 
 class UsageError(TablenodesError, ValueError):
@@ -104,9 +102,7 @@ class EndedError(TablenodesError):
 
     def __init__(self, message: str, output: Any = None, *, code: str = "", output_has: str = "") -> None:
         super().__init__(f"{message}; .output has {output_has}" if output_has else message, code=code)
-        self.output = output
-        self.output_has = output_has
-        self.message = message
+        self.output, self.output_has, self.message = output, output_has, message
 
 
 class ModelError(EndedError):

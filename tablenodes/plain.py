@@ -112,9 +112,7 @@ def _is_flat(items: list[Any]) -> bool:
     kinds = set(map(type, items))
     if kinds == {int}:
         return min(items) in _INTEGERS and max(items) in _INTEGERS
-    if kinds == {float}:
-        return all(map(math.isfinite, items))
-    return kinds == {str} and all(map(str.isascii, items))
+    return (kinds == {float} and all(map(math.isfinite, items))) or (kinds == {str} and all(map(str.isascii, items)))
 
 
 def _object(fields: Mapping[Any, Any], above: tuple[int, ...], *, copy: bool = False) -> Any:
@@ -151,10 +149,6 @@ def _other(value: Any, above: tuple[int, ...]) -> Any:
     return _foreign(value, above)
 
 
-def _refuse_bytes(_value: Any, _above: tuple[int, ...]) -> Any:
-    raise Unfit("holds bytes")
-
-
 def _decimal(value: decimal.Decimal) -> float:
     if not value.is_finite():
         raise Unfit("holds NaN" if value.is_nan() else "holds infinity")
@@ -181,9 +175,8 @@ def _duration(nanoseconds: int) -> str:
     parts = ((hours, f"{hours}H"), (minutes, f"{minutes}M"), (seconds or fraction, f"{text}S"))
     time = "".join(part for amount, part in parts if amount)
     date = f"{days}D" if days else ""
-    if not date and not time:
-        return "PT0S"
-    return f"{'-' if nanoseconds < 0 else ''}P{date}{'T' if time else ''}{time}"
+    whole = f"P{date}{'T' if time else ''}{time}" if date or time else "PT0S"
+    return f"-{whole}" if nanoseconds < 0 else whole
 
 
 def _foreign(value: Any, above: tuple[int, ...]) -> Any:
@@ -198,7 +191,8 @@ def _foreign(value: Any, above: tuple[int, ...]) -> Any:
             return _plain(made if origin == "pandas" else without_null_fields(made), above)
     if isinstance(value, Mapping):  # after Arrow's struct, which is a mapping too
         return _object(value, above, copy=True)
-    raise Unfit(f"holds a value of type {kind.__name__}")
+    is_binary = isinstance(value, bytes | bytearray | memoryview)
+    raise Unfit("holds bytes" if is_binary else f"holds a value of type {kind.__name__}")
 
 
 def _numpy(value: Any, above: tuple[int, ...]) -> Any:
@@ -226,8 +220,8 @@ def _shortest(value: Any) -> Any:
 
 def _datetime64(value: Any) -> str | None:
     made = value.item()
-    if made is None or not isinstance(made, int):
-        return made if made is None else str(made.isoformat())
+    if not isinstance(made, int):
+        return None if made is None else str(made.isoformat())
     whole, _, fraction = str(value).partition(".")
     fraction = fraction.rstrip("0")
     return f"{whole}.{fraction.ljust(6 if len(fraction) <= 6 else 9, '0')}" if fraction else whole
@@ -264,5 +258,4 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any, tuple[int, ...]], Any]], ...] = (
     (datetime.timedelta, lambda value, _: _duration(_nanoseconds(value))),
     (uuid.UUID, lambda value, _: str(value)),
     ((list, tuple), lambda value, above: _array(list(value), above)),
-    ((bytes, bytearray, memoryview), _refuse_bytes),
 )

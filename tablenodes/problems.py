@@ -31,12 +31,8 @@ class Problem(NamedTuple):
     got: str = ""
 
 
-NAMING_THEIR_PLACE = frozenset(
-    {
-        *("answer", "cell", "conversation", "id", "internal", "json", "null", "placeholder", "stopped", "upstream"),
-        *("not_sent", "unknown_id"),
-    }
-)
+_RULES = ("answer", "cell", "conversation", "id", "internal", "json", "null", "placeholder", "stopped", "upstream")
+NAMING_THEIR_PLACE = frozenset({*_RULES, "not_sent", "unknown_id"})
 """The rules and outcomes whose messages name what they are about; others say of their path what is wrong with it."""
 
 

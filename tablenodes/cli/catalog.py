@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from ..errors import SchemaError, nearest
-from .command_options import Argument, Given, command, flag
+from .command_options import Argument, Given, command, flag, option
 from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
     from ..schemas import Schema
+
+_WHICH = "The operation, such as create_chat_completion. Default: list them all."
 
 
 @command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))
@@ -29,23 +29,15 @@ def nodes(given: Given) -> None:
     show(f"{given.name}: {kind._declared.does}")
     show(summary(kind))
     show()
-    _show_rows(
-        [(each.name, each.type if each.is_property else "", _text(each.text, each.limits)) for each in described(kind)]
-    )
+    types = ((each, each.type if each.is_property else "") for each in described(kind))
+    _show_rows([(each.name, words, _text(each.text, each.limits)) for each, words in types])
 
 
 @command(
     "schema",
-    Argument(
-        "operation",
-        "OPERATION",
-        "The operation, such as create_chat_completion. Default: list them all.",
-        required=False,
-    ),
-    click.Option(
-        ["--revision", "-r"], metavar="NAME|FILE", help="The revision of the schema, or a file. Default: the newest."
-    ),
-    click.Option(["name", "--property", "-p"], metavar="NAME", help="Show one property in full."),
+    Argument("operation", "OPERATION", _WHICH, required=False),
+    option("--revision -r", "NAME|FILE", "The revision of the schema, or a file. Default: the newest."),
+    option("name --property -p", "NAME", "Show one property in full."),
     flag("--json", "Print the JSON Schema itself."),
 )
 def schema(given: Given) -> None:

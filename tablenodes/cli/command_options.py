@@ -38,15 +38,12 @@ class Command(click.Command):
 def command(name: str, *params: click.Parameter) -> Callable[[Callable[[Given], int | None]], Command]:
     """Make a command of a function from the values of its parameters to an exit code; None is all right."""
 
-    def made(function: Callable[[Given], int | None]) -> Command:
-        return Command(
-            name,
-            params=list(params),
-            help=inspect.getdoc(function),
-            callback=lambda **values: function(SimpleNamespace(**values)),
-        )
+    def decorate(function: Callable[[Given], int | None]) -> Command:
+        made = Command(name, params=list(params), help=inspect.getdoc(function))
+        made.callback = lambda **values: function(SimpleNamespace(**values))
+        return made
 
-    return made
+    return decorate
 
 
 def one_of(choices: Sequence[str], value: str, option: str | None = None) -> str:
@@ -54,6 +51,11 @@ def one_of(choices: Sequence[str], value: str, option: str | None = None) -> str
     if value not in choices:
         raise click.BadParameter(f"must be one of {', '.join(choices)}", param_hint=option)
     return value
+
+
+def option(names: str, metavar: str | None, text: str, **more: Any) -> click.Option:
+    """Return an option with a value; its names have blanks between them."""
+    return click.Option(names.split(), metavar=metavar, help=text, **more)
 
 
 def flag(name: str, text: str) -> click.Option:
@@ -88,76 +90,51 @@ def limit(*names: str) -> click.Option:
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
 NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
 SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
-TABLE = click.Option(["--table", "-t"], metavar="FILE", help="The table to read: .csv, .jsonl, .parquet, …")
-SETTINGS = click.Option(
-    ["settings", "--set", "-s"],
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="A setting of the node; tablenodes nodes NODE lists them.",
-)
+TABLE = option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …")
+_A_SETTING = "A setting of the node; tablenodes nodes NODE lists them."
+SETTINGS = option("settings --set -s", "NAME=VALUE", _A_SETTING, multiple=True)
 SHORT = (
-    click.Option(["--model"], help="Short for --set model=…"),
-    click.Option(["--prompt"], help="Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
-    click.Option(["--system"], help="Short for --set system=…"),
+    option("--model", None, "Short for --set model=…"),
+    option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
+    option("--system", None, "Short for --set system=…"),
 )
-INPUTS = click.Option(
-    ["inputs", "--input", "-i"],
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="The value of a workflow input.",
-)
-ROWS = click.Option(
-    ["--rows"], metavar="N", type=click.IntRange(0), help="Use only the table's first N rows, to try it out."
-)
+INPUTS = option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True)
+ROWS = option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0))
+_FORMS = "table: the table's own columns with text, status and outcome; raw: body and status."
 OUTPUT = (
-    click.Option(
-        ["--output", "-o"],
-        metavar="FILE",
-        help="Write the table to this file; its ending decides the format. Relative to the current directory."
+    option(
+        "--output -o",
+        "FILE",
+        "Write the table to this file; its ending decides the format. Relative to the current directory."
         " Use - for the standard output.",
     ),
-    click.Option(
-        ["form", "--format"],
-        metavar="table|raw",
-        help="table: the table's own columns with text, status and outcome; raw: body and status.",
-    ),
+    option("form --format", "table|raw", _FORMS),
     flag("--jsonl", "Write JSON lines, not CSV, to the standard output."),
 )
+_BESIDE = " Default: beside the output, with .journal at its end; none for the standard output."
 JOURNAL = (
-    option_of_run(
-        "--journal",
-        "journal",
-        metavar="FILE",
-        more=" Default: beside the output, with .journal at its end; none for the standard output.",
-    ),
+    option_of_run("--journal", "journal", metavar="FILE", more=_BESIDE),
     flag("--no-journal", "Keep no journal: answers that are lost are sent, and paid for, again."),
     option_of_run("--retry-failed", "retry_failed"),
     option_of_run("--on-in-doubt", "on_in_doubt"),
 )
-STORE = click.Option(
-    ["--store"],
-    metavar="FILE",
-    help="The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder.",
-)
+_PLACE = "The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder."
+STORE = option("--store", "FILE", _PLACE)
 LOCAL = flag("--local", "Use the embedded model on this machine.")
 QUIET = flag("--no-progress", "Show no progress bar and print less.")
 ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)  # what names one node, the table, and where the answers go
-SENDING = (
+_ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1. Name the key for it with --api-key-env."
+SENDING = (  # what says how rows are sent, and where
     STORE,
     limit("--concurrency", "-c", "concurrency"),
     limit("--max-requests", "max_requests"),
-    click.Option(
-        ["--base-url"],
-        metavar="URL",
-        help="The API's address, such as http://127.0.0.1:8080/v1. Name the key for it with --api-key-env.",
-    ),
-    click.Option(
-        ["--api-key-env"],
-        metavar="NAME",
-        help="The environment variable that holds the API key."
+    option("--base-url", "URL", _ADDRESS),
+    option(
+        "--api-key-env",
+        "NAME",
+        "The environment variable that holds the API key."
         " Default: OPENAI_API_KEY, only for OPENAI_BASE_URL or https://api.openai.com/v1.",
     ),
     flag("--no-key", "Send no API key, for a server that needs none."),
     LOCAL,
 )
-"""What says how rows are sent, and where."""

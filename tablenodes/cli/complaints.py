@@ -63,30 +63,19 @@ def misused(error: click.ClickException) -> str:
 def _misuse(error: click.ClickException, context: click.Context | None) -> str:
     if isinstance(error, click.NoSuchOption):
         params = () if context is None else context.command.get_params(context)
-        return (
-            f"no option {error.option_name}{nearest(error.option_name, [opt for each in params for opt in each.opts])}"
-        )
+        known = [name for each in params for name in each.opts]
+        return f"no option {error.option_name}{nearest(error.option_name, known)}"
     if not isinstance(error, click.BadParameter):
         return error.format_message().rstrip(".")
-    hint = error.param_hint or _name(error.param)
+    param, kind = error.param, error.param and error.param.type
+    name = max(param.opts, key=len) if isinstance(param, click.Option) else param and param.metavar
+    hint = error.param_hint or name or ""
     if isinstance(error, click.MissingParameter):
         return f"{hint} is missing"
-    kind = error.param and error.param.type
-    return f"{hint}: {_range(kind) if isinstance(kind, click.IntRange | click.FloatRange) else error.message}"
-
-
-def _name(param: click.Parameter | None) -> str:
-    """Return what a person calls a parameter: an option by the longest of its names."""
-    if param is None:
-        return ""
-    return max(param.opts, key=len) if isinstance(param, click.Option) else str(param.metavar)
-
-
-def _range(kind: click.IntRange | click.FloatRange) -> str:
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return f"{hint}: {error.message}"
     what = "a whole number" if isinstance(kind, click.IntRange) else "a number"
-    return (
-        f"must be {what}, {kind.min} or more" if kind.max is None else f"must be {what} from {kind.min} to {kind.max}"
-    )
+    return f"{hint}: must be {what}{f', {kind.min} or more' if kind.max is None else f' from {kind.min} to {kind.max}'}"
 
 
 def shortage(error: BaseException) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,7 +19,6 @@ from .printout import LiveText, is_terminal, show_table, write_table, write_text
 
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
-    from ..run.summary import Summary
     from ..workflow import Workflow
 
 _KINDS_EXPLAINED = 5
@@ -32,14 +32,10 @@ class Presentation:
     """
 
     def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
-        self._later = later
-        self._form = form
-        self._asked = asked
-        self._manner = manner
-        self._text = "jsonl" if jsonl else "csv"
+        self._form, self._text = form, "jsonl" if jsonl else "csv"
+        self._asked, self._manner, self._later = asked, manner, later
         self._shows_part = is_terminal() and not asked and not jsonl
-        self._replaces = False
-        self._earlier = ""
+        self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
 
     def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
         """Run it and return the exit code; a run that is stopped shows what it has first."""
@@ -89,7 +85,10 @@ class Presentation:
         if not outputs:
             return
         for name, output in outputs.items():
-            summary = _submitted(output.summary) if self._later else output.summary
+            summary = output.summary
+            if self._later:  # nobody has answered yet, so it is not called ok
+                outcomes = {"submitted" if each == "ok" else each: rows for each, rows in summary.outcomes.items()}
+                summary = replace(summary, outcomes=outcomes)
             say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
             for line in failures(output):
                 say(line)
@@ -128,12 +127,6 @@ def _show_head(table: Any) -> None:
         say(f"cannot show its first rows: {error}")
 
 
-def _submitted(summary: Summary) -> Summary:
-    """Return the numbers of rows that nobody has answered yet, which are not called ok."""
-    outcomes = {"submitted" if outcome == "ok" else outcome: rows for outcome, rows in summary.outcomes.items()}
-    return replace(summary, outcomes=outcomes)
-
-
 def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
     again = "run the same command again to continue"
@@ -152,10 +145,9 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
     if any(rows) and unsent == rows:
         name, output = next(iter(outputs.items()))
         first = first_failures(output)[0]
-        raise InvalidRequests(
-            f"{located(workflow, 0, first.path)}node {name!r}: none of the {counted(rows[0], 'row')} can be sent; "
-            f"nothing was sent or written; first row {first.row} (rows count from 0): {first.why}"
-        )
+        none = f"none of the {counted(rows[0], 'row')} can be sent; nothing was sent or written"
+        why = f"first row {first.row} (rows count from 0): {first.why}"
+        raise InvalidRequests(f"{located(workflow, 0, first.path)}node {name!r}: {none}; {why}")
 
 
 def located(workflow: Workflow, position: int, path: str) -> str:
@@ -197,10 +189,8 @@ class Failed(NamedTuple):
 
 def failures(output: NodeOutput[Any]) -> list[str]:
     """Return one line for each kind of failure: how many rows, why, and which is the first."""
-    return [
-        f"{_failed(each)} (first at row {each.row}{'' if number else ', rows count from 0'})"
-        for number, each in enumerate(first_failures(output))
-    ]
+    found = enumerate(first_failures(output))
+    return [f"{_failed(each)} (first at row {each.row}{'' if i else ', rows count from 0'})" for i, each in found]
 
 
 def _failed(first: Failed) -> str:
@@ -217,8 +207,6 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     """Return the first row of each kind of failure, never with a server's message: it may repeat what it was sent."""
     if not output.summary.failed:
         return []
-    from collections import Counter  # noqa: PLC0415 - loaded where it is used
-
     from .. import tables  # noqa: PLC0415 - loads pandas
     from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
     from ..run.output import Responses  # noqa: PLC0415 - loaded where it is used

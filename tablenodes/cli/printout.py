@@ -27,15 +27,10 @@ def quiet_pipe() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        _let_go_of_output()
-
-
-def _let_go_of_output() -> None:
-    """Send what is still buffered nowhere: else the interpreter complains as it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        with contextlib.suppress(OSError, ValueError):  # what is still buffered goes nowhere: else Python complains
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def is_terminal() -> bool:
@@ -124,7 +119,7 @@ def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:
 
     view = tables.view(table)
     shown = [[cell_text(cell) for cell in row] for row in islice(view.rows(view.columns), rows)]
-    numbers = [_is_number(column) for column in zip(*shown, strict=True)] if shown else None
+    numbers = [_is_number(column) for column in zip(*shown, strict=True)]
     for line in aligned([[cell_text(name) for name in view.columns], *shown], right=numbers, width=terminal_width()):
         print(line)
     if len(view) > rows:
@@ -142,8 +137,7 @@ def cell_text(cell: Any) -> str:
             cell = orjson.dumps(cell).decode()
         except TypeError:  # a cell that cannot be JSON
             cell = "?"
-    text = printable(cell[:1000])
-    return text.replace("\n", "⏎").replace("\t", " ")
+    return printable(cell[:1000]).replace("\n", "⏎").replace("\t", " ")
 
 
 def terminal_width() -> int:
@@ -151,9 +145,7 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((_WIDTH_ELSEWHERE, 24)).columns if is_terminal() else _WIDTH_ELSEWHERE
 
 
-def aligned(
-    rows: Sequence[Sequence[str]], *, right: Sequence[bool] | None = None, width: int | None = None
-) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[bool] = (), width: int | None = None) -> Iterator[str]:
     """Return rows, at least one, as aligned lines, those that are `right` by their ends, the widest cut to `width`."""
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     while width is not None and widths and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
@@ -176,16 +168,14 @@ def columns_of(text: str) -> int:
 
 
 def _fit(text: str, width: int, right: bool) -> str:
-    if columns_of(text) > width:
-        text = f"{text[: width - 1] if text.isascii() else _cut(text, width - 1)}…"
+    if columns_of(text) > width and text.isascii():
+        text = f"{text[: width - 1]}…"
+    elif columns_of(text) > width:
+        import wcwidth  # noqa: PLC0415 - loaded where it is used
+
+        text = f"{wcwidth.clip(text, 0, width - 1)}…"
     blanks = " " * (width - columns_of(text))
     return blanks + text if right else text + blanks
-
-
-def _cut(text: str, width: int) -> str:
-    import wcwidth  # noqa: PLC0415 - loaded where it is used
-
-    return wcwidth.clip(text, 0, width)
 
 
 def _is_number(texts: Sequence[str]) -> bool:

@@ -14,24 +14,8 @@ import click
 from ..connection.connection import Connection
 from ..errors import SettingError
 from ..settings import Limits
-from .command_options import (
-    FILE,
-    INPUTS,
-    JOURNAL,
-    LOCAL,
-    ONE_NODE,
-    OUTPUT,
-    QUIET,
-    ROWS,
-    SENDING,
-    SOURCE,
-    STORE,
-    TABLE,
-    Given,
-    command,
-    flag,
-    one_of,
-)
+from . import command_options as options
+from .command_options import Given, command, flag, one_of, option
 from .complaints import BAD_INPUT, OK
 from .presentation import Presentation, located, table_of
 from .printout import show
@@ -42,9 +26,13 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
+_HOW = (*options.JOURNAL, *options.SENDING, options.QUIET)
+_AGAIN = flag("--again", "Submit every row again, even if it was submitted for the same output before.")
+_LONG = "Wait at most this many seconds. Default: until every row is finished."
+_WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
-@command("run", FILE, TABLE, ROWS, *OUTPUT, INPUTS, *JOURNAL, *SENDING, QUIET)
+@command("run", options.FILE, options.TABLE, options.ROWS, *options.OUTPUT, options.INPUTS, *_HOW)
 def run(given: Given) -> int:
     """Run a workflow and write its table.
 
@@ -64,7 +52,7 @@ def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: 
     return shown.run(workflow, given.table, given.rows, inputs)
 
 
-@command("check", FILE, TABLE, ROWS, INPUTS, STORE, LOCAL)
+@command("check", options.FILE, options.TABLE, options.ROWS, options.INPUTS, options.STORE, options.LOCAL)
 def check(given: Given) -> int:
     """Show what a workflow would send, what cannot be, and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
@@ -81,7 +69,7 @@ def check(given: Given) -> int:
     return OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT
 
 
-@command("call", *ONE_NODE, *JOURNAL, *SENDING, QUIET)
+@command("call", *options.ONE_NODE, *_HOW)
 def call(given: Given) -> int:
     """Run one node over a table.
 
@@ -92,12 +80,7 @@ def call(given: Given) -> int:
     return _run(equipped(_one_node(given.node, _settings(given)), given), given, inputs={})
 
 
-@command(
-    "submit",
-    *(*ONE_NODE, *SENDING),
-    flag("--again", "Submit every row again, even if it was submitted for the same output before."),
-    QUIET,
-)
+@command("submit", *options.ONE_NODE, *options.SENDING, _AGAIN, options.QUIET)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
@@ -110,17 +93,7 @@ def submit(given: Given) -> int:
     return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=True)
 
 
-@command(
-    "retrieve",
-    SOURCE,
-    click.Option(
-        ["--wait", "-w"],
-        metavar="SECONDS",
-        type=click.FloatRange(0),
-        help="Wait at most this many seconds. Default: until every row is finished.",
-    ),
-    *(ROWS, *OUTPUT, STORE, QUIET),
-)
+@command("retrieve", options.SOURCE, _WAIT, options.ROWS, *options.OUTPUT, options.STORE, options.QUIET)
 def retrieve(given: Given) -> int:
     """Get the answers of submitted requests by the ids in the column future_response_id.
 
@@ -154,10 +127,9 @@ def _later(name: str) -> str:
     nodes = known_nodes()
     later = name if name.endswith("Async") else f"{name}Async"
     if name in nodes and later not in nodes:
-        able = " or ".join(each for each in nodes if f"{each}Async" in nodes)
-        raise click.BadParameter(
-            f"{name} sends nothing, so nothing can be answered later; use {able}", param_hint="NODE"
-        )
+        use = " or ".join(each for each in nodes if f"{each}Async" in nodes)
+        message = f"{name} sends nothing, so nothing can be answered later; use {use}"
+        raise click.BadParameter(message, param_hint="NODE")
     return later
 
 
@@ -171,13 +143,10 @@ def _inputs(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, Any]:
 def _settings(given: Given) -> dict[str, str]:
     """Return what ``--set`` was given, and the options that are short for it."""
     settings = pairs(given.settings, "--set")
-    for name in ("model", "prompt", "system"):
-        value = getattr(given, name)
-        if value is not None and name in settings:
-            raise click.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
-        if value is not None:
-            settings[name] = value
-    return settings
+    short = {name: value for name in ("model", "prompt", "system") if (value := getattr(given, name)) is not None}
+    for name in [each for each in short if each in settings]:
+        raise click.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
+    return settings | short
 
 
 def _one_node(name: str, settings: Mapping[str, str]) -> Workflow:
@@ -201,9 +170,8 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
     check_names(kind, given)
     if not kind._declared.operation:
         return dict(given)
-    schema = schemas.load(
-        given.get("schema", getattr(kind, "schema", schemas.DEFAULT_REVISION)), kind._declared.operation
-    )
+    revision = given.get("schema", getattr(kind, "schema", schemas.DEFAULT_REVISION))
+    schema = schemas.load(revision, kind._declared.operation)
     made: dict[str, Any] = {}
     for name, text in given.items():
         if name == "columns":
@@ -260,27 +228,19 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 
 def connected(
-    connection: Connection | None,
-    base_url: str | None,
-    api_key_env: str | None,
-    local: bool,
-    no_key: bool = False,
+    connection: Connection | None, base_url: str | None, api_key_env: str | None, local: bool, no_key: bool = False
 ) -> Connection | None:
     """Return a connection with what the options say in place of its own.
 
     A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
     """
     if local and (base_url or api_key_env or no_key):
-        raise click.BadParameter(
-            "the embedded model needs no address and no key: leave out --base-url, --api-key-env and --no-key",
-            param_hint="--local",
-        )
+        what = "the embedded model needs no address and no key: leave out --base-url, --api-key-env and --no-key"
+        raise click.BadParameter(what, param_hint="--local")
     if no_key and api_key_env:
         raise click.BadParameter("--api-key-env is set too: keep one of them", param_hint="--no-key")
-    if not (local or base_url or api_key_env or no_key):
-        return connection
-    if local:
-        return Connection.local()
+    if not (base_url or api_key_env or no_key):
+        return Connection.local() if local else connection
     kept = connection if connection is not None and connection.local_model is None else Connection()
     key = "" if no_key else None
     if base_url is None:
@@ -303,13 +263,8 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     journal = given.journal
     if journal is None and not given.no_journal and workflow.output is not None:
         journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
-    return {
-        "journal": journal,
-        "retry_failed": given.retry_failed,
-        "on_in_doubt": given.on_in_doubt,
-        "store": given.store,
-        "progress": False if given.no_progress else None,
-    }
+    own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "store")}
+    return {"journal": journal, "progress": False if given.no_progress else None, **own}
 
 
 def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
@@ -322,7 +277,6 @@ def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
     if path is None or path == "-":
         return workflow.replace(output=None), form
     if given.jsonl:
-        raise click.BadParameter(
-            "this option is for the standard output: give the file a name that ends in .jsonl", param_hint="--jsonl"
-        )
+        what = "this option is for the standard output: give the file a name that ends in .jsonl"
+        raise click.BadParameter(what, param_hint="--jsonl")
     return workflow.replace(output=Destination(path, form)), form

@@ -12,8 +12,6 @@ from typing import Any
 
 from ..errors import OutputError
 
-_OWN = (0, 1, 2)
-
 
 class Outlet(io.RawIOBase):
     """What lies under a standard stream; it fails once at most, so that the interpreter has nothing left to write."""
@@ -78,7 +76,7 @@ def standard_streams() -> Iterator[None]:
 
 def _occupy() -> None:
     """Occupy descriptors that were closed: else the next file that is opened would be a standard stream."""
-    for descriptor in _OWN:
+    for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:

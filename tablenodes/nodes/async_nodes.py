@@ -261,10 +261,9 @@ class RetrieveResponse(Node):
 
         Raises
         ------
-        UsageError, StoreError
-            If something does not fit together, or the store cannot be read.
-        Interrupted
-            If it was stopped while it waited; ``.output`` has what came by then. The worker goes on.
+        UsageError, StoreError, Interrupted
+            If something does not fit together, the store cannot be read, or it was stopped while it waited: ``.output``
+            has what came by then. The worker goes on.
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 

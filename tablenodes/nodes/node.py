@@ -135,11 +135,6 @@ class Node:
         table, store
             As in `CreateChatCompletion.run`; a stream that can be read only once is refused.
 
-        Returns
-        -------
-        Check
-            Counts, problems by row, and where each property comes from.
-
         Raises
         ------
         UsageError
@@ -215,7 +210,6 @@ def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
     names = setting_names(kind)
     for name in settings:
         if name in ("api_key", "apiKey"):
-            where = "Connection(api_key_env=…), or --api-key-env"
-            raise SettingNameError(f"{name}: set a key in the connection: {where}")
+            raise SettingNameError(f"{name}: set a key in the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
             raise SettingNameError(f"{kind.__name__} has no setting {name!r}{nearest(str(name), names)}")

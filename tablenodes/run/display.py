@@ -58,8 +58,7 @@ def printable(text: str) -> str:
 def in_notebook() -> bool:
     """Return whether a notebook is watching."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 class Progress:

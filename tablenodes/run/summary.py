@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..engine.calls import Request
     from ..engine.sink import Records
 
-
 _NOT_FAILED = (OK, "pending")
 _NOT_WHOLE = {"length": "cut at their token limit", "content_filter": "held back by a content filter"}
 _NO_KEY_HERE = (

@@ -255,7 +255,10 @@ class Reader:
                 self._errors.append(self._unknown_key((*path, key), known))
         settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
         if "schema" in settings:
-            settings["schema"] = self._schema((*path, "schema"), kind._declared.operation)
+            schema = settings["schema"]
+            settings["schema"] = anchored(schema, self.folder) if isinstance(schema, str) else schema
+            with self.locating((*path, "schema")):
+                schemas.load(settings["schema"], kind._declared.operation)
         for key, value in settings.items():
             with self.collecting(), self.locating(path):
                 parse_setting(key, value)
@@ -263,13 +266,6 @@ class Reader:
             raise self._errors.pop()
         with self.locating(path):
             return kind(**settings)
-
-    def _schema(self, path: Path_, operation: str) -> Any:
-        value = self.at(path)
-        value = anchored(value, self.folder) if isinstance(value, str) else value
-        with self.locating(path):
-            schemas.load(value, operation)
-        return value
 
 
 def together(errors: Sequence[UsageError]) -> UsageError:

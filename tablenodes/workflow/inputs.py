@@ -18,14 +18,7 @@ from ..templates.environment import UnreadArguments
 if TYPE_CHECKING:
     from ..run.output import AnyOutput
 
-_TYPES: Any = {
-    "string": str,
-    "integer": int,
-    "number": int | float,
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-}
+_TYPES: Any = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
 _DECLARATION = ("type", "default", "required", "description")
 
 
