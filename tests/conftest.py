@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -12,12 +13,14 @@ from hypothesis import HealthCheck, settings
 from killing import Victims
 from sample_runs import run_once
 
+import tablenodes as tn
+
 pytest_plugins = ["sentences"]
 
 # A machine that stands still for a second is no fault of an example, and what is drawn is the same in every run.
 # To look further: pytest --hypothesis-profile=exploring
 settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True)
+settings.register_profile("steady", settings.get_profile("exploring"), derandomize=True, max_examples=40)
 settings.load_profile("steady")
 
 
@@ -38,6 +41,16 @@ def pytest_ignore_collect(collection_path, config):
     """Leave out a file that has no test that measures, where only those are run: it need not even be read."""
     only_timing = str(config.option.markexpr).startswith("timing")
     return (only_timing and collection_path.suffix == ".py" and "measures_" not in collection_path.read_text()) or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Let one process at a time read a file of tests: the first one compiles it, the others find it compiled."""
+    if not isinstance(collector, pytest.Module):
+        return (yield)
+    with open(collector.path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_modifyitems(items):
@@ -81,11 +94,18 @@ def victims():
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory):
+def embedded():
+    """Return a connection to the embedded model, started once for all the tests that only ask it something."""
+    with tn.Connection.local(slots=2, context=4096) as started:  # what rows have in common is computed in each slot
+        yield started
+
+
+@pytest.fixture
+def sample(request, tmp_path_factory):
     """Return a function that returns the run of a sample workflow by its name, on the embedded model.
 
     Each is run once, in whatever process it is asked for first.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return lambda name: run_once(name, shared / "samples")
+    return lambda name: run_once(name, shared / "samples", lambda: request.getfixturevalue("embedded").server)

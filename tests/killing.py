@@ -305,6 +305,7 @@ def _carry_out_twice(job: dict[str, Any]) -> dict[str, Any]:
             return {"first": None, "then": None}
         filler.write_bytes(bytes(job["filler_bytes"]))
     else:
+        sys.dont_write_bytecode = True  # a module's file that is cut would be there for the next one
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], resource.RLIM_INFINITY))
     try:
         first = _carry_out(job)

@@ -7,14 +7,21 @@ import fcntl
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
 from tablenodes.cli import main
+from tablenodes.local import LocalModel, LocalServer
 
 SAMPLES = Path(__file__).parent.parent / "sample_workflows"
+README_SAMPLE = "review_sentiment"
+FEW = 2
+ROWS = {README_SAMPLE: 12, "review_reply": 4}
+"""How many rows of its table a sample is run with, where what the model says is judged; the others with few."""
 
 
 class Ran(NamedTuple):
@@ -34,14 +41,26 @@ def run_command(*arguments: str) -> tuple[int, str]:
     return ended.value.code or 0, printed.getvalue()
 
 
-def run_sample(name: str, folder: Path) -> Ran:
-    """Run a sample workflow in a folder of its own, so that no output falls into the project."""
+def copy_samples(folder: Path, rows: int | None) -> None:
+    """Copy the sample workflows, with each table's first rows, to where their outputs disturb nobody."""
     shutil.copytree(SAMPLES, folder / "sample_workflows")
-    with contextlib.chdir(folder):
+    for table in (folder / "sample_workflows" / "data").iterdir():
+        lines = table.read_text().splitlines(keepends=True)
+        table.write_text("".join(lines if rows is None else lines[: 1 + rows]))
+
+
+def run_sample(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:
+    """Run a sample workflow; the README's starts its model as a user's does, the others have a shared one."""
+    copy_samples(folder, ROWS.get(name, FEW))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))
+        if name != README_SAMPLE:
+            running = contextlib.nullcontext(shared())
+            stack.enter_context(mock.patch.object(LocalModel, "start", return_value=running))
         return Ran(*run_command("run", f"sample_workflows/{name}.yaml", "--no-progress"), folder)
 
 
-def run_once(name: str, folder: Path) -> Ran:
+def run_once(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:
     """Run a sample workflow below a folder, where no process of this suite has run it before."""
     folder.mkdir(exist_ok=True)
     told = folder / f"{name}.json"
@@ -49,6 +68,6 @@ def run_once(name: str, folder: Path) -> Ran:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
             (folder / name).mkdir()
-            code, printed, _ = run_sample(name, folder / name)
+            code, printed, _ = run_sample(name, folder / name, shared)
             told.write_text(json.dumps([code, printed]))
     return Ran(*json.loads(told.read_text()), folder / name)

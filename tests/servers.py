@@ -53,8 +53,10 @@ class Exchange:
         self.server = server
         self.sock = sock
         self.received = received
+        self._has_sent = False
 
     def send(self, data: bytes) -> None:
+        self._has_sent = self._has_sent or bool(data)
         self.sock.sendall(data)
 
     def pause(self, seconds: float) -> None:
@@ -68,7 +70,8 @@ class Exchange:
 
     def reset(self) -> None:
         """End the connection by a RST."""
-        self.until_read()
+        if self._has_sent:
+            self.until_read()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise Ended
 

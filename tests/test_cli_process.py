@@ -65,6 +65,17 @@ def run_anew(*arguments, **options) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def run_encoded(*arguments, environ, **options) -> tuple[int, str, str]:
+    """Run with the encoding that Python would give its streams when it begins."""
+    program = "import io, sys\n"
+    for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
+        stream = f"open({number}, 'wb', closefd=False), {environ['PYTHONIOENCODING']!r}, {errors!r}"
+        program += (
+            f"sys.{name} = sys.__{name}__ = io.TextIOWrapper({stream}, newline='\\n', line_buffering={number == 2})\n"
+        )
+    return commands.run(arguments, program + commands.COMMAND_LINE, env={**os.environ, **environ}, **options)
+
+
 @pytest.fixture
 def table(tmp_path):
     path = tmp_path / "words.csv"
@@ -193,19 +204,20 @@ def test_no_letter_is_too_much_for_the_terminal(table, tmp_path, encoding):
     table.write_text("word\n" + "Łódź ⏎ 東\n" * 30 + "\n", encoding="utf-8")
     workflow = tmp_path / "w.yaml"
     named = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "COLUMNS": "40"}
+    begin = run_anew if encoding == "ascii" else run_encoded
     with fault_server(answer(ANSWER)) as server:
         workflow.write_text(
             f"connection: {{base_url: {server.url}}}\ntable: words.csv\noutput: {tmp_path / 'out.csv'}\nnodes:\n"
             '  - {id: a, type: CreateChatCompletion, model: m, prompt: "{{ word }}"}\n',
             encoding="utf-8",
         )
-        code, out, err = run_anew("run", workflow, environ=named, encoding=encoding)
+        code, out, err = begin("run", workflow, environ=named, encoding=encoding)
         assert (code, "Traceback" in err) == (3, False)
         assert "\\u0141" in out
         assert "\u2026 and 6 more rows".encode(encoding, "backslashreplace").decode(encoding) in out
-        code, out, _ = run_anew(*call(table, server), environ=named, encoding="utf-8", errors="replace")
+        code, out, _ = run_encoded(*call(table, server), environ=named, encoding="utf-8", errors="replace")
         assert (code, out.count("Łódź ⏎ 東,yes,200,ok\n")) == (3, 30)
-        code, out, err = run_anew("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
+        code, out, err = begin("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
     assert (code, out) == (1, "")
     wording(err)
 
@@ -227,6 +239,7 @@ def test_the_key_is_in_no_list_of_processes(table, monkeypatch):
 LONG = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "y" * 400}, "finish_reason": "stop"}]}
 SMALL_FILES = """
 import resource, signal, sys
+sys.dont_write_bytecode = True
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 from tablenodes.cli import main

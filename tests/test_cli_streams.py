@@ -28,6 +28,7 @@ TEXT = "y" * 400
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}]}
 SMALL_FILES = """
 import resource, sys
+sys.dont_write_bytecode = True  # a module's file that is cut would be there for the next one
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 from tablenodes.cli import main
 main(sys.argv[1:])
@@ -43,11 +44,21 @@ def table(tmp_path, monkeypatch):
     return path
 
 
+CLOSED = "import os, sys\nsys.{name} = sys.__{name}__ = None\nos.close({number})\n"
+UNBUFFERED = (
+    "import io, sys\nsys.stdout = sys.__stdout__ = io.TextIOWrapper(\n"
+    "    open(1, 'wb', 0, closefd=False), sys.stdout.encoding, sys.stdout.errors, newline='\\n', write_through=True)\n"
+)
+"""What Python makes of such streams when it begins."""
+
+
 def run(redirected: str, arguments, program=COMMAND_LINE, *, unbuffered: str = "") -> tuple[int, str, str]:
     """Run the command line with its streams redirected as a shell does; give what its open ones got."""
-    if unbuffered or "&-" in redirected:
-        return run_anew(redirected, arguments, program, unbuffered=unbuffered)
-    which, _, path = redirected.partition("> ")
+    for sign, name, number in (("2>&-", "stderr", 2), (">&-", "stdout", 1), ("<&-", "stdin", 0)):
+        if sign in redirected.split():
+            program = CLOSED.format(name=name, number=number) + program
+    program = UNBUFFERED * bool(unbuffered) + program
+    which, _, path = ("" if "&-" in redirected else redirected).partition("> ")
     with contextlib.ExitStack() as opened:
         streams = {"stderr" if which == "2" else "stdout": opened.enter_context(open(path, "wb"))} if path else {}
         code, out, err = commands.run(arguments, program, **streams)
@@ -124,7 +135,8 @@ def test_a_table_that_is_in_its_file_need_not_be_seen(tmp_path):
 def test_what_cannot_be_said_decides_nothing(redirected):
     """The standard error stream may be full or closed: the output is written, and the exit code is that of the rows."""
     with fault_server(answer(ANSWER)) as server:
-        code, _, _ = run(redirected, call(server, "-o", "out.csv"))
+        begin = run_anew if "&-" in redirected else run
+        code, _, _ = begin(redirected, call(server, "-o", "out.csv"))
         assert (code, len(server.requests)) == (0, 10)
     assert Path("out.csv").read_text().count(TEXT) == 10
     assert run(redirected, ["journal", "out.csv.journal", "--jsonl"])[0] == (0 if ">&- <" not in redirected else 1)
@@ -164,8 +176,9 @@ def test_whatever_is_printed_arrives_or_is_an_error():
 def test_an_unbuffered_stream_gets_the_same_bytes():
     """All of them, in order."""
     with fault_server(answer(ANSWER)) as server:
-        found = [run("", call(server, "--jsonl"), unbuffered=how)[1] for how in ("1", "")]
-    assert found[0] == found[1]
+        found = [how("", call(server, "--jsonl"), unbuffered="1")[1] for how in (run_anew, run)]
+        found.append(run("", call(server, "--jsonl"))[1])
+    assert found[0] == found[1] == found[2]
     assert [json.loads(line)["word"] for line in found[0].splitlines()] == [f"w{i}" for i in range(10)]
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import orjson
@@ -111,9 +111,16 @@ def text_of(word):
     return digest(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": f"Say {word}"}]}))
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["not done", "done"])
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR], ids=["full", "broken"])
+def ways():
+    """Each two of the three together in one of the quick ones; all three together in one of all."""
+    codes = {"full": sqlite3.SQLITE_FULL, "broken": sqlite3.SQLITE_IOERR}
+    lasts, lateness = {"once": False, "from then on": True}, {"not done": False, "done": True}
+    for number, how in enumerate(product(codes, lasts, lateness)):
+        marks = [pytest.mark.slow] * (number.bit_count() % 2)
+        yield pytest.param(codes[how[0]], lasts[how[1]], lateness[how[2]], id="-".join(how), marks=marks)
+
+
+@pytest.mark.parametrize(("code", "lasting", "late"), [*ways()])
 def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, lasting, late):
     """One after the other, until a run comes through: it stops sending, gives what came, and a rerun sends the rest."""
     stopped = 0

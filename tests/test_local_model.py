@@ -44,11 +44,10 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def connection():
+@pytest.fixture
+def connection(embedded):
     """One server for all runs of this file."""
-    with tn.Connection.local() as started:
-        yield started
+    return embedded
 
 
 def run(connection, *bodies):
@@ -118,11 +117,11 @@ def test_a_function_call_has_the_shape_of_the_api(connection):
     assert list(output.log["outcome"]) == ["ok"]
 
 
-@pytest.mark.parametrize("more", [{}, {"n": 2}, {"logprobs": True, "top_logprobs": 2}, {"tools": "all"}])
+@pytest.mark.parametrize("more", [{}, {"n": 2}, {"logprobs": True, "top_logprobs": 2}, {"tools": [WEATHER]}])
 def test_a_streamed_answer_is_the_plain_one(connection, more):
     """The same choices and tokens; a call comes in one piece."""
     if "tools" in more:
-        more = {"tools": [{"type": "function", "function": each} for each in FUNCTIONS]}
+        more = {"tools": [{"type": "function", "function": each} for each in more["tools"]]}
     body = {"messages": [{"role": "user", "content": "What is the weather in Paris?"}], "seed": 1} | more
     pieces = []
     answers = []

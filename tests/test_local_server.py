@@ -428,10 +428,9 @@ needs_model = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def model():
-    with local.LocalModel().start() as running:
-        yield running
+@pytest.fixture
+def model(embedded):
+    return embedded.server
 
 
 @pytest.mark.model

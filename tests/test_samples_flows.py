@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import orjson
 import pytest
-from sample_runs import SAMPLES, run_command
+from sample_runs import copy_samples, run_command
 from servers import Exchange, answer, fault_server
 
 import tablenodes as tn
@@ -15,7 +13,7 @@ import tablenodes as tn
 @pytest.fixture
 def in_a_copy(tmp_path, monkeypatch):
     """Stand in a folder that has the sample workflows, so that no output falls into the project."""
-    shutil.copytree(SAMPLES, tmp_path / "sample_workflows")
+    copy_samples(tmp_path, None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -115,6 +113,7 @@ def test_a_completion_is_returned_by_the_embedded_model(sample):
 def test_every_review_is_replied_to_by_the_embedded_model(sample):
     """Each row has an urgency of the two that there are, and a text; most complaints and praises are told apart."""
     written = tn.read_table(sample("review_reply").folder / "review_reply.csv")
+    assert list(written["customer"]) == ["Ana", "Ben", "Chidi", "Dora"]
     assert written["text"].str.match(r"\[reply_(now|later)\] .").all()
-    complains = written["customer"].isin(["Ana", "Chidi", "Emre", "Hana"])
-    assert (written["text"].str.startswith("[reply_now]") == complains).sum() >= 6
+    complains = written["customer"].isin(["Ana", "Chidi"])
+    assert (written["text"].str.startswith("[reply_now]") == complains).sum() >= 3
