@@ -157,6 +157,8 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(victims, tmp_path
 def test_kills_at_each_point(victims, tmp_path, point, times):
     """Whatever was done and whatever was still to be done when it died."""
     rows, concurrency = 12, 4
+    if point in ONCE and times == 2:
+        times = 1  # the second would be the same again
     with oracle(latency=0.001) as server:
         for number in range(times):
             life = Life(victims, server, tmp_path / str(number), rows, concurrency)

@@ -416,7 +416,7 @@ HOSTILE = {
     "deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "in_band_error"),
     "never closed": (b'{"a":' * 100_000, "decode_error"),
     "a long number": (b'{"choices": [{"n": ' + b"9" * 5_000 + b"}]}", "ok"),
-    "a million names": (lambda: b"{" + b",".join(b'"%d":1' % n for n in range(10**6)) + b"}", "in_band_error"),
+    "very many names": (lambda: b"{" + b",".join(b'"%d":1' % n for n in range(250_000)) + b"}", "in_band_error"),
     "equal names": (b'{"choices": [], "choices": [{}]}', "ok"),
 }
 
