@@ -33,19 +33,21 @@ def until(true: Callable[[], Any], what: str = "it", seconds: float = BOUND) -> 
 
 def workers(store: Path) -> list[int]:
     """Return the processes that have a store in their command lines."""
-    found = []
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit() and int(each.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                words = (each / "cmdline").read_bytes().split(b"\0")
-                if str(store).encode() in words and b"worker" in words:
-                    found.append(int(each.name))
-    return found
+    every = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [pid for pid in every if pid != os.getpid() and is_worker(pid, store)]
+
+
+def is_worker(pid: int | None, store: Path) -> bool:
+    """Check whether a process is a worker of a store."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return str(store).encode() in words and b"worker" in words
+    return False
 
 
 def at_work(store: Path) -> int:
     """Wait for the store's worker and give its process."""
-    return until(lambda: [pid for pid in workers(store) if pid == registered(store)], "a worker")[0]
+    return until(lambda: [pid for pid in [registered(store)] if is_worker(pid, store)], "a worker")[0]
 
 
 def registered(store: Path) -> int | None:
