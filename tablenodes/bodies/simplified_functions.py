@@ -12,7 +12,6 @@ from ..errors import nearest
 from ..problems import Problem, Rejected, Remark
 
 Json = dict[str, Any]
-
 _TYPES: Mapping[str, Any] = {
     "string": str,
     "number": (int, float),

@@ -6,12 +6,10 @@ from __future__ import annotations
 BACKOFF_FIRST = 0.5  # seconds: the longest wait before the first repeat; it doubles with each further one
 BACKOFF_LONGEST = 30.0  # seconds: the longest wait of that kind
 BACKOFF_FLOOR = 0.05  # seconds: no wait is shorter, but for the one immediate repeat after a dead connection
-THROTTLED_FIRST = 1.0
-"""Seconds: the longest pause after a first 429 that names no delay; it doubles with each further one."""
+THROTTLED_FIRST = 1.0  # seconds: the longest pause after a first 429 without a delay; it doubles with each further one
 THROTTLED_LONGEST = 60.0  # seconds: the longest pause of that kind
 THROTTLED_SPREAD = 0.5  # the least share of that pause; the rest is chance
-JITTER_SHARE = 0.1
-"""The share of a server's delay that a row may wait longer, so that rows don't come back as one wave…"""
+JITTER_SHARE = 0.1  # the share of a server's delay that a row may wait more, so that rows don't return as one wave…
 JITTER_LONGEST = 1.0  # … and its limit in seconds
 LONGEST_DELAY = 1e9  # seconds: what ``inf`` and absurd numbers of a server are taken for
 

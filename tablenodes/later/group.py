@@ -123,8 +123,13 @@ class GroupRun:
         elif scheduler.stopped in _SPENT:
             recorder.end_rest(_SPENT[scheduler.stopped])
         self._save(recorder)
+        stopped, failure = scheduler.stopped, loop.failure or recorder.failure
+        if failure is not None:
+            return Held(str(failure))
+        if stopped is None or stopped in _SPENT:
+            return None
         seconds = max(recorder.asked_to_wait, scheduler.asked_to_wait)
-        return _held(scheduler.stopped, loop.failure or recorder.failure, seconds)
+        return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)
 
     def _engine(self, endpoint: Endpoint, scheduler: Scheduler, recorder: FutureRecorder, stack: ExitStack) -> Engine:
         """Return the engine put together; what it opens is closed by `stack`."""
@@ -157,14 +162,6 @@ class GroupRun:
                 if self.stopping() or time.monotonic() >= until or self.futures.is_overtaken(self.token):
                     return
                 time.sleep(1.0)
-
-
-def _held(stopped: str | None, failure: Exception | None, seconds: float) -> Held | None:
-    if failure is not None:
-        return Held(str(failure))
-    if stopped is None or stopped in _SPENT:
-        return None
-    return Held(_REASONS.get(stopped, f"the worker stopped: {stopped}"), seconds=seconds)
 
 
 @dataclass(eq=False, repr=False)

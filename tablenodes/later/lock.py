@@ -15,8 +15,7 @@ from ..errors import StoreError
 
 _OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOOKS = 0.001  # seconds that somebody holds the lock who only looks whether it is held
-INHERITED = "TABLENODES_WORKER_LOCK"
-"""The environment variable that tells a worker by which descriptor it holds its store."""
+INHERITED = "TABLENODES_WORKER_LOCK"  # the variable that tells a worker by which descriptor it holds its store
 _DETACH = "import os, sys; os.setsid(); os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
 """A process whose parent has ended belongs to the system, which takes note of its end in its parent's place.
 

@@ -32,7 +32,6 @@ _PLAIN_RULES = {
 }
 _EXCLUSIVE = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 """In draft 4 these are true or false, and belong to the bound."""
-
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("properties", "patternProperties", "additionalProperties", "propertyNames"), dict),
     **dict.fromkeys(("dependentSchemas", "dependencies"), dict),

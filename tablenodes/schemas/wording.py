@@ -53,7 +53,6 @@ _LIMIT_WORDS = {
 }
 _BOUNDS = {"min": "at least", "max": "at most"}
 _COUNTED = {"Items": ("item", "items"), "Length": ("character", "characters"), "Properties": ("property", "properties")}
-
 _OTHER_WORDS = {
     "schema": "does not fit the schema",
     "anyOf": "must fit one of the forms that the schema allows",

@@ -30,6 +30,7 @@ SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.bille
 a.headers, a.body, a.fault, a.message, a.latency, a.crc
 FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
+_ASKED = f"INSERT OR IGNORE INTO recipe (digest, recipe, not_before) VALUES (?, ?, {_UNTRIED})"  # noqa: S608
 _TRY_AGAIN = f"UPDATE recipe SET not_before = {_UNTRIED} WHERE number = ? AND reason IS NOT NULL AND not_before <= ?"  # noqa: S608
 _CLEARED = 4
 """Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
@@ -128,10 +129,7 @@ class Futures:
         """Store rows as pending, all of them or none."""
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
-            database.execute(
-                f"INSERT OR IGNORE INTO recipe (digest, recipe, not_before) VALUES (?, ?, {_UNTRIED})",  # noqa: S608
-                (digest, recipe),
-            )
+            database.execute(_ASKED, (digest, recipe))
             group = database.execute("SELECT number FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
             database.execute(_TRY_AGAIN, (group, now))
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0

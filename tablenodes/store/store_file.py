@@ -20,7 +20,6 @@ VERSION = 1
 VARIABLE = "TABLENODES_STORE"  # the environment variable that names a store
 BUSY = 5.0  # seconds that a transaction waits for another process's; each of ours is no longer than a commit
 _MUCH = 4  # what part of the file must be free for it to be written anew without it: one of so many
-
 _TABLES = """
 -- Futures: what is asked, what is still to be done, what came of it.
 CREATE TABLE recipe (

@@ -15,7 +15,6 @@ from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
 
 VERSION = 1
-
 _KEPT_HEADERS = re.compile(
     rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"
     rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+):[^\r\n]*\r?)",

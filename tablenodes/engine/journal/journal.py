@@ -67,10 +67,7 @@ class Journal:
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the rows, in the order in which they were first sent."""
-        for place in range(1, len(self) + 1):
-            found = self.at(place)
-            if found is not None:
-                yield found
+        yield from filter(None, map(self.at, range(1, len(self) + 1)))
 
     def intend(self, entry: Entry) -> None:
         """Record that a row is about to be sent."""

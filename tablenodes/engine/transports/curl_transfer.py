@@ -41,7 +41,6 @@ _ON_THE_WAY = {5: "proxy", 6: "dns", 7: "connect", 97: "proxy", **_CERTIFICATE}
 
 # Before the request was begun to be sent: nothing can have been executed. 35: the TLS handshake broke off.
 _BEFORE_SENDING = {**_ON_THE_WAY, _OPERATION_TIMEDOUT: "timeout_connect", **dict.fromkeys((35, 52, 55, 56), "connect")}
-
 _AFTER_SENDING = {
     **_ON_THE_WAY,  # libcurl's own repeat, on a fresh connection, came to nobody
     **dict.fromkeys((1, 8, 100), "protocol"),  # no status line (HTTP/0.9); not HTTP; too long or too many headers

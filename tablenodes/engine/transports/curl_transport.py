@@ -23,8 +23,6 @@ class CurlTransport(Carrying):
         self._trusted = certificates(Veiled(os.environ), self.ca_bundle)
         self._last_request: Request | None = None
         self._options: Options
-        self._closed = False
-        self._readiness: Readiness
         self._open()
 
     def start(self, call: Call) -> None:
@@ -101,8 +99,8 @@ class CurlTransport(Carrying):
 
     def _open(self) -> None:
         self._process = os.getpid()
-        self._closed = False
-        self._readiness = readiness()
+        self._closed: bool = False
+        self._readiness: Readiness = readiness()
         self._lanes: list[Lane] = []
         self._by_descriptor: dict[int, Lane] = {}
         self._in_flight: dict[int, Transfer] = {}

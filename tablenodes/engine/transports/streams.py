@@ -128,8 +128,9 @@ class Streams(Wrapper):
             self.option_refused = True
             return answer._replace(fault=OPTION_REFUSED)
         if reading is None or not reading.is_stream:
-            if self.on_text is not None:
-                self._tell(key, self._whole_text(answer))
+            if self.on_text is not None and answer.status == 200 and answer.fault is None:
+                mask = self.redaction.live()
+                self._tell(key, mask.push(first_text(answer.body) or "") + mask.rest())
             return answer
         self._tell(key, reading.rest())
         assembly = reading.whole(answer.body)
@@ -139,13 +140,6 @@ class Streams(Wrapper):
         if assembly is not None:
             self._read[key] = answer.body, assembly
         return answer
-
-    def _whole_text(self, answer: Answer) -> str:
-        """Return the text of an answer that came in one piece."""
-        if answer.status != 200 or answer.fault is not None:
-            return ""
-        mask = self.redaction.live()
-        return mask.push(first_text(answer.body) or "") + mask.rest()
 
     def _tell(self, key: int, text: str) -> None:
         if text:
