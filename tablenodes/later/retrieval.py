@@ -99,10 +99,9 @@ class Retrieval:
             interrupted = interrupts.level > 0
         self._fill()
         self._records.finish(None)
-        names = ("prompt_tokens", "completion_tokens")
-        tokens = {name: sum(filter(None, getattr(self._records, name))) for name in names}
-        notes = (*notes_on(self._records),)
-        summary = Summary.of(self._records.counts, **tokens, seconds=time.monotonic() - self._began, notes=notes)
+        records, seconds = self._records, time.monotonic() - self._began
+        tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
+        summary = Summary.of(records.counts, **tokens, seconds=seconds, notes=(*notes_on(records),))
         output = Retrieved(self._view, self._records, summary, lambda: self._asked, ids=self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)

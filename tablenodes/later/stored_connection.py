@@ -117,9 +117,8 @@ def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
     name = recipe.get("found_key")
     if name is None:
         return {}
-    connection = Connection(
-        recipe["base_url"], api_key_env=recipe["api_key_env"], allow_insecure=recipe["allow_insecure"]
-    )
+    how = {each: recipe[each] for each in ("api_key_env", "allow_insecure")}
+    connection = Connection(recipe["base_url"], **how)
     try:
         with opened(connection, environ) as endpoint:
             key = _found_key(connection, endpoint)

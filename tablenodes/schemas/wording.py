@@ -88,9 +88,8 @@ def _type_message(limit: Any, instance: Any) -> str:
     types = {limit} if isinstance(limit, str) else set(limit)
     if isinstance(instance, float) and not math.isfinite(instance) and types & {"number", "integer"}:
         return "must be a finite number"
-    spoken = [
-        words for name, words in _TYPE_WORDS.items() if name in types and not (name == "integer" and "number" in types)
-    ]
+    types -= {"integer"} if "number" in types else set()
+    spoken = [words for name, words in _TYPE_WORDS.items() if name in types]
     return "must be " + " or ".join(filter(None, (", ".join(spoken[:-1]), *spoken[-1:])))
 
 

@@ -22,6 +22,7 @@ class CurlTransport(Carrying):
         self._common = Common(self.body_bytes, self.may_send, self.clock, self.stream)
         self._trusted = certificates(Veiled(os.environ), self.ca_bundle)
         self._last_request: Request | None = None
+        self._closed = False
         self._options: Options
         self._open()
 
@@ -99,7 +100,7 @@ class CurlTransport(Carrying):
 
     def _open(self) -> None:
         self._process = os.getpid()
-        self._closed: bool = False
+        self._closed = False
         self._readiness: Readiness = readiness()
         self._lanes: list[Lane] = []
         self._by_descriptor: dict[int, Lane] = {}
