@@ -8,7 +8,7 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...database_file import DAMAGED, FileKind, empty_database
 from ...errors import JournalError
@@ -107,9 +107,11 @@ def count_shared(database: sqlite3.Connection, sends: int) -> None:
     database.execute("INSERT INTO shared VALUES (?)", (sends,))
 
 
-def check_sum(digest: bytes, *columns: Any) -> int:
-    """Return the check sum over a row's columns, all but the latency, in this order."""
-    occurrence, sends, billed, outcome, kind, status, fault, message, headers, body = columns
+def check_sum(
+    digest: bytes, occurrence: int, sends: int, billed: int, outcome: str | None, kind: str | None, status: int | None,
+    fault: str | None, message: str | None, headers: bytes | None, body: bytes | None
+) -> int:  # fmt: skip
+    """Return the check sum over a row's columns, all but the latency."""
     short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
     return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
 
