@@ -164,7 +164,7 @@ def _counted(database: sqlite3.Connection, *, shared: bool) -> tuple[int, int] |
 
 
 def _writes_a_log(path: Path) -> bool:
-    """Check by the header whether the last run wrote a log; closing a file ends the locks that its process has on it."""
+    """Check by the header whether the last run wrote a log; closing a file ends its process's locks on it."""
     with open(path, "rb") as handle:
         return handle.read(19)[18:] == b"\x02"
 
