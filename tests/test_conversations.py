@@ -411,7 +411,7 @@ def test_two_processes_at_once_keep_each_message_once(store):
     """And give the same ids."""
     code = """
 import sys, pandas as pd, tablenodes as tn
-table = pd.DataFrame({"question": [f"q{i}" for i in range(1500)]})
+table = pd.DataFrame({"question": [f"q{i}" for i in range(600)]})
 sys.stdin.readline()
 table = tn.AddUserMessage(text="{{ question }}").run(tn.CreateConversation(system="You help.").run(table).table).table
 print("\\n".join(table["conversation"]))
@@ -422,24 +422,24 @@ print("\\n".join(table["conversation"]))
         each.stdin.flush()
     one, other = (each.communicate(timeout=60)[0] for each in both)
     assert [each.returncode for each in both] == [0, 0]
-    assert one == other == "\n".join(asked(1_500)["conversation"]) + "\n"
-    assert rows_of(store, "SELECT COUNT(*) FROM messages") == [(1 + 1_500,)]
+    assert one == other == "\n".join(asked(600)["conversation"]) + "\n"
+    assert rows_of(store, "SELECT COUNT(*) FROM messages") == [(1 + 600,)]
 
 
 def test_many_conversations_are_read_without_keeping_them_all(store, monkeypatch):
     """What is remembered is bounded; each row has its own all the same."""
-    table = asked(1_100)
+    table = asked(600)
     monkeypatch.setattr(stored, "BYTES", 2_000)
     monkeypatch.setattr(stored, "_ABSENT", 10)
     known = Conversations(store)
-    strangers = [f"conv_{i:040x}" for i in range(1_100)]
+    strangers = [f"conv_{i:040x}" for i in range(600)]
     rows = [cell for pair in zip(table["conversation"], strangers, strict=True) for cell in pair]
     most, found = 0, []
     for (known_as,) in known.ahead(((cell,) for cell in rows), 0):
         most = max(most, len(known._known) + len(known._absent))
         with contextlib.suppress(Rejected):
             found.append(known.messages(known_as)[-1]["content"])
-    assert found == [f"q{i}" for i in range(1_100)]
+    assert found == [f"q{i}" for i in range(600)]
     assert most < 300
 
 
