@@ -447,12 +447,18 @@ def test_what_is_read_only_is_said_before_anything_is_sent(what, there):
             folder.chmod(0o700)
 
 
-def test_a_journal_that_another_process_holds_is_refused_at_once(tmp_path):
-    """The second run sends nothing; when the first is gone, the journal is free."""
+@pytest.mark.parametrize("killed_before", [False, True])
+def test_a_journal_that_another_process_holds_is_refused_at_once(tmp_path, killed_before):
+    """The second run sends nothing; when the first is gone, the journal is free. A run that was killed is no matter."""
     path = tmp_path / "run.journal"
     hold = "import sys; from pathlib import Path; from tablenodes.engine.journal import Journal\n"
     hold += "journal = Journal(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen([sys.executable, "-c", hold, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", hold, path]
+    if killed_before:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as victim:
+            assert victim.stdout.readline() == b"held\n"
+            victim.kill()
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder, fault_server(echo()) as server:
         assert holder.stdout.readline() == b"held\n"
         with wording.raises(JournalError):

@@ -121,8 +121,8 @@ def _own(name: str, operation: str, document: dict[str, Any]) -> Schema:
 def _made(name: str, operation: str, document: dict[str, Any]) -> Schema:
     try:
         source = json.dumps(without_nullable(document), ensure_ascii=False, allow_nan=False)
-    except (ValueError, TypeError) as error:
-        raise SchemaError(f"schema {name}: cannot be written as JSON ({error})"[:SHOWN]) from None
+    except (ValueError, TypeError):
+        raise SchemaError(f"schema {name}: has a value that JSON does not know, such as NaN or a set") from None
     return Schema(name, operation, source)
 
 

@@ -126,6 +126,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
     _KIND.check(database, path, VERSION)
+    wrote_a_log = run("PRAGMA journal_mode").fetchone() == ("wal",)  # read by SQLite: to close the file ends its locks
     run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
     is_sound = run("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
@@ -138,7 +139,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[
     found = _counted(database, shared="shared" in schema) if marks in ([(0,)], [(1,)]) else None
     if found is None:
         raise JournalError(f"{path}: the journal {DAMAGED}")
-    if marks == [(0,)] and _writes_a_log(path) and not log.size:
+    if marks == [(0,)] and wrote_a_log and not log.size:
         raise JournalError(
             f"{path}: the last run was cut short, and {path.name}-wal, a part of the journal, is gone; "
             "put it back beside it, or choose another path to start again"
@@ -161,12 +162,6 @@ def _counted(database: sqlite3.Connection, *, shared: bool) -> tuple[int, int] |
     except TypeError:  # a text or a number where bytes were, or the other way round
         return None
     return count, int(sends)
-
-
-def _writes_a_log(path: Path) -> bool:
-    """Check by the header whether the last run wrote a log; closing a file ends its process's locks on it."""
-    with open(path, "rb") as handle:
-        return handle.read(19)[18:] == b"\x02"
 
 
 def _mark(database: sqlite3.Connection, *, clean: bool) -> None:
