@@ -619,7 +619,9 @@ STREAMS = [
             raw(message(gzip.compress(STREAM), 200, {**EVENT_STREAM, "Content-Encoding": "gzip"}))),
     ok("59 an answer in one piece", echo(), stream=True),
     streams("59 a stream that nobody asked for", streaming(STREAM), stream=False),
-    cuts("59 a stream under another name", "decode_error", raw(message(STREAM)), body=STREAM.decode()),
+    streams("59 a stream under another name", raw(message(STREAM))),
+    streams("59 a stream under another name that nobody asked for", raw(message(STREAM)), stream=False),
+    ok("59 an answer and the end of a stream", answer(json.dumps(PLAIN) + "\n\ndata: [DONE]\n\n"), body=as_plain),
     streams("59 a refusal of the usage", answer(said_of("stream_options"), 400), streaming(STREAM), attempts=2),
 ]  # fmt: skip
 

@@ -144,8 +144,13 @@ def test_half_a_character_finds_its_other_half():
 def test_a_content_of_parts_is_not_lost():
     """Text and parts of a content by turns."""
     message = delta({"content": [{"type": "thinking"}]}, {"content": "a"}, {"content": [{"type": "x"}]})
-    assert message["content"] == [{"type": "thinking"}, "a", {"type": "x"}]
-    assert delta({"content": "a"}, {"content": [{"type": "x"}]})["content"] == ["a", {"type": "x"}]
+    assert message["content"] == [{"type": "thinking"}, {"type": "text", "text": "a"}, {"type": "x"}]
+    parts = [[{"type": "thinking", "thinking": [{"type": "text", "text": each}]}] for each in ("2 and ", "2")]
+    message = delta(*({"content": part} for part in parts), {"content": "It is "}, {"content": "4."})
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "2 and 2"}]}
+    assert message["content"] == [thought, {"type": "text", "text": "It is 4."}]
+    message = delta({"content": "a"}, {"content": [{"type": "text", "text": "b"}]}, {"content": "c"})
+    assert message["content"] == [{"type": "text", "text": "abc"}]
 
 
 def test_a_message_in_the_place_of_deltas_is_taken():
@@ -212,7 +217,21 @@ CHUNK = stream_of([{"choices": [{"index": 0, "delta": {"content": "a"}}]}], done
         ("data: [1]", "stream_error", "ambiguous"),
         ('data: {"choices": 1}', "stream_error", "ambiguous"),
         ('data: {"choices": [1]}', "stream_error", "ambiguous"),
-        ('data: {"choices": [{"index": "0"}]}', "stream_error", "ambiguous"),
+        ("Bad Gateway", "stream_error", "ambiguous"),
+        ("data: Bad Gateway", "stream_error", "ambiguous"),
+        ("<html><h1>502</h1></html>", "stream_error", "ambiguous"),
+        ('{"error": {"message": "x", "code": 429}}', "in_band_error", "throttled"),
+        ('error: {"message": "x", "code": 429}', "in_band_error", "throttled"),
+        ('data: {"base_resp": {"status_code": 1002, "status_msg": "x"}}', "in_band_error", "ambiguous"),
+        ('data: {"code": 500, "msg": "x"}', "in_band_error", "server_error"),
+        ('data: {"choices": [], "error_code": 18, "error_msg": "x"}', "in_band_error", "ambiguous"),
+        ('data: {"choices": [{"error": {"code": 502, "message": "x"}}]}', "in_band_error", "server_error"),
+        ('data: {"choices": [{"finish_reason": "abort"}]}', "in_band_error", "ambiguous"),
+        ('data: {"error": {"code": null, "message": ""}, "choices": []}', "ok", None),
+        ('data: {"choices": [{"index": "0", "delta": {"content": "x"}}]}', "ok", None),
+        ('data: {"choices": [{"index": null, "delta": {"content": "x"}}]}', "ok", None),
+        ('data: data: {"choices": []}', "ok", None),
+        ("foo: bar", "ok", None),
         ('data: {"choices": [{"index": 0, "delta": "a"}]}', "stream_error", "ambiguous"),
         ('data: {"choices": [{"index": 0, "text": 1}]}', "stream_error", "ambiguous"),
         ('data: {"choices": [{"index": 0, "delta": {"content": NaN}}]}', "stream_error", "ambiguous"),

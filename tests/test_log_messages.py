@@ -13,7 +13,6 @@ from servers import answer, fault_server, refusing_port
 from streamed import STREAM_HEAD
 
 import tablenodes as tn
-from tablenodes.engine.outcomes.server_errors import reason_of
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
 ONCE = {"retry": tn.Retry(not_executed=0, server_error=0, ambiguous=0), "progress": False}
@@ -33,8 +32,8 @@ def refusal(message):
 
 
 def test_a_row_that_is_ok_has_no_message():
-    """It is null."""
-    assert pd.isna(messages(answer(b'{"choices":[{}]}'))[0])
+    """It is null, as its reason is."""
+    assert pd.isna(messages(answer(b'{"choices":[{"message":{"content":"a"}}]}'))[0])
 
 
 def test_what_is_wrong_is_said_with_its_place():
@@ -47,7 +46,7 @@ def test_what_is_wrong_is_said_with_its_place():
 @pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_the_servers_words_are_in_the_log(kind):
     """Of every kind of table."""
-    with fault_server([refusal("no such word"), answer(b'{"choices":[{}]}')]) as server:
+    with fault_server([refusal("no such word"), answer(b'{"choices":[{"message":{"content":"a"}}]}')]) as server:
         how = {"limits": tn.Limits(concurrency=1), **ONCE}
         log = CHAT.run(kind({"text": ["a", "b"]}), tn.Connection(server.url, KEY), **how).log
     made = log["message"]
@@ -115,8 +114,3 @@ def test_every_retrieved_row_that_is_not_ok_says_why(tmp_path):
     said, unknown = got.log["message"]
     assert said == "no such word"
     assert unknown
-
-
-def test_an_outcome_that_nobody_knows_has_no_words():
-    """Rather none than wrong ones."""
-    assert reason_of("upstream_failed", None, 200) is None

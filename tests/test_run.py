@@ -316,6 +316,7 @@ def test_the_log_has_one_row_an_input_row_with_what_was_counted():
     assert 0.02 <= row.pop("latency") < 10
     assert pd.isna(row.pop("retry_after"))
     assert pd.isna(row.pop("message"))
+    assert pd.isna(row.pop("reason"))
     assert row == {
         "outcome": "ok",
         "attempts": 1,

@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tablenodes.engine.outcomes.sse import EventReader, EventTooLongError, ServerEvent
+from tablenodes.engine.outcomes.sse import STRAY, EventReader, EventTooLongError, ServerEvent
 
 
 def read(*pieces):
+    """Return the events that the standard knows."""
+    return [event for event in read_all(*pieces) if event.name not in (STRAY, b"error")]
+
+
+def read_all(*pieces):
     reader = EventReader()
     return [event for piece in pieces for event in reader.push(piece)]
 
@@ -40,6 +45,7 @@ def test_lines_end_in_three_ways(end):
         (b"event: x\n\ndata: a\n\n", data(b"a")),
         (b"event: x\ndata: a\n\ndata: b\n\n", [ServerEvent(b"x", b"a"), *data(b"b")]),
         (b"id: 1\nretry: 5\nfoo: bar\nDATA: no\ndata : no\nbaz\n\ndata: a\n\n", data(b"a")),
+        (b" \n\r\n\xef\xbb\xbfdata: a\n\n", data(b"a")),
         ("data: a\u2028b\x0b\x0c\x85\u2029\n\n".encode(), data("a\u2028b\x0b\x0c\x85\u2029".encode())),
         (b"data: a: b\n\n", data(b"a: b")),
         (b"data: a\n", []),
@@ -52,6 +58,23 @@ def test_what_a_stream_says(stream, events):
     assert read(*(stream[at : at + 1] for at in range(len(stream)))) == events
     for at in range(len(stream) + 1):
         assert read(stream[:at], b"", stream[at:]) == events
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b'data: {"a":1}\ndata: {"a":2}\ndata: [DONE]\n', data(b'{"a":1}', b'{"a":2}', b"[DONE]")),
+        (b'data: {\ndata: "a":{}}\n\n', data(b'{\n"a":{}}')),
+        (b'error: {"code":500}\n\n', [ServerEvent(b"error", b'{"code":500}')]),
+        (b'data: a\n{"error":1}\n', [*data(b"a"), ServerEvent(STRAY, b'{"error":1}')]),
+        (b"upstream: no\nan upstream: no\n", [ServerEvent(STRAY, b"an upstream: no")]),
+        (b"Bad Gateway\r\n\t\r\n", [ServerEvent(STRAY, b"Bad Gateway")]),
+    ],
+)
+def test_what_servers_do_besides(stream, events):
+    """They forget blank lines, have a field for errors, and write what is none of a stream."""
+    assert read_all(stream) == events
+    assert read_all(*(stream[at : at + 1] for at in range(len(stream)))) == events
 
 
 def test_an_event_comes_out_with_its_last_byte():
@@ -68,12 +91,12 @@ def test_what_no_blank_line_has_ended_can_be_asked_for():
     for stream, last in ((b"data: a", b"a"), (b"data: a\ndata", b"a\n"), (b"data: a\r", b"a")):
         reader = EventReader()
         assert reader.push(stream) == []
-        assert reader.finish() == ServerEvent(b"", last)
-        assert reader.finish() is None
+        assert reader.finish() == data(last)
+        assert reader.finish() == []
     for stream in (b"", b"data: a\n\n", b"event: x", b": data"):
         reader = EventReader()
         reader.push(stream)
-        assert reader.finish() is None
+        assert reader.finish() == []
 
 
 def test_an_event_is_not_longer_than_its_limit():
@@ -104,7 +127,10 @@ def test_memory_does_not_grow_with_a_stream():
 def plainly(stream):
     """Read a whole stream as the standard words it, slowly."""
     events, name, lines = [], b"", []
-    *whole, _ = re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))
+    *whole, _ = re.split(rb"\r\n|\r|\n", stream)
+    first = next((at for at, line in enumerate(whole) if line.strip()), None)
+    if first is not None:
+        whole[first] = whole[first].removeprefix(b"\xef\xbb\xbf")
     for line in whole:
         if not line:
             if lines:

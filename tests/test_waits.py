@@ -53,13 +53,13 @@ def test_who_is_all_that_is_left_is_tried_again():
     """With what went wrong before, while it waits and while it is asked again; not beside a fresh row."""
     plan = scheduler()
     asked(plan, 0, fault("connect", sends=0), 0.0)
-    assert plan.wait(0.0) == Wait("retry", None, "connect")
+    assert plan.wait(0.0)[:3] == ("retry", None, "connect")
     plan.started(1, 0.1)
     assert plan.wait(0.1) is None
     plan.answered(1, judge(Answer(1, **ok())), 1, 0.2)
     assert plan.next_retry(30.0) == 0
     plan.started(0, 30.0)
-    assert plan.wait(30.0) == Wait("retry", None, "connect")
+    assert plan.wait(30.0)[:3] == ("retry", None, "connect")
 
 
 def test_a_server_that_answers_nobody_is_an_outage():
@@ -68,14 +68,14 @@ def test_a_server_that_answers_nobody_is_an_outage():
     for key in range(5):
         asked(plan, key, fault("connect", sends=0), 0.0)
     plan.started(5, 0.1)
-    assert plan.wait(0.1) == Wait("outage", None, "connect")
+    assert plan.wait(0.1)[:3] == ("outage", None, "connect")
 
 
 def test_a_pause_of_the_servers_has_its_end():
-    """As it was asked for."""
+    """As it was asked for, and its reason."""
     plan = scheduler()
-    asked(plan, 0, status(429, b"retry-after: 40\r\n"), 1.0)
-    assert plan.wait(2.0) == Wait("pause", 41.0, "rate_limited")
+    asked(plan, 0, status(429, b"retry-after: 40\r\n") | {"body": b'{"error":{"message":"3 a minute"}}'}, 1.0)
+    assert plan.wait(2.0) == Wait("pause", 41.0, "rate_limited", "3 a minute")
 
 
 def test_a_pace_says_when_the_next_call_goes():
@@ -127,6 +127,8 @@ def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
         Wait("retry", None, "dns"),
         Wait("retry", None, "http_error"),
         Wait("outage"),
+        Wait("outage", None, "http_error", "No capacity"),
+        Wait("pause", 40.0, "rate_limited", "3 requests a minute are allowed"),
         Wait("pause", 40.0),
         Wait("pace", 7.5),
         Wait("pace", None),

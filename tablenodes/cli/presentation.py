@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import repeat
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -204,51 +203,32 @@ def _failed(first: Failed) -> str:
 
 
 def first_failures(output: NodeOutput[Any]) -> list[Failed]:
-    """Return the first row of each kind of failure, never with a server's message: it may repeat what it was sent."""
+    """Return the first row of each kind of failure, with its message, in the server's words where it has some."""
     if not output.summary.failed:
         return []
-    from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..problems import error_body  # noqa: PLC0415 - loaded where it is used
-    from ..run.output import Responses  # noqa: PLC0415 - loaded where it is used
-
-    log = tables.view(output.log)
-    statuses: Iterable[Any] = repeat(None)
-    bodies: Iterable[Any]
-    if isinstance(output, Responses):
-        result = tables.view(output.result)
-        statuses = (status for (status,) in result.rows(("status",)))
-        bodies = (body for (body,) in result.rows(("body",)))
-    else:  # no server answered: the words are ours; the log of `Responses` may have a server's, so it is not read
-        bodies = (error_body("", message or "").decode() for (message,) in log.rows(("message",)))
-    ends = [*zip((outcome for (outcome,) in log.rows(("outcome",))), statuses, strict=False)]
+    ends = [*output._ends()]
     kinds = Counter(_kind(*end) for end in ends if end[0] != "ok")
     first: dict[tuple[str, int | None], Failed] = {}
-    for row, (end, body) in enumerate(zip(ends, bodies, strict=True)):
+    for row, end in enumerate(ends):
         kind = _kind(*end)
         if kind in kinds and kind not in first:
-            first[kind] = Failed(*kind, kinds[kind], row, *_why(end[0], body, end[1]))
+            _, status, message = end
+            path = "" if status is not None else _place(output._answer_to(row)[1])
+            first[kind] = Failed(*kind, kinds[kind], row, path, message or f"HTTP {status}")
             if len(first) == min(len(kinds), _KINDS_EXPLAINED):
                 break
     return [*first.values()]
 
 
-def _kind(outcome: str, status: int | None) -> tuple[str, int | None]:
+def _kind(outcome: str, status: int | None, message: str | None = None) -> tuple[str, int | None]:
     return outcome, status if status is not None and status >= 300 else None
 
 
-def _why(outcome: str, body: Any, status: Any) -> tuple[str, str]:
-    """Return what part of the request a failure is about, if one, and the words for it."""
+def _place(body: str | None) -> str:
+    """Return what part of the request a row is about that was not sent, if it says so."""
     import orjson  # noqa: PLC0415 - loaded where it is used
 
-    from ..engine.outcomes.rules import own_words  # noqa: PLC0415
-
     try:
-        error = orjson.loads(body)["error"]
-        if status is None:
-            path = error.get("param") or ""
-            return path, f"{path}: {error['message']}" if path else error["message"]
-        words = [error.get("code"), error.get("type")]
+        return orjson.loads(body or "")["error"].get("param") or ""
     except (ValueError, LookupError, TypeError, AttributeError):
-        words = []
-    named = [word for word in words if isinstance(word, str) and word.isidentifier() and len(word) <= 60]
-    return "", next(iter(named), None) or own_words(outcome, status) or f"HTTP {status}"
+        return ""

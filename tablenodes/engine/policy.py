@@ -42,12 +42,15 @@ SHORTEST_WAIT = 0.001  # seconds: a wait for an allowance is never shorter
 # Streams.
 AFTER_DONE = 0.25
 """Seconds that a connection is given to end its exchange once nothing more is needed, so that it can carry the next."""
-AFTER_FINISH = 1.5
-"""Seconds that a server is given after the end of every choice to tell the tokens that it was asked to count."""
+AFTER_FINISH = 10.0
+"""Seconds that a server is given after the end of every choice to tell the tokens, or to end the stream…"""
+AFTER_FINISH_KNOWN = 1.5  # … and for how many once so many streams came to their end without tokens:
+UNCOUNTED = 20
 
 # Reading.
 QUOTE_LENGTH = 200  # characters of a server's own words that a message may quote
 ERROR_BODY_BYTES = 2**20  # an error body that is longer is not read for its words
+STRAY_BYTES = 4096  # of lines in a stream that are none of its format, so much is read for its words
 DELAY_LENGTH = 400  # characters of a delay header that are looked at
 DEPTH_KEPT = 64  # how deep an answer is looked into that is nested too deeply for a parser
 DEPTH_BYTES = 4 * 2**20  # an answer of that kind is looked into up to this length

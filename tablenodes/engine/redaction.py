@@ -17,7 +17,7 @@ _SHORTEST = 6  # a shorter secret would mask ordinary words
 class Redaction:
     """Masks secrets in answers, as they are and as they are commonly encoded."""
 
-    __slots__ = ("_escaped", "_forms")
+    __slots__ = ("_forms", "_pattern")
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         forms: dict[bytes, None] = {}
@@ -25,7 +25,7 @@ class Redaction:
             if len(secret) >= _SHORTEST:
                 forms |= dict.fromkeys((secret, quote(secret, safe="").encode(), base64.b64encode(secret).rstrip(b"=")))
         self._forms = tuple(sorted(forms, key=len, reverse=True))  # one secret may begin with another
-        self._escaped = re.compile(b"|".join(map(_escaped, self._forms)) or b"(?!)")
+        self._pattern: re.Pattern[bytes] | None = None
 
     def __call__(self, answer: Answer) -> Answer:
         """Return the answer without the secrets; the very same object where it holds none."""
@@ -37,7 +37,7 @@ class Redaction:
             if form in body or form in headers or form in told:
                 break
         else:
-            if not (_may_be_escaped(body) and self._escaped.search(body)):
+            if not (_may_be_escaped(body) and self._escaped().search(body)):
                 return answer
         return answer._replace(body=self.mask(body), headers=self.mask(headers), message=self.mask(told).decode())
 
@@ -52,7 +52,13 @@ class Redaction:
         """Return the bytes without the secrets, also where JSON's escapes stand for some of their characters."""
         for form in self._forms:
             data = data.replace(form, MASK)
-        return self._escaped.sub(MASK, data) if _may_be_escaped(data) else data
+        return self._escaped().sub(MASK, data) if _may_be_escaped(data) else data
+
+    def _escaped(self) -> re.Pattern[bytes]:
+        """Return the pattern of a secret in JSON; compiled once it is needed."""
+        if self._pattern is None:
+            self._pattern = re.compile(b"|".join(map(_escaped, self._forms)) or b"(?!)")
+        return self._pattern
 
 
 def _may_be_escaped(data: bytes) -> bool:

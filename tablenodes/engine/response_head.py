@@ -19,6 +19,18 @@ _SECONDS = {b"d": 86_400.0, b"h": 3600.0, b"m": 60.0, b"s": 1.0, b"ms": 1e-3, b"
 _NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|\+?inf(?:inity)?", re.ASCII)
 
 
+REQUEST_ID_NAMES = (
+    *(b"x-request-id", b"request-id", b"apim-request-id", b"x-ms-request-id", b"x-ms-client-request-id"),
+    *(b"x-amzn-requestid", b"x-amzn-request-id", b"x-amz-request-id", b"x-goog-request-id", b"x-oai-request-id"),
+    *(b"x-litellm-call-id", b"x-generation-id", b"x-openrouter-generation-id", b"cf-aig-log-id", b"nvcf-reqid"),
+    *(b"msh-request-id", b"x-dashscope-request-id", b"x-siliconcloud-trace-id", b"x-tt-logid", b"trace-id"),
+    *(b"x-ds-trace-id", b"mistral-correlation-id", b"x-debug-trace-id", b"x-portkey-trace-id", b"helicone-id"),
+    *(b"x-kong-request-id", b"x-correlation-id", b"x-trace-id", b"x-vercel-id", b"cf-ray"),
+)
+"""The headers that name an exchange, at OpenAI, at others and at gateways, the best first."""
+_OTHER_ID = re.compile(rb"\n(%s):" % b"|".join(REQUEST_ID_NAMES[1:]))
+
+
 class RateLimit(NamedTuple):
     """One allowance as a server tells it: what remains, the limit, and the seconds until it is full again."""
 
@@ -72,6 +84,16 @@ def header_in(headers: bytes, lowered: bytes, begin: bytes) -> str | None:
         start = len(begin) - 1
     end = headers.find(b"\n", start)
     return headers[start : end if end >= 0 else None].strip().decode("latin-1")
+
+
+def request_id(headers: bytes, lowered: bytes) -> str | None:
+    """Return the server's or a gateway's name for an exchange, given header lines as they are and in lower case."""
+    named = header_in(headers, lowered, b"\nx-request-id:")
+    if named is not None or (b"id:" not in lowered and b"cf-ray:" not in lowered):  # as nearly always
+        return named
+    if found := _OTHER_ID.findall(b"\n" + lowered):
+        return header_in(headers, lowered, b"\n%s:" % min(found, key=REQUEST_ID_NAMES.index))
+    return None
 
 
 def rate_limits(lowered: bytes) -> tuple[RateLimit | None, RateLimit | None] | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from ..problems import Rejected, error_body
+from ..problems import Rejected, error_body, in_a_line
 from .calls import Answer, Call
 from .outcomes.judge import Verdict
 
@@ -41,11 +41,13 @@ class End(NamedTuple):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
+    reason: str | None = None
+    message: str | None = None
 
 
 def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
     """Return the end of a row by its last answer, whatever that means."""
-    outcome, _, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body = verdict
+    outcome, _, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
     _, status, _, given, _, _, _, _, latency = answer
     if status is None:
         body = error_body(outcome, message)
@@ -54,7 +56,7 @@ def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, 
     # fmt: off
     end: End = _new(End, (
         outcome, body, status, attempts, maybe_billed, reused, latency,
-        request_id, finish_reason, wait, prompt, completion, total,
+        request_id, finish_reason, wait, prompt, completion, total, why, message or None,
     ))
     # fmt: on
     return end
@@ -62,13 +64,14 @@ def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, 
 
 def unanswered(outcome: str, message: str, path: str | None = None) -> End:
     """Return the end of a row that has no answer, and why."""
-    return End(outcome, error_body(outcome, message, path))
+    return End(outcome, error_body(outcome, message, path), message=in_a_line(message, path, {outcome}))
 
 
 def rejected(why: Rejected) -> End:
     """Return the end of a row that cannot be sent."""
     path, rule, message, _ = why.problem
-    return End(why.outcome, error_body(why.outcome, message, path, rule))
+    told = in_a_line(message, path, {why.outcome, rule})
+    return End(why.outcome, error_body(why.outcome, message, path, rule), reason=rule, message=told)
 
 
 def in_doubt(sends: int) -> End:
@@ -130,6 +133,8 @@ class Records(Tally):
         self.prompt_tokens: list[int | None] = [None] * rows
         self.completion_tokens: list[int | None] = [None] * rows
         self.total_tokens: list[int | None] = [None] * rows
+        self.reason: list[str | None] = [None] * rows
+        self.message: list[str | None] = [None] * rows
 
     def __len__(self) -> int:
         return len(self.outcome)

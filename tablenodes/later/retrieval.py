@@ -107,7 +107,7 @@ class Retrieval:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"
             raise Interrupted(f"interrupted: {still}", output, output_has="the rest")
-        say_failures(name, summary, self._records.outcome, self._records.status, progress=progress)
+        say_failures(name, summary, output._ends(), progress=progress)
         return output
 
     def _find(self, wanted: Iterable[bytes | Rejected]) -> None:

@@ -106,7 +106,7 @@ class _Submission:
         if interrupted:
             accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
-        say_failures(self._asking.name, output.summary, self._outcomes, (), progress=self._how.progress)
+        say_failures(self._asking.name, output.summary, output._ends(), progress=self._how.progress)
         return output
 
     def _have_sent(self, travelling: Travelling) -> None:

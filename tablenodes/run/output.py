@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
 from ..engine.outcomes.answer_json import first_text
-from ..engine.outcomes.server_errors import reason_of
 from ..engine.sink import OK
 from . import display
 
@@ -33,6 +33,7 @@ _LOG_TYPES = {
     "prompt_tokens": "integer",
     "completion_tokens": "integer",
     "total_tokens": "integer",
+    "reason": "text",
     "message": "text",
 }
 
@@ -119,6 +120,10 @@ class NodeOutput(Generic[T]):
         has_new = ok and any(name in self._handed_on for name in self._columns)
         return cast("T", (view(self.table) if has_new else self._view).take(rows))
 
+    def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
+        """Return each row's outcome, status and message."""
+        return zip(self._outcomes, repeat(None), self._messages, strict=False)
+
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and what it holds as JSON text, by its position, without making a table."""
         made = {name: values[row] for name, values in self._columns.items()}
@@ -168,16 +173,17 @@ class Responses(NodeOutput[T]):
 
     @cached_property
     def log(self) -> T:
-        """One row an input row: outcome, attempts, maybe_billed, request_id, latency (s), reused, tokens, message.
+        """One row an input row: outcome, attempts, request_id, latency (s), reused, tokens, reason, message, and more.
 
-        ``message`` is null where the row is ok; else it is our own words, or those of the server's error, which may
-        repeat what the server was sent.
+        ``message`` says why a row is not ok: the server's own words, which may repeat what the server was sent, else
+        ours; ``reason`` is the server's code for it, or the rule that a row broke which was not sent. Of a row that is
+        ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``), or are null.
         """
+        return cast("T", self._view.make({name: getattr(self._records, name) for name in _LOG_TYPES}, _LOG_TYPES))
+
+    def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
         records = self._records
-        columns = {name: getattr(records, name) for name in _LOG_TYPES if name != "message"}
-        ends = zip(records.outcome, records.body, records.status, strict=True)
-        columns["message"] = [None if outcome == OK else reason_of(outcome, *rest) for outcome, *rest in ends]
-        return cast("T", self._view.make(columns, _LOG_TYPES))
+        return zip(records.outcome, records.status, records.message, strict=True)
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and body, by its position, without making a table."""

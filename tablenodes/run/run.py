@@ -22,6 +22,7 @@ from ..engine.sink import OK, Records
 from ..errors import Interrupted, JournalError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
+from .display import counted
 from .options import checked
 from .output import Responses
 from .rows import PlanInputs, conversations_asked, prepared
@@ -157,8 +158,7 @@ class _Run:
             raise
         made = self._output(began)
         self._raise_if_ended(made, loop, self.journal)
-        ends = self.records.outcome, self.records.status
-        say_failures(self.asking.name, made.summary, *ends, progress=self.options.progress)
+        say_failures(self.asking.name, made.summary, made._ends(), progress=self.options.progress)
         return made
 
     def _output(self, began: float) -> Responses[Any]:
@@ -187,6 +187,8 @@ class _Run:
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams is not None and streams.option_refused:
             yield _NO_USAGE
+        elif streams is not None and streams.uncounted:
+            yield f"{counted(streams.uncounted, 'streamed answer')} came without token counts"
         if self.endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
             yield f"only {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"
 

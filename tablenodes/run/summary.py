@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import OK
+from ..engine.sink import NOT_SENT, OK
 from . import display
 from .display import by_outcome, counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.sink import Records
 
+    RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
+
 _NOT_FAILED = (OK, "pending")
-_NOT_WHOLE = {"length": "cut at their token limit", "content_filter": "held back by a content filter"}
+_LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
 _NO_KEY_HERE = (
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
     "for another server, name it with api_key_env= (--api-key-env)"
@@ -108,22 +112,32 @@ class Summary:
             yield "note", note
 
 
-def say_failures(
-    name: str, summary: Summary, outcomes: Sequence[str], statuses: Sequence[int | None], *, progress: bool | None
-) -> None:
-    """Print one line on how many rows failed and as what; nothing where none did, or whoever asked reports it."""
+def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progress: bool | None) -> None:
+    """Print one line on how many rows failed, as what and why; nothing where none did, or whoever asked reports it."""
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in _NOT_FAILED}
     if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
-    ends, kinds = set(zip(outcomes, statuses, strict=False)), []
-    for outcome, count in failed.items():
-        seen = ", ".join(str(status) for status in sorted(s for o, s in ends if o == outcome and s is not None))
-        kinds.append(f"{count:,} {outcome}{f' (HTTP {seen})' if seen else ''}")
-    rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {', '.join(kinds)}"
+    statuses: dict[str, set[int]] = {outcome: set() for outcome in failed}
+    messages: dict[str, str] = {}
+    for outcome, status, message in ends:
+        if outcome in failed:
+            if status is not None:
+                statuses[outcome].add(status)
+            if message and not (outcome == NOT_SENT and summary.stopped):
+                messages.setdefault(outcome, message)
+    why = (f"{count:,} {outcome}{_why(statuses[outcome], messages.get(outcome))}" for outcome, count in failed.items())
+    rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {'; '.join(why)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     display.say(f"{name}: {rows}{stopped}; the output's .failed has the rows, .log has the reasons")
     for note in summary.notes:
         display.say(f"{name}: {note}")
+
+
+def _why(statuses: set[int], message: str | None) -> str:
+    """Return the statuses that rows failed with and what the first one's message says, in brackets."""
+    status = f"HTTP {', '.join(map(str, sorted(statuses)))}" if statuses else ""
+    told = ": ".join(filter(None, (status, message)))
+    return f" ({told})" if told else ""
 
 
 def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:
@@ -135,7 +149,9 @@ def notes_on(records: Records, endpoint: Endpoint | None = None, request: Reques
         ends = zip(records.status, records.body, strict=True)
         if any(status == 404 and not is_api_error(body) for status, body in ends):
             yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
-    for reason, words in _NOT_WHOLE.items():
-        if count := records.finish_reason.count(reason):
-            were = "answer was" if count == 1 else "answers were"
-            yield f"{count:,} {were} {words if count > 1 else words.replace('their', 'its')} (finish_reason {reason})"
+    lacks = Counter(compress(records.reason, (outcome == OK for outcome in records.outcome)))
+    for reason, count in sorted((reason, count) for reason, count in lacks.items() if reason is not None):
+        were, its = ("was", "its") if count == 1 else ("were", "their")
+        lacking = f"cut at {its} token limit" if reason == "cut" else _LACKING.get(reason)
+        unknown = f"ended for a reason that is not known (finish_reason {reason})"
+        yield f"{counted(count, 'answer')} {f'{were} {lacking}' if lacking else unknown}"

@@ -69,20 +69,25 @@ class Watch:
             words = f"{self._in_short(wait, now)};"
         else:
             most = f" for up to {self.patience:g} s" if wait.reason == "outage" else ""
-            words = f"{self._trouble(wait.outcome, f', for {seconds:.0f} s')}; retrying{most},"
+            words = f"{self._trouble(wait, f', for {seconds:.0f} s')}; retrying{most},"
         display.say(f"{self.name}: {words} Ctrl-C to stop")
 
     def _in_short(self, wait: Wait, now: float) -> str:
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
-            return f"waiting{left} before the next request to {self.place}"
+            return f"waiting{left} before the next request to {self.place}{_said(wait)}"
         if wait.reason == "pace":
             return f"pacing: waiting{left} before the next request"
         if wait.reason == "retry" and wait.outcome not in _TROUBLE:
-            return "retrying rows that failed"
-        return f"{self._trouble(wait.outcome)}, retrying"
+            return f"retrying rows that failed{_said(wait)}"
+        return f"{self._trouble(wait)}, retrying"
 
-    def _trouble(self, outcome: str | None, how_long: str = "") -> str:
-        if trouble := _TROUBLE.get(outcome or ""):
+    def _trouble(self, wait: Wait, how_long: str = "") -> str:
+        if trouble := _TROUBLE.get(wait.outcome or ""):
             return f"cannot reach {self.place} ({trouble}{how_long})"
-        return f"{self.place} serves no request ({outcome or 'no answer'}{how_long})"
+        return f"{self.place} serves no request ({wait.outcome or 'no answer'}{how_long}){_said(wait)}"
+
+
+def _said(wait: Wait) -> str:
+    """Return why, as the server says it."""
+    return f": {wait.told}" if wait.told else ""

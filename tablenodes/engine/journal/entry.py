@@ -13,11 +13,12 @@ import orjson
 from ..calls import Answer, Request
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
+from ..response_head import REQUEST_ID_NAMES
 
 VERSION = 1
 _KEPT_HEADERS = re.compile(
-    rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?|(?:x-|apim-)?request-id"
-    rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+):[^\r\n]*\r?)",
+    rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?"
+    rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+|%s):[^\r\n]*\r?)" % b"|".join(REQUEST_ID_NAMES),
     re.IGNORECASE,
 )
 """What an answer is judged by, and found again by; a cookie is neither."""

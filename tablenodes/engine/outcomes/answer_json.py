@@ -14,6 +14,7 @@ _LONGEST_INTEGER = 400
 _FIRST_OF_SEVERAL = range(0xC2, 0xF5)  # the bytes that begin a character of several bytes in UTF-8
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _CLOSES = {"]": "[", "}": "{"}
+_DONE_AT_END = re.compile(rb"(?<=[}\s])data:[ \t]*\[DONE\]\s*\Z")
 _HALF = rb"\ufffd"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -45,7 +46,7 @@ def read(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode().lstrip("\ufeff \t\r\n")
     except UnicodeDecodeError as error:
         raise UnreadableError("it is not UTF-8", broken=_is_cut(error)) from None
     try:
@@ -54,6 +55,12 @@ def read(body: bytes) -> Any:
         raise UnreadableError("it is not JSON", broken=True) from None
     except RecursionError:
         return _loads(_shallow(text))
+
+
+def without_done(body: bytes) -> bytes | None:
+    """Return a body without the ``data: [DONE]`` at its end, None where there is none."""
+    found = _DONE_AT_END.search(body)
+    return None if found is None else body[: found.start()]
 
 
 def document_of(body: str | bytes) -> Any:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
+from ..policy import STRAY_BYTES
+from .accumulation import Text, fill, number_of, settled
 from .answer_json import UnreadableError, joined, read
-from .sse import EventReader
+from .body_form import form_of
+from .error_words import names_an_error, says_something
+from .finish_reasons import meaning_of, says
+from .sse import DONE, STRAY, EventReader, ServerEvent
 
-if TYPE_CHECKING:
-    from .sse import ServerEvent
-
-_DONE = b"[DONE]"
 _CHUNK = "chat.completion.chunk"
 _FIRST_TOLD = ("id", "object", "created", "model")  # what each chunk repeats: the first that is not empty counts
-_PARTS = frozenset(("index", "delta", "text"))
+_PARTS = frozenset(("index", "delta", "text", "message", "finish_reason"))
 _NOT_TOLD = frozenset(("choices", "obfuscation"))
 """What is not passed on as it is; the latter are random letters that hide the length of a chunk."""
-_DEEPEST = 16  # objects nested deeper than this are not filled: the last one counts
-_REPEATED = frozenset(("id", "type", "role", "object", "format", "index"))
-"""Texts that name something: a part repeats them, it does not lengthen them."""
 
 
 class MalformedError(ValueError):
@@ -32,12 +30,15 @@ class Assembly:
     """One streamed answer, as far as it has come.
 
     `done`: ``[DONE]`` came. `error`: the error that came in the place of a chunk, truthy; else None. `malformed`: a
-    chunk could not be read. `counted`: tokens were told with the last part of a choice, or after it.
+    chunk could not be read, or something came that is none; `stray` is what came so, as far as it is no chunk.
+    `counted`: tokens were told with the last part of a choice, or after it.
     """
 
     def __init__(self) -> None:
         self.done = self.malformed = self.counted = False
         self.error: Any = None
+        self.stray = b""
+        self._counts_on_the_way = False
         self._top: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
@@ -49,7 +50,7 @@ class Assembly:
     def finished(self, choices: int = 1) -> bool:
         """Check whether every choice that started has its end, and there are as many as were asked for."""
         started = self._choices.values()
-        return len(started) >= choices and all(choice.rest.get("finish_reason") is not None for choice in started)
+        return len(started) >= choices and all(choice.ended for choice in started)
 
     def is_whole(self, choices: int = 1) -> bool:
         """Check whether nothing is missing: ``[DONE]`` came, or the end of every choice; `choices` were asked for."""
@@ -60,22 +61,52 @@ class Assembly:
         if self.ended:
             return ""
         data = event.data.strip()
-        if data == _DONE:
+        if data == DONE:
             self.done = True
         elif event.name == b"error":
             self.error = _told_error(data)
+        elif event.name == STRAY:
+            self._stray(data)
         elif data:
             try:
                 return self._chunk(_parsed(data))
             except MalformedError:
-                # What has a name of its own is another matter: a sign of life, for example.
-                self.malformed = self.malformed or event.name in (b"", b"message")
+                return self._odd(event.name, data)
         return ""
 
-    def add_unended(self, event: ServerEvent) -> None:
+    def _odd(self, name: bytes, given: bytes) -> str:
+        """Add what is no chunk: several in one event, one in a wrapping of a gateway's, or something else."""
+        data = given
+        while data.startswith(b"data:"):
+            data = data[5:].lstrip()
+        if data.strip(b'"') == DONE:
+            self.done = True
+            return ""
+        lines = [line for line in data.splitlines() if line.strip()]
+        if (len(lines) > 1 or data != given) and all(line.strip() == DONE or _is_json(line) for line in lines):
+            return "".join(self.add(ServerEvent(name, line)) for line in lines)
+        # What has a name of its own is another matter: a sign of life, for example.
+        if name in (b"", b"message"):
+            self.malformed = True
+            if not data.startswith((b"{", b"[")):
+                self._stray(data)
+        return ""
+
+    def _stray(self, line: bytes) -> None:
+        """Add a line that is none of a stream; it may be the error that ended it."""
+        document = _parsed(line) if _is_json(line) else None
+        if isinstance(document, dict) and names_an_error(document):
+            self.error = _error_of(document)
+        self.malformed = True
+        self.stray = (self.stray + line + b"\n")[:STRAY_BYTES]
+
+    def add_unended(self, events: list[ServerEvent]) -> None:
         """Add what came after the last blank line, if it is whole: no start of a JSON object is one itself."""
-        if event.data.strip() == _DONE or event.name == b"error" or _is_json(event.data):
-            self.add(event)
+        for event in events:
+            data = event.data.strip()
+            is_text = event.name == STRAY and not self._top and form_of(data) is not None  # no stream has begun at all
+            if data == DONE or event.name == b"error" or is_text or _is_json(data):
+                self.add(event)
 
     def document(self) -> dict[str, Any]:
         """Return the body, as far as it has come."""
@@ -90,31 +121,39 @@ class Assembly:
     def _chunk(self, chunk: Any) -> str:
         if type(chunk) is not dict:
             raise MalformedError
-        if chunk.get("error") or chunk.get("object") == "error":
-            self.error = chunk.get("error") or chunk
-            return ""
         choices = chunk.get("choices")
         if choices is not None and type(choices) is not list:
             raise MalformedError
+        if (chunk.get("error") and says_something(chunk["error"])) or (
+            not choices and not chunk.get("usage") and names_an_error(chunk)
+        ):
+            self.error = _error_of(chunk)
+            return ""
         top = self._top
         for name, value in chunk.items():
             if name in _NOT_TOLD or (name in top and top[name] == value):
                 continue
             if not (top.get(name) if name in _FIRST_TOLD else value is None and name in top):
                 top[name] = value
-        if choices or chunk.get("usage"):
-            self.counted = bool(chunk.get("usage"))  # some servers count all the while
         text = ""
         for place, choice in enumerate(choices or ()):
             text += self._choice(choice, place)
+        if choices or chunk.get("usage"):
+            self._count(bool(chunk.get("usage")), bool(choices))
         return text
+
+    def _count(self, counts: bool, with_choices: bool) -> None:
+        """Note whether tokens were told; some servers count all the while, so it is no sign of an end with a part."""
+        self.counted = counts and not (with_choices and self._counts_on_the_way)
+        self._counts_on_the_way = self._counts_on_the_way or (counts and not self.finished())
 
     def _choice(self, choice: Any, place: int) -> str:
         if type(choice) is not dict:
             raise MalformedError
-        index = choice.get("index", place)
-        if type(index) is not int:
-            raise MalformedError
+        index = number_of(choice.get("index"), place)
+        if choice.get("error") and says_something(choice["error"]):
+            self.error = choice["error"]
+            return ""
         known = self._choices.get(index)
         if known is None:
             known = self._choices[index] = _Choice()
@@ -123,38 +162,70 @@ class Assembly:
 
 
 class _Choice:
-    """One choice, as far as it has come; `rest` is what is beside its message or text."""
+    """One choice, as far as it has come; `ended` is whether its end has, `rest` what is beside its message or text.
 
-    __slots__ = ("_message", "_text", "_whole", "is_chat", "rest")
+    An end after which more came was none: servers put ``"stop"`` into every chunk. From then on only a part that brings
+    nothing ends it.
+    """
+
+    __slots__ = ("_goes_on", "_message", "_text", "_whole", "ended", "is_chat", "rest")
 
     def __init__(self) -> None:
-        self.is_chat = False
-        self.rest: dict[str, Any] = {}
+        self.is_chat = self.ended = self._goes_on = False
+        self.rest: dict[str, Any] = {"finish_reason": None}
         self._message: dict[str, Any] = {}
         self._whole: Any = None
-        self._text = _Text()
+        self._text = Text()
 
     def add(self, choice: dict[str, Any]) -> str:
         """Add a part and return its text."""
-        delta, text = choice.get("delta"), choice.get("text")
+        delta, text, whole = choice.get("delta"), choice.get("text"), choice.get("message")
         if not isinstance(delta, dict | None) or not isinstance(text, str | None):
             raise MalformedError
         for name, value in choice.items():
-            if name == "message":
-                self._whole = value
-            elif name == "logprobs" and isinstance(value, dict):
-                _merge(self.rest, {name: value})
+            if name == "logprobs" and isinstance(value, dict):
+                fill(self.rest, {name: value})
             elif name not in _PARTS and (value is not None or name not in self.rest):
                 self._add_rest(name, value)
+        told = ""
         if "delta" in choice:
             self.is_chat = True
-            _merge(self._message, delta or {})
-            text = delta.get("content") if delta else None
-        elif text:
-            self._text.append(text)
-        if isinstance(text, str):
-            return text
-        return (joined(text) if isinstance(text, list) else None) or ""
+            fill(self._message, delta or {})
+            told = _text_of(delta)
+        if whole is not None:
+            told = told or self._add_whole(whole)
+        if text and not told:
+            told = text
+            if "delta" in choice:
+                fill(self._message, {"content": text})
+            else:
+                self._text.append(text)
+        reason = choice.get("finish_reason")
+        if reason or self.ended:
+            self._end(reason, brings=bool(told) or _brings(delta))
+        return told
+
+    def _end(self, reason: Any, *, brings: bool) -> None:
+        """Note whether it has its end."""
+        self._goes_on = self._goes_on or (brings and self.ended)
+        if says(reason):
+            if meaning_of(self.rest["finish_reason"]) != "failed":
+                self.rest["finish_reason"] = reason
+            self.ended = not (brings and self._goes_on)
+        elif brings:
+            self.ended = False
+
+    def _add_whole(self, message: Any) -> str:
+        """Add a message in the place of deltas: all that was said so far, or the next bit; return what is new in it."""
+        before, now = _text_of(self._whole), _text_of(message)
+        if isinstance(self._whole, dict) and isinstance(message, dict) and not now.startswith(before):
+            grown: dict[str, Any] = {}
+            fill(grown, self._whole)
+            fill(grown, message)
+            self._whole = settled(grown)
+            return now
+        self._whole = message
+        return "" if self._message else now[len(before) :]
 
     def _add_rest(self, name: str, value: Any) -> None:
         if type(value) is list and type(self.rest.get(name)) is list:
@@ -164,116 +235,39 @@ class _Choice:
 
     def document(self, index: int, *, chat: bool) -> dict[str, Any]:
         """Return it as it is in a plain answer."""
-        rest: dict[str, Any] = {"finish_reason": None} | _settled(self.rest)
+        rest: dict[str, Any] = settled(self.rest)
         if not chat and self._whole is None:
             return {"text": "".join(self._text), "index": index} | rest
         return {"index": index, "message": self._whole_message()} | rest
 
     def _whole_message(self) -> Any:
-        if not self._message and isinstance(self._whole, dict):
-            return self._whole
-        message = {"role": "assistant", "content": None} | _settled(self._message)
+        message: Any = settled(self._message)
+        if not any(message.get(name) for name in message if name != "role") and isinstance(self._whole, dict):
+            return message | self._whole
+        message = {"role": "assistant", "content": None} | message
         for call in _calls(message):
             call.pop("index", None)
         if message["content"] == "" and any(message.get(name) for name in ("tool_calls", "function_call", "refusal")):
             message["content"] = None  # a plain answer has no text beside a call or a refusal
+        if not message["content"] and self._text:
+            message["content"] = "".join(self._text)
         return message
 
 
-# How the parts of a value that comes bit by bit become the value: texts and lists grow, objects are filled.
+def _text_of(message: Any) -> str:
+    """Return the text of a message, or of a part of one."""
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else (joined(content) if isinstance(content, list) else None) or ""
 
 
-class _Text(list[str]):
-    """A text that grows; its pieces are joined once, at the end."""
+def _error_of(document: dict[str, Any]) -> Any:
+    """Return the error in a document that has one: the object of that name, else all of it."""
+    return document["error"] if says_something(document.get("error")) else document
 
 
-class _Items(list[Any]):
-    """A list whose items come bit by bit, each part with the item's ``index``.
-
-    A part with an ``id`` of its own begins a new item, for some servers number all calls 0, or none. `in_parts` says
-    whether any item came so; the others are as they came.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.in_parts = False
-        self._by_index: dict[int | None, dict[str, Any]] = {}
-
-    def add(self, part: dict[str, Any], depth: int) -> None:
-        """Add a part of an item."""
-        self.in_parts = True
-        number = part.get("index")
-        index = number if type(number) is int else None
-        item = self._by_index.get(index)
-        known, identity = None if item is None else item.get("id"), part.get("id")
-        if item is None or (known and identity and known != identity):
-            item = {}
-            self.append(item)
-            self._by_index[index] = item
-        self._by_index[None] = item  # parts without a number go on with the last
-        _merge(item, part, depth)
-
-
-def _merge(target: dict[str, Any], part: dict[str, Any], depth: int = 0) -> None:
-    """Fill an object with a part of it: anything that is no text, list or object replaces, null changes nothing.
-
-    `target` holds `_Text`, `_Items` and objects of its own; nothing of `part` is changed later on.
-    """
-    for name, value in part.items():
-        kind = type(value)
-        if value is None:
-            target.setdefault(name, None)
-        elif kind is str:
-            _lengthen(target, name, value)
-        elif kind is list:
-            _extend(target, name, value, depth)
-        elif kind is dict and depth < _DEEPEST:
-            known = target.get(name)
-            if type(known) is not dict:
-                known = target[name] = {}
-            _merge(known, value, depth + 1)
-        else:
-            target[name] = value
-
-
-def _lengthen(target: dict[str, Any], name: str, value: str) -> None:
-    known = target.get(name)
-    if name in _REPEATED:
-        if value or known is None:
-            target[name] = value
-    elif type(known) is _Text:
-        if name != "name" or "".join(known) != value:  # some servers repeat a function's name
-            known.append(value)
-    elif type(known) is _Items:
-        known.append(value)
-    else:
-        target[name] = _Text((value,))
-
-
-def _extend(target: dict[str, Any], name: str, value: list[Any], depth: int) -> None:
-    known = target.get(name)
-    if type(known) is not _Items:
-        items = target[name] = _Items()
-        if type(known) is _Text:
-            items.append("".join(known))
-        known = items
-    for item in value:
-        in_parts = type(item) is dict and (type(item.get("index")) is int or name == "tool_calls")
-        if in_parts and depth < _DEEPEST:
-            known.add(item, depth + 1)
-        else:
-            known.append(item)
-
-
-def _settled(value: Any, depth: int = 0) -> Any:
-    """Return a merged value as plain JSON."""
-    if type(value) is _Text:
-        return "".join(value)
-    if type(value) is dict and depth <= _DEEPEST:
-        return {name: _settled(item, depth + 1) for name, item in value.items()}
-    if type(value) is _Items:
-        return [_settled(item, depth + 1) for item in value] if value.in_parts else [*value]
-    return value
+def _brings(delta: Any) -> bool:
+    """Check whether a part brings anything but a role."""
+    return bool(delta) and any(value and name != "role" for name, value in delta.items())
 
 
 # Whole streams.
@@ -285,9 +279,7 @@ def assembled(body: bytes) -> Assembly:
     reader = EventReader(len(body) + 1)
     for event in reader.push(body):
         assembly.add(event)
-    last = reader.finish()
-    if last is not None:
-        assembly.add_unended(last)
+    assembly.add_unended(reader.finish())
     return assembly
 
 
@@ -315,9 +307,9 @@ def as_stream(assembly: Assembly, body: bytes) -> bytes:
             for number, call in enumerate(_calls(message)):
                 call["index"] = number
     parts = [encoded(document)]
-    parts += [b"?"] if assembly.malformed else []
+    parts += (assembly.stray.splitlines() or [b"{"]) if assembly.malformed else []
     parts += [encoded({"error": assembly.error})] if assembly.error is not None else []
-    parts += [_DONE] if assembly.done else []
+    parts += [DONE] if assembly.done else []
     return b"".join(b"data: %s\n\n" % part for part in parts)
 
 

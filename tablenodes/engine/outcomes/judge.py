@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from ..redaction import Redaction
-from ..response_head import header_in, is_event_stream, retry_after
-from . import rules
-from .answer_json import UnreadableError, read
+from ..response_head import header_in, is_event_stream, request_id, retry_after
+from . import rules, shortcomings
+from .answer_json import UnreadableError, read, without_done
 from .assembly import MalformedError, assembled, choices_asked, encoded
+from .body_form import BLANK, form_of
+from .error_words import names_an_error, says_something
+from .finish_reasons import says
 from .rules import Failure, Rule
-from .server_errors import NOTHING, circuit_of, error_object, quoted, server_error, status_of
+from .server_errors import NOTHING, ServerError, circuit_of, error_object, quoted, server_error, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +41,9 @@ class Verdict(NamedTuple):
     circuit: str | None = None  # what it counts against beyond its row: ``auth``, ``payment``, ``quota``, ``model``
     stale_connection: bool = False  # says nothing of the server: a kept connection was dead, or an option was refused
     body: bytes | None = None  # where it is not what came: a stream, put together, without a secret
+    reason: str | None = None  # what an ``ok`` answer lacks, one of `LACKS` mostly; else the server's code
 
 
-_REQUEST_ID = b"\nx-request-id:"
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _LARGEST_COUNT = 2**53
 _NO_TOKENS = (None, None, None)
@@ -59,9 +62,9 @@ def judge(
 ) -> Verdict:
     """Return what an answer means; nothing is raised, whatever the server sent.
 
-    It is ``ok`` with a status of 2xx, a whole body, a strict JSON object in it, no top-level ``error`` and, where
-    choices are needed, at least one, none of them with ``finish_reason`` ``"error"``. An event stream is put together
-    first; it is whole if ``[DONE]`` came, or the end of every choice.
+    It is ``ok`` with a status of 2xx, a whole body, a strict JSON object in it, no ``error`` that says anything and,
+    where choices are needed, at least one, none of which failed. An event stream, which is one by its bytes, whatever
+    its content type, is put together first; it is whole if ``[DONE]`` came, or the end of every choice.
 
     `asked` is the request's body, which says how many choices a stream must have. With `at_most_once`, nothing may be
     repeated that a server may have executed. No message carries one of `secrets`. `wall_clock` is for `retry_after`;
@@ -81,40 +84,34 @@ def judge(
 
 def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> Verdict | None:
     """Return the verdict of an answer that is ``ok``; None where it is not. Every row comes through here."""
-    if document.get("error"):
+    if document.get("error") and says_something(document["error"]):
         return None
-    finish_reason = None
+    finish_reason, lack = None, shortcomings.NOTHING
     if needs_choices:
         choices = document.get("choices")
         if type(choices) is not list or not choices:
             return None
         for choice in choices:
-            if type(choice) is not dict or choice.get("finish_reason") == "error":
+            if type(choice) is not dict or (choice.get("error") and says_something(choice["error"])):
                 return None
         finish_reason = choices[0].get("finish_reason")
-        if type(finish_reason) is not str:
-            finish_reason = None
+        if finish_reason != "stop" or len(choices) > 1 or not shortcomings.is_plain(choices[0]):
+            found = shortcomings.lack_of(choices)
+            if found is None:
+                return None
+            lack = found
+            finish_reason = finish_reason if type(finish_reason) is str and says(finish_reason) else None
     prompt_tokens, completion_tokens, total_tokens = _tokens(document.get("usage"))
     lowered = answer.headers.lower()
-    verdict: Verdict = _new(
-        Verdict,
-        (
-            "ok",
-            None,
-            "",
-            answer.sends > 1,  # the earlier ones may have been executed, unseen
-            None,
-            header_in(answer.headers, lowered, _REQUEST_ID),
-            finish_reason,
-            prompt_tokens,
-            completion_tokens,
-            total_tokens,
-            lowered if _ALLOWANCE in lowered else None,
-            None,
-            False,
-            None,
-        ),
-    )
+    # fmt: off
+    verdict: Verdict = _new(Verdict, (
+        "ok", None, lack.words or "",
+        answer.sends > 1,  # the earlier ones may have been executed, unseen
+        None, request_id(answer.headers, lowered), finish_reason,
+        prompt_tokens, completion_tokens, total_tokens,
+        lowered if _ALLOWANCE in lowered else None, None, False, None, lack.reason,
+    ))
+    # fmt: on
     return verdict
 
 
@@ -141,12 +138,20 @@ class _Failing:
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
             return self._by_status(answer.status)
-        if answer.status is not None and is_event_stream(self._lowered):
+        if answer.status is not None and self._is_stream():
             assembly = assembled(answer.body) if read_stream is None else read_stream(answer)
             return self._in_stream(assembly, choices_asked(asked), needs_choices=needs_choices)
         if answer.fault is not None:
             return self._by_fault(answer.fault)
         return self._in_body(answer.body, needs_choices=needs_choices)
+
+    def _is_stream(self) -> bool:
+        """Check whether the body is an event stream: by its bytes, and by its head only where they do not tell."""
+        body = self._answer.body
+        form = form_of(body)
+        if form is None and body.strip(BLANK):
+            return True  # it was cut in the middle of a stream's first word
+        return form == "stream" or (form in (None, "other") and is_event_stream(self._lowered))
 
     def _in_body(self, body: bytes, *, needs_choices: bool) -> Verdict:
         if not body.strip():
@@ -154,9 +159,14 @@ class _Failing:
         try:
             document = read(body)
         except UnreadableError as error:
+            if (alone := without_done(body)) is not None:
+                verdict = self._in_body(alone, needs_choices=needs_choices)
+                return verdict if verdict.kind is not None else verdict._replace(body=alone)
             return self._unreadable(error)
+        if isinstance(document, list) and document and isinstance(document[0], dict):
+            return self._in_document(document[0] | {"choices": None})
         if not isinstance(document, dict):
-            return self._by_rule(rules.NOT_AN_OBJECT)
+            return self._by_rule(rules.NOT_AN_OBJECT, error_object(document))
         return _success(self._answer, document, needs_choices) or self._in_document(document)
 
     def _in_stream(self, assembly: Assembly, choices: int, *, needs_choices: bool) -> Verdict:
@@ -165,7 +175,7 @@ class _Failing:
         if assembly.error is not None:
             return self._in_document({"error": assembly.error})
         if assembly.malformed:
-            return self._by_rule(rules.FAULT_RULES["stream_error"])
+            return self._by_rule(rules.FAULT_RULES["stream_error"], server_error(assembly.stray))
         if not assembly.is_whole(choices):
             cut = answer.fault is None or answer.fault in rules.CUTS
             return self._by_fault("stream_truncated" if cut else str(answer.fault))
@@ -180,17 +190,25 @@ class _Failing:
     def _in_document(self, document: dict[str, Any]) -> Verdict:
         """Judge an object that came under a good status and is no success; an error in it by its own code."""
         tokens = _tokens(document.get("usage"))
-        if not document.get("error"):
-            rule = rules.FAILED_CHOICE if document.get("choices") else rules.NO_CHOICES
-            return self._by_rule(rule, tokens=tokens)
-        error = error_object(document["error"])
+        choices = document.get("choices")
+        failed = _failed_choice(choices)
+        if failed is not None and says_something(failed.get("error")):
+            error = error_object(failed["error"])
+        elif failed is not None and not says_something(document.get("error")):
+            code = failed.get("finish_reason")
+            told = ServerError(code=code if isinstance(code, str) else None)
+            return self._by_rule(rules.FAILED_CHOICE, told, tokens=tokens)
+        else:
+            error = error_object({name: value for name, value in document.items() if name != "choices"})
+            if not names_an_error(document):
+                return self._by_rule(rules.NO_CHOICES, error, tokens=tokens)
         status = status_of(error)
         known = 400 <= status < 600
         like = rules.rule_of_status(status, self._retry_after) if known else rules.IN_BAND
         return self._by_rule(
             rules.IN_BAND._replace(kind=like.kind, may_have_run=like.may_have_run),
+            error,
             label="" if error.number is None else str(error.number),
-            told=error.message,
             tokens=tokens,
             circuit=circuit_of(status, error),
         )
@@ -206,7 +224,7 @@ class _Failing:
         liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and circuit != "quota"
         if rule.kind is Failure.FINAL and liftable and self._should_retry() == "true":
             rule = rule._replace(kind=Failure.SERVER_ERROR)
-        return self._by_rule(rule, label=str(status), told=error.message, circuit=circuit)
+        return self._by_rule(rule, error, label=str(status), circuit=circuit)
 
     def _by_fault(self, fault: str) -> Verdict:
         answer = self._answer
@@ -219,40 +237,46 @@ class _Failing:
             # A silent repeat failed, and the first may have arrived.
             kind = Failure.AMBIGUOUS if self._at_most_once else rule.kind
             rule = rule._replace(kind=kind, may_have_run=True)
-        return self._by_rule(rule, told=answer.message, stale_connection=stale)
+        detail = answer.message if answer.status is None else ""
+        return self._by_rule(rule, detail=detail, stale_connection=stale)
 
     def _unreadable(self, error: UnreadableError) -> Verdict:
-        if error.broken and self._answer.body.lstrip()[:1] == b"{" and self._ends_with_connection():
+        form = form_of(self._answer.body)
+        if error.broken and form == "json" and self._ends_with_connection():
             return self._by_rule(rules.FAULT_RULES["truncated"])
         kind = Failure.AMBIGUOUS if error.broken else Failure.FINAL
-        return self._by_rule(rules.UNREADABLE._replace(kind=kind, words=f"the answer cannot be read: {error}"))
+        told = server_error(self._answer.body) if form in ("page", "other") else NOTHING
+        return self._by_rule(rules.UNREADABLE._replace(kind=kind, words=f"the answer cannot be read: {error}"), told)
 
     def _by_rule(
         self,
         rule: Rule,
+        error: ServerError = NOTHING,
         *,
         label: str = "",
-        told: str = "",
+        detail: str = "",
         tokens: tuple[int | None, int | None, int | None] = _NO_TOKENS,
         circuit: str | None = None,
         stale_connection: bool = False,
     ) -> Verdict:
-        """Return the verdict of a rule: `label` is a number behind its words, `told` what others say about it."""
+        """Return the verdict of a rule: the API's own words for it, else the rule's with a number and a detail."""
         answer = self._answer
         words = f"{rule.words} ({label})" if label else rule.words
-        told = quoted(told, self._secrets)
+        told, detail = ("", error.message) if not error.is_api else (error.message, detail)
+        told, detail = quoted(told, self._secrets), quoted(detail, self._secrets)
         return Verdict(
             rule.outcome,
             Failure.FINAL if self._should_retry() == "false" else rule.kind,
-            f"{words}: {told}" if told else words,
+            told or (f"{words}: {detail}" if detail else words),
             answer.sends > 1 or (rule.may_have_run and answer.sends > 0),
             self._retry_after,
-            header_in(answer.headers, self._lowered, _REQUEST_ID),
+            request_id(answer.headers, self._lowered) or quoted(error.request_id or "", self._secrets) or None,
             None,
             *tokens,
             self._lowered if _ALLOWANCE in self._lowered else None,
             circuit,
             stale_connection,
+            reason=quoted(error.code or "", self._secrets) or None,
         )
 
     def _should_retry(self) -> str | None:
@@ -262,6 +286,14 @@ class _Failing:
         """Whether only the end of the connection said that the body was whole."""
         lines = self._lowered
         return not any(header_in(lines, lines, name) for name in (b"\ncontent-length:", b"\ntransfer-encoding:"))
+
+
+def _failed_choice(choices: Any) -> dict[str, Any] | None:
+    """Return the choice for which an answer is no success, if there is one."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (says_something(choice.get("error")) or shortcomings.lack_of([choice]) is None):
+            return choice
+    return None
 
 
 def _tokens(usage: Any) -> tuple[int | None, int | None, int | None]:

@@ -138,12 +138,3 @@ def rule_of_status(status: int, delay: float | None) -> Rule:
     """Return the rule of a status that is not good; `delay` is the server's (seconds), and makes a 503 a throttle."""
     rule = _STATUS_RULES.get(status, _REDIRECT if 300 <= status < 400 else _OTHER_STATUS)
     return rule._replace(kind=_THROTTLED, may_have_run=False) if status == 503 and delay is not None else rule
-
-
-def own_words(outcome: str, status: int) -> str | None:
-    """Return why an answer with a status is not ok, in words of ours alone; None where there are none."""
-    if status >= 300:
-        return QUOTA_SPENT.words if outcome == "quota_exhausted" else rule_of_status(status, None).words
-    in_body = (rule for rule in (EMPTY_BODY, IN_BAND, UNREADABLE) if rule.outcome == outcome)
-    rule = next(in_body, FAULT_RULES.get(outcome))
-    return None if rule is None else rule.words

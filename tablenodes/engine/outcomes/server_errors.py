@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...problems import in_a_line
 from ..policy import ERROR_BODY_BYTES, QUOTE_LENGTH
+from ..redaction import Redaction
 from .answer_json import UnreadableError, read
 from .assembly import assembled
-from .rules import own_words
+from .body_form import form_of
+from .error_words import codes_in, objects_in, words_in, words_of_text
 
 _QUOTA_WORDS = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")
@@ -35,47 +36,48 @@ class ServerError(NamedTuple):
     """An error object of the API's shape, as far as a server fills it.
 
     `words` are its ``code``, ``type`` and ``status`` where they are texts, `number` the first of them that is a number,
-    such as 429; `param` is what it is about, `message` the server's own words.
+    such as 429; `param` is what it is about, `message` the server's own words, `code` its code or, without one, its
+    type, and `request_id` the server's name for the exchange. `is_api` is False where a page or a text says it all.
     """
 
     words: frozenset[str] = frozenset()
     number: int | None = None
     param: str | None = None
     message: str = ""
+    code: str | None = None
+    request_id: str | None = None
+    is_api: bool = True
 
 
 NOTHING = ServerError()
 
 
 def server_error(body: bytes) -> ServerError:
-    """Return what an error body says; one that is no JSON, or no error, says nothing."""
-    if len(body) > ERROR_BODY_BYTES or body[:64].lstrip()[:1] not in (b"{", b"["):
-        return NOTHING
-    try:
-        document = read(body)
-    except UnreadableError:
-        return NOTHING
-    if isinstance(document, list) and document:
-        document = document[0]  # some servers wrap the error object into a list
-    if not isinstance(document, dict):
-        return NOTHING
-    error = document.get("error")
-    return error_object(document if error is None else error)
+    """Return what an error body says: an object of any shape, a stream, a page or a text."""
+    if form_of(body) == "stream":
+        return error_object(assembled(body).error)
+    if len(body) <= ERROR_BODY_BYTES:
+        try:
+            return error_object(read(body))
+        except UnreadableError:
+            pass
+    return ServerError(message=words_of_text(body), is_api=False)
 
 
 def error_object(error: Any) -> ServerError:
-    """Return what an error object says; servers also send a text in its place, or its fields at the top."""
-    if not isinstance(error, dict):
-        return ServerError(message=error if isinstance(error, str) else "")
-    told = [error.get(name) for name in ("code", "type", "status")]
+    """Return what an error says; servers send an object, a list or a text, with its fields under many names."""
+    objects = objects_in(error)
+    told = [*codes_in(objects)]
     numbers = [number for number in map(_number, told) if number is not None]
-    param = error.get("param")
-    message = next((error[name] for name in ("message", "detail") if isinstance(error.get(name), str)), "")
+    params = (fields["param"] for fields in objects if isinstance(fields.get("param"), str))
+    named = (fields["requestid"] for fields in objects if isinstance(fields.get("requestid"), str))
     return ServerError(
         words=frozenset(value for value in told if isinstance(value, str)),
         number=numbers[0] if numbers else None,
-        param=param if isinstance(param, str) else None,
-        message=message,
+        param=next(params, None),
+        message=words_in(error),
+        code=next((str(value) for value in told if type(value) is int or (isinstance(value, str) and value)), None),
+        request_id=next(named, None),
     )
 
 
@@ -102,30 +104,13 @@ def quoted(text: str, secrets: Sequence[bytes] = ()) -> str:
 
     The secrets go first: a cut through the middle of one would leave a half that nothing recognises.
     """
-    for secret in secrets:
-        text = text.replace(secret.decode("latin-1"), "***")
+    if secrets and text:
+        text = Redaction(secrets).mask(text.encode(errors="replace")).decode()
     kept = text.strip()[:QUOTE_LENGTH]
+    if kept.isprintable():
+        return kept
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return line if len(line) <= QUOTE_LENGTH else line[: QUOTE_LENGTH - 1] + "…"
-
-
-def reason_of(outcome: str, body: str | None, status: int | None) -> str | None:
-    """Return why a row failed, in one line: the message of the error object in its body, else words of ours.
-
-    `body` is what the server sent, secrets masked, or an error object of ours where `status` is None. Of a server's
-    words it quotes 200 characters at most; they may repeat what the server was sent.
-    """
-    data = (body or "").encode(errors="replace")
-    error = server_error(data)
-    if error is NOTHING and outcome == "in_band_error":
-        told = assembled(data).error
-        error = NOTHING if told is None else error_object(told)
-    if status is None:
-        return in_a_line(error.message, error.param, error.words) if error.message else None
-    if message := quoted(error.message):
-        return message
-    words = own_words(outcome, status)
-    return words if words is None or status < 300 else f"{words} ({status})"
 
 
 def is_api_error(body: str | None) -> bool:

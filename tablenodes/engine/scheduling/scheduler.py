@@ -29,12 +29,14 @@ class Wait(NamedTuple):
 
     `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
     settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
-    is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again.
+    is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
+    `told` why, mostly in the server's words.
     """
 
     reason: str
     until: float | None = None
     outcome: str | None = None
+    told: str = ""
 
 
 class Scheduler:
@@ -344,13 +346,13 @@ class Scheduler:
             return None
         admission, in_flight = self.admission, len(self._in_flight)
         last = next(reversed(self._rows.values()), None)
-        outcome = None if last is None else last.verdict.outcome
+        why = (None, "") if last is None else (last.verdict.outcome, last.verdict.message)
         if self._outage.is_shut:
-            return Wait("outage", None, outcome)
+            return Wait("outage", None, *why)
         if now < admission.paused_until:
-            return Wait("pause", admission.paused_until, outcome)
+            return Wait("pause", admission.paused_until, *why)
         if self._rows and in_flight + len(self._waiting) <= len(self._rows):
-            return Wait("retry", None, outcome)
+            return Wait("retry", None, *why)
         if not in_flight and self._pacing.active:
             ready = self._pacing.ready_at(now)
             return Wait("pace", ready if ready < math.inf else None) if ready > now else None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pycurl
 
 from ..calls import Answer, Call, Chunk, Request
+from ..outcomes.body_form import Beginning
 from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_lane import Common, Lane, borrowed
@@ -20,6 +21,7 @@ _UNWANTED = ("Accept", "Content-Type", "Expect")
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 _OK = b"HTTP/1.1 200 "
 _LARGE = 2**20
+_NEVER_TOLD = Beginning()
 _GO_ON = int(pycurl.PREREQFUNC_OK)
 _ABORT = int(pycurl.PREREQFUNC_ABORT)
 _CONSTANT_OPTIONS = (
@@ -131,7 +133,7 @@ class Transfer:
         self.common.unsent += 1
         self.refused = False
         self.heard = False
-        self.is_stream: bool | None = None
+        self.beginning = Beginning() if self.common.stream else _NEVER_TOLD
         self.room = self.common.body_bytes
         self.opened.clear()
         if call.request.method != "GET":
@@ -191,12 +193,17 @@ class Transfer:
         allowed = piece[: self.room]
         if allowed:
             common.events.append(Chunk(self.call.key, allowed))
-        if self.is_stream is None:
-            self.is_stream = is_event_stream(final_head(self.head)[0])
-        if self.is_stream:
+        if self._comes_as_stream(allowed):
             common.last_piece.pop(self.call.key, None)
             common.last_piece[self.call.key] = common.clock()
+        elif common.last_piece:
+            common.last_piece.pop(self.call.key, None)
         return self.take(piece)
+
+    def _comes_as_stream(self, piece: bytes) -> bool:
+        """Check whether the body is an event stream: by its first bytes, and by its head where they do not tell."""
+        form = self.beginning.form or self.beginning.push(piece)
+        return form == "stream" or (form in (None, "other") and is_event_stream(final_head(self.head)[0]))
 
     def answer(self, now: float) -> Answer:
         """Return the answer of a transfer that libcurl calls complete."""

@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from ..calls import Call
+from ..outcomes.body_form import Beginning
 
 THREADS = "tablenodes-requests"  # the name of the threads that carry calls
 
@@ -38,7 +39,7 @@ class Attempt:
     status: int | None = None  # of the server; None before its response has come
     headers: bytes = b""
     pieces: list[bytes] = field(default_factory=list)  # of the body, decompressed
-    is_stream: bool | None = None  # None before anything of the body was reported
+    beginning: Beginning = field(default_factory=Beginning)
     last_piece: float | None = None  # when that of a stream was reported
     expired_at: float | None = None  # when it was ended from outside
     _stalled: bool = False

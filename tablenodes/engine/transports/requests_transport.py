@@ -152,11 +152,10 @@ class RequestsTransport(Carrying):
     def _take(self, attempt: Attempt, event: Event) -> None:
         current = self._attempts.get(attempt.call.key) is attempt
         if isinstance(event, Chunk):
-            if attempt.is_stream is None:
-                attempt.is_stream = is_event_stream(attempt.headers)
-            if attempt.is_stream:
-                attempt.last_piece = self.clock()
-                self._next_look = min(self._next_look, self._end_of(attempt))
+            form = attempt.beginning.push(event.data)
+            stream = form == "stream" or (form in (None, "other") and is_event_stream(attempt.headers))
+            attempt.last_piece = self.clock() if stream else None
+            self._next_look = min(self._next_look, self._end_of(attempt))
         elif current:
             del self._attempts[attempt.call.key]
         else:

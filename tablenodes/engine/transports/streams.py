@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
@@ -15,6 +14,7 @@ from .. import policy
 from ..calls import Answer, Call, Chunk, Event
 from ..outcomes.answer_json import UnreadableError, first_text
 from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
+from ..outcomes.body_form import Beginning
 from ..outcomes.rules import OPTION_REFUSED
 from ..outcomes.server_errors import server_error
 from ..outcomes.sse import EventReader
@@ -22,7 +22,6 @@ from ..redaction import LiveMask, Redaction
 from .wrapper import Wrapper
 
 _NEVER = math.inf
-_NO_STREAM = b'{[<"'  # what begins an answer in one piece; no event stream begins so
 _OPTION = "stream_options"
 _OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
 STREAMED = b'"stream":true'  # what stands in the body of a request for a stream, and hardly in another
@@ -37,7 +36,8 @@ class Streams(Wrapper):
     its own. A server that refuses that is asked without from then on, in this run.
 
     An answer comes out as the inner transport gives it; it is put together by whoever judges it. Streams end soon
-    after ``[DONE]``, or after the end of every choice and the tokens; and after `Timeout.payload_idle` without content.
+    after ``[DONE]``, or after the end of every choice and the tokens, or once these have been waited for; and after
+    `Timeout.payload_idle` without content.
 
     `redaction` takes the secrets out of live text. `on_text` is given a row and the text of its first choice, as it
     comes; of an answer in one piece, all of it. An empty text voids what a row was told before: it is tried again.
@@ -54,12 +54,13 @@ class Streams(Wrapper):
         self._payload_idle = self.timeout.payload_idle
         self._begun: set[int] = set()
         self._extended: set[int] = set()
-        self._asked: dict[int, tuple[int, bool]] = {}
+        self._asked: dict[int, int] = {}
         self._readings: dict[int, _Reading] = {}
         self._read: dict[int, tuple[bytes, Assembly]] = {}
         self._told: set[int] = set()
         self._next_look = _NEVER
         self.option_refused = False  # by the server: ``stream_options``
+        self.uncounted = 0  # streams that had all their ends, and no tokens
 
     def start(self, call: Call) -> None:
         self._forget(call.key)
@@ -70,9 +71,8 @@ class Streams(Wrapper):
         if STREAMED in call.body:
             request = orjson.loads(call.body)
             if request.get("stream") is True:
-                extends = _OPTION not in request and not self.option_refused
-                self._asked[call.key] = choices_asked(call.body), extends or _counts(request)
-                if extends:
+                self._asked[call.key] = choices_asked(call.body)
+                if _OPTION not in request and not self.option_refused:
                     self._extended.add(call.key)
                     call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
         self.inner.start(call)
@@ -113,8 +113,9 @@ class Streams(Wrapper):
         reading = self._readings.get(key)
         if reading is None:
             mask = None if self.on_text is None else self.redaction.live()
-            reading = self._readings[key] = _Reading(*self._asked.get(key, (1, False)), mask)
-        text = reading.take(data, self.clock(), self._payload_idle)
+            reading = self._readings[key] = _Reading(self._asked.get(key, 1), mask)
+        patience = policy.AFTER_FINISH if self.uncounted < policy.UNCOUNTED else policy.AFTER_FINISH_KNOWN
+        text = reading.take(data, self.clock(), self._payload_idle, patience)
         self._next_look = min(self._next_look, reading.due)
         self._tell(key, text)
 
@@ -133,6 +134,7 @@ class Streams(Wrapper):
                 self._tell(key, mask.push(first_text(answer.body) or "") + mask.rest())
             return answer
         self._tell(key, reading.rest())
+        self.uncounted += reading.is_uncounted
         assembly = reading.whole(answer.body)
         safe = None if assembly is None else _without_secrets(assembly, self.redaction)
         if safe is not None:
@@ -175,11 +177,11 @@ class _Reading:
     """One answer while it comes: it is ended at `due`, and `has_ended` if nothing that must come is missing."""
 
     _choices: int
-    _counts: bool
     _mask: LiveMask | None
     _reader: EventReader = field(default_factory=EventReader)
     _assembly: Assembly = field(default_factory=Assembly)
     _length: int = 0
+    _beginning: Beginning = field(default_factory=Beginning)
     _plain: bool | None = None
     due: float = _NEVER
     has_ended: bool = False
@@ -189,32 +191,33 @@ class _Reading:
         """Whether it is an event stream, as far as anything has come."""
         return self._plain is False
 
-    def take(self, data: bytes, now: float, payload_idle: float) -> str:
-        """Read a piece and give the text in it that may be shown."""
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether all has come that must, but tokens."""
+        return self.has_ended and not self._assembly.counted and self._assembly.error is None
+
+    def take(self, data: bytes, now: float, payload_idle: float, patience: float) -> str:
+        """Read a piece and return the text in it that may be shown.
+
+        `patience` is the seconds for which tokens are waited for, where every choice has its end.
+        """
         self._length += len(data)
-        if self._plain is None:
-            start = data.lstrip()
-            if start:
-                self._plain = start[0] in _NO_STREAM
-                self.due = _NEVER if self._plain else now + payload_idle
+        if self._plain is None and (form := self._beginning.push(data)) is not None:
+            self._plain = form in ("json", "page")
+            self.due = _NEVER if self._plain else now + payload_idle
         if self._plain or self._assembly.ended:
             return ""
         had_ended = self.has_ended
         text, has_content = self._read(data)
         self.has_ended = self._assembly.ended or self._assembly.finished(self._choices)
         if self.has_ended:
-            due = now + min(self._grace, payload_idle)
+            all_came = self._assembly.ended or self._assembly.counted
+            due = now + min(policy.AFTER_DONE if all_came else patience, payload_idle)
             # What comes after the end of every choice may make it shorter: longer only what is a choice's still.
             self.due = min(self.due, due) if had_ended and not text else due
         elif has_content:
             self.due = now + payload_idle
         return text if self._mask is None else self._mask.push(text)
-
-    @property
-    def _grace(self) -> float:
-        """Seconds that the server is given yet, where all has come that must."""
-        waits = self._counts and not (self._assembly.ended or self._assembly.counted)
-        return policy.AFTER_FINISH if waits else policy.AFTER_DONE
 
     def _read(self, data: bytes) -> tuple[str, bool]:
         try:
@@ -233,9 +236,7 @@ class _Reading:
         """Return all of it, put together; None if something of the body was not told as it came."""
         if self._length != len(body):
             return None
-        last = self._reader.finish()
-        if last is not None:
-            self._assembly.add_unended(last)
+        self._assembly.add_unended(self._reader.finish())
         return self._assembly
 
 
@@ -263,19 +264,7 @@ def _without_secrets(assembly: Assembly, redaction: Redaction) -> bytes | None:
         return None
 
 
-def _counts(request: dict[str, Any]) -> bool:
-    """Check whether a request asks for its tokens to be counted."""
-    options = request.get(_OPTION)
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
 def _names_the_option(body: bytes) -> bool:
     """Check whether an error is about ``stream_options``."""
     error = server_error(body)
-    if (error.param or "").partition(".")[0] == _OPTION or _OPTION in error.message:
-        return True
-    try:
-        places = [problem["loc"] for problem in orjson.loads(body)["detail"]]
-    except (ValueError, LookupError, TypeError):
-        return False
-    return any(isinstance(place, list) and _OPTION in place for place in places)
+    return (error.param or "").partition(".")[0] == _OPTION or _OPTION in error.message
