@@ -25,6 +25,7 @@ LAYERS = [
     ("connection", "local"),
     ("bodies",),
     ("store",),
+    ("answers",),
     ("engine.loop",),
     ("engine.transports", "engine.scheduling", "engine.journal"),
     ("engine",),

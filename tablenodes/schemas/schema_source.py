@@ -57,7 +57,7 @@ def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> 
     if isinstance(schema, str) and schema in _index():
         return _bundled(schema, operation)
     if isinstance(schema, Mapping):
-        return _own("mapping", operation, copied(schema))
+        return own_schema("mapping", operation, copied(schema))
     if not isinstance(schema, str | os.PathLike):
         kind = type(schema).__name__
         raise SchemaError(f"schema must be a revision's name, a path or a mapping, not {kind}")
@@ -65,7 +65,7 @@ def load(schema: str | os.PathLike[str] | Mapping[str, Any], operation: str) -> 
     named = isinstance(schema, str) and path.name == schema and path.suffix != ".json"
     if named and not path.is_file():
         _unknown_revision(str(schema))
-    return _own(path.name, operation, _read(path))
+    return own_schema(path.name, operation, read_document(path))
 
 
 @functools.cache
@@ -73,7 +73,7 @@ def response(operation: str) -> Schema | None:
     """Return the newest bundled schema of an operation's answers, or None where there is none."""
     request = _index()[DEFAULT_REVISION].get(operation)
     file = request and request.with_suffix(_RESPONSE)
-    return _made(f"{DEFAULT_REVISION}, answers", operation, _read(file)) if file and file.is_file() else None
+    return _made(f"{DEFAULT_REVISION}, answers", operation, read_document(file)) if file and file.is_file() else None
 
 
 def revisions() -> tuple[str, ...]:
@@ -98,10 +98,10 @@ def _bundled(revision: str, operation: str) -> Schema:
     if operation not in files:
         hint = nearest(operation, files) or f"; it has {', '.join(files)}"
         raise SchemaError(f"schema {revision} has no operation {operation[:SHOWN]!r}{hint}")
-    return _made(revision, operation, _read(files[operation]))
+    return _made(revision, operation, read_document(files[operation]))
 
 
-def _own(name: str, operation: str, document: dict[str, Any]) -> Schema:
+def own_schema(name: str, operation: str, document: dict[str, Any]) -> Schema:
     """Return a schema that a user brings, or say why it cannot be used."""
     if nesting(document) > _DEEPEST:
         raise SchemaError(f"schema {name}: nested too deeply")
@@ -145,7 +145,8 @@ def bundled_folder(package: Path) -> Path:
     raise SchemaError("the bundled schemas are missing: install tablenodes again")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; raise `SchemaError` where there is none."""
     if path.exists() and not path.is_file():
         raise SchemaError(f"schema {path}: not a file; name one JSON Schema file")
     try:

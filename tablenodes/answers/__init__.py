@@ -1,0 +1,38 @@
+"""Answers: what `answer=` says an answer is, how it is asked for, and whether one text is such an answer.
+
+Pure functions of plain values. In the order in which a run needs them:
+
+- `read_answer` and `read_answer_texts` read ``answer=`` of Python and YAML, and the texts of ``--answer``: an
+  `AnswerSchema` is the strict JSON Schema to send, and the fields with their types;
+- `lint` returns what providers' strict modes forbid in it, before anything is sent;
+- `request_part` returns the properties of a request that ask for it; `check_settings` refuses what contradicts them;
+- `AnswerJudge` judges texts of a model: the value, or why it is none;
+- `foreign_setting` answers other tools' settings with the ``answer=`` to write.
+"""
+
+from .answer_grammar import read_answer
+from .answer_judge import AnswerJudge, Verdict
+from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_part
+from .answer_schema import AnswerSchema, Field, FieldType
+from .answer_texts import read_answer_texts
+from .foreign_settings import foreign_setting
+from .strict_rules import Provider, StrictProblem, lint, provider_of
+
+__all__ = [
+    "ANSWER_MODES",
+    "AnswerJudge",
+    "AnswerMode",
+    "AnswerSchema",
+    "Field",
+    "FieldType",
+    "Provider",
+    "StrictProblem",
+    "Verdict",
+    "check_settings",
+    "foreign_setting",
+    "lint",
+    "provider_of",
+    "read_answer",
+    "read_answer_texts",
+    "request_part",
+]
