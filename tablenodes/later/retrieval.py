@@ -54,7 +54,7 @@ def retrieve(
     options: RunOptions,
 ) -> Responses[Any]:
     """Return what is known of every row of a table of ids, after `wait` seconds at the latest; see `Retrieval`."""
-    view = tables.view(table.table if isinstance(table, NodeOutput) else table)
+    view = tables.view(table.table if isinstance(table, NodeOutput) else table).held()
     plan = plan_of(view.columns, PlanInputs(context.constants))
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))

@@ -52,7 +52,7 @@ def submit(
 ) -> NodeOutput[Any]:
     """Store every row and return the ids under which the answers will be found, in columns `makes`."""
     connection = checked(connection)
-    view = tables.view(table)
+    view = tables.view(table).held()
     plan = asking.plan(view.columns, PlanInputs(context.constants, connection, options.store))
     if options.progress is not False:
         display.announce(asking.name, plan)

@@ -50,7 +50,7 @@ def run(
     asking: Asking, table: Any, connection: Connection | None, context: Context, options: RunOptions
 ) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
-    view, connection = tables.view(table), checked(connection)
+    view, connection = tables.view(table).held(), checked(connection)
     with ExitStack() as stack:
         endpoint = stack.enter_context(opened(connection))
         plan = asking.plan(view.columns, PlanInputs(context.constants, endpoint.connection, options.store))

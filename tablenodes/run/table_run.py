@@ -42,7 +42,7 @@ class Making(NamedTuple):
 
 def run_table(making: Making, table: Any, context: Context, options: RunOptions) -> NodeOutput[Any]:
     """Return what a node makes of a table."""
-    view = tables.view(table)
+    view = tables.view(table).held()
     plan = making.plan(view.columns, PlanInputs(context.constants, None, options.store))
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))

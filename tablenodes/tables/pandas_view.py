@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy
 import pandas
@@ -26,6 +26,11 @@ class PandasView(TableView):
         super().__init__(table, table.columns)
         # Shares the values. Whoever sorts or filters the frame in place later does not move the answers.
         self._rows_given = table.copy(deep=False)
+
+    def held(self) -> Self:
+        if not _copies_on_write():
+            self._rows_given = self._rows_given.copy()
+        return self
 
     def __len__(self) -> int:
         return len(self._rows_given)
@@ -49,6 +54,12 @@ class PandasView(TableView):
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         rows = self._rows_given  # whose selection would copy every column, where all are kept
         return pandas.concat([rows if len(kept) == len(self.columns) else rows[kept], made], axis=1)
+
+
+def _copies_on_write() -> bool:
+    """Check whether pandas copies shared values before it writes to them: always from its version 3 on."""
+    is_always_on = int(pandas.__version__.partition(".")[0]) >= 3
+    return is_always_on or pandas.get_option("mode.copy_on_write") is True
 
 
 def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pandas.DataFrame:

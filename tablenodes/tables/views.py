@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy
 import pyarrow
@@ -52,6 +52,10 @@ class TableView(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of rows."""
+
+    def held(self) -> Self:
+        """Return the view of rows that stay as they are now, whatever their owner writes into the table later."""
+        return self
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Return the rows in their order, as tuples of plain JSON cells; at most `ROWS` at a time are converted."""
