@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 # Names that belong to workflows and are never columns: the same in every row, and another in each.
@@ -28,6 +29,16 @@ def planned_name(column: str) -> str:
 def own_name(name: str) -> str:
     """Return a column's own name, from what a plan calls it."""
     return name.column if isinstance(name, ReservedColumn) else name
+
+
+_FILLERS = "\u115f\u1160"
+"""Letters that nobody sees, and what others of their kind are normalized to."""
+
+
+def plainly(name: str) -> str:
+    """Return a name without what is easily written in another way: case, width, gaps, and marks that nobody sees."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(sign for sign in folded if sign.isalnum() and sign not in _FILLERS)
 
 
 def known(columns: Sequence[str]) -> str:

@@ -32,6 +32,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from .column_names import plainly
+
 
 class TablenodesError(Exception):
     """The base of all errors of this package.
@@ -154,5 +156,7 @@ def framed(error: _Error, before: str = "", after: str = "") -> _Error:
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest of `candidates`, or an empty text."""
     known = {candidate.casefold(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
+    plain = plainly(name)
+    close = [folded for folded, candidate in known.items() if plain and plainly(candidate) == plain][:1]
+    close = close or difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
     return f"; did you mean {known[close[0]]!r}?" if close else ""

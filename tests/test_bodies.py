@@ -65,7 +65,10 @@ def test_a_null_cell_leaves_the_property_to_the_next_source():
 @pytest.mark.parametrize("name", sorted(NAMED_ONLY & set(setting_names(tn.CreateChatCompletion))))
 def test_some_columns_are_taken_only_when_named(name):
     """A table may well use n, user or store for something else."""
-    value = {"n": 2, "user": "u", "store": True, "metadata": {"a": "b"}, "stream": False, "seed": 3}[name]
+    prediction = {"type": "content", "content": "c"}
+    value = {"n": 2, "user": "u", "store": True, "metadata": {"a": "b"}, "stream": False, "seed": 3, "stop": "s"}.get(
+        name, prediction
+    )
     assert name not in encoded(chat(prompt="p"), {name: value})
     assert encoded(chat(prompt="p", columns=[name]), {name: value})[name] == value
 
@@ -229,7 +232,41 @@ def test_a_prompt_column_does_the_same():
     assert encoded(chat(), {"prompt": "p"})["messages"] == MESSAGES
     assert encoded(chat(system="s"), {"prompt": "p"})["messages"] == [{"role": "system", "content": "s"}, *MESSAGES]
     assert encoded(chat(columns=["prompt", "system"]), {"prompt": "p", "system": "s"})["messages"][0]["content"] == "s"
-    assert encoded(chat(), {"prompt": "p", "system": "s"})["messages"] == MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("node", "cells"),
+    [
+        (chat(), {"prompt": "p"}),
+        (chat(prompt="{{ a }}"), {"a": "p"}),
+        (chat(prompt="p"), {}),
+        (chat(prompt="p", columns=["system"]), {}),
+        (chat(columns=["prompt", "system"]), {"prompt": "p"}),
+    ],
+)
+def test_a_system_column_goes_with_a_prompt(node, cells):
+    """As system= does, whether the prompt is a column or a setting; a null cell makes no message."""
+    plan = plan_of(node, (*cells, "system"))
+    assert [*plan.taken][-1] == "system"
+    assert encoded(node, cells | {"system": "s"})["messages"] == [{"role": "system", "content": "s"}, *MESSAGES]
+    assert encoded(node, cells | {"system": None})["messages"] == MESSAGES
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt": "{{ system }}"},
+        {"prompt": "{{ row }}"},
+        {"prompt": "p", "columns": ()},
+        {"prompt": "p", "system": "s"},
+        {"messages": MESSAGES},
+    ],
+)
+def test_a_system_column_that_is_read_or_unwanted_is_not_used_again(settings):
+    """What is set, and what reads the column, goes first."""
+    plan = plan_of(chat(**settings), ("system",))
+    assert "system" not in plan.taken
+    assert [line.place for line in plan.passed_over] == (["system"] if "messages" in settings else [])
 
 
 def test_a_null_prompt_makes_no_message_at_all():
@@ -457,11 +494,31 @@ def test_a_cell_that_cannot_be_json_makes_its_row_invalid_through_row_too(cell, 
     wording(rejection.problem.message)
 
 
-@pytest.mark.parametrize("column", ["Temperature", "max tokens", "Max-Tokens", "TOP_P"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("Temperature", "max tokens", "Max-Tokens", "TOP_P", "\u00a0temperature", "temperature\u200b", "\ufefftop_p"),
+        *("temperature\t", "\ntemperature", "ｔｏｐ＿ｐ", "System", "\u200bseed", "\ufeffbody", "top_p\u3164"),
+    ],
+)
 def test_a_column_whose_name_is_nearly_a_property_is_said(column):
     """It is not sent, and that is hardly what was meant."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ a }}")
     (line,) = node._plan(("a", column), PlanInputs()).passed_over
+    wording(line)
+
+
+@pytest.mark.parametrize("column", ["Prompt", "prompt\u200b", "Messages", "System"])
+def test_a_column_that_nearly_makes_messages_is_said(column):
+    """Where nothing else makes them."""
+    (line,) = tn.CreateChatCompletion(model="m")._plan((column,), PlanInputs()).passed_over
+    wording(line)
+
+
+def test_a_column_that_must_be_named_is_said():
+    """With what names it, beside those that are used already."""
+    node = tn.CreateChatCompletion(model="m")
+    (line,) = node._plan(("prompt", "seed", "stop", "max_tokens"), PlanInputs()).passed_over
     wording(line)
 
 

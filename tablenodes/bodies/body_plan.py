@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +15,14 @@ from ..problems import Problem, Rejected, Remark, Unfit
 from ..schemas import Schema
 from ..store.conversations import Conversations
 from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
-from .schema_types import Typing
+from .schema_types import ALSO_JSON, READ_AS_JSON, Typing
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
 from .values import CellValue, ConversationValue, Give, Row, is_varying, parse
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
+_AS_PYTHON_WRITES = re.compile(r"\s*[\[{][\s\[{(]*+'")
 _OTHERS = "(all others)"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -49,6 +51,7 @@ class BodyPlan(RowPlan):
         self.schema = schema
         self._is_valid = schema.is_valid
         constants = constants or {}
+        given, recipe = recipe, recipe.with_system(table)
         made = recipe.parsed()
         for value in made.values():
             if is_varying(value):
@@ -59,6 +62,8 @@ class BodyPlan(RowPlan):
         self.taken = taken(
             recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
         )
+        if recipe is not given:
+            self.taken += ("system",)
         values = self._values(recipe, made)
         values.update(extra)
         self._else_from = BODY if BODY in self.taken else None
@@ -84,10 +89,8 @@ class BodyPlan(RowPlan):
         self.warnings = (*self.passed_over, *unread_braces(values), *self._unknown_keys(extra))
 
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
-        is_set = {*recipe.settings, *recipe.extra_body}
-        unset = [name for name in self.schema.properties if name not in is_set]
-        spoken = passed_over(recipe.columns, table, is_set, self.columns) if recipe.shortcuts else ()
-        return (*spoken, *misspelt(recipe.columns, unset, table, self.columns))
+        spoken = passed_over(recipe, table, self.columns, self.taken) if recipe.shortcuts else ()
+        return (*spoken, *misspelt(recipe, self.schema.properties, table, self.columns, self.taken))
 
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -193,7 +196,7 @@ class BodyPlan(RowPlan):
         data = _dumps(body)
         if self._is_valid(body):
             return data
-        raise Rejected(*self.schema.problems(body))
+        raise Rejected(*(_with_why(problem, body) for problem in self.schema.problems(body)))
 
     def wrong_settings(self) -> list[Problem]:
         """Return what is wrong with the properties that are the same in every row, whatever else is in them."""
@@ -201,8 +204,31 @@ class BodyPlan(RowPlan):
             return []
         return [p for p in self.schema.problems(self._fixed) if top_of(p.path) in self._fixed]
 
+    def noted(self, *, alike: bool) -> Iterator[str]:
+        for place, met in sorted({found for typing in self._typings.values() for found in typing.noted()}):
+            if met == READ_AS_JSON:
+                kind = "lists" if ALSO_JSON[place,] is list else "objects"
+                yield Remark(f"{place} has texts that are JSON; they are sent as {kind}", place)
+            elif alike:
+                yield Remark(f"{place} has texts that look like JSON arrays; they are sent as texts", place)
+
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
         return set(self._whole.suspects(body))
+
+
+def _with_why(problem: Problem, body: Mapping[str, Any]) -> Problem:
+    """Return a problem that also says why a text, where a list or an object was wanted, could not be read as one."""
+    text = body.get(problem.path.removeprefix("$.")) if problem.got == "string" else None
+    if type(text) is not str or text.lstrip()[:1] not in ("[", "{"):
+        return problem
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, character {error.colno}"
+        is_python = _AS_PYTHON_WRITES.match(text)
+        why = "a Python list or dict, not JSON: write it with json.dumps" if is_python else f"not JSON ({where})"
+        return problem._replace(message=f"{problem.message}; the text is {why}")
+    return problem
 
 
 def _writing_out(name: str, give: Give) -> Give:

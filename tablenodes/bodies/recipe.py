@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..column_names import known
+from ..column_names import known, plainly
 from ..errors import ColumnError, SettingError, nearest
 from ..problems import Remark
-from ..templates.template import Template
+from ..templates.template import Column, Template
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 BODY = "body"  # the column that may hold a whole request body in each row
 CONVERSATION = "conversation"  # the column that may hold the id of a conversation in each row
-NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed"})
+NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed", "stop", "prediction"})
 """Request properties that a table may well use for something else: taken from a column only when named."""
 SHORTCUTS = ("prompt", "system", CONVERSATION)  # what makes the messages of a chat, in place of ``messages``
+SPEAKING = (CONVERSATION, "prompt", "messages")  # what has all messages of a chat, or the user's; one of them at most
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
 _PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
 _IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
@@ -36,10 +37,27 @@ class Recipe:
     shortcuts: bool = False
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
+    def may_use(self, name: str) -> bool:
+        """Check whether a column of the table may be used because of its name."""
+        return name not in NAMED_ONLY if self.columns == "auto" else name in self.columns
+
+    def with_system(self, table: Collection[str]) -> Recipe:
+        """Return the recipe whose prompt goes with the column ``system``, where the table has it for that."""
+        is_for_it = self.shortcuts and "prompt" in self.settings and "system" not in self.settings
+        if not is_for_it or "system" not in table or not self.may_use("system"):
+            return self
+        if self.columns == "auto" and any(_reads(value, "system") for value in self.parsed().values()):
+            return self
+        return replace(self, settings={**self.settings, "system": Column("system")})
+
     def parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
         made = {name: parse_setting(name, value) for name, value in self.settings.items()}
         return _with_messages(made) if self.shortcuts else made
+
+
+def _reads(value: Any, column: str) -> bool:
+    return is_varying(value) and (value.whole_row() or column in value.columns())
 
 
 def parse_setting(name: str, value: Any) -> Any:
@@ -126,8 +144,10 @@ def taken(
     """
     possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
     if wanted == "auto":
-        left = NAMED_ONLY | {"system"} | ({BODY} if reads_body else set())
+        left = NAMED_ONLY | ({BODY} if reads_body else set())
         names = [name for name in possible if name not in left and name in table]
+        if "prompt" not in names and "system" in names:  # which goes with a prompt; that of a setting is seen to
+            names.remove("system")
     else:
         names = list(wanted)
         for name in names:
@@ -139,7 +159,7 @@ def taken(
                 raise ColumnError(message, place="columns")
     spoken = shortcuts and "messages" in made
     found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
-    speaking = [name for name in (CONVERSATION, "prompt", "messages") if name in found]
+    speaking = [name for name in SPEAKING if name in found]
     if shortcuts and len(speaking) > 1:
         one, other = speaking[:2]
         raise ColumnError(
@@ -149,34 +169,50 @@ def taken(
     return found
 
 
-def passed_over(
-    wanted: str | tuple[str, ...], table: Sequence[str], made: Collection[str], read: Collection[str]
-) -> tuple[str, ...]:
-    """Return a remark where a column of conversations is not used, since what is set makes the messages."""
+def passed_over(recipe: Recipe, table: Sequence[str], read: Collection[str], used: Collection[str]) -> Iterator[str]:
+    """Yield a remark for each column that would make messages, but is not used: something else makes them.
+
+    `read` are the columns that are read, `used` those of them that are used because of their names.
+    """
+    made = {*recipe.settings, *recipe.extra_body}
+    unread = [name for name in table if name not in read and name not in made]
     speaking = next((name for name in ("messages", "prompt") if name in made), None)
-    if speaking is None or CONVERSATION in made or CONVERSATION in read or CONVERSATION not in table:
-        return ()
-    if wanted != "auto" and CONVERSATION not in wanted:
-        return ()
-    what = f"{speaking} is set, so column {CONVERSATION!r} is not used"
-    return (Remark(f"{what}; to add to a conversation, use AddUserMessage", speaking),)
+    if speaking and CONVERSATION in unread and CONVERSATION not in made and recipe.may_use(CONVERSATION):
+        what = f"{speaking} is set, so column {CONVERSATION!r} is not used"
+        yield Remark(f"{what}; to add to a conversation, use AddUserMessage", speaking)
+    if "system" in unread and recipe.columns == "auto":
+        instead = [name for name in (*SPEAKING, BODY) if name in made or name in used]
+        why = f"{instead[0]} has all messages" if instead else "there is no prompt"
+        yield Remark(f"column 'system' is not used: {why}", "system")
 
 
 def misspelt(
-    wanted: str | tuple[str, ...], properties: Iterable[str], table: Sequence[str], read: Collection[str]
-) -> tuple[str, ...]:
-    """Return a remark for each column perhaps meant to be a property, but written in another way: ``Max Tokens``."""
-    if wanted != "auto":
-        return ()
-    plain = {_plainly(name): name for name in properties if name not in NAMED_ONLY}
-    meant = [(name, plain.get(_plainly(name), name)) for name in table if name not in read]
-    return tuple(
-        f"column {name!r} is not used; did you mean {known_as!r}?"
-        for name, known_as in meant
-        if known_as not in (name, *table)
-    )
+    recipe: Recipe, properties: Iterable[str], table: Sequence[str], read: Collection[str], used: Sequence[str]
+) -> Iterator[str]:
+    """Yield a remark for each column perhaps meant to be a property: ``Max Tokens``; or used only where it is named."""
+    if recipe.columns != "auto":
+        return
+    unset = _unset(recipe, properties, used)
+    plain = {plainly(name): name for name in unset}
+    for name in table:
+        meant = plain.get(plainly(name), name)
+        wider = meant in NAMED_ONLY or meant in (BODY, CONVERSATION)  # as a word of its own, a column's name as any
+        if name not in read and meant not in (name, *table) and not (wider and name.casefold() == meant):
+            yield f"column {name!r} is not used; did you mean {meant!r}?"
+    named = [name for name in unset if name in NAMED_ONLY and name in table and name not in read]
+    if named:
+        shown, several = ", ".join(map(repr, named)), len(named) > 1
+        listed = ", ".join(f'"{name}"' for name in (*used, *named))
+        unused = f"columns {shown} are not used as settings" if several else f"column {shown} is not used as a setting"
+        yield f"{unused}: columns=[{listed}] uses {'them' if several else 'it'}"
 
 
-def _plainly(name: str) -> str:
-    """Return a name without what is easily written in another way: case and gaps."""
-    return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
+def _unset(recipe: Recipe, properties: Iterable[str], used: Collection[str]) -> list[str]:
+    """Return the properties and shortcuts that a column could still set."""
+    made = {*recipe.settings, *recipe.extra_body}
+    names = [*properties, BODY]
+    if recipe.shortcuts:
+        speaking = next((name for name in SPEAKING if name in made or name in used), None)
+        also = SHORTCUTS if speaking is None else ("system",) if speaking == "prompt" else ()
+        names = [*(name for name in names if speaking is None or name not in SPEAKING), *also]
+    return [name for name in names if name not in made]

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from ..plain import read_json
 from ..problems import Unfit
-from ..schemas.subschemas import Path
+from ..schemas.subschemas import TYPES, Path
 
 _REMEMBERED = 1000
 _BOOLEANS = {"true": True, "false": False}
 _EXACT = 2**53  # from it on, a number with a point may not be the whole number that was written
+ALSO_JSON: Mapping[Path, Any] = MappingProxyType({("stop",): list, ("tool_choice",): dict, ("function_call",): dict})
+"""Where a text may stand, and a text that is JSON of this kind as a whole is hardly meant as one."""
+READ_AS_JSON, LOOKS_LIKE_JSON = "read as JSON", "looks like JSON"
+_OPENING = ("[", "{")
 _EVERYTHING = 7  # JSON has so many types: a place that admits them all is one that the schema does not know
 
 
 class Typing:
     """Types values that stand at one path of a body, and what stands below it; `admits` names a path's JSON types.
 
-    A text is parsed as JSON only where the schema admits no string there; a float without a fraction becomes an integer
-    where the schema admits integers and no other numbers. Anything else stays as it is, for the schema to judge.
+    A text is parsed as JSON where the schema admits no string there, and in `ALSO_JSON` as a whole list or object; a
+    float without a fraction becomes an integer where the schema admits integers and no other numbers. Anything else
+    stays as it is, for the schema to judge.
     """
 
-    __slots__ = ("_admits", "_below", "_boolean", "_integer", "_path", "_textless", "admitted")
+    __slots__ = ("_admits", "_also", "_below", "_boolean", "_integer", "_path", "_textless", "admitted", "met")
 
     def __init__(self, admits: Callable[[Path], frozenset[str]], path: Path = ()) -> None:
         self._admits = admits
@@ -32,8 +38,35 @@ class Typing:
         self._below: dict[str | int, Typing] = {}
         self.admitted = admits(path)
         self._textless = "string" not in self.admitted
+        self._also = ALSO_JSON.get(path, list if self._takes_both() else None)
         self._boolean = "boolean" in self.admitted
+        self.met = ""  # `READ_AS_JSON` or `LOOKS_LIKE_JSON`, where a text may stand too
         self._integer = "integer" in self.admitted and "number" not in self.admitted
+
+    @classmethod
+    def of_anything(cls) -> Typing:
+        """Return the typing of a place of which nothing is known: every value stays as it is."""
+        return cls(lambda path: TYPES)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether a text may become something else here."""
+        return self._textless or self._path in ALSO_JSON
+
+    @property
+    def may_be_json(self) -> bool:
+        """Whether a text here may be JSON that was not meant as a text."""
+        return self._also is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the schema says nothing of this place."""
+        return len(self.admitted) >= _EVERYTHING
+
+    def scalar(self, text: str) -> Any:
+        """Return what a text is here that cells are only parts of: it never becomes a list or an object."""
+        value = self._parsed(text) if self._textless or self.is_open else text
+        return text if value is None or isinstance(value, list | dict | str) else self(value)
 
     def below(self, key: str | int) -> Typing:
         """Return the typing of a property, or of all items (any whole number)."""
@@ -51,7 +84,7 @@ class Typing:
         kind = type(value)
         if kind is str:
             if not self._textless:
-                return value
+                return value if self._also is None or value.lstrip()[:1] not in _OPENING else self._whole(value)
             value = self._parsed(value)
             kind = type(value)
         if kind is float:
@@ -82,6 +115,30 @@ class Typing:
         rounded = self._integer and type(value) is float and abs(value) >= _EXACT
         return text if rounded else value
 
+    def _whole(self, text: str) -> Any:
+        """Return the list of texts, or the object, that a text is as a whole where such is meant; else the text."""
+        if self.met == LOOKS_LIKE_JSON:
+            return text
+        value = _parsed(text)
+        if type(value) is not self._also or not value:
+            return text
+        if self._path not in ALSO_JSON:
+            self.met = LOOKS_LIKE_JSON
+            return text
+        if ("array" if self._also is list else "object") not in self.admitted:
+            return text
+        if self._also is list and set(map(type, value)) != {str}:
+            return text
+        self.met = READ_AS_JSON
+        return value
+
+    def noted(self) -> Iterator[tuple[str, str]]:
+        """Yield what was met here and below, and where: ``messages.content``."""
+        if self.met:
+            yield ".".join(str(step) for step in self._path if step != 0), self.met
+        for below in self._below.values():
+            yield from below.noted()
+
     def suspects(self, value: Any) -> Iterator[str]:
         """Yield the places of texts that stay texts and were probably meant as JSON arrays: ``messages.content``."""
         if type(value) is dict:
@@ -90,10 +147,14 @@ class Typing:
         elif type(value) is list:
             for item in value:
                 yield from self.below(0).suspects(item)
-        elif type(value) is str and value.lstrip()[:1] == "[":
-            takes_both = "array" in self.admitted and not self._textless and len(self.admitted) < _EVERYTHING
-            if takes_both and isinstance(_parsed(value), list):
-                yield ".".join(str(step) for step in self._path if step != 0)
+        elif (
+            type(value) is str and value.lstrip()[:1] == "[" and self._takes_both() and isinstance(_parsed(value), list)
+        ):
+            yield ".".join(str(step) for step in self._path if step != 0)
+
+    def _takes_both(self) -> bool:
+        """Check whether the schema says that a text as well as an array may stand here."""
+        return "array" in self.admitted and not self._textless and not self.is_open
 
 
 def _parsed(text: str) -> Any:

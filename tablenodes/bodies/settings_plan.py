@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -48,6 +48,10 @@ class RowPlan:
         """Return the places of a body, without their numbers, whose text was probably meant as a JSON array."""
         return set()
 
+    def noted(self, *, alike: bool) -> Iterator[str]:
+        """Yield what is to be said of the values that were met, and with `alike` of texts that only look like JSON."""
+        return iter(())
+
     def wrong_settings(self) -> list[Problem]:
         """Return what is wrong with settings that are the same in every row."""
         return []
@@ -57,7 +61,8 @@ class SettingsPlan(RowPlan):
     """The settings of a node that sends nothing, row by row: plain values, and those that depend on the row.
 
     `defaults` names, for settings that are not set, the column that gives them where the table has it; `constants` is
-    what ``inputs`` and ``outputs`` stand for; `becomes` makes of a row's settings what the row becomes.
+    what ``inputs`` and ``outputs`` stand for; `becomes` makes of a row's settings what the row becomes; settings that
+    are `structured` are lists or objects, also where they are written as JSON texts.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class SettingsPlan(RowPlan):
         defaults: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
         becomes: Callable[[dict[str, Any]], Any] | None = None,
+        structured: Collection[str] = (),
     ) -> None:
         self._becomes = becomes
         constants = constants or {}
@@ -83,7 +89,7 @@ class SettingsPlan(RowPlan):
         self._columns_of = columns_of(values)
         self.sources = {name: source(name in settings, self._columns_of.get(name)) for name in values}
         row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
-        anything = Typing(lambda path: TYPES)
+        anything = Typing(lambda path: TYPES - {"string"} if len(path) == 1 and path[0] in structured else TYPES)
         self._constants = {name: value for name, value in values.items() if name not in varying}
         self._gives = [(name, value.bind(row, anything.below(name), f"$.{name}")) for name, value in varying.items()]
 

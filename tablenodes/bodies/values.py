@@ -6,18 +6,23 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from ..column_names import OUTPUTS, known, planned_name
 from ..errors import ColumnError, SettingError, nearest
-from ..plain import plain
+from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE
 from ..store.conversations import Conversations
-from ..templates.template import Column, LiteralText, Template
+from ..templates.template import Column, LiteralText, Template, inner, pieces_of
 from .schema_types import Typing
 
 Cells = tuple[Any, ...]
 Give = Callable[[Cells], Any]
 _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
+_OPEN, _BARE, _CLOSE = "\ufdd2", "\ufdd3", "\ufdd4"  # no characters: they stand for placeholders in a JSON text
+_MARK = re.compile(f"([{_OPEN}{_BARE}])([0-9]+){_CLOSE}")
+_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*+"')
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
 
@@ -114,8 +119,15 @@ class TextValue(Varying):
         self.template.check(columns, workflow)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        typed: Callable[[str], Any] | None = None
+        if typing.reads_texts:
+            written = parse_json(self.template)
+            if written is not None:
+                return _bound(written if is_varying(written) else typing(written), row, typing, path)
+            typed = typing if self.template.is_whole else typing.scalar
+        elif typing.may_be_json and self.template.is_whole:
+            typed = typing
         render = self.template.bind(row.position, row.constants)
-        typed = None if "string" in typing.admitted else typing
 
         def give(cells: Cells) -> Any:
             try:
@@ -123,6 +135,23 @@ class TextValue(Varying):
             except Unfit as error:
                 raise Rejected(Problem(path, "placeholder", str(error))) from None
             return text if typed is None else typed(text)
+
+        return give
+
+
+class BareValue(TextValue):
+    """The value of a placeholder that stands in a JSON text outside of its quotes; a cell's text is no structure."""
+
+    def __init__(self, written: str, place: str) -> None:
+        self.is_json = Template(written, place).filtered_last == "tojson"
+        self.template = Template(written if self.is_json else f"{{{{ ({inner(written)}) | tojson }}}}", place)
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        render = super().bind(row, Typing.of_anything(), path)
+
+        def give(cells: Cells) -> Any:
+            value = orjson.loads(render(cells))
+            return typing.scalar(value) if type(value) is str and not self.is_json else typing(value)
 
         return give
 
@@ -163,6 +192,26 @@ class ObjectValue(Varying):
         if isinstance(item, CellValue) and key == "content" and _MESSAGE.fullmatch(path):
             return item.bind(row, typing, f"{path}.{key}", must_be_there=self.items.keys() <= _SAYING_NOTHING)
         give: Give = item.bind(row, typing, f"{path}.{key}")
+        return give
+
+
+class NamedValue(Varying):
+    """An object of a JSON text that has placeholders in its names; two names that become one make the row invalid."""
+
+    def __init__(self, items: Sequence[tuple[Any, Any]]) -> None:
+        self.items = items
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        anything = Typing.of_anything()
+        names = [_bound(name, row, anything, path) for name, _ in self.items]
+        gives = [_bound(value, row, anything, path) for _, value in self.items]
+
+        def give(cells: Cells) -> Any:
+            made = {name(cells): value(cells) for name, value in zip(names, gives, strict=True)}
+            if len(made) < len(names):
+                raise Rejected(Problem(path, "placeholder", "two placeholders make the same name"))
+            return typing(made)
+
         return give
 
 
@@ -272,6 +321,45 @@ def parse(value: Any, place: str, *, templates: bool) -> Any:
         array = [parse(item, f"{place}[{i}]", templates=templates) for i, item in enumerate(value)]
         return ArrayValue(array) if any(map(is_varying, array)) else _plain(array, place)
     return _plain(value, place)
+
+
+def parse_json(template: Template) -> Any:
+    """Return what the list or object is that a text with placeholders is written as in JSON, None for any other text.
+
+    It is read before cells are put in: inside quotes a placeholder is a part of a text, outside of them a value.
+    """
+    pieces = pieces_of(template.source)
+    written, is_quoted = "", False
+    for i, piece in enumerate(pieces):
+        if i % 2 == 0:
+            written += piece
+            is_quoted ^= len(_QUOTE.findall(piece)) % 2 == 1
+        else:
+            written += f"{_OPEN}{i}{_CLOSE}" if is_quoted else f'"{_BARE}{i}{_CLOSE}"'
+    try:
+        found = read_json(written)
+    except (orjson.JSONDecodeError, Unfit):
+        return None
+    return _filled_in(found, pieces, template.place) if isinstance(found, list | dict) else None
+
+
+def _filled_in(value: Any, pieces: Sequence[str], place: str) -> Any:
+    """Return a value of a JSON text with its placeholders in their places."""
+    if isinstance(value, str):
+        bare = _MARK.fullmatch(value)
+        if bare is not None and bare[1] == _BARE:
+            return BareValue(pieces[int(bare[2])], place)
+        text = _MARK.sub(lambda mark: pieces[int(mark[2])], value)
+        return value if text == value else TextValue(Template(text, place))
+    if isinstance(value, list):
+        array = [_filled_in(item, pieces, f"{place}[{i}]") for i, item in enumerate(value)]
+        return ArrayValue(array) if any(map(is_varying, array)) else array
+    if isinstance(value, dict):
+        items = [(_filled_in(key, pieces, place), _filled_in(v, pieces, f"{place}.{key}")) for key, v in value.items()]
+        if any(is_varying(key) for key, _ in items):
+            return NamedValue(items)
+        return ObjectValue(dict(items)) if any(is_varying(item) for _, item in items) else value
+    return value
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -37,6 +37,7 @@ _BEGUN = Declaration(
     makes={CONVERSATION: "text"},
     handed_on=frozenset({CONVERSATION}),
     defaults={CONVERSATION: CONVERSATION},
+    structured=frozenset({"messages", "content"}),
 )
 _LONGER = replace(_BEGUN, gives="a longer conversation")
 _TAKEN = f"the column {CONVERSATION!r} has values that are not ids, and ids would replace them: rename it"

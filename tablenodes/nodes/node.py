@@ -45,6 +45,7 @@ class Declaration:
     makes: Mapping[str, str] = field(default_factory=dict)  # its columns, and their types
     handed_on: frozenset[str] = frozenset()  # those that later nodes read by name: they replace what they were made of
     defaults: Mapping[str, str] = field(default_factory=dict)  # by a setting that is not set: the column that gives it
+    structured: frozenset[str] = frozenset()  # settings that are lists or objects, of a node that sends nothing itself
     operation: str = ""  # its name in the schemas; empty where nothing is asked
     path: str = ""  # below the base URL
     shortcuts: bool = False  # ``prompt`` and ``system`` make messages

@@ -45,7 +45,8 @@ class RequestNode(Node):
     ----------
     columns : "auto" or sequence of str
         Which table columns set the request properties of their names. "auto" takes all but ``n``, ``best_of``,
-        ``user``, ``store``, ``metadata``, ``stream`` and ``seed``; a sequence takes exactly those; ``()`` takes none.
+        ``user``, ``store``, ``metadata``, ``stream``, ``seed``, ``stop`` and ``prediction``; a sequence takes exactly
+        those; ``()`` takes none. A column ``system`` goes with a prompt, as ``system=`` does.
         A column ``body`` holds whole requests; with "auto" it is left alone where a setting reads it, as the text of an
         e-mail in ``prompt="{{ body }}"``, and so it is with ``()``.
     extra_body : mapping, optional

@@ -43,8 +43,15 @@ class TableNode(Node):
         return repeat(None)
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
-        defaults, constants = self._declared.defaults, inputs.constants
-        return SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=self._becomes)
+        declared = self._declared
+        return SettingsPlan(
+            self._parsed(),
+            columns,
+            defaults=declared.defaults,
+            constants=inputs.constants,
+            becomes=self._becomes,
+            structured=declared.structured,
+        )
 
     def _becomes(self, settings: dict[str, Any]) -> Any:
         """Return what a row becomes; a row that says nothing usable is rejected by a check as by a run."""

@@ -195,5 +195,6 @@ class _Checking:
             yield "no column is used: every row sends the same request"
         for name in unknown:
             yield Remark(f"{name} is not a property in {self.schema and self.schema.name}; it is sent unchanged", name)
+        yield from self.plan.noted(alike=False)
         for name in sorted(self.meant_as_json):
             yield Remark(f"{name} has texts that look like JSON arrays; they are sent as texts", name)

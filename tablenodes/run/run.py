@@ -184,6 +184,7 @@ class _Run:
         )
 
     def _notes(self) -> Iterator[str]:
+        yield from self.plan.noted(alike=True)
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams is not None and streams.option_refused:
             yield _NO_USAGE

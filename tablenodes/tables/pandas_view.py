@@ -28,6 +28,7 @@ class PandasView(TableView):
         self._rows_given = table.copy(deep=False)
 
     def held(self) -> Self:
+        """Return the view with rows of its own, where pandas would write into those that it shares."""
         if not _copies_on_write():
             self._rows_given = self._rows_given.copy()
         return self

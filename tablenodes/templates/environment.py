@@ -24,7 +24,7 @@ ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", 
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
 SEPARATOR = "\0"
 
-_OF_TEXTS = (
+OF_TEXTS = (
     *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "striptags", "title"),
     *("trim", "truncate", "upper", "wordcount", "wordwrap", "urlize"),
 )
@@ -131,7 +131,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.globals.clear()
         self.filters |= {"tojson": _as_json, "string": _string, "join": _join, "format": _format}
         self.filters |= {"strftime": _strftime, "fromjson": _fromjson, "items": _items}
-        self.filters |= {name: _of_text(self.filters[name]) for name in _OF_TEXTS}
+        self.filters |= {name: _of_text(self.filters[name]) for name in OF_TEXTS}
         for unsafe in ("random", "pprint", "xmlattr"):
             self.filters.pop(unsafe, None)
 

@@ -13,7 +13,7 @@ from jinja2 import nodes
 from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
-from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
+from .environment import OF_TEXTS, InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
 from .template_faults import Wording, empty, unread
 
 Cells = tuple[Any, ...]
@@ -85,7 +85,8 @@ class Template:
 
     It uses `names`, in the order of the alphabet, `ROW` not among them; of the table the `columns`, or any of them with
     `whole_row`; the answers of the nodes in `upstream`, None where it may be any; and `reached` has the ways that it
-    goes down from each of `RESERVED`.
+    goes down from each of `RESERVED`. A text `is_whole` if it shows one value whole: no part of a cell is put beside
+    another text; `filtered_last` is the last filter where it is one placeholder.
     """
 
     names: tuple[str, ...]
@@ -118,6 +119,10 @@ class Template:
         self.columns = tuple(sorted(set(self.names) - set(RESERVED) | self._through_row))
         self._uses_row = ROW in used
         self._parts = _plain_parts(tree)
+        outputs = [node for each in tree.body for node in each.iter_child_nodes()]
+        only = [node for node in outputs if not (isinstance(node, nodes.TemplateData) and node.data.isspace())]
+        self.is_whole = len(only) == 1 and _is_whole(only[0])
+        self.filtered_last = only[0].name if len(only) == 1 and isinstance(only[0], nodes.Filter) else None
         self._wording = Wording(tree, ROW)
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
 
@@ -203,9 +208,48 @@ def _parse(source: str) -> nodes.Template:
     return tree
 
 
+def pieces_of(source: str) -> list[str]:
+    """Return a text's own pieces and the placeholders between them, one after the other."""
+    pieces = [""]
+    for _, kind, text in environment().lex(source):
+        if kind == "variable_begin":
+            pieces.append("")
+        pieces[-1] += text
+        if kind == "variable_end":
+            pieces.append("")
+    return pieces
+
+
+def inner(placeholder: str) -> str:
+    """Return what stands between the braces of a placeholder."""
+    return placeholder[2:-2].strip("-+ \t\r\n")
+
+
+_OF_PARTS = frozenset({"join", "format", "replace", "urlencode", "strftime", "filesizeformat", *OF_TEXTS}) - {"trim"}
+"""Filters whose text may have a cell's beside another."""
+
+_WHOLE_METHODS = frozenset({"get", "strip", "lstrip", "rstrip"})
+
+
+def _is_whole(node: nodes.Node | None) -> bool:
+    """Check whether the text of an expression is one value's: a cell's, an item's, or JSON made of either."""
+    if isinstance(node, nodes.CondExpr):
+        return _is_whole(node.expr1) and _is_whole(node.expr2)
+    if isinstance(node, nodes.Filter):
+        if node.name in ("default", "d"):
+            return _is_whole(node.node) and all(map(_is_whole, node.args))
+        return node.name == "tojson" or (node.name not in _OF_PARTS and _is_whole(node.node))
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Getattr) and node.node.attr in _WHOLE_METHODS
+    if isinstance(node, nodes.And | nodes.Or):
+        return _is_whole(node.left) and _is_whole(node.right)
+    whole = (nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.List, nodes.Dict, nodes.Tuple)
+    return node is None or isinstance(node, (*whole, nodes.Compare, nodes.Test, nodes.Not))
+
+
 def _expressions(source: str) -> list[str]:
     """Return what stands between the braces of each placeholder."""
-    return [piece[2:-2].strip("-+ \t\r\n") for piece in _PLACEHOLDER.split(source)[1::2]]
+    return [inner(piece) for piece in _PLACEHOLDER.split(source)[1::2]]
 
 
 def _fit(value: Any, name: str) -> Any:
