@@ -146,6 +146,68 @@ def test_tabs_separate_a_tsv_file(read):
     assert read(b'a\tb\n1,5\t"x\ty"\n', "x.tsv") == (("a", "b"), [("1,5", "x\ty")])
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (
+            b'a\tb\n1\t"It never closes\n2\tends with a quote"\n3\tok\n',
+            ['"It never closes', 'ends with a quote"', "ok"],
+        ),
+        (b'a\tb\r\n1\t"Hello" she said\r\n2\tok', ['"Hello" she said', "ok"]),
+        (b'a\tb\n1\t"\n2\t""\n', ['"', '""']),
+        (b'a\tb\n1\t5" pipe\n\n2\t"never\n', ['5" pipe', '"never']),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+def test_quotes_are_ordinary_where_each_line_of_a_tab_separated_file_has_all_fields(read, capsys, content, rows, name):
+    """As data sets are written: no line becomes a part of another's cell; and that is said."""
+    assert read(content, name) == (("a", "b"), [(str(at), text) for at, text in enumerate(rows, start=1)])
+    wording.line(capsys.readouterr().err)
+
+
+def test_quotes_are_ordinary_in_a_file_of_one_column_that_could_not_be_read_otherwise(read):
+    """It has no fields to count; quotes that fit are heeded as ever."""
+    assert read(b't\n"Hello" she\nok\n', "x.tsv")[1] == [('"Hello" she',), ("ok",)]
+    assert read(b't\n"Hello\nshe"\nok\n', "x.tsv")[1] == [("Hello\nshe",), ("ok",)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'a\tb\n1\t"x\ty"\n2\t"x\nz"\n', b'a,b\n1,"x\n2,y"\n', b"a,b\n1,2\n\n3,4\n\n", b'a\n"x\n\ny"\n'],
+)
+def test_fewer_rows_than_lines_are_said(read, capsys, content):
+    """With the line where a quote begins to swallow others."""
+    assert len(read(content)[1]) < len(content.strip().splitlines()) - 1
+    wording.line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n\n\n", b'a,b\n1,"2"\n', b"a\n\nx\n", b"a,b", b"\n\na,b\r\n1,2\r\n"])
+def test_as_many_rows_as_lines_are_nothing_to_say(read, capsys, content):
+    """Blank lines at the end are none."""
+    read(content)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_carriage_return_alone_is_text_where_lines_end_otherwise(read):
+    """In a name as in a cell; and the two that a broken program writes at a line's end are one end."""
+    assert read(b"a\n1\rx\n2\n") == (("a",), [("1\rx",), ("2",)])
+    assert read(b'"a\rb",c\r\n1,x\ry\r\n"2\r",z\r\n') == (("a\rb", "c"), [("1", "x\ry"), ("2\r", "z")])
+    assert read(b"a,b\r\r\n1,2\r\r\n") == (("a", "b"), [("1", "2")])
+
+
+@pytest.mark.parametrize("content", [b"a,b,,\n1,2,,\n", b"a,b\n1,2,,\n", b'a;b;\n1;2;""\n', b"a,b,\n1,2,\n"])
+def test_empty_columns_at_the_right_are_left_out(read, capsys, content):
+    """As spreadsheets leave them, whether the header has them or not; and that is said."""
+    assert read(content) == (("a", "b"), [("1", "2")])
+    wording.line(capsys.readouterr().err)
+
+
+def test_a_column_without_a_name_that_holds_something_stays(read):
+    """At the right as well as at the left, where pandas writes its index."""
+    assert read(b"a,b,\n1,2,x\n") == (("a", "b", ""), [("1", "2", "x")])
+    assert read(b",a\n0,x\n,y\n") == (("", "a"), [("0", "x"), (None, "y")])
+
+
 @pytest.mark.parametrize("block", [64, 1000])
 def test_a_file_may_be_longer_than_one_block(read, monkeypatch, block):
     """Records that lie across two blocks are read as any other."""
@@ -191,6 +253,8 @@ def test_what_python_writes_is_read_as_python_reads_it(tmp_path_factory, rows):
     "content",
     [
         b"a,b\n1,2\n1,2,3\n",
+        b"a,b\n1,2,,\n3,4\n",
+        b'a\tb\n1\t"x\n2\n',
         b"a,b\n1\n",
         b"a;b\n1;2;3\n",
         b'a,b\r\n"x\r\ny",1\r\n\r\n1\r\n',

@@ -8,8 +8,10 @@ import os
 import sys
 import time
 from contextvars import ContextVar
-from io import StringIO
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
+
+from ..notices import printable as printable  # noqa: PLC0414 - said from here too
+from ..notices import say as say  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,12 +23,6 @@ _BETWEEN = 0.1
 _REDRAWN = 0.5
 _CELL_WIDTH = 40
 REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
-
-
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Write one line for a person to the standard error stream."""
-    with contextlib.suppress(OSError, ValueError):  # what cannot be said decides nothing
-        print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
 
 
 def announce(name: str, plan: BodyPlan) -> None:
@@ -48,11 +44,6 @@ def reported_elsewhere() -> Iterator[None]:
         yield
     finally:
         REPORTED_ELSEWHERE.reset(before)
-
-
-def printable(text: str) -> str:
-    """Escape what could move a terminal's cursor or fake a line: control characters but no line break."""
-    return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
 
 
 def in_notebook() -> bool:

@@ -39,6 +39,8 @@ def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pand
         with pyarrow.OSFile(str(place)) as source:
             table = _changed(read(source), _stored)
         table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{name} is not a complete {kind} file, or is damaged") from error
     try:
@@ -46,6 +48,8 @@ def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pand
         return _data_frame(_changed(table, _known))
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
+    except MemoryError:
+        raise
     except _NOT_TAKEN as error:
         raise TableError(f"{name} has a value or a type that pandas cannot read") from error
 
@@ -94,6 +98,8 @@ def _data_frame(table: Any) -> pandas.DataFrame:
     frame: pandas.DataFrame
     try:
         frame = table.to_pandas(types_mapper=dtype)
+    except MemoryError:
+        raise
     except _NOT_TAKEN:  # perhaps for what the file says of its index and its dtypes, which is not needed
         frame = table.replace_schema_metadata(None).to_pandas(types_mapper=dtype)
     return frame

@@ -7,12 +7,14 @@ closing quote without a word. So one regular expression goes over the file first
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow
-from pyarrow import csv
+from pyarrow import compute, csv
 
 from ..errors import ColumnError, TableError
+from ..notices import say
 from .text_files import check_encoding, line_of, without_mark
 from .views import checked_names
 
@@ -24,6 +26,10 @@ _BLANK = re.compile(rb"[\r\n]*+")
 _SAID = re.compile(rb"(\"?)sep=([,;|:\t])\1" + _END, re.IGNORECASE)
 """The line before the header with which spreadsheets say what their separator is."""
 _BLOCK = 2**30
+_RETURN = "\ufdd5"
+"""No character: it stands for a carriage return that ends no line, where lines end otherwise."""
+_LONE_RETURN = re.compile(rb"\r(?!\r*\n)")
+_HEADER = re.compile(rb'[\r\n]*+(?:"[^"]*+"|[^"\r\n]++)*+"?([\r\n]++)')
 _WORTH_THREADS = 2**20  # bytes; a process that ends while threads of Arrow still start would end with an abort
 
 
@@ -42,12 +48,17 @@ class _Shape(NamedTuple):
     names: list[bytes]
     body: int
     good: int
+    quotes: bool = True  # whether a quote at a field's beginning is no part of its text
 
 
 def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
     """Read a CSV file, every cell as text."""
-    content = without_mark(content, name)
+    content = _with_returns_marked(without_mark(content, name))
     shape = _shape(content, separators)
+    if shape.separator == b"\t" and (ordinary := _with_ordinary_quotes(content, shape)):
+        shape = ordinary
+        fields = f"{len(shape.names)} fields" if len(shape.names) > 1 else "1 field"
+        say(f"{name}: quotes are read as ordinary characters: each line has {fields} as it stands")
     if shape.names == [b""]:
         raise TableError(f"{name} is empty")
     if shape.good < len(content):
@@ -55,15 +66,92 @@ def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
         raise _complaint(content, shape, name)
     check_encoding(content[: shape.body], name)
     try:
-        names = checked_names(_text(field) for field in shape.names)
-        table = _converted(content, shape, names)
+        table = _table(content, shape, name)
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except pyarrow.ArrowInvalid as error:
         check_encoding(content, name)
         raise TableError(f"cannot read {name}: a record is longer than {_BLOCK:,} bytes") from error
+    _tell_lines(content, shape, table.num_rows, name)
     frame: pandas.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
+
+
+def _with_returns_marked(content: bytes) -> bytes:
+    """Return a text in which `_RETURN` stands for each carriage return that ends no line, as inside of a cell."""
+    returns = content.count(b"\r")
+    if not returns or returns == content.count(b"\r\n") or _RETURN.encode() in content:
+        return content
+    header = _HEADER.match(content)
+    ends_in_it = header is None or b"\n" not in header[1]  # lines, as they did on old systems
+    return content if ends_in_it else _LONE_RETURN.sub(_RETURN.encode(), content)
+
+
+def _table(content: bytes, shape: _Shape, name: str) -> pyarrow.Table:
+    """Return the table, without columns at the right that have no name and no text, as spreadsheets leave them."""
+    given = [_text(field, shape).replace(_RETURN, "\r") for field in shape.names]
+    named = len(given)
+    while named > 1 and not shape.names[named - 1]:
+        named -= 1
+    unnamed = tuple(f"\ufdd6{number}" for number in range(named, len(given)))
+    table = _converted(content, shape, (*checked_names(given[:named]), *unnamed))
+    if unnamed and not any(_has_text(table.column(column)) for column in unnamed):
+        which = f"{len(unnamed)} empty columns" if len(unnamed) > 1 else "an empty column"
+        say(f"{name}: {which} without a name at the right left out")
+        table = table.drop_columns(list(unnamed))
+    elif unnamed:
+        table = table.rename_columns(checked_names(given))
+    if _RETURN.encode() in content:
+        columns = [compute.replace_substring(column, _RETURN, "\r") for column in table.columns]
+        table = pyarrow.table(columns, names=table.column_names)
+    return table
+
+
+def _has_text(column: Any) -> bool:
+    return bool(compute.max(compute.binary_length(column)).as_py())
+
+
+def _with_ordinary_quotes(content: bytes, shape: _Shape) -> _Shape | None:
+    """Return the shape of a file whose quotes are ordinary characters, as in data sets; None where they are not.
+
+    They are if the file could not be read otherwise, or lines would become one cell, while each line has all fields.
+    """
+    header = re.compile(rb"[^\r\n]*+").match(content, _end(_BLANK, content, 0))
+    fields = header[0].split(b"\t") if header else []
+    if header is None or b'"' not in content or any(field.startswith(b'"') for field in fields):
+        return None
+    broken = shape.good < len(content)
+    if not broken and (len(fields) == 1 or not _first_break(content, shape)):
+        return None
+    field = rb"[^\t\r\n]*+"
+    line = field + rb"(?:\t" + field + rb"){" + str(len(fields) - 1).encode() + rb"}(?:\r\n|\n|\r|\Z)"
+    lines = re.compile(rb"(?:" + line + rb"|[\r\n])*+")
+    body = header.end() + len(re.compile(rb"\r\n|\n|\r|").match(content, header.end())[0])  # type: ignore[index]
+    if _end(lines, content, body) < len(content):
+        return None
+    return _Shape(b"\t", fields, body, len(content), quotes=False)
+
+
+def _first_break(content: bytes, shape: _Shape) -> int | None:
+    """Return the position of the first line break inside of quotes."""
+    if not shape.quotes or b'"' not in content:
+        return None
+    before = rb"(?:\A|[\r\n" + re.escape(shape.separator) + rb"])"
+    found = re.compile(before + rb'"(?:[^"\r\n]|"")*+[\r\n]').search(content, max(shape.body - 1, 0))
+    return found.end() - 1 if found else None
+
+
+def _tell_lines(content: bytes, shape: _Shape, rows: int, name: str) -> None:
+    """Say why there are fewer rows than lines."""
+    rest = content[shape.body :].strip(b"\r\n")
+    lines = rest.count(b"\n") + rest.count(b"\r") - rest.count(b"\r\n") + bool(rest)
+    if rows >= lines:
+        return
+    at = _first_break(content, shape)
+    why = "blank lines are skipped"
+    if at is not None:
+        why = f"cells in quotes have line breaks in them, first in line {line_of(content, at)}"
+    say(f"{name}: {rows:,} {'row' if rows == 1 else 'rows'} from {lines:,} lines: {why}")
 
 
 def _shape(content: bytes, separators: str) -> _Shape:
@@ -87,11 +175,23 @@ def _cut(content: bytes, separator: bytes, start: int = 0) -> _Shape:
         names, body = _record(content, start, separator)
     except _Broken:
         return _Shape(separator, [], start, start)
+    good = _end(_records(separator, len(names)), content, body)
+    if len(names) > 1 and good < len(content) and not content[body:good].strip(b"\r\n"):
+        with suppress(_Broken):
+            first, _ = _record(content, good, separator)
+            if not any(first[len(names) :]):  # empty fields at the right that the header lacks
+                wide = [*names, *first[len(names) :]]
+                if _end(_records(separator, len(wide)), content, body) == len(content):
+                    return _Shape(separator, wide, body, len(content))
+    return _Shape(separator, names, body, good)
+
+
+def _records(separator: bytes, fields: int) -> re.Pattern[bytes]:
+    """Return the pattern of all records of so many fields."""
     field = _field(separator)
-    record = field + rb"(?:" + re.escape(separator) + field + rb"){" + str(len(names) - 1).encode() + rb"}" + _END
-    blank = rb"|[\r\n]" if len(names) > 1 else b""
-    records = re.compile(rb"(?:" + record + blank + rb")*+")
-    return _Shape(separator, names, body, _end(records, content, body))
+    record = field + rb"(?:" + re.escape(separator) + field + rb"){" + str(fields - 1).encode() + rb"}" + _END
+    blank = rb"|[\r\n]" if fields > 1 else b""
+    return re.compile(rb"(?:" + record + blank + rb")*+")
 
 
 def _end(pattern: re.Pattern[bytes], content: bytes, start: int) -> int:
@@ -121,8 +221,8 @@ def _record(content: bytes, start: int, separator: bytes) -> tuple[list[bytes], 
     return fields, end + (2 if content[end : end + 2] == b"\r\n" else len(following))
 
 
-def _text(field: bytes) -> str:
-    return (field[1:-1].replace(b'""', b'"') if field.startswith(b'"') else field).decode()
+def _text(field: bytes, shape: _Shape) -> str:
+    return (field[1:-1].replace(b'""', b'"') if shape.quotes and field.startswith(b'"') else field).decode()
 
 
 def _complaint(content: bytes, shape: _Shape, name: str) -> TableError:
@@ -149,7 +249,10 @@ def _converted(content: bytes, shape: _Shape, names: tuple[str, ...]) -> pyarrow
             use_threads=len(content) > _WORTH_THREADS, column_names=names, block_size=min(len(content) + 1, _BLOCK)
         ),
         parse_options=csv.ParseOptions(
-            delimiter=shape.separator.decode(), newlines_in_values=True, ignore_empty_lines=several
+            delimiter=shape.separator.decode(),
+            quote_char='"' if shape.quotes else False,
+            newlines_in_values=shape.quotes,
+            ignore_empty_lines=several,
         ),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(names, pyarrow.large_string()),

@@ -12,7 +12,7 @@ from pyarrow import types
 
 from ..plain import plain
 from .arrow_cells import arrow_column, widened
-from .views import ROWS, Column, TableView, arrow_array, attempt, is_text
+from .views import ROWS, Column, TableView, WrittenNaN, arrow_array, attempt, is_text
 
 _PYTHONS_YEARS = (1, 9999)
 
@@ -161,5 +161,7 @@ def _object(cell: Any) -> Any:
 
 
 def _known_or_missing(cell: Any) -> Any:
+    if type(cell) is WrittenNaN:
+        return plain(float(cell))  # which raises
     is_missing = isinstance(cell, float | numpy.floating | decimal.Decimal) and bool(pandas.isna(cell))  # type: ignore[arg-type]
     return None if is_missing else plain(cell)

@@ -58,6 +58,11 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     _check_file(place, name)
     try:
         return _read(place, form, name)
+    except MemoryError:
+        size = place.stat().st_size
+        raise TableError(
+            f"{name} ({size:,} bytes) does not fit into memory: read it in parts, or free memory"
+        ) from None
     except OSError as error:
         raise TableError(f"cannot read {name}: {error.strerror or 'it is damaged or cut off'}") from error
 

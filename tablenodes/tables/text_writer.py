@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ import orjson
 from ..errors import TableError
 from ..problems import Unfit
 from .formats import SEPARATORS
-from .views import TableView
+from .views import TableView, repaired
 
 _LINES = 1_000
 _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
@@ -47,12 +48,21 @@ def column_texts(source: TableView, name: str) -> list[str | None]:
 
 def _csv_lines(source: TableView, separator: str) -> Iterator[str]:
     search = _NEEDS_QUOTES.search
-    yield separator.join(map(_field, source.columns)) + "\n"
+    names = list(map(_field, source.columns))
+    if separator == "\t" and not names[0].startswith('"') and _has_lines_with_tabs(source):
+        names[0] = f'"{names[0]}"'  # says to readers that quotes are no ordinary characters here
+    yield separator.join(names) + "\n"
     for row in _rows(source, source.columns):
         yield (
             separator.join([cell if type(cell) is str and cell and not search(cell) else _cell(cell) for cell in row])
             + "\n"
         )
+
+
+def _has_lines_with_tabs(source: TableView) -> bool:
+    """Check whether a cell has a tab as well as a line break: its lines could be taken for records."""
+    texts = (cell for row in _rows(source, source.columns) for cell in row if type(cell) is str and "\t" in cell)
+    return any("\n" in text or "\r" in text for text in texts)
 
 
 def _cell(cell: Any) -> str:
@@ -76,22 +86,29 @@ def _json_lines(source: TableView) -> Iterator[str]:
 
 
 def _rows(source: TableView, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    """Return the rows, with the text of a number that no JSON has (infinity, 40 digits) in its place."""
+    """Return the rows, with a text in the place of what no JSON has: a number (infinity, 40 digits), half a character.
+
+    A run that was given such a cell ends its row as invalid, and still writes its table.
+    """
     for position, row in enumerate(source.rows(columns)):
         if Unfit in map(type, row):
             yield tuple(
-                _number(source, name, position, cell) if isinstance(cell, Unfit) else cell
+                _instead(source, name, position, cell) if isinstance(cell, Unfit) else cell
                 for name, cell in zip(columns, row, strict=True)
             )
         else:
             yield row
 
 
-def _number(source: TableView, name: str, position: int, unfit: Unfit) -> str:
-    with suppress(ValueError, OverflowError, NotImplementedError):
+def _instead(source: TableView, name: str, position: int, unfit: Unfit) -> str:
+    with suppress(ValueError, OverflowError, NotImplementedError, TypeError, RecursionError):
         cell = source.cell(name, position)
         if isinstance(cell, float | int | Decimal | numpy.number):
             return str(cell)
+        if isinstance(cell, str):
+            return repaired(cell)
+        if isinstance(cell, list | dict):
+            return json.dumps(cell)
     raise TableError(
         f"row {position}, column {name!r} {unfit}, which cannot be written as text; "
         "leave the column out, or write .parquet"

@@ -31,6 +31,14 @@ _TYPES = MappingProxyType(
 )
 
 
+class WrittenNaN(float):
+    """NaN that a file of JSON lines has: no missing value, so that a row that uses it is not sent without it."""
+
+    def __new__(cls) -> Self:
+        """Return it."""
+        return super().__new__(cls, "nan")
+
+
 class Column(NamedTuple):
     """How the cells of one column are read; their `size` is in bytes, about, 0 where reading costs no new memory."""
 
@@ -184,9 +192,9 @@ def arrow_array(values: Sequence[Any], of: str) -> Any:
     try:
         return pyarrow.array(vector, _TYPES[of], from_pandas=True)
     except UnicodeEncodeError:
-        return pyarrow.array(map(_repaired, values), _TYPES[of])
+        return pyarrow.array([text and repaired(text) for text in values], _TYPES[of])
 
 
-def _repaired(text: str | None) -> str | None:
+def repaired(text: str) -> str:
     """Place U+FFFD for each half of a surrogate pair, which no table library can hold."""
-    return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

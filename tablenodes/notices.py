@@ -1,0 +1,19 @@
+"""Lines for a person on the standard error stream: what happens beside what is returned."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from io import StringIO
+from typing import TextIO
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write one line for a person to the standard error stream."""
+    with contextlib.suppress(OSError, ValueError):  # what cannot be said decides nothing
+        print(f"tablenodes: {printable(text)}", file=stream or sys.stderr or StringIO())
+
+
+def printable(text: str) -> str:
+    """Escape what could move a terminal's cursor or fake a line: control characters but no line break."""
+    return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
