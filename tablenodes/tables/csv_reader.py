@@ -45,6 +45,7 @@ class _Shape(NamedTuple):
     """A file as one separator cuts it; the header's fields are as written, and none where it is broken."""
 
     separator: bytes
+    start: int
     names: list[bytes]
     body: int
     good: int
@@ -53,58 +54,58 @@ class _Shape(NamedTuple):
 
 def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
     """Read a CSV file, every cell as text."""
-    content = _with_returns_marked(without_mark(content, name))
+    content, is_marked = _with_returns_marked(without_mark(content, name))
     shape = _shape(content, separators)
-    if shape.separator == b"\t" and (ordinary := _with_ordinary_quotes(content, shape)):
-        shape = ordinary
-        fields = f"{len(shape.names)} fields" if len(shape.names) > 1 else "1 field"
-        say(f"{name}: quotes are read as ordinary characters: each line has {fields} as it stands")
     if shape.names == [b""]:
         raise TableError(f"{name} is empty")
+    if shape.good < len(content):
+        shape = _with_ordinary_quotes(content, shape) or shape
     if shape.good < len(content):
         check_encoding(content[: shape.good], name)
         raise _complaint(content, shape, name)
     check_encoding(content[: shape.body], name)
     try:
-        table = _table(content, shape, name)
+        table = _converted(content, shape)
+        lines = _lines(content, shape)
+        if table.num_rows < lines and (ordinary := _with_ordinary_quotes(content, shape)):
+            shape, table = ordinary, _converted(content, ordinary)
+        table = _named(table, shape, name, is_marked=is_marked)
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except pyarrow.ArrowInvalid as error:
         check_encoding(content, name)
         raise TableError(f"cannot read {name}: a record is longer than {_BLOCK:,} bytes") from error
-    _tell_lines(content, shape, table.num_rows, name)
+    _tell_lines(content, shape, table.num_rows, lines, name)
     frame: pandas.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
 
 
-def _with_returns_marked(content: bytes) -> bytes:
-    """Return a text in which `_RETURN` stands for each carriage return that ends no line, as inside of a cell."""
-    returns = content.count(b"\r")
-    if not returns or returns == content.count(b"\r\n") or _RETURN.encode() in content:
-        return content
+def _with_returns_marked(content: bytes) -> tuple[bytes, bool]:
+    """Return a text in which `_RETURN` stands for each carriage return that ends no line, and whether there is any."""
+    mark = _RETURN.encode()
+    if b"\r" not in content or content.count(b"\r") == content.count(b"\r\n") or mark in content:
+        return content, False
     header = _HEADER.match(content)
-    ends_in_it = header is None or b"\n" not in header[1]  # lines, as they did on old systems
-    return content if ends_in_it else _LONE_RETURN.sub(_RETURN.encode(), content)
+    if header is None or b"\n" not in header[1]:  # they end the lines, as they did on old systems
+        return content, False
+    return _LONE_RETURN.sub(mark, content), True
 
 
-def _table(content: bytes, shape: _Shape, name: str) -> pyarrow.Table:
-    """Return the table, without columns at the right that have no name and no text, as spreadsheets leave them."""
-    given = [_text(field, shape).replace(_RETURN, "\r") for field in shape.names]
-    named = len(given)
-    while named > 1 and not shape.names[named - 1]:
+def _named(table: pyarrow.Table, shape: _Shape, name: str, *, is_marked: bool) -> pyarrow.Table:
+    """Return a table under its names, without columns that spreadsheets leave at the right: no name and no text."""
+    names = [_text(field, shape) for field in shape.names]
+    named = len(names)
+    while named > 1 and not shape.names[named - 1] and not _has_text(table.column(named - 1)):
         named -= 1
-    unnamed = tuple(f"\ufdd6{number}" for number in range(named, len(given)))
-    table = _converted(content, shape, (*checked_names(given[:named]), *unnamed))
-    if unnamed and not any(_has_text(table.column(column)) for column in unnamed):
-        which = f"{len(unnamed)} empty columns" if len(unnamed) > 1 else "an empty column"
+    if named < len(names):
+        which = f"{len(names) - named} empty columns" if len(names) - named > 1 else "an empty column"
         say(f"{name}: {which} without a name at the right left out")
-        table = table.drop_columns(list(unnamed))
-    elif unnamed:
-        table = table.rename_columns(checked_names(given))
-    if _RETURN.encode() in content:
+        names, table = names[:named], table.select(range(named))
+    if is_marked:
+        names = [each.replace(_RETURN, "\r") for each in names]
         columns = [compute.replace_substring(column, _RETURN, "\r") for column in table.columns]
-        table = pyarrow.table(columns, names=table.column_names)
-    return table
+        return pyarrow.table(columns, names=list(checked_names(names)))
+    return table.rename_columns(list(checked_names(names)))
 
 
 def _has_text(column: Any) -> bool:
@@ -114,43 +115,45 @@ def _has_text(column: Any) -> bool:
 def _with_ordinary_quotes(content: bytes, shape: _Shape) -> _Shape | None:
     """Return the shape of a file whose quotes are ordinary characters, as in data sets; None where they are not.
 
-    They are if the file could not be read otherwise, or lines would become one cell, while each line has all fields.
+    Where quotes break a tab separated file, or swallow lines of it, each line may have all fields as it stands.
     """
-    header = re.compile(rb"[^\r\n]*+").match(content, _end(_BLANK, content, 0))
-    fields = header[0].split(b"\t") if header else []
-    if header is None or b'"' not in content or any(field.startswith(b'"') for field in fields):
+    header = re.compile(rb"([^\r\n]*+)(?:\r\n|\n|\r|)").match(content, shape.start)
+    fields = header[1].split(b"\t") if header else []
+    if header is None or shape.separator != b"\t" or any(field.startswith(b'"') for field in fields):
         return None
-    broken = shape.good < len(content)
-    if not broken and (len(fields) == 1 or not _first_break(content, shape)):
+    if len(fields) == 1 and shape.good == len(content):
         return None
     field = rb"[^\t\r\n]*+"
-    line = field + rb"(?:\t" + field + rb"){" + str(len(fields) - 1).encode() + rb"}(?:\r\n|\n|\r|\Z)"
+    line = field + rb"(?:\t" + field + rb"){" + str(len(fields) - 1).encode() + rb"}" + _END
     lines = re.compile(rb"(?:" + line + rb"|[\r\n])*+")
-    body = header.end() + len(re.compile(rb"\r\n|\n|\r|").match(content, header.end())[0])  # type: ignore[index]
-    if _end(lines, content, body) < len(content):
+    if b'"' not in content or _end(lines, content, header.end()) < len(content):
         return None
-    return _Shape(b"\t", fields, body, len(content), quotes=False)
+    return _Shape(b"\t", shape.start, fields, header.end(), len(content), quotes=False)
 
 
-def _first_break(content: bytes, shape: _Shape) -> int | None:
-    """Return the position of the first line break inside of quotes."""
-    if not shape.quotes or b'"' not in content:
-        return None
-    before = rb"(?:\A|[\r\n" + re.escape(shape.separator) + rb"])"
-    found = re.compile(before + rb'"(?:[^"\r\n]|"")*+[\r\n]').search(content, max(shape.body - 1, 0))
-    return found.end() - 1 if found else None
+def _lines(content: bytes, shape: _Shape) -> int:
+    """Return the number of lines after the header, without blank ones at the end."""
+    start, end = shape.body, len(content)
+    while end > start and content[end - 1] in b"\r\n":
+        end -= 1
+    lines = content.count(b"\n", start, end) + (end > start)
+    if b"\r" in content:
+        lines += content.count(b"\r", start, end) - content.count(b"\r\n", start, end)
+    return lines
 
 
-def _tell_lines(content: bytes, shape: _Shape, rows: int, name: str) -> None:
-    """Say why there are fewer rows than lines."""
-    rest = content[shape.body :].strip(b"\r\n")
-    lines = rest.count(b"\n") + rest.count(b"\r") - rest.count(b"\r\n") + bool(rest)
+def _tell_lines(content: bytes, shape: _Shape, rows: int, lines: int, name: str) -> None:
+    """Say how a file was read that has fewer rows than lines, or ordinary quotes."""
+    if not shape.quotes:
+        fields = f"{len(shape.names)} fields" if len(shape.names) > 1 else "1 field"
+        say(f"{name}: quotes are read as ordinary characters: each line has {fields} as it stands")
     if rows >= lines:
         return
-    at = _first_break(content, shape)
+    before = rb"(?:\A|[\r\n" + re.escape(shape.separator) + rb"])"
+    swallowed = re.compile(before + rb'"(?:[^"\r\n]|"")*+[\r\n]').search(content, max(shape.body - 1, 0))
     why = "blank lines are skipped"
-    if at is not None:
-        why = f"cells in quotes have line breaks in them, first in line {line_of(content, at)}"
+    if swallowed is not None and shape.quotes:
+        why = f"cells in quotes have line breaks in them, first in line {line_of(content, swallowed.end() - 1)}"
     say(f"{name}: {rows:,} {'row' if rows == 1 else 'rows'} from {lines:,} lines: {why}")
 
 
@@ -174,7 +177,7 @@ def _cut(content: bytes, separator: bytes, start: int = 0) -> _Shape:
     try:
         names, body = _record(content, start, separator)
     except _Broken:
-        return _Shape(separator, [], start, start)
+        return _Shape(separator, start, [], start, start)
     good = _end(_records(separator, len(names)), content, body)
     if len(names) > 1 and good < len(content) and not content[body:good].strip(b"\r\n"):
         with suppress(_Broken):
@@ -182,8 +185,8 @@ def _cut(content: bytes, separator: bytes, start: int = 0) -> _Shape:
             if not any(first[len(names) :]):  # empty fields at the right that the header lacks
                 wide = [*names, *first[len(names) :]]
                 if _end(_records(separator, len(wide)), content, body) == len(content):
-                    return _Shape(separator, wide, body, len(content))
-    return _Shape(separator, names, body, good)
+                    return _Shape(separator, start, wide, body, len(content))
+    return _Shape(separator, start, names, body, good)
 
 
 def _records(separator: bytes, fields: int) -> re.Pattern[bytes]:
@@ -238,7 +241,9 @@ def _complaint(content: bytes, shape: _Shape, name: str) -> TableError:
     )
 
 
-def _converted(content: bytes, shape: _Shape, names: tuple[str, ...]) -> pyarrow.Table:
+def _converted(content: bytes, shape: _Shape) -> pyarrow.Table:
+    """Return the table, its columns called by their numbers."""
+    names = list(map(str, range(len(shape.names))))
     several = len(names) > 1
     rest = _end(_BLANK, content, shape.body) if several else shape.body
     if rest == len(content):
