@@ -203,7 +203,11 @@ def misspelt(
     if named:
         shown, several = ", ".join(map(repr, named)), len(named) > 1
         listed = ", ".join(f'"{name}"' for name in (*used, *named))
-        unused = f"columns {shown} are not used as settings" if several else f"column {shown} is not used as a setting"
+        unused = (
+            f"columns {shown} are not used as request settings"
+            if several
+            else f"column {shown} is not used as a request setting"
+        )
         yield f"{unused}: columns=[{listed}] uses {'them' if several else 'it'}"
 
 
