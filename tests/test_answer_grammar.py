@@ -73,6 +73,8 @@ ONE_VALUE = [
     (["string", "number"], enum_of("string", "number")),
     ({"enum": ["string"]}, enum_of("string")),
     ({"const": "x"}, enum_of("x")),
+    ({"type": "string", "const": "date"}, enum_of("date")),
+    ({"type": "string", "format": "date"}, FieldType("date")),
     ({"type": "string"}, TEXT),
     ({"type": ["string", "null"]}, nullable(TEXT)),
     ({"anyOf": [{"type": "string"}, {"type": "null"}]}, nullable(TEXT)),
@@ -188,8 +190,14 @@ WRONG = {
     "no type's name": {"a": "colour"},
     "nearly a type's name": {"people": [{"age": "integr"}]},
     "labels as a text": "positive, negative",
+    "a list in Python's words": {"topics": "list[str]"},
+    "a dict in Python's words": {"topics": "dict[str, int]"},
+    "a list of what": {"topics": "list"},
+    "null in Python's words": {"reason": "str | None"},
+    "a keyword that is none": {"type": "object", "properties": {"a": {"type": "string"}}, "require": ["a"]},
     "two readings, as a field": {"item": {"type": "string", "price": "number"}},
     "two readings, as a keyword": {"item": {"type": "string", "description": "string"}},
+    "two readings of a format": {"type": "string", "format": "text"},
     "two readings of an array": {"type": "array", "items": "string"},
     "nothing": {"a": None},
     "a number": 5,
@@ -314,6 +322,8 @@ def test_a_file_holds_a_json_schema(tmp_path):
     assert read_answer("@schema.json", folder=tmp_path) == whole
     assert read_answer(read_answer_texts(["@schema.json"], from_yaml), folder=tmp_path) == whole
     assert read_answer({"x": "@schema.json"}, folder=tmp_path) == read_answer({"x": {"a": str}})
+    (tmp_path / "schema.json").write_text(json.dumps({**schema, "version": 2}))
+    assert read_answer(tmp_path / "schema.json").fields == whole.fields
 
 
 @pytest.mark.parametrize(
@@ -414,6 +424,13 @@ def test_one_meaning_is_one_schema(said):
     answer = read_answer(said() if said is pydantic_review else said)
     assert answer.source == read_answer(Review).source
     assert answer == read_answer(Review)
+
+
+def test_a_typed_dict_of_a_package_for_older_pythons_is_one():
+    """As pydantic wants them there."""
+    extensions = pytest.importorskip("typing_extensions")
+    kind = extensions.TypedDict("Other", {"b": str, "a": extensions.NotRequired[int]})
+    assert read_answer(kind) == read_answer({"b": str, "a?": int})
 
 
 def test_the_short_form_is_the_same_schema():

@@ -117,7 +117,7 @@ class TypeReader:
             return self._model(kind, own, place)
         if issubclass(kind, enum.Enum):
             return {**_described(kind), "enum": _constants(list(kind), place)}
-        if not dataclasses.is_dataclass(kind) and not typing.is_typeddict(kind):
+        if not dataclasses.is_dataclass(kind) and not _is_typed_dict(kind):
             raise _no_answer(kind, place)
         if kind in self._open:
             alike = sum(other.__name__ == kind.__name__ for other in self._names.keys() - {kind})
@@ -230,12 +230,15 @@ def _described(kind: type) -> dict[str, Any]:
 def _hints(kind: type, place: str) -> dict[str, Any]:
     try:
         return get_type_hints(kind, include_extras=True)
-    except NameError as error:
-        raise SettingError(
-            f"{place}: {kind.__name__} names {error.name!r}, which its module does not have at its top level; "
-            "define it there",
-            place=place,
-        ) from None
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        what = f"names {error.name!r}" if getattr(error, "name", None) else "has an annotation"  # type: ignore[union-attr]
+        way = "which cannot be resolved; define it at the top level of its module"
+        raise SettingError(f"{place}: {kind.__name__} {what}, {way}", place=place) from None
+
+
+def _is_typed_dict(kind: type) -> bool:
+    """Check whether a class is a TypedDict, of `typing` or of a package that has it for older Pythons."""
+    return issubclass(kind, dict) and hasattr(kind, "__required_keys__") and hasattr(kind, "__total__")
 
 
 def _not_required(kind: Any, hints: Mapping[str, Any]) -> set[str]:

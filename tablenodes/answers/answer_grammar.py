@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -51,8 +52,10 @@ _KEYWORDS = frozenset(
         *("dependencies", "anyOf", "oneOf", "allOf", "not", "if", "then", "else"),
     }
 )
-_TEXTS_OF_A_SCHEMA = frozenset({"$schema", "$id", "$ref", "$comment", "const", "default", "format", "pattern"})
-"""The keywords whose value may well be a word that is a type's name, too."""
+_TELLING = frozenset({"type", "properties", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "items"})
+"""The keywords of which a file's schema has at least one."""
+_TEXTS_OF_A_SCHEMA = frozenset({"$schema", "$id", "$ref", "$comment", "const"})
+"""The keywords whose value may well be a word that is a type's name, too, as a `format` may be ``date``."""
 _WRAPPERS = frozenset({"type", "name", "schema", "json_schema", "strict", "description"})
 _MOST_MEMBERS = 100_000
 _MOST_WRITTEN = 8
@@ -122,19 +125,14 @@ class _Reader:
             return dict(WORDS[word])
         if word.startswith("@"):
             return self._file(word[1:], place)
-        labels = [each.strip() for each in word.split(",")]
-        if len(labels) > 1 and all(labels):
-            raise _wrong(place, f"{word[:_SHOWN]!r} is no type's name; for labels write {written(labels)}")
-        hint = nearest(word, WORDS) or "; the types are text, integer, number, boolean, date, datetime"
-        label = written({"enum": [word]})
-        raise _wrong(place, f"{word[:_SHOWN]!r} is no type's name (for one label write {label}){hint}")
+        raise _wrong(place, f"{word[:_SHOWN]!r} is no type's name{_way(word)}")
 
     def _file(self, path: str | os.PathLike[str], place: str) -> dict[str, Any]:
         document = read_document(Path(self._folder) / Path(path).expanduser())
-        if not is_schema(document) and not {"oneOf", "allOf", "items"} & document.keys():
-            raise _wrong(
-                place, f"{os.fspath(path)} holds no JSON Schema: it has no properties and no type{_unwrapped(document)}"
-            )
+        inside = _unwrapped(document)
+        if inside or not document.keys() & _TELLING:
+            what = "holds no JSON Schema: it has no properties and no type"
+            raise _wrong(place, f"{os.fspath(path)} {what}{inside}")
         return self._schema(document, place)
 
     def _schema(self, document: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -176,6 +174,9 @@ class _Reader:
     def _object(self, value: Mapping[str, Any], place: str) -> dict[str, Any]:
         if hint := _unwrapped(value):
             raise _wrong(place, f"this wraps a JSON Schema{hint}")
+        unknown = [key for key in value if key not in _KEYWORDS]
+        if unknown and value.get("type") == "object" and isinstance(value.get("properties"), Mapping):
+            raise _wrong(place, f"{unknown[0]!r} is no keyword of JSON Schema{nearest(unknown[0], _KEYWORDS)}")
         named: dict[str, Any] = {}
         required = []
         for key, each in value.items():
@@ -188,6 +189,21 @@ class _Reader:
             if name == key:
                 required.append(name)
         return {"type": "object", "properties": named, "required": required}
+
+
+def _way(word: str) -> str:
+    """Return what to write for a word that is no type's name."""
+    labels = [each.strip() for each in word.split(",")]
+    if len(labels) > 1 and all(labels) and not re.search(r"[\[\]{}|]", word):
+        return f"; for labels write {written(labels)}"
+    if found := re.fullmatch(r"(?i)(?:list|array|sequence|set)\[(.+)\]", word):
+        return f"; for a list write [{found[1][:_SHOWN]}]"
+    if word in ("list", "array", "object", "dict"):
+        return "; for a list write [text], for an object its fields: {name: text, age: integer}"
+    if re.search(r"(?i)\|\s*(none|null)|optional", word):
+        return "; for a value that may be null, end its name with ?"
+    hint = nearest(word, WORDS) or "; the types are text, integer, number, boolean, date, datetime"
+    return f" (for one label write {written({'enum': [word]})}){hint}"
 
 
 def _is_word(value: Any) -> bool:
@@ -221,7 +237,8 @@ def _check_readings(value: Mapping[str, Any], place: str) -> None:
     kind = value.get("type")
     if not isinstance(kind, str) or kind not in _JSON_TYPES:
         return
-    also = [key for key, each in value.items() if key != "type" and key not in _TEXTS_OF_A_SCHEMA and _is_word(each)]
+    others = {key: each for key, each in value.items() if key != "type" and (key, each) != ("format", "date")}
+    also = [key for key, each in others.items() if key not in _TEXTS_OF_A_SCHEMA and _is_word(each)]
     if not also:
         return
     fields = {**value, "type": {"type": kind}}

@@ -225,6 +225,7 @@ class _Look:
             yield from self._keywords(path, schema)
             if self._rules.strict:
                 yield from self._shape(path, schema)
+                yield from _first_fields(path, schema) if self._rules.documented else ()
                 yield from _object(path, schema)
 
     def _keywords(self, path: Path, schema: Mapping[str, Any]) -> Iterator[Found]:
@@ -348,6 +349,20 @@ def _object(path: Path, schema: Mapping[str, Any]) -> Iterator[Found]:
     for name in listed:
         if name not in named:
             yield (*path, name), "required", "is required and is no property", True
+
+
+def _first_fields(path: Path, schema: Mapping[str, Any]) -> Iterator[Found]:
+    """Yield a union of objects that begin alike: some models choose by the first field."""
+    forms = schema["anyOf"] if isinstance(schema.get("anyOf"), list) else []
+    objects = [_mapping(form, "properties") for form in forms if isinstance(form, Mapping)]
+    first = [next(iter(named.items())) for named in objects if named]
+    if any(one in first[:at] for at, one in enumerate(first)):
+        yield (
+            path,
+            "anyOf",
+            "objects of a union that begin with the same field may be refused: let the first differ",
+            False,
+        )
 
 
 def _mapping(schema: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
