@@ -60,6 +60,12 @@ def test_what_does_not_fit_says_where_and_what_it_must_be(value):
     wording(found.message)
 
 
+def test_a_misfit_among_many_labels_is_explained_at_once():
+    """Only those that begin alike are looked at, and none among thousands: it may happen in every row."""
+    for count in (100, 1_000, 50_000):
+        wording(verdict([f"label {n}" for n in range(count)], '{"answer": "labl 7"}').message)
+
+
 @pytest.mark.parametrize(
     "text",
     [

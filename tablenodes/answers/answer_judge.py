@@ -105,7 +105,7 @@ class AnswerJudge:
     def _explained(self, value: Any, fenced: bool) -> Verdict:
         if nesting(value) > DEPTH:
             return _too_deep(fenced)
-        first = next(iter(self._schema.problems(value)), None)
+        first = next(iter(self._schema.problems(value, most=1)), None)
         message = f"{first.path}: {first.message}" if first else "$: does not fit the schema"
         return Verdict(None, "does_not_fit", message[:MESSAGE_LENGTH], fenced)
 

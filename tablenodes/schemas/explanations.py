@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
@@ -67,17 +68,15 @@ class Explainer:
         self._gates = _Gates(document)
         self._known = frozenset(_property_names(document))
 
-    def __call__(self, body: Any) -> list[Problem]:
-        """Return what is wrong with a rejected body: at least one problem, at most `MOST_PROBLEMS`."""
+    def __call__(self, body: Any, most: int = MOST_PROBLEMS) -> list[Problem]:
+        """Return what is wrong with a rejected body: at least one problem, and at `most` so many."""
         found: list[Problem] = []
-        try:
+        with contextlib.suppress(RecursionError):  # what was found until then is true
             for fault in _Descent(self._gates).faults(self._document, body, ()):
-                found.extend(self._worded(fault))
-                if len(found) >= MOST_PROBLEMS:
+                found.extend(islice(self._worded(fault), most - len(found)))
+                if len(found) >= most:
                     break
-        except RecursionError:
-            pass  # what was found until then is true
-        return list(dict.fromkeys(found[:MOST_PROBLEMS])) or [Problem("$", "schema", "does not fit the schema")]
+        return list(dict.fromkeys(found)) or [Problem("$", "schema", "does not fit the schema")]
 
     def _worded(self, fault: Fault) -> Iterator[Problem]:
         path, rule, limit, instance, schema = fault

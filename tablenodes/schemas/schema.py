@@ -65,8 +65,8 @@ class Schema:
         verdict: Callable[[Any], bool] = _compiled(self._document, self.name).is_valid
         return verdict
 
-    def problems(self, body: object) -> list[Problem]:
-        """Return what is wrong with a body of any values, at most 20 problems; none if it fits and can be written."""
+    def problems(self, body: object, most: int = 20) -> list[Problem]:
+        """Return what is wrong with a body of any values, at most so much; none if it fits and can be written."""
         try:
             written = orjson.dumps(body, option=_PLAIN_JSON)
             fits = self.is_valid(body)
@@ -79,7 +79,7 @@ class Schema:
                 path, reason = unfit.args
                 return [Problem(shown(path, self._properties), "json", f"the value {reason}")]
             fits = self.is_valid(body)
-        return [] if fits else self._explain(body)
+        return [] if fits else self._explain(body, most)
 
     def admits(self, path: tuple[str | int, ...]) -> frozenset[str]:
         """Return the names of the JSON types that may stand at a path such as ``("messages", 0, "content")``.

@@ -15,6 +15,7 @@ from .subschemas import Path, kind
 _GOT_LENGTH = 40
 _WORD_LENGTH = 60
 _WORDS_SHOWN = 12
+_MANY_WORDS = 2_000  # among more than these, no nearest one is looked for: a row may be told of it
 _PATH_LENGTH = 200
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _NUMBER_NAME = re.compile(r"[0-9]{1,20}")
@@ -94,16 +95,16 @@ def _type_message(limit: Any, instance: Any) -> str:
 
 
 def _enum_message(allowed: list[Any], instance: Any) -> str:
-    words = [_word(value) for value in allowed]
-    if len(words) == 1:
+    words = [_word(value) for value in allowed[:_WORDS_SHOWN]]
+    if len(allowed) == 1:
         return f"must be {words[0]}"
-    listed = ", ".join(words[:_WORDS_SHOWN])
-    more = f", … ({len(words)} in all)" if len(words) > _WORDS_SHOWN else ""
+    listed = ", ".join(words)
+    more = f", … ({len(allowed)} in all)" if len(allowed) > _WORDS_SHOWN else ""
     return f"must be one of {listed}{more}{_nearest_word(allowed, instance)}"
 
 
 def _nearest_word(allowed: list[Any], instance: Any) -> str:
-    if not isinstance(instance, str) or len(instance) >= _GOT_LENGTH:
+    if not isinstance(instance, str) or len(instance) >= _GOT_LENGTH or len(allowed) > _MANY_WORDS:
         return ""
     return nearest(instance, [word for word in allowed if isinstance(word, str) and len(word) <= _WORD_LENGTH])
 
