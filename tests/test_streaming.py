@@ -14,7 +14,7 @@ import pytest
 from exchanges import HEADERS, chunks_in, transport_of
 from measuring import measures_seconds
 from sentences import wording
-from servers import answer, chunks, echo, fault_server, pieces
+from servers import answer, chunks, echo, fault_server, head, pieces
 from streamed import CHUNK, DONE, STREAM_HEAD, TWINS, chunks_of, either, stream_of, streaming
 
 import tablenodes as tn
@@ -216,6 +216,51 @@ def test_a_call_can_be_ended_with_what_came_of_it(transport):
     assert (ended.key, ended.status, ended.body, ended.fault) == (7, 200, STREAM, "timeout_idle")
     assert b"text/event-stream" in ended.headers
     assert came == STREAM
+
+
+PLAIN = json.dumps(TWINS["text"]).encode()
+FORMS = {
+    "a stream": STREAM,
+    "a stream behind blank lines": b"\r\n \n\xef\xbb\xbf" + STREAM,
+    "JSON": PLAIN,
+    "JSON behind blank lines": b"\n\n" + PLAIN,
+    "JSON and an end": PLAIN + b"\n\ndata: [DONE]\n\n",
+}
+KINDS = ["text/event-stream", "application/json", "text/plain", "application/octet-stream", "text/html", ""]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_no_row_is_sent_twice_for_what_its_answer_is_called(transport):
+    """Whatever form an answer has, whatever its content type says, and whatever was asked for; its text is told."""
+    rows = list(itertools.product(FORMS, KINDS, (True, False)))
+
+    def react(exchange):
+        form, kind, _ = rows[int(orjson.loads(exchange.received.body)["messages"][0]["content"])]
+        headers = {"Content-Length": str(len(FORMS[form]))} | ({"Content-Type": kind} if kind else {})
+        exchange.send(head(200, headers) + FORMS[form])
+
+    table = words(*map(str, range(len(rows)))).assign(stream=[stream for *_, stream in rows])
+    told = dict.fromkeys(range(len(rows)), "")
+    with fault_server(react) as server:
+        node = node_of(TWINS["text"], columns=["stream"])
+        out = run(server, node, table, transport, on_text=lambda row, text: told.update({row: told[row] + text}))
+        assert len(server.requests) == len(rows)
+    assert out.texts() == [TEXT] * len(rows) == list(told.values())
+    assert all(json.loads(body)["choices"] == TWINS["text"]["choices"] for body in out.result["body"])
+
+
+@measures_seconds
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_idle_limits_go_by_the_bytes(transport):
+    """A stream under another name that falls silent is ended; JSON under a stream's name is waited for."""
+    timeout = tn.Timeout(connect=5, total=20, idle=0.4, payload_idle=10)
+    stalls = [head(200, {"Content-Type": "application/json", "Connection": "close"}), STREAM[:200]]
+    with fault_server(pieces(stalls, then="hold")) as server:
+        out = run(server, NODE, words("a"), transport, timeout=timeout, retry=tn.Retry(ambiguous=0))
+    assert out.log["outcome"][0] == "timeout_idle"
+    slow = [head(200, {"Content-Type": "text/event-stream", "Content-Length": str(len(PLAIN))}), PLAIN[:9], PLAIN[9:]]
+    with fault_server(pieces(slow, 0.9)) as server:
+        assert run(server, NODE, words("a"), transport, timeout=timeout).texts() == [TEXT]
 
 
 # --- the usage ------------------------------------------------------------------------------------------------------

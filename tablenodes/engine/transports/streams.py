@@ -12,7 +12,7 @@ import orjson
 from ...settings import Timeout
 from .. import policy
 from ..calls import Answer, Call, Chunk, Event
-from ..outcomes.answer_json import UnreadableError, first_text
+from ..outcomes.answer_json import UnreadableError, first_text, without_done
 from ..outcomes.assembly import Assembly, MalformedError, as_stream, assembled, choices_asked, encoded
 from ..outcomes.body_form import Beginning
 from ..outcomes.rules import OPTION_REFUSED
@@ -131,7 +131,7 @@ class Streams(Wrapper):
         if reading is None or not reading.is_stream:
             if self.on_text is not None and answer.status == 200 and answer.fault is None:
                 mask = self.redaction.live()
-                self._tell(key, mask.push(first_text(answer.body) or "") + mask.rest())
+                self._tell(key, mask.push(first_text(without_done(answer.body) or answer.body) or "") + mask.rest())
             return answer
         self._tell(key, reading.rest())
         self.uncounted += reading.is_uncounted
