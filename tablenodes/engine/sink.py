@@ -45,6 +45,9 @@ class End(NamedTuple):
     message: str | None = None
 
 
+_DEFAULTS = End._field_defaults
+
+
 def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
     """Return the end of a row by its last answer, whatever that means."""
     outcome, _, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
@@ -161,6 +164,9 @@ class Records(Tally):
         made = dict(zip(End._fields, zip(*self._ends, strict=True), strict=True))
         made["body"] = tuple([body.decode("utf-8", "replace") for body in made["body"]])
         for name, values in made.items():
+            default = _DEFAULTS.get(name, made)
+            if values[0] is default and values.count(default) == len(values):
+                continue  # as the column has it already
             column = getattr(self, name)
             for row, value in zip(self._rows, values, strict=True):
                 column[row] = value

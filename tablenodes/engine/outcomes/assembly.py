@@ -138,19 +138,19 @@ class Assembly:
         text = ""
         for place, choice in enumerate(choices or ()):
             text += self._choice(choice, place)
-        if choices or chunk.get("usage"):
-            self._count(bool(chunk.get("usage")), bool(choices))
+        if chunk.get("usage"):  # some servers count all the while: with a part, it is no sign of an end then
+            self.counted = not (choices and self._counts_on_the_way)
+            self._counts_on_the_way = self._counts_on_the_way or not self.finished()
+        elif choices:
+            self.counted = False
         return text
-
-    def _count(self, counts: bool, with_choices: bool) -> None:
-        """Note whether tokens were told; some servers count all the while, so it is no sign of an end with a part."""
-        self.counted = counts and not (with_choices and self._counts_on_the_way)
-        self._counts_on_the_way = self._counts_on_the_way or (counts and not self.finished())
 
     def _choice(self, choice: Any, place: int) -> str:
         if type(choice) is not dict:
             raise MalformedError
-        index = number_of(choice.get("index"), place)
+        index = choice.get("index")
+        if type(index) is not int:
+            index = number_of(index, place)
         if choice.get("error") and says_something(choice["error"]):
             self.error = choice["error"]
             return ""
@@ -191,7 +191,8 @@ class _Choice:
         if "delta" in choice:
             self.is_chat = True
             fill(self._message, delta or {})
-            told = _text_of(delta)
+            content = delta.get("content") if delta else None
+            told = content if type(content) is str else _text_of(delta)
         if whole is not None:
             told = told or self._add_whole(whole)
         if text and not told:
