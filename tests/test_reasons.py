@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import answer as answered
-from servers import fault_server
+from servers import fault_server, pieces
 from test_outcomes import answer, error
 
 import tablenodes as tn
@@ -201,6 +201,20 @@ def test_a_hostile_page_takes_no_time():
         json.dumps([[{"error": []}] * 99] * 99),
     ):
         judge(answer(500, body if isinstance(body, bytes) else body.encode()))
+
+
+@pytest.mark.parametrize("body", [b"no JSON at all", b"caf\xc3", b'{"choices": "none"}', b"data: {oops}\n\n"])
+def test_a_paid_answer_that_cannot_be_used_is_kept_where_nothing_follows_it(body, tmp_path):
+    """In the result and in the journal, though the server gave nothing at all when the row was tried again."""
+    journal = tmp_path / "j"
+    with fault_server([answered(body), pieces([], then="close")]) as server:
+        connection = tn.Connection(server.url, KEY)
+        out = CHAT.run(ONE, connection, journal=journal, progress=False)
+    assert (out.log["outcome"][0], out.result["status"][0]) == ("disconnected", 200)
+    assert out.log["attempts"][0] >= 2
+    assert out.result["body"][0] == body.decode(errors="replace")
+    kept = CHAT.run(ONE, connection, journal=journal, progress=False, retry_failed="none")
+    assert (kept.result["body"][0], kept.log["reused"][0]) == (body.decode(errors="replace"), True)
 
 
 # --- what an answer lacks -------------------------------------------------------------------------------------------

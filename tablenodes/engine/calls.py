@@ -87,6 +87,12 @@ class Answer(NamedTuple):
     reused: bool = False
     elapsed: float = 0.0
 
+    def after(self, status: int | None, headers: bytes, body: bytes) -> Answer:
+        """Return it with what came before, where this brought nothing: a good answer that could not be used is paid."""
+        if self.status is not None or status is None or not 200 <= status < 300 or not body:
+            return self
+        return self._replace(status=status, headers=headers, body=body)
+
 
 Event = Chunk | Answer
 

@@ -222,6 +222,8 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
+        if key in self._failed:
+            answer = answer.after(*self._failed[key][0][1:4])
         if self._keeps:
             self._keep(self.recorder.record, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"

@@ -128,6 +128,8 @@ class JournalRecorder(Recorder):
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
         entry = self._entries[answer.key]
+        if entry.last is not None:
+            answer = answer.after(entry.last.status, entry.last.headers, entry.last.body)
         entry.last = KeptAnswer.of(answer, verdict)
         self.journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
 
