@@ -81,6 +81,9 @@ class Limits(_Ranged):
         Requests that may be sent in all, retries and earlier runs of the same journal among them.
     token_budget : int, optional
         Tokens of this run after which nothing new is sent; those of what is in flight then come on top.
+    stop_after_alike : int, optional
+        Rows that the server refused alike after which a run stops in which no row was answered, here or in the
+        journal's earlier runs, if three rows from further on are refused alike too; None for never.
     body_bytes : int
         The longest answer in bytes, decompressed; a longer one is cut there.
     grace : float
@@ -92,6 +95,7 @@ class Limits(_Ranged):
     tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
     max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
     token_budget: Annotated[int | None, Range(0, 2**53)] = None
+    stop_after_alike: Annotated[int | None, Range(1, 2**53)] = 20
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30
 

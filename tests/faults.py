@@ -351,6 +351,11 @@ def said_of(param: str) -> str:
     return json.dumps({"error": {"message": "Unknown.", "type": "invalid_request_error", "param": param, "code": None}})
 
 
+TOO_LARGE = json.dumps(
+    {"error": {"message": "on tokens per min (TPM): Limit 30000, Requested 41000.", "code": "rate_limit_exceeded"}}
+)
+
+
 def dated(ahead: float, skew: float = 0.0) -> Reaction:
     """Answer 429 with a date to come back at, by a clock that is wrong by `skew` seconds."""
 
@@ -489,9 +494,10 @@ THROTTLED = [
         after="not_sent", log={"retry_after": 86400.0}),
     bad("29 429 for ever", "rate_limited", 429, "{}", answer(b"{}", 429), attempts=3),
     bad("30 a quota that is spent", "quota_exhausted", 429, said("insufficient_quota"),
-        refuse(429, "insufficient_quota"), after="not_sent"),
+        refuse(429, "insufficient_quota")),
     bad("30 a limit on bills", "quota_exhausted", 429, said("billing_hard_limit_reached"),
-        refuse(429, "billing_hard_limit_reached"), after="not_sent"),
+        refuse(429, "billing_hard_limit_reached")),
+    bad("109 a row that is larger than the limit", "rate_limited", 429, TOO_LARGE, answer(TOO_LARGE, 429)),
     bad("33 529 for ever", "http_error", 529, "{}", answer(b"{}", 529), attempts=3),
 ]  # fmt: skip
 
@@ -511,9 +517,10 @@ STATUSES = [
         refuse(400, "context_length_exceeded")),
     bad("35 a content filter", "http_error", 400, said("content_filter"), refuse(400, "content_filter")),
     bad("36 401", "auth", 401, said("invalid_api_key"), refuse(401, "invalid_api_key")),
-    bad("36 403", "auth", 403, "{}", answer(b"{}", 403)),
+    bad("35 a page that forbids", "http_error", 403, "<html>no</html>", answer(b"<html>no</html>", 403)),
+    bad("35 a 403 among answers", "http_error", 403, said("forbidden"), refuse(403, "forbidden")),
     bad("37 401 once", "auth", 401, "{}", answer(b"{}", 401), echo()),
-    bad("36 402", "quota_exhausted", 402, "{}", answer(b"{}", 402)),
+    bad("35 a 402 among answers", "http_error", 402, "{}", answer(b"{}", 402)),
     bad("38 a model that is not there", "http_error", 404, said("model_not_found"), refuse(404, "model_not_found")),
     *(bad(f"39 {status}", "http_error", status, "{}", answer(b"{}", status)) for status in (405, 413, 418, 422)),
     *(bad(f"40 {status} for ever", "http_error", status, "{}", answer(b"{}", status), attempts=3,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tablenodes.engine.calls import Answer
+from tablenodes.engine.fresh import Fresh
 from tablenodes.engine.outcomes.judge import Verdict, judge
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.settings import Limits, Retry
@@ -47,6 +48,13 @@ class Start(NamedTuple):
     is_probe: bool
 
 
+class Row(NamedTuple):
+    """A fresh row: as much of a call as `Fresh` looks at."""
+
+    key: int
+    body: bytes
+
+
 @dataclass
 class Simulation:
     """Runs a whole table against a server; what happened is in its attributes afterwards."""
@@ -63,10 +71,17 @@ class Simulation:
     tokens: Callable[[int], int] = lambda key: 0
     interrupt_at: float | None = None
     longest: float = 1e6
+    answered_before: bool = False
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.scheduler = Scheduler(self.limits, self.retry, random=self.chance.random, sent_before=self.sent_before)
+        self.scheduler = Scheduler(
+            self.limits,
+            self.retry,
+            random=self.chance.random,
+            sent_before=self.sent_before,
+            answered_before=lambda: self.answered_before,
+        )
         self.now = 1000.0
         self.starts: list[Start] = []
         self.begun: Counter[int] = Counter()
@@ -77,7 +92,8 @@ class Simulation:
         self.idle_turns = 0
         self._events: list[tuple[float, int, str, int, object]] = []
         self._number = 0
-        self._fresh = 0
+        rows = (Row(key, bytes(4 * self.tokens(key))) for key in range(self.rows))
+        self._fresh = Fresh(rows, self._admit, lambda: 2**30)
 
     def run(self) -> Simulation:
         began = self.now
@@ -93,6 +109,9 @@ class Simulation:
             if not self.scheduler.in_flight and (self.scheduler.stopped or not self._left()):
                 break
             self._advance(began)
+        self.scheduler.finish()
+        for done in self.scheduler.take_ended():
+            self._end(done)
         self.seconds = self.now - began
         return self
 
@@ -104,25 +123,34 @@ class Simulation:
         return self.outcomes.count(outcome)
 
     def _left(self) -> bool:
-        return self._fresh < self.rows or self.scheduler.waiting > 0
+        return not self._fresh.is_exhausted or len(self._fresh) > 0 or self.scheduler.waiting > 0
 
     def _start_what_may(self) -> None:
+        """Start calls as the loop does."""
         while (room := self.scheduler.room(self.now)) > 0:
             for _ in range(room):
-                key = self.scheduler.next_retry(self.now)
-                if key is None:
-                    key = self._next_fresh()
+                key = self._choose()
                 if key is None:
                     return
                 self._send(key)
 
-    def _next_fresh(self) -> int | None:
-        while self._fresh < self.rows:
-            key, self._fresh = self._fresh, self._fresh + 1
-            model = self.model(key)
-            if model is None or not self.scheduler.is_missing(model):
-                return key
-            self.blocked.append(key)
+    def _choose(self) -> int | None:
+        scheduler = self.scheduler
+        key = None if scheduler.is_probing else scheduler.next_retry(self.now, fresh=True)
+        if key is not None:
+            return key
+        if places := scheduler.leap:
+            row, is_last = self._fresh.leap(places)
+            scheduler.leapt(is_last=is_last)
+        else:
+            row = self._fresh.next()
+        return row.key if row is not None else scheduler.next_retry(self.now)
+
+    def _admit(self, row: Row) -> Row | None:
+        model = self.model(row.key)
+        if model is None or not self.scheduler.is_missing(model):
+            return row
+        self.blocked.append(row.key)
         return None
 
     def _send(self, key: int) -> None:

@@ -276,7 +276,8 @@ def test_an_error_text_under_a_good_status_is_quoted():
     [
         *((status, "redirect_refused", C) for status in (300, 301, 302, 303, 304, 307, 308)),
         *((status, "http_error", C) for status in (400, 404, 405, 413, 415, 418, 422, 431, 451, 501, 505, 530, 600)),
-        *((status, "auth", C) for status in (401, 403)),
+        (401, "auth", C),
+        (403, "http_error", C),
         (402, "quota_exhausted", C),
         (407, "proxy", C),
         *((status, "http_error", S) for status in (408, 409, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524)),
@@ -310,7 +311,7 @@ def test_a_spent_quota_is_final_and_about_all_rows(word, field):
 
 
 @pytest.mark.parametrize(
-    ("status", "circuit"), [(401, "auth"), (403, "auth"), (402, "payment"), (400, None), (404, None)]
+    ("status", "circuit"), [(401, "auth"), (403, "page"), (402, "payment"), (400, None), (404, None), (413, "row")]
 )
 def test_refusals_of_a_key_count_beyond_their_row(status, circuit):
     """What is wrong with the key or the account is wrong for every row."""

@@ -297,13 +297,20 @@ def test_one_wave_of_throttles_narrows_once():
 # Circuits.
 
 
-@pytest.mark.parametrize(("code", "reason"), [(401, "auth"), (403, "auth"), (402, "quota")])
-def test_five_refusals_in_a_row_stop_the_run(code, reason):
-    """The key is refused for every row: at most one window and the count are sent."""
+REFUSAL = b'{"error":{"message":"no"}}'
+SPENT = b'{"error":{"code":"insufficient_quota"}}'
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "reason"),
+    [(401, b"", "auth"), (403, REFUSAL, "auth"), (402, REFUSAL, "quota"), (429, SPENT, "quota"), (403, SPENT, "quota")],
+)
+def test_five_refusals_in_a_row_and_a_fresh_row_stop_the_run(code, body, reason):
+    """The key is refused for every row: at most one window, the count and the probe are sent."""
     for concurrency in (1, 8, 64):
-        run = Simulation(500, lambda now, key: status(code), limits=Limits(concurrency=concurrency)).run()
+        run = Simulation(500, lambda now, key: status(code, body=body), limits=Limits(concurrency=concurrency)).run()
         assert run.scheduler.stopped == reason
-        assert len(run.starts) <= concurrency + 5
+        assert len(run.starts) <= concurrency + 6
         assert run.count("not_sent") == 500 - len(run.starts)
 
 
@@ -315,24 +322,25 @@ def test_a_refusal_among_successes_is_the_rows_own():
 
 
 def test_a_success_sets_the_count_of_refusals_back():
-    """Five in a row it takes, before and after."""
-    plan = scheduler()
-    for key in range(20):
-        attempt(plan, key, 0.0, OK if key % 5 == 4 else verdict(401))
-    assert plan.stopped is None
-    for key in range(20, 25):
-        assert plan.stopped is None
-        attempt(plan, key, 0.0, verdict(401))
-    assert plan.stopped == "auth"
+    """After one it takes twenty in a row, or as many as are in flight, for it was no bad key until then."""
+    plan = scheduler(concurrency=4)
+    for key in range(60):
+        attempt(plan, key, 0.0, OK if key % 20 == 0 else verdict(401))
+    assert (plan.stopped, plan.room(0.0)) == (None, 4)
+    attempt(plan, 60, 0.0, verdict(401))
+    assert (plan.stopped, plan.room(0.0)) == (None, 1)
 
 
-def test_a_spent_quota_stops_the_run_at_once():
-    """Nothing more will succeed; rows that wait end with what they have."""
+def test_rows_that_wait_end_with_a_run_that_refusals_stop():
+    """With what they have: nothing more is sent."""
     plan = scheduler()
     attempt(plan, 0, 0.0, verdict(500))
-    done = attempt(plan, 1, 0.0, verdict(429, body=b'{"error":{"code":"insufficient_quota"}}'))
-    assert (done.verdict.outcome, plan.stopped) == ("quota_exhausted", "quota")
-    assert [(ended.key, ended.verdict.outcome) for ended in plan.take_ended()] == [(0, "http_error")]
+    for key in range(1, 7):
+        assert plan.stopped is None
+        attempt(plan, key, 0.0, verdict(429, body=SPENT))
+    assert plan.stopped == "quota"
+    ended = {each.key: each.verdict.outcome for each in plan.take_ended()}
+    assert ended == {0: "http_error"} | dict.fromkeys(range(1, 7), "quota_exhausted")
     assert (plan.room(9.0), plan.wait_until(9.0), plan.waiting) == (0, None, 0)
 
 

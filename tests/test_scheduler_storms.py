@@ -42,10 +42,10 @@ def test_a_server_that_is_down_is_not_stormed(answer, concurrency):
     run = Simulation(ROWS, lambda now, key: answer, Limits(concurrency=concurrency), latency=jittery).run()
     probes = sum(start.is_probe for start in run.starts)
     assert len(run.starts) <= 2 * concurrency + 5 + probes
-    assert probes <= 26
+    assert probes <= 33
     assert busiest_second(start.at for start in run.starts[concurrency:]) <= concurrency
     assert run.scheduler.stopped == "outage"
-    assert run.count("not_sent") >= ROWS - 2 * concurrency - 5
+    assert run.count("not_sent") >= ROWS - 2 * concurrency - 5 - probes
     assert 600 <= run.seconds <= 640
     assert run.scheduler.seconds_paused == pytest.approx(600, abs=15)
 
@@ -55,7 +55,7 @@ def test_only_failures_in_a_row_are_an_outage(concurrency):
     """A success in between starts the count again, also after an outage; the last one shuts the gate."""
     threshold = max(5, concurrency)
     plan = Scheduler(Limits(concurrency=concurrency), Retry(), random=lambda: 0.5)
-    good, bad = judge(Answer(0, 200, b"", b'{"choices":[{}]}')), judge(Answer(0, 503, b"", b""))
+    good, bad = judge(Answer(0, 200, b"", b'{"choices":[{}]}')), judge(Answer(0, None, b"", b"", "connect"))
 
     def shuts_after(failures, since, now):
         for key in range(since, since + failures):
@@ -75,11 +75,22 @@ def test_only_failures_in_a_row_are_an_outage(concurrency):
 
 
 def test_probes_come_alone_and_ever_more_rarely():
-    """One at a time, at 1, 2, 4, 8, 16 and then 30 seconds."""
-    run = Simulation(ROWS, lambda now, key: status(503), retry=Retry(outage_patience=120)).run()
+    """One at a time, at 1, 2, 4, 8, 16 and then 30 seconds; the row cannot be at fault where nobody is reached."""
+    run = Simulation(ROWS, lambda now, key: fault("connect"), retry=Retry(outage_patience=120)).run()
     probes = [start.at for start in run.starts if start.is_probe]
     gaps = [later - earlier for earlier, later in pairwise(probes)]
     assert gaps == pytest.approx([2.05, 4.05, 8.05, 16.05, 30.05, 30.05, 28.7], abs=0.1)
+
+
+def test_probes_of_a_server_that_answers_with_errors_leap_at_once():
+    """It may be the rows: seven from ever further on, up to the last and then between, before they become rare."""
+    run = Simulation(ROWS, lambda now, key: status(503), Limits(concurrency=5), Retry(outage_patience=30)).run()
+    probes = [start for start in run.starts if start.is_probe]
+    gaps = [later.at - earlier.at for earlier, later in pairwise(probes)]
+    assert gaps == pytest.approx([0.25] * 6 + [1.05, 2.05, 4.05, 8.05, 13.2], abs=0.2)
+    fresh = 1 + max(start.key for start in run.starts if not start.is_probe)
+    assert [probe.key - fresh for probe in probes[:4]] == [3, 16, 65, 258]
+    assert ROWS - 1 in [probe.key for probe in probes]
 
 
 def test_a_probe_costs_its_row_nothing():
@@ -91,7 +102,7 @@ def test_a_probe_costs_its_row_nothing():
         Retry(server_error=2, outage_patience=600),
     ).run()
     assert run.count("ok") == 10
-    assert max(run.begun.values()) > 4
+    assert max(run.begun.values()) > 1 + 2
 
 
 @pytest.mark.parametrize("down", [fault("connect"), status(503)], ids=["refused", "503"])
@@ -119,7 +130,7 @@ def test_a_server_that_comes_back_gets_fewer_at_first():
 
 def test_a_refusal_shows_that_the_server_is_back():
     """A status of 400 is an answer: the gate opens, though that row is lost."""
-    run = Simulation(60, lambda now, key: status(503) if now < BEGAN + 5 else status(400), Limits(concurrency=5)).run()
+    run = Simulation(60, lambda now, key: status(503) if now < BEGAN + 5 else status(413), Limits(concurrency=5)).run()
     assert run.scheduler.stopped is None
     assert run.count("http_error") == 60
     assert run.seconds < 20

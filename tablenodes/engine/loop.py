@@ -13,13 +13,14 @@ from typing import Any
 from ..errors import EndedError, JournalError
 from . import policy
 from .calls import Answer, Call, Event, Transport, model_of
+from .fresh import Fresh
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .journal.recorder import Recorder
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 from .scheduling import Scheduler
 from .scheduling.attempts import Done
-from .scheduling.stops import not_sent_because, transport_failed
+from .scheduling.stops import not_sent_because, transport_failed, unsettled
 from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
 
 
@@ -46,8 +47,7 @@ class Loop:
         self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
         self._failed: dict[int, tuple[Answer, int]] = {}  # of those that are tried again: the last answer, all sends
         self._unsent: set[int] = set()
-        self._ahead: Call | None = None
-        self._exhausted = False
+        self._fresh: Fresh
         self._leave_at = math.inf
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
@@ -60,13 +60,14 @@ class Loop:
 
         The source is asked as there is room, and may have more after it had nothing, while something is on its way.
         """
+        self._fresh = Fresh(source, self._admit, self._room, self._postpones if self.recorder.knows else None)
         with Interrupts() as interrupts:
             while not self._leaves(interrupts):
-                more = self._start(source)
+                more = self._start()
                 if self.on_turn is not None:
                     self.on_turn()
                 if not self.scheduler.in_flight:
-                    self._look_ahead(source)
+                    self._look_ahead()
                 if self._ended():
                     break
                 self._settle_all(0.0 if more else self._patience())
@@ -101,11 +102,11 @@ class Loop:
         self._unsent.discard(key)
         return self.scheduler.may_send(key)
 
-    def _start(self, source: Source) -> bool:
+    def _start(self) -> bool:
         """Begin calls while there is room; return whether more could be begun."""
         scheduler, now = self.scheduler, self.clock()
         room = scheduler.room(now)
-        chosen = self._choose(source, min(room, policy.AT_A_TURN), now)
+        chosen = self._choose(min(room, policy.AT_A_TURN), now)
         if self._keeps:
             if self.failure is None:
                 for call in chosen:
@@ -117,41 +118,56 @@ class Loop:
         else:
             self._put_back(chosen, now)
         self._end_without_answer()
-        return room > policy.AT_A_TURN and not self._exhausted and len(self._calls) < self.sink.room
+        return room > policy.AT_A_TURN and not self._fresh.is_exhausted and self._room() > 0
 
-    def _choose(self, source: Source, most: int, now: float) -> list[Call]:
-        """Return the calls to begin next, those that are tried again first."""
+    def _choose(self, most: int, now: float) -> list[Call]:
+        """Return the calls to begin next: those that are tried again, and fresh ones; a probe is fresh if it can be."""
         chosen: list[Call] = []
-        self._exhausted = False
-        while len(chosen) < most and (key := self.scheduler.next_retry(now)) is not None:
-            chosen.append(self._calls[key])
-        if len(chosen) < most:
-            self._take_fresh(source, most, chosen)
+        scheduler, calls = self.scheduler, self._calls
+        if not scheduler.is_probing:
+            while len(chosen) < most and (key := scheduler.next_retry(now, fresh=True)) is not None:
+                chosen.append(calls[key])
+        self._take_fresh(most, chosen)
+        while len(chosen) < most and (key := scheduler.next_retry(now)) is not None:
+            chosen.append(calls[key])
         return chosen
 
-    def _take_fresh(self, source: Source, most: int, chosen: list[Call]) -> None:
+    def _take_fresh(self, most: int, chosen: list[Call]) -> None:
         """Add fresh calls to those that are chosen; rows that are not sent end on the way."""
-        calls, sink = self._calls, self.sink
-        if self._ahead is not None:
-            chosen.append(self._ahead)
-            self._ahead = None
-        while len(chosen) < most and len(calls) < sink.room:
-            try:
-                item = next(source)
-            except StopIteration:
-                self._exhausted = True
-                break
-            except JournalError as error:
-                self._fail(error, "journal")
-                break
-            if not isinstance(item, Call):
-                sink.accept(*item)
-            elif self._models_matter and self.scheduler.is_missing(model_of(item.body)):
-                missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
-                sink.accept(item.key, self.recorder.before(item) or missing)
-            else:
-                calls[item.key] = item
-                chosen.append(item)
+        calls, fresh, places = self._calls, self._fresh, self.scheduler.leap
+        try:
+            while len(chosen) < most:
+                if places:
+                    call, is_last = fresh.leap(places)
+                    self.scheduler.leapt(is_last=is_last)
+                    places = min(places * policy.LEAP, policy.LONGEST_LEAP)
+                else:
+                    call = fresh.next()
+                if call is None:
+                    break
+                calls[call.key] = call
+                chosen.append(call)
+        except JournalError as error:
+            self._fail(error, "journal")
+
+    def _room(self) -> int:
+        """Return how many more calls may come out of the source."""
+        return self.sink.room - len(self._calls) - len(self._fresh)
+
+    def _admit(self, item: Any) -> Call | None:
+        """Return the call that an item of the source is; None where its row needs none, and has its end."""
+        if not isinstance(item, Call):
+            self.sink.accept(*item)
+        elif self._models_matter and self.scheduler.is_missing(model_of(item.body)):
+            missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
+            self.sink.accept(item.key, self.recorder.before(item) or missing)
+        else:
+            return item
+        return None
+
+    def _postpones(self, call: Call) -> bool:
+        """Check whether a call goes behind all others: an earlier run saw it refused, and nobody was answered since."""
+        return not self.scheduler.has_answers and self.recorder.was_refused(call.key)
 
     def _begin(self, chosen: list[Call], now: float) -> None:
         """Begin calls, all of which are in the journal by now, if there is one."""
@@ -186,15 +202,26 @@ class Loop:
             if (before := self.recorder.before(call)) is not None:
                 self.sink.accept(call.key, before)
 
-    def _look_ahead(self, source: Source) -> None:
+    def _look_ahead(self) -> None:
         """Look for a fresh call while nothing is in flight: where there is none, nobody waits for nothing."""
-        scheduler = self.scheduler
-        if scheduler.stopped is None and not self._exhausted and not scheduler.waiting:
-            found: list[Call] = []
-            self._take_fresh(source, 1, found)
-            self._ahead = found[0] if found else None
-        if scheduler.waiting or not self._exhausted:
+        scheduler, fresh = self.scheduler, self._fresh
+        if scheduler.stopped is None and self._goes_on and not fresh and not scheduler.waiting:
+            try:
+                found = fresh.next()
+            except JournalError as error:
+                self._fail(error, "journal")
+            else:
+                if found is not None:
+                    fresh.put_back(found)
+        if scheduler.waiting or self._goes_on:
             scheduler.give_up_waiting(self.clock())
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether there may be more fresh calls."""
+        return not self._fresh.is_exhausted or len(self._fresh) > 0
+
+    # What came of it.
 
     def _settle_all(self, seconds: float) -> None:
         """Wait for answers and use them."""
@@ -224,11 +251,12 @@ class Loop:
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
         if key in self._failed:
             answer = answer.after(*self._failed[key][0][1:4])
-        if self._keeps:
-            self._keep(self.recorder.record, answer, verdict)
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = model_of(call.body) if self._models_matter else None
         done = self.scheduler.answered(key, verdict, answer.sends, self.clock(), model)
+        if self._keeps:
+            held = done is None and verdict.kind is Failure.FINAL
+            self._keep(self.recorder.record, answer, unsettled(verdict) if held else verdict)
         if done is not None:
             self._end(done, answer)
         else:
@@ -247,9 +275,12 @@ class Loop:
         self.sink.accept(key, end_of(answer, verdict, attempts, billed))
 
     def _end_without_answer(self) -> None:
-        """End the calls that the scheduler has given up while they waited."""
+        """End the calls that the scheduler has given up while they waited, or whose fault is known by now."""
         for done in self.scheduler.take_ended():
-            self._end(done, self._failed[done.key][0])
+            answer = self._failed[done.key][0]
+            if self._keeps and done.verdict.kind is Failure.FINAL:
+                self._keep(self.recorder.record, answer._replace(sends=1), done.verdict)
+            self._end(done, answer)
 
     def _lose(self, key: int) -> None:
         """End a call for whose answer nobody waits any more."""
@@ -276,7 +307,7 @@ class Loop:
     def _ended(self) -> bool:
         """Check whether nothing is in flight and nothing more will be."""
         scheduler = self.scheduler
-        left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or not self._exhausted))
+        left = scheduler.in_flight or (scheduler.stopped is None and (scheduler.waiting or self._goes_on))
         return not left
 
     def _leaves(self, interrupts: Interrupts) -> bool:
@@ -288,16 +319,18 @@ class Loop:
     def _patience(self) -> float:
         """Return the seconds to wait for an event."""
         now = self.clock()
-        if self._ahead is not None and self.scheduler.room(now):
+        if self._fresh and self.scheduler.room(now) and not self.scheduler.in_flight:
             return 0.0
         change = self.scheduler.wait_until(now)
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
     def _leave(self, source: Source, interrupts: Interrupts) -> None:
         """End all that has no end: calls in flight are in doubt, the others were not sent."""
+        self.scheduler.finish()
         self._end_without_answer()
-        if self._ahead is not None:
-            self._put_back([self._ahead], self.clock())
+        for call in self._fresh:
+            if (before := self.recorder.before(call)) is not None:
+                self.sink.accept(call.key, before)
         for key in self._calls:
             self._lose(key)
         self._calls.clear()
@@ -305,7 +338,7 @@ class Loop:
         reason = self.scheduler.stopped
         if reason is not None and self.recorder.knows:
             self._look_up(source, interrupts)
-        self.sink.finish(None if reason is None else not_sent_because(reason))
+        self.sink.finish(None if reason is None else not_sent_because(reason, self.scheduler.stopped_by))
 
     def _look_up(self, source: Source, interrupts: Interrupts) -> None:
         """Use the ends of earlier runs for rows that the run did not come to, while there is time."""

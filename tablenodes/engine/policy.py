@@ -17,11 +17,34 @@ LONGEST_DELAY = 1e9  # seconds: what ``inf`` and absurd numbers of a server are 
 WINDOW_AFTER_PAUSE = 0.7  # the share of the window that is left after a pause or an outage
 
 # Giving up on a server, a key, a model.
-OUTAGE_FAILURES = 5  # failures in a row that shut the outage gate; the concurrency where it is more
+OUTAGE_FAILURES = 5  # rows failing in a row that shut the outage gate; the concurrency where it is more
+DOUBT = 1.0
+"""Seconds after a first failure for which calls in flight are taken for failing ones: no more go than shut the gate."""
+MOST_PATIENCE = 8
+"""How many times as many it takes at most, after a row from further on was answered at once: it was the rows."""
 PROBE_FIRST = 1.0  # seconds until the first probe of a server that is out; they double
 PROBE_LONGEST = 30.0  # seconds: the longest time between two probes
 REFUSALS = 5
-"""Refusals in a row (of the key, of an account without credit, of one model) after which nobody is sent any more."""
+"""Rows refused for more than themselves (the key, the account, one model, the set-up) before anybody is answered,
+after which a circuit is suspected."""
+REFUSALS_AMONG_ANSWERS = 20  # rows refused alike since the last answer; the window where it is more
+PROBES_ALIKE = 3  # leap probes that confirm that all rows are refused alike, where nobody was answered
+PROBES_AT_END = 2  # more leap probes, after one that came to the last row
+NAME_TRIES = (2.0, 10.0, 30.0)  # seconds after its first failure at which a name is looked up that was never found
+THROTTLED_ALONE = 3
+"""Times that a row larger than all that were answered is throttled among them, and then again alone at the end."""
+
+# Leap probes: fresh rows from further on, for what fails may be the rows.
+LEAP = 4  # the first goes so many places on, each further one so many times as far
+LONGEST_LEAP = 4096  # places
+MOST_SKIPPED = 4096  # calls that are kept while leaps go over them…
+MOST_SKIPPED_BYTES = 64 * 2**20  # … and bytes of their bodies
+MOST_SEGMENTS = 32  # parts of the table that take turns after leaps
+BETWEEN_LEAPS = 0.2
+"""Seconds between the leap probes of a server that answers with errors: for it may be that only these rows fail."""
+LEAPS_AT_ONCE = 7  # such probes, before they become as rare as those of a server that is down
+MOST_BEHIND = 4096  # rows to be tried again that fresh ones go before
+RETRY_SHARE = 5  # fresh rows that go for each that is tried again, where both wait
 
 # Pacing.
 BURST_SECONDS = 0.1  # how much of a pace of our own may go out at once; one request at least

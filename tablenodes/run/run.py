@@ -89,6 +89,7 @@ class _Run:
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing
             sent_before=0 if self.journal is None else self.journal.sends,
             capacity=endpoint.slots,
+            answered_before=self.recorder.has_answers,
         )
         self.records = Records(len(view))
         # A bar would be drawn across a text that someone reads as it comes.

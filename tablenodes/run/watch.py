@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.scheduling import Scheduler
-    from ..engine.scheduling.scheduler import Wait
+    from ..engine.scheduling.stops import Wait
     from ..engine.sink import Records
 
 _BETWEEN = 0.1

@@ -9,12 +9,15 @@ from ...problems import Rejected
 from ..calls import Answer, Call
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
-from ..sink import End, Source, end_of, in_doubt
+from ..sink import NOT_SENT, OK, End, Source, end_of, in_doubt
 from .entry import Entry, KeptAnswer, Keys
 from .journal import Finder, Journal
 
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again
-_NEVER_SENT = KeptAnswer("not_sent", Failure.NOT_EXECUTED.value)
+_NEVER_SENT = KeptAnswer(NOT_SENT, Failure.NOT_EXECUTED.value)
+_REFUSED = ("auth", "quota_exhausted", NOT_SENT)
+_SETTLED = ("http_error", NOT_SENT)
+"""Outcomes of refusals that were known only once others were answered, or refused too."""
 
 
 class Recorder:
@@ -38,6 +41,14 @@ class Recorder:
     def before(self, call: Call) -> End | None:
         """Return the end that a call had in an earlier run, although it was to be sent again."""
         return None
+
+    def was_refused(self, key: int) -> bool:
+        """Check whether a call was refused in an earlier run for what may have been the key's fault, or its own."""
+        return False
+
+    def has_answers(self) -> bool:
+        """Check whether a row was answered in an earlier run."""
+        return False
 
     def intend(self, key: int) -> None:
         """Record that a call is about to be sent."""
@@ -99,6 +110,15 @@ class JournalRecorder(Recorder):
     def before(self, call: Call) -> End | None:
         return _end(call, self._entries[call.key]) if call.key in self.earlier else None
 
+    def was_refused(self, key: int) -> bool:
+        """Check whether a call was refused in an earlier run for what may have been the key's fault, or its own."""
+        last = self._entries[key].last
+        return last is not None and last.outcome in _REFUSED
+
+    def has_answers(self) -> bool:
+        """Check whether a row was answered in an earlier run."""
+        return any(outcome == OK for outcome, _, _ in self.journal.tally())
+
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
         if entry.last is None:
@@ -150,4 +170,7 @@ def _end(call: Call, entry: Entry) -> End:
     if entry.last is None:
         return in_doubt(entry.sends)
     answer = entry.last.answer(call.key, entry.sends)
-    return end_of(answer, call.judge(answer, call.body), entry.sends, entry.billed, reused=True)
+    verdict = call.judge(answer, call.body)
+    if entry.last.outcome in _SETTLED and answer.status is not None:
+        verdict = verdict._replace(outcome=entry.last.outcome)
+    return end_of(answer, verdict, entry.sends, entry.billed, reused=True)

@@ -12,10 +12,11 @@ from . import rules, shortcomings
 from .answer_json import UnreadableError, read, without_done
 from .assembly import MalformedError, assembled, choices_asked, encoded
 from .body_form import BLANK, form_of
+from .error_codes import NOTHING, ServerError, circuit_of
 from .error_words import names_an_error, says_something
 from .finish_reasons import says
 from .rules import Failure, Rule
-from .server_errors import NOTHING, ServerError, circuit_of, error_object, quoted, server_error, status_of
+from .server_errors import error_object, quoted, server_error, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
     completion_tokens: int | None = None
     total_tokens: int | None = None
     told: bytes | None = None  # header lines, in lower case, where they tell of an allowance; whoever paces reads them
-    circuit: str | None = None  # what it counts against beyond its row: ``auth``, ``payment``, ``quota``, ``model``
+    circuit: str | None = None  # what it counts against beyond its row: one of `error_codes.circuit_of`, or ``setup``
     stale_connection: bool = False  # says nothing of the server: a kept connection was dead, or an option was refused
     body: bytes | None = None  # where it is not what came: a stream, put together, without a secret
     reason: str | None = None  # what an ``ok`` answer lacks, one of `LACKS` mostly; else the server's code
@@ -204,13 +205,15 @@ class _Failing:
                 return self._by_rule(rules.NO_CHOICES, error, tokens=tokens)
         status = status_of(error)
         known = 400 <= status < 600
+        circuit = circuit_of(status, error)
         like = rules.rule_of_status(status, self._retry_after) if known else rules.IN_BAND
+        like = rules.rule_of_circuit(circuit, status, like)
         return self._by_rule(
             rules.IN_BAND._replace(kind=like.kind, may_have_run=like.may_have_run),
             error,
             label="" if error.number is None else str(error.number),
             tokens=tokens,
-            circuit=circuit_of(status, error),
+            circuit=circuit,
         )
 
     def _by_status(self, status: int) -> Verdict:
@@ -218,10 +221,10 @@ class _Failing:
             return self._by_rule(rules.OPTION_RULE, label=str(status), stale_connection=True)
         error = server_error(self._answer.body) if status >= 400 else NOTHING
         rule = rules.rule_of_status(status, self._retry_after)
-        circuit = circuit_of(status, error)
-        if circuit == "quota":
-            rule = rules.QUOTA_SPENT
-        liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and circuit != "quota"
+        circuit = circuit_of(status, error, self._answer.body)
+        rule = rules.rule_of_circuit(circuit, status, rule)
+        final = circuit in ("quota", "auth") or (circuit == "row" and status == 429)
+        liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and not final
         if rule.kind is Failure.FINAL and liftable and self._should_retry() == "true":
             rule = rule._replace(kind=Failure.SERVER_ERROR)
         return self._by_rule(rule, error, label=str(status), circuit=circuit)

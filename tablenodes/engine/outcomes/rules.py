@@ -92,6 +92,8 @@ _REDIRECT = _refused(
 )
 _OTHER_STATUS = _refused("the server answered with an error")
 QUOTA_SPENT = _refused("the account's quota is spent", "quota_exhausted")
+_NO_ACCESS = _refused("the server refused access")
+_TOO_LARGE = _refused("the request is larger than the account's limit", "rate_limited")
 
 PROXY_LOGIN = "proxy_login"
 """The fault of a proxy that answers 407: unlike other faults of a proxy, it would come again."""
@@ -138,3 +140,14 @@ def rule_of_status(status: int, delay: float | None) -> Rule:
     """Return the rule of a status that is not good; `delay` is the server's (seconds), and makes a 503 a throttle."""
     rule = _STATUS_RULES.get(status, _REDIRECT if 300 <= status < 400 else _OTHER_STATUS)
     return rule._replace(kind=_THROTTLED, may_have_run=False) if status == 503 and delay is not None else rule
+
+
+def rule_of_circuit(circuit: str | None, status: int, rule: Rule) -> Rule:
+    """Return the rule of a refusal by what it counts against; `rule` is that of its status."""
+    if circuit == "quota":
+        return QUOTA_SPENT
+    if circuit == "auth":
+        return _STATUS_RULES[401]
+    if circuit == "page" or (status == 403 and circuit == "row"):
+        return _NO_ACCESS
+    return _TOO_LARGE if status == 429 and circuit == "row" else rule

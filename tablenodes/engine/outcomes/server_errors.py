@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..policy import ERROR_BODY_BYTES, QUOTE_LENGTH
 from ..redaction import Redaction
 from .answer_json import UnreadableError, read
 from .assembly import assembled
 from .body_form import form_of
+from .error_codes import ServerError, is_spent
 from .error_words import codes_in, objects_in, words_in, words_of_text
 
-_QUOTA_WORDS = frozenset(
-    ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated")
-)
-"""Error codes and types that say that no request of this key will succeed until somebody pays."""
 _WORDS_OF_STATUS = {
     400: ("invalid_request_error", "INVALID_ARGUMENT", "content_filter", "context_length_exceeded"),
     401: ("authentication_error", "invalid_api_key", "UNAUTHENTICATED"),
@@ -29,27 +26,6 @@ _WORDS_OF_STATUS = {
 }
 """Codes and types of errors that come under a status of 200, by the statuses that they stand for."""
 _STATUS_OF_WORD = {word: status for status, words in _WORDS_OF_STATUS.items() for word in words}
-_CIRCUITS = {401: "auth", 402: "payment", 403: "auth"}
-
-
-class ServerError(NamedTuple):
-    """An error object of the API's shape, as far as a server fills it.
-
-    `words` are its ``code``, ``type`` and ``status`` where they are texts, `number` the first of them that is a number,
-    such as 429; `param` is what it is about, `message` the server's own words, `code` its code or, without one, its
-    type, and `request_id` the server's name for the exchange. `is_api` is False where a page or a text says it all.
-    """
-
-    words: frozenset[str] = frozenset()
-    number: int | None = None
-    param: str | None = None
-    message: str = ""
-    code: str | None = None
-    request_id: str | None = None
-    is_api: bool = True
-
-
-NOTHING = ServerError()
 
 
 def server_error(body: bytes) -> ServerError:
@@ -83,20 +59,11 @@ def error_object(error: Any) -> ServerError:
 
 def status_of(error: ServerError) -> int:
     """Return the status that an error under a good status stands for; 200 where nobody can tell."""
-    if error.words & _QUOTA_WORDS:
+    if is_spent(error):
         return 402
     if error.number is not None:
         return error.number
     return max((_STATUS_OF_WORD[word] for word in error.words if word in _STATUS_OF_WORD), default=200)
-
-
-def circuit_of(status: int, error: ServerError) -> str | None:
-    """Return what a failure counts against beyond its row; None for nothing."""
-    if 400 <= status < 500 and error.words & _QUOTA_WORDS:
-        return "quota"
-    if status == 404 and ("model_not_found" in error.words or error.param == "model"):
-        return "model"
-    return _CIRCUITS.get(status)
 
 
 def quoted(text: str, secrets: Sequence[bytes] = ()) -> str:

@@ -80,45 +80,89 @@ class Outage:
     """The gate before a server that answers nobody: while it is shut, one probe at a time goes through.
 
     The server is probed for `patience` seconds. `probe` is the key of the row that is probing right now, `next_probe`
-    the time from which the next probe may go.
+    the time from which the next probe may go. `leaps_left` are the probes that come soon after each other: where a
+    server answers with errors, it may be that only those rows fail that were sent, and a row from further on tells.
     """
 
-    __slots__ = ("_closed", "_failures", "_patience", "_probes", "_shut_at", "is_shut", "next_probe", "probe")
+    __slots__ = (
+        *(
+            "_closed",
+            "_failing_since",
+            "_failures",
+            "_patience",
+            "_probes",
+            "_rows",
+            "_shut_at",
+            "_threshold",
+            "_times",
+        ),
+        *("is_shut", "leaps_left", "next_probe", "probe"),
+    )
 
     def __init__(self, patience: float, closed: ClosedTime) -> None:
         self._closed = closed
         self._patience = patience
-        self._failures = self._probes = 0
+        self._rows: set[int] = set()
+        self._times = self._threshold = 1
+        self._failing_since = -math.inf
+        self._failures = self._probes = self.leaps_left = 0
         self._shut_at = -math.inf
         self.is_shut = False
         self.probe: int | None = None
         self.next_probe = -math.inf
 
-    def failed(self, threshold: int, now: float) -> None:
-        """Count a failure that may be an outage's; `threshold` of them in a row shut the gate."""
-        self._failures += 1
-        if not self.is_shut and self._failures >= threshold:
+    def failed(self, row: int | None, threshold: int, now: float) -> None:
+        """Count a failure that may be an outage's; `threshold` of them without an answer between shut the gate.
+
+        Where the server answered with an error it may be the fault of the `row`, which counts once; None where nobody
+        was reached.
+        """
+        if not self._failures:
+            self._failing_since = now
+        self._failures += row is None or row not in self._rows
+        if row is not None:
+            self._rows.add(row)
+        self._threshold = threshold * self._times
+        if not self.is_shut and self._failures >= self._threshold:
             self.is_shut = True
             self._shut_at = now
             self._probes = 0
+            self.leaps_left = policy.LEAPS_AT_ONCE if self._rows else 0
             self._plan(now)
+
+    def room(self, now: float, in_flight: int, room: int) -> int:
+        """Return how many of `room` calls may go: if those in flight fail too, no more than it takes to shut the gate.
+
+        That is so for a second after the first failure: what takes longer to fail is none of them.
+        """
+        if not self._failures or now >= self.doubted_until:
+            return room
+        return max(0, min(room, self._threshold - self._failures - in_flight))
+
+    @property
+    def doubted_until(self) -> float:
+        """Until when the calls in flight are taken for failing ones."""
+        return self._failing_since + policy.DOUBT
 
     def probe_failed(self, now: float) -> bool:
         """Plan the next probe; return whether patience has ended instead."""
         self.probe = None
-        self._probes += 1
         self._plan(now)
         return now >= self._shut_at + self._patience
 
     def answered(self, now: float) -> bool:
-        """Record that the server answers; return whether that opened the gate."""
+        """Record that the server answers; return whether that ended an outage, and it was not the rows that failed."""
+        self._rows.clear()
         self._failures = 0
         if not self.is_shut:
             return False
+        was_rows = self.leaps_left > 0
+        if was_rows:
+            self._times = min(policy.MOST_PATIENCE, 2 * self._times)
         self.is_shut = False
         self.probe = None
         self._closed.add(self._shut_at, now)
-        return True
+        return not was_rows
 
     def seconds_shut(self, now: float) -> float:
         """Return the time for which nothing could be sent up to now, that of a gate that is still shut included."""
@@ -126,7 +170,12 @@ class Outage:
 
     def _plan(self, now: float) -> None:
         """Set the next probe; the last one goes when patience ends."""
-        delay = min(policy.PROBE_LONGEST, policy.PROBE_FIRST * 2.0 ** min(self._probes, MOST_DOUBLINGS))
+        if self.leaps_left:
+            self.leaps_left -= 1
+            delay = policy.BETWEEN_LEAPS
+        else:
+            delay = min(policy.PROBE_LONGEST, policy.PROBE_FIRST * 2.0 ** min(self._probes, MOST_DOUBLINGS))
+            self._probes += 1
         self.next_probe = max(now, min(now + delay, self._shut_at + self._patience))
 
 
@@ -157,6 +206,8 @@ class Admission:
         if self.outage.is_shut:
             waits = self.outage.probe is not None or now < self.outage.next_probe
             room = 0 if waits else min(1, self.window.limit - in_flight)
+        elif room > 0:
+            room = self.outage.room(now, in_flight, room)
         if self.pacing.active and room > 0:
             room = min(room, self.pacing.room(now))
         return max(0, room)
@@ -170,6 +221,8 @@ class Admission:
             opens = max(opens, self.outage.next_probe)
         elif in_flight >= self.window.size:
             return None
+        elif not self.outage.room(now, in_flight, 1):
+            opens = max(opens, self.outage.doubted_until)
         return max(opens, self.pacing.ready_at(now)) if self.pacing.active else opens
 
     def told_to_wait(self, now: float) -> float:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST_DOUBLINGS = 30  # beyond it, every wait is at its limit anyway
 
 
+_QUEUE_OF = {Failure.SERVER_ERROR: 1, Failure.AMBIGUOUS: 2}
+
+
 class Done(NamedTuple):
     """A row that has come to its end: what its last answer meant, and the sends that were started for it.
 
@@ -35,11 +38,12 @@ class Attempts:
 
     `started_at` is when the last of them started, `ends_at` when the row's time is over: nothing is sent for it then.
     `tries` count against `Retry.max_attempts`, `failures` against the limits of their kinds. `verdict` and `kind` are
-    what the last answer meant; `reconnected` says that the row had its immediate repeat after a dead connection.
+    what the last answer meant; `reconnected` says that the row had its immediate repeat after a dead connection;
+    `failed_after` how often the server had recovered when it failed first.
     """
 
     __slots__ = (
-        *("_maybe_billed", "_sends", "ends_at", "failures", "kind"),
+        *("_maybe_billed", "_sends", "ends_at", "failed_after", "failures", "kind"),
         *("reconnected", "started_at", "tries", "verdict"),
     )
 
@@ -48,6 +52,7 @@ class Attempts:
 
     def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
+        self.failed_after: int | None = None
         self.started_at = -math.inf
         self.tries = self._sends = 0
         self.failures: dict[Failure, int] = {}
@@ -115,6 +120,79 @@ class Waiting:
         heapq.heapify(self._due)
         self.soonest_end = min((ends_at for _, _, ends_at in self._due), default=math.inf)
         return late
+
+
+class Turns:
+    """The rows that wait for another attempt, and whose turn it is.
+
+    What reached nobody, and what was throttled, goes before fresh rows. What failed on the server may be the row's own
+    fault: of these one goes for every few fresh rows. A row whose answer was lost may be lost again, and for long: it
+    goes once no fresh row is there. Nobody waits so for more than a quarter of a row's time, or three. A row that
+    waits alone goes once nothing else is left.
+    """
+
+    __slots__ = ("_alone", "_first", "_longest", "_queues", "_share", "_shared")
+
+    def __init__(self, row_deadline: float) -> None:
+        self._longest = row_deadline / 4
+        self._queues = self._first, self._shared, _ = Waiting(), Waiting(), Waiting()
+        self._alone: dict[int, None] = {}
+        self._share = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues)) + len(self._alone)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the first of them is due; None where none is before something else happens."""
+        return min((due for queue in self._queues if (due := queue.next_due) is not None), default=None)
+
+    @property
+    def soonest_end(self) -> float:
+        """The time before which no row's time is over; infinite where none waits."""
+        return min(queue.soonest_end for queue in self._queues)
+
+    def add(self, key: int, due: float, row: Attempts) -> None:
+        """Have a row wait until it is due."""
+        self._queues[_QUEUE_OF.get(row.kind, 0)].add(key, due, row.ends_at)
+
+    def add_alone(self, key: int) -> None:
+        """Have a row wait until nothing else is left."""
+        self._alone[key] = None
+
+    def count_fresh(self) -> None:
+        """Count a fresh row that went."""
+        self._share += 1
+
+    def pop(self, now: float, *, fresh: bool, is_idle: bool) -> int | None:
+        """Remove and return the row whose turn it is; None where there is none, or a `fresh` row goes first."""
+        key = self._first.pop(now)
+        for queue in self._queues[1:]:
+            if key is None and queue and (not fresh or self._goes_first(queue, now)):
+                key = queue.pop(now)
+                if key is not None:
+                    self._share = 0
+        if key is None and self._alone and is_idle and not fresh and not any(self._queues):
+            key = next(iter(self._alone))
+            del self._alone[key]
+        return key
+
+    def _goes_first(self, queue: Waiting, now: float) -> bool:
+        is_shared = queue is self._shared
+        is_old = (queue.next_due or now) < now - (self._longest if is_shared else 3 * self._longest)
+        return is_old or len(queue) > policy.MOST_BEHIND or (is_shared and self._share >= policy.RETRY_SHARE)
+
+    def pop_late(self, now: float) -> list[int]:
+        """Remove and return the rows whose time is over."""
+        late = [key for queue in self._queues for key in queue.pop_late(now)]
+        if now == math.inf:
+            late += self._alone
+            self._alone.clear()
+        return late
+
+    def goes_alone(self) -> bool:
+        """Check whether nothing else is left than rows that wait alone."""
+        return bool(self._alone) and not any(self._queues)
 
 
 def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:

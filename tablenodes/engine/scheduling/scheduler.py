@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import policy
 from ..outcomes.rules import Failure
 from .admission import Admission
-from .attempts import Attempts, Done, Waiting, backoff, most_failures, server_delay, throttle
-from .stops import Circuits
+from .attempts import Attempts, Done, Turns, backoff, most_failures, server_delay, throttle
+from .circuits import Circuits
+from .stops import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -24,31 +25,17 @@ _OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERV
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
-class Wait(NamedTuple):
-    """What a run waits for that is no answer.
-
-    `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
-    settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
-    is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
-    `told` why, mostly in the server's words.
-    """
-
-    reason: str
-    until: float | None = None
-    outcome: str | None = None
-    told: str = ""
-
-
 class Scheduler:
     """Decides for all rows of a run; without input or output, and with no clock or chance of its own.
 
     A row is fresh, in flight, waiting or done. What is asked at which moment:
 
-    - before calls start: `room`, then for each place `next_retry`, or a fresh row where that returns none;
+    - before calls start: `room`, then for each place `next_retry`, or a fresh row where that returns none: `leap`
+      says how many places further on; while it `is_probing`, a fresh row before a row that is tried again;
     - as a call starts: `started`; as its transport starts each send: `may_send`;
     - with its answer: `answered`, which returns the row's end, or keeps the row for another attempt;
-    - then: `take_ended`, the rows that ended without an answer;
-    - before it sleeps: `wait_until`; with nothing in flight: `give_up_waiting`;
+    - then: `take_ended`, the rows that ended without an answer, or whose answer means something only now;
+    - before it sleeps: `wait_until`; with nothing in flight: `give_up_waiting`; at the end: `finish`;
     - for a person who watches: `wait`.
 
     Each step costs O(log n) at most. Times are seconds of one clock that never goes back.
@@ -56,8 +43,8 @@ class Scheduler:
     `random` returns a number from 0 to 1. With `at_most_once`, by default where ``retry.ambiguous`` is 0, nothing is
     repeated that may have been executed. `sent_before` are the requests that earlier runs have sent, for
     ``limits.max_requests``; `capacity` the most calls in flight that the machine allows; `seconds_left` returns the
-    seconds that a row has left, where that may be less than ``retry.row_deadline``. `admission` is that of an earlier
-    run, which has ended.
+    seconds that a row has left, where that may be less than ``retry.row_deadline``. `answered_before` says whether a
+    row was answered in an earlier run. `admission` is that of an earlier run, which has ended.
     """
 
     def __init__(
@@ -70,6 +57,7 @@ class Scheduler:
         sent_before: int = 0,
         capacity: int | None = None,
         seconds_left: Callable[[int], float] | None = None,
+        answered_before: Callable[[], bool] = bool,
         admission: Admission | None = None,
     ) -> None:
         self._seconds_left = seconds_left
@@ -83,16 +71,21 @@ class Scheduler:
         self._granted: dict[int, int] = {}
         self._repeats = 0
         self._rows: dict[int, Attempts] = {}  # those that have failed, in flight again or waiting
-        self._waiting = Waiting()
+        self._waiting = Turns(retry.row_deadline)
+        self._largest = 0.0  # the tokens of the largest row that was answered
         self._ended: list[Done] = []
         self.admission = admission or Admission(limits, retry)
         self._window, self._pacing = self.admission.window, self.admission.pacing
         self._outage = self.admission.outage
         self._now = 0.0
-        self._circuits = Circuits()
-        self._failing = admission is not None  # what was seen before is looked at again at the first success
+        self._circuits = Circuits(limits.stop_after_alike, answered_before)
+        self._recoveries = 0  # successes after failures
+        self._leaps = 0  # since the last success
+        self._at_end = False  # whether the last leap found the last row
+        self._failing = True  # until the first success; from then on, whether one has anything to put back
         self._refuses = False
         self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
+        self.stopped_by = ""  # the words of the last refusal, where refusals stopped it
         self.asked_to_wait = 0.0  # seconds until the server's allowance is renewed, where that is why it has stopped
         self.sent = self.tokens = 0  # sends of the calls that have been answered; tokens that the server counted
         self.first_try = 0  # rows that were ``ok`` with one send
@@ -101,26 +94,47 @@ class Scheduler:
             self._window.cap(capacity)
         self._stop_if_spent()
 
-    # Before calls start.
-
     def room(self, now: float) -> int:
         """Return how many calls may start right now; 0 where it must wait, or has stopped."""
         self._now = now
-        if now >= self._waiting.soonest_end:
+        if self._rows and now >= self._waiting.soonest_end:
             self._end(self._waiting.pop_late(now))
         if self.stopped is not None:
             return 0
         room = self.admission.room(now, len(self._in_flight))
+        trial = self._circuits.trial
+        if trial is not None:
+            room = min(room, int(trial.probe is None))
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
-    def next_retry(self, now: float) -> int | None:
-        """Return the row that is due for its next attempt; None where a fresh one may go. Ask only if there is room."""
-        return self._waiting.pop(now)
+    def next_retry(self, now: float, *, fresh: bool = False) -> int | None:
+        """Return the row that is due for its next attempt; None where there is none, or a `fresh` one goes first.
+
+        Ask only if there is room.
+        """
+        return self._waiting.pop(now, fresh=fresh, is_idle=not self._in_flight) if self._rows else None
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether one call at a time goes, to learn whose fault failures are."""
+        return self._failing and (self._outage.is_shut or self._circuits.trial is not None)
+
+    @property
+    def leap(self) -> int:
+        """How many places further on the next fresh row is to be; 0 for the next one."""
+        if not self._failing or not (self.is_probing or self._circuits.suspects_rows):
+            return 0
+        return int(min(policy.LEAP ** (self._leaps + 1), policy.LONGEST_LEAP))
+
+    def leapt(self, *, is_last: bool) -> None:
+        """Record that a leap was made, and whether it came to the last row."""
+        self._leaps += 1
+        self._at_end = is_last
 
     def put_back(self, key: int, now: float) -> None:
         """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
         if self.stopped is None:
-            self._waiting.add(key, now, self._rows[key].ends_at)
+            self._waiting.add(key, now, self._rows[key])
         else:
             self._end([key])
 
@@ -128,21 +142,29 @@ class Scheduler:
         """Check whether the server has said often enough that it does not know a model: its rows need not be sent."""
         return model in self._circuits.missing_models
 
-    # As a call starts.
-
     def started(self, key: int, now: float, tokens: int = 0) -> float:
         """Record that a call started, of about `tokens` tokens (0 where nobody knows).
 
         Returns the seconds that are left for this row, the longest that the call may take.
         """
         self._in_flight[key] = self._pacing.started(now, tokens)
-        if self._failing and self._outage.is_shut:
-            self._outage.probe = key
+        if self._failing:
+            self._begin_probe(key)
         row = self._rows.get(key) if self._rows else None
         if row is None:
+            self._waiting.count_fresh()
             return self._retry.row_deadline
         self.retries[row.kind.value] += 1
         return max(policy.SHORTEST_WAIT, row.ends_at - now)
+
+    def _begin_probe(self, key: int) -> None:
+        """Note the row that is probing, where one is to."""
+        if self._outage.is_shut:
+            self._outage.probe = key
+            if key in self._rows:
+                self._outage.leaps_left = 0
+        if self._circuits.trial is not None:
+            self._circuits.trial.probe = key
 
     def may_send(self, key: int) -> bool:
         """Check whether a transport may start a send; it asks before each one of a call, the first one too.
@@ -168,8 +190,6 @@ class Scheduler:
             and (self._most is None or self._unreserved() > 0)
         )
 
-    # With its answer.
-
     def answered(self, key: int, verdict: Verdict, sends: int, now: float, model: str | None = None) -> Done | None:
         """Record what an answer means, after `sends` starts of its request.
 
@@ -177,11 +197,10 @@ class Scheduler:
         was asked, so that a model that the server does not know stops its own rows only.
         """
         mark = self._in_flight.pop(key)
-        if self._granted:
-            self._repeats -= max(0, self._granted.pop(key, 0) - 1)
         self.sent += sends
-        if sends > 1:
-            self.retries[Failure.NOT_EXECUTED.value] += sends - 1
+        if self._granted or sends > 1:
+            self._repeats -= max(0, self._granted.pop(key, 0) - 1)
+            self.retries[Failure.NOT_EXECUTED.value] += max(0, sends - 1)
         if verdict.total_tokens:
             self.tokens += verdict.total_tokens
         kind = verdict.kind
@@ -191,8 +210,9 @@ class Scheduler:
         if self._most is not None or self.tokens >= self._budget:
             self._stop_if_spent()
         if kind is None:
+            self._largest = max(self._largest, mark.guess)
             if self._failing:
-                self._recovered(now, model)
+                self._recovered(now, mark.at, model)
             if self._window.size < self._window.limit:
                 self._window.widen()
             if key not in self._rows:
@@ -200,26 +220,56 @@ class Scheduler:
                 return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
-    def _recovered(self, now: float, model: str | None) -> None:
+    def _recovered(self, now: float, started_at: float, model: str | None) -> None:
         """Record a success after failures."""
         self.admission.reopen(now)
-        self._circuits.succeeded(model)
+        self._circuits.succeeded(model, started_at)
+        if self._circuits.held:
+            self._release(self._circuits.cleared(started_at))
+        self._recoveries += 1
+        self._leaps = 0
         self._failing, self._refuses = self._circuits.is_counting, False
 
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
         row = self._rows.pop(key, None) or Attempts(self._ends_at(key, mark.at, now))
         row.add(verdict, sends, mark.at)
-        if verdict.circuit is not None:
-            reason = self._circuits.refused(verdict.circuit, model)
-            if reason is not None:
-                self.stop(reason)
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
+        if verdict.kind is not None and self._is_held(key, row, model, now):
+            return None
         if due is None or self.stopped is not None or max(due, self.admission.paused_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
-        self._waiting.add(key, due, row.ends_at)
+        if self._is_too_large(row, mark):
+            self._waiting.add_alone(key)
+        else:
+            self._waiting.add(key, due, row)
         return None
+
+    def _is_held(self, key: int, row: Attempts, model: str | None, now: float) -> bool:
+        """Count a refusal; return whether its row has no end yet, for nobody knows whose fault it is."""
+        circuits, verdict = self._circuits, row.verdict
+        is_probe = circuits.trial is not None and circuits.trial.probe == key
+        held = verdict.kind is Failure.FINAL and circuits.refused(key, verdict, model, self._window.limit, now)
+        if held:
+            self._rows[key] = row
+        if is_probe and (reason := circuits.probed(verdict, was_last=self._at_end)) is not None:
+            self.stop(reason, self._circuits.words)
+        elif circuits.trial is None and (is_probe or self.stopped is not None):
+            self._release(circuits.take_held())
+        return held
+
+    def _release(self, held: dict[int, Verdict]) -> None:
+        """End rows that were held: it is known by now whose fault it was, or nobody will know."""
+        for key, verdict in held.items():
+            row = self._rows.pop(key)
+            row.verdict = verdict
+            self._ended.append(row.done(key))
+
+    def _is_too_large(self, row: Attempts, mark: Mark) -> bool:
+        """Check whether a row waits for the end: larger than all that were answered, it was throttled among them."""
+        refusals = row.failures.get(Failure.THROTTLED, 0)
+        return row.kind is Failure.THROTTLED and refusals >= policy.THROTTLED_ALONE and mark.guess > self._largest > 0
 
     def _ends_at(self, key: int, first_at: float, now: float) -> float:
         """Return when a row's time is over that began with its first attempt."""
@@ -236,7 +286,11 @@ class Scheduler:
         if not is_probe:  # a probe's failure says something about the server, nothing about its row
             row.count(kind, sends)
         due = self._next_attempt(row, kind, now)
-        self._watch_server(key, kind, now, counts=not reconnects)
+        row.failed_after = self._recoveries if row.failed_after is None else row.failed_after
+        reached = kind is not Failure.NOT_EXECUTED
+        # A row that failed before others were answered says nothing of the server any more, unless nobody is reached.
+        counts = not reconnects and (not reached or row.failed_after == self._recoveries)
+        self._watch_server(key, kind, now, counts=counts)
         if is_probe:
             return self._outage.next_probe if row.verdict.retry_after is None else due
         if row.is_used_up(self._most_failures, self._retry.max_attempts):
@@ -253,7 +307,8 @@ class Scheduler:
         """
         delay = row.verdict.retry_after
         failures = row.failures.get(kind, 1)
-        throttled = kind is Failure.THROTTLED or row.verdict.outcome == "rate_limited"
+        of_all = row.verdict.circuit is None
+        throttled = kind is Failure.THROTTLED or (row.verdict.outcome == "rate_limited" and of_all)
         if throttled:
             if delay is not None and self.admission.note_pause(delay, row.started_at, now):
                 self.stop("rate_limited")
@@ -274,9 +329,8 @@ class Scheduler:
         if outage.probe == key and outage.probe_failed(now):
             self.stop("outage")
         if counts and kind in _OUTAGE_KINDS:
-            outage.failed(max(policy.OUTAGE_FAILURES, self._window.limit), now)
-
-    # The ends without an answer.
+            threshold = max(policy.OUTAGE_FAILURES, self._window.limit)
+            outage.failed(None if kind is Failure.NOT_EXECUTED else key, threshold, now)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
@@ -290,11 +344,20 @@ class Scheduler:
         self.sent += sends
         return sends
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, words: str = "") -> None:
         """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""
         if self.stopped is None:
-            self.stopped = reason
+            self.stopped, self.stopped_by = reason, words
         self._end(self._waiting.pop_late(math.inf))
+        self._release(self._circuits.take_held())
+
+    def finish(self) -> None:
+        """Record that nothing is left to send: a suspicion that nobody can look into any more is believed."""
+        trial = self._circuits.trial
+        if trial is not None and self.stopped is None:
+            self._circuits.confirm()
+            self.stop(trial.reason, self._circuits.words)
+        self._release(self._circuits.take_held())
 
     def _end(self, keys: list[int]) -> None:
         """End rows without another attempt, with the verdicts that they have."""
@@ -310,13 +373,13 @@ class Scheduler:
         """Return how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
         return (self._most or 0) - self.sent - len(self._in_flight) - self._repeats
 
-    # Before it sleeps.
-
     def wait_until(self, now: float) -> float | None:
         """Return when something changes by itself; None where only an answer can change it."""
         spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
+        spent = spent or (self._circuits.trial is not None and self._circuits.trial.probe is not None)
         opens = None if spent else self.admission.opens_at(now, len(self._in_flight))
-        changes = self._waiting.next_due if opens is not None and opens <= now else opens
+        due = now if self._waiting.goes_alone() and not self._in_flight else self._waiting.next_due
+        changes = due if opens is not None and opens <= now else opens
         soonest = min(self._waiting.soonest_end, math.inf if changes is None else changes)
         return None if soonest == math.inf else soonest
 
@@ -338,8 +401,6 @@ class Scheduler:
         """Have no more than `capacity` calls in flight, for the machine allows no more."""
         self._window.cap(capacity)
 
-    # What a person sees.
-
     def wait(self, now: float) -> Wait | None:
         """Return what the run waits for; None while calls go out, or answers to first attempts are on their way."""
         if self.stopped:
@@ -351,7 +412,7 @@ class Scheduler:
             return Wait("outage", None, *why)
         if now < admission.paused_until:
             return Wait("pause", admission.paused_until, *why)
-        if self._rows and in_flight + len(self._waiting) <= len(self._rows):
+        if self._rows and in_flight + self.waiting <= len(self._rows) - len(self._circuits.held):
             return Wait("retry", None, *why)
         if not in_flight and self._pacing.active:
             ready = self._pacing.ready_at(now)
@@ -362,6 +423,11 @@ class Scheduler:
     def waiting(self) -> int:
         """Rows that wait for their next attempt."""
         return len(self._waiting)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether a row was answered in this run."""
+        return self._circuits.answered
 
     @property
     def in_flight(self) -> int:

@@ -1,15 +1,22 @@
-"""When a run stops for all its rows, or for those of one model, and why in words."""
+"""Why a run stops for all its rows, or waits."""
 
 from __future__ import annotations
 
-from ...errors import EndedError, TransportError
-from .. import policy
+from typing import TYPE_CHECKING, NamedTuple
 
-_STOPS = {"auth": "auth", "payment": "quota", "quota": "quota"}
-"""The reason to stop by what a failure counts against."""
+from ...errors import EndedError, TransportError
+from ..outcomes.rules import Failure
+from ..sink import NOT_SENT
+
+if TYPE_CHECKING:
+    from ..outcomes.judge import Verdict
+
 NOT_SENT_BECAUSE = {
     "auth": "the server refused the API key, or needs one where none was sent",
     "quota": "the account's quota is spent",
+    "setup": "the server cannot be reached as it was set up",
+    "alike": "no row was answered, and all that were sent were refused alike",
+    "dns": "the server's name was not found",
     "rate_limited": "the server asks to wait longer than this run does; run again later",
     "outage": "the server served no request; run again later",
     "max_requests": "max_requests is reached",
@@ -22,46 +29,30 @@ NOT_SENT_BECAUSE = {
 """Why the rest of a run's rows is not sent, by the reason for which it has stopped."""
 
 
-class Circuits:
-    """Counts refusals that are about more than their row.
+class Wait(NamedTuple):
+    """What a run waits for that is no answer.
 
-    The rows of `missing_models`, which the server does not know, need not be sent.
+    `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
+    settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
+    is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
+    `told` why, mostly in the server's words.
     """
 
-    __slots__ = ("_missing", "_refusals", "missing_models")
-
-    def __init__(self) -> None:
-        self._refusals = 0
-        self._missing: dict[str, int] = {}
-        self.missing_models: set[str] = set()
-
-    def succeeded(self, model: str | None) -> None:
-        """Count a success: the key is good, and so is the model."""
-        self._refusals = 0
-        if self._missing and model is not None:
-            self._missing.pop(model, None)
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether a success has anything to put back."""
-        return bool(self._missing)
-
-    def refused(self, circuit: str, model: str | None) -> str | None:
-        """Count a refusal; return the reason to stop the whole run, if this is one."""
-        if circuit == "model":
-            if model is not None:
-                self._missing[model] = self._missing.get(model, 0) + 1
-                if self._missing[model] >= policy.REFUSALS:
-                    self.missing_models.add(model)
-            return None
-        self._refusals += 1
-        opened = circuit == "quota" or self._refusals >= policy.REFUSALS
-        return _STOPS[circuit] if opened else None
+    reason: str
+    until: float | None = None
+    outcome: str | None = None
+    told: str = ""
 
 
-def not_sent_because(stopped: str) -> str:
-    """Return why a row was not sent, by the reason for which the scheduler has stopped."""
-    return f"not sent: {NOT_SENT_BECAUSE.get(stopped, stopped)}"
+def unsettled(verdict: Verdict) -> Verdict:
+    """Return what a refusal means while nobody knows whose fault it is: another run may try the row again."""
+    return verdict._replace(outcome=NOT_SENT, kind=Failure.NOT_EXECUTED)
+
+
+def not_sent_because(stopped: str, words: str = "") -> str:
+    """Return why a row was not sent: the reason for which the scheduler has stopped, and the last refusal's words."""
+    because = NOT_SENT_BECAUSE.get(stopped, stopped)
+    return f"not sent: {because}: {words}" if words else f"not sent: {because}"
 
 
 def transport_failed(error: BaseException) -> EndedError:
