@@ -134,6 +134,62 @@ def test_calls_are_told_apart_by_index_and_by_id():
     assert calls(*parts) == expected[::-1]
 
 
+NAMES_OF_CALLS = st.sampled_from(["weather", "now"])
+ARGUMENTS = st.dictionaries(
+    st.sampled_from("ab"), st.integers() | st.sampled_from(["{", "}{", '"', "é"]) | st.just({"c": {}}), max_size=2
+).map(json.dumps)
+
+
+@st.composite
+def told_calls(draw):
+    """Return calls, and the parts of them as a server of some kind sends them."""
+    calls = draw(st.lists(st.tuples(NAMES_OF_CALLS, ARGUMENTS), min_size=1, max_size=4))
+    numbers = draw(st.sampled_from(["own", "text", "zero", "none"]))
+    ids = draw(st.sampled_from(["first", "each", "empty", "none"]))
+    repeats, announces, wholly = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    chunks = []
+    for at, (name, arguments) in enumerate(calls):
+        size = len(arguments) if wholly else draw(st.integers(1, len(arguments)))
+        pieces = [arguments[start : start + size] for start in range(0, len(arguments), size)]
+        for place, piece in enumerate(["", *pieces] if announces else pieces):
+            function = {"arguments": piece} | ({"name": name} if place == 0 or repeats else {})
+            part = {"function": function} | ({"id": ""} if ids == "empty" else {})
+            part |= {"id": f"call_{at}"} if ids == "each" or (ids == "first" and place == 0) else {}
+            part |= {"own": {"index": at}, "text": {"index": str(at)}, "zero": {"index": 0}, "none": {}}[numbers]
+            chunks.append([part])
+    if numbers in ("own", "text") or ids == "each":  # all at once, and by turns
+        chunks = draw(st.permutations(chunks)) if wholly and not announces else chunks
+    if wholly and not announces and draw(st.booleans()):
+        chunks = [[part for chunk in chunks for part in chunk]]
+    return calls, chunks
+
+
+@given(told_calls())
+def test_calls_are_put_together_however_a_server_tells_them(told):
+    """With numbers of their own, all 0 or none, with ids or without, in pieces or whole, in many chunks or one."""
+    calls, chunks = told
+    made = delta(*({"tool_calls": parts} for parts in chunks))["tool_calls"]
+    put_together = [(call["function"]["name"], call["function"]["arguments"]) for call in made]
+    assert sorted(put_together) == sorted(calls)
+
+
+def test_what_stood_for_arguments_until_they_came_is_none_of_them():
+    """Some gateways begin with an empty object."""
+    first = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]}
+    parts = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in ('{"a"', ":1}")]
+    (call,) = delta(first, *parts)["tool_calls"]
+    assert call["function"]["arguments"] == '{"a":1}'
+    (call,) = delta(first)["tool_calls"]
+    assert call["function"]["arguments"] == "{}"
+
+
+def test_calls_by_turns_are_told_apart_by_their_ids():
+    """Under one number."""
+    parts = [("a", "weather", '{"x'), ("b", "weather", '{"y'), ("a", None, '":1}'), ("b", None, '":2}')]
+    made = delta(*({"tool_calls": [{"index": 0} | called(name, piece, known)]} for known, name, piece in parts))
+    assert [call["function"]["arguments"] for call in made["tool_calls"]] == ['{"x":1}', '{"y":2}']
+
+
 def test_half_a_character_finds_its_other_half():
     """Where a server cuts a surrogate pair into two chunks."""
     stream = b'data: {"choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}\n\n'

@@ -10,6 +10,7 @@ Place = TypeVar("Place", bound=int | None)
 _DEEPEST = 16  # objects nested deeper than this are not filled: the last one counts
 _REPEATED = frozenset(("id", "type", "role", "object", "format", "index"))
 """Texts that name something: a part repeats them, it does not lengthen them."""
+_PARTED = frozenset(("content", "thinking"))  # lists of such parts
 _GROWING_PARTS = frozenset(("text", "output_text", "thinking", "reasoning", "refusal"))
 """The types of a content's parts that come bit by bit, where the next one is of the same type."""
 
@@ -192,7 +193,7 @@ def _extend(target: dict[str, Any], name: str, value: list[Any], depth: int) -> 
             known.append(item)
         elif name == "tool_calls" or number_of(item.get("index"), None) is not None:
             known.add(item, place if several and name == "tool_calls" else None, depth + 1)
-        elif item.get("type") in _GROWING_PARTS:
+        elif name in _PARTED and item.get("type") in _GROWING_PARTS:
             known.in_parts = True
             last = known[-1] if known else None
             if (
