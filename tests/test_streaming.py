@@ -263,6 +263,23 @@ def test_the_idle_limits_go_by_the_bytes(transport):
         assert run(server, NODE, words("a"), transport, timeout=timeout).texts() == [TEXT]
 
 
+@measures_seconds
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_stream_that_nobody_asked_for_is_followed_as_one(transport):
+    """It is left after its end, and ended where it falls silent; the rows beside it are as ever."""
+    node, timeout = NODE.replace(stream=None), tn.Timeout(connect=5, total=20, idle=0.4)
+    told = []
+    for on_text in (None, lambda row, text: told.append(text)):
+        with fault_server([streaming(STREAM, then="hold"), either(TWINS["text"])]) as server:
+            out = run(server, node, words("a", "b"), transport, limits=ONE, on_text=on_text)
+        assert out.texts() == [TEXT] * 2
+        assert out.log["latency"].max() < 1.0
+    assert "".join(told) == TEXT * 2
+    with fault_server(streaming(stream_of(chunks_of(TWINS["text"])[:3], done=False), then="hold")) as server:
+        out = run(server, node, words("a"), transport, timeout=timeout, retry=tn.Retry(ambiguous=0))
+    assert out.log["outcome"][0] == "timeout_idle"
+
+
 # --- the usage ------------------------------------------------------------------------------------------------------
 
 

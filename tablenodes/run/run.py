@@ -187,9 +187,9 @@ class _Run:
     def _notes(self) -> Iterator[str]:
         yield from self.plan.noted(alike=True)
         streams, capacity = self.engine.streams, self.engine.loop.capacity
-        if streams is not None and streams.option_refused:
+        if streams.option_refused:
             yield _NO_USAGE
-        elif streams is not None and streams.uncounted:
+        elif streams.uncounted:
             yield f"{counted(streams.uncounted, 'streamed answer')} came without token counts"
         if self.endpoint.slots is None and capacity < min(self.options.limits.concurrency, len(self.view)):
             yield f"only {capacity:,} requests were in flight: the system allows no more open files (ulimit -n)"

@@ -18,7 +18,7 @@ from ..engine.outcomes.judge import judge
 from ..engine.redaction import Redaction
 from ..engine.scheduling import Scheduler
 from ..engine.sink import Sink, Source, rejected
-from ..engine.transports.streams import Streams, redacted
+from ..engine.transports.streams import Streams, Unasked, redacted
 from ..errors import EndedError
 from ..problems import Rejected
 from ..settings import Limits
@@ -55,15 +55,15 @@ class Engine:
         transport = endpoint.transport(limits, self._may_send_once if exact else scheduler.may_send, stream=stream)
         stack.callback(transport.close)
         redaction = Redaction(endpoint.secrets)
-        self.streams: Streams | None = None
-        if stream or on_text is not None:
-            transport = self.streams = Streams(transport, endpoint.timeout, redaction, on_text, self._stop)
+        asked = stream or on_text is not None
+        self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, self._stop)
+        transport = self.streams
         self.loop = Loop(
             transport if around is None else around(transport),
             scheduler,
             sink,
             recorder,
-            partial(redacted, redaction=redaction) if self.streams is None else redaction,
+            redaction if asked else partial(redacted, redaction=redaction),
             grace=limits.grace,
             on_turn=on_turn,
         )
@@ -90,7 +90,7 @@ class Engine:
             at_most_once=at_most_once,
             secrets=self._endpoint.secrets,
             wall_clock=time.time,
-            read_stream=None if self.streams is None else self.streams.read,
+            read_stream=self.streams.read,
         )
 
         def call(body: bytes | Rejected, key: int) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pycurl
 
 from ..calls import Answer, Call, Chunk, Request
-from ..outcomes.body_form import Beginning
+from ..outcomes.body_form import Beginning, form_of
 from ..outcomes.rules import PROXY_LOGIN
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_lane import Common, Lane, borrowed
@@ -21,7 +21,6 @@ _UNWANTED = ("Accept", "Content-Type", "Expect")
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 _OK = b"HTTP/1.1 200 "
 _LARGE = 2**20
-_NEVER_TOLD = Beginning()
 _GO_ON = int(pycurl.PREREQFUNC_OK)
 _ABORT = int(pycurl.PREREQFUNC_ABORT)
 _CONSTANT_OPTIONS = (
@@ -113,7 +112,7 @@ class Transfer:
         for option, value in _CONSTANT_OPTIONS:
             handle.setopt(option, value)
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
-        handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.take)
+        handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.look)
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
         handle.setopt(pycurl.SOCKOPTFUNCTION, self.opening)
 
@@ -133,7 +132,7 @@ class Transfer:
         self.common.unsent += 1
         self.refused = False
         self.heard = False
-        self.beginning = Beginning() if self.common.stream else _NEVER_TOLD
+        self.beginning: Beginning | None = Beginning() if self.common.stream else None
         self.room = self.common.body_bytes
         self.opened.clear()
         if call.request.method != "GET":
@@ -187,6 +186,12 @@ class Transfer:
         self.pieces.append(piece)
         return None
 
+    def look(self, piece: bytes) -> int | None:
+        """Keep a piece of a body, and report it if it is one of an event stream that nobody asked for."""
+        if not self.pieces and form_of(piece) == "stream":
+            self.beginning = Beginning()
+        return self.take(piece) if self.beginning is None else self.take_and_tell(piece)
+
     def take_and_tell(self, piece: bytes) -> int | None:
         """Keep a piece of a body and report it; begin to wait for the next of an event stream."""
         common = self.common
@@ -202,7 +207,7 @@ class Transfer:
 
     def _comes_as_stream(self, piece: bytes) -> bool:
         """Check whether the body is an event stream: by its first bytes, and by its head where they do not tell."""
-        form = self.beginning.form or self.beginning.push(piece)
+        form = None if self.beginning is None else self.beginning.form or self.beginning.push(piece)
         return form == "stream" or (form in (None, "other") and is_event_stream(final_head(self.head)[0]))
 
     def answer(self, now: float) -> Answer:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...secret import Veiled
 from ..calls import Answer, Call, Chunk, Event
+from ..outcomes.body_form import form_of
 from ..response_head import is_event_stream
 from .network_environment import certificates, proxy_for, sockets_allowed
 from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, drop_frames, fault_of, never_sent
@@ -248,9 +249,11 @@ class RequestsTransport(Carrying):
             pieces = iter(lambda: response.raw.read1(_PIECE, decode_content=True), b"")
         else:
             pieces = response.iter_content(_PIECE)
+        follows = self.stream
         for piece in pieces:
             kept = attempt.take(piece)
-            if self.stream and kept:
+            follows = follows or (len(attempt.pieces) == 1 and form_of(kept) == "stream")
+            if follows and kept:
                 self._reports.put((attempt, Chunk(attempt.call.key, kept)))
             if len(kept) < len(piece):
                 return False

@@ -92,8 +92,7 @@ class Streams(Wrapper):
                 events.append(self._answered(event))
             else:
                 self._take(event)  # type: ignore[arg-type] # there are but two kinds
-        if self._next_look < _NEVER and self.clock() >= self._next_look:
-            self._look(self.clock())
+        self._look()
         return events
 
     def read(self, answer: Answer) -> Assembly:
@@ -158,8 +157,11 @@ class Streams(Wrapper):
             if self.on_failure is not None:
                 self.on_failure(error)
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """End the streams whose time is over."""
+        now = self.clock() if self._next_look < _NEVER else -_NEVER
+        if now < self._next_look:
+            return
         for key, reading in [*self._readings.items()]:
             if reading.due <= now:
                 reading.due = _NEVER
@@ -170,6 +172,29 @@ class Streams(Wrapper):
                     self.inner.end(key, "timeout_idle", words)
         due = (reading.due for reading in self._readings.values())
         self._next_look = min(due, default=_NEVER)
+
+
+class Unasked(Streams):
+    """The same for a run that asks for no stream: it reads those that servers send all the same, and costs nothing."""
+
+    def start(self, call: Call) -> None:
+        self.inner.start(call)
+
+    def cancel(self, key: int) -> None:
+        self._readings.pop(key, None)
+        self.inner.cancel(key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        if self._next_look < _NEVER:
+            seconds = max(0.0, min(seconds, self._next_look - self.clock()))
+        events = self.inner.wait(seconds)
+        if self._readings or any(type(event) is Chunk for event in events):
+            for event in [event for event in events if type(event) is Chunk]:
+                self._take(event)
+            answers = [event for event in events if type(event) is Answer]
+            events = [self._answered(answer) if answer.key in self._readings else answer for answer in answers]
+            self._look()
+        return events
 
 
 @dataclass(eq=False, repr=False, slots=True)

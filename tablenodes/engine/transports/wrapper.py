@@ -19,7 +19,7 @@ class Carrying:
     longest body, decompressed; of a longer one that much is kept. `proxy` and `ca_bundle` (a file or folder of CA
     certificates) are those of the environment where they are None. `may_send` is asked with a call's key whenever its
     request is about to be sent, also by libcurl's own silent repeat on a fresh connection; False refuses that send.
-    `clock` is monotonic seconds. With `stream`, every piece of a body comes as a `Chunk` too.
+    `clock` is monotonic seconds. With `stream`, every piece of a body comes as a `Chunk` too; else each of a stream's.
     """
 
     timeout: Timeout
