@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from commands import Command
+from signalling import Process
 
 from tablenodes.later import submission as submitting
 from tablenodes.later.lock import WorkerLock
@@ -56,19 +57,12 @@ def registered(store: Path) -> int | None:
         return database.execute("SELECT pid FROM store").fetchone()[0]
 
 
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """End a process and wait for its end."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-        until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not _alive(pid), f"the end of {pid}")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+def kill(pid: int, store: Path, number: int = signal.SIGKILL) -> None:
+    """End a worker of a store, if that is what the number still stands for, and wait for its end."""
+    with contextlib.suppress(ProcessLookupError), Process(pid) as worker:
+        if is_worker(pid, store):
+            worker.send(number)
+            assert worker.ends(BOUND), f"{pid} did not end"
 
 
 @contextlib.contextmanager
@@ -79,7 +73,7 @@ def ending(store: Path) -> Iterator[Path]:
     finally:
         while found := workers(store):
             for pid in found:
-                kill(pid)
+                kill(pid, store)
 
 
 @contextlib.contextmanager

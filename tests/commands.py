@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from signalling import status_at_end
+
 SAMPLE = Path(__file__).parent.parent / "sample_workflows" / "review_sentiment.yaml"
 COMMAND_LINE = "from tablenodes.__main__ import main; main()"
 _LONGEST = 2**20
@@ -137,7 +139,10 @@ def _watched(job: Mapping[str, Any], streams: list[int], tell: int) -> str:
         for each in (0, 1, 2, *streams):
             os.close(each)
         os.write(tell, pid.to_bytes(_NUMBER))
-        os.write(tell, os.waitpid(pid, 0)[1].to_bytes(_NUMBER))
+        os.write(tell, status_at_end(pid).to_bytes(_NUMBER))
+        read = select.poll()
+        read.register(tell, 0)
+        read.poll()  # until that is read or nobody is there, the program keeps its number: signals meet it or nobody
         os._exit(0)
     os.close(tell)
     for number, stream in enumerate(streams):

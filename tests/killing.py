@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from servers import LOOPBACK, completion, digest, message
+from signalling import Process, killed_in_the_end, status_at_end
 
 KEY = "sk-" + "k" * 20
 NODE = "say"
@@ -203,36 +204,63 @@ class Victims:
     """
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, job: dict[str, Any], on_start: Callable[[Process], None] | None = None) -> dict[str, Any]:
+        """Run a job to its end or its death; return ``status`` (as from `os.waitpid`), ``seconds`` and ``said``.
+
+        A job that is given up in the middle is killed, and the next one has a new warm process.
+        """
+        try:
+            if self._process is None:
+                self._start()
+            with killed_in_the_end(self._ask(job)["pid"]) as victim:
+                if on_start is not None:
+                    on_start(victim)
+                return self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.communicate()
+            self._stderr.close()
+
+    def _start(self) -> None:
         environment = {n: v for n, v in os.environ.items() if not n.startswith("OPENAI_") and "proxy" not in n.lower()}
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._stderr,
             text=True,
             env=environment | {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
         )
         self._read()
 
-    def run(self, job: dict[str, Any], on_start: Callable[[int], None] | None = None) -> dict[str, Any]:
-        """Run a job to its end or its death; give ``status`` (as from `os.waitpid`), ``seconds`` and ``said``."""
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        pid = self._read()["pid"]
-        if on_start is not None:
-            on_start(pid)
+        with contextlib.suppress(BrokenPipeError):  # reading says why
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
         return self._read()
 
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(20)
-        self._process.stdout.close()
-
     def _read(self) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdout is not None
-        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait(20)
+            self._stderr.seek(0)
+            raise AssertionError(
+                f"the warm process ended (exit code {code}), and said: {self._stderr.read()[-5000:]!r}"
+            )
+        found: dict[str, Any] = json.loads(line)
         return found
 
 
@@ -254,7 +282,10 @@ def _serve_jobs() -> None:
     gc.collect()
     gc.freeze()
     print(json.dumps({"ready": True}), flush=True)
+    pid = 0
     for line in sys.stdin:
+        if pid:
+            os.waitpid(pid, 0)  # whoever signals it has its end by now
         job = json.loads(line)
         told, tell = os.pipe()
         pid = os.fork()
@@ -273,7 +304,7 @@ def _see_to_its_end(pid: int, told: int, kill_after: float | None) -> None:
         if kill_after is not None:
             time.sleep(kill_after)
             os.kill(pid, signal.SIGKILL)  # it may have ended; it is ours, and not yet waited for
-        status = os.waitpid(pid, 0)[1]
+        status = status_at_end(pid)
         seconds = time.monotonic() - began
         said = json.loads(reader.readline() or "null")
     print(json.dumps({"status": status, "seconds": seconds, "said": said}), flush=True)

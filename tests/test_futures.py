@@ -16,13 +16,14 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
-from background import at_work, elsewhere, ending, kill, nobody_at_work, told, until, work, workers
+from background import at_work, elsewhere, ending, is_worker, kill, nobody_at_work, told, until, work, workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import oracle
 from measuring import measures_seconds
 from sentences import wording
 from servers import answer, digest, echo, fault_server, held
+from signalling import Process
 
 import tablenodes as tn
 from tablenodes.cli import main
@@ -152,7 +153,7 @@ def test_a_worker_that_is_killed_loses_nothing(store, moment):
         table = submitted(server.url, store, 40, limits=tn.Limits(concurrency=4))
         pid = at_work(store)
         until(lambda: len(server.received) >= moment * 40, "some requests")
-        kill(pid)
+        kill(pid, store)
         assert list(retrieved(table, store, connection=tn.Connection(server.url, KEY)).text) == texts(40)
         assert sum(server.sends.values()) - 40 <= 4
 
@@ -164,7 +165,7 @@ def test_workers_that_are_killed_again_and_again_lose_nothing(store):
         for share in (0.2, 0.5, 0.8):
             pid = at_work(store)
             until(lambda: len(server.sends) >= share * 40, "some requests")  # noqa: B023
-            kill(pid)
+            kill(pid, store)
             retrieved(table, store, 0, connection=tn.Connection(server.url, KEY))
         assert list(retrieved(table, store, connection=tn.Connection(server.url, KEY)).text) == texts(40)
         assert sum(server.sends.values()) - 40 <= 4 * 3
@@ -372,7 +373,7 @@ def test_rows_in_doubt_are_not_sent_again_where_that_is_asked(store):
         table = submitted(server.url, store, 3, retry=tn.Retry(ambiguous=0))
         pid = at_work(store)
         until(lambda: len(server.received) == 3, "the requests")
-        kill(pid)
+        kill(pid, store)
         server.release()
         out = retrieved(table, store, connection=tn.Connection(server.url, KEY))
         assert list(out.log["outcome"]) == ["in_doubt"] * 3
@@ -418,7 +419,7 @@ def test_a_worker_that_is_told_to_end_leaves_soon_and_loses_nothing(store, numbe
         pid = at_work(store)
         until(lambda: len(server.received) >= 3, "the requests")
         began = time.monotonic()
-        kill(pid, number)
+        kill(pid, store, number)
         assert time.monotonic() - began < 2.5
         assert list(retrieved(table, store, connection=tn.Connection(server.url, KEY)).text) == texts(6)
         assert len(server.received) <= 6 + 3
@@ -681,7 +682,9 @@ def test_the_key_is_nowhere_but_in_the_request(store):
         assert list(out.text) == ["you sent Bearer ***"] * 2
         assert KEY in server.requests[0].headers["x-api-token"]
         assert KEY in server.requests[0].path
-        os.kill(pid, signal.SIGSTOP)  # its files come and go no more
+        with Process(pid) as worker:
+            assert is_worker(pid, store)
+            worker.send(signal.SIGSTOP)  # its files come and go no more
         for path in store.parent.iterdir():
             data = path.read_bytes()
             for form in (KEY, KEY[::-1], KEY[len(KEY) // 2 :], base64.b64encode(KEY.encode()).decode()[:16]):

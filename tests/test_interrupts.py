@@ -18,6 +18,7 @@ from commands import Command
 from killing import NODE, Oracle, bodies, committed, oracle
 from measuring import measures_seconds
 from servers import Exchange, Reaction, digest, echo, fault_server
+from signalling import Process
 
 import tablenodes as tn
 from tablenodes.cli.application import HangUp
@@ -86,12 +87,12 @@ def test_in_a_hurry_it_leaves_within_a_second(victims, tmp_path, signals):
     with oracle(latency=0.02) as server:
         seen: dict[str, float] = {}
 
-        def hurry(pid: int) -> None:
+        def hurry(victim: Process) -> None:
             wait_until(lambda: len(server.answered) >= 12)
             server.latency = 20
             wait_until(lambda: sum(delay >= 20 for delay in server.delays) == CONCURRENCY)
             for left, each in reversed([*enumerate(signals)]):
-                os.kill(pid, each)
+                victim.send(each)
                 time.sleep(0.2 if left else 0)  # a busy machine may see two signals as one
             seen["signalled"] = time.monotonic()
 
@@ -114,9 +115,9 @@ def test_the_grace_period_is_kept(victims, tmp_path):
     """After it, what is still in flight is in doubt."""
     with oracle(latency=20) as server:
 
-        def press(pid: int) -> None:
+        def press(victim: Process) -> None:
             wait_until(lambda: len(server.received) == CONCURRENCY)
-            os.kill(pid, signal.SIGINT)
+            victim.send(signal.SIGINT)
 
         end = victims.run(job(server, tmp_path, manner={"limits": {"grace": 0.3}}), press)
         assert 0.3 <= end["seconds"] < 10  # the answers would take 20, the grace where none is said 30
@@ -129,9 +130,9 @@ def test_a_signal_that_is_ignored_stays_ignored(victims, tmp_path, ignored):
     with oracle() as server:
         server.holding = True
 
-        def press(pid: int) -> None:
+        def press(victim: Process) -> None:
             wait_until(lambda: len(server.received) == CONCURRENCY)
-            os.kill(pid, ignored)
+            victim.send(ignored)
             server.release()
 
         said = victims.run(job(server, tmp_path, ignores=int(ignored)), press)["said"]

@@ -1,6 +1,6 @@
 """Kills: whatever moment a run is killed at, no answer that was committed is lost or asked for again.
 
-The server's log decides. ``TABLENODES_KILLS`` is how many random kills there are in all (50); with ``-m slow`` there
+The server's log decides. ``TABLENODES_KILLS`` is how many random kills there are in all (30); with ``-m slow`` there
 are 3,000 of them, and each named point is met 20 times.
 """
 
@@ -16,11 +16,12 @@ import pytest
 from commands import Command
 from killing import NODE, ONCE, POINTS, Oracle, Victims, bodies, committed, moments, oracle, was_killed
 from servers import digest
+from signalling import Process
 
 from tablenodes.engine.calls import Request
 from tablenodes.engine.journal import Keys
 
-KILLS = int(os.environ.get("TABLENODES_KILLS", "50"))
+KILLS = int(os.environ.get("TABLENODES_KILLS", "30"))
 SLOW = pytest.mark.slow
 
 
@@ -104,7 +105,10 @@ def unkilled(victims: Victims, server: Oracle, folder: Path, rows: int, concurre
 
 @pytest.mark.parametrize(
     ("concurrency", "rows", "kills"),
-    [(1, 30, KILLS // 3), (8, 120, KILLS // 3), (64, 400, KILLS - 2 * (KILLS // 3))]
+    [
+        pytest.param(c, r, -(-KILLS // 3), marks=pytest.mark.timeout(120 + 5 * KILLS))
+        for c, r in ((1, 30), (8, 120), (64, 400))
+    ]
     + [pytest.param(c, r, 1000, marks=[SLOW, pytest.mark.timeout(7200)]) for c, r in ((1, 40), (8, 250), (64, 700))],
 )
 def test_kills_at_random_moments(victims, tmp_path, concurrency, rows, kills):
@@ -194,8 +198,8 @@ def test_kills_in_the_middle_of_a_message(victims, tmp_path, where):
     with oracle() as server:
         life = Life(victims, server, tmp_path, 4, 1, pad=1_000_000)
 
-        def kill_there(pid: int) -> None:
-            setattr(server, where, lambda: os.kill(pid, signal.SIGKILL))
+        def kill_there(victim: Process) -> None:
+            setattr(server, where, victim.send)
 
         assert was_killed(life.run(on_start=kill_there))
         # Of half a request the system may hold the other half already, and deliver it although its sender is dead.

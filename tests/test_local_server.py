@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 from measuring import measures_seconds
 from sentences import wording
+from signalling import killed_in_the_end
 
 from tablenodes import errors, local
 from tablenodes.local import child, model_files, server
@@ -260,12 +261,10 @@ def test_killing_the_parent_ends_the_server_though_a_fork_lives_on(engine):
     )
     with subprocess.Popen([sys.executable, "-c", script, engine.path], stdout=subprocess.PIPE) as parent:
         pid, fork = map(int, parent.stdout.readline().split())
-        try:
+        with killed_in_the_end(fork):
             parent.kill()
             assert gone(pid, 2)
             assert alive(fork)
-        finally:
-            os.kill(fork, signal.SIGKILL)
 
 
 @linux
