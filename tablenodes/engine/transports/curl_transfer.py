@@ -112,7 +112,7 @@ class Transfer:
         for option, value in _CONSTANT_OPTIONS:
             handle.setopt(option, value)
         handle.setopt(pycurl.HEADERFUNCTION, self.head.append)
-        handle.setopt(pycurl.WRITEFUNCTION, self.take_and_tell if common.stream else self.look)
+        handle.setopt(pycurl.WRITEFUNCTION, self.take)
         handle.setopt(pycurl.PREREQFUNCTION, self.may_send)
         handle.setopt(pycurl.SOCKOPTFUNCTION, self.opening)
 
@@ -178,7 +178,11 @@ class Transfer:
         self.head.clear()
 
     def take(self, piece: bytes) -> int | None:
-        """Keep a piece of the body; 0 ends a transfer whose body is too long."""
+        """Keep a piece of the body, and tell of it where it is to be told; 0 ends a transfer whose body is too long."""
+        if self.beginning is None and piece[:1] != b"{" and not self.pieces and form_of(piece) == "stream":
+            self.beginning = Beginning()  # nobody asked for it
+        if self.beginning is not None:
+            self._tell(piece[: self.room], self.beginning)
         self.room -= len(piece)
         if self.room < 0:
             self.pieces.append(piece[: self.room])
@@ -186,29 +190,20 @@ class Transfer:
         self.pieces.append(piece)
         return None
 
-    def look(self, piece: bytes) -> int | None:
-        """Keep a piece of a body, and report it if it is one of an event stream that nobody asked for."""
-        if not self.pieces and form_of(piece) == "stream":
-            self.beginning = Beginning()
-        return self.take(piece) if self.beginning is None else self.take_and_tell(piece)
+    def _tell(self, piece: bytes, beginning: Beginning) -> None:
+        """Report a piece of a body; begin to wait for the next of an event stream.
 
-    def take_and_tell(self, piece: bytes) -> int | None:
-        """Keep a piece of a body and report it; begin to wait for the next of an event stream."""
-        common = self.common
-        allowed = piece[: self.room]
-        if allowed:
-            common.events.append(Chunk(self.call.key, allowed))
-        if self._comes_as_stream(allowed):
-            common.last_piece.pop(self.call.key, None)
-            common.last_piece[self.call.key] = common.clock()
+        It is one by its first bytes, and by its head where they do not tell.
+        """
+        common, key = self.common, self.call.key
+        if piece:
+            common.events.append(Chunk(key, piece))
+        form = beginning.form or beginning.push(piece)
+        if form == "stream" or (form in (None, "other") and is_event_stream(final_head(self.head)[0])):
+            common.last_piece.pop(key, None)
+            common.last_piece[key] = common.clock()
         elif common.last_piece:
-            common.last_piece.pop(self.call.key, None)
-        return self.take(piece)
-
-    def _comes_as_stream(self, piece: bytes) -> bool:
-        """Check whether the body is an event stream: by its first bytes, and by its head where they do not tell."""
-        form = None if self.beginning is None else self.beginning.form or self.beginning.push(piece)
-        return form == "stream" or (form in (None, "other") and is_event_stream(final_head(self.head)[0]))
+            common.last_piece.pop(key, None)
 
     def answer(self, now: float) -> Answer:
         """Return the answer of a transfer that libcurl calls complete."""

@@ -177,8 +177,9 @@ class Streams(Wrapper):
 class Unasked(Streams):
     """The same for a run that asks for no stream: it reads those that servers send all the same, and costs nothing."""
 
-    def start(self, call: Call) -> None:
-        self.inner.start(call)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.start = self.inner.start  # type: ignore[method-assign] # every row comes through it
 
     def cancel(self, key: int) -> None:
         self._readings.pop(key, None)
@@ -187,13 +188,16 @@ class Unasked(Streams):
     def wait(self, seconds: float) -> list[Event]:
         if self._next_look < _NEVER:
             seconds = max(0.0, min(seconds, self._next_look - self.clock()))
-        events = self.inner.wait(seconds)
-        if self._readings or any(type(event) is Chunk for event in events):
-            for event in [event for event in events if type(event) is Chunk]:
+        came = self.inner.wait(seconds)
+        if not self._readings and Chunk not in map(type, came):
+            return came
+        events: list[Event] = []
+        for event in came:
+            if type(event) is Chunk:
                 self._take(event)
-            answers = [event for event in events if type(event) is Answer]
-            events = [self._answered(answer) if answer.key in self._readings else answer for answer in answers]
-            self._look()
+            else:
+                events.append(self._answered(event) if event.key in self._readings else event)  # type: ignore[arg-type]
+        self._look()
         return events
 
 
