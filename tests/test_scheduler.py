@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -227,23 +228,47 @@ def test_the_longest_delay_counts():
     assert plan.wait_until(0.1) == 5.0
 
 
-def test_without_a_delay_the_pause_is_ours():
-    """From half a second to one second at first, and the row goes when it ends."""
+def test_without_a_delay_one_row_asks_while_the_others_wait():
+    """The row itself waits from half a second to one second; a tenth of a second later, another may ask."""
     plan = scheduler(chance=1.0)
     attempt(plan, 0, 0.0, verdict(429))
-    assert plan.wait_until(0.0) == 1.0
-    assert (plan.room(0.99), plan.next_retry(1.0)) == (0, 0)
+    room = [plan.room(plan.wait_until(0.0)), plan.room(0.2)]
+    assert room == [0, 1]
+    assert (plan.next_retry(0.99), plan.next_retry(1.0)) == (None, 0)
 
 
-def test_our_pauses_double():
-    """Each time a row is throttled without a word, the pause is twice as long, up to a minute."""
+def test_a_row_that_nobody_serves_waits_ever_longer():
+    """Each time it is throttled without a word, and nobody is served, twice as long, up to a minute."""
     run, starts = failures(1, lambda now, key: status(429), latency=lambda chance: 0.0)
     gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert len(gaps) == 10
     for number, gap in enumerate(gaps):
         longest = min(60.0, 2.0**number)
-        assert longest / 2 <= gap <= longest
-    assert run.scheduler.seconds_paused == pytest.approx(sum(gaps), abs=60)
+        assert longest / 2 <= gap <= longest + 10
+    assert run.count("rate_limited") == 1
+
+
+def test_a_refusal_while_others_are_served_costs_its_row_nothing():
+    """Of a wave that is refused it costs one row one of its `throttled`, and only where nobody is served."""
+    refused: Counter[int] = Counter()
+
+    def server(now, key):
+        refused[key] += 50 <= key < 53
+        return status(429) if 0 < refused[key] < 8 else ok()
+
+    run = Simulation(100, server, Limits(concurrency=2), Retry(throttled=3, max_attempts=4)).run()
+    assert run.count("ok") == 100
+    assert run.begun[50] == 8
+    wave = Simulation(4, lambda now, key: status(429) if now < 1000.5 else ok(), Limits(concurrency=4)).run()
+    assert sorted(row.attempts for row in wave.done.values())[:2] == [2, 2]
+    plan = scheduler(concurrency=4, retry=Retry(throttled=1))
+    for key in range(4):
+        plan.started(key, 0.0)
+    assert [plan.answered(key, verdict(429, b"retry-after: 1\r\n"), 1, 0.1) for key in range(4)] == [None] * 4
+    plan.started(0, 2.0)
+    assert plan.answered(0, verdict(429), 1, 2.1).attempts == 2
+    plan.started(1, 2.2)
+    assert plan.answered(1, verdict(429), 1, 2.3) is None
 
 
 def test_a_delay_that_is_too_long_ends_the_run():
@@ -270,28 +295,30 @@ def test_a_row_that_is_put_off_again_and_again_waits_longer():
     assert starts[-1] > 1
 
 
-def test_after_a_pause_fewer_go_and_then_more_again():
+def test_after_an_outage_fewer_go_and_then_more_again():
     """0.7 of the window, and one more for each window of successes."""
     plan = scheduler(concurrency=10)
-    attempt(plan, 0, 0.0, verdict(429, b"retry-after: 1\r\n"))
-    assert plan.room(1.0) == 7
+    for key in range(10):
+        attempt(plan, key, 0.0, verdict(503))
+    assert plan.room(1.0) == 1
     sizes = []
-    for key in range(1, 40):
+    for key in range(11, 51):
         attempt(plan, key, 1.0, OK)
         sizes.append(plan.room(1.0))
-    assert sizes == [7] * 6 + [8] * 8 + [9] * 9 + [10] * 16
+    assert sizes == [7] * 6 + [8] * 8 + [9] * 9 + [10] * 17
 
 
-def test_one_wave_of_throttles_narrows_once():
-    """All answers of a wave say the same."""
+def test_after_a_pause_one_goes_ahead():
+    """The others follow once it was not refused for as long as a refusal takes."""
     plan = scheduler(concurrency=10)
     for key in range(5):
         plan.started(key, 0.0)
     for key in range(5):
         plan.answered(key, verdict(429, b"retry-after: 1\r\n"), 1, 0.1)
-    assert plan.room(2.0) == 7
-    attempt(plan, 9, 2.0, verdict(429, b"retry-after: 1\r\n"))
-    assert plan.room(4.0) == 4
+    assert (plan.room(1.0), plan.room(1.1)) == (0, 1)
+    plan.started(9, 1.1)
+    assert (plan.room(1.1), plan.wait_until(1.1)) == (0, pytest.approx(1.32, abs=0.05))
+    assert plan.room(1.37) == 1
 
 
 # Circuits.

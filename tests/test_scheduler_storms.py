@@ -46,7 +46,7 @@ def test_a_server_that_is_down_is_not_stormed(answer, concurrency):
     assert busiest_second(start.at for start in run.starts[concurrency:]) <= concurrency
     assert run.scheduler.stopped == "outage"
     assert run.count("not_sent") >= ROWS - 2 * concurrency - 5 - probes
-    assert 600 <= run.seconds <= 640
+    assert 600 <= run.seconds <= 645
     assert run.scheduler.seconds_paused == pytest.approx(600, abs=15)
 
 
@@ -196,12 +196,12 @@ def test_a_delay_is_never_cut_short_and_hardly_exceeded():
 
         run = Simulation(300, server, Limits(concurrency=8), Retry(throttled=50, max_attempts=99), jittery, seed).run()
         waiting = {}
+        opens = 0.0
         events = [(at, 0, key, verdict.retry_after) for at, key, _, verdict in run.answers]
         for at, is_start, key, delay in sorted(
             events + [(s.at, 1, s.key, None) for s in run.starts], key=lambda e: e[:3]
         ):
             if is_start:
-                opens = max((asked + wait for asked, wait in waiting.values()), default=0.0)
                 early += at < opens - 1e-6
                 if key in waiting:
                     asked, wait = waiting.pop(key)
@@ -209,6 +209,7 @@ def test_a_delay_is_never_cut_short_and_hardly_exceeded():
                     late.append(max(0.0, at - max(asked + wait, opens)) - 0.1 * wait)
             elif delay is not None:
                 waiting[key] = (at, delay)
+                opens = max(opens, at + delay)
                 throttles += 1
         seed += 1
     assert early == 0

@@ -508,13 +508,13 @@ def test_a_pause_holds_for_rows_that_are_submitted_meanwhile(store):
 def test_an_allowance_that_is_renewed_too_late_keeps_the_rest(store):
     """As a delay that is too long does: nobody is sent before, by whichever worker."""
     told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
-    with fault_server([echo(200, told), answer(b"{}", 429, told)]) as server:
-        table = queued(server.url, store, 3, limits=tn.Limits(concurrency=1))
+    with fault_server([echo(200, told), *[answer(b"{}", 429, told)] * 5]) as server:
+        table = queued(server.url, store, 9, limits=tn.Limits(concurrency=1))
         work(store)
         work(store)
-        assert len(server.requests) == 2
-    assert outcomes(table, store) == ["ok", "pending", "pending"]
-    wording.line(reason(table, store, 2))
+        assert len(server.requests) == 6
+    assert outcomes(table, store) == ["ok", *["pending"] * 8]
+    wording.line(reason(table, store, 8))
 
 
 def test_a_server_that_refuses_nobody_is_worked_for_and_left(store):

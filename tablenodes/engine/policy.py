@@ -6,15 +6,17 @@ from __future__ import annotations
 BACKOFF_FIRST = 0.5  # seconds: the longest wait before the first repeat; it doubles with each further one
 BACKOFF_LONGEST = 30.0  # seconds: the longest wait of that kind
 BACKOFF_FLOOR = 0.05  # seconds: no wait is shorter, but for the one immediate repeat after a dead connection
-THROTTLED_FIRST = 1.0  # seconds: the longest pause after a first 429 without a delay; it doubles with each further one
-THROTTLED_LONGEST = 60.0  # seconds: the longest pause of that kind
-THROTTLED_SPREAD = 0.5  # the least share of that pause; the rest is chance
+THROTTLED_FIRST = 1.0
+"""Seconds: the longest wait after a first 429 that names no delay, where nobody is served; it doubles each time."""
+THROTTLED_LONGEST = 60.0  # seconds: the longest wait of that kind
+THROTTLED_SPREAD = 0.5  # the least share of that wait; the rest is chance
+AGAIN_LONGEST = 1.0  # seconds: the longest wait of a row that is refused again and again while others are served
 JITTER_SHARE = 0.1  # the share of a server's delay that a row may wait more, so that rows don't return as one wave…
 JITTER_LONGEST = 1.0  # … and its limit in seconds
 LONGEST_DELAY = 1e9  # seconds: what ``inf`` and absurd numbers of a server are taken for
 
 # The window: how many calls are in flight at a time.
-WINDOW_AFTER_PAUSE = 0.7  # the share of the window that is left after a pause or an outage
+WINDOW_AFTER_OUTAGE = 0.7  # the share of the window that is left after an outage
 
 # Giving up on a server, a key, a model.
 OUTAGE_FAILURES = 5  # rows failing in a row that shut the outage gate; the concurrency where it is more
@@ -61,6 +63,34 @@ RESET_UNKNOWN = 1.0  # seconds until an allowance is asked for again where the s
 TOKENS_GUESS = 500.0  # tokens of a call of which nobody knows any
 TOKENS_MEMORY = 0.1  # the weight of the newest call in what is known of tokens: their mean, and how far guesses are off
 SHORTEST_WAIT = 0.001  # seconds: a wait for an allowance is never shorter
+
+# The pace that is learned from refusals. Rates are in sends a second.
+SHORTEST_REFUSAL = 0.02  # seconds: no refusal is taken to come faster
+DELAY_KEPT = 0.9  # how much of the slowest refusal's time is left with each further refusal
+SETTLED_AFTER = 1.2  # a send without a refusal after so many times the slowest refusal's time was let in
+PACE_SLACK = 0.005  # seconds of a pace that may be made up for
+PACE_LEAST, PACE_LEAST_NAMED = 0.5, 2.0  # the slowest pace; where the server names delays, they do the rest
+FAST = 40.0  # from this pace on, one more refusal shows nothing
+WAVE_END = 0.01  # seconds that are waited for late refusals of the first wave
+GUESS_LEAST, GUESS_KEPT, GUESS_OF_LATELY = (
+    4.0,
+    0.9,
+    0.7,
+)  # a first guess: at least, its share that is used, at most of late
+MEASURED_FROM = 10  # sends that were let in, from which they are a measure
+RATE_KEPT, RATE_SLOWED = 0.95, 0.85  # the share of a measured rate that is used: later, and right after a refusal
+SEEK_AFTER = 0.25  # seconds without a refusal after which the pace is doubled while no limit is known
+LONG_DELAY, DEAR_DELAY = 2.0, 0.9  # seconds: a server that asks for so long has windows; refusals are dear
+UP_FIRST, UP_MOST, UP_DEAR = 1.0, 5.0, 10.0
+"""Seconds until a little more is tried: at first, at most, and at a server whose refusals cost a second or more."""
+UP_GAIN, UP_GAIN_LOOSE, UP_GAIN_MOST, UP_FASTER = 1.06, 1.25, 1.7, 1.6
+"""How much more that is: where the rate is known well, where it is not, at most; how the gain grows with each try."""
+RECHECK_FIRST, RECHECK_MOST = 2.0, 15.0
+"""Seconds after which a slower pace is tried where refusals seemed to be chance; they double, to the second number."""
+DRY_FIRST, DRY_LONGER, DRY_LATELY, DRY_LONGEST = 0.1, 1.8, 1.0, 10.0
+"""While nothing is let in: seconds until the next send, how they grow, the most if any were let in lately, and else."""
+SERVED_LATELY = 10.0  # seconds for which a server that served somebody is not taken to refuse everybody
+SERVED_NOBODY = 30.0  # seconds without an answer after which refusals are an outage
 
 # Streams.
 AFTER_DONE = 0.25

@@ -1,4 +1,4 @@
-"""How many calls may start, and when: the window, the server's pauses, its outages and the pace together."""
+"""How many calls may start, and when: the window, the server's pauses, its outages and its pace together."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import math
 from typing import TYPE_CHECKING
 
 from .. import policy
+from ..outcomes.rules import Failure
 from .attempts import MOST_DOUBLINGS
+from .learned_rate import LearnedRate
 from .pace import Pacing
 
 if TYPE_CHECKING:
     from ...settings import Limits, Retry
+    from ..outcomes.judge import Verdict
 
 
 class Window:
-    """How many calls may be in flight: fewer after the server asked for a pause, more again with each success.
+    """How many calls may be in flight: fewer after an outage, more again with each success.
 
     `size` is how many there may be now, from 1 to `limit`.
     """
 
-    __slots__ = ("_narrowed_at", "_successes", "limit", "size")
+    __slots__ = ("_successes", "limit", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = self.size = limit
         self._successes = 0
-        self._narrowed_at = -math.inf
 
     def cap(self, limit: int) -> None:
         """Lower the limit for good."""
@@ -38,21 +40,9 @@ class Window:
             self.size += 1
             self._successes = 0
 
-    def narrow(self, started: float, now: float) -> None:
-        """Remove places, for a pause that was asked of a call `started` since the last narrowing.
-
-        The answers of a whole wave say the same thing: one of them narrows the window.
-        """
-        if started >= self._narrowed_at:
-            self._narrowed_at = now
-            self._shrink_to(self.size)
-
     def reopen(self) -> None:
         """Start again after an outage."""
-        self._shrink_to(self.limit)
-
-    def _shrink_to(self, whole: int) -> None:
-        self.size = min(self.size, max(1, int(whole * policy.WINDOW_AFTER_PAUSE)))
+        self.size = min(self.size, max(1, int(self.limit * policy.WINDOW_AFTER_OUTAGE)))
         self._successes = 0
 
 
@@ -182,10 +172,24 @@ class Outage:
 class Admission:
     """All that stands between a row and its call; it may outlast a run, for what a server said holds for the next too.
 
-    `paused_until` is the end of the longest pause that the server has asked for.
+    `paused_until` is the end of the longest pause that the server has asked for, `served_at` when it served somebody
+    last.
     """
 
-    __slots__ = ("_closed", "_hopeless_since", "_retry", "outage", "pacing", "paused_until", "window")
+    __slots__ = (
+        *(
+            "_charged_at",
+            "_closed",
+            "_hopeless_since",
+            "_refuses_since",
+            "_retry",
+            "learned",
+            "outage",
+            "pacing",
+            "paused_until",
+        ),
+        *("served_at", "window"),
+    )
 
     def __init__(self, limits: Limits, retry: Retry) -> None:
         self._retry = retry
@@ -194,7 +198,9 @@ class Admission:
         self.window = Window(limits.concurrency)
         self.outage = Outage(retry.outage_patience, self._closed)
         self.pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
+        self.learned = LearnedRate()
         self.paused_until = -math.inf
+        self.served_at = self._refuses_since = self._charged_at = -math.inf
 
     # How many, and when.
 
@@ -210,6 +216,8 @@ class Admission:
             room = self.outage.room(now, in_flight, room)
         if self.pacing.active and room > 0:
             room = min(room, self.pacing.room(now))
+        if self.learned.active and room > 0:
+            room = min(room, self.learned.room(now))
         return max(0, room)
 
     def opens_at(self, now: float, in_flight: int) -> float | None:
@@ -223,7 +231,12 @@ class Admission:
             return None
         elif not self.outage.room(now, in_flight, 1):
             opens = max(opens, self.outage.doubted_until)
-        return max(opens, self.pacing.ready_at(now)) if self.pacing.active else opens
+        return max(opens, self.paced_until(now))
+
+    def paced_until(self, now: float) -> float:
+        """Return from when the paces let a call start: ours, that of the server's allowances, and the one learned."""
+        ready = self.pacing.ready_at(now) if self.pacing.active else now
+        return max(ready, self.learned.ready_at(now)) if self.learned.active else ready
 
     def told_to_wait(self, now: float) -> float:
         """Return the seconds until the server's allowance lets anything pass, if more than a run waits; else 0."""
@@ -236,13 +249,42 @@ class Admission:
 
     # What answers change.
 
-    def pause(self, started_at: float, now: float, until: float) -> None:
-        """Start nothing until then, and fewer at a time afterwards."""
-        self.window.narrow(started_at, now)
-        if until > self.paused_until:
-            self.paused_until = until
+    def refused(self, call: int, started_at: float, now: float, delay: float | None) -> None:
+        """Learn from a call that the server refused; start nothing for as long as it asks to wait."""
+        if not self.learned.active:
+            self._refuses_since = now
+        self.learned.refused(call, started_at, now, delay, self.pacing.history(now))
+        if delay is not None and now + delay > self.paused_until:
+            self.learned.paused(delay, now + delay - max(now, self.paused_until))
+            self.paused_until = now + delay
             if not self.outage.is_shut:
-                self._closed.add(now, until)
+                self._closed.add(now, self.paused_until)
+
+    def failed(self, row: int, kind: Failure, failing: int, now: float) -> None:
+        """Count a failure that may be an outage's, with so many rows failing; refusals are one if they last."""
+        threshold = max(policy.OUTAGE_FAILURES, self.window.limit)
+        if kind is Failure.THROTTLED:
+            if not self.quiet(now, policy.SERVED_NOBODY):
+                return
+            threshold = 1 if failing >= threshold else threshold
+        self.outage.failed(None if kind is Failure.NOT_EXECUTED else row, threshold, now)
+
+    def heeded(self, verdict: Verdict, now: float) -> bytes | None:
+        """Return what an answer tells of allowances; nothing where it asks for a delay too, which comes first."""
+        refused = verdict.kind is Failure.THROTTLED and verdict.retry_after is not None
+        return None if refused and not self.quiet(now, policy.SERVED_LATELY) else verdict.told
+
+    def is_charged(self, started_at: float, now: float) -> bool:
+        """Check whether a refusal counts against its row: one of a wave, and only while nobody is served."""
+        served = self.served_at > -math.inf and not self.quiet(now, policy.SERVED_LATELY)
+        if served or started_at < self._charged_at:
+            return False
+        self._charged_at = now
+        return True
+
+    def quiet(self, now: float, seconds: float) -> bool:
+        """Check whether a server that refuses has served nobody for so long."""
+        return now - max(self.served_at, self._refuses_since) > seconds
 
     def note_pause(self, delay: float, started_at: float, now: float) -> bool:
         """Return whether the server asks for a longer pause than a run waits, for a call that started at `started_at`.

@@ -38,13 +38,14 @@ class Attempts:
 
     `started_at` is when the last of them started, `ends_at` when the row's time is over: nothing is sent for it then.
     `tries` count against `Retry.max_attempts`, `failures` against the limits of their kinds. `verdict` and `kind` are
-    what the last answer meant; `reconnected` says that the row had its immediate repeat after a dead connection;
-    `failed_after` how often the server had recovered when it failed first.
+    what the last answer meant, `call` its number among all calls, `refusals` how often the server refused it;
+    `reconnected` says that the row had its immediate repeat after a dead connection; `failed_after` how often the
+    server had recovered when it failed first.
     """
 
     __slots__ = (
-        *("_maybe_billed", "_sends", "ends_at", "failed_after", "failures", "kind"),
-        *("reconnected", "started_at", "tries", "verdict"),
+        *("_maybe_billed", "_sends", "call", "ends_at", "failed_after", "failures", "kind"),
+        *("reconnected", "refusals", "started_at", "tries", "verdict"),
     )
 
     verdict: Verdict
@@ -54,7 +55,7 @@ class Attempts:
         self.ends_at = ends_at
         self.failed_after: int | None = None
         self.started_at = -math.inf
-        self.tries = self._sends = 0
+        self.tries = self._sends = self.refusals = self.call = 0
         self.failures: dict[Failure, int] = {}
         self.reconnected = self._maybe_billed = False
 
@@ -72,7 +73,7 @@ class Attempts:
 
     def is_used_up(self, most_failures: dict[Failure, int], max_attempts: int) -> bool:
         """Check whether the row may not be tried again after its last failure."""
-        return self.failures[self.kind] > most_failures[self.kind] or self.tries >= max_attempts
+        return self.failures.get(self.kind, 0) > most_failures[self.kind] or self.tries >= max_attempts
 
     def done(self, key: int) -> Done:
         """Return the row's end, with what the last answer meant."""
@@ -82,43 +83,51 @@ class Attempts:
 class Waiting:
     """The rows that wait, in the order in which they are due, each until its own end.
 
-    `soonest_end`: no row's time is over before it; infinite where none waits.
+    Of those that are due, the one goes first that was refused most often: a server that refuses each row a few times
+    serves nobody else. `soonest_end`: no row's time is over before it; infinite where none waits.
     """
 
-    __slots__ = ("_due", "soonest_end")
+    __slots__ = ("_due", "_ready", "soonest_end")
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, float]] = []
+        self._due: list[tuple[float, int, float, int]] = []  # when, the row, its end, its refusals
+        self._ready: list[tuple[int, float, int, float]] = []  # those that are due: refusals below 0 come first
         self.soonest_end = math.inf
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._due) + len(self._ready)
 
     @property
     def next_due(self) -> float | None:
         """When the first of them is due; None where none waits."""
+        if self._ready:
+            return self._ready[0][1]
         return self._due[0][0] if self._due else None
 
-    def add(self, key: int, due: float, ends_at: float) -> None:
+    def add(self, key: int, due: float, ends_at: float, refusals: int = 0) -> None:
         """Have a row wait until it is due; once `ends_at` has come, nothing is sent for it."""
-        heapq.heappush(self._due, (due, key, ends_at))
+        heapq.heappush(self._due, (due, key, ends_at, refusals))
         self.soonest_end = min(self.soonest_end, ends_at)
 
     def pop(self, now: float) -> int | None:
-        """Remove and return the row that is due first; None where none is due."""
-        if not self._due or self._due[0][0] > now:
+        """Remove and return the row whose turn it is; None where none is due."""
+        while self._due and self._due[0][0] <= now:
+            due, key, ends_at, refusals = heapq.heappop(self._due)
+            heapq.heappush(self._ready, (-refusals, due, key, ends_at))
+        if not self._ready:
             return None
-        key = heapq.heappop(self._due)[1]
-        if not self._due:
+        key = heapq.heappop(self._ready)[2]
+        if not len(self):
             self.soonest_end = math.inf
         return key
 
     def pop_late(self, now: float) -> list[int]:
         """Remove and return the rows whose time is over; those that were to be sent first come first."""
-        late = [key for _, key, ends_at in sorted(self._due) if ends_at <= now]
-        self._due = [each for each in self._due if each[2] > now]
+        rows = [(due, key, ends_at, -first) for first, due, key, ends_at in sorted(self._ready)] + sorted(self._due)
+        late = [key for _, key, ends_at, _ in rows if ends_at <= now]
+        self._due, self._ready = [each for each in rows if each[2] > now], []
         heapq.heapify(self._due)
-        self.soonest_end = min((ends_at for _, _, ends_at in self._due), default=math.inf)
+        self.soonest_end = min((ends_at for _, _, ends_at, _ in self._due), default=math.inf)
         return late
 
 
@@ -154,7 +163,7 @@ class Turns:
 
     def add(self, key: int, due: float, row: Attempts) -> None:
         """Have a row wait until it is due."""
-        self._queues[_QUEUE_OF.get(row.kind, 0)].add(key, due, row.ends_at)
+        self._queues[_QUEUE_OF.get(row.kind, 0)].add(key, due, row.ends_at, row.refusals)
 
     def add_alone(self, key: int) -> None:
         """Have a row wait until nothing else is left."""
@@ -212,8 +221,16 @@ def backoff(failures: int, random: Callable[[], float]) -> float:
     return max(policy.BACKOFF_FLOOR, random() * limit)
 
 
-def throttle(failures: int, random: Callable[[], float]) -> float:
-    """Return the seconds of the pause after a row's `failures`-th throttling without a delay from the server."""
+def throttle(delay: float | None, failures: int, refusals: int, random: Callable[[], float]) -> float:
+    """Return the seconds that a row waits after its `refusals`-th refusal; `delay` are those that the server asked for.
+
+    `failures` are the refusals that count against it, for nobody was served; 0 where others are: it goes again soon.
+    """
+    if not failures:
+        soon = min(policy.AGAIN_LONGEST, policy.BACKOFF_FLOOR * 2.0 ** min(refusals - 1, MOST_DOUBLINGS))
+        return soon if delay is None else delay
+    if delay is not None:
+        return server_delay(delay, failures, random)
     limit = min(policy.THROTTLED_LONGEST, policy.THROTTLED_FIRST * 2.0 ** min(failures - 1, MOST_DOUBLINGS))
     return limit * (policy.THROTTLED_SPREAD + (1 - policy.THROTTLED_SPREAD) * random())
 

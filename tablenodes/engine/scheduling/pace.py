@@ -8,6 +8,7 @@ from .. import policy
 from ..outcomes.rules import Failure
 from ..response_head import rate_limits
 from .allowance import UNLIMITED, Allowance, Mark
+from .evidence import History
 
 _MINUTE = 60.0
 _UNUSED = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED))  # failures of calls that used up no allowance
@@ -44,7 +45,8 @@ class Pacing:
     """All that slows the starting of calls down; where it is not `active`, `room` and `ready_at` need not be asked."""
 
     __slots__ = (
-        *("_allowances", "_before", "_calls", "_counted", "_guessed", "_lately", "_lately_since", "_mean"),
+        *("_allowances", "_before", "_began", "_calls", "_counted", "_guessed", "_ignores", "_lately", "_lately_since"),
+        "_mean",
         *("_read_from", "_request_pace", "_token_pace", "_tokens", "active"),
     )
 
@@ -55,6 +57,8 @@ class Pacing:
         self.active = bool(requests_per_minute or tokens_per_minute)
         self._calls = self._read_from = self._lately = self._before = 0
         self._lately_since = -math.inf
+        self._began = 0.0
+        self._ignores = False
         self._tokens = 0.0
         self._mean = policy.TOKENS_GUESS
         self._counted = self._guessed = policy.TOKENS_GUESS
@@ -90,8 +94,15 @@ class Pacing:
         ready = max(requests.ready_at(now, self._calls, 1.0), tokens.ready_at(now, self._tokens, self._mean))
         return ready - now
 
+    def history(self, now: float) -> History:
+        """Return what was sent until now."""
+        lately = self._lately + self._before
+        seconds = min(now - self._began, now - self._lately_since + policy.ON_THE_WAY)
+        return History(self._calls, now - self._began, lately / max(seconds, policy.SHORTEST_WAIT))
+
     def disregard(self) -> None:
-        """Ignore the allowances until the next answer tells of one."""
+        """Ignore what the server tells of allowances, until it refuses a call with it."""
+        self._ignores = True
         for allowance in self._allowances or ():
             allowance.disregard()
 
@@ -100,6 +111,7 @@ class Pacing:
         guess = tokens or policy.TOKENS_GUESS
         cost = guess * self._counted / self._guessed
         if now - self._lately_since >= policy.ON_THE_WAY:
+            self._began = self._began if self._calls else now
             self._before = self._lately if now - self._lately_since < 2 * policy.ON_THE_WAY else 0
             self._lately, self._lately_since = 0, now
         self._lately += 1
@@ -143,7 +155,8 @@ class Pacing:
 
     def _told(self, mark: Mark, lines: bytes, in_flight: int, now: float, kind: Failure | None) -> None:
         limits = rate_limits(lines)
-        if limits is None:
+        self._ignores = self._ignores and kind is not Failure.THROTTLED
+        if limits is None or self._ignores:
             return
         if self._allowances is None:
             self._allowances = (Allowance(), Allowance())

@@ -76,6 +76,7 @@ class Scheduler:
         self._ended: list[Done] = []
         self.admission = admission or Admission(limits, retry)
         self._window, self._pacing = self.admission.window, self.admission.pacing
+        self._learned = self.admission.learned
         self._outage = self.admission.outage
         self._now = 0.0
         self._circuits = Circuits(limits.stop_after_alike, answered_before)
@@ -83,7 +84,7 @@ class Scheduler:
         self._leaps = 0  # since the last success
         self._at_end = False  # whether the last leap found the last row
         self._failing = True  # until the first success; from then on, whether one has anything to put back
-        self._refuses = False
+        self._refusals = 0  # since the last answer
         self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
         self.stopped_by = ""  # the words of the last refusal, where refusals stopped it
         self.asked_to_wait = 0.0  # seconds until the server's allowance is renewed, where that is why it has stopped
@@ -147,7 +148,9 @@ class Scheduler:
 
         Returns the seconds that are left for this row, the longest that the call may take.
         """
-        self._in_flight[key] = self._pacing.started(now, tokens)
+        self._in_flight[key] = mark = self._pacing.started(now, tokens)
+        if self._learned.active:
+            self._learned.sent(mark.calls, now)
         if self._failing:
             self._begin_probe(key)
         row = self._rows.get(key) if self._rows else None
@@ -205,12 +208,13 @@ class Scheduler:
             self.tokens += verdict.total_tokens
         kind = verdict.kind
         if self._pacing.active or verdict.told is not None:
-            in_flight = len(self._in_flight)
-            self._pacing.answered(mark, verdict.told, verdict.total_tokens, in_flight, now, kind=kind)
+            in_flight, told = len(self._in_flight), self.admission.heeded(verdict, now)
+            self._pacing.answered(mark, told, verdict.total_tokens, in_flight, now, kind=kind)
         if self._most is not None or self.tokens >= self._budget:
             self._stop_if_spent()
         if kind is None:
             self._largest = max(self._largest, mark.guess)
+            self.admission.served_at = now
             if self._failing:
                 self._recovered(now, mark.at, model)
             if self._window.size < self._window.limit:
@@ -228,12 +232,13 @@ class Scheduler:
             self._release(self._circuits.cleared(started_at))
         self._recoveries += 1
         self._leaps = 0
-        self._failing, self._refuses = self._circuits.is_counting, False
+        self._failing, self._refusals = self._circuits.is_counting, 0
 
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
         row = self._rows.pop(key, None) or Attempts(self._ends_at(key, mark.at, now))
         row.add(verdict, sends, mark.at)
+        row.call = mark.calls
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
         if verdict.kind is not None and self._is_held(key, row, model, now):
             return None
@@ -268,8 +273,9 @@ class Scheduler:
 
     def _is_too_large(self, row: Attempts, mark: Mark) -> bool:
         """Check whether a row waits for the end: larger than all that were answered, it was throttled among them."""
-        refusals = row.failures.get(Failure.THROTTLED, 0)
-        return row.kind is Failure.THROTTLED and refusals >= policy.THROTTLED_ALONE and mark.guess > self._largest > 0
+        return (
+            row.kind is Failure.THROTTLED and row.refusals >= policy.THROTTLED_ALONE and mark.guess > self._largest > 0
+        )
 
     def _ends_at(self, key: int, first_at: float, now: float) -> float:
         """Return when a row's time is over that began with its first attempt."""
@@ -279,13 +285,17 @@ class Scheduler:
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
         """Learn from a failure; return when the row may go again, None where it may not."""
         self._failing = True
-        self._refuses = self._refuses or kind is Failure.THROTTLED
+        self._refusals += kind is Failure.THROTTLED
         row.kind = kind
         is_probe = self._outage.probe == key and kind in _OUTAGE_KINDS and self._most_failures[kind] > 0
         reconnects = row.verdict.stale_connection and not row.reconnected and not is_probe
-        if not is_probe:  # a probe's failure says something about the server, nothing about its row
+        charged = not is_probe  # a probe's failure says something about the server, nothing about its row
+        if kind is Failure.THROTTLED:
+            row.refusals += 1
+            charged &= not self._most_failures[kind] or self.admission.is_charged(row.started_at, now)
+        if charged:
             row.count(kind, sends)
-        due = self._next_attempt(row, kind, now)
+        due = self._next_attempt(row, kind, now, charged=charged)
         row.failed_after = self._recoveries if row.failed_after is None else row.failed_after
         reached = kind is not Failure.NOT_EXECUTED
         # A row that failed before others were answered says nothing of the server any more, unless nobody is reached.
@@ -300,7 +310,7 @@ class Scheduler:
             return now
         return due
 
-    def _next_attempt(self, row: Attempts, kind: Failure, now: float) -> float | None:
+    def _next_attempt(self, row: Attempts, kind: Failure, now: float, *, charged: bool) -> float | None:
         """Return when the server's delay, or ours, lets a row go again; pause all rows where the server asks that.
 
         None where it would be later than a run waits; if that goes for all rows, the run stops.
@@ -308,14 +318,12 @@ class Scheduler:
         delay = row.verdict.retry_after
         failures = row.failures.get(kind, 1)
         of_all = row.verdict.circuit is None
-        throttled = kind is Failure.THROTTLED or (row.verdict.outcome == "rate_limited" and of_all)
-        if throttled:
+        if kind is Failure.THROTTLED or (row.verdict.outcome == "rate_limited" and of_all):
             if delay is not None and self.admission.note_pause(delay, row.started_at, now):
                 self.stop("rate_limited")
                 return None
-            pause = throttle(failures, self._random) if delay is None else delay
-            self.admission.pause(row.started_at, now, now + pause)
-            return now + (pause if delay is None else server_delay(pause, failures, self._random))
+            self.admission.refused(row.call, row.started_at, now, delay)
+            return now + throttle(delay, failures if charged else 0, row.refusals, self._random)
         if delay is None:
             return now + backoff(failures, self._random)
         return now + server_delay(delay, failures, self._random) if delay <= self._retry.max_retry_after else None
@@ -329,8 +337,7 @@ class Scheduler:
         if outage.probe == key and outage.probe_failed(now):
             self.stop("outage")
         if counts and kind in _OUTAGE_KINDS:
-            threshold = max(policy.OUTAGE_FAILURES, self._window.limit)
-            outage.failed(None if kind is Failure.NOT_EXECUTED else key, threshold, now)
+            self.admission.failed(key, kind, len(self._rows) + 1, now)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
@@ -391,7 +398,7 @@ class Scheduler:
         seconds = self.admission.told_to_wait(now)
         if not seconds or self.stopped is not None:
             return
-        if self._refuses:
+        if self._refusals >= policy.REFUSALS:
             self.asked_to_wait = seconds
             self.stop("rate_limited")
         else:
@@ -414,10 +421,8 @@ class Scheduler:
             return Wait("pause", admission.paused_until, *why)
         if self._rows and in_flight + self.waiting <= len(self._rows) - len(self._circuits.held):
             return Wait("retry", None, *why)
-        if not in_flight and self._pacing.active:
-            ready = self._pacing.ready_at(now)
-            return Wait("pace", ready if ready < math.inf else None) if ready > now else None
-        return None
+        ready = now if in_flight else admission.paced_until(now)
+        return Wait("pace", ready if ready < math.inf else None, rate=self._learned.rate) if ready > now else None
 
     @property
     def waiting(self) -> int:

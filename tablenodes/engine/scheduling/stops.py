@@ -35,13 +35,15 @@ class Wait(NamedTuple):
     `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
     settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
     is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
-    `told` why, mostly in the server's words.
+    `told` why, mostly in the server's words; `rate` the requests a second that the server serves, where it refused more
+    and that is known.
     """
 
     reason: str
     until: float | None = None
     outcome: str | None = None
     told: str = ""
+    rate: float | None = None
 
 
 def unsettled(verdict: Verdict) -> Verdict:

@@ -1,0 +1,446 @@
+"""The rate at which a server serves, learned from what it refuses."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from .. import policy
+from .evidence import History, Refusal, Round, Share, chance_over_limit
+
+_FASTEST = 1e6  # sends a second: no pace at all
+_SURE = 2.3  # a log-likelihood ratio of 10 to 1
+_FEW = 6  # sends from which a round is judged
+
+
+class _Phase(enum.Enum):
+    """What the present pace is for."""
+
+    WAVE = "everything that was on its way at the first refusal comes back"
+    PROBE = "nothing is let in: one send at a time"
+    CHECK = "does a slower pace bring fewer refusals?"
+    SEEK = "no limit was met since the first guess: twice as fast each time"
+    CLIMB = "slower brought no fewer refusals: is more served at a faster pace?"
+    HOLD = "a little below the limit, a little more from time to time"
+
+
+class LearnedRate:
+    """Finds the pace of sends at which a server refuses next to nothing; without a clock, it is told the time.
+
+    Until something is refused it is not `active`, and need not be told or asked anything. It looks at sends and
+    refusals alone: answers may take minutes, refusals come at once. Between two refusals a server that limits a rate
+    lets in exactly that rate, whatever ours was. Where a slower pace brings no fewer refusals, they are not about the
+    pace: the run goes on as fast as it can. `pace` is in sends a second.
+    """
+
+    __slots__ = (
+        *("_alone_for", "_alone_until", "_before", "_chance", "_climbed", "_delay", "_dry_spells", "_falls", "_gain"),
+        *(
+            "_is_loose",
+            "_last",
+            "_last_asked",
+            "_let_in_at",
+            "_longest_asked",
+            "_need",
+            "_news_from",
+            "_next_at",
+            "_phase",
+            "_probes",
+        ),
+        *("_rate", "_recheck_after", "_recheck_at", "_refusals", "_refused_first", "_round", "_since", "_trail"),
+        *("_up_after", "_up_at", "_wave", "active", "pace"),
+    )
+
+    def __init__(self) -> None:
+        self.active = False
+        self.pace = _FASTEST
+        self._phase = _Phase.HOLD
+        self._rate: float | None = None  # as measured; None: the pace is a guess
+        self._delay = policy.SHORTEST_REFUSAL  # seconds until a refusal is known, the slowest of late
+        self._last = self._refusals = 0
+        self._next_at = self._alone_until = self._let_in_at = -math.inf
+        self._alone_for: float | None = None  # seconds for which the next send goes alone
+        self._wave: tuple[Refusal, int, History, float] | None = None
+        self._round = Round(1)
+        self._news_from = 0  # refusals of earlier sends say nothing about the present pace
+        self._since = Refusal(0, 0.0, 0)  # from it on, what was let in is counted
+        self._before: Share | None = None  # what was refused at a faster pace
+        self._trail = (0, 0)  # sends and refusals at slower paces since
+        self._need: float = _FEW
+        self._chance: Share | None = None  # refusals that have nothing to do with the pace
+        self._climbed = False
+        self._refused_first = self._probes = self._dry_spells = self._falls = 0
+        self._longest_asked = self._last_asked = -1.0  # seconds; below 0: the server names no delays
+        self._is_loose = False  # the rate may be far higher than measured
+        self._up_at, self._up_after, self._gain = 0.0, policy.UP_FIRST, policy.UP_GAIN_LOOSE
+        self._recheck_at, self._recheck_after = math.inf, policy.RECHECK_FIRST
+
+    @property
+    def rate(self) -> float | None:
+        """Sends a second that the server serves, where it limits them and that is known."""
+        return None if self._chance is not None else self._rate
+
+    # Asked.
+
+    def room(self, now: float) -> int:
+        """Return how many sends may start now."""
+        self._judge(now)
+        wait = self.ready_at(now) - now
+        if wait > 0:
+            return 0
+        if self._alone_for is not None:
+            return 1
+        return 1 + int(min(now - self._next_at, policy.PACE_SLACK) * self.pace)
+
+    def ready_at(self, now: float) -> float:
+        """Return the time from which a send may start."""
+        return max(now, self._next_at, self._alone_until)
+
+    # Told.
+
+    def sent(self, send: int, now: float) -> None:
+        """Record the send of a number; they are consecutive."""
+        self._last = send
+        self._alone_until = -math.inf
+        if self._alone_for is not None:
+            self._alone_until, self._alone_for = now + self._alone_for, None
+        self._next_at = max(self._next_at, now - policy.PACE_SLACK) + 1 / self.pace
+        self._round.sent(now)
+
+    def refused(self, send: int, at: float, now: float, asked: float | None, history: History) -> None:
+        """Record the refusal of a send that went `at` a time; `asked` are the seconds that the server asks to wait."""
+        self._delay = max(now - at, policy.SHORTEST_REFUSAL, policy.DELAY_KEPT * self._delay)
+        self._refusals += 1
+        refusal = Refusal(send, at, self._refusals)
+        self._last_asked = -1.0 if asked is None else asked
+        self._longest_asked = max(self._longest_asked, self._last_asked)
+        if not self.active:
+            self.active, self._phase, self._last = True, _Phase.WAVE, history.sends
+            self._wave = refusal, 0, history, now
+            self._next_at = now + policy.SETTLED_AFTER * self._delay + policy.WAVE_END
+        if self._wave is not None:
+            first, refused, before, since = self._wave
+            self._wave = min(first, refusal), refused + 1, before, since
+        elif send >= self._news_from:
+            self._round.refuse(refusal)
+            self._judge(now)
+
+    def paused(self, seconds: float, longer: float) -> None:
+        """Record that nothing is sent for so long, which is so much longer than it was known to be.
+
+        After it, one send goes ahead alone.
+        """
+        self._alone_for = min(1.5 * self._delay, max(policy.SHORTEST_REFUSAL, seconds))
+        self._round.pause(longer)
+
+    # Judged.
+
+    def _judge(self, now: float) -> None:
+        """Look at what is settled, and set the pace by it."""
+        if self._wave is not None:
+            if now >= self._next_at:
+                self._judge_wave(now, *self._wave)
+            return
+        current = self._round
+        current.settle(now - policy.SETTLED_AFTER * self._delay)
+        sends, refused = current.settled, current.refused
+        if sends > refused:
+            self._let_in_at = now
+        if self._phase is _Phase.PROBE:
+            self._judge_probe(now, sends)
+        elif sends:
+            judges = {
+                _Phase.CHECK: self._judge_check,
+                _Phase.SEEK: self._judge_seek,
+                _Phase.CLIMB: self._judge_climb,
+                _Phase.HOLD: self._judge_hold if self._chance is None else self._judge_chance,
+            }
+            judges[self._phase](now, sends, refused)
+
+    def _judge_wave(self, now: float, first: Refusal, refused: int, history: History, since: float) -> None:
+        """Guess the rate from the first wave that met refusals, as if the server kept places for one second."""
+        sends, seconds = history.sends, history.seconds
+        let_in = sends - refused
+        if not let_in and self._names_delays:  # after the pause that it asks for, it may serve as many as it refused
+            let_in = refused
+        guess = let_in / max(1.0, seconds)
+        if seconds > 1:
+            guess = min(guess, policy.GUESS_OF_LATELY * history.lately)
+        span, let_in_since = since - first.at, sends - first.send + 1 - refused
+        if let_in_since >= policy.MEASURED_FROM and seconds > 2 * span > 4 * policy.SHORTEST_REFUSAL:
+            guess = min(guess, let_in_since / span)
+        self._wave = None
+        self._since = Refusal(sends, since, self._refusals)
+        self.pace = max(policy.GUESS_LEAST, policy.GUESS_KEPT * guess)
+        if let_in < 1:
+            self._probe(now)
+        else:
+            self._check(now, self.pace)
+
+    def _judge_probe(self, now: float, sends: int) -> None:
+        """Go on where a probe was let in, else probe again, later."""
+        if self._round.first_refusal is not None:
+            self._probe(now)
+        elif sends:
+            self._check(now, self.pace)
+
+    def _judge_check(self, now: float, sends: int, refused: int) -> None:
+        """See whether a slower pace brings fewer refusals."""
+        if sends == refused:  # nothing was let in until now: the end of a window, or bad luck
+            self._skip_refused(now, sends)
+            return
+        trail = Share(self._trail[0] + sends, self._trail[1] + refused, self.pace)
+        if self._before is not None:
+            chance = chance_over_limit(self._before, trail)
+            if chance > _SURE and trail.refused > 1 and sends >= _FEW / 2:
+                self._climb(now, trail)
+                return
+            undecided = chance > -_SURE or sends < _FEW
+        else:
+            undecided = True
+            if refused and sends > 1 and self._names_delays and self._chance is None:
+                self._slow(now)
+                return
+        too_many = self._is_too_many(sends, refused)
+        one_sided = sends < 2 * _FEW and (refused < 2 or sends - refused < 2)
+        if (undecided and sends < self._need) or (too_many and one_sided):
+            return
+        if not too_many:
+            self._passed(now)
+        elif not self._climbed:
+            self._climb(now, Share(sends, refused, self.pace))
+        else:
+            self._trail, self._chance = trail[:2], None
+            self._slow(now)
+
+    def _skip_refused(self, now: float, sends: int) -> None:
+        """Begin to count where something is let in again; where nothing is, send one at a time."""
+        self._refused_first += sends
+        self._round.forget_settled()
+        most: float = _FEW
+        if self._chance is not None:
+            most = max(most, -7 / math.log(min(0.99, self._chance.refused / self._chance.sends)))
+        elif self._refused_first > _FEW / 2 - 1 and not self._names_delays:
+            self._is_loose = True
+        if self._refused_first >= most:
+            self._run_dry(now)
+
+    def _passed(self, now: float) -> None:
+        """Stay a little below the limit, for a slower pace did bring fewer refusals."""
+        self._chance = self._before = None
+        self._climbed = False
+        self._dry_spells = 0
+        self._up_at = now + max(self._up_after, 8 * self._delay)
+        if self._rate is None:
+            self._go(now, 2 * self.pace, _Phase.SEEK)
+        else:
+            kept = 1.0 if self._asks_seconds else policy.RATE_KEPT
+            self._go(now, max(self.pace, kept * self._rate), _Phase.HOLD)
+
+    def _judge_seek(self, now: float, sends: int, refused: int) -> None:
+        """Go twice as fast, until something is refused."""
+        current = self._round
+        if self._is_too_many(sends, refused):
+            self._slow(now)
+            return
+        lasted = sends >= _FEW and current.seconds(now) > policy.SEEK_AFTER
+        if self._longest_asked >= policy.LONG_DELAY:  # after a long pause all places are free: that shows little
+            lasted = lasted and 2 * self.pace * self._delay <= max(2.0, 0.04 * sends)
+        if lasted and current.is_clean and self._is_used(now):
+            self._go(now, 2 * self.pace, _Phase.SEEK)
+
+    def _judge_climb(self, now: float, sends: int, refused: int) -> None:
+        """See whether as large a share is let in at a far faster pace."""
+        slower = self._chance
+        if sends < 2 * _FEW or self._round.seconds(now) < 5 * self._delay or slower is None:
+            return
+        here = Share(sends, refused, self._achieved(now))
+        faster = here.pace / slower.pace
+        chance = chance_over_limit(slower, here)
+        if abs(chance) < _SURE and faster > 1.3 and sends < (8 * _FEW if faster > 2.5 else 50 * _FEW):
+            return
+        if chance < 0 and faster > 1.3:
+            self._chance, self._climbed = None, True
+            self._slow(now)
+            return
+        self._chance = slower.with_more(*here)
+        if self._is_used(now):
+            self._go(now, 4 * self.pace, _Phase.CLIMB)
+        else:
+            self._rate = None
+            self._recheck_at = now + self._recheck_after
+            self._go(now, self.pace, _Phase.HOLD)
+
+    def _judge_hold(self, now: float, sends: int, refused: int) -> None:
+        """Go a little faster from time to time, until something is refused."""
+        seconds = self._round.seconds(now)
+        if self._is_too_many(sends, refused):
+            self._slow(now)
+        elif now >= self._up_at and sends >= _FEW and self._is_used(now):
+            self._falls = 0 if seconds > 2 else self._falls
+            if self._is_loose and not refused and seconds > 0.8 and self._rate is not None:
+                self._rate = max(self._rate, self.pace)
+            self._go(now, self.pace * self._gain, _Phase.HOLD)
+            self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
+            self._up_at = now + max(1.0, 2 * self._delay)
+        elif sends >= 50 * _FEW and seconds > 2:
+            self._round = Round(self._last + 1)
+
+    def _judge_chance(self, now: float, sends: int, refused: int) -> None:
+        """Go on as fast as it can, while the share that is refused stays the same; try a slower pace now and then."""
+        chance = self._chance
+        if chance is None or sends < 10 * _FEW or self._round.seconds(now) < 6 * self._delay:
+            return
+        if self._is_too_many(sends, refused):
+            self._slow(now)
+            return
+        pace = self._achieved(now)
+        self._chance = chance = chance.halved().with_more(sends, refused, pace)
+        if now >= self._recheck_at and chance.refused > 0.1 * chance.sends:
+            self._recheck_after = min(policy.RECHECK_MOST, 2 * self._recheck_after)
+            self._recheck_at = now + max(self._recheck_after, 400 / pace)
+            self._before, self._trail = chance, (0, 0)
+            self._check(now, pace / 4, 40)
+        elif self._is_used(now):
+            self._go(now, 2 * self.pace, _Phase.HOLD)
+        else:
+            self._round = Round(self._last + 1)
+
+    def _is_too_many(self, sends: int, refused: int) -> bool:
+        """Check whether more was refused than a server refuses that is not asked too much."""
+        if self._chance is not None:
+            share = self._chance.refused / self._chance.sends
+            return refused > share * sends + 3 * math.sqrt(share * sends * (1 - share)) + 1
+        if self._names_delays:
+            return refused > 0
+        allowed = 0.01 * sends + 0.13 * math.sqrt(sends) + (2 if self.pace > policy.FAST else 1)
+        return (sends >= _FEW or refused > 2) and refused > allowed
+
+    @property
+    def _names_delays(self) -> bool:
+        return self._longest_asked >= 0
+
+    @property
+    def _asks_seconds(self) -> bool:
+        """Whether a refusal costs about a second or more."""
+        return self._longest_asked >= policy.DEAR_DELAY
+
+    def _achieved(self, now: float) -> float:
+        """Return the sends a second of this round, which may be fewer than the pace where answers are slow."""
+        seconds = self._round.seconds(now)
+        return self._round.sends / seconds if seconds > 0 else self.pace
+
+    def _is_used(self, now: float) -> bool:
+        """Check whether the pace is what limits the sends, and not something else."""
+        return self._round.sends >= 0.7 * self.pace * self._round.seconds(now)
+
+    # Set.
+
+    def _slow(self, now: float) -> None:
+        """Slow down to a little less than was let in."""
+        current, old = self._round, self._rate
+        rate = self._measured()
+        tries_more = self._phase is _Phase.HOLD and old is not None and self.pace > 1.02 * old
+        if tries_more and old is not None:  # it was too much; that says nothing against the old rate
+            rate = max(rate, old)
+        elif self._phase is not _Phase.CHECK or self._names_delays:
+            self._falls += 1
+            if self._falls > 2 and not self._climbed and current.refused:
+                self._falls = 0
+                self._climb(now, Share(current.settled, current.refused, self._achieved(now)))
+                return
+        if self.pace > 2.5 * rate and not self._names_delays:
+            self._is_loose = True
+        elif not tries_more and old is not None and self._phase is _Phase.HOLD:
+            self._is_loose = False
+        self._plan_to_speed_up(rate)
+        self._rate = rate
+        self._remember(now)
+        self._check(now, (1.0 if self._asks_seconds else policy.RATE_SLOWED) * rate, _FEW if tries_more else None)
+        self._next_at = now + 2 / self.pace
+
+    def _measured(self) -> float:
+        """Return how many sends a second were let in since an earlier refusal; more, where this round shows that."""
+        current = self._round
+        let_in, seconds = self._let_in_since(self._since, current.last_settled, current.settled_at)
+        rate = (let_in + 1) / seconds if seconds > 0 else self.pace / 2
+        first = current.first_refusal
+        if first is not None and not self._names_delays:
+            here, for_seconds = self._let_in_since(first, current.last_settled, current.settled_at)
+            if for_seconds > 2 * self._delay:
+                rate = max(rate, (here - 1) / for_seconds)
+        if first is not None and let_in > 8:
+            self._since = first
+        least = policy.PACE_LEAST_NAMED if self._names_delays else policy.PACE_LEAST
+        return max(least, min(rate, self.pace))
+
+    def _let_in_since(self, refusal: Refusal, send: int, at: float) -> tuple[int, float]:
+        """Return the sends that were let in from a refusal to a later send, and the seconds between them."""
+        return max(0, send - refusal.send - (self._refusals - refusal.refusals)), at - refusal.at
+
+    def _plan_to_speed_up(self, rate: float) -> None:
+        """Decide when to try a little more, and how much: sooner where the rate is news."""
+        same = self._rate is not None and 0.8 < rate / self._rate < 1.25
+        self._gain = policy.UP_GAIN if same or self._names_delays else policy.UP_GAIN_LOOSE
+        if self._asks_seconds and self._rate is not None:
+            self._up_after = policy.UP_DEAR
+        else:
+            self._up_after = min(policy.UP_MOST, 2 * self._up_after) if same else policy.UP_FIRST
+            if self._names_delays and not self._asks_seconds:
+                self._up_after = max(2 * policy.UP_FIRST, self._up_after)
+
+    def _remember(self, now: float) -> None:
+        """Keep what this round showed, to compare a slower pace with."""
+        current, before = self._round, self._before
+        here = Share(current.settled, current.refused, self._achieved(now))
+        far_worse = here.refused >= max(_FEW, here.sends / 2) and before and before.refused < 0.3 * before.sends
+        if before is None or self._phase is not _Phase.CHECK or before.let_in < 2 or far_worse:
+            self._before, self._trail = here, (0, 0)
+        elif before.refused < 2 or before.sends < _FEW:
+            self._before, self._trail = before.with_more(*here), (0, 0)
+
+    def _run_dry(self, now: float) -> None:
+        """Nothing is let in any more: a window is used up, or the pace is far too fast."""
+        self._dry_spells += 1
+        first = self._round.first_refusal
+        if self._dry_spells > 1 and first is not None:
+            let_in, seconds = self._let_in_since(self._since, first.send, first.at)
+            if seconds >= 1:
+                self._rate = max(policy.PACE_LEAST, min(self.pace, max(1, let_in) / seconds))
+                self._since = first
+                self.pace = policy.RATE_KEPT * self._rate
+        self._probes = 0
+        self._probe(now)
+
+    def _probe(self, now: float) -> None:
+        """Send one after a while that grows, alone."""
+        lately = now - self._let_in_at < policy.SERVED_LATELY
+        wait = policy.DRY_FIRST * policy.DRY_LONGER ** min(self._probes, 64)
+        self._probes += 1
+        self._go(now, self.pace, _Phase.PROBE)
+        wait = min(policy.DRY_LATELY if lately else policy.DRY_LONGEST, wait)
+        self._next_at = now if self._last_asked >= policy.DRY_FIRST else now + wait  # what the server asks is enough
+        self._alone_for = policy.SETTLED_AFTER * self._delay + policy.SHORTEST_WAIT
+
+    def _climb(self, now: float, base: Share) -> None:
+        """Go far faster, to see whether as large a share is let in."""
+        self._chance = base
+        self._go(now, 4 * self.pace, _Phase.CLIMB)
+
+    def _check(self, now: float, pace: float, need: int | None = None) -> None:
+        """Go at a slower pace, to see whether fewer are refused."""
+        self._refused_first = self._probes = 0
+        self._go(now, max(policy.PACE_LEAST, pace), _Phase.CHECK)
+        before = self._before
+        to_see = _FEW if before is None else 4 * before.sends / max(1, before.refused)
+        self._need = need or max(_FEW, min(to_see, 20 * _FEW, 3 * self.pace))
+
+    def _go(self, now: float, pace: float, phase: _Phase) -> None:
+        """Begin a round."""
+        if phase is self._phase and pace == self.pace and phase is not _Phase.PROBE:
+            return
+        faster = self.pace < pace and phase is not _Phase.CHECK
+        self._news_from = self._round.first if faster else self._last + 1
+        self.pace, self._phase = min(pace, _FASTEST), phase
+        self._round = Round(self._last + 1)
+        self._next_at = min(max(now, self._next_at), now + 1 / self.pace)
