@@ -521,10 +521,11 @@ def test_a_row_that_was_looked_at_early_ends_as_in_an_earlier_run(tmp_path):
         [answer(b"{}", 503), answer(b"{}", 429, ALLOWANCE_SPENT | {"x-ratelimit-reset-requests": "1h"})]
     ) as server:
         NODES[0].run(words(2)[1:], connection(server), retry=tn.Retry(server_error=0), **once)
-        out = NODES[0].run(pd.DataFrame({"word": ["w0", "w1", "w2"]}), connection(server), **once)
+        table = pd.DataFrame({"word": ["w0", *"abcd", "w1", "w2"]})
+        out = NODES[0].run(table, connection(server), retry=tn.Retry(throttled=0), **once)
         assert len(server.requests) == 6
-    assert list(out.log["outcome"]) == ["rate_limited", "http_error", "not_sent"]
-    assert (out.result["status"][1], out.log["attempts"][1]) == (503, 1)
+    assert list(out.log["outcome"]) == ["rate_limited"] * 5 + ["http_error", "not_sent"]
+    assert (out.result["status"][5], out.log["attempts"][5]) == (503, 1)
 
 
 def test_answers_stay_with_their_rows_when_the_table_is_changed_afterwards():

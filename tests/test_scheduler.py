@@ -299,7 +299,7 @@ def test_after_an_outage_fewer_go_and_then_more_again():
     """0.7 of the window, and one more for each window of successes."""
     plan = scheduler(concurrency=10)
     for key in range(10):
-        attempt(plan, key, 0.0, verdict(503))
+        attempt(plan, key, 0.0, judge(Answer(0, None, b"", b"", fault="connect")))
     assert plan.room(1.0) == 1
     sizes = []
     for key in range(11, 51):
