@@ -14,15 +14,17 @@ from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Remark, Unfit
 from ..schemas import Schema
 from ..store.conversations import Conversations
+from ..templates.bounds import MOST, Room
 from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
 from .schema_types import ALSO_JSON, READ_AS_JSON, Typing
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
-from .values import CellValue, ConversationValue, Give, Row, is_varying, parse
+from .values import CellValue, ConversationValue, Give, Row, is_varying, parse, too_large
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
 _AS_PYTHON_WRITES = re.compile(r"\s*[\[{][\s\[{(]*+'")
+_BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
 _OTHERS = "(all others)"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -47,7 +49,9 @@ class BodyPlan(RowPlan):
         defaults: Mapping[str, Any] | None = None,
         constants: Mapping[str, Any] | None = None,
         conversations: Callable[[], Conversations] | None = None,
+        body_bytes: int = MOST,
     ) -> None:
+        self._longest, self._room = body_bytes + _BESIDES, Room(body_bytes)
         self.schema = schema
         self._is_valid = schema.is_valid
         constants = constants or {}
@@ -80,7 +84,9 @@ class BodyPlan(RowPlan):
         self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
-        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations)
+        row = Row(
+            tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations, self._room
+        )
         self._conversation_at = at = _place_of_ids(values.get("messages"), row)
         self.conversation_column = None if at is None else self.columns[at]
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
@@ -171,6 +177,8 @@ class BodyPlan(RowPlan):
 
     def build(self, cells: tuple[Any, ...]) -> dict[str, Any]:
         """Return a row's body, before the gate, from cells of plain JSON: None for null, an `Unfit` for no JSON."""
+        if self._room.used:
+            self._room.begin()
         if self._body_at is None:
             body = self._start.copy()
             for name, give in self._gives:
@@ -180,6 +188,7 @@ class BodyPlan(RowPlan):
                 else:
                     body[name] = value
         else:
+            _check_length(cells[self._body_at], self._longest)
             body = {**self._whole(_whole_body(cells[self._body_at], self._conversations)), **self._fixed}
             for name, give in self._gives:
                 value = give(cells)
@@ -194,6 +203,8 @@ class BodyPlan(RowPlan):
     def encode(self, cells: tuple[Any, ...]) -> bytes:
         body = self.build(cells)
         data = _dumps(body)
+        if len(data) > self._longest:
+            raise too_large("the request is longer than one may be (Limits.body_bytes)", "$")
         if self._is_valid(body):
             return data
         raise Rejected(*(_with_why(problem, body) for problem in self.schema.problems(body)))
@@ -267,6 +278,11 @@ def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any
             message = f"column 'body' has an answer ({answer}), not a request: pass columns=() or drop the column"
             raise Rejected(Problem("$", "answer", message, "object"))
     return cell
+
+
+def _check_length(cell: Any, longest: int) -> None:
+    if type(cell) is str and len(cell) > longest:
+        raise too_large("column 'body' has a request that is longer than one may be (Limits.body_bytes)", "$")
 
 
 def _dumps(body: Mapping[str, Any]) -> bytes:

@@ -104,7 +104,7 @@ def like_placeholders(settings: Mapping[str, Any], table: Collection[str], workf
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name
                 yield Remark(
-                    f"{place} contains {{{name}}}, which is sent unchanged: "
+                    f"{place} contains {{{name}}}, which is sent unchanged (use tn.literal where that is meant): "
                     f"a placeholder has two braces on each side, {{{{ {written} }}}}",
                     place,
                 )
@@ -112,7 +112,7 @@ def like_placeholders(settings: Mapping[str, Any], table: Collection[str], workf
             if mark in around:
                 yield Remark(
                     f"{place} contains {mark}, which is sent unchanged: statements and comments are not supported, "
-                    "only placeholders {{ … }} with filters and inline if",
+                    "only placeholders {{ … }} with filters and inline if; if none is meant, use tn.literal",
                     place,
                 )
 

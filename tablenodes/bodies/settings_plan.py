@@ -11,6 +11,7 @@ from ..errors import ColumnError, nearest
 from ..problems import Problem
 from ..schemas import Schema
 from ..schemas.subschemas import TYPES
+from ..templates.bounds import Room
 from .schema_types import Typing
 from .values import CellValue, Row, is_varying
 
@@ -88,13 +89,15 @@ class SettingsPlan(RowPlan):
         self.taken = tuple(c for n, c in (defaults or {}).items() if n not in settings and c in table)
         self._columns_of = columns_of(values)
         self.sources = {name: source(name in settings, self._columns_of.get(name)) for name in values}
-        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants)
+        self._room = Room()
+        row = Row(tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, None, self._room)
         anything = Typing(lambda path: TYPES - {"string"} if len(path) == 1 and path[0] in structured else TYPES)
         self._constants = {name: value for name, value in values.items() if name not in varying}
         self._gives = [(name, value.bind(row, anything.below(name), f"$.{name}")) for name, value in varying.items()]
 
     def encode(self, cells: tuple[Any, ...]) -> Any:
         """Return what a row's settings become; a setting of a null cell is None."""
+        self._room.begin()
         settings = {**self._constants, **{name: give(cells) for name, give in self._gives}}
         return settings if self._becomes is None else self._becomes(settings)
 

@@ -14,6 +14,7 @@ from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE
 from ..store.conversations import Conversations
+from ..templates.bounds import Room, TooLarge
 from ..templates.template import Column, LiteralText, Template, inner, pieces_of
 from .schema_types import Typing
 
@@ -23,6 +24,7 @@ _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _OPEN, _BARE, _CLOSE = "\ufdd2", "\ufdd3", "\ufdd4"  # no characters: they stand for placeholders in a JSON text
 _MARK = re.compile(f"([{_OPEN}{_BARE}])([0-9]+){_CLOSE}")
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*+"')
+TOO_LARGE = "too_large"
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
 
@@ -31,13 +33,15 @@ class Row(NamedTuple):
     """What a value may be bound to.
 
     `columns` are the table's; `position` says where each that is read stands in the tuple of cells; `constants` are
-    what ``inputs`` and ``outputs`` stand for; the messages of conversations are looked up in `conversations`.
+    what ``inputs`` and ``outputs`` stand for; the messages of conversations are looked up in `conversations`; what
+    its texts may hold together is in `room`.
     """
 
     columns: tuple[str, ...]
     position: Mapping[str, int]
     constants: Mapping[str, Any]
-    conversations: Conversations | None = None
+    conversations: Conversations | None
+    room: Room
 
 
 class Varying:
@@ -85,7 +89,7 @@ class CellValue(Varying):
             raise ColumnError(f"{self.place}: no column {self.name!r}{clause}", place=self.place)
 
     def bind(self, row: Row, typing: Typing, path: str, *, must_be_there: bool = False) -> Give:
-        index, name = row.position[planned_name(self.name)], self.name
+        index, name, room = row.position[planned_name(self.name)], self.name, row.room
 
         def give(cells: Cells) -> Any:
             value = cells[index]
@@ -96,6 +100,8 @@ class CellValue(Varying):
                 return None
             if type(value) is Unfit:
                 raise Rejected(Problem(path, "cell", f"the cell of column {name!r} {value}"))
+            if type(value) is str and len(value) > room.large:
+                _show(room, len(value), path)
             return typing(value)
 
         return give
@@ -127,11 +133,13 @@ class TextValue(Varying):
             typed = typing if self.template.is_whole else typing.scalar
         elif typing.may_be_json and self.template.is_whole:
             typed = typing
-        render = self.template.bind(row.position, row.constants)
+        render = self.template.bind(row.position, row.constants, row.room)
 
         def give(cells: Cells) -> Any:
             try:
                 text = render(cells)
+            except TooLarge as error:
+                raise too_large(error, path) from None
             except Unfit as error:
                 raise Rejected(Problem(path, "placeholder", str(error))) from None
             return text if typed is None else typed(text)
@@ -295,6 +303,18 @@ class ConversationValue(Varying):
             return messages
 
         return give
+
+
+def _show(room: Room, characters: int, path: str) -> None:
+    try:
+        room.show(characters)
+    except TooLarge as error:
+        raise too_large(error, path) from None
+
+
+def too_large(error: object, path: str) -> Rejected:
+    """Return why a row is not sent whose texts, or what it takes to make them, go beyond all bounds."""
+    return Rejected(Problem(path, TOO_LARGE, str(error)), outcome=TOO_LARGE)
 
 
 def is_varying(value: object) -> bool:

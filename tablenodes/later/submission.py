@@ -53,7 +53,9 @@ def submit(
     """Store every row and return the ids under which the answers will be found, in columns `makes`."""
     connection = checked(connection)
     view = tables.view(table).held()
-    plan = asking.plan(view.columns, PlanInputs(context.constants, connection, options.store))
+    plan = asking.plan(
+        view.columns, PlanInputs(context.constants, connection, options.store, options.limits.body_bytes)
+    )
     if options.progress is not False:
         display.announce(asking.name, plan)
     if options.on_invalid == "raise":

@@ -95,9 +95,15 @@ class RequestNode(Node):
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
         schema, defaults = schemas.load(self.schema, self._declared.operation), default_properties(inputs.connection)
-        looked_up = partial(_conversations, inputs.store)
-        kind, constants = self._declared.bodies, inputs.constants
-        return kind(self._recipe(), schema, columns, defaults=defaults, constants=constants, conversations=looked_up)
+        return self._declared.bodies(
+            self._recipe(),
+            schema,
+            columns,
+            defaults=defaults,
+            constants=inputs.constants,
+            conversations=partial(_conversations, inputs.store),
+            body_bytes=inputs.body_bytes,
+        )
 
     def _asking(self, scope: str) -> Asking:
         """Return what a run knows of the node, which may be a part of a workflow."""

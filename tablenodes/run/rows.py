@@ -11,6 +11,7 @@ import orjson
 from ..column_names import INPUTS, OUTPUTS
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
+from ..templates.bounds import MOST
 
 if TYPE_CHECKING:
     import os
@@ -50,6 +51,7 @@ class PlanInputs(NamedTuple):
     constants: Mapping[str, Any] | None = None  # what ``inputs`` and ``outputs`` stand for in placeholders
     connection: Connection | None = None  # whose server may supply properties
     store: str | os.PathLike[str] | None = None  # where conversations are looked up
+    body_bytes: int = MOST  # of a request at the most
 
 
 @dataclass(frozen=True)

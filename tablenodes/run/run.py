@@ -53,7 +53,9 @@ def run(
     view, connection = tables.view(table).held(), checked(connection)
     with ExitStack() as stack:
         endpoint = stack.enter_context(opened(connection))
-        plan = asking.plan(view.columns, PlanInputs(context.constants, endpoint.connection, options.store))
+        plan = asking.plan(
+            view.columns, PlanInputs(context.constants, endpoint.connection, options.store, options.limits.body_bytes)
+        )
         if options.progress is not False:
             display.announce(asking.name, plan)
             if options.journal is None and len(view) > _WORTH_A_JOURNAL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -12,23 +13,23 @@ from typing import Any, NoReturn
 import jinja2
 import orjson
 from jinja2 import nodes, pass_environment
-from jinja2.filters import do_items, make_attrgetter
+from jinja2.filters import do_batch, do_items, do_round, make_attrgetter, sync_do_slice
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
 from ..plain import read_json
 from ..problems import Unfit
+from . import bounds
+from .bounds import Room
 
 ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
 SEPARATOR = "\0"
 
-OF_TEXTS = (
-    *("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "striptags", "title"),
-    *("trim", "truncate", "upper", "wordcount", "wordwrap", "urlize"),
-)
-"""Filters that make a text of whatever they are given."""
+_DIGITS = 400  # more than any number has
+_FEW, _SMALL = 16, 2**10
+_EXACT = 2**53  # a whole number with a point is exact up to here
 
 _OF_DATES = frozenset(
     {
@@ -113,9 +114,11 @@ class _Null(_Missing):
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja without statements, comments and globals; items before attributes; null is undefined."""
 
-    intercepted_binops = frozenset("%")
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    room: Room
 
     def __init__(self) -> None:
+        self.room = Room()
         super().__init__(
             # Statements and comments cannot be switched off, only be given marks that no one writes.
             block_start_string="\ufdd0%",
@@ -123,17 +126,27 @@ class _Environment(ImmutableSandboxedEnvironment):
             comment_start_string="\ufdd0#",
             comment_end_string="#\ufdd0",
             undefined=_Missing,
-            finalize=as_text,
+            finalize=_finalize,
             keep_trailing_newline=True,
             newline_sequence="\n",
             autoescape=False,
         )
         self.globals.clear()
         self.filters |= {"tojson": _as_json, "string": _string, "join": _join, "format": _format}
-        self.filters |= {"strftime": _strftime, "fromjson": _fromjson, "items": _items}
-        self.filters |= {name: _of_text(self.filters[name]) for name in OF_TEXTS}
+        self.filters |= {"strftime": _strftime, "fromjson": _fromjson, "items": _items, "replace": _replace}
+        self.filters |= {"list": _list, "batch": _batch, "slice": _slice, "sum": _sum, "round": _round}
+        self.filters |= {"urlencode": _urlencode(self.filters["urlencode"])}
         for unsafe in ("random", "pprint", "xmlattr"):
             self.filters.pop(unsafe, None)
+        self.filters = {name: bounds.counted(name, convert, _string) for name, convert in self.filters.items()}
+        tests: Mapping[str, Any] = self.tests
+        self.tests = {name: bounds.counted("", test, _string) for name, test in tests.items()}
+
+    def within(self, room: Room) -> jinja2.Environment:
+        """Return the environment of a template whose texts share this room."""
+        made = self.overlay()
+        made.room = room
+        return made
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         value = super().getitem(obj, argument)
@@ -160,6 +173,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             return None
 
         def formatted(*given: Any, **named: Any) -> str:
+            self.room.step(value.__self__, *given, *named.values())
             if value.__name__ == "format_map":
                 return str(_Formatter(self).vformat(value.__self__, (), *given))
             return str(_Formatter(self).vformat(value.__self__, given, named))
@@ -167,36 +181,63 @@ class _Environment(ImmutableSandboxedEnvironment):
         return formatted
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if isinstance(left, str):  # not a remainder: a text with values put into it
-            return _format(left, *right) if isinstance(right, tuple) else _format(left, right)
-        return super().call_binop(context, operator, left, right)
+        if operator == "%" and isinstance(left, str):  # not a remainder: a text with values put into it
+            return _format(self, left, *right) if isinstance(right, tuple) else _format(self, left, right)
+        if not (type(left) is int and type(right) is int and -_SMALL < left < _SMALL and -_SMALL < right < _SMALL):
+            bounds.check_operation(self.room, operator, left, right)
+        return self.binop_table[operator](left, right)
+
+    def call(__self, __context: jinja2.runtime.Context, __function: Any, *given: Any, **named: Any) -> Any:  # noqa: N805 - as Jinja's
+        owner, name = getattr(__function, "__self__", None), getattr(__function, "__name__", "")
+        if owner is not None:
+            given = __self._counted(owner, name, given, named)
+        return super().call(__context, __function, *given, **named)
+
+    def _counted(self, owner: Any, name: str, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what a method is given, if its result can be made."""
+        self.room.step(owner, *given, *named.values())
+        if name == "join" and isinstance(owner, str) and given:
+            items = self.room.some(given[0])
+            self.room.joined(owner, [item for item in items if isinstance(item, str)])
+            return (items,)
+        with suppress(TypeError):  # of which the method says more
+            if name in bounds.METHODS:
+                self.room.take(bounds.METHODS[name](owner, *given, **named))
+        return given
 
 
 class _Formatter(SandboxedFormatter):
     """Puts values into ``"{}"`` as placeholders show them."""
 
+    def __init__(self, environment: _Environment) -> None:
+        super().__init__(environment)
+        self._room, self._made = environment.room, 0
+
     def format_field(self, value: Any, format_spec: str) -> str:
-        return format(_formatted(value), format_spec)
+        shown = _formatted(self._room, value)
+        self._made += bounds.specified(shown, format_spec)
+        self._room.check(self._made)
+        return format(shown, format_spec)
 
 
 class _ShowingJson(NodeTransformer):
-    """Has ``a ~ b`` put together what placeholders would show."""
+    """Has ``a ~ b`` put together what placeholders would show, as ``[a, b] | join`` does."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the visitor looks for this name
         self.generic_visit(node)
         given = {"lineno": node.lineno, "environment": node.environment}
-        node.nodes = [nodes.Filter(each, "string", [], [], None, None, **given) for each in node.nodes]
-        return node
+        return nodes.Filter(nodes.List(node.nodes, **given), "join", [], [], None, None, **given)
 
 
 def parsed(source: str) -> nodes.Template:
     """Read a template."""
+    environment().room.begin()
     tree: nodes.Template = _ShowingJson().visit(environment().parse(source))
     return tree
 
 
 @lru_cache(maxsize=1)
-def environment() -> jinja2.Environment:
+def environment() -> _Environment:
     """Return the one environment of all templates."""
     return _Environment()
 
@@ -207,10 +248,26 @@ def as_text(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return str(value)
-    return _as_json(value)
+    if type(value) is float and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))  # a column of whole numbers, some of which are missing
+    return _json_of(value)
 
 
-def _as_json(value: Any) -> str:
+@pass_environment
+def _finalize(of: _Environment, value: Any) -> Any:
+    text = value if type(value) is str or isinstance(value, jinja2.Undefined) else _string(of, value)
+    if type(text) is str and len(text) > of.room.large:
+        of.room.show(len(text))
+    return text
+
+
+@pass_environment
+def _as_json(of: _Environment, value: Any) -> str:
+    of.room.weigh(value)
+    return _json_of(value)
+
+
+def _json_of(value: Any) -> str:
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises, and says which
     try:
@@ -227,27 +284,89 @@ def _no_json(value: Any) -> NoReturn:
     raise TypeError
 
 
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else str(as_text(value))  # which raises for what is not there
+@pass_environment
+def _string(of: _Environment, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple | dict):
+        of.room.weigh(value)
+    return str(as_text(value))  # which raises for what is not there
 
 
 @pass_environment
-def _join(of: jinja2.Environment, value: Any, d: Any = "", attribute: str | int | None = None) -> str:
+def _join(of: _Environment, value: Any, d: Any = "", attribute: str | int | None = None) -> str:
     items = value if attribute is None else map(make_attrgetter(of, attribute), value)
-    return _string(d).join(map(_string, items))
+    if type(items) is list and len(items) < _FEW:
+        texts = [item if type(item) is str else _string(of, item) for item in items]
+        if sum(map(len, texts)) < of.room.large and type(d) is str and len(d) < _FEW:
+            return d.join(texts)
+    return of.room.joined(_string(of, d), (_string(of, item) for item in items))
 
 
-def _format(text: Any, *values: Any, **named: Any) -> str:
+@pass_environment
+def _format(of: _Environment, text: Any, *values: Any, **named: Any) -> str:
     if values and named:
         raise TypeError
-    text = _string(text)
+    text = _string(of, text)
     if len(values) == 1 and isinstance(values[0], dict):
         named = dict(values[0])
-    made = {name: _formatted(value) for name, value in named.items()} or tuple(map(_formatted, values))
+    made: Any = {name: _formatted(of.room, value) for name, value in named.items()}
+    made = made or tuple(_formatted(of.room, value) for value in values)
+    of.room.take(bounds.formatted(text, made))
     return str(text % made)
 
 
-def _strftime(value: Any, pattern: str) -> Any:
+@pass_environment
+def _replace(of: _Environment, value: Any, old: Any, new: Any, count: int | None = None) -> str:
+    """Replace one text by another in a third, each as a placeholder would show it."""
+    text, old, new = _string(of, value), _string(of, old), _string(of, new)
+    of.room.take(bounds.replaced(text, old, new, count))
+    return text.replace(old, new, -1 if count is None else count)
+
+
+@pass_environment
+def _list(of: _Environment, value: Any) -> list[Any]:
+    return of.room.some(value)
+
+
+@pass_environment
+def _batch(of: _Environment, value: Any, linecount: int, fill_with: Any = None) -> Any:
+    of.room.items(linecount)
+    return do_batch(value, linecount, fill_with)
+
+
+@pass_environment
+def _slice(of: _Environment, value: Any, slices: int, fill_with: Any = None) -> Any:
+    of.room.items(slices)
+    return sync_do_slice(of.room.some(value), slices, fill_with)
+
+
+@pass_environment
+def _sum(of: _Environment, value: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
+    if isinstance(start, str):
+        raise TypeError
+    total = start
+    for item in value if attribute is None else map(make_attrgetter(of, attribute), value):
+        bounds.check_operation(of.room, "+", total, item)
+        total = total + item
+    return total
+
+
+def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:
+    return do_round(value, max(-_DIGITS, min(precision, _DIGITS)), method)
+
+
+def _urlencode(convert: Callable[[Any], str]) -> Callable[..., str]:
+    @functools.wraps(convert)
+    def converted(of: _Environment, value: Any) -> str:
+        of.room.take(12 * len(value)) if isinstance(value, str) else of.room.weigh(value)
+        return convert(value)
+
+    return pass_environment(converted)
+
+
+@pass_environment
+def _strftime(of: _Environment, value: Any, pattern: str) -> Any:
     """Write a date as a pattern says; what is missing stays so, for a default that comes after it."""
     if isinstance(value, jinja2.Undefined):
         return value
@@ -259,15 +378,18 @@ def _strftime(value: Any, pattern: str) -> Any:
         date = None
     if not isinstance(date, datetime.date):
         raise Unfit("the filter strftime needs an ISO 8601 date, such as 2026-01-31")
+    of.room.take(bounds.METHODS["strftime"](date, pattern))
     return date.strftime(pattern)
 
 
-def _fromjson(value: Any) -> Any:
+@pass_environment
+def _fromjson(of: _Environment, value: Any) -> Any:
     """Read a text as JSON; what is no text is a value already, or missing."""
     if type(value) is UnusableCell:
         value.fail()
     if not isinstance(value, str):
         return value
+    of.room.take(len(value) + 16 * sum(map(value.count, ",[{")))
     try:
         found = read_json(value)
     except orjson.JSONDecodeError as error:
@@ -284,17 +406,19 @@ def _items(value: Any) -> Any:
     return do_items(value)
 
 
-def _formatted(value: Any) -> Any:
+class _Whole(float):
+    """A whole number with a point, which is shown without it."""
+
+    def __str__(self) -> str:
+        return str(as_text(float(self)))
+
+
+def _formatted(room: Room, value: Any) -> Any:
     """Leave numbers to be formatted as such."""
-    return value if type(value) in (int, float) else _string(value)
-
-
-def _of_text(convert: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a filter that is given what a placeholder would show."""
-    at = 1 if hasattr(convert, "jinja_pass_arg") else 0
-
-    @functools.wraps(convert)
-    def converted(*given: Any, **named: Any) -> Any:
-        return convert(*given[:at], _string(given[at]), *given[at + 1 :], **named)
-
-    return converted
+    if type(value) is float:
+        return _Whole(value) if value.is_integer() else value
+    if type(value) is int:
+        return value
+    if isinstance(value, list | tuple | dict):
+        room.weigh(value)
+    return value if isinstance(value, str) else str(as_text(value))

@@ -13,8 +13,9 @@ from jinja2 import nodes
 from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
-from .environment import OF_TEXTS, InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
-from .template_faults import Wording, empty, unread
+from .bounds import OF_TEXTS, Room
+from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
+from .template_faults import LITERALLY, Wording, empty, unread
 
 Cells = tuple[Any, ...]
 Render = Callable[[Cells], str]
@@ -136,7 +137,8 @@ class Template:
         for name in self.columns:
             if name not in columns:
                 of_workflow = self.nearly_reserved(name) if workflow else ""
-                hint = self._meant(name, columns) or of_workflow or nearest(name, columns) or known(columns)
+                hint = self._meant(name, columns) or of_workflow or nearest(name, columns)
+                hint = hint or f"{known(columns)}; {LITERALLY}"
                 raise ColumnError(f"{self.place}: no column {name!r}{hint}", place=self.place)
 
     def nearly_reserved(self, name: str) -> str:
@@ -152,14 +154,19 @@ class Template:
                     return f'; write {{{{ row["{column}"] }}}} for column {column!r}'
         return ""
 
-    def bind(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
-        """Return a function from a row's cells to the text; it raises `Unfit` for a null cell or an unusable one."""
-        if self._parts is not None and not set(self.names) & set(RESERVED):
-            return _joiner([position[p] if is_name else p for is_name, p in self._parts], position)
-        return self._general(position, constants)
+    def bind(self, position: Mapping[str, int], constants: Mapping[str, Any], room: Room | None = None) -> Render:
+        """Return a function from a row's cells to the text; it raises `Unfit` for a null cell or an unusable one.
 
-    def _general(self, position: Mapping[str, int], constants: Mapping[str, Any]) -> Render:
-        compiled = jinja2.Template.from_code(environment(), self._code, {})
+        All texts of a row share a `room`, by default each has its own; what does not fit into it is never made.
+        """
+        if room is None:
+            return _beginning(own := Room(), self.bind(position, constants, own))
+        if self._parts is not None and not set(self.names) & set(RESERVED):
+            return _joiner([position[p] if is_name else p for is_name, p in self._parts], position, room)
+        return self._general(position, constants, room)
+
+    def _general(self, position: Mapping[str, int], constants: Mapping[str, Any], room: Room) -> Render:
+        compiled = jinja2.Template.from_code(environment().within(room), self._code, {})
         direct = [(name, position[name]) for name in self.names if name in position]
         through_row = self._row(position)
         shared = {name: constants[name] for name in self.names if name in constants}
@@ -252,15 +259,23 @@ def _expressions(source: str) -> list[str]:
     return [inner(piece) for piece in _PLACEHOLDER.split(source)[1::2]]
 
 
+def _beginning(room: Room, render: Render) -> Render:
+    def begun(cells: Cells) -> str:
+        room.begin()
+        return render(cells)
+
+    return begun
+
+
 def _fit(value: Any, name: str) -> Any:
     if type(value) is Unfit:
         raise Unfit(f"the cell of column {name!r} {value}")
     return value
 
 
-def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
+def _joiner(parts: list[str | int], position: Mapping[str, int], room: Room) -> Render:
     """Join texts and bare names without Jinja: the common case, the same result, about ten times faster."""
-    names = {index: name for name, index in position.items()}
+    names, large = {index: name for name, index in position.items()}, room.large
 
     def slow(cells: Cells) -> str:
         texts = []
@@ -268,10 +283,9 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
             if type(part) is str:
                 texts.append(part)
                 continue
-            value, name = cells[part], names[part]  # type: ignore[index]
-            if value is None:
-                raise Unfit(empty(name, name))
-            texts.append(as_text(_fit(value, name)))
+            value = cells[part]  # type: ignore[index]
+            is_short = type(value) is str and len(value) <= large
+            texts.append(value if is_short else _shown(value, names[part], room))  # type: ignore[index]
         return "".join(texts)
 
     indexes = [part for part in parts if type(part) is int]
@@ -285,10 +299,24 @@ def _joiner(parts: list[str | int], position: Mapping[str, int]) -> Render:
     def fast(cells: Cells) -> str:
         value = cells[only]
         if type(value) is str:
+            if len(value) > large:
+                room.show(len(value))
             return before + value + after
         return slow(cells)
 
     return fast
+
+
+def _shown(value: Any, name: str, room: Room) -> str:
+    """Return what a placeholder shows of a cell."""
+    if value is None:
+        raise Unfit(empty(name, name))
+    if isinstance(value, list | dict):
+        room.weigh(value)
+    text = str(as_text(_fit(value, name)))
+    if len(text) > room.large:
+        room.show(len(text))
+    return text
 
 
 def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:

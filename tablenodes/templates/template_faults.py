@@ -14,6 +14,7 @@ from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIAB
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
+LITERALLY = 'for braces that are text, use tn.literal("…"), or {{ "{{" }} for two of them'
 _ALLOW = "to allow it"
 _DATE = 'strftime("%d.%m.%Y")'
 
@@ -117,7 +118,7 @@ def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str
     for expression in expressions:
         if _is_like_a_name(expression) and not _can_be_read(expression):
             return f'{text}; if that is a column, write {{{{ row["{expression}"] }}}}'
-    return text
+    return f"{text}; {LITERALLY}"
 
 
 def _unknown(error: jinja2.TemplateAssertionError, expressions: Iterable[str]) -> str:
