@@ -288,6 +288,7 @@ CHUNK = stream_of([{"choices": [{"index": 0, "delta": {"content": "a"}}]}], done
         ('data: {"choices": [{"index": null, "delta": {"content": "x"}}]}', "ok", None),
         ('data: data: {"choices": []}', "ok", None),
         ("foo: bar", "ok", None),
+        ("data: null", "ok", None),
         ('data: {"choices": [{"index": 0, "delta": "a"}]}', "stream_error", "ambiguous"),
         ('data: {"choices": [{"index": 0, "text": 1}]}', "stream_error", "ambiguous"),
         ('data: {"choices": [{"index": 0, "delta": {"content": NaN}}]}', "stream_error", "ambiguous"),

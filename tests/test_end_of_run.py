@@ -154,7 +154,7 @@ def test_a_text_in_parts_is_joined():
     assert list(out.text) == ["Bonjour"] * 2
 
 
-@pytest.mark.parametrize("content", [[], [{"type": "image_url"}], [{"type": "text", "text": 3}], ["x"]])
+@pytest.mark.parametrize("content", [[], [{"type": "image_url"}], [{"type": "text", "text": 3}], [3]])
 def test_parts_without_a_text_are_none(content):
     """Null, as where there is no content."""
     with fault_server(answer(json.dumps({"choices": [{"message": {"content": content}}]}))) as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from vendor_streams import VENDORS
+from vendor_streams import DONE, TEXT, VENDORS, WORDS, chunk
 
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcomes.answer_json import first_text
@@ -36,6 +36,22 @@ def test_a_whole_stream_is_put_together(vendor):
     verdict = judged(stream.body)
     assert (verdict.outcome, verdict.reason) == ("ok", None)
     assert says(stream, verdict.body)
+
+
+def test_tokens_are_found_wherever_they_are_counted():
+    """Also on a choice, and among what is a server's own."""
+    counted = [vendor for vendor, stream in VENDORS.items() if judged(stream.body).total_tokens == 21]
+    assert {"openai", "vllm", "moonshot", "groq", "zhipu"} <= set(counted)
+
+
+def test_an_end_in_every_chunk_is_one_only_where_the_server_ended_the_body():
+    """More came after each but the last."""
+    chunks = b"".join(chunk({"content": word}, "stop").encode() for word in WORDS)
+    framed = Answer(0, 200, b"Transfer-Encoding: chunked\r\n", chunks)
+    assert first_text(judge(framed).body) == TEXT
+    for cut in (framed._replace(headers=b""), framed._replace(fault="truncated"), framed._replace(fault="reset")):
+        assert judge(cut).outcome == "stream_truncated"
+    assert judge(framed._replace(headers=b"", body=chunks + DONE.encode())).outcome == "ok"
 
 
 @pytest.mark.parametrize("step", SAMPLED)

@@ -146,6 +146,13 @@ VENDORS: dict[str, Stream] = {
         chunk({"role": "assistant", "content": ""}, "stop", usage=USAGE).replace("data: ", "data:"),
         DONE.replace("data: ", "data:"),
     ),
+    "moonshot": stream(said(), chunk({}, "stop", choice={"usage": USAGE}), DONE),
+    "groq": stream(
+        chunk({"role": "assistant", "content": ""}, x_groq={"id": "req_1"}),
+        said(),
+        chunk({}, "stop", x_groq={"id": "req_1", "usage": USAGE}),
+        DONE,
+    ),
     "a gateway": stream(  # forgets the blank lines, and begins with some
         "\n\n",
         "".join(said()).replace("\n\n", "\n"),

@@ -86,8 +86,12 @@ def first_text(body: str | bytes | None) -> str | None:
 
 def joined(parts: list[Any]) -> str | None:
     """Return the texts of a content that comes in parts as one, or None where none is a text."""
-    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    texts = [part if isinstance(part, str) else _text_in(part) for part in parts]
     return "".join(text for text in texts if isinstance(text, str)) if any(isinstance(t, str) for t in texts) else None
+
+
+def _text_in(part: Any) -> Any:
+    return part.get("text") if isinstance(part, dict) and part.get("type") in ("text", "output_text") else None
 
 
 def _is_cut(error: UnicodeDecodeError) -> bool:

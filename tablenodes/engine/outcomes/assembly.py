@@ -52,9 +52,16 @@ class Assembly:
         started = self._choices.values()
         return len(started) >= choices and all(choice.ended for choice in started)
 
-    def is_whole(self, choices: int = 1) -> bool:
-        """Check whether nothing is missing: ``[DONE]`` came, or the end of every choice; `choices` were asked for."""
-        return self.done or self.finished(choices)
+    def is_whole(self, choices: int = 1, *, ended_well: bool = False) -> bool:
+        """Check whether nothing is missing: ``[DONE]`` came, or the end of every choice; `choices` were asked for.
+
+        `ended_well` says that the server ended the body, not just the connection: an end in every chunk will do then.
+        """
+        return self.done or self.finished(choices) or (ended_well and self._told_ends(choices))
+
+    def _told_ends(self, choices: int) -> bool:
+        started = self._choices.values()
+        return len(started) >= choices and all(choice.rest["finish_reason"] is not None for choice in started)
 
     def add(self, event: ServerEvent) -> str:
         """Add an event and return the text by which it lengthens the first choice."""
@@ -116,10 +123,22 @@ class Assembly:
         if kind == _CHUNK or not kind:
             top["object"] = "chat.completion" if chat else "text_completion"
         made = [self._choices[index].document(index, chat=chat) for index in sorted(self._choices)]
-        return top | {"choices": made} | self._top | top
+        document = top | {"choices": made} | self._top | top
+        if not document.get("usage") and (usage := self._usage_elsewhere()):
+            document["usage"] = usage
+        return document
+
+    def _usage_elsewhere(self) -> Any:
+        """Return the tokens that some servers count on a choice, or among what is their own."""
+        own = [value for name, value in self._top.items() if name.startswith("x_") and isinstance(value, dict)]
+        return next(
+            (each["usage"] for each in (*own, *(c.rest for c in self._choices.values())) if each.get("usage")), None
+        )
 
     def _chunk(self, chunk: Any) -> str:
         if type(chunk) is not dict:
+            if chunk in (None, "", []):
+                return ""
             raise MalformedError
         choices = chunk.get("choices")
         if choices is not None and type(choices) is not list:

@@ -177,7 +177,7 @@ class _Failing:
             return self._in_document({"error": assembly.error})
         if assembly.malformed:
             return self._by_rule(rules.FAULT_RULES["stream_error"], server_error(assembly.stray))
-        if not assembly.is_whole(choices):
+        if not assembly.is_whole(choices, ended_well=answer.fault is None and not self._ends_with_connection()):
             cut = answer.fault is None or answer.fault in rules.CUTS
             return self._by_fault("stream_truncated" if cut else str(answer.fault))
         document = assembly.document()
