@@ -18,6 +18,7 @@ from .sse import DONE, STRAY, EventReader, ServerEvent
 _CHUNK = "chat.completion.chunk"
 _FIRST_TOLD = ("id", "object", "created", "model")  # what each chunk repeats: the first that is not empty counts
 _PARTS = frozenset(("index", "delta", "text", "message", "finish_reason"))
+_NO_CHUNKS = (b"null", b'""', b"[]")  # signs of life
 _NOT_TOLD = frozenset(("choices", "obfuscation"))
 """What is not passed on as it is; the latter are random letters that hide the length of a chunk."""
 
@@ -74,7 +75,7 @@ class Assembly:
             self.error = _told_error(data)
         elif event.name == STRAY:
             self._stray(data)
-        elif data:
+        elif data and data not in _NO_CHUNKS:
             try:
                 return self._chunk(_parsed(data))
             except MalformedError:
@@ -131,14 +132,11 @@ class Assembly:
     def _usage_elsewhere(self) -> Any:
         """Return the tokens that some servers count on a choice, or among what is their own."""
         own = [value for name, value in self._top.items() if name.startswith("x_") and isinstance(value, dict)]
-        return next(
-            (each["usage"] for each in (*own, *(c.rest for c in self._choices.values())) if each.get("usage")), None
-        )
+        places = [*own, *(choice.rest for choice in self._choices.values())]
+        return next((place["usage"] for place in places if place.get("usage")), None)
 
     def _chunk(self, chunk: Any) -> str:
         if type(chunk) is not dict:
-            if chunk in (None, "", []):
-                return ""
             raise MalformedError
         choices = chunk.get("choices")
         if choices is not None and type(choices) is not list:
