@@ -13,6 +13,7 @@ from .. import addresses
 from .._version import __version__
 from ..engine.calls import Request, Transport
 from ..engine.transports import transport_class
+from ..engine.transports.port_check import PortCheck
 from ..engine.transports.wrapper import Borrowed
 from ..errors import ConnectionSettingError, nearest
 from ..secret import Secret, Veiled
@@ -97,7 +98,7 @@ class Endpoint:
             options["session"] = connection.session
         opened: Transport = transport_class(name)(**options)
         if connection.local_model is None:
-            return opened
+            return opened if connection.session is not None else PortCheck(opened, options["proxy"])
         from ..local import FunctionCalls, Watched  # noqa: PLC0415 - the embedded model is an extra
 
         return FunctionCalls(opened if connection.server is None else Watched(opened, connection.server))

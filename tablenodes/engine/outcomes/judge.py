@@ -221,7 +221,7 @@ class _Failing:
             return self._by_rule(rules.OPTION_RULE, label=str(status), stale_connection=True)
         error = server_error(self._answer.body) if status >= 400 else NOTHING
         rule = rules.rule_of_status(status, self._retry_after)
-        circuit = circuit_of(status, error, self._answer.body)
+        circuit = "setup" if 300 <= status < 400 else circuit_of(status, error, self._answer.body)
         rule = rules.rule_of_circuit(circuit, status, rule)
         final = circuit in ("quota", "auth") or (circuit == "row" and status == 429)
         liftable = status >= 400 and status not in rules.REFUSED_FOR_GOOD and not final
@@ -241,7 +241,8 @@ class _Failing:
             kind = Failure.AMBIGUOUS if self._at_most_once else rule.kind
             rule = rule._replace(kind=kind, may_have_run=True)
         detail = answer.message if answer.status is None else ""
-        return self._by_rule(rule, detail=detail, stale_connection=stale)
+        circuit = rules.CIRCUIT_OF_FAULT.get(fault)
+        return self._by_rule(rule, detail=detail, stale_connection=stale, circuit=circuit)
 
     def _unreadable(self, error: UnreadableError) -> Verdict:
         form = form_of(self._answer.body)

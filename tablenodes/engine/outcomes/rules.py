@@ -95,8 +95,12 @@ QUOTA_SPENT = _refused("the account's quota is spent", "quota_exhausted")
 _NO_ACCESS = _refused("the server refused access")
 _TOO_LARGE = _refused("the request is larger than the account's limit", "rate_limited")
 
-PROXY_LOGIN = "proxy_login"
-"""The fault of a proxy that answers 407: unlike other faults of a proxy, it would come again."""
+PROXY_LOGIN, PROXY_REFUSED = "proxy_login", "proxy_refused"
+"""The faults of a proxy that answers CONNECT with 407 or another status that would come again."""
+SPEAKS_HTTP, SPEAKS_TLS = "speaks_http", "speaks_tls"
+"""The faults of a scheme that is not that of the port."""
+NAME_LATER = "dns_later"
+"""The fault of a name that could not be looked up now; `dns` is that of one that does not exist."""
 OPTION_REFUSED = "option_refused"
 """The fault by which whoever added an option to a request says that the server refused it; it is no row's end."""
 FAULT_RULES = {
@@ -120,7 +124,17 @@ FAULT_RULES = {
         _broken("stream_error", _AMBIGUOUS, "the stream could not be read"),
         _broken("internal_error", _FINAL, "an error in tablenodes"),
     )
-} | {PROXY_LOGIN: _STATUS_RULES[407]}
+} | {
+    PROXY_LOGIN: _STATUS_RULES[407],
+    PROXY_REFUSED: _broken("proxy", _FINAL, "the proxy refused the connection"),
+    SPEAKS_HTTP: _broken("tls", _FINAL, "the address begins wrong"),
+    SPEAKS_TLS: _broken("protocol", _FINAL, "the address begins wrong"),
+    NAME_LATER: _broken("dns", _NOT_EXECUTED, "the server's name could not be looked up"),
+}
+CIRCUIT_OF_FAULT = dict.fromkeys(("tls", PROXY_LOGIN, PROXY_REFUSED, SPEAKS_HTTP, SPEAKS_TLS), "setup") | {
+    "dns": "name"
+}
+"""What faults count against beyond their row: ``setup`` would be the same for all, ``name`` may never be found."""
 CUTS = frozenset(("truncated", "reset", "disconnected"))
 """Faults that end a stream in the middle."""
 OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused stream_options; retrying without it")

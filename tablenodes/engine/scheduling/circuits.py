@@ -46,10 +46,10 @@ class Trial:
     None: so many as it takes to come to the last row, and a few. `probe` is the row that is probing right now.
     """
 
-    __slots__ = ("probe", "probes", "reason", "sign", "since")
+    __slots__ = ("probe", "probes", "reason", "sign")
 
-    def __init__(self, sign: str, reason: str, probes: int | None, since: float) -> None:
-        self.sign, self.reason, self.probes, self.since = sign, reason, probes, since
+    def __init__(self, sign: str, reason: str, probes: int | None) -> None:
+        self.sign, self.reason, self.probes = sign, reason, probes
         self.probe: int | None = None
 
 
@@ -92,7 +92,7 @@ class Circuits:
     def succeeded(self, model: str | None, started_at: float) -> None:
         """Count a success: what was refused before its call started was refused for itself; and the model is there."""
         self.answered = True
-        if self.trial is not None and started_at >= self.trial.since:
+        if self.trial is not None and min(self._alike[self.trial.sign].values()) <= started_at:
             self._acquit()
         if self._alike:
             later = {
@@ -117,7 +117,7 @@ class Circuits:
         if holds:
             self.held[key] = verdict, now
         if self.trial is None:
-            self._suspect(sign, window, now)
+            self._suspect(sign, window)
         if self.trial is not None and self.trial.sign == sign:
             self.words = verdict.message
         return holds
@@ -128,20 +128,20 @@ class Circuits:
             if self._missing[model] >= policy.REFUSALS:
                 self.missing_models.add(model)
 
-    def _suspect(self, sign: str, window: int, now: float) -> None:
+    def _suspect(self, sign: str, window: int) -> None:
         """Begin to look into a suspicion, where enough rows were refused alike."""
         rows = len(self._alike[sign])
         if self.answered:
             if sign in _STOPS and rows >= max(policy.REFUSALS_AMONG_ANSWERS, window):
-                self.trial = Trial(sign, _STOPS[sign], None, now)
+                self.trial = Trial(sign, _STOPS[sign], None)
         elif sign in _STOPS and sign != "page":
             if rows >= policy.REFUSALS:
-                self.trial = Trial(sign, _STOPS[sign], 2 if sign in _OF_ROWS else 1, now)
+                self.trial = Trial(sign, _STOPS[sign], 2 if sign in _OF_ROWS else 1)
         elif self._most_alike is not None and rows >= self._most_alike:
             if self._answered_before():
                 self._known_words.add(sign)
             else:
-                self.trial = Trial(sign, _ALIKE, policy.PROBES_ALIKE, now)
+                self.trial = Trial(sign, _ALIKE, policy.PROBES_ALIKE)
 
     def probed(self, verdict: Verdict, *, was_last: bool) -> str | None:
         """Record how the trial's probe ended that is no success; return the reason to stop, if it is confirmed."""

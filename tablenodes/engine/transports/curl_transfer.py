@@ -12,9 +12,10 @@ import pycurl
 
 from ..calls import Answer, Call, Chunk, Request
 from ..outcomes.body_form import Beginning, form_of
-from ..outcomes.rules import PROXY_LOGIN
+from ..outcomes.rules import PROXY_LOGIN, PROXY_REFUSED
 from ..response_head import final_head, is_event_stream, tells_its_length
 from .curl_lane import Common, Lane, borrowed
+from .network_environment import host_of, refused_by, refused_in_its_place
 
 # What libcurl would add of its own where we do not set it.
 _UNWANTED = ("Accept", "Content-Type", "Expect")
@@ -60,11 +61,11 @@ class _Unshown(list[bytes]):
 
 
 class Options(NamedTuple):
-    """libcurl's options for all calls of one request; whether it is encrypted, and goes through a proxy."""
+    """libcurl's options for all calls of one request; whether it is encrypted, and the proxy that it goes through."""
 
     values: tuple[tuple[int, object], ...]
     secure: bool
-    proxied: bool
+    proxy: str  # its host; empty without one
 
     def __repr__(self) -> str:
         return "Options(***)"
@@ -85,7 +86,7 @@ def options_of(request: Request, *, proxy: str | None, trusted: str, connect: fl
         (pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted),
         (pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000))),
     )
-    return Options(values, request.url.startswith("https:"), proxy is not None)
+    return Options(values, request.url.startswith("https:"), host_of(proxy))
 
 
 class Transfer:
@@ -100,7 +101,7 @@ class Transfer:
         self.common = common
         self.lane = lane
         self.request: Request | None = None
-        self.proxied = False
+        self.proxy = ""
         self.secure = False
         self.total = 0.0
         self.stale = self.over_kept = False
@@ -119,7 +120,7 @@ class Transfer:
     def configure(self, request: Request, options: Options) -> None:
         """Set what all calls of one request have in common."""
         self.request = request
-        self.proxied = options.proxied
+        self.proxy = options.proxy
         self.secure = options.secure
         for option, value in options.values:
             self.handle.setopt(option, value)
@@ -211,7 +212,7 @@ class Transfer:
         # By far the most begin so; libcurl reads a status line more leniently, where it is another.
         ok = head and head[0].startswith(_OK)
         status = 200 if ok else self.handle.getinfo(pycurl.RESPONSE_CODE)
-        if status < 200 or not head or self.proxied or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
+        if status < 200 or not head or self.proxy or head[-1] != b"\r\n" or head.count(b"\r\n") != 1:
             return self.failure(pycurl.E_OK, "", now)
         body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
         key, headers, elapsed = self.call.key, b"".join(head[1:-1]), now - self.started
@@ -223,7 +224,7 @@ class Transfer:
         getinfo = self.handle.getinfo
         status = getinfo(pycurl.RESPONSE_CODE)
         headers, complete = self.final_head(status)
-        in_tunnel = self.proxied and self.secure
+        in_tunnel = bool(self.proxy) and self.secure
         seen = Circumstances(
             sent=self.sends > 0,
             heard=self.heard or (status > 0 if in_tunnel else bool(self.head)),
@@ -232,12 +233,14 @@ class Transfer:
             complete=complete,
             until_close=complete and not tells_its_length(headers),
             secure=self.secure,
-            proxied=self.proxied,
-            proxy_status=getinfo(pycurl.HTTP_CONNECTCODE) or (status if self.proxied else 0),
+            proxy=self.proxy,
+            proxy_status=getinfo(pycurl.HTTP_CONNECTCODE) or (status if self.proxy else 0),
             system_error=getinfo(pycurl.OS_ERRNO),
         )
         fault, words = fault_of(code, words, seen)
-        if fault in ("proxy", PROXY_LOGIN):  # what came is not the server's
+        if self.proxy and not self.secure and fault is None:
+            fault, words = refused_in_its_place(self.proxy, status, b"".join(self.pieces)) or (fault, words)
+        if fault in ("proxy", PROXY_LOGIN, PROXY_REFUSED):  # what came is not the server's
             return Answer(self.call.key, None, b"", b"", fault, words, self.sends, elapsed=now - self.started)
         return self.ended(fault, words, now)
 
@@ -301,7 +304,7 @@ class Circumstances(NamedTuple):
     complete: bool  # the final response's headers came whole
     until_close: bool  # only the connection's end can be the body's end
     secure: bool
-    proxied: bool
+    proxy: str  # its host; empty without one
     proxy_status: int  # what the proxy answered to CONNECT, or in the server's place; 0 for nothing
     system_error: int  # the operating system's number, 0 for none
 
@@ -312,11 +315,11 @@ def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, st
         return "too_large", "the answer is longer than the limit for bodies"
     if seen.refused:
         return "disconnected", "sending it again was refused" if seen.sent else "sending it was refused"
-    if seen.proxied and seen.proxy_status == 407:
-        return PROXY_LOGIN, "the proxy asks for a user name and password (407)"
-    if code == 0:
+    if code == 0 and seen.proxy_status != 407:
         return (None, "") if seen.complete else ("truncated", "the connection ended in the middle of the headers")
     fault = _after_sending(code, seen) if seen.sent else _before_sending(code, seen)
+    if seen.proxy_status == 407 or (fault == "proxy" and seen.proxy_status):
+        return refused_by(seen.proxy, seen.proxy_status)
     if fault == "truncated" and seen.until_close:
         return None, ""  # an end without TLS's farewell, where no length tells better
     return fault, words or f"libcurl error {code}"
@@ -325,7 +328,7 @@ def fault_of(code: int, words: str, seen: Circumstances) -> tuple[str | None, st
 def _before_sending(code: int, seen: Circumstances) -> str:
     fault = _BEFORE_SENDING.get(code, "internal_error")
     in_the_tunnel = 200 <= seen.proxy_status < 300
-    return "proxy" if fault == "connect" and seen.proxied and not in_the_tunnel else fault
+    return "proxy" if fault == "connect" and seen.proxy and not in_the_tunnel else fault
 
 
 def _after_sending(code: int, seen: Circumstances) -> str:

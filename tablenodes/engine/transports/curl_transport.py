@@ -98,6 +98,11 @@ class CurlTransport(Carrying):
         self._lanes.clear()
         self._readiness.close()
 
+    @property
+    def is_connecting(self) -> bool:
+        """Whether no call under way has begun to be sent."""
+        return self._common.unsent == len(self._in_flight)
+
     def _open(self) -> None:
         self._process = os.getpid()
         self._closed = False

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 from ...addresses import is_loopback
 from ...errors import ConnectionSettingError
+from ..outcomes.rules import PROXY_LOGIN, PROXY_REFUSED
 
 OTHER_FILES = 128  # file descriptors that a process is left beside one socket a request, where there are enough
 _SPARE_FILES = 24  # those that it is left in any case; what a name is resolved with takes as many again as the sockets
 _BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_PROXY_MAY_RECOVER = frozenset((502, 503, 504))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -36,6 +38,25 @@ def proxy_for(url: str, environ: Mapping[str, str], named: str | None = None) ->
     return _with_scheme(_variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy"))
 
 
+def host_of(proxy: str | None) -> str:
+    """Return the host and port of a proxy, without its password; empty for none."""
+    return "" if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2]
+
+
+def refused_by(proxy: str, status: int) -> tuple[str, str]:
+    """Return the fault of a proxy that answered with a status, and the words for it."""
+    if status == 407:
+        return PROXY_LOGIN, f"{proxy} answered with status 407"
+    words = f"{proxy} answered with status {status}"
+    return ("proxy", words) if status in _PROXY_MAY_RECOVER else (PROXY_REFUSED, words)
+
+
+def refused_in_its_place(proxy: str, status: int, body: bytes) -> tuple[str, str] | None:
+    """Return the fault of a proxy that refused in the place of a server without TLS; None where it was the server."""
+    is_api_error = body.lstrip()[:1] in (b"{", b"[")
+    return refused_by(proxy, status) if status == 401 and not is_api_error else None
+
+
 def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
     """Return the path of the CA certificates for verifying servers: a file, or a folder as ``openssl rehash`` makes.
 
@@ -49,8 +70,20 @@ def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
         if path:
             if not os.path.exists(path):
                 raise ConnectionSettingError(f"{source}: no such certificates file: {path}")
+            if not os.path.isdir(path):
+                _check_bundle(source, path)
             return path
     return certifi.where()
+
+
+def _check_bundle(source: str, path: str) -> None:
+    """Raise `ConnectionSettingError` for a file in which there is no CA certificate."""
+    import ssl  # noqa: PLC0415 - only who names a file waits for it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectionSettingError(f"{source}: no certificates (PEM) in this file: {path}") from error
 
 
 def sockets_allowed(wanted: int) -> int:

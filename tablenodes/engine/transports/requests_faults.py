@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import requests
 import urllib3.exceptions as below
 
-from ..outcomes.rules import PROXY_LOGIN
+from .network_environment import refused_by
 
 _Table = tuple[tuple[str, tuple[type[BaseException], ...]], ...]
-PROXY_WANTS_LOGIN = PROXY_LOGIN, "the proxy asks for a user name and password (407)"
 TIMEOUT = "timeout"  # a fault that has another name by what was heard until then
 
 # In both tables the first line that fits any of the causes decides.
@@ -46,16 +45,16 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 """http.client's own words: there is no other form of the status with which a proxy refuses CONNECT."""
 
 
-def fault_of(error: BaseException, *, sent: bool, proxied: bool) -> tuple[str, str]:
+def fault_of(error: BaseException, *, sent: bool, proxy: str) -> tuple[str, str]:
     """Return the fault's name, which may be `TIMEOUT`, and the words for it: no word of the server's is among them."""
     chain = list(_causes(error))
     if sent:
         return _first_fit(chain, _AFTER_SENDING)
     for each in chain:
         if type(each) is OSError and (found := _TUNNEL.match(str(each))):
-            return PROXY_WANTS_LOGIN if found[1] == "407" else ("proxy", f"the proxy refused with status {found[1]}")
+            return refused_by(proxy, int(found[1]))
     fault, words = _first_fit(chain, _BEFORE_SENDING)
-    return "proxy" if fault == "connect" and proxied else fault, words
+    return "proxy" if fault == "connect" and proxy else fault, words
 
 
 def never_sent(error: BaseException) -> bool:

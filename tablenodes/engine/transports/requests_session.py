@@ -18,6 +18,7 @@ from urllib3.util.retry import Retry
 
 from ..calls import Call
 from ..outcomes.body_form import Beginning
+from .network_environment import refused_in_its_place
 
 THREADS = "tablenodes-requests"  # the name of the threads that carry calls
 
@@ -34,8 +35,8 @@ class Attempt:
     started: float
     room: int
     sends: int = 0
-    reused: bool = False  # known of our own session alone, as `proxied` is
-    proxied: bool = False
+    reused: bool = False  # known of our own session alone, as `proxy` is
+    proxy: str = ""  # its host
     status: int | None = None  # of the server; None before its response has come
     headers: bytes = b""
     pieces: list[bytes] = field(default_factory=list)  # of the body, decompressed
@@ -98,6 +99,14 @@ class Attempt:
                         socket.socket.shutdown(sock, socket.SHUT_RDWR)
             elif self._response is not None:  # of a session of the user's, whose adapters may be any
                 self._response.raw.shutdown()
+
+    def refused_in_its_place(self) -> tuple[str | None, str]:
+        """Return the fault of a proxy that refused in the server's place, of whom nothing is left then; else None."""
+        refused = refused_in_its_place(self.proxy, self.status or 0, b"".join(self.pieces))
+        if refused is None:
+            return None, ""
+        self.status, self.headers, self.pieces = None, b"", []
+        return refused
 
     @property
     def out_of_time(self) -> tuple[str, str]:

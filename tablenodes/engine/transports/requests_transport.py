@@ -15,8 +15,8 @@ from ...secret import Veiled
 from ..calls import Answer, Call, Chunk, Event
 from ..outcomes.body_form import form_of
 from ..response_head import is_event_stream
-from .network_environment import certificates, proxy_for, sockets_allowed
-from .requests_faults import PROXY_WANTS_LOGIN, TIMEOUT, drop_frames, fault_of, never_sent
+from .network_environment import certificates, host_of, proxy_for, refused_by, sockets_allowed
+from .requests_faults import TIMEOUT, drop_frames, fault_of, never_sent
 from .requests_session import THREADS, Attempt, Current, new_session
 from .wrapper import Carrying
 
@@ -108,6 +108,11 @@ class RequestsTransport(Carrying):
         self._threads.clear()
         if self.session is None:
             self._session.close()
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether no call under way has begun to be sent."""
+        return not any(attempt.sends for attempt in self._attempts.values())
 
     def _open(self) -> None:
         self._process = os.getpid()
@@ -202,8 +207,8 @@ class RequestsTransport(Carrying):
         try:
             response = self._send(attempt)
             attempt.check_in_time()
-            if attempt.proxied and response.status_code == 407:  # not the server's
-                return self._answer(attempt, *PROXY_WANTS_LOGIN)
+            if attempt.proxy and response.status_code == 407:  # not the server's
+                return self._answer(attempt, *refused_by(attempt.proxy, 407))
             if response.status_code < 200:  # the next row would get the final response
                 words = f"an interim response ({response.status_code}) arrived without a final one"
                 return self._answer(attempt, "protocol", words)
@@ -221,6 +226,8 @@ class RequestsTransport(Carrying):
                 with contextlib.suppress(Exception):
                     response.close()
             attempt.let_go()
+        if attempt.proxy and attempt.call.request.url.startswith("http:"):
+            return self._answer(attempt, *attempt.refused_in_its_place())
         return self._answer(attempt)
 
     def _send(self, attempt: Attempt) -> requests.Response:
@@ -239,7 +246,7 @@ class RequestsTransport(Carrying):
             attempt.sends += len(getattr(retries, "history", None) or ())  # an adapter of the user's sent it again
             return response
         proxy = proxy_for(call.request.url, Veiled(os.environ), self.proxy)
-        attempt.proxied = proxy is not None
+        attempt.proxy = host_of(proxy)
         options["proxies"] = {} if proxy is None else {"all": proxy}
         return self._session.request(call.request.method, call.request.url, **options)
 
@@ -269,5 +276,5 @@ class RequestsTransport(Carrying):
 def _fault(error: BaseException, attempt: Attempt) -> tuple[str, str]:
     if attempt.expired_at is not None:
         return attempt.out_of_time
-    fault, words = fault_of(error, sent=attempt.sends > 0, proxied=attempt.proxied)
+    fault, words = fault_of(error, sent=attempt.sends > 0, proxy=attempt.proxy)
     return attempt.out_of_time if fault == TIMEOUT else (fault, words)
