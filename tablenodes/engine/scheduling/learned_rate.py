@@ -196,6 +196,8 @@ class LearnedRate:
                 self._climb(now, trail)
                 return
             undecided = chance > -_SURE or sends < _FEW
+            if not undecided:
+                self._chance = None
         else:
             undecided = True
             if refused and sends > 1 and self._names_delays and self._chance is None:
@@ -259,7 +261,8 @@ class LearnedRate:
         chance = chance_over_limit(slower, here)
         if abs(chance) < _SURE and faster > 1.3 and sends < (8 * _FEW if faster > 2.5 else 50 * _FEW):
             return
-        if chance < 0 and faster > 1.3:
+        grew = here.let_in * slower.sends * math.sqrt(faster) >= slower.let_in * here.sends
+        if faster > 1.3 and (chance < 0 or not grew):
             self._chance, self._climbed = None, True
             self._slow(now)
             return
