@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from itertools import count, product
 from pathlib import Path
@@ -312,3 +313,36 @@ def test_a_disk_that_is_really_full(victims, tmp_path, kind):
         assert then["reused"] >= sent - 2 * concurrency
         assert then["requests"] == rows - then["reused"]
         assert len(server.received) == sent + then["requests"]
+
+
+@pytest.mark.parametrize("how", ["moved", "replaced"])
+def test_a_journal_that_loses_its_name_stops_the_run_within_a_second(tmp_path, how):
+    """Nobody would find again what is written to it; put back, it has what was answered until then."""
+    journal, aside = tmp_path / "j", tmp_path / "aside"
+    lost: list[float] = []
+
+    def react(exchange):
+        if len(server.requests) == 12:
+            if how == "replaced":
+                shutil.copy(journal, aside)
+                os.replace(aside, journal)
+            else:
+                os.rename(journal, aside)
+            lost.append(time.monotonic())
+        time.sleep(0.05)
+        echo()(exchange)
+
+    table, limits = pd.DataFrame({"prompt": [f"p{i}" for i in range(200)]}), tn.Limits(concurrency=2)
+    node = tn.CreateChatCompletion(model="m")
+    with fault_server(react) as server:
+        with pytest.raises(tn.errors.JournalError) as raised:
+            node.run(table, tn.Connection(server.url), limits=limits, journal=journal, progress=False)
+        assert time.monotonic() - lost[0] < 1.0
+        out = raised.value.output
+        assert out.summary.ok == len(server.requests) < 60
+        assert set(out.log["outcome"]) == {"ok", "not_sent"}
+        if how == "moved":
+            os.rename(aside, journal)
+            sent = len(server.requests)
+            node.run(table.head(10), tn.Connection(server.url), limits=limits, journal=journal, progress=False)
+            assert len(server.requests) == sent

@@ -82,6 +82,24 @@ def test_probes_come_alone_and_ever_more_rarely():
     assert gaps == pytest.approx([2.05, 4.05, 8.05, 16.05, 30.05, 30.05, 28.7], abs=0.1)
 
 
+def test_a_name_that_never_was_is_looked_up_three_times_more():
+    """At 2, 10 and 30 seconds; once it was found, its loss is an outage, as is a look-up that fails."""
+    run = Simulation(ROWS, lambda now, key: fault("dns", reached=False), Limits(concurrency=4)).run()
+    assert (run.scheduler.stopped, set(run.outcomes)) == ("dns", {"dns", "not_sent"})
+    probes = [start.at - BEGAN for start in run.starts if start.is_probe]
+    assert probes == pytest.approx([2, 10, 30], abs=0.2)
+    assert len(run.starts) == 4 + 3
+    for answers in ({0: ok()}, {0: status(500)}, {}):
+        name = "dns" if answers else "dns_later"
+        run = Simulation(
+            3 * ROWS,
+            lambda now, key, answers=answers, name=name: answers.get(key) or fault(name, reached=False),
+            Limits(concurrency=1),
+            Retry(outage_patience=100),
+        ).run()
+        assert run.scheduler.stopped == "outage"
+
+
 def test_probes_of_a_server_that_answers_with_errors_leap_at_once():
     """It may be the rows: seven from ever further on, up to the last and then between, before they become rare."""
     run = Simulation(ROWS, lambda now, key: status(503), Limits(concurrency=5), Retry(outage_patience=30)).run()

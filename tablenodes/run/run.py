@@ -199,7 +199,7 @@ class _Run:
     def _raise_if_ended(self, output: Responses[Any], loop: Loop, journal: Journal | None) -> None:
         """Raise what ended the run early, if anything, with its output; a signal handler's error as it was raised."""
         answered = f"{output.summary.ok:,} of {output.summary.rows:,} rows were answered"
-        if isinstance(loop.failure, JournalError) and journal is not None:
+        if isinstance(loop.failure, JournalError) and journal is not None and not journal.is_lost:
             unsaved = journal.unsaved()
             answered += f": {output.summary.ok - unsaved:,} of them are in the journal, {unsaved:,} only in the table"
         cause = None if loop.failure is None else loop.failure.__cause__

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..engine.policy import NAME_TRIES
 from ..engine.sink import OK
 from . import display
 
@@ -57,7 +58,8 @@ class Watch:
             self._since, self._said, self._ok = None, False, ok
         if wait is not None:
             self._since = now if self._since is None else self._since
-            if self.name is not None and not self._said and now - self._since >= _WORTH_A_LINE:
+            worth = 0.0 if wait.reason == "name" else _WORTH_A_LINE
+            if self.name is not None and not self._said and now - self._since >= worth:
                 self._said = True
                 self._say(wait, now, now - self._since)
 
@@ -68,8 +70,11 @@ class Watch:
         if wait.reason in ("pace", "pause") or (wait.reason == "retry" and wait.outcome not in _TROUBLE):
             words = f"{self._in_short(wait, now)};"
         else:
-            most = f" for up to {self.patience:g} s" if wait.reason == "outage" else ""
-            words = f"{self._trouble(wait, f', for {seconds:.0f} s')}; retrying{most},"
+            patience = {"outage": self.patience, "name": NAME_TRIES[-1]}.get(wait.reason)
+            most = "" if patience is None else f" for up to {patience:g} s"
+            mistake = "; check the address" if wait.reason == "name" else ""
+            how_long = f", for {seconds:.0f} s" if seconds >= 1 else ""
+            words = f"{self._trouble(wait, how_long)}{mistake}; retrying{most},"
         display.say(f"{self.name}: {words} Ctrl-C to stop")
 
     def _in_short(self, wait: Wait, now: float) -> str:

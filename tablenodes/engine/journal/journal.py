@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ _DONE = """
 UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, headers = ?, body = ?, fault = ?, message = ?,
 latency = ?, crc = ? WHERE id = ?
 """
+_BETWEEN_LOOKS = 0.5  # seconds between two looks whether the file is still there
 _TALLY = "SELECT outcome, COUNT(*), SUM(sends) FROM row GROUP BY outcome ORDER BY COUNT(*) DESC, outcome"
 
 
@@ -45,6 +47,9 @@ class Journal:
         self._intents: list[Entry] = []
         self._dones: list[tuple[Any, ...]] = []
         self._shared = 0
+        self._place = journal_file.place_of(path)
+        self._look_at = 0.0
+        self.is_lost = False  # whether the file was deleted, moved or replaced
 
     def __len__(self) -> int:
         return self._last
@@ -97,10 +102,11 @@ class Journal:
         Raises `JournalError` if the disk is full or fails. What was intended is then taken back, for nothing of it was
         sent; the answers are kept, and are tried again with the next commit.
         """
-        if not self._intents and not self._dones:
-            return
         database = self._database
         try:
+            self._look_for_the_file()
+            if not self._intents and not self._dones:
+                return
             with worded(self.path):
                 if self._failed:  # what is in the log comes into the file, so that its space can be written again
                     database.execute("PRAGMA wal_checkpoint(RESTART)")
@@ -120,6 +126,18 @@ class Journal:
         self._intents.clear()
         self._shared = 0
         self._last_on_disk = self._last
+
+    def _look_for_the_file(self) -> None:
+        """Raise `JournalError` where the file that is written has its name no more: nobody would find it again."""
+        now = time.monotonic()
+        if self.is_lost or now >= self._look_at:
+            self._look_at = now + _BETWEEN_LOOKS
+            self.is_lost = self.is_lost or journal_file.place_of(self.path) != self._place
+        if self.is_lost:
+            raise JournalError(
+                f"{self.path}: the journal was deleted, moved or replaced while the run was writing to it; "
+                "save the output's table, and put the journal back, or choose another path, before you run again"
+            )
 
     def unsaved(self) -> int:
         """Return how many rows have answers that could not be put into the file; one more try is made."""

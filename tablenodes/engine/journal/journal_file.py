@@ -63,6 +63,14 @@ def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
     return database, *found
 
 
+def place_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from another one that takes its name; None where there is none."""
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None
+
+
 def is_at_rest(path: Path) -> bool:
     """Check whether all of a journal is in its file: beside one that a run holds, or left open, is a part of it."""
     return os.path.lexists(path) and not os.path.lexists(f"{path}-wal")

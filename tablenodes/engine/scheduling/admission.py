@@ -86,7 +86,7 @@ class Outage:
             "_threshold",
             "_times",
         ),
-        *("is_shut", "leaps_left", "next_probe", "probe"),
+        *("_lookups", "is_shut", "leaps_left", "next_probe", "probe"),
     )
 
     def __init__(self, patience: float, closed: ClosedTime) -> None:
@@ -100,6 +100,26 @@ class Outage:
         self.is_shut = False
         self.probe: int | None = None
         self.next_probe = -math.inf
+        self._lookups: list[float] | None = []  # None once a name was found; else the times of the next look-ups
+
+    def note_name(self, *, found: bool, now: float) -> None:
+        """Shut the gate where a name is not found that never was: it is looked up a few times more.
+
+        Once it was found, and is not again, it is the network that is down.
+        """
+        if found:
+            self._lookups = None
+        elif self._lookups is not None and not self.is_shut:
+            self.is_shut = True
+            self._shut_at = now
+            self._lookups = [now + seconds for seconds in policy.NAME_TRIES]
+            self.leaps_left = 0
+            self._plan(now)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether a name was never found, and is looked up again."""
+        return self.is_shut and self._lookups is not None
 
     def failed(self, row: int | None, threshold: int, now: float) -> None:
         """Count a failure that may be an outage's; `threshold` of them without an answer between shut the gate.
@@ -137,13 +157,15 @@ class Outage:
     def probe_failed(self, now: float) -> bool:
         """Plan the next probe; return whether patience has ended instead."""
         self.probe = None
+        over = not self._lookups if self._lookups is not None else now >= self._shut_at + self._patience
         self._plan(now)
-        return now >= self._shut_at + self._patience
+        return over
 
     def answered(self, now: float) -> bool:
         """Record that the server answers; return whether that ended an outage, and it was not the rows that failed."""
         self._rows.clear()
         self._failures = 0
+        self._lookups = None
         if not self.is_shut:
             return False
         was_rows = self.leaps_left > 0
@@ -160,6 +182,9 @@ class Outage:
 
     def _plan(self, now: float) -> None:
         """Set the next probe; the last one goes when patience ends."""
+        if self._lookups is not None and self.is_shut:
+            self.next_probe = self._lookups.pop(0) if self._lookups else now
+            return
         if self.leaps_left:
             self.leaps_left -= 1
             delay = policy.BETWEEN_LEAPS

@@ -297,10 +297,9 @@ class Scheduler:
             row.count(kind, sends)
         due = self._next_attempt(row, kind, now, charged=charged)
         row.failed_after = self._recoveries if row.failed_after is None else row.failed_after
-        reached = kind is not Failure.NOT_EXECUTED
         # A row that failed before others were answered says nothing of the server any more, unless nobody is reached.
-        counts = not reconnects and (not reached or row.failed_after == self._recoveries)
-        self._watch_server(key, kind, now, counts=counts)
+        counts = not reconnects and (kind is Failure.NOT_EXECUTED or row.failed_after == self._recoveries)
+        self._watch_server(key, row, now, counts=counts)
         if is_probe:
             return self._outage.next_probe if row.verdict.retry_after is None else due
         if row.is_used_up(self._most_failures, self._retry.max_attempts):
@@ -328,16 +327,17 @@ class Scheduler:
             return now + backoff(failures, self._random)
         return now + server_delay(delay, failures, self._random) if delay <= self._retry.max_retry_after else None
 
-    def _watch_server(self, key: int, kind: Failure, now: float, *, counts: bool) -> None:
+    def _watch_server(self, key: int, row: Attempts, now: float, *, counts: bool) -> None:
         """Shut the gate before a server that answers nobody, probe it, open the gate again."""
         outage = self._outage
-        if kind is Failure.FINAL:
+        outage.note_name(found=row.verdict.circuit != "name", now=now)
+        if row.kind is Failure.FINAL:
             self.admission.reopen(now)
             return
         if outage.probe == key and outage.probe_failed(now):
-            self.stop("outage")
-        if counts and kind in _OUTAGE_KINDS:
-            self.admission.failed(key, kind, len(self._rows) + 1, now)
+            self.stop("dns" if outage.is_nameless else "outage")
+        if counts and row.kind in _OUTAGE_KINDS:
+            self.admission.failed(key, row.kind, len(self._rows) + 1, now)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
@@ -416,7 +416,7 @@ class Scheduler:
         last = next(reversed(self._rows.values()), None)
         why = (None, "") if last is None else (last.verdict.outcome, last.verdict.message)
         if self._outage.is_shut:
-            return Wait("outage", None, *why)
+            return Wait("name" if self._outage.is_nameless else "outage", None, *why)
         if now < admission.paused_until:
             return Wait("pause", admission.paused_until, *why)
         if self._rows and in_flight + self.waiting <= len(self._rows) - len(self._circuits.held):

@@ -32,7 +32,8 @@ NOT_SENT_BECAUSE = {
 class Wait(NamedTuple):
     """What a run waits for that is no answer.
 
-    `reason` is ``outage``: the server answers nobody, and is probed; ``pause``: it asks all to wait; ``pace``: the
+    `reason` is ``outage``: the server answers nobody, and is probed; ``name``: its name was never found;
+    ``pause``: it asks all to wait; ``pace``: the
     settings or the server allow only a request a while; ``retry``: all that is left is tried again. `until` is when it
     is over, on the scheduler's clock; None where nobody knows. `outcome` is how the last row failed that goes again,
     `told` why, mostly in the server's words; `rate` the requests a second that the server serves, where it refused more

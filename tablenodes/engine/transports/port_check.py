@@ -1,8 +1,9 @@
-"""A transport that finds out whether a port speaks TLS, where a server was never heard and the scheme may be wrong."""
+"""A transport that looks closer where a server was never heard: for a wrong scheme, or a name that does not exist."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import ssl
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ...secret import Veiled
 from ..calls import Answer, Call, Event, Transport
-from ..outcomes.rules import SPEAKS_HTTP, SPEAKS_TLS
+from ..outcomes.rules import NAME_LATER, SPEAKS_HTTP, SPEAKS_TLS
 from .network_environment import proxy_for
 from .wrapper import Wrapper
 
@@ -44,6 +45,8 @@ class PortCheck(Wrapper):
         self._failed: set[int] = set()
         self._known: tuple[str, str] | None = None
         self._checked = False
+        self._look_up_at = -math.inf
+        self._is_unknown = True
 
     def start(self, call: Call) -> None:
         self._calls[call.key] = call
@@ -63,11 +66,27 @@ class PortCheck(Wrapper):
                 self._retire()
                 break
             call = self._calls.pop(event.key, None)
-            if call is not None and event.fault in _SUSPECT[urlsplit(call.request.url).scheme]:
+            if call is not None and event.fault == "dns" and self._may_be_found(call):
+                events[at] = event._replace(fault=NAME_LATER)
+            elif call is not None and event.fault in _SUSPECT[urlsplit(call.request.url).scheme]:
                 events[at] = self._explained(call, event)
         if self._calls and (self._known is not None or self._is_stuck()):
             self._end_all()
         return events
+
+    def _may_be_found(self, call: Call) -> bool:
+        """Check whether it is the look-up of a name that failed, not the name that does not exist."""
+        now = self.clock()
+        if now >= self._look_up_at:
+            self._look_up_at = now + 1.0
+            self._is_unknown = True
+            try:
+                socket.getaddrinfo(urlsplit(call.request.url).hostname, None)
+            except socket.gaierror as error:
+                self._is_unknown = error.errno != socket.EAI_AGAIN
+            except (OSError, UnicodeError):
+                pass
+        return not self._is_unknown
 
     def _retire(self) -> None:
         """Hand everything on from now on: the scheme is right."""
