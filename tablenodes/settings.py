@@ -85,7 +85,8 @@ class Limits(_Ranged):
         Rows that the server refused alike after which a run stops in which no row was answered, here or in the
         journal's earlier runs, if three rows from further on are refused alike too; None for never.
     body_bytes : int
-        The longest answer in bytes, decompressed; a longer one is cut there.
+        The longest answer in bytes, decompressed; a longer one is cut there. Also the longest texts of a row's
+        request: a row with longer ones is ``too_large``, and they are not made.
     grace : float
         Seconds that requests in flight are given after Ctrl-C.
     """

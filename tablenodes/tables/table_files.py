@@ -30,7 +30,11 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
 
     In CSV and TSV every column is text, and every text stays as it is (``NA``, ``None`` and ``007`` too); an empty cell
     is null, a quoted empty one (``""``) an empty text. In a file of one column, a blank line is a null cell;
-    in a file of several, it is skipped. A CSV file may be separated by semicolons, tabs or ``|``.
+    in a file of several, it is skipped. A CSV file may be separated by semicolons, tabs or ``|``. Where quotes would
+    swallow lines of a tab separated file whose every line has all fields, they are ordinary characters. Empty columns
+    without a name at the right are left out, and a carriage return alone is text where lines end otherwise. A line on
+    the standard error stream says so, and why there are fewer rows than lines. In JSON lines, NaN, infinity and half
+    of a surrogate pair make a row invalid that uses them.
 
     Parameters
     ----------
