@@ -58,10 +58,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("model") is None)
 
 
+def pytest_collection():
+    """Read the tests without the garbage collector's rounds: nearly all that is made by then stays."""
+    gc.disable()
+
+
 def pytest_collection_finish():
     """Leave what was imported out of the garbage collector's rounds: each would stop a test that measures seconds."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure():

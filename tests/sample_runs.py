@@ -20,7 +20,7 @@ from tablenodes.local import LocalModel, LocalServer
 SAMPLES = Path(__file__).parent.parent / "sample_workflows"
 README_SAMPLE = "review_sentiment"
 FEW = 2
-ROWS = {README_SAMPLE: 12, "review_reply": 4}
+ROWS = {README_SAMPLE: 8, "review_reply": 2}
 """How many rows of its table a sample is run with, where what the model says is judged; the others with few."""
 
 
@@ -49,14 +49,15 @@ def copy_samples(folder: Path, rows: int | None) -> None:
         table.write_text("".join(lines if rows is None else lines[: 1 + rows]))
 
 
+def sharing(server: LocalServer) -> contextlib.AbstractContextManager[object]:
+    """Have each start of the embedded model in this process return the server that runs already."""
+    return mock.patch.object(LocalModel, "start", return_value=contextlib.nullcontext(server))
+
+
 def run_sample(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:
-    """Run a sample workflow; the README's starts its model as a user's does, the others have a shared one."""
+    """Run a sample workflow on a shared model."""
     copy_samples(folder, ROWS.get(name, FEW))
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.chdir(folder))
-        if name != README_SAMPLE:
-            running = contextlib.nullcontext(shared())
-            stack.enter_context(mock.patch.object(LocalModel, "start", return_value=running))
+    with contextlib.chdir(folder), sharing(shared()):
         return Ran(*run_command("run", f"sample_workflows/{name}.yaml", "--no-progress"), folder)
 
 

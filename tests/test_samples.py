@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command
+from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command, sharing
 
 import tablenodes as tn
 
@@ -25,6 +25,14 @@ def in_a_copy(tmp_path, monkeypatch):
     copy_samples(tmp_path, FEW)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+SHARING = """
+import contextlib, types
+from tablenodes.local import LocalModel
+LocalModel.start = lambda model: contextlib.nullcontext(types.SimpleNamespace(**{}))
+"""
+"""Has a notebook's kernel ask a server that runs already."""
 
 
 def snippets(language):
@@ -74,13 +82,17 @@ def judged_right(written):
 @pytest.mark.model
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("notebook", sorted(SAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
-    """From the CSV to a chart, in a kernel of its own."""
+def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch, embedded):
+    """From the CSV to a chart, in a kernel of its own; with short answers, from a server that runs already."""
     copy_samples(tmp_path, 2)
     monkeypatch.chdir(tmp_path)
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     read = nbformat.read(notebook, as_version=4)
+    for cell in read.cells:
+        cell.source = re.sub(r"max_tokens=\d+", "max_tokens=8", cell.source)
+    running = {"base_url": embedded.server.base_url, "api_key": embedded.server.api_key, "ended": None}
+    read.cells.insert(0, nbformat.v4.new_code_cell(SHARING.format(running)))
     nbclient.NotebookClient(read, timeout=240, resources={"metadata": {"path": "sample_workflows"}}).execute()
     kinds = {kind for cell in read.cells for output in cell.get("outputs", ()) for kind in output.get("data", ())}
     assert {"image/png", "text/html"} <= kinds
@@ -88,20 +100,22 @@ def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch)
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_readmes_first_python_snippet_runs(in_a_copy):
+def test_the_readmes_first_python_snippet_runs(in_a_copy, embedded):
     """Word for word."""
     names: dict[str, object] = {}
-    exec(compile(snippets("python")[0], "README.md", "exec"), names)
+    with sharing(embedded.server):
+        exec(compile(snippets("python")[0], "README.md", "exec"), names)
     assert len(names["result"]) == len(names["reviews"]) == FEW
     assert names["configuration"] is names["reviews"]
 
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_readmes_other_nodes_run(in_a_copy, capsys):
-    """A chat of two turns, a stream, and answers that come later."""
+def test_the_readmes_other_nodes_run(in_a_copy, capsys, embedded):
+    """A chat of two turns, a stream, and answers that come later, from a worker that starts its own model."""
     names: dict[str, object] = {}
-    exec(compile(snippets("python")[1], "README.md", "exec"), names)
+    with sharing(embedded.server):
+        exec(compile(snippets("python")[1], "README.md", "exec"), names)
     assert list(names["answers"]["outcome"]) == ["ok", "ok"]
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()} >= {"0", "1"}
 
@@ -116,7 +130,7 @@ def test_the_readmes_check_prints_what_it_says(capsys):
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_the_readmes_commands_run(in_a_copy):
-    """Those that begin with tablenodes, with their line breaks."""
+    """Those that begin with tablenodes, with their line breaks; the model is started as a user's is."""
     (block,) = snippets("sh")
     command = shlex.split(block.replace("\\\n", " "))
     assert command[0] == "tablenodes"

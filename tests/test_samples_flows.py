@@ -111,9 +111,23 @@ def test_a_completion_is_returned_by_the_embedded_model(sample):
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_every_review_is_replied_to_by_the_embedded_model(sample):
-    """Each row has an urgency of the two that there are, and a text; most complaints and praises are told apart."""
-    written = tn.read_table(sample("review_reply").folder / "review_reply.csv")
-    assert list(written["customer"]) == ["Ana", "Ben", "Chidi", "Dora"]
+    """Each row has an urgency of the two that there are, and a text; a complaint and a praise are told apart."""
+    assert told_apart(sample("review_reply").folder / "review_reply.csv", ["Ana", "Ben"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_most_complaints_and_praises_are_told_apart(in_a_copy):
+    """Of the first four customers."""
+    table = in_a_copy / "sample_workflows" / "data" / "customer_reviews.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:5]))
+    assert run_command("run", "sample_workflows/review_reply.yaml", "--no-progress")[0] == 0
+    assert told_apart("review_reply.csv", ["Ana", "Ben", "Chidi", "Dora"]) >= 3
+
+
+def told_apart(path, customers):
+    written = tn.read_table(path)
+    assert list(written["customer"]) == customers
     assert written["text"].str.match(r"\[reply_(now|later)\] .").all()
     complains = written["customer"].isin(["Ana", "Chidi"])
-    assert (written["text"].str.startswith("[reply_now]") == complains).sum() >= 3
+    return (written["text"].str.startswith("[reply_now]") == complains).sum()
