@@ -132,6 +132,8 @@ def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
         Wait("pause", 40.0),
         Wait("pace", 7.5),
         Wait("pace", None),
+        Wait("pace", 0.1, rate=4.94),
+        Wait("pace", 0.1, rate=1234.5),
     ],
 )
 def test_a_long_wait_is_said_once(wait, capsys):

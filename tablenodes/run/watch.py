@@ -81,6 +81,8 @@ class Watch:
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
             return f"waiting{left} before the next request to {self.place}{_said(wait)}"
+        if wait.reason == "pace" and wait.rate is not None:
+            return f"pacing: {self.place} serves about {wait.rate:,.{int(wait.rate < 10)}f} requests a second"
         if wait.reason == "pace":
             return f"pacing: waiting{left} before the next request"
         if wait.reason == "retry" and wait.outcome not in _TROUBLE:
