@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 import pandas as pd
 import pytest
@@ -46,6 +48,7 @@ def test_a_cell_in_a_json_text_stays_inside_its_quotes(cell):
     assert BESIDE(cell)["messages"] == message(f'»{cell}"\n\\{cell}')
 
 
+ESCAPED = Filled(messages=json.dumps(message('{{ c | default("none", true) }}')))
 OUTSIDE = [
     Filled(messages=f'[{{"role":"user","content": {written} }}]')
     for written in ("{{ c }}", "{{ c | tojson }}", '{{ (c ~ "") if c is defined else 1 }}', "{{ [c][0] }}")
@@ -70,6 +73,12 @@ def test_a_cell_adds_nothing_in_any_json_text(cell):
     assert FORMAT(cell)["response_format"] == {"type": cell}
     assert STOP(cell)["stop"] == [cell, "END"]
     assert BIAS(cell)["logit_bias"] == {cell: -100}
+
+
+@given(CELLS)
+def test_a_json_text_may_be_written_with_jsons_backslashes(cell):
+    """As a program writes one, whose placeholders have texts of their own in them."""
+    assert ESCAPED(cell)["messages"] == message(cell or "none")
 
 
 PARTS = [

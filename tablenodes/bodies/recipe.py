@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..column_names import known, plainly
-from ..errors import ColumnError, SettingError, nearest
+from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..problems import Remark
 from ..templates.template import Column, Template
 from .values import ConversationValue, SpokenValue, is_varying, parse
@@ -99,7 +100,9 @@ def like_placeholders(settings: Mapping[str, Any], table: Collection[str], workf
     texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
     for place, text in texts:
         around = _IN_DOUBLE_BRACES.sub("", text)
-        filled_in = Template(text, place).columns if "{{" in text else ()
+        filled_in: tuple[str, ...] = ()
+        with suppress(TemplateError):  # a JSON text with backslashes in its placeholders, which is read as JSON
+            filled_in = Template(text, place).columns if "{{" in text else ()
         for name in dict.fromkeys(map(str.strip, _IN_SINGLE_BRACES.findall(around))):
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
 from ..column_names import OUTPUTS, known, planned_name
-from ..errors import ColumnError, SettingError, nearest
+from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE
@@ -24,6 +25,7 @@ _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _OPEN, _BARE, _CLOSE = "\ufdd2", "\ufdd3", "\ufdd4"  # no characters: they stand for placeholders in a JSON text
 _MARK = re.compile(f"([{_OPEN}{_BARE}])([0-9]+){_CLOSE}")
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*+"')
+_ALWAYS_TEXTS = frozenset({"prompt", "system", "text"})
 TOO_LARGE = "too_large"
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
 """What is left of a message without its content says nothing; a call, a refusal or a server's own does."""
@@ -333,7 +335,7 @@ def parse(value: Any, place: str, *, templates: bool) -> Any:
     if isinstance(value, LiteralText):
         return value.text
     if isinstance(value, str) and templates and "{{" in value:
-        return TextValue(Template(str(value), place))
+        return _text(str(value), place)
     if isinstance(value, dict):
         items = {key: parse(item, f"{place}.{key}", templates=templates) for key, item in value.items()}
         return ObjectValue(items) if any(map(is_varying, items.values())) else _plain(items, place)
@@ -341,6 +343,18 @@ def parse(value: Any, place: str, *, templates: bool) -> Any:
         array = [parse(item, f"{place}[{i}]", templates=templates) for i, item in enumerate(value)]
         return ArrayValue(array) if any(map(is_varying, array)) else _plain(array, place)
     return _plain(value, place)
+
+
+def _text(text: str, place: str) -> Any:
+    """Return a text with placeholders; those of a JSON text may be written with JSON's backslashes."""
+    try:
+        return TextValue(Template(text, place))
+    except TemplateError:
+        with suppress(orjson.JSONDecodeError, Unfit):
+            found = read_json(text)
+            if isinstance(found, list | dict) and place not in _ALWAYS_TEXTS and place.isidentifier():
+                return parse(found, place, templates=True)
+        raise
 
 
 def parse_json(template: Template) -> Any:
