@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Names that belong to workflows and are never columns: the same in every row, and another in each.
 INPUTS, OUTPUTS = RESERVED = ("inputs", "outputs")
@@ -44,3 +44,17 @@ def plainly(name: str) -> str:
 def known(columns: Sequence[str]) -> str:
     """Return ``"; the table has a, b, c"``, at most ten names."""
     return f"; the table has {', '.join(columns[:10]) if columns else 'no columns'}{', …' if len(columns) > 10 else ''}"
+
+
+def free_names(wanted: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """Return each wanted name one that is not taken: itself, or itself with ``_2``, ``_3`` and so on."""
+    wanted = list(wanted)
+    free, used = {}, {*taken}
+    for name in wanted:
+        found, number = name, 1
+        while found in used or (number > 1 and found in wanted):
+            number += 1
+            found = f"{name}_{number}"
+        used.add(found)
+        free[name] = found
+    return free

@@ -116,6 +116,8 @@ class Retry(_Ranged):
     ambiguous : int
         After a failure that the server may have executed and billed (a read timeout, a reset, a cut answer).
         0 means at most once: then server errors are not repeated either.
+    unusable : int
+        After an answer that is not what ``answer=`` asks for: each is paid for, and the last one counts.
     max_attempts : int
         Attempts of one row over all kinds of failure.
     row_deadline : float
@@ -133,6 +135,7 @@ class Retry(_Ranged):
     throttled: Times = 10
     server_error: Times = 4
     ambiguous: Times = 1
+    unusable: Times = 0
     max_attempts: Annotated[int, Range(1, 10_000)] = 12
     row_deadline: Annotated[float, Range(0, _MONTH)] = 3600
     max_retry_after: Annotated[float, Range(0, _MONTH)] = 300

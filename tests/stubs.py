@@ -61,24 +61,24 @@ def _describe(node: ast.ClassDef) -> None:
     for field in node.body:
         if isinstance(field, ast.AnnAssign) and not ast.unparse(field.annotation).startswith("ClassVar"):
             name = ast.unparse(field.target)
-            words = said.get(name) or schema["properties"].get(name.rstrip("_"), {}).get("description")
+            kind, words = said.get(name) or ("", schema["properties"].get(name.rstrip("_"), {}).get("description"))
             assert words, f"{node.name}.{name} is described nowhere"
-            lines.append(f"{name} : {_type(ast.unparse(field.annotation))}")
+            lines.append(f"{name} : {_type(ast.unparse(field.annotation)) or kind}")
             lines += textwrap.wrap(words, 108, initial_indent="    ", subsequent_indent="    ")
     node.body[0] = ast.Expr(ast.Constant("\n".join(lines) + "\n"))
 
 
-def _own_words(docstring: str) -> dict[str, str]:
-    """Return what a class says of its settings itself; shortcuts have no schema."""
+def _own_words(docstring: str) -> dict[str, tuple[str, str]]:
+    """Return what a class says of its settings itself, their types and words; shortcuts have no schema."""
     found = {}
-    for names, words in re.findall(r"^(\w[\w, ]*) : .*\n((?: {4}.*\n?)+)", docstring, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    for names, kind, words in re.findall(r"^(\w[\w, ]*) : (.*)\n((?: {4}.*\n?)+)", docstring, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), (kind, " ".join(words.split())))
     return found
 
 
 def _type(annotation: str) -> str:
     words = {"Text": "str", "Number": "float", "Integer": "int", "Flag": "bool", "List": "list", "Object": "dict"}
-    return f"{words[annotation]}, Column or text with placeholders, optional"
+    return f"{words[annotation]}, Column or text with placeholders, optional" if annotation in words else ""
 
 
 def _formatted(text: str) -> str:

@@ -643,7 +643,7 @@ def test_an_output_is_given_as_the_table_that_it_has(store):
     with fault_server(echo()) as server:
         chatted = CHAT.run(out, tn.Connection(server.url), progress=False)
         assert len(server.requests) == 3
-    assert list(tn.Return(text="{{ text }}").run(chatted).table["text"]) == list(chatted.text)
+    assert list(tn.Return(text="{{ answer }}").run(chatted).table["text"]) == list(chatted.text)
     more = tn.AddUserMessage(text="Why?")
     with wording.raises(SettingError):
         more.run(chatted)
@@ -1161,4 +1161,4 @@ def test_the_sample_chat_runs_on_the_embedded_model(sample):
     """Every customer has an answer to the second question."""
     written_out = pd.read_csv(sample("support_chat").folder / "support_chat.csv")
     assert set(written_out["outcome"]) == {"ok"}
-    assert written_out["text"].str.len().min() > 0
+    assert written_out["answer"].str.len().min() > 0

@@ -111,7 +111,15 @@ def test_what_comes_back_is_what_a_plain_run_gives(store):
     pd.testing.assert_frame_equal(out.result, plain.result)
     pd.testing.assert_series_equal(out.text, plain.text)
     pd.testing.assert_frame_equal(out.log.drop(columns="latency"), plain.log.drop(columns="latency"))
-    assert list(out.table.columns) == ["word", "future_response_id", "error_message", "text", "status", "outcome"]
+    assert list(out.table.columns) == [
+        "word",
+        "future_response_id",
+        "error_message",
+        "answer",
+        "status",
+        "outcome",
+        "message",
+    ]
     assert out.summary.completion_tokens == plain.summary.completion_tokens
 
 
@@ -797,7 +805,7 @@ def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, m
         )
         assert list(pd.read_csv(later).columns) == ["word", "future_response_id", "error_message"]
         assert command(capsys, "retrieve", later, "--wait", "30", *at, "-o", tmp_path / "answers.csv")[0] == 0
-        assert list(pd.read_csv(tmp_path / "answers.csv")["text"]) == texts(2)
+        assert list(pd.read_csv(tmp_path / "answers.csv")["answer"]) == texts(2)
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     code, shown = command(capsys, "store", *at)
     assert (code, "ok" in shown) == (0, True)

@@ -24,7 +24,7 @@ GOOD = {
 }
 LENGTH = b"Content-Length: 1\r\n"
 
-A, R, S, B, C = Failure
+A, R, S, B, C, _ = Failure
 
 AFTER_SENDING = (
     "reset disconnected timeout_first_byte timeout_total timeout_idle truncated protocol stream_truncated stream_error"

@@ -13,7 +13,7 @@ from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
-MADE = ["text", "status", "outcome"]
+MADE = ["answer", "status", "outcome", "message"]
 IDS = ["future_response_id", "error_message"]
 
 
@@ -69,7 +69,7 @@ def test_a_table_that_is_retrieved_again_grows_no_columns(store, how):
     with fault_server(seven) as server:
         out = polled(submitted(server.url, store), store, change)
     assert list(out.table.columns) == ["word", *IDS, *MADE]
-    assert list(out.table["text"]) == ["7", "7"]
+    assert list(out.table["answer"]) == ["7", "7"]
     assert list(out.table["outcome"]) == ["ok", "ok"]
 
 
@@ -81,28 +81,34 @@ def test_an_output_that_is_retrieved_again_grows_no_columns(store):
         for _ in range(2):
             out = retrieved(out, store)
     assert out.table.columns == ["word", *IDS, *MADE]
-    assert out.table["text"].to_list() == ["7", "7"]
+    assert out.table["answer"].to_list() == ["7", "7"]
 
 
 def test_columns_of_your_own_stay(store):
     """Also those of a plain run, with the same answers; the others have a suffix, and keep it."""
     with fault_server(seven) as server:
-        own = {"word": ["a", "b"], "text": ["7", "7"], "status": [200, 200], "outcome": ["ok", "ok"]}
+        own = {
+            "word": ["a", "b"],
+            "answer": ["7", "7"],
+            "status": [200, 200],
+            "outcome": ["ok", "ok"],
+            "message": [None, None],
+        }
         out = polled(submitted(server.url, store, pd.DataFrame(own)), store)
         assert list(out.table.columns) == [*own, *IDS, *(f"{name}_2" for name in MADE)]
-        one = pd.DataFrame({"text": ["mine", "too"], "word": ["a", "b"]})
+        one = pd.DataFrame({"answer": ["mine", "too"], "word": ["a", "b"]})
         out = polled(submitted(server.url, store, one), store)
-        assert list(out.table.columns) == ["text", "word", *IDS, "text_2", "status", "outcome"]
+        assert list(out.table.columns) == ["answer", "word", *IDS, "answer_2", *MADE[1:]]
 
 
 def test_what_was_changed_in_a_column_stays(store):
     """It is yours then."""
     with fault_server(seven) as server:
         table = polled(submitted(server.url, store), store).table
-    table.loc[1, "text"] = "eight"
+    table.loc[1, "answer"] = "eight"
     again = retrieved(table, store).table
-    assert list(again["text"]) == ["7", "eight"]
-    assert list(again["text_2"]) == ["7", "7"]
+    assert list(again["answer"]) == ["7", "eight"]
+    assert list(again["answer_2"]) == ["7", "7"]
 
 
 def test_answers_that_the_store_no_longer_has_stay_in_the_table(store):
@@ -112,7 +118,7 @@ def test_answers_that_the_store_no_longer_has_stay_in_the_table(store):
     with StoreFile(store) as file:
         Futures(file).clear(float("inf"))
     again = retrieved(table, store).table
-    assert list(again["text"]) == ["7", "7"]
+    assert list(again["answer"]) == ["7", "7"]
     assert list(again["outcome_2"]) == ["unknown_id"] * 2
 
 
@@ -121,11 +127,13 @@ def test_columns_that_a_later_node_made_stay(store):
     with fault_server(seven) as server:
         table = polled(submitted(server.url, store), store).table
     with fault_server(answer({"choices": [{"message": {"content": "8"}, "finish_reason": "stop"}]})) as server:
-        table = tn.CreateChatCompletion(model="m", prompt="Then?").run(table, tn.Connection(server.url)).table
-    assert list(table.columns) == ["word", *IDS, *MADE, *(f"{name}_2" for name in MADE)]
+        table = (
+            tn.CreateChatCompletion(model="m", prompt="Then?", into="then").run(table, tn.Connection(server.url)).table
+        )
+    assert list(table.columns) == ["word", *IDS, *MADE, "then", *(f"then_{name}" for name in MADE[1:])]
     again = retrieved(table, store).table
     assert {*again.columns} == {*table.columns}
-    assert (list(again["text"]), list(again["text_2"])) == (["7", "7"], ["8", "8"])
+    assert (list(again["answer"]), list(again["then"])) == (["7", "7"], ["8", "8"])
 
 
 def test_ids_may_be_in_a_column_of_another_name(store):

@@ -16,17 +16,22 @@ from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_pa
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
 from .foreign_settings import foreign_setting
+from .row_answers import BESIDE, TEXTS, RowAnswers, Usable
 from .strict_rules import Provider, StrictProblem, lint, provider_of
 
 __all__ = [
     "ANSWER_MODES",
+    "BESIDE",
+    "TEXTS",
     "AnswerJudge",
     "AnswerMode",
     "AnswerSchema",
     "Field",
     "FieldType",
     "Provider",
+    "RowAnswers",
     "StrictProblem",
+    "Usable",
     "Verdict",
     "check_settings",
     "foreign_setting",

@@ -76,6 +76,7 @@ class BodyPlan(RowPlan):
         self.sources = {
             name: "extra_body" if name in extra else source(name in made, self._columns_of.get(name)) for name in values
         }
+        self.sources |= dict.fromkeys(recipe.answer, "answer")
         if BODY in self.taken:
             self.sources[_OTHERS] = f"column {BODY}"
         elif reading and recipe.columns == "auto" and BODY in table:
@@ -92,6 +93,8 @@ class BodyPlan(RowPlan):
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
+        # Made once, and put behind each body: it is nobody's cell, and needs no gate.
+        self._answer, self._tail = frozenset(recipe.answer), orjson.dumps(recipe.answer)[1:]
         self.warnings = (*self.passed_over, *unread_braces(values), *self._unknown_keys(extra))
 
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
@@ -206,14 +209,21 @@ class BodyPlan(RowPlan):
         if len(data) > self._longest:
             raise too_large("the request is longer than one may be (Limits.body_bytes)", "$")
         if self._is_valid(body):
-            return data
+            return self._asking(body, data) if self._answer else data
         raise Rejected(*(_with_why(problem, body) for problem in self.schema.problems(body)))
+
+    def _asking(self, body: Mapping[str, Any], data: bytes) -> bytes:
+        """Return a body with what asks for the answer."""
+        if not self._answer.isdisjoint(body):
+            name = min(self._answer.intersection(body))
+            raise Rejected(Problem(f"$.{name}", "answer", f"answer= makes {name}: leave it out of column {BODY!r}"))
+        return b"%s%s%s" % (data[:-1], b"," if body else b"", self._tail)
 
     def wrong_settings(self) -> list[Problem]:
         """Return what is wrong with the properties that are the same in every row, whatever else is in them."""
         if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
-            return []
-        return [p for p in self.schema.problems(self._fixed) if top_of(p.path) in self._fixed]
+            return [*self.refused]
+        return [*self.refused, *(p for p in self.schema.problems(self._fixed) if top_of(p.path) in self._fixed)]
 
     def noted(self, *, alike: bool) -> Iterator[str]:
         for place, met in sorted({found for typing in self._typings.values() for found in typing.noted()}):

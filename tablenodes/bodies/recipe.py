@@ -31,12 +31,14 @@ class Recipe:
     """What a node says about its bodies before any table is known: what was set, by the request's properties, in order.
 
     With `shortcuts`, `SHORTCUTS` make messages, and functions may be written the short way; `extra_body` goes on top.
+    `answer` are the properties that ask for an answer of a certain form.
     """
 
     settings: Mapping[str, Any]
     columns: str | tuple[str, ...] = "auto"
     shortcuts: bool = False
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] = field(default_factory=dict)
 
     def may_use(self, name: str) -> bool:
         """Check whether a column of the table may be used because of its name."""

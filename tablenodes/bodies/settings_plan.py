@@ -21,7 +21,8 @@ class RowPlan:
 
     `columns` are read, and `encode` is given their cells in that order; `sources` says where each setting or property
     comes from; `taken` are the columns that are used because of their names; `warnings` say what was perhaps not meant,
-    and a run says those that are in `passed_over` too; `schema` is the bodies', None where nothing is sent.
+    and a run says those that are in `passed_over` too; `schema` is the bodies', None where nothing is sent;
+    `refused` is what the server would refuse in every row.
     """
 
     columns: tuple[str, ...] = ()
@@ -30,8 +31,13 @@ class RowPlan:
     warnings: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     schema: Schema | None = None
+    refused: tuple[Problem, ...] = ()
     _columns_of: Mapping[str, str]
     _else_from: str | None = None
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Have a check and a run say these lines too."""
+        self.warnings, self.passed_over = (*self.warnings, *lines), (*self.passed_over, *lines)
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
         """Return the same rows; what they need from elsewhere is read for many at a time."""

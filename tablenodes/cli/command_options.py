@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from ..run.options import described
+from ..run.options import described, failures_known
 from ..settings import Limits, ranges
 
 Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
@@ -68,11 +68,14 @@ def option_of_run(*names: str, metavar: str = "", more: str = "") -> click.Optio
     told = described()[names[-1]]
 
     def checked(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        names = [name.strip() for name in value.split(",")] if told.listed else []
+        if names and set(names) <= set(failures_known()):
+            return names
         return one_of(told.choices, value) if told.choices else value
 
     return click.Option(
         names,
-        metavar=metavar or "|".join(told.choices),
+        metavar=metavar or "|".join((*told.choices, *(["OUTCOME,…"] if told.listed else ()))),
         default=told.default,
         show_default=bool(told.choices),
         callback=checked,
@@ -100,7 +103,7 @@ SHORT = (
 )
 INPUTS = option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True)
 ROWS = option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0))
-_FORMS = "table: the table's own columns with text, status and outcome; raw: body and status."
+_FORMS = "table: the table's own columns with the answer, status, outcome and message; raw: body and status."
 OUTPUT = (
     option(
         "--output -o",

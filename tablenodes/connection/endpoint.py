@@ -108,6 +108,11 @@ def _plain(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
 
 
+def base_url_of(connection: Connection | None) -> str:
+    """Return where a connection's requests go, by the process's environment where it does not say."""
+    return _base_url(connection, os.environ)[0] if connection else os.environ.get("OPENAI_BASE_URL") or OPENAI
+
+
 def default_properties(connection: Connection | None) -> dict[str, str]:
     """Return the request properties that a connection supplies where nobody sets them."""
     if connection is None or connection.local_model is None:

@@ -15,6 +15,7 @@ Source = Iterator[Call | tuple[int, "End"]]
 NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; the server may have executed and billed it"
 OK = "ok"
+UNUSABLE = "unusable"
 _AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

@@ -17,7 +17,7 @@ from ..bodies.settings_plan import RowPlan
 from ..connection.connection import Connection
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
-from ..engine.sink import Records, end_of, rejected, unanswered
+from ..engine.sink import OK, Records, end_of, rejected, unanswered
 from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
@@ -37,7 +37,7 @@ _RESTS = 10  # how much longer than a look the pause after it is, however often 
 _LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is running, where the store does not change
 _FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
 PENDING = "pending"
-_MADE = ("text", "status", "outcome")
+_MADE = ("answer", "status", "outcome", "message")
 _OTHER_KEYS = (
     "a worker that was started with other keys is running for the store; once it has ended, the next retrieval sends"
     " these rows"
@@ -256,15 +256,15 @@ class Retrieved(Responses[Any]):
 
     @cached_property
     def table(self) -> Any:
-        """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix.
+        """The configuration with ``answer``, ``status``, ``outcome`` and ``message`` to its right, or with a suffix.
 
         They take the places of those of an earlier retrieval, to the right of the ids, where these say nothing more.
         """
         names = self._earlier()
         if names is None:
             return super().table
-        made = (self.texts(), self._records.status, self._records.outcome)
-        types = ("text", "integer", "text")
+        made = (self.texts(), self._records.status, self._records.outcome, [*self._told()])
+        types = ("text", "integer", "text", "text")
         return self._view.replacing(dict(zip(names, made, strict=True)), dict(zip(names, types, strict=True)))
 
     def _earlier(self) -> tuple[str, ...] | None:
@@ -279,7 +279,7 @@ class Retrieved(Responses[Any]):
 
 
 def _candidates(columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Yield every three adjacent columns that have the names of a retrieval's own."""
+    """Yield every four adjacent columns that have the names of a retrieval's own."""
     beside = [tuple(columns[at : at + len(_MADE)]) for at in range(len(columns) - len(_MADE) + 1)]
     return [
         names
@@ -290,10 +290,15 @@ def _candidates(columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _says_no_more(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
     """Check whether what a table says of a row is what is known now, or that nothing was known."""
-    text, status, outcome = before
+    text, status, outcome, message = before
     if outcome == PENDING:
         return text is None and status is None
-    return outcome == now[2] and _is_same(text, now[0]) and _is_same(status, now[1])
+    return (
+        (message is None) == (outcome == OK)
+        and outcome == now[2]
+        and _is_same(text, now[0])
+        and _is_same(status, now[1])
+    )
 
 
 def _is_same(cell: Any, now: str | int | None) -> bool:

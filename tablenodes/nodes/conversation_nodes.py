@@ -156,7 +156,8 @@ class AddingNode(ConversationNode):
             What a chat node returned for the same rows: each row's answer is added to its conversation first. A row
             without an answer is ``upstream_failed``, and its conversation null. Rows are matched by their positions,
             and an answer is added only to the conversation that it answers: any other row is ``invalid_request``. A row
-            that has the answer and this message already keeps its conversation, so that a cell may be run twice.
+            that has the answer and this message already keeps its conversation, so that a cell may be run twice. The
+            columns that the answer has in the table, such as ``answer`` and ``status``, are left out of the new one.
         store, on_invalid, progress
             As in `CreateConversation.run`, as what is returned and raised.
         """
@@ -171,7 +172,9 @@ class AddingNode(ConversationNode):
             return self._carry_out(table, None, Context(), options)
         _refuse_other_rows(continue_from, table)
         node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
-        return node._carry_out(table, None, Context(outputs={str(node.continue_from): continue_from}), options)
+        answers = cast("Responses[Any]", continue_from)
+        context = Context(outputs={str(node.continue_from): answers}, appended=answers._added())
+        return node._carry_out(table, None, context, options)
 
     def _becomes(self, settings: dict[str, Any]) -> Said:
         known_as = settings.get(CONVERSATION)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..bodies.values import ArrayValue, TextValue
-from .node import Declaration
+from .node import OWN, Declaration
 from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
+    from ..answers import AnswerMode
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
@@ -47,6 +48,13 @@ class CreateChatCompletion(RequestNode):
         As the API wants them, or one function's name.
     model : str
         The model's name.
+    answer : type, list or mapping
+        What an answer is, which then comes as typed columns: a type, labels such as ``["positive", "negative"]``, or
+        fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str], "reason?": str}``; also a JSON
+        Schema, a dataclass, a TypedDict, a pydantic model, or ``"@schema.json"``. An answer that is cut, refused or
+        does not fit is ``unusable``.
+    answer_mode : "json_schema", "json_object" or "tool"
+        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     """
 
     _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
@@ -91,6 +99,8 @@ class CreateChatCompletion(RequestNode):
     user: Text = None
     verbosity: Text = None
     web_search_options: Object = None
+    answer: Any = field(default=None, metadata=OWN)
+    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
 
 
 @documented

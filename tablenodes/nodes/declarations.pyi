@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .node import Declaration
+from .node import OWN, Declaration
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
+    from ..answers import AnswerMode
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
@@ -116,6 +117,13 @@ class CreateChatCompletion(RequestNode):
         How long and detailed the answer should be.
     web_search_options : dict, Column or text with placeholders, optional
         Lets the model search the web first: how much it reads, and from where it searches.
+    answer : type, list or mapping
+        What an answer is, which then comes as typed columns: a type, labels such as ``["positive",
+        "negative"]``, or fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str],
+        "reason?": str}``; also a JSON Schema, a dataclass, a TypedDict, a pydantic model, or
+        ``"@schema.json"``. An answer that is cut, refused or does not fit is ``unusable``.
+    answer_mode : "json_schema", "json_object" or "tool"
+        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     """
 
     _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
@@ -159,6 +167,8 @@ class CreateChatCompletion(RequestNode):
     user: Text = None
     verbosity: Text = None
     web_search_options: Object = None
+    answer: Any = field(default=None, metadata=OWN)
+    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateCompletion(RequestNode):

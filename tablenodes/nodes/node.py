@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
@@ -17,7 +18,6 @@ from ..problems import Unfit
 from ..templates.template import Column, LiteralText
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from ..bodies.settings_plan import RowPlan
@@ -128,13 +128,16 @@ class Node:
         """Return whether the conversations that it makes may have no message yet."""
         return False
 
-    def check(self, table: Any, *, store: str | os.PathLike[str] | None = None) -> Check:
+    def check(
+        self, table: Any, connection: Connection | None = None, *, store: str | os.PathLike[str] | None = None
+    ) -> Check:
         """Find out, without sending anything, what would be sent, what cannot be, and why.
 
         Parameters
         ----------
-        table, store
-            As in `CreateChatCompletion.run`; a stream that can be read only once is refused.
+        table, connection, store
+            As in `CreateChatCompletion.run`; a stream that can be read only once is refused. What a server would refuse
+            depends on whose it is.
 
         Raises
         ------
@@ -144,7 +147,7 @@ class Node:
         from ..run.check import check  # noqa: PLC0415 - pandas is loaded where it is needed
         from ..run.rows import PlanInputs  # noqa: PLC0415
 
-        return check(partial(self._plan, inputs=PlanInputs(store=store)), table)
+        return check(partial(self._plan, inputs=PlanInputs(connection=connection, store=store)), table)
 
     def replace(self, **settings: Any) -> Self:
         """Return a node with some settings changed; raise `SettingError` for one that it has not or cannot use."""
@@ -213,4 +216,32 @@ def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
         if name in ("api_key", "apiKey"):
             raise SettingNameError(f"{name}: set a key in the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
-            raise SettingNameError(f"{kind.__name__} has no setting {name!r}{nearest(str(name), names)}")
+            clause = _instead(kind, name, settings[name]) or nearest(str(name), names)
+            raise SettingNameError(f"{kind.__name__} has no setting {name!r}{clause}")
+    if "answer" in names:
+        for name in settings.keys() & {"schema", "response_format"}:
+            _check_request_setting(kind, name, settings[name])
+
+
+def _instead(kind: type[Node], name: str, value: Any) -> str:
+    """Return what to write in the place of a setting that another tool or another node has; empty for any other."""
+    from ..answers import foreign_setting  # noqa: PLC0415 - loaded where it is needed
+
+    has_answers = "answer" in setting_names(kind)
+    if has_answers and (told := foreign_setting(name, value)):
+        return f"; {told}"
+    if not has_answers and name in ("answer", "answer_mode"):
+        return "; CreateChatCompletion has it" if kind._declared.operation else "; set it on the chat that is asked"
+    return ""
+
+
+def _check_request_setting(kind: type[Node], name: str, value: Any) -> None:
+    """Raise `SettingError` where a setting of the request says what an answer is."""
+    from .. import schemas  # noqa: PLC0415 - loaded where it is needed
+    from ..answers import foreign_setting  # noqa: PLC0415
+
+    if isinstance(value, str | os.PathLike | Column | LiteralText) or value is None:
+        return
+    properties = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation).properties
+    if told := foreign_setting(name, value, tuple(properties)):
+        raise SettingError(told, place=name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
+from ..answers import ANSWER_MODES, BESIDE, RowAnswers, check_settings, lint, provider_of, read_answer, request_part
 from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
-from ..connection.endpoint import default_properties
-from ..errors import SettingError
+from ..column_names import free_names
+from ..connection.endpoint import base_url_of, default_properties
+from ..errors import ColumnError, SettingError
+from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
     from ..run.options import OnInDoubt, OnInvalid, RetryFailed, RunOptions
@@ -55,16 +59,28 @@ class RequestNode(Node):
         The schema of the request body: a bundled revision, a JSON file, or the schema itself.
     client_timeout : float or str, optional
         Seconds that one attempt may take in all, 0.001 to 86,400; goes before the connection's own.
+    into : str, optional
+        What the answer's column is called, in place of ``answer``; of an answer of several fields, what stands before
+        their names.
     """
 
     columns: Literal["auto"] | Sequence[str] = field(default="auto", metadata=OWN)
     extra_body: Mapping[str, Any] | None = field(default=None, metadata=OWN)
     schema: Schema = field(default=schemas.DEFAULT_REVISION, metadata=OWN)
     client_timeout: float | str | None = field(default=None, metadata=OWN)
+    into: str | None = field(default=None, metadata=OWN)
+
+    @cached_property
+    def _answers(self) -> RowAnswers:
+        """How the answers are read."""
+        given, mode = getattr(self, "answer", None), getattr(self, "answer_mode", ANSWER_MODES[0])
+        return RowAnswers(None if given is None else read_answer(given), mode, self.into)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings = self._settings()
+        given, mode = getattr(self, "answer", None), getattr(self, "answer_mode", ANSWER_MODES[0])
+        check_settings({*settings, *(self.extra_body or ())}, mode, has_answer=given is not None)
         for name in self.extra_body or ():
             if name in settings:
                 raise SettingError(f"{name} is set twice, as a setting and in extra_body", place=name)
@@ -78,6 +94,10 @@ class RequestNode(Node):
             return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
             raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}", place=name)
+        if name == "answer":
+            return _own_answer(value)
+        if name == "into":
+            return _checked_name(value)
         if name == "client_timeout":
             return _checked_seconds(value)
         if name == "schema":
@@ -86,7 +106,9 @@ class RequestNode(Node):
 
     def _recipe(self) -> Recipe:
         columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
-        return Recipe(self._settings(), columns, self._declared.shortcuts, dict(self.extra_body or {}))
+        answers = self._answers
+        asked = {} if answers.schema is None else request_part(answers.schema, answers.mode)
+        return Recipe(self._settings(), columns, self._declared.shortcuts, dict(self.extra_body or {}), asked)
 
     def _parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON, or as values that depend on the row; the shortcuts are messages now."""
@@ -95,7 +117,8 @@ class RequestNode(Node):
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
         schema, defaults = schemas.load(self.schema, self._declared.operation), default_properties(inputs.connection)
-        return self._declared.bodies(
+        answers = self._answers
+        plan = self._declared.bodies(
             self._recipe(),
             schema,
             columns,
@@ -104,11 +127,20 @@ class RequestNode(Node):
             conversations=partial(_conversations, inputs.store),
             body_bytes=inputs.body_bytes,
         )
+        if not self._declared.later:
+            _check_free(answers, columns)
+            plan.note(_suffixed(answers, columns))
+        if answers.schema is not None:
+            check_settings(plan.taken, answers.mode)
+            warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())
+            plan.warnings, plan.refused = (*plan.warnings, *answers.schema.remarks, *warned), refused
+        return plan
 
     def _asking(self, scope: str) -> Asking:
         """Return what a run knows of the node, which may be a part of a workflow."""
         seconds: Any = self.client_timeout  # a number, since it was checked
-        return Asking(scope or type(self).__name__, self._declared.path, self._plan, self._declared.choices, seconds)
+        name, declared = scope or type(self).__name__, self._declared
+        return Asking(name, declared.path, self._plan, declared.choices, seconds, self._answers)
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -231,6 +263,52 @@ def _checked_seconds(value: Any) -> float | None:
         clause = "; it is the same for every row, and placeholders are not filled in" if filled_in else ""
         words = f"must be a number of seconds from 0.001 to 86,400{clause}"
         raise SettingError(f"client_timeout {words}", place="client_timeout") from None
+
+
+def _own_answer(value: Any) -> Any:
+    """Return what `answer` was given, which nobody else can change."""
+    if isinstance(value, Mapping):
+        return {key: _own_answer(each) for key, each in value.items()}
+    return [*map(_own_answer, value)] if isinstance(value, list | tuple) else value
+
+
+def _checked_name(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise SettingError("into must be the name of a column", place="into")
+    return value
+
+
+def _check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
+    """Raise `ColumnError` where the table has a column of an answer's name: the two must never be mixed up."""
+    if clash := [name for name in answers.types if name in columns]:
+        told, one = ", ".join(map(repr, clash)), len(clash) == 1
+        other = f"new_{clash[0]}" if answers.is_one else "new"
+        raise ColumnError(
+            f"the table already has {'a column' if one else 'columns'} {told}, which is what the answer's "
+            f"{'column' if one else 'columns'} would be called: choose another name with into=, such as into={other!r}",
+            code="answer_column",
+            place="into",
+            values={"columns": clash},
+        )
+
+
+def _suffixed(answers: RowAnswers, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return a line on the columns beside the answers whose names are taken."""
+    wanted = [answers.named(name) for name in BESIDE]
+    changed = {name: free for name, free in free_names(wanted, (*columns, *answers.types)).items() if name != free}
+    if not changed:
+        return ()
+    told = ", ".join(f"{name!r} is called {free!r}" for name, free in changed.items())
+    return (f"there is a column of the same name already, so the run's own {told}",)
+
+
+def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+    """Return what a server may not heed in an answer's schema, and what it refuses."""
+    is_local = connection is not None and connection.local_model is not None
+    found = lint(answer.document, provider_of("" if is_local else base_url_of(connection), local=is_local))
+    places = [(f"answer{path[1:]}", rule, message, severity) for path, rule, message, severity in found]
+    warned = tuple(Remark(f"{place}: {message}", place) for place, _, message, each in places if each == "warning")
+    return warned, tuple(Problem(place, rule, message) for place, rule, message, each in places if each == "error")
 
 
 def _checked_columns(columns: Any) -> Any:

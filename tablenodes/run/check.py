@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
+from numbers import Integral
 from operator import and_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +38,8 @@ class Check:
     valid : int
         Rows that would be sent.
     problems : pandas.DataFrame
-        One row a problem: ``row`` (position, 0 is the first), ``column``, ``path``, ``rule``, ``message``, ``got``.
+        One row a problem: ``row`` (position, 0 is the first; null for what the server would refuse in every row),
+        ``column``, ``path``, ``rule``, ``message``, ``got``.
     sources : dict of str to str
         Where each request property comes from.
     unknown : tuple of str
@@ -76,12 +78,14 @@ class Check:
     def lines(self, most: int = _SHOWN) -> Iterable[str]:
         """Yield one line a problem, `most` at the most."""
         for row, what in zip(self.problems["row"][:most], self._whats(most), strict=True):
-            yield f"row {row}{_worded(what)}"
+            yield f"{_place(row)}{_worded(what)}"
         yield from _more(len(self.problems) - most)
 
     def first(self) -> str:
         """Return the first problem's line, which also says how rows are counted."""
-        return f"row {self.problems['row'].iloc[0]} (rows count from 0){_worded(next(self._whats(1)))}"
+        row = self.problems["row"].iloc[0]
+        counting = " (rows count from 0)" if isinstance(row, Integral) else ""
+        return f"{_place(row)}{counting}{_worded(next(self._whats(1)))}"
 
     def _told(self, where: Callable[[str], str]) -> Iterator[str]:
         """Yield the lines of the problems; what every row has stands there once."""
@@ -92,7 +96,7 @@ class Check:
         each_row = zip(self.problems["row"], self._whats(len(self.problems)), strict=True)
         left = ((row, what) for row, what in each_row if what not in everywhere)
         for row, what in islice(left, min(count, _SHOWN)):
-            yield f"{where(what.path)}row {row}{_worded(what)}"
+            yield f"{where(what.path)}{_place(row)}{_worded(what)}"
         yield from _more(count - _SHOWN)
 
     def _everywhere(self) -> list[_What]:
@@ -119,6 +123,10 @@ class _What(NamedTuple):
     path: str
     message: str
     got: str
+
+
+def _place(row: Any) -> str:
+    return f"row {row}" if isinstance(row, Integral) else "every row"
 
 
 def _worded(what: _What) -> str:
@@ -163,7 +171,9 @@ class _Checking:
         self.meant_as_json: set[str] = set()
 
     def over(self, view: TableView) -> Check:
-        valid = sum(self._row(row, cells) for row, cells in enumerate(self.plan.ahead(view.rows(self.plan.columns))))
+        self.found += [(None, None, *problem) for problem in self.plan.refused]
+        rows = self.plan.ahead(view.rows(self.plan.columns))
+        valid = 0 if self.found else sum(self._row(row, cells) for row, cells in enumerate(rows))
         unknown = () if self.schema is None else tuple(sorted(self.names - set(self.schema.properties)))
         found = {name: [each[at] for each in self.found] for at, name in enumerate(_COLUMNS)}
         warnings = tuple(self._warnings(unknown, len(view)))

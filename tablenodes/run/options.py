@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
@@ -15,7 +15,7 @@ from ..settings import Limits, Retry
 Path = str | os.PathLike[str]
 OnInvalid = Literal["report", "raise"]
 OnInDoubt = Literal["resend", "report"]
-RetryFailed = Literal["transient", "all", "none"]
+RetryFailed = Literal["transient", "all", "none"] | Sequence[str]
 OnText = Callable[[int, str], None]
 
 DAY = 86_400.0
@@ -30,6 +30,7 @@ class Option(NamedTuple):
     default: Any
     description: str
     choices: tuple[str, ...] = ()
+    listed: bool = False  # whether outcomes may be given in the place of a choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +85,33 @@ def described() -> dict[str, Option]:
     found = {}
     for each in fields(RunOptions):
         kind, description = get_args(hints[each.name])
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        literal = next((each for each in (kind, *get_args(kind)) if get_origin(each) is Literal), None)
+        choices = () if literal is None else get_args(literal)
+        listed = bool(choices) and literal is not kind
         default = each.default if each.default_factory is MISSING else each.default_factory()
-        found[each.name] = Option(each.name, kind, default, description, choices)
+        found[each.name] = Option(each.name, kind, default, description, choices, listed)
     return found
 
 
+def failures_known() -> tuple[str, ...]:
+    """Return the outcomes of rows that failed."""
+    from ..engine.outcomes.rules import OUTCOMES  # noqa: PLC0415 - help is shown without the engine
+
+    return tuple(sorted(OUTCOMES - {"ok"}))
+
+
 def _check_choice(option: Option, value: Any) -> None:
-    if option.choices and value not in option.choices:
+    if option.listed and isinstance(value, list | tuple):
+        known = failures_known()
+        for each in value:
+            if each not in known:
+                hint = nearest(each, known) if isinstance(each, str) else ""
+                raise SettingError(f"{option.name}: {str(each)[:40]!r} is no outcome of a failed row{hint}")
+    elif option.choices and value not in option.choices:
         clause = nearest(value, option.choices) if isinstance(value, str) else ""
         choices = ", ".join(f'"{choice}"' for choice in option.choices)
-        raise SettingError(f"{option.name} must be one of {choices}{clause}")
+        more = " or a list of outcomes" if option.listed else ""
+        raise SettingError(f"{option.name} must be one of {choices}{more}{clause}")
 
 
 def checked(connection: Any) -> Connection:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
-from ..engine.outcomes.answer_json import first_text
-from ..engine.sink import OK
+from ..answers import BESIDE, TEXTS, RowAnswers
+from ..column_names import free_names
+from ..engine.sink import OK, UNUSABLE
+from ..errors import UsageError
 from . import display
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ _LOG_TYPES = {
     "message": "text",
 }
 
-_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log"})
+_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "_answered"})
+_BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
 
 class NodeOutput(Generic[T]):
@@ -63,9 +66,10 @@ class NodeOutput(Generic[T]):
         messages: Sequence[str | None],
         summary: Summary,
         handed_on: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> None:
         self._view, self._columns, self._types, self._handed_on = view, columns, dict(types), handed_on
-        self._outcomes, self._messages = outcomes, messages
+        self._outcomes, self._messages, self._without = outcomes, messages, without
         self.configuration: T = view.given
         self.summary = summary
 
@@ -78,15 +82,14 @@ class NodeOutput(Generic[T]):
     def table(self) -> T:
         """The configuration with the columns that the node made to its right; a clash of names gets a suffix.
 
-        Those that later nodes read by their names, such as ``conversation``, take the places of what they were made of.
+        Those that later nodes read by their names, such as ``conversation``, take the places of what they were made of;
+        the columns of an answer that became a message are left out.
         """
-        from ..tables.views import free_names  # noqa: PLC0415 - pandas is loaded where there is a table
-
         own = [name for name in self._columns if name not in self._handed_on]
         names = dict(zip(self._columns, self._columns, strict=True)) | free_names(own, self._view.columns)
         columns = {names[name]: values for name, values in self._columns.items()}
         types = {names[name]: kind for name, kind in self._types.items()}
-        return cast("T", self._view.replacing(columns, types))
+        return cast("T", self._view.replacing(columns, types, self._without))
 
     @cached_property
     def text(self) -> Any:
@@ -150,16 +153,22 @@ class Responses(NodeOutput[T]):
     """The Raw Response table and the configuration that it answers, with what became of every row.
 
     The columns of ``.result`` are ``body`` (text), what the server sent or an error object, and ``status`` (nullable
-    integer), the HTTP status. ``.text`` is the first choice's text of each row, null where the row is not ok.
+    integer), the HTTP status. ``.text`` is what the model wrote of each row, in the first choice; null where it wrote
+    nothing or the row failed.
     """
 
     def __init__(
-        self, view: TableView, records: Records, summary: Summary, asked: Callable[[], Iterable[str | None]]
+        self,
+        view: TableView,
+        records: Records,
+        summary: Summary,
+        asked: Callable[[], Iterable[str | None]],
+        answers: RowAnswers = TEXTS,
     ) -> None:
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
-        self._asked = asked
+        self._asked, self._answers = asked, answers
 
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is; what was asked travels.
@@ -167,9 +176,50 @@ class Responses(NodeOutput[T]):
 
     @cached_property
     def table(self) -> T:
-        """The configuration with ``text``, ``status`` and ``outcome`` to its right; a clash of names gets a suffix."""
-        columns: Any = {"text": self.texts(), "status": self._records.status, "outcome": self._records.outcome}
-        return cast("T", self._view.beside(columns, {"text": "text", "status": "integer", "outcome": "text"}))
+        """The configuration with the answers, ``status``, ``outcome`` and ``message`` (null where ok) to its right.
+
+        Where a name of the last three is taken, theirs gets a suffix.
+        """
+        columns, types = self._beside()
+        return cast("T", self._view.replacing(columns, types))
+
+    def _beside(self) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
+        """Return the columns of the table that are not the configuration's, and their types."""
+        own = free_names(self._answers.types, self._view.columns)
+        types: dict[str, Any] = {own[name]: kind for name, kind in self._answers.types.items()}
+        named = {name: self._answers.named(name) for name in _BESIDE}
+        free = free_names(named.values(), {*self._view.columns, *types})
+        types |= {free[named[name]]: kind for name, kind in _BESIDE.items()}
+        ends = (*self._answered.values(), self._records.status, self._records.outcome, [*self._told()])
+        return dict(zip(types, ends, strict=True)), types
+
+    def _added(self) -> frozenset[str]:
+        """Return the names of the columns that the table has beside the configuration."""
+        return frozenset(self._beside()[0])
+
+    def _told(self) -> Iterator[str | None]:
+        """Return why each row is not ok."""
+        ends = zip(self._records.outcome, self._records.message, strict=True)
+        return (None if outcome == OK else message for outcome, message in ends)
+
+    @cached_property
+    def _answered(self) -> dict[str, Sequence[Any]]:
+        """The answers' columns as plain JSON."""
+        return {**self._answers.columns(self._records.body, self._records.outcome)}
+
+    @cached_property
+    def answers(self) -> T:
+        """The answers' columns alone, typed as ``answer=`` says; null where a row has none."""
+        return cast("T", self._view.make(self._answered, self._answers.types))
+
+    @property
+    def answer(self) -> Any:
+        """The answers as one column, where an answer is one value; else an error that names the fields."""
+        if not self._answers.is_one:
+            names = ", ".join(self._answers.types)
+            raise UsageError(f"the answers have the fields {names}: use .answers, or .answers[NAME] for one of them")
+        (name, kind), *_ = self._answers.types.items()
+        return self._view.series(name, self._answered[name], kind)
 
     @cached_property
     def log(self) -> T:
@@ -190,6 +240,15 @@ class Responses(NodeOutput[T]):
         return self._records.outcome[row], self._records.body[row]
 
     def texts(self) -> list[str | None]:
-        """Return the first choice's text of each row as a list."""
+        """Return what the model wrote of each row as a list."""
         ends = zip(self._records.body, self._records.outcome, strict=True)
-        return [first_text(body) if outcome == OK else None for body, outcome in ends]
+        return [self._answers.text_in(body) if outcome in (OK, UNUSABLE) else None for body, outcome in ends]
+
+    def _rows(self, *, ok: bool) -> T:
+        if not ok:
+            return super()._rows(ok=False)
+        from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
+
+        rows = [row for row, outcome in enumerate(self._outcomes) if outcome == OK]
+        own = {name: self._answers.types[name] for name in self._answered}
+        return cast("T", view(self._view.replacing(self._answered, own)).take(rows))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
@@ -34,6 +35,7 @@ class Context:
     scope: str = ""  # the node's id
     outputs: Mapping[str, NodeOutput[Any]] = field(default_factory=dict)  # of earlier nodes, by their ids
     new_journal: bool = False  # all that is in the journal was put there by earlier nodes of the same run
+    appended: frozenset[str] = frozenset()  # the columns of answers that become messages
     made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
 
     @property
@@ -63,6 +65,7 @@ class Asking:
     plan: Callable[[Sequence[str], PlanInputs], BodyPlan]
     choices: bool = True  # an answer without choices is no success
     seconds: float | None = None  # what one attempt may take, where the node has its own
+    answers: RowAnswers = TEXTS
 
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:

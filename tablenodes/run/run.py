@@ -19,7 +19,7 @@ from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Scheduler
 from ..engine.sink import OK, Records
-from ..errors import Interrupted, JournalError, TransportError
+from ..errors import Interrupted, JournalError, SettingError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
 from .display import counted
@@ -60,6 +60,8 @@ def run(
             display.announce(asking.name, plan)
             if options.journal is None and len(view) > _WORTH_A_JOURNAL:
                 display.say(f"no journal: {_LOST}; keep them with journal= (Python) or --journal (command line)")
+        for problem in plan.refused:
+            raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
         if options.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
         return _Run(asking, plan, view, endpoint, context, options, stack).carry_out()
@@ -93,7 +95,7 @@ class _Run:
             capacity=endpoint.slots,
             answered_before=self.recorder.has_answers,
         )
-        self.records = Records(len(view))
+        self.records, self.usable = Records(len(view)), asking.answers.usable()
         # A bar would be drawn across a text that someone reads as it comes.
         shown = options.progress if options.on_text is None else False
         self.bar = stack.enter_context(display.Progress(len(view), shown))
@@ -150,6 +152,7 @@ class _Run:
             choices=self.asking.choices,
             at_most_once=self.at_most_once,
             total=self.asking.seconds,
+            use=self.usable,
         )
         loop, began = self.engine.loop, time.monotonic()
         try:
@@ -167,7 +170,8 @@ class _Run:
     def _output(self, began: float) -> Responses[Any]:
         self.bar.close(self.records.settled, self.records.counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
-        return Responses(self.view, self.records, self._summary(time.monotonic() - began), asked)
+        summary = self._summary(time.monotonic() - began)
+        return Responses(self.view, self.records, summary, asked, self.asking.answers)
 
     def _summary(self, seconds: float) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
@@ -188,6 +192,9 @@ class _Run:
 
     def _notes(self) -> Iterator[str]:
         yield from self.plan.noted(alike=True)
+        if self.usable is not None and self.usable.fenced:
+            were = "was" if self.usable.fenced == 1 else "were"
+            yield f"{counted(self.usable.fenced, 'answer')} {were} in a code fence, which was taken off"
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams.option_refused:
             yield _NO_USAGE

@@ -9,7 +9,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import NOT_SENT, OK
+from ..engine.sink import NOT_SENT, OK, UNUSABLE
 from . import display
 from .display import by_outcome, counted, duration
 
@@ -121,7 +121,7 @@ def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progres
     messages: dict[str, str] = {}
     for outcome, status, message in ends:
         if outcome in failed:
-            if status is not None:
+            if status is not None and outcome != UNUSABLE:
                 statuses[outcome].add(status)
             if message and not (outcome == NOT_SENT and summary.stopped):
                 messages.setdefault(outcome, message)

@@ -84,4 +84,6 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
         both = zip(rows, making.instead(name, view), strict=False)
         columns[name] = [instead if isinstance(cells, Rejected) else cells[i] for cells, instead in both]
     summary = Summary.of(Counter(outcomes), seconds=seconds)
-    return NodeOutput(view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made)
+    return NodeOutput(
+        view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made, context.appended
+    )

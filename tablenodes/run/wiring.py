@@ -14,7 +14,7 @@ from ..engine.calls import Call, Request, Transport
 from ..engine.journal import Keys
 from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
-from ..engine.outcomes.judge import judge
+from ..engine.outcomes.judge import Verdict, judge
 from ..engine.redaction import Redaction
 from ..engine.scheduling import Scheduler
 from ..engine.sink import Sink, Source, rejected
@@ -78,10 +78,12 @@ class Engine:
         at_most_once: bool,
         total: float | None = None,
         first: int = 0,
+        use: Callable[[Any, Verdict], Verdict] | None = None,
     ) -> Source:
         """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
 
-        Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed.
+        Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed; `use`
+        returns the verdict of an answer that is ``ok``, or why it cannot be used.
         """
         seconds = total or self._endpoint.timeout.total
         of_its_own = partial(
@@ -91,6 +93,7 @@ class Engine:
             secrets=self._endpoint.secrets,
             wall_clock=time.time,
             read_stream=self.streams.read,
+            use=use,
         )
 
         def call(body: bytes | Rejected, key: int) -> Any:

@@ -38,10 +38,10 @@ class ArrowView(TableView):
             return self.table.filter(pyarrow.array(mask))
         return self.table.take(pyarrow.array(positions))
 
-    def _make(self, columns: Mapping[str, Any]) -> Any:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         return pyarrow.table(dict(columns))
 
-    def _series(self, name: str, column: Any) -> Any:
+    def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
         return pyarrow.chunked_array([column])
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:

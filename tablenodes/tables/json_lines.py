@@ -15,7 +15,8 @@ from ..errors import ColumnError, TableError
 from ..notices import say
 from .pandas_view import pandas_array
 from .text_files import check_encoding, without_mark
-from .views import WrittenNaN, arrow_array, checked_names, is_text
+from .typed_columns import arrow_array
+from .views import WrittenNaN, checked_names, is_text
 
 _DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19

@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import numpy
 import pandas
-from pyarrow import types
+from pyarrow import timestamp, types
 
 from ..plain import plain
 from .arrow_cells import arrow_column, widened
-from .views import ROWS, Column, TableView, WrittenNaN, arrow_array, attempt, is_text
+from .typed_columns import arrow_array
+from .views import ROWS, Column, TableView, WrittenNaN, attempt, is_text
 
 _PYTHONS_YEARS = (1, 9999)
 
@@ -46,11 +47,12 @@ class PandasView(TableView):
     def _take(self, positions: Any) -> Any:
         return self._rows_given.iloc[positions]
 
-    def _make(self, columns: Mapping[str, Any]) -> Any:
-        return _frame(columns, self._rows_given.index)
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+        return _frame(columns, self._rows_given.index, nullable)
 
-    def _series(self, name: str, column: Any) -> Any:
-        return pandas.Series(pandas_array(column), index=self._rows_given.index, name=name, copy=False)
+    def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
+        cells = pandas_array(column, nullable=nullable)
+        return pandas.Series(cells, index=self._rows_given.index, name=name, copy=False)
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         rows = self._rows_given  # whose selection would copy every column, where all are kept
@@ -69,14 +71,25 @@ def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pan
     return _frame(made, pandas.RangeIndex(len(next(iter(made.values()), ()))))
 
 
-def _frame(columns: Mapping[str, Any], index: pandas.Index[Any]) -> pandas.DataFrame:
-    arrays = {name: pandas_array(column) for name, column in columns.items()}
+def _frame(
+    columns: Mapping[str, Any], index: pandas.Index[Any], nullable: frozenset[str] = frozenset()
+) -> pandas.DataFrame:
+    arrays = {name: pandas_array(column, nullable=name in nullable) for name, column in columns.items()}
     return pandas.DataFrame(arrays, index=index, copy=False)
 
 
-def pandas_array(column: Any) -> Any:
+def pandas_array(column: Any, *, nullable: bool = False) -> Any:
     """Return an Arrow array of one of the types of a made column as the array that pandas has for it."""
     dtype: Any = None
+    if types.is_dictionary(column.type):
+        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return pandas.Categorical.from_codes(codes, pandas.Index(pandas_array(column.dictionary)))
+    if types.is_nested(column.type):
+        return _of_objects(column.to_pylist())
+    if types.is_temporal(column.type):
+        return _moments(column)
+    if nullable and types.is_floating(column.type):
+        dtype = pandas.Float64Dtype()
     if types.is_integer(column.type):
         dtype = pandas.Int64Dtype()
     elif types.is_boolean(column.type):
@@ -86,6 +99,18 @@ def pandas_array(column: Any) -> Any:
     if hasattr(dtype, "__from_arrow__"):
         return dtype.__from_arrow__(column)
     return column.to_numpy(zero_copy_only=False)
+
+
+def _of_objects(values: list[Any]) -> Any:
+    return numpy.fromiter(values, dtype=object, count=len(values))
+
+
+def _moments(column: Any) -> Any:
+    """Return dates, or moments in UTC."""
+    if types.is_date(column.type):
+        return pandas.Series(column.to_numpy(zero_copy_only=False).astype("datetime64[s]")).array
+    naive = column.cast(timestamp("us")).to_numpy(zero_copy_only=False)
+    return pandas.Series(naive.astype("datetime64[us]")).dt.tz_localize("UTC").array
 
 
 def with_named_index(table: pandas.DataFrame) -> pandas.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars
+from pyarrow import types
 
 from ..plain import plain
 from .arrow_cells import arrow_column
@@ -45,10 +46,14 @@ class PolarsView(TableView):
     def _take(self, positions: Any) -> Any:
         return self._rows_given[polars.Series(positions, dtype=polars.UInt32), :]
 
-    def _make(self, columns: Mapping[str, Any]) -> Any:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         return polars.DataFrame([self._series(name, column) for name, column in columns.items()])
 
-    def _series(self, name: str, column: Any) -> Any:
+    def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
+        if types.is_dictionary(column.type):
+            return polars.Series(name, column.cast(column.type.value_type)).cast(
+                polars.Enum(column.dictionary.to_pylist())
+            )
         return polars.Series(name, column)
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:

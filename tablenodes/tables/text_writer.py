@@ -15,7 +15,8 @@ import orjson
 from ..errors import TableError
 from ..problems import Unfit
 from .formats import SEPARATORS
-from .views import TableView, repaired
+from .typed_columns import repaired
+from .views import TableView
 
 _LINES = 1_000
 _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy
-import pyarrow
 
-from ..column_names import own_name
+from ..column_names import free_names, own_name
 from ..errors import ColumnError, nearest
 from ..problems import Unfit
+from .typed_columns import ColumnType, arrow_array
 
 ROWS = 2_000  # rows that are converted at a time
 BYTES = 32 * 2**20  # fewer rows are converted at a time where they are longer than this together
 _SHOWN = 5
-
-_TYPES = MappingProxyType(
-    {
-        "text": pyarrow.large_string(),
-        "integer": pyarrow.int64(),
-        "number": pyarrow.float64(),
-        "boolean": pyarrow.bool_(),
-    }
-)
 
 
 class WrittenNaN(float):
@@ -103,32 +92,38 @@ class TableView(ABC):
     @abstractmethod
     def _take(self, positions: Any) -> Any: ...
 
-    def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+    def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType]) -> Any:
         """Return a new table of the same kind with the same index."""
-        return self._make({name: arrow_array(values, types[name]) for name, values in columns.items()})
+        made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
+        return self._make(made, _nullable(types))
 
     @abstractmethod
-    def _make(self, columns: Mapping[str, Any]) -> Any:
-        """Return the table of these Arrow arrays."""
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+        """Return the table of these Arrow arrays; the numbers of `nullable` columns tell null from NaN."""
 
-    def series(self, name: str, values: Sequence[Any], of: str) -> Any:
+    def series(self, name: str, values: Sequence[Any], of: ColumnType) -> Any:
         """Return one new column, with the table's index: a Series, or a ChunkedArray in Arrow."""
-        return self._series(name, arrow_array(values, of))
+        return self._series(name, arrow_array(values, of), nullable=not isinstance(of, str))
 
     @abstractmethod
-    def _series(self, name: str, column: Any) -> Any: ...
+    def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any: ...
 
-    def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+    def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType]) -> Any:
         """Return the table with these columns to its right; ``text`` becomes ``text_2`` where it has one."""
         names = free_names(columns, self.columns)
         return self.replacing(
             {names[name]: values for name, values in columns.items()}, {names[name]: of for name, of in types.items()}
         )
 
-    def replacing(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> Any:
+    def replacing(
+        self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType], without: Collection[str] = ()
+    ) -> Any:
         """Return a new table: the given one with these columns in place of those of the same names, or to its right."""
         made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
-        return self._replacing(self._make(made), [name for name in self.columns if name not in made])
+        return self._replacing(
+            self._make(made, _nullable(types)),
+            [name for name in self.columns if name not in made and name not in without],
+        )
 
     @abstractmethod
     def _replacing(self, made: Any, kept: list[str]) -> Any:
@@ -162,20 +157,6 @@ def _listed(names: Sequence[Any]) -> str:
     return f"{', '.join(shown + more)} {'is' if len(names) == 1 else 'are'}"
 
 
-def free_names(wanted: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
-    """Return each wanted name one that is not taken: itself, or itself with ``_2``, ``_3`` and so on."""
-    wanted = list(wanted)
-    free, used = {}, {*taken}
-    for name in wanted:
-        found, number = name, 1
-        while found in used or (number > 1 and found in wanted):
-            number += 1
-            found = f"{name}_{number}"
-        used.add(found)
-        free[name] = found
-    return free
-
-
 def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
     """Convert a cell; return the `Unfit` in its place where that cannot be."""
     try:
@@ -186,15 +167,5 @@ def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
         return Unfit("holds a value that cannot be read")
 
 
-def arrow_array(values: Sequence[Any], of: str) -> Any:
-    """Return values as an Arrow array of one of the four types of a made column."""
-    vector = numpy.asarray(values) if isinstance(values, array) else values
-    try:
-        return pyarrow.array(vector, _TYPES[of], from_pandas=True)
-    except UnicodeEncodeError:
-        return pyarrow.array([text and repaired(text) for text in values], _TYPES[of])
-
-
-def repaired(text: str) -> str:
-    """Place U+FFFD for each half of a surrogate pair, which no table library can hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _nullable(types: Mapping[str, ColumnType]) -> frozenset[str]:
+    return frozenset(name for name, of in types.items() if not isinstance(of, str))

@@ -22,7 +22,7 @@ FORMATS = ("table", "raw")
 class Destination:
     """Where the last node's table goes: a file, relative to the current directory when it runs, and what is written.
 
-    ``table`` is the configuration with text, status and outcome beside it; ``raw`` is body and status.
+    ``table`` is the configuration with the answer, status, outcome and message beside it; ``raw`` is body and status.
     """
 
     path: str

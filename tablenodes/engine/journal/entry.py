@@ -24,6 +24,7 @@ _KEPT_HEADERS = re.compile(
 """What an answer is judged by, and found again by; a cookie is neither."""
 _ANOTHER_TIME = frozenset({"auth", "quota_exhausted", "rate_limited", "not_sent", "in_doubt"})
 """Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
+_SETTLED = (None, Failure.FINAL.value, Failure.UNUSABLE.value)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
@@ -88,7 +89,7 @@ class KeptAnswer(NamedTuple):
         """Whether it is a failure that may well be none another time."""
         if self.outcome in _ANOTHER_TIME:
             return True
-        return self.kind is not None and self.kind != Failure.FINAL.value
+        return self.kind not in _SETTLED
 
     def answer(self, key: int, sends: int) -> Answer:
         """Return the answer again, as that of the call `key`, for which `sends` were begun."""

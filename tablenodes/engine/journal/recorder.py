@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from ...problems import Rejected
 from ..calls import Answer, Call
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
-from ..sink import NOT_SENT, OK, End, Source, end_of, in_doubt
+from ..sink import NOT_SENT, OK, UNUSABLE, End, Source, end_of, in_doubt
 from .entry import Entry, KeptAnswer, Keys
 from .journal import Finder, Journal
 
-RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again
+RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again, or their outcomes
 _NEVER_SENT = KeptAnswer(NOT_SENT, Failure.NOT_EXECUTED.value)
 _REFUSED = ("auth", "quota_exhausted", NOT_SENT)
 _SETTLED = ("http_error", NOT_SENT)
@@ -70,8 +70,8 @@ class Recorder:
 class JournalRecorder(Recorder):
     """Keeps everything in a journal.
 
-    `resend_doubtful`: rows in doubt are sent again. `retry_failed`: which failed rows are, of `RETRY_FAILED`.
-    `at_most_once`: nothing is that may have been executed.
+    `resend_doubtful`: rows in doubt are sent again. `retry_failed`: which failed rows are, of `RETRY_FAILED` or by
+    their outcomes. `at_most_once`: nothing is that may have been executed.
     """
 
     keeps = True
@@ -79,7 +79,7 @@ class JournalRecorder(Recorder):
     journal: Journal
     _: KW_ONLY
     resend_doubtful: bool = True
-    retry_failed: str = "transient"
+    retry_failed: str | Sequence[str] = "transient"
     at_most_once: bool = False
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class JournalRecorder(Recorder):
 
     def has_answers(self) -> bool:
         """Check whether a row was answered in an earlier run."""
-        return any(outcome == OK for outcome, _, _ in self.journal.tally())
+        return any(outcome in (OK, UNUSABLE) for outcome, _, _ in self.journal.tally())
 
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
@@ -127,7 +127,9 @@ class JournalRecorder(Recorder):
             return False
         if self.retry_failed == "transient":
             return entry.last.may_pass
-        return self.retry_failed == "all"
+        return self.retry_failed == "all" or (
+            not isinstance(self.retry_failed, str) and entry.last.outcome in self.retry_failed
+        )
 
     def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""

@@ -75,9 +75,17 @@ def document_of(body: str | bytes) -> Any:
 def first_text(body: str | bytes | None) -> str | None:
     """Return the text of an answer's first choice, or None where it has none."""
     try:
-        choice = document_of(body or "")["choices"][0]
+        return text_of(document_of(body or ""))
+    except UnreadableError:
+        return None
+
+
+def text_of(document: Any) -> str | None:
+    """Return the text of the first choice of an answer, or None where it has none."""
+    try:
+        choice = document["choices"][0]
         found = choice["message"].get("content") if "message" in choice else choice.get("text")
-    except (UnreadableError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         return None
     if isinstance(found, str):
         return found

@@ -9,7 +9,7 @@ import orjson
 from ..redaction import Redaction
 from ..response_head import header_in, is_event_stream, request_id, retry_after
 from . import rules, shortcomings
-from .answer_json import UnreadableError, read, without_done
+from .answer_json import UnreadableError, document_of, read, without_done
 from .assembly import MalformedError, assembled, choices_asked, encoded
 from .body_form import BLANK, form_of
 from .error_codes import NOTHING, ServerError, circuit_of
@@ -60,6 +60,7 @@ def judge(
     secrets: Sequence[bytes] = (),
     wall_clock: Callable[[], float] | None = None,
     read_stream: Callable[[Answer], Assembly] | None = None,
+    use: Callable[[Any, Verdict], Verdict] | None = None,
 ) -> Verdict:
     """Return what an answer means; nothing is raised, whatever the server sent.
 
@@ -69,7 +70,8 @@ def judge(
 
     `asked` is the request's body, which says how many choices a stream must have. With `at_most_once`, nothing may be
     repeated that a server may have executed. No message carries one of `secrets`. `wall_clock` is for `retry_after`;
-    `read_stream` puts an answer's stream together, for those who have done so while it came.
+    `read_stream` puts an answer's stream together, for those who have done so while it came. `use` is given each
+    ``ok`` answer, as a document, and its verdict, and returns it, or that of one that cannot be used.
     """
     if answer.status == 200 and answer.fault is None:
         try:
@@ -78,9 +80,12 @@ def judge(
             document = None
         verdict = _success(answer, document, needs_choices) if type(document) is dict else None
         if verdict is not None:
-            return verdict
+            return verdict if use is None else use(document, verdict)
     failing = _Failing(answer, at_most_once, secrets, wall_clock)
-    return failing.judge(asked, needs_choices=needs_choices, read_stream=read_stream)
+    verdict = failing.judge(asked, needs_choices=needs_choices, read_stream=read_stream)
+    if use is None or verdict.kind is not None:
+        return verdict
+    return use(document_of(answer.body if verdict.body is None else verdict.body), verdict)
 
 
 def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> Verdict | None:

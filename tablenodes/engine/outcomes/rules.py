@@ -15,7 +15,7 @@ OUTCOMES = frozenset(
         *("timeout_first_byte", "timeout_total", "timeout_idle", "truncated", "protocol"),
         # the server
         *("auth", "rate_limited", "quota_exhausted", "http_error", "redirect_refused", "empty_body"),
-        *("in_band_error", "decode_error", "too_large", "bad_encoding", "stream_truncated", "stream_error"),
+        *("unusable", "in_band_error", "decode_error", "too_large", "bad_encoding", "stream_truncated", "stream_error"),
     )
 )
 """The closed vocabulary: every row ends as one of these."""
@@ -34,6 +34,8 @@ class Failure(enum.Enum):
     """The request may have been executed and billed, and its answer is lost."""
     FINAL = "final"
     """It would fail again."""
+    UNUSABLE = "unusable"
+    """The server answered well, and what the model wrote is no answer of the kind that was asked for."""
 
 
 class Rule(NamedTuple):
@@ -48,7 +50,7 @@ class Rule(NamedTuple):
     words: str
 
 
-_NOT_EXECUTED, _THROTTLED, _SERVER_ERROR, _AMBIGUOUS, _FINAL = Failure
+_NOT_EXECUTED, _THROTTLED, _SERVER_ERROR, _AMBIGUOUS, _FINAL, _ = Failure
 
 
 def _server_failed(words: str, *, may_have_run: bool = True) -> Rule:

@@ -71,6 +71,12 @@ class Attempts:
         self.tries += max(1, sends)
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
+    def again(self, sends: int, most_failures: dict[Failure, int], max_attempts: int) -> bool:
+        """Count an answer that could not be used; return whether the row may be asked again."""
+        self.kind = Failure.UNUSABLE
+        self.count(self.kind, sends)
+        return not self.is_used_up(most_failures, max_attempts)
+
     def is_used_up(self, most_failures: dict[Failure, int], max_attempts: int) -> bool:
         """Check whether the row may not be tried again after its last failure."""
         return self.failures.get(self.kind, 0) > most_failures[self.kind] or self.tries >= max_attempts
@@ -212,6 +218,7 @@ def most_failures(retry: Retry, *, at_most_once: bool) -> dict[Failure, int]:
         Failure.SERVER_ERROR: 0 if at_most_once else retry.server_error,
         Failure.AMBIGUOUS: 0 if at_most_once else retry.ambiguous,
         Failure.FINAL: 0,
+        Failure.UNUSABLE: retry.unusable,
     }
 
 

@@ -149,7 +149,7 @@ class Pacing:
             self._told(mark, told, in_flight, now, kind)
         elif told is None and self._allowances is not None:
             for allowance, units in zip(self._allowances, (1.0, mark.cost), strict=True):
-                allowance.untold(mark, ok=kind is None)
+                allowance.untold(mark, ok=kind in (None, Failure.UNUSABLE))
                 if unused:
                     allowance.unused(mark, units)
 

@@ -61,8 +61,7 @@ class Scheduler:
         admission: Admission | None = None,
     ) -> None:
         self._seconds_left = seconds_left
-        self._retry = retry
-        self._random = random
+        self._retry, self._random = retry, random
         self._at_most_once = retry.ambiguous == 0 if at_most_once is None else at_most_once
         self._most_failures = most_failures(retry, at_most_once=self._at_most_once)
         self._most = None if limits.max_requests is None else limits.max_requests - sent_before
@@ -88,8 +87,7 @@ class Scheduler:
         self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
         self.stopped_by = ""  # the words of the last refusal, where refusals stopped it
         self.asked_to_wait = 0.0  # seconds until the server's allowance is renewed, where that is why it has stopped
-        self.sent = self.tokens = 0  # sends of the calls that have been answered; tokens that the server counted
-        self.first_try = 0  # rows that were ``ok`` with one send
+        self.sent = self.tokens = self.first_try = 0  # sends that were answered, their tokens, rows ``ok`` with one
         self.retries = {kind.value: 0 for kind in Failure if kind is not Failure.FINAL}  # by the kind of failure before
         if capacity is not None:
             self._window.cap(capacity)
@@ -212,15 +210,15 @@ class Scheduler:
             self._pacing.answered(mark, told, verdict.total_tokens, in_flight, now, kind=kind)
         if self._most is not None or self.tokens >= self._budget:
             self._stop_if_spent()
-        if kind is None:
+        if kind is None or kind is Failure.UNUSABLE:  # the server is well: it answered
             self._largest = max(self._largest, mark.guess)
             self.admission.served_at = now
             if self._failing:
                 self._recovered(now, mark.at, model)
             if self._window.size < self._window.limit:
                 self._window.widen()
-            if key not in self._rows:
-                self.first_try += sends == 1
+            if key not in self._rows and (kind is None or not self._retry.unusable):
+                self.first_try += kind is None and sends == 1
                 return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
@@ -240,7 +238,7 @@ class Scheduler:
         row.add(verdict, sends, mark.at)
         row.call = mark.calls
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
-        if verdict.kind is not None and self._is_held(key, row, model, now):
+        if verdict.kind not in (None, Failure.UNUSABLE) and self._is_held(key, row, model, now):
             return None
         if due is None or self.stopped is not None or max(due, self.admission.paused_until) >= row.ends_at:
             return row.done(key)
@@ -284,6 +282,8 @@ class Scheduler:
 
     def _failed(self, key: int, row: Attempts, kind: Failure, sends: int, now: float) -> float | None:
         """Learn from a failure; return when the row may go again, None where it may not."""
+        if kind is Failure.UNUSABLE:
+            return now if row.again(sends, self._most_failures, self._retry.max_attempts) else None
         self._failing = True
         self._refusals += kind is Failure.THROTTLED
         row.kind = kind

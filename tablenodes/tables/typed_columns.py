@@ -1,0 +1,133 @@
+"""Columns of the types of answers: labels, dates, lists and records beside the four plain types."""
+
+from __future__ import annotations
+
+import datetime
+from array import array
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy
+import orjson
+import pyarrow
+
+PLAIN_TYPES = MappingProxyType(
+    {
+        "text": pyarrow.large_string(),
+        "integer": pyarrow.int64(),
+        "number": pyarrow.float64(),
+        "boolean": pyarrow.bool_(),
+    }
+)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Described(Protocol):
+    """What a column's values are, as `answers.FieldType` says it; each may be null."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def members(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def item(self) -> Described | None: ...  # noqa: D102
+    @property
+    def fields(self) -> tuple[tuple[str, Described], ...]: ...  # noqa: D102
+
+
+ColumnType = str | Described
+"""A plain type's name, or what the values of an answer's column are."""
+
+
+def arrow_array(values: Sequence[Any], of: ColumnType) -> Any:
+    """Return values as an Arrow array of the type of a made column."""
+    return _plain_array(values, of) if isinstance(of, str) else _typed_array(values, of)
+
+
+def _plain_array(values: Sequence[Any], of: str) -> Any:
+    vector = numpy.asarray(values) if isinstance(values, array) else values
+    try:
+        return pyarrow.array(vector, PLAIN_TYPES[of], from_pandas=True)
+    except UnicodeEncodeError:
+        return pyarrow.array([text and repaired(text) for text in values], PLAIN_TYPES[of])
+
+
+def _typed_array(values: Sequence[Any], of: Described) -> Any:
+    """Return plain JSON values as an Arrow array of a type, which does not depend on the values."""
+    if of.kind == "enum":
+        members = pyarrow.array(map(repaired, of.members), PLAIN_TYPES["text"])
+        place = {member: at for at, member in enumerate(of.members)}
+        codes = pyarrow.array([None if value is None else place[value] for value in values], pyarrow.int32())
+        return pyarrow.DictionaryArray.from_arrays(codes, members)
+    convert = _converter(of)
+    converted = values if convert is None else [None if value is None else convert(value) for value in values]
+    if of.kind in ("text", "integer", "boolean"):
+        return _plain_array(converted, of.kind)
+    try:
+        return pyarrow.array(converted, _arrow_type(of))
+    except UnicodeEncodeError:
+        return pyarrow.array(_repaired(converted), _arrow_type(of))
+
+
+def _arrow_type(of: Described) -> Any:
+    """Return the Arrow type of what stands in a list or a record; labels are texts there."""
+    if of.kind == "list" and of.item is not None:
+        return pyarrow.list_(_arrow_type(of.item))
+    if of.kind == "struct":
+        return pyarrow.struct([(name, _arrow_type(inside)) for name, inside in of.fields])
+    if of.kind == "date":
+        return pyarrow.date32()
+    if of.kind == "datetime":
+        return pyarrow.timestamp("us", "UTC")
+    return PLAIN_TYPES.get(of.kind, PLAIN_TYPES["text"])
+
+
+def _converter(of: Described) -> Callable[[Any], Any] | None:
+    """Return what makes Arrow's value of one of JSON's that is not null; None where they are the same."""
+    if of.kind == "list" and of.item is not None:
+        inside = _converter(of.item)
+        return None if inside is None else lambda value: [None if each is None else inside(each) for each in value]
+    if of.kind == "struct":
+        parts = [(name, convert) for name, each in of.fields if (convert := _converter(each)) is not None]
+        return _record(parts) if parts else None
+    return _CONVERTERS.get(of.kind)
+
+
+def _record(parts: list[tuple[str, Callable[[Any], Any]]]) -> Callable[[Any], Any]:
+    def convert(value: dict[str, Any]) -> dict[str, Any]:
+        changed = {name: make(value[name]) for name, make in parts if value[name] is not None}
+        return {**value, **changed}
+
+    return convert
+
+
+def _microseconds(text: str) -> int:
+    moment = datetime.datetime.fromisoformat(text.upper())
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "number": float,
+    "date": datetime.date.fromisoformat,
+    "datetime": _microseconds,
+    "json": lambda value: orjson.dumps(value).decode(),
+}
+
+
+def _repaired(value: Any) -> Any:
+    """Return a value whose texts hold no half of a surrogate pair."""
+    if isinstance(value, str):
+        return repaired(value)
+    if isinstance(value, list):
+        return [*map(_repaired, value)]
+    return {name: _repaired(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+def repaired(text: str) -> str:
+    """Place U+FFFD for each half of a surrogate pair, which no table library can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,281 @@
+"""Answers of a said kind: asked for once, judged row by row, and columns of fixed types."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from sentences import wording
+from servers import fault_server, message
+
+import tablenodes as tn
+from tablenodes.errors import ColumnError, SettingError, SettingNameError, UsageError
+
+FIELDS = {"sentiment": ["positive", "negative"], "stars": int, "topics": [str], "when?": "date"}
+GOOD = {"sentiment": "positive", "stars": 5, "topics": ["x"], "when": "2026-05-31"}
+QUIET = {"progress": False}
+
+
+def chat(content, *, finish_reason="stop", **more):
+    choice = {"index": 0, "message": {"role": "assistant", "content": content} | more, "finish_reason": finish_reason}
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}).encode()
+
+
+def calling(name, arguments):
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return chat(None, finish_reason="tool_calls", tool_calls=[call])
+
+
+REPLIES = {
+    "good": chat(json.dumps(GOOD)),
+    "fenced": chat(f"```json\n{json.dumps(GOOD)}\n```"),
+    "cut": chat('{"sentiment": "pos', finish_reason="length"),
+    "refused": chat(None, refusal="no"),
+    "filtered": chat(json.dumps(GOOD), finish_reason="content_filter"),
+    "empty": chat(" "),
+    "called_tool": calling("other", "{}"),
+    "not_json": chat("It is good."),
+    "does_not_fit": chat(json.dumps(GOOD | {"stars": "five"})),
+}
+REASONS = [name for name in REPLIES if name not in ("good", "fenced")]
+NODE = tn.CreateChatCompletion(model="m", prompt="{{ word }}", answer=FIELDS)
+
+
+def replying(exchange):
+    exchange.send(message(REPLIES[json.loads(exchange.received.body)["messages"][-1]["content"]]))
+
+
+@pytest.fixture
+def server():
+    with fault_server(replying) as running:
+        yield running
+
+
+def words(*names):
+    return pd.DataFrame({"word": list(names)})
+
+
+def run(node, table, server, **options):
+    return node.run(table, tn.Connection(server.url, ""), **QUIET | options)
+
+
+def asked(server):
+    return json.loads(server.requests[-1].body)
+
+
+def test_an_answer_that_is_not_whole_or_does_not_fit_is_unusable(server):
+    """The reason is one of a few words, the message says more; what the server sent stays."""
+    out = run(NODE, words("good", *REASONS), server)
+    assert list(out.log["outcome"]) == ["ok"] + ["unusable"] * len(REASONS)
+    assert list(out.log["reason"][1:]) == REASONS
+    assert out.log["message"][1:].notna().all()
+    assert list(out.result["body"]) == [REPLIES[name].decode() for name in ("good", *REASONS)]
+    assert set(out.result["status"]) == {200}
+    assert list(out.failed["word"]) == REASONS
+    assert list(out.succeeded["word"]) == ["good"]
+    assert list(out.succeeded["stars"]) == [5]
+    wording("\n".join(out.log["message"][1:]))
+
+
+def test_a_code_fence_is_taken_off_and_said(server):
+    """JSON is never repaired; this is none of it."""
+    out = run(NODE, words("fenced"), server)
+    assert list(out.table["stars"]) == [5]
+    wording(out.summary.notes[0])
+
+
+def test_an_unusable_answer_is_asked_for_again_as_often_as_allowed(server):
+    """Each is an attempt of the same row; the last one counts."""
+    out = run(NODE, words("good", "not_json"), server, retry=tn.Retry(unusable=2))
+    assert list(out.log["attempts"]) == [1, 3]
+    assert list(out.log["outcome"]) == ["ok", "unusable"]
+    assert out.summary.retries == {"unusable": 2}
+    replies = iter([REPLIES["cut"], REPLIES["good"]])
+    with fault_server(lambda exchange: exchange.send(message(next(replies)))) as mended:
+        out = run(NODE, words("x"), mended, retry=tn.Retry(unusable=2))
+    assert (list(out.log["outcome"]), list(out.log["attempts"])) == (["ok"], [2])
+
+
+@pytest.mark.parametrize(
+    ("again", "sent"), [("transient", 0), ("none", 0), (["http_error"], 0), ("all", 7), (["unusable"], 7)]
+)
+def test_a_later_run_asks_again_for_unusable_answers_where_it_is_told_to(server, tmp_path, again, sent):
+    """By all failures, or by this outcome; never by itself."""
+    table = words("good", *REASONS)
+    run(NODE, table, server, journal=tmp_path / "j")
+    before = len(server.requests)
+    out = run(NODE, table, server, journal=tmp_path / "j", retry_failed=again)
+    assert len(server.requests) - before == sent
+    assert list(out.log["reason"][1:]) == REASONS
+
+
+def test_an_outcome_to_retry_must_be_one_of_a_failed_row():
+    """The nearest is named."""
+    with pytest.raises(SettingError) as caught:
+        NODE.run(words("good"), retry_failed=["unusble"])
+    wording(str(caught.value))
+
+
+KINDS = [pd.DataFrame, pl.DataFrame, pa.table]
+TYPES = {
+    pd.DataFrame: {"sentiment": "category", "stars": "Int64", "topics": "object", "when": "datetime64[s]"},
+    pl.DataFrame: {
+        "sentiment": "Enum(categories=['positive', 'negative'])",
+        "stars": "Int64",
+        "topics": "List(String)",
+        "when": "Date",
+    },
+    pa.table: {
+        "sentiment": "dictionary<values=large_string, indices=int32, ordered=0>",
+        "stars": "int64",
+        "topics": "list<item: large_string>",
+        "when": "date32[day]",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [(), ("good",), ("not_json",), ("good", "cut")])
+def test_the_types_of_columns_do_not_hang_on_the_answers(server, kind, rows):
+    """Nor on how many there are, for every kind of table."""
+    out = run(NODE, kind({"word": pa.array(rows, pa.string()) if kind is pa.table else list(rows)}), server)
+    made = out.answers
+    types = made.schema.types if kind is pa.table else made.dtypes
+    assert dict(zip(TYPES[kind], map(str, types), strict=True)) == TYPES[kind]
+
+
+def test_every_type_comes_as_its_column(server):
+    """Moments in UTC, numbers that may be null, labels with all members, records as they are."""
+    value = {"f": 1, "b": True, "t": "é", "m": "2026-01-02T03:04:05+02:00", "s": [{"a": 1, "d": None}], "n": 2}
+    answer = {"f": float, "b": bool, "t": str, "m": "datetime", "s": [{"a": int, "d?": "date"}], "n": [1, 2]}
+    with fault_server(lambda exchange: exchange.send(message(chat(json.dumps(value))))) as running:
+        out = run(NODE.replace(answer=answer), words("x"), running)
+    row = out.answers.iloc[0]
+    assert [str(each) for each in out.answers.dtypes][:2] == ["Float64", "boolean"]
+    assert (row.f, row.b, row.t, row.n) == (1.0, True, "é", 2)
+    assert row.m == pd.Timestamp("2026-01-02T01:04:05Z")
+    assert row.s == [{"a": 1, "d": None}]
+
+
+def test_an_answer_of_one_value_is_one_column(server):
+    """Labels, or a bare type; asked for as an object, and taken out of it."""
+    node = NODE.replace(answer=["yes", "no"])
+    with fault_server(lambda exchange: exchange.send(message(chat('{"answer": "yes"}')))) as running:
+        out = run(node, words("x"), running)
+        assert list(run(node.replace(into="kind"), words("x"), running).table["kind"]) == ["yes"]
+    assert list(out.answer) == ["yes"]
+    assert list(out.answer.cat.categories) == ["yes", "no"]
+    assert list(out.text) == ['{"answer": "yes"}']
+    with pytest.raises(UsageError) as caught:
+        run(NODE, words("good"), server).answer  # noqa: B018
+    wording(str(caught.value))
+
+
+def test_the_server_is_asked_as_the_mode_says(server):
+    """By a strict schema, by any JSON object, by a tool that must be called."""
+    run(NODE, words("good"), server)
+    sent = asked(server)["response_format"]["json_schema"]
+    assert (sent["strict"], [*sent["schema"]["properties"]]) == (True, ["sentiment", "stars", "topics", "when"])
+    run(NODE.replace(answer_mode="json_object"), words("good"), server)
+    assert asked(server)["response_format"] == {"type": "json_object"}
+    with fault_server(lambda exchange: exchange.send(message(calling("answer", json.dumps(GOOD))))) as running:
+        out = run(NODE.replace(answer_mode="tool"), words("x"), running)
+        assert asked(running)["tool_choice"] == {"type": "function", "function": {"name": "answer"}}
+    assert list(out.table["stars"]) == [5]
+
+
+def test_a_name_that_the_table_has_is_refused_before_anything_is_sent(server):
+    """An answer must never be mixed up with what it is compared with; into= names the answers."""
+    table = words("good").assign(stars=1)
+    for go in (NODE.check, lambda table: run(NODE, table, server)):
+        with pytest.raises(ColumnError) as caught:
+            go(table)
+        wording(str(caught.value))
+    assert server.requests == []
+    out = run(NODE.replace(into="new"), table, server)
+    names = ["new_sentiment", "new_stars", "new_topics", "new_when", "new_status", "new_outcome", "new_message"]
+    assert list(out.table.columns) == ["word", "stars", *names]
+    with pytest.raises(ColumnError):
+        run(tn.CreateChatCompletion(model="m", prompt="x"), table.assign(answer=1), server)
+
+
+def test_status_outcome_and_message_that_are_taken_get_a_suffix_and_it_is_said(server, capsys):
+    """Those of the table stay."""
+    out = NODE.run(words("good").assign(status="mine"), tn.Connection(server.url, ""))
+    assert list(out.table.columns[-3:]) == ["status_2", "outcome", "message"]
+    assert list(out.table["status"]) == ["mine"]
+    wording(capsys.readouterr().err.strip())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"labels": ["a", "b"]},
+        {"schema": {"type": "object", "properties": {"stars": {"type": "integer"}}}},
+        {"response_format": ["a", "b"]},
+        {"answer": int, "response_format": {"type": "json_object"}},
+        {"answer": int, "answer_mode": "tool", "tools": []},
+        {"answer": []},
+        {"answer": int, "answer_mode": "xml"},
+        {"into": ""},
+    ],
+    ids=lambda settings: ",".join(settings),
+)
+def test_what_another_tool_calls_it_is_answered_with_what_to_write(settings):
+    """And what contradicts an answer is refused."""
+    with pytest.raises(SettingError) as caught:
+        tn.CreateChatCompletion(**settings)
+    wording(str(caught.value))
+
+
+@pytest.mark.parametrize("node", [tn.CreateCompletion, tn.Return])
+def test_a_node_that_takes_no_answer_says_which_does(node):
+    """It is a setting of chats."""
+    with pytest.raises(SettingNameError) as caught:
+        node(answer=int)
+    wording(str(caught.value))
+
+
+def test_what_a_server_refuses_is_a_problem_once_and_nothing_is_sent(server):
+    """Of a server that nobody knows it is a warning."""
+    node = NODE.replace(answer={"x": {"type": "string", "minLength": 3}})
+    found = node.check(words("good", "good"), tn.Connection("https://api.openai.com/v1", "k"))
+    assert (found.valid, list(found.problems["path"]), list(found.problems["rule"])) == (0, ["answer.x"], ["minLength"])
+    wording(str(found))
+    with pytest.raises(SettingError) as caught:
+        node.run(words("good"), tn.Connection("https://api.openai.com/v1", "k"))
+    wording(str(caught.value))
+    assert node.check(words("good"), tn.Connection(server.url, "")).valid == 1
+
+
+def test_a_body_that_asks_for_its_own_format_is_not_sent(server):
+    """The answer's is made by the node."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "good"}], "response_format": {"type": "text"}}
+    out = run(tn.CreateChatCompletion(answer=int), pd.DataFrame({"body": [json.dumps(body)]}), server)
+    assert list(out.log["outcome"]) == ["invalid_request"]
+    wording(out.log["message"][0])
+
+
+def test_a_node_keeps_what_an_answer_is(server):
+    """It compares, travels, and nobody else can change it."""
+    given = {"labels": ["a", "b"]}
+    node = tn.CreateChatCompletion(model="m", prompt="x", answer=given)
+    given["labels"].append("c")
+    assert node.answer == {"labels": ["a", "b"]}
+    assert pickle.loads(pickle.dumps(node)) == node
+    out = pickle.loads(pickle.dumps(run(NODE, words("good"), server)))
+    assert list(out.answers["stars"]) == [5]
+
+
+def test_the_columns_of_an_answer_that_became_a_message_are_left_out(tmp_path, server):
+    """So that the next turn's have their places."""
+    store = tmp_path / "store"
+    node = tn.CreateChatCompletion(model="m", answer=FIELDS)
+    begun = tn.AddUserMessage(text="good").run(tn.CreateConversation().run(words("x"), store=store).table, store=store)
+    out = run(node, begun.table, server, store=store)
+    longer = tn.AddUserMessage(text="{{ word }}: good").run(out.table, continue_from=out, store=store).table
+    assert list(longer.columns) == ["word", "conversation"]
