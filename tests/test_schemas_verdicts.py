@@ -20,7 +20,6 @@ from tablenodes import schemas
 
 REFERENCE = Path(__file__).parent / "reference"
 BUNDLED = [(path.parent.name, path.stem) for path in sorted(REFERENCE.glob("*/*.json"))]
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 every_bundled = pytest.mark.parametrize(("revision", "operation"), BUNDLED)
 
@@ -223,7 +222,8 @@ def is_writable(body):
 
 
 @every_bundled
-def test_the_bundled_schema_gives_the_verdicts_of_the_reference(revision, operation):
+@pytest.mark.parametrize("many", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_bundled_schema_gives_the_verdicts_of_the_reference(revision, operation, many):
     """On valid bodies and on slightly broken ones, of which both are drawn often.
 
     The gate and jsonschema hold to one verdict, and a rejected body has a problem.
@@ -233,7 +233,7 @@ def test_the_bundled_schema_gives_the_verdicts_of_the_reference(revision, operat
     other = jsonschema.Draft202012Validator(schema.document)
     verdicts = []
 
-    @MANY
+    @settings(max_examples=many, deadline=None, suppress_health_check=list(HealthCheck))
     @given(Bodies(root).values(root))
     def compare(body):
         verdicts.append(admits(root, body, root))
@@ -243,7 +243,7 @@ def test_the_bundled_schema_gives_the_verdicts_of_the_reference(revision, operat
         assert (schema.problems(body) == []) == (fits and is_writable(body))
 
     compare()
-    assert len(verdicts) >= 150
+    assert len(verdicts) >= many
     assert min(verdicts.count(True), verdicts.count(False)) > len(verdicts) / 10
 
 
