@@ -88,7 +88,7 @@ def share_refused(run):
 # What a server tells is kept to.
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in (1, 2))])
 @pytest.mark.parametrize("latency", [(0.005, 0.01), (0.04, 0.06), (0.1, 0.3), (0.3, 0.7)])
 @pytest.mark.parametrize("names_delay", [False, True])
 def test_a_steady_run_is_hardly_ever_refused(latency, names_delay, seed):
