@@ -95,6 +95,8 @@ def test_a_run_after_success_asks_for_nothing_and_gives_the_same(tmp_path, trans
     assert again.log["request_id"].iloc[0] == "req-1"
 
 
+REFUSED = b'{"error":{"message":"no"}}'
+SPENT = b'{"error":{"message":"no","code":"insufficient_quota"}}'
 REFUSALS = {
     "400": answer({"error": {"message": "too long", "code": "context_length_exceeded"}}, 400),
     "404": answer({"error": {"message": "gone"}}, 404),
@@ -366,6 +368,29 @@ def test_rows_that_a_stopped_run_did_not_come_to_keep_the_ends_that_they_had(tmp
     assert list(out.log["reused"])[10:] == [True, True, False, True, True, False, False]
     assert list(out.log["maybe_billed"])[10:] == [False] * 4 + [True, True, False]
     assert list(out.log["attempts"])[10:] == [1, 1, 0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("rows", [400, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("code", "body"), [(401, REFUSED), (403, REFUSED), (402, REFUSED), (429, SPENT)])
+def test_a_key_that_goes_bad_in_the_middle_loses_no_row(tmp_path, rows, code, body):
+    """Mended, it finds every row that was refused with it sent again by the second run."""
+    good = {"from": 0, "until": rows // 2}
+
+    def react(exchange):
+        is_good = good["from"] <= len(server.requests) <= good["until"]
+        (echo() if is_good else answer(body, code))(exchange)
+
+    table = words(count=rows)
+    with fault_server(react) as server:
+        first = run(table, server, tmp_path / "j", limits=tn.Limits(concurrency=16))
+        sent = len(server.requests)
+        good["until"] = 10 * rows
+        second = run(table, server, tmp_path / "j", limits=tn.Limits(concurrency=16))
+        assert len(server.requests) - sent == rows - first.summary.ok
+    assert rows // 2 - 16 <= first.summary.ok <= rows // 2
+    assert sent - first.summary.ok <= 20 + 16 + 10
+    assert set(outcomes(first)) == {"ok", "not_sent"}
+    assert set(outcomes(second)) == {"ok"}
 
 
 def test_a_transport_that_fails_takes_nothing_away(tmp_path):

@@ -34,6 +34,9 @@ _REASONS = {
     "quota": "the account's quota is spent; the next retrieval tries again",
     "rate_limited": "the server asks to wait longer than a run does",
     "outage": "the server served no request; the next retrieval tries again",
+    "setup": "the server cannot be reached as it was set up; the next retrieval tries again",
+    "alike": "no row was answered, and all that were sent were refused alike; the next retrieval tries again",
+    "dns": "the server's name was not found; the next retrieval tries again",
 }
 _TOO_LATE = "the row's deadline has passed"
 
