@@ -139,6 +139,8 @@ CIRCUIT_OF_FAULT = dict.fromkeys(("tls", PROXY_LOGIN, PROXY_REFUSED, SPEAKS_HTTP
 """What faults count against beyond their row: ``setup`` would be the same for all, ``name`` may never be found."""
 CUTS = frozenset(("truncated", "reset", "disconnected"))
 """Faults that end a stream in the middle."""
+HEARD = frozenset(("empty_body", "in_band_error", "decode_error", "truncated", "stream_truncated", "stream_error"))
+"""Outcomes of answers that could not be used: the server that sent them is there."""
 OPTION_RULE = Rule("http_error", _NOT_EXECUTED, False, "the server refused stream_options; retrying without it")
 
 EMPTY_BODY = Rule("empty_body", _AMBIGUOUS, True, "the answer is empty")

@@ -92,7 +92,7 @@ class Circuits:
     def succeeded(self, model: str | None, started_at: float) -> None:
         """Count a success: what was refused before its call started was refused for itself; and the model is there."""
         self.answered = True
-        if self.trial is not None and min(self._alike[self.trial.sign].values()) <= started_at:
+        if self.trial is not None and min(self._alike.get(self.trial.sign, {0: 0.0}).values()) <= started_at:
             self._acquit()
         if self._alike:
             later = {
@@ -107,7 +107,9 @@ class Circuits:
         if verdict.circuit == "model":
             self._refused_model(model)
         sign = sign_of(verdict)
-        if sign not in _STOPS:
+        if sign not in _STOPS:  # a row that is refused for something else got past the key and the account
+            if self.trial is not None and self.trial.sign in _OF_ROWS:
+                self._acquit()
             for other in _OF_ROWS:
                 self._alike.pop(other, None)
         if sign is None or sign in self._known_words:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .. import policy
-from ..outcomes.rules import Failure
+from ..outcomes.rules import HEARD, Failure
 from .admission import Admission
 from .attempts import Attempts, Done, Turns, backoff, most_failures, server_delay, throttle
 from .circuits import Circuits
@@ -101,8 +101,7 @@ class Scheduler:
         if self.stopped is not None:
             return 0
         room = self.admission.room(now, len(self._in_flight))
-        trial = self._circuits.trial
-        if trial is not None:
+        if (trial := self._circuits.trial) is not None:
             room = min(room, int(trial.probe is None))
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
@@ -199,8 +198,9 @@ class Scheduler:
         """
         mark = self._in_flight.pop(key)
         self.sent += sends
-        if self._granted or sends > 1:
-            self._repeats -= max(0, self._granted.pop(key, 0) - 1)
+        granted = self._granted.pop(key, 0) if self._granted else 0
+        if granted > 1 or sends > 1:
+            self._repeats -= max(0, granted - 1)
             self.retries[Failure.NOT_EXECUTED.value] += max(0, sends - 1)
         if verdict.total_tokens:
             self.tokens += verdict.total_tokens
@@ -331,7 +331,7 @@ class Scheduler:
         """Shut the gate before a server that answers nobody, probe it, open the gate again."""
         outage = self._outage
         outage.note_name(found=row.verdict.circuit != "name", now=now)
-        if row.kind is Failure.FINAL:
+        if row.kind is Failure.FINAL or (outage.probe == key and row.verdict.outcome in HEARD):
             self.admission.reopen(now)
             return
         if outage.probe == key and outage.probe_failed(now):
