@@ -14,6 +14,7 @@ from benchmarks import report, runner, servers
 from benchmarks.machine import now, this_machine
 from benchmarks.micro import Micro
 from benchmarks.page import BUSY, page
+from benchmarks.rate_limits import section_of, with_section
 from benchmarks.roster import IN_FLIGHT, LIMIT, ROSTER, ROWS, SDK, TABLENODES, chosen
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(BUSY.format(machine.others))
     if not (names or asked.no_write):
         PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(found), encoding="utf-8")
+        kept = section_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else ""
+        PAGE.write_text(with_section(page(found), kept), encoding="utf-8")
         _say(f"wrote {PAGE.relative_to(runner.CHECKOUT)}")
     return 1 if found.prompt.troubles or found.slow.troubles else 0
 

@@ -20,6 +20,7 @@ from benchmarks import environments, figures, machine, report, roster, runner, s
 from benchmarks.figures import Measurement
 from benchmarks.micro import Micro
 from benchmarks.page import page
+from benchmarks.rate_limits import Figure, section, section_of, with_section
 from benchmarks.runner import Outcome
 
 NGINX = servers.nginx_binary()
@@ -374,6 +375,18 @@ def test_a_run_of_everything_prints_and_writes_the_page(canned: list, capsys: py
     assert "openai SDK, threads" in printed
     assert "import seconds" in printed
     assert command.PAGE.read_text().startswith("# How fast it is")
+
+
+def test_the_section_about_rate_limits_is_put_in_and_kept() -> None:
+    """Measured by a command of its own, it is part of the page, once, whoever writes it."""
+    plain = "# How fast it is\n\n## What we promise\n\nMuch.\n"
+    new = section([Figure("says nothing", 40.0, "simulated", 20, 0.98, 1.01, 0.0123, 0.02)])
+    written = with_section(plain, new)
+    assert section_of(written) == new
+    assert "| says nothing | 40 | simulated | 20 | 1.01 | 0.98 | 1.2% | 2.0% |" in written
+    assert with_section(written, new) == written
+    assert with_section(plain, section_of(written)) == written
+    assert with_section(plain, section_of(plain)) == plain
 
 
 @pytest.mark.parametrize("arguments", [["--no-write"], ["--quick"], ["--only", "raw-libcurl"]])
