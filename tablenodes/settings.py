@@ -110,7 +110,7 @@ class Retry(_Ranged):
     not_executed : int
         After a failure that reached no server (DNS, connect, a reused connection that was dead).
     throttled : int
-        After 429, 529, or 503 with a ``Retry-After``.
+        After 429, 529, or 503 with a ``Retry-After``. Counts only while the server serves nobody.
     server_error : int
         After 408, 409, 425, 500, 502, 503, 504 and 520 to 524.
     ambiguous : int
