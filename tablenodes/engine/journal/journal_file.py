@@ -80,10 +80,12 @@ def looked_into(path: Path) -> tuple[sqlite3.Connection, int, int]:
     """Open a journal that is at rest for reading alone, also where it cannot be written; return it as `opened` does."""
     with worded(path):
         _KIND.refuse_other_files(path, written=False)
+        with open(path, "rb") as handle:  # of a file that it takes for immutable, SQLite does not say it
+            wrote_a_log = handle.read(19)[18:] == b"\x02"
         place = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         database = sqlite3.connect(place, timeout=0, isolation_level=None, uri=True)
         try:
-            return database, *_look_through(database, path, _Log())
+            return database, *_look_through(database, path, _Log(), wrote_a_log)
         except BaseException:
             database.close()
             raise
@@ -129,12 +131,12 @@ def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int)
     return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
 
 
-def _look_through(database: sqlite3.Connection, path: Path, log: _Log) -> tuple[int, int]:
+def _look_through(database: sqlite3.Connection, path: Path, log: _Log, wrote_a_log: bool = False) -> tuple[int, int]:
     """Check that the file is a journal, and that nothing of it is lost or changed; count its rows and requests."""
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
     _KIND.check(database, path, VERSION)
-    wrote_a_log = run("PRAGMA journal_mode").fetchone() == ("wal",)  # read by SQLite: to close the file ends its locks
+    wrote_a_log |= run("PRAGMA journal_mode").fetchone() == ("wal",)  # read by SQLite: to close the file ends its locks
     run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
     is_sound = run("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
