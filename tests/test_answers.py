@@ -13,6 +13,7 @@ from sentences import wording
 from servers import fault_server, message
 
 import tablenodes as tn
+from tablenodes.cli import main
 from tablenodes.errors import ColumnError, SettingError, SettingNameError, UsageError
 
 FIELDS = {"sentiment": ["positive", "negative"], "stars": int, "topics": [str], "when?": "date"}
@@ -279,3 +280,38 @@ def test_the_columns_of_an_answer_that_became_a_message_are_left_out(tmp_path, s
     out = run(node, begun.table, server, store=store)
     longer = tn.AddUserMessage(text="{{ word }}: good").run(out.table, continue_from=out, store=store).table
     assert list(longer.columns) == ["word", "conversation"]
+
+
+def test_the_command_line_says_what_an_answer_is(server, tmp_path, monkeypatch):
+    """Field by field, or a file of its schema."""
+    monkeypatch.chdir(tmp_path)
+    words("good", "cut").to_csv("words.csv", index=False)
+    (tmp_path / "s.json").write_text('{"type": "object", "properties": {"stars": {"type": "integer"}}}')
+    fields = ["--answer", "sentiment=positive,negative", "--answer", "stars=int", "--answer", "topics=[str]"]
+    given = ["call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", "--model", "m", "--no-key"]
+    given += ["--base-url", server.url, "--no-progress", "--output"]
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "a.csv", *fields, "--answer", "when?=date"])
+    assert ended.value.code == 3
+    assert list(pd.read_csv("a.csv")["outcome"]) == ["ok", "unusable"]
+    assert asked(server)["response_format"]["json_schema"]["schema"]["required"] == [*GOOD]
+    with pytest.raises(SystemExit):
+        main([*given, "b.csv", "--answer", "@s.json"])
+    assert [*asked(server)["response_format"]["json_schema"]["schema"]["properties"]] == ["stars"]
+
+
+def test_a_workflow_file_says_what_an_answer_is(server, tmp_path):
+    """A schema's file is looked for beside it; what was said in Python can be written, and means the same."""
+    (tmp_path / "s.json").write_text('{"type": "object", "properties": {"stars": {"type": "integer"}}}')
+    file = tmp_path / "w.yaml"
+    node = "id: w\nnodes:\n  - {id: ask, type: CreateChatCompletion, model: m, prompt: x, %s}\n"
+    file.write_text(node % 'answer: "@s.json"')
+    assert dict(tn.Workflow.load(file).steps)["ask"]._answers.types.keys() == {"stars"}
+    file.write_text(node % "labels: [a, b]")
+    with pytest.raises(UsageError) as caught:
+        tn.Workflow.load(file)
+    wording(str(caught.value).replace(str(tmp_path), "."))
+    for answer in (FIELDS, bool, ["a", "b"], {"a": [{"b": float}]}):
+        given = tn.CreateChatCompletion(model="m", prompt="x", answer=answer)
+        tn.Workflow({"ask": given}).save(file)
+        assert dict(tn.Workflow.load(file).steps)["ask"]._answers == given._answers

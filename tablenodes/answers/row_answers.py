@@ -51,6 +51,15 @@ class RowAnswers:
         """Return what a column that stands beside the answers is called, such as ``status``."""
         return f"{self.into}_{name}" if self.into else name
 
+    def written(self) -> dict[str, Any]:
+        """Return the JSON Schema of an answer, which is read as the same answer again."""
+        if self.schema is None:
+            return {}
+        document = self.schema.document
+        if not self.schema.wrapped:
+            return document
+        return {**document["properties"][ANSWER], **({"$defs": document["$defs"]} if "$defs" in document else {})}
+
     def text(self, document: Any) -> str | None:
         """Return what the model wrote; the arguments of the tool by which an answer was asked for are that too."""
         if self.schema is not None and self.mode == "tool" and (arguments := _arguments(document)) is not None:

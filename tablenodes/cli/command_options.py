@@ -101,6 +101,12 @@ SHORT = (
     option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
     option("--system", None, "Short for --set system=…"),
 )
+ANSWER = option(
+    "answers --answer",
+    "[FIELD=]KIND",
+    "What an answer is: labels (yes,no), a type (int), @schema.json; or each of its fields, such as stars=int.",
+    multiple=True,
+)
 INPUTS = option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True)
 ROWS = option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0))
 _FORMS = "table: the table's own columns with the answer, status, outcome and message; raw: body and status."

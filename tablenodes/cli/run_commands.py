@@ -69,7 +69,7 @@ def check(given: Given) -> int:
     return OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT
 
 
-@command("call", *options.ONE_NODE, *_HOW)
+@command("call", *options.ONE_NODE, options.ANSWER, *_HOW)
 def call(given: Given) -> int:
     """Run one node over a table.
 
@@ -77,7 +77,8 @@ def call(given: Given) -> int:
     terminal, and all of it goes into a pipe as CSV. With --set stream=true, the text of a table's only row is shown in
     a terminal as it arrives.
     """
-    return _run(equipped(_one_node(given.node, _settings(given)), given), given, inputs={})
+    node = _one_node(given.node, _settings(given), _answer(given.answers))
+    return _run(equipped(node, given), given, inputs={})
 
 
 @command("submit", *options.ONE_NODE, *options.SENDING, _AGAIN, options.QUIET)
@@ -149,13 +150,23 @@ def _settings(given: Given) -> dict[str, str]:
     return settings | short
 
 
-def _one_node(name: str, settings: Mapping[str, str]) -> Workflow:
-    """Return a workflow of one node, whose settings are texts."""
+def _answer(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the setting that the texts of ``--answer`` are."""
+    if not texts:
+        return {}
+    from ..answers import read_answer_texts  # noqa: PLC0415 - loaded where it is used
+    from ..workflow import yaml_reader  # noqa: PLC0415
+
+    return {"answer": read_answer_texts(texts, lambda text: yaml_reader.parse(text, "--answer").value)}
+
+
+def _one_node(name: str, settings: Mapping[str, str], more: Mapping[str, Any] | None = None) -> Workflow:
+    """Return a workflow of one node, whose settings are texts, and `more`."""
     from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
     from ..workflow import Workflow  # noqa: PLC0415
 
     kind = find_node(name)
-    return Workflow({_WORD.sub("_", kind.__name__).lower(): kind(**_typed(kind, settings))})
+    return Workflow({_WORD.sub("_", kind.__name__).lower(): kind(**_typed(kind, settings), **(more or {}))})
 
 
 def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:

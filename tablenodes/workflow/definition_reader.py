@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas
+from ..answers import foreign_setting
 from ..bodies.recipe import parse_setting
 from ..connection.connection import Connection
 from ..errors import UsageError, WorkflowError, framed, nearest
@@ -119,9 +120,9 @@ class Reader:
                 raise self._unknown_key((*path, key), known)
         return value
 
-    def _unknown_key(self, path: Path_, known: Collection[str]) -> WorkflowError:
+    def _unknown_key(self, path: Path_, known: Collection[str], told: str | None = None) -> WorkflowError:
         *above, key = map(str, path)
-        hint = nearest(key, known) or f"; there are {', '.join(known)}"
+        hint = f"; {told}" if told else nearest(key, known) or f"; there are {', '.join(known)}"
         where = f"{'.'.join(above)}: " if above and above[0] != "nodes" else ""
         return self.document.error(path, f"{where}unknown key {key[:40]!r}{hint}")
 
@@ -252,13 +253,17 @@ class Reader:
             raise self.document.error((*path, refused), f"{refused}: {how}")
         for key in given:
             if key not in known:
-                self._errors.append(self._unknown_key((*path, key), known))
+                told = foreign_setting(key, given[key], door="yaml") if "answer" in known else None
+                self._errors.append(self._unknown_key((*path, key), known, told))
         settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
         if "schema" in settings:
             schema = settings["schema"]
             settings["schema"] = anchored(schema, self.folder) if isinstance(schema, str) else schema
             with self.locating((*path, "schema")):
                 schemas.load(settings["schema"], kind._declared.operation)
+        answer = settings.get("answer")
+        if isinstance(answer, str) and answer.startswith("@"):
+            settings["answer"] = f"@{os.path.abspath(os.path.join(self.folder, os.path.expanduser(answer[1:])))}"
         for key, value in settings.items():
             with self.collecting(), self.locating(path):
                 parse_setting(key, value)

@@ -99,8 +99,16 @@ def _settings(node: Node, folder: str) -> dict[str, Any]:
             continue
         if each.name == "schema" and isinstance(value, str) and value not in schemas.revisions():
             value = _relative(value, folder)
-        made[each.name] = _plain(value, each.name)
+        made[each.name] = _answer(node, value) if each.name == "answer" else _plain(value, each.name)
     return {name: made[name] for name in setting_names(type(node)) if name in made}
+
+
+def _answer(node: Any, value: Any) -> Any:
+    """Return what an answer is as a file can say it: as it was written, or its JSON Schema."""
+    try:
+        return _plain(value, "answer")
+    except WorkflowError:
+        return node._answers.written()
 
 
 def _plain(value: Any, place: str) -> Any:
