@@ -130,7 +130,7 @@ def check_rows(seed: int, *, good: int = 500, most_bad: int = 300, outage: bool 
     answered = {key for key, kind in enumerate(rows) if kind == "ok"}
     lost = {key: run.outcomes[key] for key in answered if run.outcomes[key] != "ok"}
     assert not lost, (seed, run.scheduler.stopped, Counter(lost.values()))
-    hangs = math.ceil(rows.count("hangs") / concurrency) * TOTAL
+    hangs = math.ceil(rows.count("hangs") / concurrency) * (TOTAL + run.usual)
     bound = 1.2 * whole.last_ok() + 2 * run.gates + hangs + 5 * run.usual
     bound += seconds + 35 + (TOTAL if hangs else 0) if outage else 0  # a probe may be a row that hangs
     assert run.last_ok() <= bound, (seed, run.last_ok(), bound, run.gates)
