@@ -315,3 +315,19 @@ def test_a_workflow_file_says_what_an_answer_is(server, tmp_path):
         given = tn.CreateChatCompletion(model="m", prompt="x", answer=answer)
         tn.Workflow({"ask": given}).save(file)
         assert dict(tn.Workflow.load(file).steps)["ask"]._answers == given._answers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_usage_has_what_the_server_counted(kind):
+    """Cached and reasoning tokens too; null where it does not say, or says nonsense."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    usage |= {"prompt_tokens_details": {"cached_tokens": 8}, "completion_tokens_details": {"reasoning_tokens": -1}}
+    body = json.dumps(json.loads(chat("x")) | {"model": "m-2", "usage": usage}).encode()
+    replies = iter([message(body), message(b"{}", 400)])
+    with fault_server(lambda exchange: exchange.send(next(replies))) as running:
+        node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+        limits = tn.Limits(concurrency=1)
+        out = run(node, kind({"word": ["a", "b"]}), running, limits=limits).usage
+    rows = out.to_pylist() if kind is pa.table else out.to_dicts() if kind is pl.DataFrame else out.to_dict("records")
+    assert list(rows[0].values()) == [9, 8, 4, rows[0]["reasoning_tokens"], 13, "m-2"]
+    assert all(pd.isna(each) for each in [*rows[1].values(), rows[0]["reasoning_tokens"]])

@@ -18,11 +18,13 @@ from .answer_texts import read_answer_texts
 from .foreign_settings import foreign_setting
 from .row_answers import BESIDE, TEXTS, RowAnswers, Usable
 from .strict_rules import Provider, StrictProblem, lint, provider_of
+from .usage import USAGE_TYPES, usage_columns
 
 __all__ = [
     "ANSWER_MODES",
     "BESIDE",
     "TEXTS",
+    "USAGE_TYPES",
     "AnswerJudge",
     "AnswerMode",
     "AnswerSchema",
@@ -40,4 +42,5 @@ __all__ = [
     "read_answer",
     "read_answer_texts",
     "request_part",
+    "usage_columns",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
-from ..answers import BESIDE, TEXTS, RowAnswers
+from ..answers import BESIDE, TEXTS, USAGE_TYPES, RowAnswers, usage_columns
 from ..column_names import free_names
 from ..engine.sink import OK, UNUSABLE
 from ..errors import UsageError
@@ -39,7 +39,7 @@ _LOG_TYPES = {
     "message": "text",
 }
 
-_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "_answered"})
+_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "answers", "usage", "_answered"})
 _BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
 
@@ -211,6 +211,14 @@ class Responses(NodeOutput[T]):
     def answers(self) -> T:
         """The answers' columns alone, typed as ``answer=`` says; null where a row has none."""
         return cast("T", self._view.make(self._answered, self._answers.types))
+
+    @cached_property
+    def usage(self) -> T:
+        """The tokens of each row's answer, cached and reasoning tokens among them, and the model that the server names.
+
+        Null where the server does not say.
+        """
+        return cast("T", self._view.make(usage_columns(self._records.body), USAGE_TYPES))
 
     @property
     def answer(self) -> Any:
