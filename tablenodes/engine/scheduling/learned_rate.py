@@ -281,8 +281,9 @@ class LearnedRate:
             self._slow(now)
         elif now >= self._up_at and sends >= _FEW and self._is_used(now):
             self._falls = 0 if seconds > 2 else self._falls
-            if self._is_loose and not refused and seconds > 0.8 and self._rate is not None:
-                self._rate = max(self._rate, self.pace)
+            if (self._is_loose or self._asks_seconds) and not refused and seconds > 0.8 and self._rate is not None:
+                most = self.pace if self._is_loose else 1.04 * self._rate  # a bucket that is full lets more in
+                self._rate = max(self._rate, min(self.pace, most))
             self._go(now, self.pace * self._gain, _Phase.HOLD)
             self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
             self._up_at = now + max(1.0, 2 * self._delay)
