@@ -75,7 +75,7 @@ def test_the_small_model_judges_nearly_all_reviews_right(tmp_path, monkeypatch):
 
 def judged_right(written):
     assert set(written["outcome"]) == {"ok"}
-    judged = written["text"].str.lower().str.extract("(positive|negative)", expand=False)
+    judged = written["answer"].str.lower().str.extract("(positive|negative)", expand=False)
     return (judged == written["label"]).mean()
 
 
