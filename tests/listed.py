@@ -41,10 +41,10 @@ class ListedView(TableView):
     def _take(self, positions: Any) -> Listed:
         return Listed({name: [cells[each] for each in positions] for name, cells in self.table.columns.items()})
 
-    def _make(self, columns: Mapping[str, Any]) -> Listed:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Listed:
         return Listed({name: self._series(name, column) for name, column in columns.items()})
 
-    def _series(self, name: str, column: Any) -> list[Any]:
+    def _series(self, name: str, column: Any, *, nullable: bool = False) -> list[Any]:
         return column.to_pylist()
 
     def _replacing(self, made: Listed, kept: list[str]) -> Listed:

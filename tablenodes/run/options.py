@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
@@ -15,7 +15,7 @@ from ..settings import Limits, Retry
 Path = str | os.PathLike[str]
 OnInvalid = Literal["report", "raise"]
 OnInDoubt = Literal["resend", "report"]
-RetryFailed = Literal["transient", "all", "none"] | Sequence[str]
+RetryFailed = Literal["transient", "all", "none"] | list[str] | tuple[str, ...]
 OnText = Callable[[int, str], None]
 
 DAY = 86_400.0
