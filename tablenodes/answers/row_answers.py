@@ -69,7 +69,8 @@ class RowAnswers:
     def text_in(self, body: str | bytes | None) -> str | None:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
         try:
-            return self.text(document_of(body or ""))
+            document = document_of(body or "")
+            return text_of(document) if self.schema is None else self.text(document)
         except (UnreadableError, ValueError, RecursionError):
             return None
 

@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import policy
+from .calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .calls import Call
     from .sink import Source
 
 
@@ -67,6 +67,32 @@ class Fresh:
         while call is None and self._later:
             call = self._admit(self._later.popleft())
         return call
+
+    def take(self, most: int, chosen: list[Call], calls: dict[int, Call], *, as_they_are: bool) -> None:
+        """Add the next calls to those that are chosen, up to so many, and to all `calls` that have begun.
+
+        This is the way of nearly every row: with `as_they_are`, no call is looked into.
+        """
+        if self._segments or self._later or self._postpones is not None:
+            while len(chosen) < most and (call := self.next()) is not None:
+                calls[call.key] = call
+                chosen.append(call)
+            return
+        self.is_exhausted = False
+        room = self._room()
+        if len(chosen) >= most or room <= 0:
+            return
+        for item in self._source:
+            found = item if as_they_are and type(item) is Call else self._admit(item)
+            if found is not None:
+                calls[found.key] = found
+                chosen.append(found)
+                if len(chosen) >= most:
+                    return
+            room -= 1
+            if room <= 0 and (room := self._room()) <= 0:
+                return
+        self.is_exhausted = True
 
     def leap(self, places: int) -> tuple[Call | None, bool]:
         """Return the call that is so many `places` further on, and whether none beyond it can be reached.

@@ -136,13 +136,12 @@ class Loop:
         """Add fresh calls to those that are chosen; rows that are not sent end on the way."""
         calls, fresh, places = self._calls, self._fresh, self.scheduler.leap
         try:
-            while len(chosen) < most:
-                if places:
-                    call, is_last = fresh.leap(places)
-                    self.scheduler.leapt(is_last=is_last)
-                    places = min(places * policy.LEAP, policy.LONGEST_LEAP)
-                else:
-                    call = fresh.next()
+            if not places:
+                fresh.take(most, chosen, calls, as_they_are=not self._models_matter)
+            while places and len(chosen) < most:
+                call, is_last = fresh.leap(places)
+                self.scheduler.leapt(is_last=is_last)
+                places = min(places * policy.LEAP, policy.LONGEST_LEAP)
                 if call is None:
                     break
                 calls[call.key] = call

@@ -88,8 +88,9 @@ def header_in(headers: bytes, lowered: bytes, begin: bytes) -> str | None:
 
 def request_id(headers: bytes, lowered: bytes) -> str | None:
     """Return the server's or a gateway's name for an exchange, given header lines as they are and in lower case."""
-    named = header_in(headers, lowered, b"\nx-request-id:")
-    if named is not None or (b"id:" not in lowered and b"cf-ray:" not in lowered):  # as nearly always
+    if b"id:" not in lowered and b"cf-ray:" not in lowered:
+        return None
+    if (named := header_in(headers, lowered, b"\nx-request-id:")) is not None:
         return named
     if found := _OTHER_ID.findall(b"\n" + lowered):
         return header_in(headers, lowered, b"\n%s:" % min(found, key=REQUEST_ID_NAMES.index))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
@@ -149,8 +148,9 @@ def notes_on(records: Records, endpoint: Endpoint | None = None, request: Reques
         ends = zip(records.status, records.body, strict=True)
         if any(status == 404 and not is_api_error(body) for status, body in ends):
             yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
-    lacks = Counter(compress(records.reason, (outcome == OK for outcome in records.outcome)))
-    for reason, count in sorted((reason, count) for reason, count in lacks.items() if reason is not None):
+    told = ((reason, outcome) for reason, outcome in zip(records.reason, records.outcome, strict=True) if reason)
+    lacks = Counter(reason for reason, outcome in told if outcome == OK)
+    for reason, count in sorted(lacks.items()):
         were, its = ("was", "its") if count == 1 else ("were", "their")
         lacking = f"cut at {its} token limit" if reason == "cut" else _LACKING.get(reason)
         unknown = f"ended for a reason that is not known (finish_reason {reason})"

@@ -143,16 +143,16 @@ class Turns:
     What reached nobody, and what was throttled, goes before fresh rows. What failed on the server may be the row's own
     fault: of these one goes for every few fresh rows. A row whose answer was lost may be lost again, and for long: it
     goes once no fresh row is there. Nobody waits so for more than a quarter of a row's time, or three. A row that
-    waits alone goes once nothing else is left.
+    waits alone goes once nothing else is left. `fresh` counts the fresh rows since one went that failed on the server.
     """
 
-    __slots__ = ("_alone", "_first", "_longest", "_queues", "_share", "_shared")
+    __slots__ = ("_alone", "_first", "_longest", "_queues", "_shared", "fresh")
 
     def __init__(self, row_deadline: float) -> None:
         self._longest = row_deadline / 4
         self._queues = self._first, self._shared, _ = Waiting(), Waiting(), Waiting()
         self._alone: dict[int, None] = {}
-        self._share = 0
+        self.fresh = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._queues)) + len(self._alone)
@@ -175,10 +175,6 @@ class Turns:
         """Have a row wait until nothing else is left."""
         self._alone[key] = None
 
-    def count_fresh(self) -> None:
-        """Count a fresh row that went."""
-        self._share += 1
-
     def pop(self, now: float, *, fresh: bool, is_idle: bool) -> int | None:
         """Remove and return the row whose turn it is; None where there is none, or a `fresh` row goes first."""
         key = self._first.pop(now)
@@ -186,7 +182,7 @@ class Turns:
             if key is None and queue and (not fresh or self._goes_first(queue, now)):
                 key = queue.pop(now)
                 if key is not None:
-                    self._share = 0
+                    self.fresh = 0
         if key is None and self._alone and is_idle and not fresh and not any(self._queues):
             key = next(iter(self._alone))
             del self._alone[key]
@@ -195,7 +191,7 @@ class Turns:
     def _goes_first(self, queue: Waiting, now: float) -> bool:
         is_shared = queue is self._shared
         is_old = (queue.next_due or now) < now - (self._longest if is_shared else 3 * self._longest)
-        return is_old or len(queue) > policy.MOST_BEHIND or (is_shared and self._share >= policy.RETRY_SHARE)
+        return is_old or len(queue) > policy.MOST_BEHIND or (is_shared and self.fresh >= policy.RETRY_SHARE)
 
     def pop_late(self, now: float) -> list[int]:
         """Remove and return the rows whose time is over."""

@@ -152,7 +152,7 @@ class Scheduler:
             self._begin_probe(key)
         row = self._rows.get(key) if self._rows else None
         if row is None:
-            self._waiting.count_fresh()
+            self._waiting.fresh += 1
             return self._retry.row_deadline
         self.retries[row.kind.value] += 1
         return max(policy.SHORTEST_WAIT, row.ends_at - now)

@@ -189,6 +189,7 @@ class Unasked(Streams):
         if self._next_look < _NEVER:
             seconds = max(0.0, min(seconds, self._next_look - self.clock()))
         came = self.inner.wait(seconds)
+        self.start = self.inner.start  # type: ignore[method-assign] # a transport that only watched the first is gone
         if not self._readings and Chunk not in map(type, came):
             return came
         events: list[Event] = []
