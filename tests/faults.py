@@ -642,7 +642,7 @@ PROMISED = [fault for fault in FAULTS if int(fault.name.split()[0]) in _PROMISED
 
 NODE = tn.CreateChatCompletion(model="m", prompt="{{ prompt }}")
 SHORTER_WAITS = {"BACKOFF_FIRST": 0.02, "BACKOFF_FLOOR": 0.002, "THROTTLED_FIRST": 0.02, "PROBE_FIRST": 0.02,
-                  "AFTER_FINISH": 0.2}  # fmt: skip
+                  "AFTER_FINISH": 0.2, "NAME_TRIES": (0.05, 0.1, 0.2)}  # fmt: skip
 """Waits of ours that are tested elsewhere, by the virtual clock; by their names in the engine's policy."""
 
 
