@@ -103,7 +103,9 @@ def test_tables_and_words_are_kept_apart(table):
     table.write_text("word\na\n\n")
     with fault_server(answer(ANSWER)) as server:
         code, out, err = run(*call(table, server))
-    assert (code, out) == (3, "word,text,status,outcome\na,yes,200,ok\n,,,invalid_request\n")
+    begin = "word,answer,status,outcome,message\na,yes,200,ok,\n,,,invalid_request,"
+    assert (code, out[: len(begin)], out[len(begin) :].find("\n")) == (3, begin, len(out) - len(begin) - 1)
+    wording(out.removeprefix(begin))
     wording.line(err)
     assert run("run", "no.yaml")[:2] == (1, "")
     assert run("walk")[:2] == (2, "")
@@ -141,7 +143,7 @@ def test_ctrl_c_leaves_what_it_has(table, tmp_path):
     with fault_server(held_after(4)) as server, start(*call(table, server, *arguments)) as process:
         out, err = interrupted(process, server)
     assert process.returncode == 130
-    assert output.read_text().count(",yes,200,ok\n") == 4
+    assert output.read_text().count(",yes,200,ok,\n") == 4
     assert output.read_text().count("\n") == 11
     wording.line(err)
     wording.line(err)
@@ -181,7 +183,7 @@ def test_a_run_that_was_stopped_goes_on(table, tmp_path):
         code, _, err = run(*arguments)
         assert (code, len(server.requests)) == (0, 4 + 1 + 6)
     wording.line(err)
-    assert output.read_text().count(",yes,200,ok\n") == 10
+    assert output.read_text().count(",yes,200,ok,\n") == 10
 
 
 @pytest.mark.parametrize("arguments", [["schema", "create_chat_completion", "--json"], None])
@@ -216,7 +218,7 @@ def test_no_letter_is_too_much_for_the_terminal(table, tmp_path, encoding):
         assert "\\u0141" in out
         assert "\u2026 and 6 more rows".encode(encoding, "backslashreplace").decode(encoding) in out
         code, out, _ = run_encoded(*call(table, server), environ=named, encoding="utf-8", errors="replace")
-        assert (code, out.count("Łódź ⏎ 東,yes,200,ok\n")) == (3, 30)
+        assert (code, out.count("Łódź ⏎ 東,yes,200,ok,\n")) == (3, 30)
         code, out, err = begin("run", workflow, "-i", "Ł=x", environ=named, encoding=encoding)
     assert (code, out) == (1, "")
     wording(err)
@@ -254,7 +256,7 @@ def test_an_output_that_cannot_be_written_goes_to_the_standard_output(table, tmp
     with fault_server(answer(LONG)) as server:
         code, out, err = run(*call(table, server, "--output", output, "--no-journal"), program=SMALL_FILES)
     assert (code, "Traceback" in err) == (1, False)
-    assert out.count(f",{'y' * 400},200,ok\n") == 10
+    assert out.count(f",{'y' * 400},200,ok,\n") == 10
     wording.line(err)
     assert "wrote " not in err
     assert str(output) in err.splitlines()[-1]
@@ -268,7 +270,7 @@ def test_an_output_that_cannot_be_written_is_printed_without_what_text_cannot_ho
     pd.DataFrame({"word": ["w0", "w1"], "b": [os.urandom(700_000)] * 2}).to_parquet(table)
     with fault_server(answer(ANSWER)) as server:
         code, out, err = run(*call(table, server, "--output", output), program=program)
-    assert (code, out) == (1, "word,text,status,outcome\nw0,yes,200,ok\nw1,yes,200,ok\n")
+    assert (code, out) == (1, "word,answer,status,outcome,message\nw0,yes,200,ok,\nw1,yes,200,ok,\n")
     wording.line(err)
     wording.line(err)
     assert not output.exists()
@@ -313,8 +315,7 @@ def test_who_leaves_at_once_keeps_the_answers_of_earlier_runs(table, tmp_path, h
             else:
                 _, err = pressed_twice(process)
     assert process.returncode == 130
-    rows = output.read_text().splitlines()[1:]
-    assert [row.rpartition(",")[2] for row in rows] == ["in_doubt"] * 2 + ["not_sent"] * 3 + ["ok"] * 10
+    assert list(pd.read_csv(output)["outcome"]) == ["in_doubt"] * 2 + ["not_sent"] * 3 + ["ok"] * 10
     wording.line(err)
     wording.line(err)
 
@@ -387,7 +388,7 @@ def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
         printed = out
     else:
         printed = (tmp_path / "out.csv").read_text()
-    assert printed.count(",200,ok\n") == int(kept) + int(unkept)
+    assert printed.count(",200,ok,\n") == int(kept) + int(unkept)
 
 
 SHORT_OF = """
