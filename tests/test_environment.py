@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import threading
 
 import certifi
@@ -97,7 +98,7 @@ def test_which_certificates_are_trusted(tmp_path):
     """Those that are named, else those of the environment, else certifi's."""
     paths = [tmp_path / name for name in ("named", "requests", "curl", "ssl")]
     for path in paths:
-        path.touch()
+        shutil.copy(certifi.where(), path)
     named, first, second, third = map(str, paths)
     environ = {"REQUESTS_CA_BUNDLE": first, "CURL_CA_BUNDLE": second, "SSL_CERT_FILE": third}
     assert certificates(environ, named) == named
