@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -101,12 +102,15 @@ def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch,
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_the_readmes_first_python_snippet_runs(in_a_copy, embedded):
-    """Word for word."""
-    names: dict[str, object] = {}
+    """Word for word, with the types that it speaks of."""
+    names: dict[str, Any] = {}
     with sharing(embedded.server):
         exec(compile(snippets("python")[0], "README.md", "exec"), names)
     assert len(names["result"]) == len(names["reviews"]) == FEW
     assert names["configuration"] is names["reviews"]
+    typed = names["typed"].table
+    assert list(typed["sentiment"].cat.categories) == ["positive", "negative", "mixed"]
+    assert [str(typed[name].dtype) for name in ("stars", "status")] == ["Int64", "Int64"]
 
 
 @pytest.mark.model

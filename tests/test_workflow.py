@@ -267,10 +267,10 @@ def test_a_workflow_reads_its_table_and_writes_its_output(tmp_path, monkeypatch)
     tn.Workflow({"ask": ASK}, table="flows/words.csv", output="out.csv").save("flows/w.yaml")
     workflow = tn.Workflow.load("flows/w.yaml")
     out, _ = run(workflow, None)
-    assert (tmp_path / "out.csv").read_text() == "word,text,status,outcome\n" + "".join(
-        f"w{i},FIRST W{i},200,ok\n" for i in range(3)
+    assert (tmp_path / "out.csv").read_text() == "word,answer,status,outcome,message\n" + "".join(
+        f"w{i},FIRST W{i},200,ok,\n" for i in range(3)
     )
-    assert list(out["ask"].table["text"]) == ["FIRST W0", "FIRST W1", "FIRST W2"]
+    assert list(out["ask"].table["answer"]) == ["FIRST W0", "FIRST W1", "FIRST W2"]
 
 
 def test_a_raw_output_is_body_and_status(tmp_path):
@@ -572,7 +572,7 @@ def test_when_a_transport_fails_what_came_is_kept(tmp_path):
         workflow.run(words(), connection=connection, progress=False)
     assert isinstance(caught.value.__cause__, OSError)
     assert [output.summary.ok for output in caught.value.output.values()] == [3, 1]
-    assert (tmp_path / "out.csv").read_text().count(",ok\n") == 1
+    assert (tmp_path / "out.csv").read_text().count(",ok,\n") == 1
 
 
 def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):
@@ -590,7 +590,7 @@ def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):
         workflow.run(words(), connection=tn.Connection(server.url), progress=False, journal=tmp_path / "j")
     assert list(caught.value.output) == ["ask", "b"]
     assert caught.value.output["ask"].summary.ok == 3
-    assert (tmp_path / "out.csv").read_text().startswith("word,text,status,outcome\n")
+    assert (tmp_path / "out.csv").read_text().startswith("word,answer,status,outcome,message\n")
 
 
 def test_ctrl_c_is_an_interruption_wherever_it_comes(monkeypatch):
@@ -622,7 +622,7 @@ def test_what_earlier_nodes_were_answered_is_written_whatever_happens(tmp_path):
         tn.Workflow({"ask": ASK, "b": Breaks(model="m", prompt="y")}, output=str(path)).run(
             words(1), connection=tn.Connection(server.url), progress=False
         )
-    assert path.read_text() == "word,text,status,outcome\nw0,x,200,ok\n"
+    assert path.read_text() == "word,answer,status,outcome,message\nw0,x,200,ok,\n"
 
 
 def test_one_embedded_server_serves_all_nodes(monkeypatch):
