@@ -88,8 +88,6 @@ def header_in(headers: bytes, lowered: bytes, begin: bytes) -> str | None:
 
 def request_id(headers: bytes, lowered: bytes) -> str | None:
     """Return the server's or a gateway's name for an exchange, given header lines as they are and in lower case."""
-    if b"id:" not in lowered and b"cf-ray:" not in lowered:
-        return None
     if (named := header_in(headers, lowered, b"\nx-request-id:")) is not None:
         return named
     if found := _OTHER_ID.findall(b"\n" + lowered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -71,13 +72,14 @@ def certificates(environ: Mapping[str, str], named: str | None = None) -> str:
             if not os.path.exists(path):
                 raise ConnectionSettingError(f"{source}: no such certificates file: {path}")
             if not os.path.isdir(path):
-                _check_bundle(source, path)
+                _check_bundle(source, path, os.stat(path).st_mtime_ns)
             return path
     return certifi.where()
 
 
-def _check_bundle(source: str, path: str) -> None:
-    """Raise `ConnectionSettingError` for a file in which there is no CA certificate."""
+@functools.cache
+def _check_bundle(source: str, path: str, _changed: int) -> None:
+    """Raise `ConnectionSettingError` for a file in which there is no CA certificate; a good one is read once."""
     import ssl  # noqa: PLC0415 - only who names a file waits for it
 
     try:
