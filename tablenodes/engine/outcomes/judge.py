@@ -113,7 +113,8 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
     verdict: Verdict = _new(Verdict, (
         "ok", None, lack.words or "",
         answer.sends > 1,  # the earlier ones may have been executed, unseen
-        None, request_id(answer.headers, lowered) if b"id:" in lowered or b"cf-ray:" in lowered else None, finish_reason,
+        None, request_id(answer.headers, lowered) if b"id:" in lowered or b"cf-ray:" in lowered else None,
+        finish_reason,
         prompt_tokens, completion_tokens, total_tokens,
         lowered if _ALLOWANCE in lowered else None, None, False, None, lack.reason,
     ))
