@@ -136,7 +136,7 @@ class Simulation:
 
     def _choose(self) -> int | None:
         scheduler = self.scheduler
-        key = None if scheduler.is_probing else scheduler.next_retry(self.now, fresh=True)
+        key = scheduler.next_retry(self.now, fresh=True)
         if key is not None:
             return key
         if places := scheduler.leap:

@@ -170,6 +170,12 @@ def test_an_outage_among_bad_rows_loses_no_row():
         check_rows(seed, good=60, most_bad=40, outage=True)
 
 
+@pytest.mark.parametrize("seed", [6151, 7159])
+def test_an_outage_before_rows_that_hang_loses_no_row(seed):
+    """Rows that wait probe too, not fresh ones alone: all of these may be bad."""
+    check_rows(seed, outage=True)
+
+
 def test_a_key_that_goes_bad_loses_no_row():
     """Rows that were refused with it are sent again by the next run; hardly more than twenty are asked."""
     for seed in range(20):

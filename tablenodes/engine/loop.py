@@ -121,12 +121,11 @@ class Loop:
         return room > policy.AT_A_TURN and not self._fresh.is_exhausted and self._room() > 0
 
     def _choose(self, most: int, now: float) -> list[Call]:
-        """Return the calls to begin next: those that are tried again, and fresh ones; a probe is fresh if it can be."""
+        """Return the calls to begin next: those that are tried again, and fresh ones; probes are mostly fresh."""
         chosen: list[Call] = []
         scheduler, calls = self.scheduler, self._calls
-        if not scheduler.is_probing:
-            while len(chosen) < most and (key := scheduler.next_retry(now, fresh=True)) is not None:
-                chosen.append(calls[key])
+        while len(chosen) < most and (key := scheduler.next_retry(now, fresh=True)) is not None:
+            chosen.append(calls[key])
         self._take_fresh(most, chosen)
         while len(chosen) < most and (key := scheduler.next_retry(now)) is not None:
             chosen.append(calls[key])

@@ -72,6 +72,7 @@ class Outage:
     The server is probed for `patience` seconds. `probe` is the key of the row that is probing right now, `next_probe`
     the time from which the next probe may go. `leaps_left` are the probes that come soon after each other: where a
     server answers with errors, it may be that only those rows fail that were sent, and a row from further on tells.
+    After them fresh rows, which may all be bad, and rows that wait probe in turns: `owes_retry` says whose turn it is.
     """
 
     __slots__ = (
@@ -86,7 +87,7 @@ class Outage:
             "_threshold",
             "_times",
         ),
-        *("_lookups", "is_shut", "leaps_left", "next_probe", "probe"),
+        *("_lookups", "is_shut", "leaps_left", "next_probe", "owes_retry", "probe"),
     )
 
     def __init__(self, patience: float, closed: ClosedTime) -> None:
@@ -97,7 +98,7 @@ class Outage:
         self._failing_since = -math.inf
         self._failures = self._probes = self.leaps_left = 0
         self._shut_at = -math.inf
-        self.is_shut = False
+        self.is_shut = self.owes_retry = False
         self.probe: int | None = None
         self.next_probe = -math.inf
         self._lookups: list[float] | None = []  # None once a name was found; else the times of the next look-ups
@@ -154,6 +155,12 @@ class Outage:
         """Until when the calls in flight are taken for failing ones."""
         return self._failing_since + policy.DOUBT
 
+    def begin_probe(self, key: int, *, again: bool) -> None:
+        """Note the row that is probing, and whether it was tried before."""
+        self.probe = key
+        self.leaps_left = 0 if again else self.leaps_left
+        self.owes_retry = not again and not self.leaps_left
+
     def probe_failed(self, now: float) -> bool:
         """Plan the next probe; return whether patience has ended instead."""
         self.probe = None
@@ -171,7 +178,7 @@ class Outage:
         was_rows = self.leaps_left > 0
         if was_rows:
             self._times = min(policy.MOST_PATIENCE, 2 * self._times)
-        self.is_shut = False
+        self.is_shut = self.owes_retry = False
         self.probe = None
         self._closed.add(self._shut_at, now)
         return not was_rows

@@ -110,7 +110,9 @@ class Scheduler:
 
         Ask only if there is room.
         """
-        return self._waiting.pop(now, fresh=fresh, is_idle=not self._in_flight) if self._rows else None
+        if not self._rows or (fresh and self.is_probing and not self._outage.owes_retry):
+            return None
+        return self._waiting.pop(now, fresh=fresh and not self.is_probing, is_idle=not self._in_flight)
 
     @property
     def is_probing(self) -> bool:
@@ -160,9 +162,7 @@ class Scheduler:
     def _begin_probe(self, key: int) -> None:
         """Note the row that is probing, where one is to."""
         if self._outage.is_shut:
-            self._outage.probe = key
-            if key in self._rows:
-                self._outage.leaps_left = 0
+            self._outage.begin_probe(key, again=key in self._rows)
         if self._circuits.trial is not None:
             self._circuits.trial.probe = key
 
