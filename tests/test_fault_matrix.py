@@ -15,6 +15,7 @@ from measuring import measures_seconds
 from servers import answer, completion, digest, echo, fault_server, head, raw, silence
 
 import tablenodes as tn
+from tablenodes.engine import policy
 from tablenodes.engine.transports import TRANSPORTS
 
 KEY = "k" * 20
@@ -114,8 +115,9 @@ def test_the_table_of_faults_is_long():
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("status", [503, 429, 529])
-def test_a_server_that_serves_nobody_is_not_stormed(status, transport):
+def test_a_server_that_serves_nobody_is_not_stormed(status, transport, monkeypatch):
     """33: 1,000 rows, 16 in flight: two windows, five more, and probes that come alone; the rest is not sent."""
+    monkeypatch.setattr(policy, "SERVED_NOBODY", 1.0)  # the 30 seconds are tested by the virtual clock
     with fault_server(answer(b"{}", status)) as server:
         retry = tn.Retry(outage_patience=1.2)
         out = run(server, 1000, transport, limits=tn.Limits(concurrency=16), retry=retry)
