@@ -741,9 +741,11 @@ def test_every_answer_is_strict_and_says_itself(value):
     )
 )
 def test_whatever_is_given_is_an_answer_or_an_error(value):
-    """No other exception."""
+    """No other exception; and what was read is read as the same again."""
     with contextlib.suppress(SettingError, SchemaError):
-        read_answer(value)
+        found = read_answer(value)
+        assert read_answer(found) == found
+        assert found.document["additionalProperties"] is False
 
 
 def test_reading_answers_loads_no_table_library():

@@ -149,7 +149,8 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     """Ask a chat model, without waiting for its answer: POST /chat/completions, by a worker.
 
     Its settings are those of `CreateChatCompletion`; ``stop`` may also be one text: the sequences with commas
-    between them, or as a JSON array.
+    between them, or as a JSON array. What ``answer`` says is asked for, but a retrieved row is neither judged by it
+    nor made into typed columns: its column ``answer`` is the text that the model wrote.
     """
 
     _declared = _later(CreateChatCompletion._declared)
