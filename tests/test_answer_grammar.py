@@ -724,7 +724,8 @@ def test_every_answer_is_strict_and_says_itself(value):
 
 
 @given(
-    st.recursive(
+    SHORT
+    | st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
         lambda i: (
             st.lists(i, max_size=3)
