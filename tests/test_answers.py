@@ -329,5 +329,5 @@ def test_usage_has_what_the_server_counted(kind):
         limits = tn.Limits(concurrency=1)
         out = run(node, kind({"word": ["a", "b"]}), running, limits=limits).usage
     rows = out.to_pylist() if kind is pa.table else out.to_dicts() if kind is pl.DataFrame else out.to_dict("records")
-    assert list(rows[0].values()) == [9, 8, 4, rows[0]["reasoning_tokens"], 13, "m-2"]
-    assert all(pd.isna(each) for each in [*rows[1].values(), rows[0]["reasoning_tokens"]])
+    assert list(rows[0].values()) == [9, 8, 4, rows[0]["reasoning_tokens"], 13, "m-2", rows[0]["cost"]]
+    assert all(pd.isna(each) for each in [*rows[1].values(), rows[0]["reasoning_tokens"], rows[0]["cost"]])

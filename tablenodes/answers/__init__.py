@@ -7,6 +7,7 @@ Pure functions of plain values. In the order in which a run needs them:
 - `lint` returns what providers' strict modes forbid in it, before anything is sent;
 - `request_part` returns the properties of a request that ask for it; `check_settings` refuses what contradicts them;
 - `AnswerJudge` judges texts of a model: the value, or why it is none;
+- `usage_columns` and `costs` return what answers used and cost, by the rate cards that `Pricing` finds;
 - `foreign_setting` answers other tools' settings with the ``answer=`` to write.
 """
 
@@ -16,9 +17,10 @@ from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_pa
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
 from .foreign_settings import foreign_setting
+from .price_list import Pricing
 from .row_answers import BESIDE, TEXTS, RowAnswers, Usable
 from .strict_rules import Provider, StrictProblem, lint, provider_of
-from .usage import USAGE_TYPES, usage_columns
+from .usage import USAGE_TYPES, costs, usage_columns
 
 __all__ = [
     "ANSWER_MODES",
@@ -30,12 +32,14 @@ __all__ = [
     "AnswerSchema",
     "Field",
     "FieldType",
+    "Pricing",
     "Provider",
     "RowAnswers",
     "StrictProblem",
     "Usable",
     "Verdict",
     "check_settings",
+    "costs",
     "foreign_setting",
     "lint",
     "provider_of",

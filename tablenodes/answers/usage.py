@@ -1,36 +1,109 @@
-"""What an answer used: the tokens that the server counted, and the model that it names."""
+"""What an answer used: the tokens that the server counted, the model that it names, and what that costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.answer_json import UnreadableError, document_of
 from .answer_schema import FieldType
+from .rate_card import COUNTS
+
+if TYPE_CHECKING:
+    from .price_list import Pricing
+    from .rate_card import RateCard
 
 _INTEGER = FieldType("integer", nullable=True)
-_PLACES = {
-    "prompt_tokens": ("prompt_tokens",),
-    "cached_tokens": ("prompt_tokens_details", "cached_tokens"),
-    "completion_tokens": ("completion_tokens",),
-    "reasoning_tokens": ("completion_tokens_details", "reasoning_tokens"),
-    "total_tokens": ("total_tokens",),
+_COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "total_tokens")
+USAGE_TYPES = {
+    **dict.fromkeys(_COUNTED, _INTEGER),
+    "model": FieldType("text", nullable=True),
+    "cost": FieldType("number", nullable=True),
 }
-USAGE_TYPES = {**dict.fromkeys(_PLACES, _INTEGER), "model": FieldType("text", nullable=True)}
 """The columns of what answers used, with their types."""
+_READ = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "model",
+    "service_tier",
+    "created",
+    *COUNTS[1:4],
+    *COUNTS[5:],
+)
 _MOST = 2**53
+_NONE: dict[str, Any] = {}
 
 
 def usage_columns(bodies: Iterable[str | None]) -> dict[str, list[Any]]:
-    """Return what each body says that it used, as columns; null where it says nothing."""
-    made: dict[str, list[Any]] = {name: [] for name in USAGE_TYPES}
-    for body in bodies:
-        document = _document(body)
-        for name, place in _PLACES.items():
-            made[name].append(_count(document.get("usage"), place))
-        model = document.get("model")
-        made["model"].append(model if isinstance(model, str) else None)
-    return made
+    """Return what each body says that it used, as columns; null where it says nothing.
+
+    They are the columns of `USAGE_TYPES` but the cost, and what a cost depends on besides.
+    """
+    made = [*zip(*map(_used, bodies), strict=True)] or [()] * len(_READ)
+    return {name: [*values] for name, values in zip(_READ, made, strict=True)}
+
+
+def costs(
+    columns: Mapping[str, Sequence[Any]], pricing: Pricing, models: Callable[[], Sequence[str | None]] | None = None
+) -> list[float | None]:
+    """Return what each answer costs in USD; null without a price for its model, or without tokens.
+
+    `models` returns the models that were asked for, which count where the answers name none that has a price.
+    """
+    import numpy  # noqa: PLC0415 - loaded where there are columns
+
+    asked = [*zip(columns["model"], columns["service_tier"], columns["created"], strict=True)]
+    found = {each: pricing.card(*each) for each in set(asked)}
+    cards = [found[each] for each in asked]
+    if models is not None and any(map(_lacks_a_card, cards, columns["prompt_tokens"])):
+        cards = [pricing.card(model) if card is None else card for card, model in zip(cards, models(), strict=True)]
+    by_card: dict[int, tuple[RateCard, list[int]]] = {}
+    for row, card in enumerate(cards):
+        if card is not None:
+            by_card.setdefault(id(card), (card, []))[1].append(row)
+    counts = {name: numpy.array(columns[name], dtype=float) for name in COUNTS}
+    made = numpy.full(len(cards), numpy.nan)
+    for card, rows_of in by_card.values():
+        made[rows_of] = card.costs({name: values[rows_of] for name, values in counts.items()})
+    return [None if math.isnan(cost) else cost for cost in made.tolist()]
+
+
+def _lacks_a_card(card: RateCard | None, tokens: int | None) -> bool:
+    return card is None and tokens is not None
+
+
+def _used(body: str | None) -> tuple[Any, ...]:
+    """Return what a body says, in the order of the columns."""
+    found = _document(body)
+    usage = found.get("usage")
+    if type(usage) is not dict:
+        usage = _NONE
+    read, wrote = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if type(read) is not dict:
+        read = _NONE
+    if type(wrote) is not dict:
+        wrote = _NONE
+    cached, reasoning = read.get("cached_tokens"), wrote.get("reasoning_tokens")
+    if cached is None:
+        cached = usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    if reasoning is None:
+        reasoning = usage.get("reasoning_tokens")
+    model, tier = found.get("model"), found.get("service_tier", usage.get("service_tier"))
+    return (
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        _count(usage.get("total_tokens")),
+        model if type(model) is str else None,
+        tier if type(tier) is str else None,
+        _count(found.get("created")),
+        _count(cached),
+        _count(read.get("cache_write_tokens")),
+        _count(read.get("audio_tokens")),
+        _count(reasoning),
+        _count(wrote.get("audio_tokens")),
+    )
 
 
 def _document(body: str | None) -> dict[str, Any]:
@@ -41,7 +114,5 @@ def _document(body: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _count(value: Any, place: tuple[str, ...]) -> int | None:
-    for name in place:
-        value = value.get(name) if isinstance(value, dict) else None
+def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < _MOST else None

@@ -166,6 +166,10 @@ class BodyPlan(RowPlan):
             except Rejected as rejected:
                 raise _in_a_setting(rejected) from None
 
+    def constant(self, name: str) -> Any:
+        """Return the value that a property has in every row; None where it has none, or it depends on the row."""
+        return self._fixed.get(name)
+
     @property
     def streams(self) -> bool | None:
         """Whether rows may ask for a streamed answer; None where that depends on their whole bodies."""

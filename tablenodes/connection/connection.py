@@ -78,6 +78,10 @@ class Connection:
         it may have ``capacity`` and ``end`` too (`tablenodes.engine.calls.Transport`).
     allow_insecure : bool
         Let a key travel over plain http to another machine.
+    prices : mapping of str to mapping, optional
+        What models cost here, in USD per million tokens: ``{"my-model": {"input": 0.15, "cached_input": 0.075,
+        "output": 0.60}}``; without ``cached_input``, what was cached costs as much as other input. These go before the
+        built-in prices, which are those of known providers' addresses alone.
     local_model : LocalModel, optional
         The embedded model, as `Connection.local` sets it.
 
@@ -99,6 +103,7 @@ class Connection:
     session: requests.Session | None = None
     transport: str | Carrier | None = None
     allow_insecure: bool = False
+    prices: Mapping[str, Mapping[str, float]] | None = None
     local_model: LocalModel | None = None
     server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)
     _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -126,6 +131,7 @@ class Connection:
             put(self, "proxy", Secret(self.proxy))
         _check_ca_bundle(self.ca_bundle)
         _check_transport(self.transport, self.session)
+        put(self, "prices", _prices(self.prices))
 
     @classmethod
     def local(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Connection:
@@ -245,6 +251,14 @@ def _timeout(timeout: Timeout | float | None) -> Timeout | None:
     if timeout is None or isinstance(timeout, Timeout):
         return timeout
     return Timeout(total=timeout, connect=min(10, timeout) if isinstance(timeout, int | float) else 10)
+
+
+def _prices(given: Any) -> Mapping[str, Mapping[str, float]] | None:
+    if given is None:
+        return None
+    from ..answers.rate_card import given_cards  # noqa: PLC0415 - loaded where there are prices
+
+    return {model: dict(given[model]) for model in given_cards(given)}
 
 
 def _check_proxy(proxy: str | Secret | None) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import orjson
 
 from .. import tables
+from ..answers import Pricing
 from ..bodies.settings_plan import RowPlan
 from ..connection.connection import Connection
+from ..connection.endpoint import base_url_of
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
 from ..engine.sink import OK, Records, end_of, rejected, unanswered
@@ -25,6 +27,7 @@ from ..run.check import check_rows, refuse_invalid
 from ..run.options import RunOptions
 from ..run.output import NodeOutput, Responses
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
+from ..run.spending import Spending, pricing_of
 from ..run.summary import Summary, notes_on, say_failures
 from ..store import StoreFile
 from ..store.futures import Answered, Futures, Waiting
@@ -78,6 +81,7 @@ class Retrieval:
         self._open: dict[int, int] = {}
         self._salt = self._futures.salt_there()
         self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
+        self._pricing = Pricing("") if connection is None else pricing_of(connection, base_url_of(connection))
         self._keys: dict[str, bool] = {}
         self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
@@ -101,8 +105,9 @@ class Retrieval:
         self._records.finish(None)
         records, seconds = self._records, time.monotonic() - self._began
         tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
-        summary = Summary.of(records.counts, **tokens, seconds=seconds, notes=(*notes_on(records),))
-        output = Retrieved(self._view, self._records, summary, lambda: self._asked, ids=self._ids)
+        spending = Spending(records.body, records.reused, self._pricing)
+        summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=(*notes_on(records),))
+        output = Retrieved(self._view, records, summary, lambda: self._asked, spending, ids=self._ids)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"

@@ -155,6 +155,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def money(usd: float) -> str:
+    """Return an amount of US dollars: ``$12.40``, ``$0.42``, ``$0.00031``."""
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${float(f'{usd:.2g}'):.12f}".rstrip("0").rstrip(".")
+
+
 def head(table: Any, rows: int = 5) -> str:
     """Return the first rows of any table as text, every column among them."""
     shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)

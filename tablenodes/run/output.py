@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
-from ..answers import BESIDE, TEXTS, USAGE_TYPES, RowAnswers, usage_columns
+from ..answers import BESIDE, TEXTS, USAGE_TYPES, RowAnswers
 from ..column_names import free_names
 from ..engine.sink import OK, UNUSABLE
 from ..errors import UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..engine.sink import Records
     from ..tables import TableView
+    from .spending import Spending
     from .summary import Summary
 
 T = TypeVar("T")  # the kind of the configuration table, which all tables of an output are of
@@ -163,12 +164,13 @@ class Responses(NodeOutput[T]):
         records: Records,
         summary: Summary,
         asked: Callable[[], Iterable[str | None]],
+        spending: Spending,
         answers: RowAnswers = TEXTS,
     ) -> None:
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
-        self._asked, self._answers = asked, answers
+        self._asked, self._spending, self._answers = asked, spending, answers
 
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is; what was asked travels.
@@ -214,11 +216,13 @@ class Responses(NodeOutput[T]):
 
     @cached_property
     def usage(self) -> T:
-        """The tokens of each row's answer, cached and reasoning tokens among them, and the model that the server names.
+        """The tokens of each row's answer, the model that the server names, and what the answer costs in USD.
 
-        Null where the server does not say.
+        Cached and reasoning tokens have their own columns. Null where the server does not say; the cost also where the
+        model has no price at this server.
         """
-        return cast("T", self._view.make(usage_columns(self._records.body), USAGE_TYPES))
+        columns = {**self._spending.columns, "cost": self._spending.cost}
+        return cast("T", self._view.make({name: columns[name] for name in USAGE_TYPES}, USAGE_TYPES))
 
     @property
     def answer(self) -> Any:

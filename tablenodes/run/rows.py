@@ -10,6 +10,7 @@ import orjson
 
 from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
+from ..engine.calls import model_of
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
 from ..templates.bounds import MOST
@@ -102,6 +103,14 @@ def conversations_asked(plan: BodyPlan, view: TableView, context: Context) -> It
         return (cell for (cell,) in view.rows((column,)))
     bodies = prepared(plan, view, context)
     return (None if isinstance(body, Rejected) else conversation_of(body) for body in bodies)
+
+
+def models_asked(plan: BodyPlan, view: TableView, context: Context) -> list[str | None]:
+    """Return the model that each row of a table asks for; None where there is none."""
+    if (model := plan.constant("model")) is not None:
+        return [model] * len(view)
+    bodies = prepared(plan, view, context)
+    return [None if isinstance(body, Rejected) else model_of(body) for body in bodies]
 
 
 def conversation_of(body: bytes) -> str | None:

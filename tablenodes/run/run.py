@@ -25,7 +25,8 @@ from .check import check_rows, refuse_invalid
 from .display import counted
 from .options import checked
 from .output import Responses
-from .rows import PlanInputs, conversations_asked, prepared
+from .rows import PlanInputs, conversations_asked, models_asked, prepared
+from .spending import Spending, pricing_of
 from .summary import Summary, notes_on, say_failures
 from .watch import Watch
 from .wiring import Engine
@@ -170,10 +171,14 @@ class _Run:
     def _output(self, began: float) -> Responses[Any]:
         self.bar.close(self.records.settled, self.records.counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
-        summary = self._summary(time.monotonic() - began)
-        return Responses(self.view, self.records, summary, asked, self.asking.answers)
+        models = partial(models_asked, self.plan, self.view, self.context)
+        spending = Spending(
+            self.records.body, self.records.reused, pricing_of(self.endpoint.connection, self.endpoint.base_url), models
+        )
+        summary = self._summary(time.monotonic() - began, spending)
+        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers)
 
-    def _summary(self, seconds: float) -> Summary:
+    def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
         outcomes["not_sent"] += len(records) - records.settled
         return Summary.of(
@@ -185,6 +190,7 @@ class _Run:
             prompt_tokens=_spent(records.prompt_tokens, records.reused),
             completion_tokens=_spent(records.completion_tokens, records.reused),
             seconds=seconds,
+            spending=spending,
             seconds_paused=scheduler.seconds_paused,
             stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
             notes=(*self._notes(), *notes_on(records, self.endpoint, self.request)),

@@ -11,6 +11,7 @@ from ..engine.outcomes.server_errors import is_api_error
 from ..engine.sink import NOT_SENT, OK, UNUSABLE
 from . import display
 from .display import by_outcome, counted, duration
+from .spending import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.sink import Records
+    from .spending import Spending
 
     RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
 
@@ -50,6 +52,8 @@ class Summary:
         Sends after the first, by what made them necessary.
     prompt_tokens, completion_tokens : int
         As the server counted them.
+    cost : float or None
+        USD for the answers of this run; None where no price is known.
     seconds, seconds_paused : float
         From the first to the last moment of the run, and how much of it nothing could be sent.
     stopped : str or None
@@ -70,12 +74,26 @@ class Summary:
     seconds_paused: float = 0.0
     stopped: str | None = None
     notes: tuple[str, ...] = ()
+    spending: Spending | Spent | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, counts: Mapping[str, int], **numbers: Any) -> Summary:
         """Return it for rows that are counted by outcome, in any order; `numbers` are the other attributes."""
         ordered = sorted(counts.items(), key=lambda each: (each[0] != OK, -each[1]))
         return cls(sum(counts.values()), {outcome: count for outcome, count in ordered if count}, **numbers)
+
+    @property
+    def cost(self) -> float | None:
+        """USD for the answers of this run, reused ones left out; None where no price is known."""
+        return None if self._spent is None else self._spent.cost
+
+    @property
+    def _spent(self) -> Spent | None:
+        spending = self.spending
+        return spending if spending is None or isinstance(spending, Spent) else spending.spent
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "spending": self._spent}
 
     @property
     def ok(self) -> int:
@@ -105,6 +123,8 @@ class Summary:
             yield "paused", duration(self.seconds_paused)
         if self.prompt_tokens or self.completion_tokens:
             yield "tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out"
+        if self._spent is not None and (self._spent.cost is not None or self._spent.rows):
+            yield "cost", str(self._spent)
         if self.stopped:
             yield "stopped", self.stopped
         for note in self.notes:

@@ -202,6 +202,8 @@ class Reader:
             return value
         if kind == "empty":
             return ""
+        if name == "prices":
+            return value
         return self.path(path) if kind == "path" else self.text(path)
 
     def inputs(self) -> dict[str, Input]:

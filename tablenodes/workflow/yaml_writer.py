@@ -151,7 +151,7 @@ def _connection_setting(name: str, value: Any, folder: str) -> Any:
     if any(isinstance(item, Secret) for item in items):
         raise WorkflowError(f"connection: {name} contains a secret, which is never written to a file")
     if isinstance(value, Mapping):
-        return dict(value)
+        return {key: dict(item) if isinstance(item, Mapping) else item for key, item in value.items()}
     if not isinstance(value, str | bool):
         raise WorkflowError(f"connection: a {name} cannot be written to a file")
     return value

@@ -1,0 +1,80 @@
+"""What a run's answers used and cost: read from their bodies, once and only when somebody asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .. import addresses
+from ..answers import Pricing, costs, usage_columns
+from .display import money
+
+if TYPE_CHECKING:
+    from ..connection.connection import Connection
+
+Models = Callable[[], Sequence[str | None]]
+
+
+def pricing_of(connection: Connection, base_url: str) -> Pricing:
+    """Return what answers of a server cost; on this machine, only what the user says."""
+    is_here = addresses.is_loopback(addresses.origin(base_url)[1])
+    return Pricing("" if is_here else base_url, connection.prices or {})
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What this run spent, in USD; None where nobody knows.
+
+    `rows` are those whose answers have tokens, `unpriced` are those of them that have no price, by model.
+    """
+
+    cost: float | None = None
+    rows: int = 0
+    unpriced: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        without = sum(count for _, count in self.unpriced)
+        if self.cost is None:
+            names = ", ".join(name for name, _ in self.unpriced[:3])
+            return f"unknown: no price for {names}, give prices= to the connection"
+        left = f" ({without:,} of {self.rows:,} rows without a price)" if without else ""
+        return f"{money(self.cost)}{left}"
+
+
+class Spending:
+    """What the answers of a run used and cost, by row; `models` returns the models that were asked."""
+
+    def __init__(
+        self, bodies: Sequence[str | None], reused: Sequence[bool], pricing: Pricing, models: Models | None = None
+    ) -> None:
+        self._bodies, self._reused, self._pricing, self._models = bodies, reused, pricing, models
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_models": None, "columns": self.columns, "cost": self.cost}
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """What each answer used."""
+        return usage_columns(self._bodies)
+
+    @cached_property
+    def cost(self) -> list[float | None]:
+        """What each answer costs in USD; None where that is not known."""
+        if not self._pricing.is_known:
+            return [None] * len(self._bodies)
+        return costs(self.columns, self._pricing, self._models)
+
+    @cached_property
+    def spent(self) -> Spent | None:
+        """What this run spent, the answers of earlier runs left out; None where nothing is priced at the server."""
+        if not self._pricing.is_known:
+            return None
+        ends = zip(self.columns["prompt_tokens"], self.columns["model"], self.cost, self._reused, strict=True)
+        rows = [(model, cost) for tokens, model, cost, reused in ends if tokens is not None and not reused]
+        known = [cost for _, cost in rows if cost is not None]
+        unpriced = Counter(model or "a model without a name" for model, cost in rows if cost is None)
+        total = sum(known) if known or not rows else None
+        return Spent(total, len(rows), tuple(unpriced.most_common()))
