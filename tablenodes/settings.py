@@ -12,6 +12,7 @@ from .errors import SettingError
 
 MIB = 2**20
 _MONTH = 30 * 86_400
+_ALIKE = "Rows that the server refuses alike after which the run stops if no row was answered. Default: 20."
 _IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
 
 
@@ -83,7 +84,8 @@ class Limits(_Ranged):
         Tokens of this run after which nothing new is sent; those of what is in flight then come on top.
     stop_after_alike : int, optional
         Rows that the server refused alike after which a run stops in which no row was answered, here or in the
-        journal's earlier runs, if three rows from further on are refused alike too; None for never.
+        journal's earlier runs, if three rows from further on are refused alike too; None for never. The same holds for
+        answers to ``answer=`` of which none is JSON.
     body_bytes : int
         The longest answer in bytes, decompressed; a longer one is cut there. Also the longest texts of a row's
         request: a row with longer ones is ``too_large``, and they are not made.
@@ -96,7 +98,7 @@ class Limits(_Ranged):
     tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
     max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
     token_budget: Annotated[int | None, Range(0, 2**53)] = None
-    stop_after_alike: Annotated[int | None, Range(1, 2**53)] = 20
+    stop_after_alike: Annotated[int | None, Range(1, 2**53, _ALIKE)] = 20
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30
 

@@ -72,6 +72,7 @@ class Simulation:
     interrupt_at: float | None = None
     longest: float = 1e6
     answered_before: bool = False
+    use: Callable[[object, Verdict], Verdict] | None = None
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -92,8 +93,12 @@ class Simulation:
         self.idle_turns = 0
         self._events: list[tuple[float, int, str, int, object]] = []
         self._number = 0
-        rows = (Row(key, bytes(4 * self.tokens(key))) for key in range(self.rows))
+        rows = (Row(key, self._body(key)) for key in range(self.rows))
         self._fresh = Fresh(rows, self._admit, lambda: 2**30)
+
+    def _body(self, key: int) -> bytes:
+        model = self.model(key)
+        return (b"" if model is None else b'{"model": "%s"}' % model.encode()).ljust(4 * self.tokens(key))
 
     def run(self) -> Simulation:
         began = self.now
@@ -140,15 +145,15 @@ class Simulation:
         if key is not None:
             return key
         if places := scheduler.leap:
-            row, is_last = self._fresh.leap(places)
-            scheduler.leapt(is_last=is_last)
+            row, is_last = self._fresh.leap(places, scheduler.circuits.suspected_model)
+            scheduler.circuits.leapt(found=row is not None, is_last=is_last)
         else:
             row = self._fresh.next()
         return row.key if row is not None else scheduler.next_retry(self.now)
 
     def _admit(self, row: Row) -> Row | None:
         model = self.model(row.key)
-        if model is None or not self.scheduler.is_missing(model):
+        if model not in self.scheduler.circuits.missing_models:
             return row
         self.blocked.append(row.key)
         return None
@@ -200,7 +205,7 @@ class Simulation:
         self._event(self.now + back, "answered", key, answer)
 
     def _answered(self, key: int, answer: Answer) -> None:
-        verdict = judge(answer, at_most_once=self.retry.ambiguous == 0)
+        verdict = judge(answer, at_most_once=self.retry.ambiguous == 0, use=self.use)
         self.answers.append((self.now, key, answer, verdict))
         done = self.scheduler.answered(key, verdict, answer.sends, self.now, self.model(key))
         if done is not None:

@@ -114,6 +114,24 @@ def test_a_later_run_asks_again_for_unusable_answers_where_it_is_told_to(server,
     assert list(out.log["reason"][1:]) == REASONS
 
 
+def test_a_run_stops_where_the_server_ignores_what_an_answer_is(tmp_path):
+    """After twenty answers and three from further on; the rest was not sent, says why, and is sent by a later run."""
+    replies = {"says": chat("It is good.")}
+    table, four = words(*map(str, range(60))), tn.Limits(concurrency=4)
+    with fault_server(lambda exchange: exchange.send(message(replies["says"]))) as server:
+        out = run(NODE, table, server, journal=tmp_path / "j", limits=four)
+        sent = len(server.requests)
+        assert 23 <= sent <= 23 + 4
+        assert out.summary.stopped == "not_json"
+        assert out.log["outcome"].value_counts().to_dict() == {"unusable": sent, "not_sent": 60 - sent}
+        wording(out.log["message"][out.log["outcome"] == "not_sent"].iloc[0])
+        replies["says"] = REPLIES["good"]
+        out = run(NODE, table, server, journal=tmp_path / "j", limits=four)
+        assert out.log["outcome"].value_counts().to_dict() == {"unusable": sent, "ok": 60 - sent}
+        out = run(NODE, table, server, journal=tmp_path / "j", limits=four, retry_failed=["unusable"])
+    assert set(out.log["outcome"]) == {"ok"}
+
+
 def test_an_outcome_to_retry_must_be_one_of_a_failed_row():
     """The nearest is named."""
     with pytest.raises(SettingError) as caught:

@@ -317,6 +317,15 @@ def test_limits_are_set_for_a_run(folder, command, server):
     wording.line(err)
 
 
+def test_rows_refused_alike_stop_a_run_after_as_many_as_are_said(folder, command):
+    """Two, and three from further on."""
+    Path("words.csv").write_text("word\n" + "a\n" * 30)
+    with fault_server(answer('{"error": {"message": "no", "code": "unsupported_value"}}', 400)) as other:
+        code, _, err = command("run", "w.yaml", "--base-url", other.url, "--stop-after-alike", "2", "-c", "1")
+        assert (code, len(other.requests)) == (3, 5)
+    assert "stopped  alike" in err
+
+
 def test_all_nodes_of_a_run_share_its_limits(folder, command, server):
     """With a journal and without one."""
     text = Path("w.yaml").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import pairwise
 
@@ -372,7 +373,7 @@ def test_rows_that_wait_end_with_a_run_that_refusals_stop():
 
 
 def test_a_missing_model_stops_its_own_rows():
-    """After five refusals its rows are not sent; those of other models are."""
+    """After five refusals and five leap probes its rows are not sent; those of other models are."""
     missing = b'{"error":{"code":"model_not_found"}}'
     run = Simulation(
         200,
@@ -382,8 +383,23 @@ def test_a_missing_model_stops_its_own_rows():
     ).run()
     assert run.scheduler.stopped is None
     assert run.count("ok") == 100
-    assert run.count("http_error") <= 6
+    assert run.count("http_error") <= 5 + 5 + 1
     assert len(run.blocked) == 100 - run.count("http_error")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+@pytest.mark.parametrize("order", ["first", "middle", "shuffled"])
+def test_rows_refused_like_a_missing_model_stop_no_others(order, concurrency):
+    """A row may be refused so for what it holds: others of its model are answered, wherever they stand."""
+    missing = b'{"error":{"code":"model_not_found"}}'
+    bad = {"first": range(300), "middle": range(200, 500), "shuffled": random.Random(3).sample(range(600), 300)}[order]
+    run = Simulation(
+        600,
+        lambda now, key: status(404, body=missing) if key in set(bad) else ok(),
+        model=lambda key: "m",
+        limits=Limits(concurrency=concurrency),
+    ).run()
+    assert (run.count("ok"), run.count("http_error")) == (300, 300)
 
 
 def test_a_model_that_answers_is_not_missing():
@@ -393,12 +409,17 @@ def test_a_model_that_answers_is_not_missing():
     for key in range(20):
         attempt(plan, key, 0.0, OK if key % 5 == 4 else missing, model="m")
         attempt(plan, 100 + key, 0.0, missing)
-    assert not plan.is_missing("m")
+    assert "m" not in plan.circuits.missing_models
     attempt(plan, 20, 0.0, missing, model="other")
     for key in range(21, 26):
         attempt(plan, key, 0.0, OK, model="m")
         attempt(plan, key + 20, 0.0, missing, model="other")
-    assert plan.is_missing("other")
+    assert plan.circuits.suspected_model == "other"
+    for key in range(50, 54):
+        attempt(plan, key, 0.0, OK if key == 50 else missing, model="m" if key == 50 else "other")
+    assert "other" not in plan.circuits.missing_models
+    attempt(plan, 55, 0.0, missing, model="other")
+    assert "other" in plan.circuits.missing_models
 
 
 # Spending.

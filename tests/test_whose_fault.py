@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
-from scheduler_simulation import Simulation, fault, ok, status
+from scheduler_simulation import OK_BODY, Simulation, fault, ok, status
 
+from tablenodes.engine.outcomes.judge import Verdict
+from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.settings import Limits, Retry
 
 BEGAN = 1000.0
@@ -227,6 +230,54 @@ def test_a_probe_that_ends_otherwise_acquits_for_good():
     assert run.starts[20].key == 23
     other = Simulation(500, lambda now, key: status(422 if key == 23 else 400), Limits(concurrency=1)).run()
     assert (other.scheduler.stopped, len(other.starts)) == (None, 500)
+
+
+def answering(rows: int, said: Callable[[int], str], **more: object) -> Simulation:
+    """Run a table of answers that are judged: of each row what is wrong with it, empty for nothing."""
+
+    def use(document: dict, verdict: Verdict) -> Verdict:
+        reason = document["choices"][0]["message"]["content"]
+        if reason == "yes":
+            return verdict
+        return verdict._replace(outcome="unusable", kind=Failure.UNUSABLE, reason=reason, message=reason)
+
+    def server(now: float, key: int) -> dict:
+        return ok() | {"body": OK_BODY.replace(b'"yes"', b'"%s"' % (said(key) or "yes").encode())}
+
+    return Simulation(rows, server, use=use, **more).run()
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16, 64])
+@pytest.mark.parametrize("again", [0, 2])
+def test_a_run_stops_where_no_answer_is_json(concurrency, again):
+    """After twenty and three leap probes, though each was paid for; never where that is switched off."""
+    rows, retry = 500, Retry(unusable=again)
+    run = answering(rows, lambda key: "not_json", limits=Limits(concurrency=concurrency), retry=retry)
+    assert (run.scheduler.stopped, run.scheduler.stopped_by) == ("not_json", "")
+    assert 23 <= len(run.begun) <= 23 + concurrency
+    assert run.count("unusable") == len(run.begun)
+    assert run.count("not_sent") == rows - len(run.begun)
+    never = answering(rows, lambda key: "not_json", limits=Limits(stop_after_alike=None), retry=retry)
+    assert (never.scheduler.stopped, never.count("unusable")) == (None, rows)
+
+
+@pytest.mark.parametrize("other", ["", "does_not_fit"])
+@pytest.mark.parametrize("where", [0, 19, 23, 85, 499])
+def test_one_answer_that_is_json_shows_that_a_server_heeds_the_schema(other, where):
+    """Among the first, or as a leap probe; be it one that does not fit."""
+    one = Limits(concurrency=1)
+    run = answering(500, lambda key: other if key == where else "not_json", limits=one)
+    asked = [start.key for start in run.starts]
+    assert asked[20:23] == [23, 36, 85] or where < 85
+    assert (run.scheduler.stopped, len(asked)) == (("not_json", 23) if where == 499 else (None, 500))
+
+
+def test_answers_that_are_cut_or_refused_say_nothing_of_a_schema():
+    """They neither count nor stop the counting; as a leap probe one of them lets the run go on."""
+    run = answering(500, lambda key: "cut" if key % 2 and key < 40 else "not_json", limits=Limits(concurrency=1))
+    assert (run.scheduler.stopped, len(run.starts)) == ("not_json", 39 + 3)
+    run = answering(500, lambda key: "cut" if key >= 20 else "not_json", limits=Limits(concurrency=1))
+    assert (run.scheduler.stopped, len(run.starts)) == (None, 500)
 
 
 def test_a_row_that_is_larger_than_all_and_refused_waits_for_the_end():

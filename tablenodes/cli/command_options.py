@@ -137,6 +137,7 @@ SENDING = (  # what says how rows are sent, and where
     STORE,
     limit("--concurrency", "-c", "concurrency"),
     limit("--max-requests", "max_requests"),
+    limit("--stop-after-alike", "stop_after_alike"),
     option("--base-url", "URL", _ADDRESS),
     option(
         "--api-key-env",

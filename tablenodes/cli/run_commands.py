@@ -262,7 +262,8 @@ def connected(
 def equipped(workflow: Workflow, given: Given) -> Workflow:
     """Return a workflow with the connection and the limits that the options say."""
     connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
-    changed = {name: value for name in ("concurrency", "max_requests") if (value := getattr(given, name)) is not None}
+    named = ("concurrency", "max_requests", "stop_after_alike")
+    changed = {name: value for name in named if (value := getattr(given, name)) is not None}
     limits = replace(workflow.limits or Limits(), **changed) if changed else workflow.limits
     return workflow.replace(connection=connection, limits=limits)
 

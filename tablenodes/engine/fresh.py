@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import policy
-from .calls import Call
+from .calls import Call, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,12 +94,14 @@ class Fresh:
                 return
         self.is_exhausted = True
 
-    def leap(self, places: int) -> tuple[Call | None, bool]:
+    def leap(self, places: int, model: str | None = None) -> tuple[Call | None, bool]:
         """Return the call that is so many `places` further on, and whether none beyond it can be reached.
 
         Where the table ends before, it is the last one that has not begun, and in every other leap one in the middle
-        of the longest segment.
+        of the longest segment. With a `model`, it is the next one from there that asks for it, else the last before.
         """
+        if model is not None:
+            return self._leap_to(model, places)
         call: Call | None = None
         while call is None and self._kept >= places:
             call = self._admit(self._cut(places - 1))
@@ -112,6 +114,24 @@ class Fresh:
             self._takes_middle = not self._takes_middle
             call = self._admit(self._cut(self._middle() if self._takes_middle else self._kept - 1))
         return call or self.next(), True
+
+    def _leap_to(self, model: str, places: int) -> tuple[Call | None, bool]:
+        """Do what `leap` does, among the calls that ask for a model."""
+        kept = [model_of(call.body) == model for segment in self._segments for call in segment]
+        found = next((index for index in range(places - 1, len(kept)) if kept[index]), None)
+        passed: deque[Call] = deque()
+        while found is None and not self._is_full and (call := self._pull()) is not None:
+            passed.append(call)
+            self._kept += 1
+            self._bytes += len(call.body)
+            kept.append(model_of(call.body) == model)
+            found = len(kept) - 1 if kept[-1] and len(kept) >= places else None
+        if passed:
+            self._segments.append(passed)
+        last = found is None
+        if last and True in kept:
+            found = len(kept) - 1 - kept[::-1].index(True)
+        return None if found is None else self._admit(self._cut(found)), last
 
     def put_back(self, call: Call) -> None:
         """Undo `next`: it is the next one again."""

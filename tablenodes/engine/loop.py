@@ -133,13 +133,13 @@ class Loop:
 
     def _take_fresh(self, most: int, chosen: list[Call]) -> None:
         """Add fresh calls to those that are chosen; rows that are not sent end on the way."""
-        calls, fresh, places = self._calls, self._fresh, self.scheduler.leap
+        calls, fresh, places, circuits = self._calls, self._fresh, self.scheduler.leap, self.scheduler.circuits
         try:
             if not places:
                 fresh.take(most, chosen, calls, as_they_are=not self._models_matter)
             while places and len(chosen) < most:
-                call, is_last = fresh.leap(places)
-                self.scheduler.leapt(is_last=is_last)
+                call, is_last = fresh.leap(places, circuits.suspected_model)
+                circuits.leapt(found=call is not None, is_last=is_last)
                 places = min(places * policy.LEAP, policy.LONGEST_LEAP)
                 if call is None:
                     break
@@ -156,7 +156,7 @@ class Loop:
         """Return the call that an item of the source is; None where its row needs none, and has its end."""
         if not isinstance(item, Call):
             self.sink.accept(*item)
-        elif self._models_matter and self.scheduler.is_missing(model_of(item.body)):
+        elif self._models_matter and model_of(item.body) in self.scheduler.circuits.missing_models:
             missing = unanswered(NOT_SENT, "not sent: the server does not know the model", "$.model")
             self.sink.accept(item.key, self.recorder.before(item) or missing)
         else:

@@ -30,6 +30,9 @@ REFUSALS = 5
 """Rows refused for more than themselves (the key, the account, one model, the set-up) before anybody is answered,
 after which a circuit is suspected."""
 REFUSALS_AMONG_ANSWERS = 20  # rows refused alike since the last answer; the window where it is more
+LEAPS_BELIEVED = 5
+"""Leaps that are made in all before refusals that may be the rows' own are taken for more, two at least of them as
+probes one after the other, while nobody is answered."""
 PROBES_ALIKE = 3  # leap probes that confirm that all rows are refused alike, where nobody was answered
 PROBES_AT_END = 2  # more leap probes, after one that came to the last row
 NAME_TRIES = (2.0, 10.0, 30.0)  # seconds after its first failure at which a name is looked up that was never found

@@ -73,6 +73,7 @@ class Outage:
     the time from which the next probe may go. `leaps_left` are the probes that come soon after each other: where a
     server answers with errors, it may be that only those rows fail that were sent, and a row from further on tells.
     After them fresh rows, which may all be bad, and rows that wait probe in turns: `owes_retry` says whose turn it is.
+    A probe that fails of something new says that something changed: once more probes come soon, of both kinds.
     """
 
     __slots__ = (
@@ -80,6 +81,8 @@ class Outage:
             "_closed",
             "_failing_since",
             "_failures",
+            "_is_changed",
+            "_outcomes",
             "_patience",
             "_probes",
             "_rows",
@@ -94,6 +97,8 @@ class Outage:
         self._closed = closed
         self._patience = patience
         self._rows: set[int] = set()
+        self._outcomes: set[str] = set()  # of what failed since the last answer
+        self._is_changed = False
         self._times = self._threshold = 1
         self._failing_since = -math.inf
         self._failures = self._probes = self.leaps_left = 0
@@ -122,7 +127,7 @@ class Outage:
         """Whether a name was never found, and is looked up again."""
         return self.is_shut and self._lookups is not None
 
-    def failed(self, row: int | None, threshold: int, now: float) -> None:
+    def failed(self, row: int | None, outcome: str, threshold: int, now: float) -> None:
         """Count a failure that may be an outage's; `threshold` of them without an answer between shut the gate.
 
         Where the server answered with an error it may be the fault of the `row`, which counts once; None where nobody
@@ -131,6 +136,7 @@ class Outage:
         if not self._failures:
             self._failing_since = now
         self._failures += row is None or row not in self._rows
+        self._outcomes.add(outcome)
         if row is not None:
             self._rows.add(row)
         self._threshold = threshold * self._times
@@ -158,12 +164,16 @@ class Outage:
     def begin_probe(self, key: int, *, again: bool) -> None:
         """Note the row that is probing, and whether it was tried before."""
         self.probe = key
-        self.leaps_left = 0 if again else self.leaps_left
-        self.owes_retry = not again and not self.leaps_left
+        if again and not self._is_changed:
+            self.leaps_left = 0
+        self.owes_retry = not again and (self._is_changed or not self.leaps_left)
 
-    def probe_failed(self, now: float) -> bool:
+    def probe_failed(self, outcome: str, now: float) -> bool:
         """Plan the next probe; return whether patience has ended instead."""
         self.probe = None
+        if outcome not in self._outcomes:
+            self._outcomes.add(outcome)
+            self._is_changed, self._probes, self.leaps_left = True, 0, 2 * policy.LEAPS_AT_ONCE
         over = not self._lookups if self._lookups is not None else now >= self._shut_at + self._patience
         self._plan(now)
         return over
@@ -171,14 +181,15 @@ class Outage:
     def answered(self, now: float) -> bool:
         """Record that the server answers; return whether that ended an outage, and it was not the rows that failed."""
         self._rows.clear()
+        self._outcomes.clear()
         self._failures = 0
         self._lookups = None
         if not self.is_shut:
             return False
-        was_rows = self.leaps_left > 0
+        was_rows = self.leaps_left > 0 and not self._is_changed
         if was_rows:
             self._times = min(policy.MOST_PATIENCE, 2 * self._times)
-        self.is_shut = self.owes_retry = False
+        self.is_shut = self.owes_retry = self._is_changed = False
         self.probe = None
         self._closed.add(self._shut_at, now)
         return not was_rows
@@ -292,14 +303,15 @@ class Admission:
             if not self.outage.is_shut:
                 self._closed.add(now, self.paused_until)
 
-    def failed(self, row: int, kind: Failure, failing: int, now: float) -> None:
+    def failed(self, row: int, verdict: Verdict, failing: int, now: float) -> None:
         """Count a failure that may be an outage's, with so many rows failing; refusals are one if they last."""
         threshold = max(policy.OUTAGE_FAILURES, self.window.limit)
-        if kind is Failure.THROTTLED:
+        if verdict.kind is Failure.THROTTLED:
             if not self.quiet(now, policy.SERVED_NOBODY):
                 return
             threshold = 1 if failing >= threshold else threshold
-        self.outage.failed(None if kind is Failure.NOT_EXECUTED else row, threshold, now)
+        reached = None if verdict.kind is Failure.NOT_EXECUTED else row
+        self.outage.failed(reached, verdict.outcome, threshold, now)
 
     def heeded(self, verdict: Verdict, now: float) -> bytes | None:
         """Return what an answer tells of allowances; nothing where it asks for a delay too, which comes first."""

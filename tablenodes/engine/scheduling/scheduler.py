@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERVER_ERROR))
 """Failures of which enough in a row are an outage."""
+_REFUSALS = (Failure.FINAL, Failure.UNUSABLE)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
@@ -31,7 +32,8 @@ class Scheduler:
     A row is fresh, in flight, waiting or done. What is asked at which moment:
 
     - before calls start: `room`, then for each place `next_retry`, or a fresh row where that returns none: `leap`
-      says how many places further on; while it `is_probing`, a fresh row before a row that is tried again;
+      says how many places further on, `circuits` of which model, and is told of it; while it `is_probing`, a fresh row
+      before a row that is tried again;
     - as a call starts: `started`; as its transport starts each send: `may_send`;
     - with its answer: `answered`, which returns the row's end, or keeps the row for another attempt;
     - then: `take_ended`, the rows that ended without an answer, or whose answer means something only now;
@@ -78,10 +80,8 @@ class Scheduler:
         self._learned = self.admission.learned
         self._outage = self.admission.outage
         self._now = 0.0
-        self._circuits = Circuits(limits.stop_after_alike, answered_before)
+        self.circuits = Circuits(limits.stop_after_alike, answered_before)
         self._recoveries = 0  # successes after failures
-        self._leaps = 0  # since the last success
-        self._at_end = False  # whether the last leap found the last row
         self._failing = True  # until the first success; from then on, whether one has anything to put back
         self._refusals = 0  # since the last answer
         self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
@@ -101,8 +101,9 @@ class Scheduler:
         if self.stopped is not None:
             return 0
         room = self.admission.room(now, len(self._in_flight))
-        if (trial := self._circuits.trial) is not None:
-            room = min(room, int(trial.probe is None))
+        if (trial := self.circuits.trial) is not None:
+            waits = trial.asks_waiting and (self._waiting.next_due or now) > now
+            room = min(room, int(trial.probe is None and not waits))
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
     def next_retry(self, now: float, *, fresh: bool = False) -> int | None:
@@ -110,26 +111,23 @@ class Scheduler:
 
         Ask only if there is room.
         """
-        if not self._rows or (fresh and self.is_probing and not self._outage.owes_retry):
+        if not self._rows:
+            return None
+        if fresh and self.is_probing and not (self._outage.owes_retry or self.circuits.asks_waiting):
             return None
         return self._waiting.pop(now, fresh=fresh and not self.is_probing, is_idle=not self._in_flight)
 
     @property
     def is_probing(self) -> bool:
         """Whether one call at a time goes, to learn whose fault failures are."""
-        return self._failing and (self._outage.is_shut or self._circuits.trial is not None)
+        return self._failing and (self._outage.is_shut or self.circuits.trial is not None)
 
     @property
     def leap(self) -> int:
         """How many places further on the next fresh row is to be; 0 for the next one."""
-        if not self._failing or not (self.is_probing or self._circuits.suspects_rows):
+        if not self._failing or not (self.is_probing or self.circuits.suspects_rows):
             return 0
-        return int(min(policy.LEAP ** (self._leaps + 1), policy.LONGEST_LEAP))
-
-    def leapt(self, *, is_last: bool) -> None:
-        """Record that a leap was made, and whether it came to the last row."""
-        self._leaps += 1
-        self._at_end = is_last
+        return int(min(policy.LEAP ** (self.circuits.leaps + 1), policy.LONGEST_LEAP))
 
     def put_back(self, key: int, now: float) -> None:
         """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
@@ -137,10 +135,6 @@ class Scheduler:
             self._waiting.add(key, now, self._rows[key])
         else:
             self._end([key])
-
-    def is_missing(self, model: str) -> bool:
-        """Check whether the server has said often enough that it does not know a model: its rows need not be sent."""
-        return model in self._circuits.missing_models
 
     def started(self, key: int, now: float, tokens: int = 0) -> float:
         """Record that a call started, of about `tokens` tokens (0 where nobody knows).
@@ -163,8 +157,8 @@ class Scheduler:
         """Note the row that is probing, where one is to."""
         if self._outage.is_shut:
             self._outage.begin_probe(key, again=key in self._rows)
-        if self._circuits.trial is not None:
-            self._circuits.trial.probe = key
+        if self.circuits.trial is not None:
+            self.circuits.trial.probe = key
 
     def may_send(self, key: int) -> bool:
         """Check whether a transport may start a send; it asks before each one of a call, the first one too.
@@ -214,7 +208,7 @@ class Scheduler:
             self._largest = max(self._largest, mark.guess)
             self.admission.served_at = now
             if self._failing:
-                self._recovered(now, mark.at, model)
+                self._recovered(key, verdict, model, mark.at, now)
             if self._window.size < self._window.limit:
                 self._window.widen()
             if key not in self._rows and (kind is None or not self._retry.unusable):
@@ -222,15 +216,16 @@ class Scheduler:
                 return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
-    def _recovered(self, now: float, started_at: float, model: str | None) -> None:
+    def _recovered(self, key: int, verdict: Verdict, model: str | None, started_at: float, now: float) -> None:
         """Record a success after failures."""
         self.admission.reopen(now)
-        self._circuits.succeeded(model, started_at)
-        if self._circuits.held:
-            self._release(self._circuits.cleared(started_at))
+        self.circuits.succeeded(key, verdict, model, started_at)
+        if self.circuits.held:
+            self._release(self.circuits.cleared(started_at))
         self._recoveries += 1
-        self._leaps = 0
-        self._failing, self._refusals = self._circuits.is_counting, 0
+        if verdict.kind is not None:
+            self._count_refusal(key, verdict, model, now)
+        self._failing, self._refusals = self.circuits.is_counting, 0
 
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
@@ -251,13 +246,20 @@ class Scheduler:
 
     def _is_held(self, key: int, row: Attempts, model: str | None, now: float) -> bool:
         """Count a refusal; return whether its row has no end yet, for nobody knows whose fault it is."""
-        circuits, verdict = self._circuits, row.verdict
+        self._rows[key] = row
+        held = self._count_refusal(key, row.verdict, model, now)
+        if not held:
+            del self._rows[key]
+        return held
+
+    def _count_refusal(self, key: int, verdict: Verdict, model: str | None, now: float) -> bool:
+        """Count what may be a refusal, and stop where it shows that all are; return whether its row is held."""
+        circuits = self.circuits
         is_probe = circuits.trial is not None and circuits.trial.probe == key
-        held = verdict.kind is Failure.FINAL and circuits.refused(key, verdict, model, self._window.limit, now)
-        if held:
-            self._rows[key] = row
-        if is_probe and (reason := circuits.probed(verdict, was_last=self._at_end)) is not None:
-            self.stop(reason, self._circuits.words)
+        held = verdict.kind in _REFUSALS and circuits.refused(key, verdict, model, self._window.limit, now)
+        waits = self._waiting.next_due is not None
+        if is_probe and (reason := circuits.probed(verdict, model, is_waited_for=waits)) is not None:
+            self.stop(reason, circuits.words)
         elif circuits.trial is None and (is_probe or self.stopped is not None):
             self._release(circuits.take_held())
         return held
@@ -334,10 +336,10 @@ class Scheduler:
         if row.kind is Failure.FINAL or (outage.probe == key and row.verdict.outcome in HEARD):
             self.admission.reopen(now)
             return
-        if outage.probe == key and outage.probe_failed(now):
+        if outage.probe == key and outage.probe_failed(row.verdict.outcome, now):
             self.stop("dns" if outage.is_nameless else "outage")
         if counts and row.kind in _OUTAGE_KINDS:
-            self.admission.failed(key, row.kind, len(self._rows) + 1, now)
+            self.admission.failed(key, row.verdict, len(self._rows) + 1, now)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
@@ -356,15 +358,13 @@ class Scheduler:
         if self.stopped is None:
             self.stopped, self.stopped_by = reason, words
         self._end(self._waiting.pop_late(math.inf))
-        self._release(self._circuits.take_held())
+        self._release(self.circuits.take_held())
 
     def finish(self) -> None:
         """Record that nothing is left to send: a suspicion that nobody can look into any more is believed."""
-        trial = self._circuits.trial
-        if trial is not None and self.stopped is None:
-            self._circuits.confirm()
-            self.stop(trial.reason, self._circuits.words)
-        self._release(self._circuits.take_held())
+        if self.stopped is None and (reason := self.circuits.believe()) is not None:
+            self.stop(reason, self.circuits.words)
+        self._release(self.circuits.take_held())
 
     def _end(self, keys: list[int]) -> None:
         """End rows without another attempt, with the verdicts that they have."""
@@ -383,7 +383,7 @@ class Scheduler:
     def wait_until(self, now: float) -> float | None:
         """Return when something changes by itself; None where only an answer can change it."""
         spent = self.stopped is not None or (self._most is not None and self._unreserved() < 1)
-        spent = spent or (self._circuits.trial is not None and self._circuits.trial.probe is not None)
+        spent = spent or (self.circuits.trial is not None and self.circuits.trial.probe is not None)
         opens = None if spent else self.admission.opens_at(now, len(self._in_flight))
         due = now if self._waiting.goes_alone() and not self._in_flight else self._waiting.next_due
         changes = due if opens is not None and opens <= now else opens
@@ -419,7 +419,7 @@ class Scheduler:
             return Wait("name" if self._outage.is_nameless else "outage", None, *why)
         if now < admission.paused_until:
             return Wait("pause", admission.paused_until, *why)
-        if self._rows and in_flight + self.waiting <= len(self._rows) - len(self._circuits.held):
+        if self._rows and in_flight + self.waiting <= len(self._rows) - len(self.circuits.held):
             return Wait("retry", None, *why)
         ready = now if in_flight else admission.paced_until(now)
         return Wait("pace", ready if ready < math.inf else None, rate=self._learned.rate) if ready > now else None
@@ -432,7 +432,7 @@ class Scheduler:
     @property
     def has_answers(self) -> bool:
         """Whether a row was answered in this run."""
-        return self._circuits.answered
+        return self.circuits.answered
 
     @property
     def in_flight(self) -> int:
