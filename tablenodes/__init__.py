@@ -22,20 +22,22 @@ _HOMES = {
     "Timeout": "settings",
     "Workflow": "workflow",
     "col": "templates",
+    "last_output": "run.last_output",
     "literal": "templates",
     "read_table": "tables",
     "validate": "schemas",
 }
 """Where each public name is; the stub beside this file is made of it."""
-__all__ = [*_HOMES, "__version__", "errors"]  # noqa: PLE0604 - the keys are names
+_MODULES = ("errors", "testing")
+__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604 - the keys are names
 
 
 def __getattr__(name: str) -> object:
     # Loaded when it is first used: importing the package costs neither pandas nor libcurl.
     import importlib  # noqa: PLC0415 - as above
 
-    if name == "errors":
-        return importlib.import_module(".errors", __name__)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         from . import errors  # noqa: PLC0415 - as above
 

@@ -1,6 +1,7 @@
 # Written by tests/stubs.py from the homes of the public names; do not edit.
 
 from . import errors as errors
+from . import testing as testing
 from ._version import __version__ as __version__
 from .connection import Connection as Connection
 from .nodes.async_nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
@@ -17,6 +18,7 @@ from .nodes.declarations import CreateCompletion as CreateCompletion
 from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check
+from .run.last_output import last_output as last_output
 from .run.output import NodeOutput as NodeOutput
 from .run.output import Responses as Responses
 from .schemas import validate as validate
@@ -53,7 +55,9 @@ __all__ = [
     "__version__",
     "col",
     "errors",
+    "last_output",
     "literal",
     "read_table",
+    "testing",
     "validate",
 ]

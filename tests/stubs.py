@@ -28,7 +28,8 @@ def _public_names() -> str:
     sys.path.insert(0, str(ROOT))
     import tablenodes
 
-    lines = [_SAID.format(source="the homes of the public names"), "from . import errors as errors"]
+    lines = [_SAID.format(source="the homes of the public names")]
+    lines += [f"from . import {name} as {name}" for name in tablenodes._MODULES]
     lines.append("from ._version import __version__ as __version__")
     homes = sorted((_home(home, name), name) for name, home in tablenodes._HOMES.items())
     lines += [f"from .{home} import {name} as {name}" for home, name in homes]

@@ -19,7 +19,7 @@ PACKAGE = Path(tn.__file__).parent
 LAYERS = [
     ("cli", "__main__"),
     ("workflow",),
-    ("nodes",),
+    ("nodes", "testing"),
     ("later",),
     ("run",),
     ("connection", "local"),

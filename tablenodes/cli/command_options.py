@@ -124,6 +124,7 @@ _BESIDE = " Default: beside the output, with .journal at its end; none for the s
 JOURNAL = (
     option_of_run("--journal", "journal", metavar="FILE", more=_BESIDE),
     flag("--no-journal", "Keep no journal: answers that are lost are sent, and paid for, again."),
+    flag("--no-send", "Send nothing: use only the answers that the journal has."),
     option_of_run("--retry-failed", "retry_failed"),
     option_of_run("--on-in-doubt", "on_in_doubt"),
 )

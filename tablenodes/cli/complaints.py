@@ -33,6 +33,7 @@ _SENTENCES = {
     "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or write allow_insecure: true under"
     " connection in a workflow file",
     "variable_unset": "the environment variable {variable} is not set{hint}",
+    "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
 }

@@ -123,11 +123,18 @@ def default_properties(connection: Connection | None) -> dict[str, str]:
 
 
 @contextmanager
-def opened(connection: Connection, environ: Mapping[str, str] | None = None) -> Iterator[Endpoint]:
+def opened(
+    connection: Connection, environ: Mapping[str, str] | None = None, *, sends: bool = True
+) -> Iterator[Endpoint]:
     """Yield what a connection comes to in an environment (the process's own), with the embedded model started.
+
+    One over which nothing is sent needs no key and starts no model.
 
     Raises `ConnectionSettingError` or `ModelError` where there is no key, it would travel in the open, or no model.
     """
+    if not sends:
+        yield Endpoint(base_url_of(connection).strip().rstrip("/"), (), connection)
+        return
     if connection.local_model is not None and connection.base_url is None:
         with connection as started:
             yield _endpoint(started, {})

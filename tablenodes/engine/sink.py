@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..problems import Rejected, error_body, in_a_line
@@ -157,6 +157,20 @@ class Records(Tally):
             if body is None:
                 self.accept(row, end)
         self._fill()
+
+    def updated(self, other: Records, rows: Sequence[int]) -> Records:
+        """Return these ends with those of other ones, which are finished too, at the rows of a table that they are of.
+
+        What may have been billed before may still have been.
+        """
+        made = Records(0)
+        for name in End._fields:
+            column = [*getattr(self, name)]
+            for row, value in zip(rows, getattr(other, name), strict=True):
+                column[row] = value or column[row] if name == "maybe_billed" else value
+            setattr(made, name, column)
+        made.counts.update(made.outcome)
+        return made
 
     def _fill(self) -> None:
         """Move the ends that were kept into the columns: many at once, so that no row keeps its tuple for long."""

@@ -24,6 +24,7 @@ from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
+from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import NodeOutput, Responses
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
@@ -108,6 +109,7 @@ class Retrieval:
         spending = Spending(records.body, records.reused, self._pricing)
         summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=(*notes_on(records),))
         output = Retrieved(self._view, records, summary, lambda: self._asked, spending, ids=self._ids)
+        remember(output, stopped=interrupted)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"

@@ -70,6 +70,9 @@ class AsyncRequestNode(RequestNode):
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used
 
+        if not options.send:
+            what = f"{context.scope or type(self).__name__} hands its rows to a worker, which sends them"
+            raise SettingError(f"send=False: {what}; leave it out", place="send")
         if options.submission is None and options.journal is not None:
             # Nothing is kept there, but it says what a workflow is run for.
             options = replace(options, submission=os.path.abspath(options.journal))

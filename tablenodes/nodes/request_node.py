@@ -179,6 +179,7 @@ class RequestNode(Node):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
+        send: bool = True,
     ) -> Responses[T]:
         """Send one request a row and return every answer in its row's place.
 
@@ -211,6 +212,8 @@ class RequestNode(Node):
         store : path, optional
             The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
             the user's data folder.
+        send : bool
+            False sends nothing and needs no key: each row has the answer that the journal has, or is ``not_sent``.
 
         Returns
         -------
@@ -241,6 +244,7 @@ class RequestNode(Node):
             on_text=on_text,
             retry_failed=retry_failed,
             store=store,
+            send=send,
         )
         return run(self._asking(""), table, connection, Context(), options)
 

@@ -52,6 +52,7 @@ class RunOptions:
     retry_failed: Annotated[RetryFailed, "Which failed rows of the journal to send again."] = "transient"
     store: Annotated[Path | None, "The file that keeps conversations, and answers that come later."] = None
     deadline: Annotated[float, "Seconds within which a worker must send a row."] = DAY
+    send: Annotated[bool, "Whether to send anything; if not, only the journal's answers are used."] = True
     submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
 
     @classmethod
@@ -69,6 +70,13 @@ class RunOptions:
             raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
         if self.on_text is not None and not callable(self.on_text):
             raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
+        if not isinstance(self.send, bool):
+            raise SettingError(f"send must be True or False, not {type(self.send).__name__}")
+        if not self.send and self.journal is None:
+            raise SettingError("send=False uses the answers of a journal alone: name it with journal=", code="unsent")
+        self._check_submission()
+
+    def _check_submission(self) -> None:
         given, seconds = self.submission, self.deadline
         if given is not None and not isinstance(given, str | os.PathLike):
             raise SettingError(f"submission must be a text or a path, not {type(given).__name__}")

@@ -13,12 +13,18 @@ from ..column_names import free_names
 from ..engine.sink import OK, UNUSABLE
 from ..errors import UsageError
 from . import display
+from .last_output import remember
+from .second_run import places_of, spliced
+from .spending import SpendingOfBoth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ..connection.connection import Connection
     from ..engine.sink import Records
+    from ..settings import Limits, Retry
     from ..tables import TableView
+    from .options import OnText, Path
     from .spending import Spending
     from .summary import Summary
 
@@ -120,9 +126,13 @@ class NodeOutput(Generic[T]):
     def _rows(self, *, ok: bool) -> T:
         from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
 
-        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        rows = self._places(ok=ok)
         has_new = ok and any(name in self._handed_on for name in self._columns)
         return cast("T", (view(self.table) if has_new else self._view).take(rows))
+
+    def _places(self, *, ok: bool) -> list[int]:
+        """Return the positions of the rows that are ok, or of those that are not."""
+        return [row for row, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
 
     def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
         """Return each row's outcome, status and message."""
@@ -166,15 +176,16 @@ class Responses(NodeOutput[T]):
         asked: Callable[[], Iterable[str | None]],
         spending: Spending,
         answers: RowAnswers = TEXTS,
+        again: Callable[..., Responses[Any]] | None = None,
     ) -> None:
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
-        self._asked, self._spending, self._answers = asked, spending, answers
+        self._asked, self._spending, self._answers, self._again = asked, spending, answers, again
 
     def __getstate__(self) -> dict[str, Any]:
-        # How bodies are made stays where it is; what was asked travels.
-        return super().__getstate__() | {"_asked": partial(iter, [*self._asked()])}
+        # How bodies are made stays where it is, and so does the connection; what was asked travels.
+        return super().__getstate__() | {"_asked": partial(iter, [*self._asked()]), "_again": None}
 
     @cached_property
     def table(self) -> T:
@@ -256,11 +267,109 @@ class Responses(NodeOutput[T]):
         ends = zip(self._records.body, self._records.outcome, strict=True)
         return [self._answers.text_in(body) if outcome in (OK, UNUSABLE) else None for body, outcome in ends]
 
+    def updated(self, again: Responses[Any], *, rows: Iterable[int] | None = None) -> Responses[T]:
+        """Return a new output with the answers of a second run in the places of the first ones.
+
+        ``out = out.updated(node.run(out.failed, connection))`` has one table again.
+
+        Parameters
+        ----------
+        again : Responses
+            The output of a second run of ``.failed``, with as many rows in the same order: of a pandas table with its
+            index, of any other with its cells; beside them, what is asked may be another.
+        rows : sequence of int, optional
+            Which rows of this output the second run's are, by their positions from 0. Needed where the table was
+            sorted, filtered or changed, or is of other rows than those that failed.
+
+        Returns
+        -------
+        Responses
+            ``.log`` has of each row what its last run says; ``.summary`` counts what both runs used.
+
+        Raises
+        ------
+        UsageError
+            If the second run's rows may be others, or it asked for another ``answer=``.
+        """
+        if not isinstance(again, Responses):
+            what = f"updated() needs the output of a second run, not a {type(again).__name__}"
+            raise UsageError(f"{what}: use out.updated(node.run(out.failed, connection))", place="again")
+        mine, theirs = self._answers, again._answers
+        if (mine.schema, mine.mode) != (theirs.schema, theirs.mode):
+            raise UsageError(
+                "the second run asked for another answer= than the first, so their columns do not fit together",
+                code="other_answer",
+                place="again",
+            )
+        return self._updated(again, places_of(self._view, self._places(ok=False), again._view, rows))
+
+    def _updated(self, again: Responses[Any], places: Sequence[int]) -> Responses[T]:
+        """Return the output with the ends of a second run of the rows at these places."""
+        made = object.__new__(type(self))
+        made.__dict__.update(NodeOutput.__getstate__(self))
+        made._records = records = self._records.updated(again._records, places)
+        made._columns, made._outcomes = {"body": records.body, "status": records.status}, records.outcome
+        made._spending = spending = SpendingOfBoth(self._spending, again._spending, places)
+        made.summary = self.summary.joined(again.summary, records.counts, sum(records.reused), spending)
+        first, second = self._asked, again._asked
+        made._asked = lambda: spliced(first(), second(), places)
+        return made
+
+    def retry_failed(
+        self,
+        connection: Connection | None = None,
+        *,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        journal: Path | None = None,
+        progress: bool | None = None,
+        on_text: OnText | None = None,
+    ) -> Responses[T]:
+        """Ask every row of ``.failed`` again, and return a new output with the answers in their places.
+
+        Every one is asked, as with ``retry_failed="all"``, by the same node. What is not given here is as in the run
+        itself: its connection, limits, retries and journal. Where all rows are ok, nothing is sent.
+
+        Parameters
+        ----------
+        connection, limits, retry, journal, progress
+            As in `CreateChatCompletion.run`. Give a connection where the environment names another server by now.
+        on_text : callable, optional
+            As there; it is called with positions in this output.
+
+        Raises
+        ------
+        UsageError
+            If the output was pickled or came from a worker: it has no connection then. Run the node on ``.failed``,
+            and use `updated`.
+        Interrupted
+            If the second run was stopped; ``.output`` has both runs as one.
+        """
+        if self._again is None:
+            raise UsageError(
+                "this output was stored, copied or retrieved, so it does not know how its rows were asked: "
+                "use out.updated(node.run(out.failed, connection))",
+                code="no_connection",
+            )
+        places = self._places(ok=False)
+        if not places:
+            return self
+        given = {"limits": limits, "retry": retry, "journal": journal, "progress": progress, "on_text": on_text}
+        try:
+            made = self._updated(self._again(places, connection, given), places)
+        except BaseException as error:
+            if isinstance(came := getattr(error, "output", None), Responses):
+                error.output = self._updated(came, places)  # type: ignore[attr-defined]
+                remember(error.output, stopped=True)  # type: ignore[attr-defined]
+            raise
+        remember(made, stopped=made.summary.stopped is not None)
+        return made
+
     def _rows(self, *, ok: bool) -> T:
         if not ok:
             return super()._rows(ok=False)
         from ..tables import view  # noqa: PLC0415 - pandas is loaded where there is a table
 
-        rows = [row for row, outcome in enumerate(self._outcomes) if outcome == OK]
+        rows = self._places(ok=True)
         own = {name: self._answers.types[name] for name in self._answered}
         return cast("T", view(self._view.replacing(self._answered, own)).take(rows))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
 from operator import not_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
 from ..bodies.recipe import BODY
 from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
-from ..engine.journal import Journal, Keys
+from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Scheduler
 from ..engine.sink import OK, Records
@@ -23,6 +24,7 @@ from ..errors import Interrupted, JournalError, SettingError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
 from .display import counted
+from .last_output import remember
 from .options import checked
 from .output import Responses
 from .rows import PlanInputs, conversations_asked, models_asked, prepared
@@ -32,7 +34,7 @@ from .watch import Watch
 from .wiring import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
@@ -44,16 +46,64 @@ if TYPE_CHECKING:
 
 _WORTH_A_JOURNAL = 100
 _LOST = "if this process ends before the run does, the answers are lost"
+_ELSEWHERE = (
+    "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
+)
 _NO_USAGE = "the server refused stream_options: streamed rows were sent without it and may have no token counts"
 
 
+@dataclass(frozen=True, repr=False)
+class Again:
+    """Asks rows of a run again, as the run did; `place` is the address by which a journal knows its server."""
+
+    asking: Asking
+    view: TableView
+    place: str
+    connection: Connection
+    context: Context
+    options: RunOptions
+
+    def __call__(self, rows: Sequence[int], connection: Connection | None, given: Mapping[str, Any]) -> Responses[Any]:
+        """Return what became of the rows at these positions; `given` are options in the place of the run's own."""
+        told, upstream, own = given.get("on_text"), self.context.upstream, {"retry_failed": "all", "send": True}
+        changed = {name: value for name, value in given.items() if value is not None}
+        if told is not None:
+            changed["on_text"] = lambda row, text: told(rows[row], text)
+        options = replace(self.options, **{"on_text": None, "on_invalid": "report", **own, **changed})
+        here = None if upstream is None else lambda row: upstream(rows[row])
+        context = replace(self.context, upstream=here, new_journal=False)
+        part = _Part(self, rows, None if connection is not None else self.place)
+        return run(self.asking, self.view.take(rows), connection or self._connection(), context, options, part)
+
+    def _connection(self) -> Connection:
+        """Return the run's own connection; an embedded model that has ended since is started again."""
+        own = self.connection
+        has_ended = own.server is not None and own.server.ended is not None
+        return replace(own, base_url=None, api_key=None) if has_ended else own
+
+
+class _Part(NamedTuple):
+    """What a run is a part of: rows of an earlier one, asked at the same place, where that is not None."""
+
+    whole: Again
+    rows: Sequence[int]
+    place: str | None
+
+
 def run(
-    asking: Asking, table: Any, connection: Connection | None, context: Context, options: RunOptions
+    asking: Asking,
+    table: Any,
+    connection: Connection | None,
+    context: Context,
+    options: RunOptions,
+    part: _Part | None = None,
 ) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
     view, connection = tables.view(table).held(), checked(connection)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(opened(connection))
+        endpoint = stack.enter_context(opened(connection, sends=options.send))
+        if part is not None and part.place not in (None, endpoint.identity(asking.path)):
+            raise SettingError(_ELSEWHERE, code="another_server", place="connection")
         plan = asking.plan(
             view.columns, PlanInputs(context.constants, endpoint.connection, options.store, options.limits.body_bytes)
         )
@@ -65,7 +115,7 @@ def run(
             raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
         if options.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view))
-        return _Run(asking, plan, view, endpoint, context, options, stack).carry_out()
+        return _Run(asking, plan, view, endpoint, context, options, stack, part).carry_out()
 
 
 class _Run:
@@ -80,9 +130,10 @@ class _Run:
         context: Context,
         options: RunOptions,
         stack: ExitStack,
+        part: _Part | None = None,
     ) -> None:
         self.asking, self.plan, self.view, self.endpoint = asking, plan, view, endpoint
-        self.context, self.options = context, options
+        self.context, self.options, self.part = context, options, part
         self.at_most_once = options.retry.ambiguous == 0
         self.request = endpoint.request("POST", asking.path)
         self.journal = self._journal(stack)
@@ -96,6 +147,8 @@ class _Run:
             capacity=endpoint.slots,
             answered_before=self.recorder.has_answers,
         )
+        if not options.send:
+            self.scheduler.stop("journal_only")
         self.records, self.usable = Records(len(view)), asking.answers.usable()
         # A bar would be drawn across a text that someone reads as it comes.
         shown = options.progress if options.on_text is None else False
@@ -105,7 +158,10 @@ class _Run:
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.options.journal is None:
             return None
-        journal = Journal(Path(self.options.journal))
+        path = Path(self.options.journal)
+        if not self.options.send and not path.exists():
+            raise JournalError(f"{path}: no such journal, so there are no answers in it")
+        journal = Journal(path)
         stack.callback(_close, journal)
         return journal
 
@@ -120,11 +176,20 @@ class _Run:
             at_most_once=self.at_most_once,
         )
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
-            reused, sending = recorder.survey(self._rows(), Keys(self.known_as, self.context.scope))
+            reused, sending = recorder.survey(self._rows(), self._keys())
             if reused + sending:
                 known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
-                display.say(f"{self.asking.name}: {known}, sending {sending:,}")
+                more = f"sending {sending:,}" if self.options.send else "sending nothing"
+                display.say(f"{self.asking.name}: {known}, {more}")
         return recorder
+
+    def _keys(self) -> Keys:
+        """Return what makes the keys by which a journal knows the rows."""
+        if self.part is None:
+            return Keys(self.known_as, self.context.scope)
+        whole, rows = self.part.whole, self.part.rows
+        bodies = (body if isinstance(body, bytes) else None for body in prepared(self.plan, whole.view, whole.context))
+        return KeysAmong(self.known_as, self.context.scope, bodies, rows)
 
     def _engine(self, stack: ExitStack) -> Engine:
         limits, patience = self.options.limits, self.options.retry.outage_patience
@@ -149,7 +214,7 @@ class _Run:
         calls = self.engine.calls(
             self._rows(),
             self.request,
-            None if self.journal is None else Keys(self.known_as, self.context.scope),
+            None if self.journal is None else self._keys(),
             choices=self.asking.choices,
             at_most_once=self.at_most_once,
             total=self.asking.seconds,
@@ -161,9 +226,11 @@ class _Run:
         except BaseException as error:  # whatever it is has what came in its `output`
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
-                error.output = self._output(began)  # type: ignore[attr-defined]
+                error.output = made = self._output(began)  # type: ignore[attr-defined]
+                remember(made, stopped=True)
             raise
         made = self._output(began)
+        remember(made, stopped=made.summary.stopped is not None or loop.failure is not None or loop.interrupted)
         self._raise_if_ended(made, loop, self.journal)
         say_failures(self.asking.name, made.summary, made._ends(), progress=self.options.progress)
         return made
@@ -176,7 +243,9 @@ class _Run:
             self.records.body, self.records.reused, pricing_of(self.endpoint.connection, self.endpoint.base_url), models
         )
         summary = self._summary(time.monotonic() - began, spending)
-        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers)
+        own = self.endpoint.connection
+        again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
+        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers, again)
 
     def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
@@ -193,7 +262,7 @@ class _Run:
             spending=spending,
             seconds_paused=scheduler.seconds_paused,
             stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
-            notes=(*self._notes(), *notes_on(records, self.endpoint, self.request)),
+            notes=(*self._notes(), *notes_on(records, self.endpoint if self.options.send else None, self.request)),
         )
 
     def _notes(self) -> Iterator[str]:

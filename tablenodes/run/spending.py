@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import addresses
 from ..answers import Pricing, costs, usage_columns
 from .display import money
+from .second_run import spliced
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection
@@ -42,6 +43,12 @@ class Spent:
             return f"unknown: no price for {names}, give prices= to the connection"
         left = f" ({without:,} of {self.rows:,} rows without a price)" if without else ""
         return f"{money(self.cost)}{left}"
+
+    def __add__(self, other: Spent) -> Spent:
+        """Return what two runs spent together."""
+        known = [each.cost for each in (self, other) if each.cost is not None]
+        unpriced = Counter(dict(self.unpriced)) + Counter(dict(other.unpriced))
+        return Spent(sum(known) if known else None, self.rows + other.rows, tuple(unpriced.most_common()))
 
 
 class Spending:
@@ -78,3 +85,31 @@ class Spending:
         unpriced = Counter(model or "a model without a name" for model, cost in rows if cost is None)
         total = sum(known) if known or not rows else None
         return Spent(total, len(rows), tuple(unpriced.most_common()))
+
+
+class SpendingOfBoth(Spending):
+    """What the answers of a run used and cost, with those of a second run in their places; both runs have spent."""
+
+    def __init__(self, first: Spending, second: Spending, places: Sequence[int]) -> None:
+        self._both = first, second, places
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"columns": self.columns, "cost": self.cost, "spent": self.spent}
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """What each row's last answer used."""
+        first, second, places = self._both
+        return {name: [*spliced(values, second.columns[name], places)] for name, values in first.columns.items()}
+
+    @cached_property
+    def cost(self) -> list[float | None]:
+        """What each row's last answer costs."""
+        first, second, places = self._both
+        return [*spliced(first.cost, second.cost, places)]
+
+    @cached_property
+    def spent(self) -> Spent | None:
+        """What both runs spent."""
+        first, second = (each.spent for each in self._both[:2])
+        return first + second if first is not None and second is not None else first or second

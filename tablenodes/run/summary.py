@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
@@ -81,6 +81,17 @@ class Summary:
         """Return it for rows that are counted by outcome, in any order; `numbers` are the other attributes."""
         ordered = sorted(counts.items(), key=lambda each: (each[0] != OK, -each[1]))
         return cls(sum(counts.values()), {outcome: count for outcome, count in ordered if count}, **numbers)
+
+    def joined(self, other: Summary, outcomes: Mapping[str, int], reused: int, spending: Spending) -> Summary:
+        """Return this run and a second one of some of its rows as one: what both used, and what became of the rows."""
+        numbers = [each.name for each in fields(self) if isinstance(getattr(self, each.name), int | float)]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        retries = Counter(self.retries)
+        retries.update(other.retries)
+        notes = (*other.notes, *(note for note in self.notes if note not in other.notes))
+        made = Summary.of(outcomes)
+        own = {"rows": made.rows, "outcomes": made.outcomes, "reused": reused, "retries": dict(retries), "notes": notes}
+        return Summary(**{**sums, **own, "stopped": other.stopped, "spending": spending})
 
     @property
     def cost(self) -> float | None:

@@ -12,6 +12,7 @@ from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
 from . import display
 from .check import check_rows, refuse_invalid
+from .last_output import remember
 from .output import NodeOutput
 from .rows import PlanInputs, prepared
 from .summary import Summary, say_failures
@@ -49,6 +50,7 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
     began = time.monotonic()
     rows, interrupted = _made(making, prepared(plan, view, context), len(view), context, options)
     output = _output(making, view, rows, context, time.monotonic() - began)
+    remember(output, stopped=interrupted)
     if interrupted:
         made = f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made"
         raise Interrupted(made, output, output_has="them")

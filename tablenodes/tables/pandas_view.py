@@ -47,6 +47,13 @@ class PandasView(TableView):
     def _take(self, positions: Any) -> Any:
         return self._rows_given.iloc[positions]
 
+    def has_in_order(self, positions: Sequence[int], other: TableView) -> bool:
+        """Check whether another table's rows are those at these positions, in their order: by their index if it can."""
+        index, theirs = self._rows_given.index, getattr(other.table, "index", None)
+        if index.is_unique and isinstance(theirs, pandas.Index):
+            return bool(index.take(numpy.asarray(positions, dtype=numpy.int64)).equals(theirs))
+        return super().has_in_order(positions, other)
+
     def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         return _frame(columns, self._rows_given.index, nullable)
 

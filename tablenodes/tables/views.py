@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
+from operator import eq
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy
@@ -91,6 +92,13 @@ class TableView(ABC):
 
     @abstractmethod
     def _take(self, positions: Any) -> Any: ...
+
+    def has_in_order(self, positions: Sequence[int], other: TableView) -> bool:
+        """Check whether another table's rows are those at these positions, in their order: by their cells."""
+        if any(name not in other.columns for name in self.columns):
+            return False
+        mine: TableView = type(self)(self.take(positions))  # type: ignore[call-arg] # each kind takes a table alone
+        return all(map(eq, map(repr, mine.rows(self.columns)), map(repr, other.rows(self.columns))))
 
     def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType]) -> Any:
         """Return a new table of the same kind with the same index."""

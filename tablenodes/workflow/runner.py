@@ -60,7 +60,7 @@ def _carried_out(
     """Run the nodes and write what came, however the run ended: no answer is lost."""
     outputs: Outputs = {}
     try:
-        sends = any(node._declared.sends for _, node in workflow.steps)
+        sends = options.send and any(node._declared.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
             _run_nodes(workflow, table, inputs, opened, options, outputs)
     except BaseException as error:

@@ -161,6 +161,7 @@ class Workflow(Definition):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
+        send: bool = True,
     ) -> dict[str, NodeOutput[Any]]:
         """Run every node over the table, one after another, and write the output if one is named.
 
@@ -176,7 +177,7 @@ class Workflow(Definition):
             Default: the workflow's own. The requests and tokens of all nodes together count. What a worker sends counts
             once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
             the limits stands after `RetrieveResponse`.
-        journal, progress, on_invalid, on_in_doubt, on_text, retry_failed
+        journal, progress, on_invalid, on_in_doubt, on_text, retry_failed, send
             As in `CreateChatCompletion.run`, for each node; they share the journal.
         store : path, optional
             The file that keeps conversations, and answers that come later, of every node. Default: ``TABLENODES_STORE``
@@ -213,5 +214,6 @@ class Workflow(Definition):
             on_text=on_text,
             retry_failed=retry_failed,
             store=store,
+            send=send,
         )
         return runner.run(self, table, inputs, connection, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -56,6 +57,24 @@ class Keys:
         self._seen[digest] = occurrence + 1
         key: Key = _new(Key, (digest, occurrence))
         return key
+
+
+class KeysAmong(Keys):
+    """The keys of some rows of a table: which of the equal ones each is, is counted among all rows, as it was before.
+
+    `bodies` are those of all rows (None of one without a request), `rows` the positions of the ones that are asked for,
+    in their order.
+    """
+
+    def __init__(self, request: Request, scope: str, bodies: Iterable[bytes | None], rows: Collection[int]) -> None:
+        super().__init__(request, scope)
+        whole, chosen = super().key, frozenset(rows)
+        keys = ((row, whole(body)) for row, body in enumerate(bodies) if body is not None)
+        self._among = (key for row, key in keys if row in chosen)
+
+    def key(self, body: bytes) -> Key:
+        """Return the key of the next row that is asked for."""
+        return next(self._among)
 
 
 class KeptAnswer(NamedTuple):

@@ -29,6 +29,7 @@ NOT_SENT_BECAUSE = {
     "journal": "the journal failed",
     "transport": "the transport has failed",
     "failure": "the run had to end",
+    "journal_only": "the journal has no answer to it, and nothing was to be sent",
 }
 """Why the rest of a run's rows is not sent, by the reason for which it has stopped."""
 

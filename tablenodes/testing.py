@@ -1,0 +1,207 @@
+"""Canned answers: a connection for tests of your own code, with no server, no key and no address behind it.
+
+A pipeline takes its connection as an argument, and its test gives it one that answers as the test wants:
+
+.. code-block:: python
+
+    # pipeline.py
+    import tablenodes as tn
+
+    def rated(reviews, connection=None):
+        node = tn.CreateChatCompletion(model="gpt-4o-mini", prompt="Rate: {{ review }}", answer={"stars": int})
+        out = node.run(reviews, connection, progress=False)
+        return out.table.assign(good=out.answers["stars"] >= 4)
+
+    # test_pipeline.py
+    import pandas as pd
+    import tablenodes as tn
+    from pipeline import rated
+
+    def test_four_stars_and_more_are_good():
+        def reply(request):
+            return {"stars": 5 if "great" in request["messages"][0]["content"] else 2}
+
+        table = rated(pd.DataFrame({"review": ["great", "poor"]}), tn.testing.canned(reply))
+        assert list(table["good"]) == [True, False]
+
+    def test_a_review_that_is_refused_is_neither():
+        refused = (400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
+        table = rated(pd.DataFrame({"review": ["great"]}), tn.testing.canned(refused))
+        assert table["good"].isna().all() and list(table["outcome"]) == ["http_error"]
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+
+from .connection import Connection
+from .engine.calls import Answer, Call, Chunk, Event
+from .errors import UsageError
+
+Reply: TypeAlias = "str | Mapping[str, Any] | tuple[int, Any] | Callable[[dict[str, Any]], Any]"
+
+_NOWHERE = "https://canned.invalid/v1"  # a name that can never be found: nothing could be sent there
+_PER_TOKEN = 4  # characters
+_SUCCESS = 200
+_PIECE = 8  # characters of a stream that come together
+
+
+def canned(reply: Reply) -> Connection:
+    """Return a connection that sends nothing: every request has this reply.
+
+    Parameters
+    ----------
+    reply : str, mapping, (int, body) or callable
+        A text is what the model says. So is a mapping, as JSON, or any other value that ``answer=`` asks for: it is put
+        into the form that the request asks for (an answer of one value is wrapped, a forced tool is called with it).
+        A pair is an HTTP status and a whole body: a mapping, a text or bytes, such as
+        ``(429, {"error": {"message": "slow down"}})``. A function is called with each request's body, a dict, and
+        returns one of these; what it raises ends the run as a `TransportError`.
+
+    Returns
+    -------
+    Connection
+        As many rows as there are can be answered at once; streams and several choices (``n``) come as they are asked
+        for, tokens are counted at four characters each. A journal knows its answers for those of no real server.
+
+    Examples
+    --------
+    >>> import pandas, tablenodes as tn
+    >>> node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", answer=["noun", "verb"])
+    >>> node.run(pandas.DataFrame({"word": ["go"]}), tn.testing.canned("verb")).answer.tolist()
+    ['verb']
+    """
+    if isinstance(reply, tuple):
+        _checked(reply)
+    return Connection(_NOWHERE, "", transport=Canned(reply))
+
+
+class Canned:
+    """A transport whose calls are answered at once."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._events: deque[Event] = deque()
+
+    def start(self, call: Call) -> None:
+        """Answer a call."""
+        began, request = time.monotonic(), orjson.loads(call.body)
+        given = self._reply(request) if callable(self._reply) else self._reply
+        status, body = _checked(given) if isinstance(given, tuple) else (_SUCCESS, None)
+        pieces = [*_said(request, given)] if body is None else [body]
+        self._events += (Chunk(call.key, piece) for piece in pieces if request.get("stream") is True)
+        length = b"".join(pieces)
+        kind = b"text/event-stream" if body is None and request.get("stream") is True else b"application/json"
+        head = b"HTTP/1.1 %d Canned\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(length))
+        self._events.append(Answer(call.key, status, head, length, elapsed=time.monotonic() - began))
+
+    def cancel(self, key: int) -> None:
+        """Drop a call."""
+        self._events = deque(event for event in self._events if event.key != key)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what has come, which is all."""
+        events = [*self._events]
+        self._events.clear()
+        return events
+
+    def close(self) -> None:
+        """Drop every call."""
+        self._events.clear()
+
+
+def _checked(reply: tuple[Any, ...]) -> tuple[int, bytes]:
+    """Return the status and the body of a reply that is both."""
+    if len(reply) != 2 or type(reply[0]) is not int or not 100 <= reply[0] <= 599:
+        raise UsageError("a canned reply that is a tuple must be an HTTP status and a body, such as (400, {})")
+    status, body = reply
+    if isinstance(body, bytes):
+        return status, body
+    return status, body.encode() if isinstance(body, str) else orjson.dumps(body)
+
+
+def _said(request: Mapping[str, Any], reply: Any) -> Iterator[bytes]:
+    """Yield the body of a good answer, of a stream in pieces."""
+    text, tool = _text(request, reply)
+    count: int = request["n"] if type(request.get("n")) is int else 1
+    is_chat = "messages" in request
+    written = orjson.dumps(request.get("messages", request.get("prompt")))
+    used = [max(1, len(part) // _PER_TOKEN) for part in (written, text)]
+    usage = {"prompt_tokens": used[0], "completion_tokens": count * used[1]}
+    usage["total_tokens"] = sum(usage.values())
+    kind = "chat.completion" if is_chat else "text_completion"
+    head = {"id": "canned", "object": kind, "created": 0, "model": request.get("model")}
+    if request.get("stream") is not True:
+        choices = [{"index": index, **_choice(text, tool, is_chat=is_chat)} for index in range(count)]
+        yield orjson.dumps({**head, "choices": choices, "usage": usage})
+        return
+    head["object"] = f"{kind}.chunk" if is_chat else kind
+    for index in range(count):
+        for at in range(0, len(text) + _PIECE, _PIECE):  # the last one is empty, and says that it was the last
+            part = _choice(text[at : at + _PIECE], tool, is_chat=is_chat)
+            if is_chat:
+                part = {"delta": _delta(part.pop("message"), is_first=at == 0)}
+            end = "stop" if at >= len(text) else None
+            yield b"data: %b\n\n" % orjson.dumps({**head, "choices": [{"index": index, **part, "finish_reason": end}]})
+    yield b"data: %b\n\n" % orjson.dumps({**head, "choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def _choice(text: str, tool: str | None, *, is_chat: bool) -> dict[str, Any]:
+    """Return a choice with a text, or with a call of a tool that has the text as its arguments."""
+    end = {"finish_reason": "stop"}
+    if not is_chat:
+        return {"text": text, **end}
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if tool is not None:
+        called = {"id": "call_canned", "type": "function", "function": {"name": tool, "arguments": text}}
+        message = {"role": "assistant", "content": None, "tool_calls": [called]}
+    return {"message": message, **end}
+
+
+def _delta(message: dict[str, Any], *, is_first: bool) -> dict[str, Any]:
+    """Return a piece of a message; only the first says whose it is, and which tool is called."""
+    calls = message.get("tool_calls")
+    if calls is None:
+        return message if is_first else {"content": message["content"]}
+    if is_first:
+        return {**message, "tool_calls": [{"index": 0, **calls[0]}]}
+    return {"tool_calls": [{"index": 0, "function": {"arguments": calls[0]["function"]["arguments"]}}]}
+
+
+def _text(request: Mapping[str, Any], reply: Any) -> tuple[str, str | None]:
+    """Return what is said, as the request asks for it, and the tool that is called with it, if it asks for one."""
+    choice, form = request.get("tool_choice"), request.get("response_format")
+    tool = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else None
+    form = form if isinstance(form, dict) else {}
+    kind = form.get("type")
+    schema: Any = form["json_schema"].get("schema") if kind == "json_schema" else None
+    if tool is not None:
+        functions = (each.get("function") for each in request.get("tools", ()))
+        schema = next((each.get("parameters") for each in functions if each and each.get("name") == tool), None)
+    wants_json = tool is not None or kind in ("json_schema", "json_object")
+    if isinstance(reply, str) and not (wants_json and _is_wrapped(schema, kind) and not _is_object(reply)):
+        is_said = tool is not None and not _is_object(reply)
+        return reply, None if is_said else tool
+    if wants_json and not isinstance(reply, Mapping):
+        reply = {"answer": reply}
+    return orjson.dumps(reply, default=dict).decode(), tool
+
+
+def _is_wrapped(schema: Any, kind: str | None) -> bool:
+    """Check whether an answer of one value is asked for, which stands in an object; a plain object may have one."""
+    if schema is None:
+        return kind == "json_object"
+    return isinstance(schema, Mapping) and [*schema.get("properties", ())] == ["answer"]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
