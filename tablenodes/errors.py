@@ -30,7 +30,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .column_names import plainly
 
@@ -48,11 +48,19 @@ class TablenodesError(Exception):
         What the message was made of. The command line makes its own message of them for some codes.
     """
 
+    _needs_frames: ClassVar[bool] = False  # code of the user's own raised what led to it
+
     def __init__(
         self, message: str = "", *, code: str = "", place: str = "", values: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message)
         self.code, self.place, self.values = code, place, dict(values or {})
+
+    def _render_traceback_(self) -> list[str]:
+        # Only IPython asks for it. Whoever made a mistake sees their own line, not ours.
+        from .notebook import tracebacks  # noqa: PLC0415 - loaded where it is used
+
+        return tracebacks.whole(self) if self._needs_frames else tracebacks.short(self)
 
 
 class UsageError(TablenodesError, ValueError):
@@ -102,6 +110,8 @@ class EndedError(TablenodesError):
         What happened. As a text, the error also says what `output` has, where it was told that.
     """
 
+    _needs_frames = True
+
     def __init__(self, message: str, output: Any = None, *, code: str = "", output_has: str = "") -> None:
         super().__init__(f"{message}; .output has {output_has}" if output_has else message, code=code)
         self.output, self.output_has, self.message = output, output_has, message
@@ -109,6 +119,8 @@ class EndedError(TablenodesError):
 
 class ModelError(EndedError):
     """The embedded model is not installed, is damaged, does not start, or ended in the middle of a run."""
+
+    _needs_frames = False
 
 
 class TransportError(EndedError):
@@ -118,13 +130,19 @@ class TransportError(EndedError):
 class JournalError(EndedError):
     """The journal is locked, foreign, damaged or cannot be written."""
 
+    _needs_frames = False
+
 
 class StoreError(EndedError):
     """The store of futures and conversations is foreign, damaged, or cannot be read or written."""
 
+    _needs_frames = False
+
 
 class OutputError(EndedError, TableError):
     """A run is over, and its output cannot be written: ``output`` has it by node; an earlier file is as it was."""
+
+    _needs_frames = False
 
 
 class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
@@ -137,6 +155,8 @@ class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
 
 class Interrupted(EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
     """A run was stopped before its end; in ``output``, rows without an answer are ``not_sent`` or ``in_doubt``."""
+
+    _needs_frames = False
 
 
 _Error = TypeVar("_Error", bound=TablenodesError)

@@ -19,7 +19,7 @@ from tablenodes.engine.calls import Answer
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.scheduling.scheduler import Wait
-from tablenodes.run import display
+from tablenodes.run import progress as bars
 from tablenodes.run import watch as watching
 from tablenodes.run.watch import Watch
 from tablenodes.settings import Limits, Retry
@@ -111,9 +111,7 @@ def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
     """Look up once a second; give the lines."""
     now = 0
     records = SimpleNamespace(settled=0, counts=Counter())
-    watch = Watch(
-        records, Waiting(wait), display.Progress(9, False), "127.0.0.1:9", 600.0, name="ask", clock=lambda: now
-    )
+    watch = Watch(records, Waiting(wait), bars.Progress(9, False), "127.0.0.1:9", 600.0, name="ask", clock=lambda: now)
     for now in range(seconds):
         records.counts["ok"] = answered(now)
         watch()
@@ -176,24 +174,24 @@ class Terminal(io.StringIO):
 def test_a_bar_says_what_is_waited_for_and_its_clock_goes_on(monkeypatch):
     """Though no row moves."""
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setattr(display, "_DELAY", 0.0)
-    monkeypatch.setattr(display, "_REDRAWN", 0.0)
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
+    monkeypatch.setattr(bars, "_REDRAWN", 0.0)
     monkeypatch.setenv("COLUMNS", "150")
-    with display.Progress(60) as bar:
+    with bars.Progress(60) as bar:
         for _ in range(3):
             bar.show(0, 0, "cannot reach 127.0.0.1:9, retrying")
         drawn = terminal.getvalue()
         bar.show(60, 60)
         bar.close(60, 60)
     assert drawn.count("cannot reach 127.0.0.1:9, retrying, 0 ok, 0 failed") >= 3
-    assert terminal.getvalue().rstrip().endswith("60 ok, 0 failed]")
+    assert terminal.getvalue().rstrip().endswith("60 ok, 0 failed")
 
 
 def test_a_bar_waits_for_its_second(monkeypatch):
     """Work that is done at once needs none."""
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setattr(display, "_DELAY", 3600.0)  # a machine may stand still for a second
-    with display.Progress(60) as bar:
+    monkeypatch.setattr(bars, "_DELAY", 3600.0)  # a machine may stand still for a second
+    with bars.Progress(60) as bar:
         bar.show(0, 0, "x")
         bar.show(1, 1, "x")
         assert terminal.getvalue() == ""
@@ -205,8 +203,8 @@ def test_with_a_bar_there_is_no_line_besides(monkeypatch):
     for each, seconds in (
         (watching, "_WORTH_A_LINE"),
         (watching, "_BETWEEN"),
-        (display, "_DELAY"),
-        (display, "_REDRAWN"),
+        (bars, "_DELAY"),
+        (bars, "_REDRAWN"),
     ):
         monkeypatch.setattr(each, seconds, 0.0)
     monkeypatch.setenv("COLUMNS", "150")
@@ -226,10 +224,10 @@ def test_a_terminal_without_columns_has_a_bar_all_the_same(monkeypatch):
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
-    monkeypatch.setattr(display, "_DELAY", 0.0)
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
     with os.fdopen(ours, "rb", 0) as seen, os.fdopen(theirs, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        with display.Progress(60) as bar:
+        with bars.Progress(60) as bar:
             bar.close(60, 60)
         monkeypatch.undo()
         drawn = b""

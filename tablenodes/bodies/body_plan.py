@@ -216,6 +216,15 @@ class BodyPlan(RowPlan):
             return self._asking(body, data) if self._answer else data
         raise Rejected(*(_with_why(problem, body) for problem in self.schema.problems(body)))
 
+    def draft(self, cells: tuple[Any, ...]) -> tuple[bytes, tuple[Problem, ...]]:
+        try:
+            return self.encode(cells), ()
+        except Rejected as rejected:
+            body = self.build(cells)  # which says once more why, where there is none
+            data = _dumps(body)
+            clash = not self._answer.isdisjoint(body) or not self._answer
+            return data if clash else self._asking(body, data), rejected.problems
+
     def _asking(self, body: Mapping[str, Any], data: bytes) -> bytes:
         """Return a body with what asks for the answer."""
         if not self._answer.isdisjoint(body):

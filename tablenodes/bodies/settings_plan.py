@@ -47,6 +47,10 @@ class RowPlan:
         """Return what a row becomes, such as the bytes of a body; raise `Rejected` if nothing can be made of it."""
         raise NotImplementedError
 
+    def draft(self, cells: tuple[Any, ...]) -> tuple[bytes, tuple[Problem, ...]]:
+        """Return a row's body, and why it cannot be sent; raise `Rejected` where none can be made."""
+        raise NotImplementedError
+
     def column_of(self, path: str) -> str | None:
         """Return the column or columns that a place was filled from, or None."""
         return self._columns_of.get(top_of(path), self._else_from)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,6 +21,9 @@ from ..settings import Limits, Timeout
 from .connection import OPENAI, Connection, is_custom
 
 Headers = list[tuple[str, str | Secret]]
+_EMBEDDED = "embedded://model/"
+_USER_AGENT = ("User-Agent", f"tablenodes/{__version__}")
+_NO_KEY = ("no_key", "no_key_for_address", "variable_unset")
 _OF_THE_ENVIRONMENT = (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 
 
@@ -75,7 +78,7 @@ class Endpoint:
         model = self.connection.local_model
         if model is None:
             return self.request("POST", path).url
-        return f"embedded://model/{quote(model.path or default_properties(self.connection)['model'])}{path}"
+        return f"{_EMBEDDED}{quote(model.path or default_properties(self.connection)['model'])}{path}"
 
     def transport(
         self, limits: Limits, may_send: Callable[[int], bool] | None = None, *, stream: bool = False
@@ -142,6 +145,22 @@ def opened(
     yield _endpoint(connection, Veiled(os.environ if environ is None else environ))
 
 
+def as_shown(connection: Connection) -> Endpoint:
+    """Return what a connection comes to where nothing is sent or started; a key that is not there stands as a secret.
+
+    Raises `ConnectionSettingError` for all else that a run would refuse.
+    """
+    if connection.local_model is not None and connection.base_url is None:
+        model = quote(connection.local_model.path or default_properties(connection)["model"])
+        return Endpoint(f"{_EMBEDDED}{model}", (_USER_AGENT,), connection)
+    try:
+        return _endpoint(connection, Veiled(os.environ))
+    except ConnectionSettingError as error:
+        if error.code not in _NO_KEY:
+            raise
+    return _endpoint(replace(connection, api_key=Secret("unknown"), api_key_env=None), Veiled(os.environ))
+
+
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     base_url, from_environment = _base_url(connection, environ)
     parts = addresses.split_base_url(base_url, "base_url" if connection.base_url else "OPENAI_BASE_URL")
@@ -181,7 +200,7 @@ def _all_headers(connection: Connection, environ: Mapping[str, str], host: str, 
         if environ.get(variable) and name.casefold() not in names:
             headers.append(addresses.check_header(name, environ[variable]))
     if "user-agent" not in names:
-        headers.append(("User-Agent", f"tablenodes/{__version__}"))
+        headers.append(_USER_AGENT)
     return headers
 
 

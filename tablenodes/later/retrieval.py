@@ -27,6 +27,7 @@ from ..run.check import check_rows, refuse_invalid
 from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import NodeOutput, Responses
+from ..run.progress import Progress
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
 from ..run.spending import Spending, pricing_of
 from ..run.summary import Summary, notes_on, say_failures
@@ -99,7 +100,7 @@ class Retrieval:
         until = math.inf if wait is None else self._began + wait
         self._progress = progress if until > self._began else False
         self._find(wanted)
-        with Interrupts() as interrupts, display.Progress(len(self._view), progress) as bar:
+        with Interrupts() as interrupts, Progress(len(self._view), progress) as bar:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
         self._fill()
@@ -147,7 +148,7 @@ class Retrieval:
                 pending = {}
             self._open = {number: pending[number] for number in self._rows_of if number in pending}
 
-    def _wait(self, until: float, interrupts: Interrupts, bar: display.Progress) -> None:
+    def _wait(self, until: float, interrupts: Interrupts, bar: Progress) -> None:
         """Wait until nothing is pending, the time is over, or nothing more can be expected."""
         seen, look_at, rests_until = -1, -math.inf, -math.inf
         while self._open and not interrupts.level:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
+    from ..notebook.markup import Panel
     from ..run.check import Check
     from ..run.options import RunOptions
     from ..run.output import AnyOutput
@@ -137,7 +138,7 @@ class Node:
         ----------
         table, connection, store
             As in `CreateChatCompletion.run`; a stream that can be read only once is refused. What a server would refuse
-            depends on whose it is.
+            depends on whose it is, and `Check.request` shows where a request would go.
 
         Raises
         ------
@@ -145,20 +146,39 @@ class Node:
             If the node and the table do not fit together: a column that is not there, a schema that cannot be read.
         """
         from ..run.check import check  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.options import checked  # noqa: PLC0415
         from ..run.rows import PlanInputs  # noqa: PLC0415
 
-        return check(partial(self._plan, inputs=PlanInputs(connection=connection, store=store)), table)
+        connection = checked(connection)
+        plan = partial(self._plan, inputs=PlanInputs(connection=connection, store=store))
+        return check(plan, table, self._declared.path, connection)
 
     def replace(self, **settings: Any) -> Self:
         """Return a node with some settings changed; raise `SettingError` for one that it has not or cannot use."""
         check_names(type(self), settings)
         return replace(self, **settings)
 
-    def __repr__(self) -> str:
+    def _shown(self) -> dict[str, Any]:
+        """Return the settings that were set."""
         defaults = {each.name: each.default for each in fields(self)}
-        given = ((name, getattr(self, name)) for name in setting_names(type(self)))
-        shown = (f"{name}={value!r}" for name, value in given if value is not None and value != defaults[name])
+        given = {name: getattr(self, name) for name in setting_names(type(self))}
+        return {name: value for name, value in given.items() if value is not None and value != defaults[name]}
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in self._shown().items())
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _panel(self) -> Panel:
+        """Return what a notebook shows of it."""
+        from ..notebook.markup import Panel  # noqa: PLC0415 - loaded where it is used
+
+        facts = [(name, value if isinstance(value, str) else repr(value)) for name, value in self._shown().items()]
+        return Panel(type(self).__name__, self._declared.does, facts=facts)
+
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+
+        return html(self._panel())
 
 
 def own_names(kind: type[Node]) -> tuple[str, ...]:

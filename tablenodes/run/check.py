@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import islice
 from numbers import Integral
@@ -13,17 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import tables
-from ..errors import InvalidRequests, TableError
+from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark
 from . import display
+from .prompts import Prompt
+from .row_request import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.settings_plan import RowPlan
+    from ..connection.connection import Connection
     from ..tables import TableView
+    from .row_request import RowRequest
 
 _SHOWN = 10
+_LINE = 120  # characters of a prompt that are shown
+_UNPICKLED = "a check that was pickled has no requests: check the table again"
 _COLUMNS = {"row": "integer", **dict.fromkeys(("column", *Problem._fields), "text")}  # of the table of problems
 
 
@@ -39,7 +45,8 @@ class Check:
         Rows that would be sent.
     problems : pandas.DataFrame
         One row a problem: ``row`` (position, 0 is the first; null for what the server would refuse in every row),
-        ``column``, ``path``, ``rule``, ``message``, ``got``.
+        ``index`` (the row's label in the table's index; without one, its position), ``column``, ``path``, ``rule``,
+        ``message``, ``got``.
     sources : dict of str to str
         Where each request property comes from.
     unknown : tuple of str
@@ -48,6 +55,9 @@ class Check:
         Rows whose body is the same as an earlier row's; each is sent.
     warnings : tuple of str
         What will be sent but was perhaps not meant.
+    prompts : tuple of Prompt
+        What the first row that can be sent says to the model, and the row whose request is longest: ``row``, ``text``
+        (of a very long one the beginning) and ``length`` in characters.
     """
 
     rows: int
@@ -57,6 +67,49 @@ class Check:
     unknown: tuple[str, ...]
     duplicates: int
     warnings: tuple[str, ...]
+    prompts: tuple[Prompt, ...] = ()
+    _requests: Requests | str = field(default=_UNPICKLED, repr=False, compare=False)  # or why there are none
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_requests": _UNPICKLED}
+
+    def request(self, row: int) -> RowRequest:
+        """Return one row's request as it would be sent, the key masked; of a row that cannot be sent, also why.
+
+        Parameters
+        ----------
+        row : int
+            The row's position: 0 is the first.
+
+        Raises
+        ------
+        UsageError
+            If there is no such row, no request can be made of it, or none is sent.
+        """
+        return self._known_requests().request(row)
+
+    def curl(self, row: int) -> str:
+        """Return one row's request as a curl command to paste into a shell, with the key as a variable.
+
+        The variable is the connection's ``api_key_env``, else ``OPENAI_API_KEY``.
+
+        Raises
+        ------
+        UsageError
+            As `request` does, and if the row cannot be sent.
+        """
+        return self._known_requests().curl(row)
+
+    def _known_requests(self) -> Requests:
+        if isinstance(self._requests, str):
+            raise UsageError(self._requests, code="no_request")
+        return self._requests
+
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from .panels import check_panel  # noqa: PLC0415
+
+        return html(check_panel(self))
 
     def __repr__(self) -> str:
         return self.described()
@@ -66,6 +119,7 @@ class Check:
         lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
+        lines += [f"{each.caption(self.prompts)}: {each.line(_LINE)}" for each in self.prompts]
         place = where or (lambda path: "")
         lines += [f"{place(getattr(warning, 'place', ''))}warning: {warning}" for warning in self.warnings]
         if self.duplicates:
@@ -139,12 +193,16 @@ def _more(count: int) -> Iterator[str]:
         yield f"… and {count:,} more problem{'' if count == 1 else 's'}"
 
 
-def check(plan: Callable[[Sequence[str]], RowPlan], table: Any) -> Check:
-    """Check every row of a table against a node; `plan` returns what becomes of the rows, from the columns."""
+def check(plan: Callable[[Sequence[str]], RowPlan], table: Any, path: str, connection: Connection) -> Check:
+    """Check every row of a table against a node; `plan` returns what becomes of the rows, from the columns.
+
+    Requests go to `path` below the connection's base URL; where it is empty, none are sent.
+    """
     view = tables.view(table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
-    return check_rows(plan(view.columns), view)
+    made = plan(view.columns)
+    return check_rows(made, view, Requests.of(made, view, path, connection))
 
 
 def refuse_invalid(found: Check, name: str = "") -> None:
@@ -155,9 +213,9 @@ def refuse_invalid(found: Check, name: str = "") -> None:
         raise InvalidRequests(f"{count} cannot be sent; nothing was sent; first {first}", found)
 
 
-def check_rows(plan: RowPlan, view: TableView) -> Check:
-    """Check every row of a view against a plan."""
-    return _Checking(plan).over(view)
+def check_rows(plan: RowPlan, view: TableView, requests: Requests | str = _UNPICKLED) -> Check:
+    """Check every row of a view against a plan; `requests` are the rows', or says why there are none."""
+    return replace(_Checking(plan).over(view), _requests=requests)
 
 
 class _Checking:
@@ -168,6 +226,7 @@ class _Checking:
         self.seen: set[bytes] = set()
         self.duplicates = 0
         self.names: set[str] = set()
+        self.shown: list[tuple[int, bytes]] = []  # the first request, and the longest
         self.meant_as_json: set[str] = set()
 
     def over(self, view: TableView) -> Check:
@@ -178,7 +237,13 @@ class _Checking:
         found = {name: [each[at] for each in self.found] for at, name in enumerate(_COLUMNS)}
         warnings = tuple(self._warnings(unknown, len(view)))
         problems = tables.frame(found, _COLUMNS)
-        return Check(len(view), valid, problems, self.plan.sources, unknown, self.duplicates, warnings)
+        problems.insert(1, "index", self._labels(view))
+        prompts = tuple(Prompt.of(row, orjson.loads(data)) for row, data in self.shown)
+        return Check(len(view), valid, problems, self.plan.sources, unknown, self.duplicates, warnings, prompts)
+
+    def _labels(self, view: TableView) -> Sequence[Any]:
+        rows = [each[0] for each in self.found]
+        return rows if rows and rows[0] is None else view.labels(rows)[1]
 
     def _row(self, row: int, cells: tuple[Any, ...]) -> bool:
         try:
@@ -187,11 +252,13 @@ class _Checking:
             self.found += [(row, self.plan.column_of(problem.path), *problem) for problem in rejected.problems]
             return False
         if self.schema is not None:
-            self._look_into(data)
+            self._look_into(row, data)
         return True
 
-    def _look_into(self, data: bytes) -> None:
+    def _look_into(self, row: int, data: bytes) -> None:
         """Note what is worth a word in a body that can be sent."""
+        if not self.shown or len(data) > len(self.shown[-1][1]):
+            self.shown[1:] = [(row, data)]
         digest = hashlib.blake2b(data, digest_size=12).digest()
         self.duplicates += digest in self.seen
         self.seen.add(digest)

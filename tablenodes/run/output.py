@@ -64,6 +64,8 @@ class NodeOutput(Generic[T]):
         The run in numbers.
     """
 
+    _reads: Sequence[str] = ()  # the columns that requests are made of
+
     def __init__(
         self,
         view: TableView,
@@ -154,7 +156,29 @@ class NodeOutput(Generic[T]):
         return f"NodeOutput: {self.summary}\n{display.head(self.table)}"
 
     def _repr_html_(self) -> str:
-        return display.html(str(self.summary), self.table)
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from .panels import output_panel  # noqa: PLC0415
+
+        return html(output_panel(self))
+
+    def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
+        """Return the cells of some rows in the columns that are not the configuration's, those looked at first first.
+
+        Columns of the configuration that have one of their names are not shown.
+        """
+        own = free_names((name for name in self._columns if name not in self._handed_on), self._view.columns)
+        made = {own.get(name, name): [values[row] for row in positions] for name, values in self._columns.items()}
+        return made | _ends_of(positions, self._outcomes, self._messages)
+
+
+def _ends_of(
+    positions: Sequence[int], outcomes: Sequence[str], messages: Sequence[str | None], names: Sequence[str] = BESIDE[1:]
+) -> dict[str, Sequence[Any]]:
+    """Return what is shown of the ends of some rows: where all are ok, nothing."""
+    ends = [(outcomes[row], messages[row]) for row in positions]
+    if all(outcome == OK for outcome, _ in ends):
+        return {}
+    return dict(zip(names, ([*each] for each in zip(*ends, strict=True)), strict=True))
 
 
 AnyOutput: TypeAlias = NodeOutput[Any]
@@ -177,11 +201,13 @@ class Responses(NodeOutput[T]):
         spending: Spending,
         answers: RowAnswers = TEXTS,
         again: Callable[..., Responses[Any]] | None = None,
+        reads: Sequence[str] = (),
     ) -> None:
         columns: dict[str, Sequence[Any]] = {"body": records.body, "status": records.status}
         super().__init__(view, columns, {"body": "text", "status": "integer"}, records.outcome, (), summary)
         self._records = records
         self._asked, self._spending, self._answers, self._again = asked, spending, answers, again
+        self._reads = reads
 
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is, and so does the connection; what was asked travels.
@@ -253,6 +279,14 @@ class Responses(NodeOutput[T]):
         ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``), or are null.
         """
         return cast("T", self._view.make({name: getattr(self._records, name) for name in _LOG_TYPES}, _LOG_TYPES))
+
+    def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
+        records, own = self._records, free_names(self._answers.types, self._view.columns)
+        ends = [(records.body[row], records.outcome[row]) for row in positions]
+        answers = self._answers.columns((body for body, _ in ends), (outcome for _, outcome in ends))
+        made = {own[name]: answers[name] for name in own}
+        taken = free_names(map(self._answers.named, BESIDE[1:]), (*self._view.columns, *made))
+        return made | _ends_of(positions, records.outcome, records.message, [*taken.values()])
 
     def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
         records = self._records

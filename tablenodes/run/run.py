@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
 from ..bodies.recipe import BODY
+from ..column_names import own_name
 from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
@@ -27,6 +28,8 @@ from .display import counted
 from .last_output import remember
 from .options import checked
 from .output import Responses
+from .progress import Progress
+from .row_request import Requests
 from .rows import PlanInputs, conversations_asked, models_asked, prepared
 from .spending import Spending, pricing_of
 from .summary import Summary, notes_on, say_failures
@@ -114,7 +117,7 @@ def run(
         for problem in plan.refused:
             raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
         if options.on_invalid == "raise":
-            refuse_invalid(check_rows(plan, view))
+            refuse_invalid(check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection)))
         return _Run(asking, plan, view, endpoint, context, options, stack, part).carry_out()
 
 
@@ -152,7 +155,7 @@ class _Run:
         self.records, self.usable = Records(len(view)), asking.answers.usable()
         # A bar would be drawn across a text that someone reads as it comes.
         shown = options.progress if options.on_text is None else False
-        self.bar = stack.enter_context(display.Progress(len(view), shown))
+        self.bar = stack.enter_context(Progress(len(view), shown))
         self.engine = self._engine(stack)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
@@ -243,9 +246,9 @@ class _Run:
             self.records.body, self.records.reused, pricing_of(self.endpoint.connection, self.endpoint.base_url), models
         )
         summary = self._summary(time.monotonic() - began, spending)
-        own = self.endpoint.connection
+        own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
         again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
-        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers, again)
+        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers, again, reads)
 
     def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()

@@ -32,7 +32,7 @@ _NO_KEY_HERE = (
 _NO_KEY = "no API key was sent: name one with api_key_env= (--api-key-env)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """A run in numbers.
 
@@ -119,6 +119,14 @@ class Summary:
     def __str__(self) -> str:
         head = f"{counted(self.rows, 'row')} in {duration(self.seconds)}: {by_outcome(self.outcomes)}"
         return "\n".join([head, *(f"  {name:<9}{value}" for name, value in self._details())])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from .panels import summary_panel  # noqa: PLC0415
+
+        return html(summary_panel(self))
 
     def _details(self) -> Iterator[tuple[str, str]]:
         """Yield what more there is to say of a run in which something was asked: names, and values with their units."""

@@ -10,10 +10,10 @@ from .. import tables
 from ..engine.sink import NOT_SENT, OK
 from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
-from . import display
 from .check import check_rows, refuse_invalid
 from .last_output import remember
 from .output import NodeOutput
+from .progress import Progress
 from .rows import PlanInputs, prepared
 from .summary import Summary, say_failures
 
@@ -64,7 +64,7 @@ def _made(
     """Return what was made of each row, and whether it was interrupted: then the rest is not made."""
     rows: list[Made] = []
     ok, interrupted = 0, False
-    with display.Progress(count, options.progress) as bar:
+    with Progress(count, options.progress) as bar:
         try:
             for cells in making.make(wanted, context, options):
                 rows.append(cells)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..engine.scheduling import Scheduler
     from ..engine.scheduling.stops import Wait
     from ..engine.sink import Records
+    from .progress import Progress
 
 _BETWEEN = 0.1
 _WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
@@ -31,7 +32,7 @@ class Watch:
 
     records: Records
     scheduler: Scheduler
-    bar: display.Progress
+    bar: Progress
     place: str
     patience: float  # seconds for which a server that is out is probed
     name: str | None

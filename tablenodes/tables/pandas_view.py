@@ -44,6 +44,13 @@ class PandasView(TableView):
         """Return one cell as the table's own library does."""
         return self._rows_given[name].array[position]
 
+    def labels(self, positions: Sequence[int]) -> tuple[str, Any]:
+        """Return the index's labels of the rows at these positions, and its name."""
+        index = self._rows_given.index
+        is_default = index.equals(pandas.RangeIndex(len(index)))
+        name = ", ".join(map(str, filter(None, index.names))) or ("row" if is_default else "index")
+        return name, index.to_flat_index().take(numpy.asarray(positions, dtype=numpy.int64))
+
     def _take(self, positions: Any) -> Any:
         return self._rows_given.iloc[positions]
 

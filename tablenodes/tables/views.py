@@ -86,6 +86,10 @@ class TableView(ABC):
     def cell(self, name: str, position: int) -> Any:
         """Return one cell as the table's own library does, for what `rows` gives an `Unfit`."""
 
+    def labels(self, positions: Sequence[int]) -> tuple[str, Any]:
+        """Return what the labels of rows are called, and those of some rows; positions where there is no index."""
+        return "row", [*positions]
+
     def take(self, positions: Sequence[int]) -> Any:
         """Return a table of the same kind with the rows at these positions, their index kept."""
         return self._take(numpy.asarray(positions, dtype=numpy.int64))

@@ -46,7 +46,7 @@ def run(
     plans = workflow_check.plans(workflow, view, values, connection, options.store)
     workflow_check.check_content(workflow, view)
     if options.on_invalid == "raise":
-        for name, found in workflow_check.checks(workflow, view, plans).items():
+        for name, found in workflow_check.checks(workflow, view, plans, connection).items():
             refuse_invalid(found, name)
         options = replace(options, on_invalid="report")
     if destination is not None and (unsent := workflow_check.unsendable(workflow, view, plans)) is not None:

@@ -119,6 +119,14 @@ class Workflow(Definition):
         object.__setattr__(made, "_replaced", self._replaced | changed)
         return made
 
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import Panel, html  # noqa: PLC0415 - loaded where it is used
+
+        named = ("description", "connection", "table", "inputs", "output", "limits", "retry")
+        facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
+        parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in self.steps]
+        return html(Panel(f"Workflow {self.id or ''}", facts=facts, parts=parts))
+
     def check(
         self,
         table: Table = None,

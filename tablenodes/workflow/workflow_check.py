@@ -17,6 +17,7 @@ from ..nodes import Node
 from ..problems import Rejected, Remark
 from ..run.check import Check, check_rows
 from ..run.options import Path
+from ..run.row_request import Requests
 from ..run.rows import Context, PlanInputs
 from ..tables import TableView
 from .definition import Definition
@@ -28,6 +29,7 @@ from .references import columns_read, faults, templates, unread_inputs, upstream
 Inputs = Mapping[str, Any]
 
 _SAY = "set system or messages there, or put an AddUserMessage between"
+_NOT_YET = "the node's requests are made of what earlier nodes make: they are known once that is there"
 _LATER = "what depends on them is checked once they are there"
 
 
@@ -46,7 +48,7 @@ def check(
         raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
     made = plans(workflow, view, values, connection, store)
     check_content(workflow, view)
-    found = checks(workflow, view, made)
+    found = checks(workflow, view, made, connection)
     first = next(iter(found))
     found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
     return found
@@ -176,7 +178,9 @@ def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
         yield SettingError(f"{place}: {problem.message}{got}", place=place)
 
 
-def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> dict[str, Check]:
+def checks(
+    workflow: Definition, view: TableView, plans: Mapping[str, RowPlan], connection: Connection
+) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
     unsent: dict[str, set[int]] = {}
@@ -186,9 +190,11 @@ def checks(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) 
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
         lost = {row: earlier for earlier in (*reversed(ids or ()), *before) for row in unsent[earlier]}
         if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
-            made[name] = check_rows(plans[name], view)
+            requests = Requests.of(plans[name], view, node._declared.path, connection)
+            made[name] = check_rows(plans[name], view, requests)
         else:
-            found = check_rows(plans[name], cast("TableView", _AnsweredView(view, ids or (), unknown, lost)))
+            seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
+            found = check_rows(plans[name], seen, _NOT_YET)
             later = f"it reads the answers of {', '.join(ids or ())}: {_LATER}"
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
         unsent[name] = {int(row) for row in made[name].problems["row"]}
@@ -204,7 +210,7 @@ def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPla
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
         rows = _AnsweredView(view, ids, unknown, {}).rows
         if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
-            return name, checks(workflow, view, plans)[name]
+            return name, checks(workflow, view, plans, connection_of(workflow, None))[name]
         unknown |= _made_by(node, view)
     return None
 
@@ -245,6 +251,9 @@ class _AnsweredView:
 
     def __len__(self) -> int:
         return len(self._view)
+
+    def labels(self, positions: Sequence[int]) -> tuple[str, Sequence[Any]]:
+        return self._view.labels(positions)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Any]:
         known = [name for name in columns if name not in self._stand_ins]

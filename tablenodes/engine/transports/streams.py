@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -26,6 +27,11 @@ _OPTION = "stream_options"
 _OPTION_ADDED = b',"stream_options":{"include_usage":true}}'
 STREAMED = b'"stream":true'  # what stands in the body of a request for a stream, and hardly in another
 _REFUSALS = frozenset((400, 422))
+
+
+def extended(request: Mapping[str, Any], body: bytes) -> bytes:
+    """Return a request's body as it is sent first: one for a stream asks for its tokens, unless it says itself."""
+    return body[:-1] + _OPTION_ADDED if request.get("stream") is True and _OPTION not in request else body
 
 
 @dataclass(eq=False, repr=False)
@@ -72,9 +78,10 @@ class Streams(Wrapper):
             request = orjson.loads(call.body)
             if request.get("stream") is True:
                 self._asked[call.key] = choices_asked(call.body)
-                if _OPTION not in request and not self.option_refused:
+                body = call.body if self.option_refused else extended(request, call.body)
+                if body is not call.body:
                     self._extended.add(call.key)
-                    call = call._replace(body=call.body[:-1] + _OPTION_ADDED)
+                    call = call._replace(body=body)
         self.inner.start(call)
 
     def cancel(self, key: int) -> None:

@@ -1,0 +1,181 @@
+"""What a notebook shows of runs, checks, estimates and requests: failed rows first, and why they failed, grouped."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from .. import tables
+from ..engine.sink import OK
+from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
+from ..problems import NAMING_THEIR_PLACE, Unfit
+from .display import counted, duration
+
+_PENDING = ("pending", "submitted")
+_VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
+"""What differs from row to row in the same reason: ids of requests, and numbers."""
+
+
+def summary_panel(summary: Any) -> Panel:
+    """Return what is shown of a run in numbers."""
+    details = [*summary._details()]
+    facts = [each for each in details if each[0] not in ("note", "stopped")]
+    stopped = [f"stopped: {summary.stopped}"] if summary.stopped else []
+    about = f"in {duration(summary.seconds)}"
+    return Panel(counted(summary.rows, "row"), about, summary.outcomes, (), facts, [*stopped, *summary.notes])
+
+
+def output_panel(output: Any) -> Panel:
+    """Return what is shown of an output: its counts, its reasons, and some rows of its table."""
+    ends = [*output._ends()]
+    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome != OK and outcome not in _PENDING]
+    made = summary_panel(output.summary)
+    grid = _grid(output, failed, len(ends))
+    about = f"{made.title} {made.about}"
+    return Panel(type(output).__name__, about, made.counts, _reasons(output, ends), made.facts, made.lines, grid=grid)
+
+
+def outputs_panel(outputs: Mapping[str, Any], name: str) -> Panel:
+    """Return what is shown of a workflow's outputs, node by node, and of the last one its rows."""
+    parts = []
+    for place, (node, output) in enumerate(outputs.items(), 1):
+        each = output_panel(output)
+        grid = each.grid if place == len(outputs) else None
+        parts.append(Panel(node, each.about, each.counts, each.reasons[:3], (), each.lines, grid=grid))
+    return Panel(name, counted(len(parts), "node"), parts=parts)
+
+
+def check_panel(check: Any) -> Panel:
+    """Return what is shown of a check: what is sent, and what cannot be."""
+    counts = {"valid": check.valid, "invalid_request": check.rows - check.valid}
+    duplicates = [("duplicates", counted(check.duplicates, "row"))] if check.duplicates else []
+    facts = [*check.sources.items(), *duplicates]
+    lines = [f"warning: {warning}" for warning in check.warnings]
+    texts = [(each.caption(check.prompts), each.text) for each in check.prompts]
+    about = f"{check.valid:,} of {counted(check.rows, 'row')} can be sent; nothing was sent"
+    counts = {name: count for name, count in counts.items() if count}
+    return Panel("Check", about, counts, _problems(check.problems), facts, lines, texts)
+
+
+def request_panel(request: Any) -> Panel:
+    """Return what is shown of one request: as it would be sent, and what is wrong with it."""
+    reasons = [
+        Reason(1, in_words(path, rule, message), "invalid_request") for path, rule, message, _ in request.problems
+    ]
+    return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.text())])
+
+
+def estimate_panel(estimate: Any) -> Panel:
+    """Return what is shown of an estimate: each range as low, likely and high."""
+    counts = {"to send": estimate.to_send, "reused": estimate.reused, "invalid_request": estimate.invalid}
+    ranges = (
+        ("input tokens", estimate.input_tokens, "{:,.0f}"),
+        ("output tokens", estimate.output_tokens, "{:,.0f}"),
+        ("cost (USD)", estimate.cost, "{:,.4f}"),
+        ("seconds", estimate.seconds, "{:,.0f}"),
+    )
+    labels, numbers = [name for name, *_ in ranges], [_range(each, form) for _, each, form in ranges]
+    grid = Grid(("low", "likely", "high"), labels, numbers, label="")
+    about = f"{counted(estimate.rows, 'row')}, {counted(estimate.duplicates, 'duplicate')}; nothing was sent"
+    shown = {name: count for name, count in counts.items() if count}
+    return Panel("Estimate", about, shown, lines=[*estimate.assumptions], grid=grid)
+
+
+def _range(given: Any, form: str) -> list[str | None]:
+    """Return a range's numbers as texts, each null where it is not known."""
+    known = [given] * 3 if given is None or isinstance(given, int | float) else [*given]
+    return [None if each is None else form.format(each) for each in known]
+
+
+def in_words(path: str, rule: str, message: str) -> str:
+    """Return what is wrong with a part of a request, and of a missing property how it is given."""
+    named = not path or path == "$" or rule in NAMING_THEIR_PLACE
+    told, name = message if named else f"{path} {message}", path.removeprefix("$.")
+    return f"{told}: give {name}=" if rule == "required" and name.isidentifier() else told
+
+
+def _problems(problems: Any) -> list[Reason]:
+    """Return a check's problems, once for all rows that have the same one."""
+    columns = (problems[name].tolist() for name in ("row", "column", "path", "rule", "message", "got"))
+    found: dict[tuple[str, ...], list[Any]] = {}
+    for row, column, path, rule, message, got in zip(*columns, strict=True):
+        told = in_words(path, rule, message) + (f" (got {got})" if isinstance(got, str) and got else "")
+        where = f"column {column}: " if isinstance(column, str) and column else ""
+        found.setdefault((_VARYING.sub("#", told), where), [told, row, 0])[2] += 1
+    made = [
+        Reason(count, where + told, first=row if isinstance(row, int) else None)
+        for (_, where), (told, row, count) in found.items()
+    ]
+    return sorted(made, key=lambda each: -each.count)
+
+
+def _reasons(output: Any, ends: Sequence[tuple[str, int | None, str | None]]) -> list[Reason]:
+    """Return why rows failed, once for all that failed alike, the most first."""
+    first: dict[tuple[str, int | None, str], int] = {}
+    counts: Counter[tuple[str, int | None, str]] = Counter()
+    alike: dict[str | None, str] = {}
+    for row, (outcome, status, message) in enumerate(ends):
+        if outcome == OK:
+            continue
+        if message not in alike:
+            alike[message] = _VARYING.sub("#", message or "")
+        key = outcome, status if outcome != "unusable" else None, alike[message]
+        counts[key] += 1
+        first.setdefault(key, row)
+    return [
+        Reason(count, _told(output, first[key], key[1], ends[first[key]][2]), key[0], first[key])
+        for key, count in counts.most_common()
+    ]
+
+
+def _told(output: Any, row: int, status: int | None, message: str | None) -> str:
+    """Return why a row failed; of one that was not sent, what is to be given."""
+    if status is not None:
+        return f"HTTP {status}: {message}" if message else f"HTTP {status}"
+    try:
+        error = orjson.loads(output._answer_to(row)[1] or "")["error"]
+        path, rule, told = error["param"], error["code"], error["message"]
+    except (ValueError, LookupError, TypeError):
+        return message or ""
+    return in_words(path, rule, told) if path and rule and told else message or ""
+
+
+def _grid(output: Any, failed: Sequence[int], rows: int) -> Grid:
+    """Return the rows that are looked at first, with the columns that are: what is read, then what was answered."""
+    view, positions = output._view, _positions(failed, rows)
+    name, labels = view.labels(positions)
+    made = output._cells(positions)
+    reads = [column for column in output._reads if column in view.columns and column not in made]
+    own = [*reads, *(column for column in view.columns if column not in reads and column not in made)]
+    given = dict(zip(own, _given(view, positions, own[:COLUMNS]), strict=False))
+    order = [*reads, *made, *own[len(reads) :]]
+    cells = [made[column] if column in made else given[column] for column in order[:COLUMNS]]
+    shown = sum(position in {*failed[:ROWS]} for position in positions)
+    return Grid(order, labels, [*zip(*cells, strict=True)], shown, rows - len(positions), name)
+
+
+def _positions(failed: Sequence[int], rows: int) -> list[int]:
+    """Return the rows to show: of both kinds where there are both, the failed ones first."""
+    few, others = failed[: ROWS // 2], set(failed)
+    fine = [row for row, _ in zip((row for row in range(rows) if row not in others), range(ROWS), strict=False)]
+    shown = failed[: max(len(few), ROWS - len(fine))]
+    return [*shown, *fine[: ROWS - len(shown)]]
+
+
+def _given(view: Any, positions: Sequence[int], columns: Sequence[str]) -> Iterator[list[Any]]:
+    part = tables.view(view.take(positions))
+    for column in columns:
+        cells: Iterable[Any] = (cell for (cell,) in part.rows((column,)))
+        yield [_as_it_is(part, column, at) if isinstance(cell, Unfit) else cell for at, cell in enumerate(cells)]
+
+
+def _as_it_is(view: Any, column: str, position: int) -> str:
+    """Return a cell that is no JSON as its own library writes it."""
+    try:
+        return str(view.cell(column, position))
+    except Exception:  # noqa: BLE001 - whatever a foreign class raises: the cell is shown, not used
+        return "?"

@@ -1,0 +1,171 @@
+"""The request that a row would be, as it would be sent: to be looked at, or pasted into a terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus, urlencode
+
+import orjson
+
+from .. import tables
+from ..connection.endpoint import as_shown
+from ..engine.transports.streams import extended
+from ..errors import UsageError
+from ..notices import printable
+from ..problems import Problem, Rejected, in_a_line
+from ..secret import MASK, Secret
+
+if TYPE_CHECKING:
+    from ..bodies.settings_plan import RowPlan
+    from ..connection.connection import Connection
+    from ..connection.endpoint import Endpoint
+    from ..tables import TableView
+
+_SCHEMES = ("Bearer", "Basic")
+_ONE_ARGUMENT = 100_000  # bytes; a shell hands on no longer ones
+
+
+@dataclass(frozen=True, repr=False)
+class RowRequest:
+    """One row's request, as it would be sent; it prints as such.
+
+    Attributes
+    ----------
+    method, url : str
+        Where it goes; a secret in the address is masked.
+    headers : dict of str to str
+        Its headers, the key masked.
+    body : dict
+        Its body, as parsed JSON.
+    problems : tuple of Problem
+        Why it cannot be sent; empty where it can.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Any
+    problems: tuple[Problem, ...] = ()
+
+    def text(self) -> str:
+        """Return it as it would be sent, the body over several lines."""
+        head = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.headers.items())]
+        return "\n".join((*head, "", orjson.dumps(self.body, option=orjson.OPT_INDENT_2).decode()))
+
+    def __repr__(self) -> str:
+        wrong = (in_a_line(message, path, (rule,)) for path, rule, message, _ in self.problems)
+        return "\n".join((*(f"cannot be sent: {each}" for each in wrong), printable(self.text())))
+
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from .panels import request_panel  # noqa: PLC0415
+
+        return html(request_panel(self))
+
+
+@dataclass(frozen=True, repr=False)
+class Requests:
+    """The requests that the rows of a checked table would be."""
+
+    plan: RowPlan
+    view: TableView
+    path: str
+    connection: Connection
+
+    @classmethod
+    def of(cls, plan: RowPlan, view: TableView, path: str, connection: Connection) -> Requests | str:
+        """Return the requests of a node that sends some, or that it sends none."""
+        return cls(plan, view, path, connection) if path else "the node sends no requests"
+
+    def request(self, row: int) -> RowRequest:
+        """Return one row's request, with what is wrong with it."""
+        data, problems = self._draft(row)
+        endpoint = as_shown(self.connection)
+        headers = {name: _masked(value) for name, value in self._headers(endpoint)}
+        url = "".join(text for text, _ in self._address(endpoint))
+        return RowRequest("POST", url, headers, orjson.loads(data), problems)
+
+    def curl(self, row: int) -> str:
+        """Return one row's request as a command for a POSIX shell."""
+        data, problems = self._draft(row)
+        if problems:
+            raise _refused(row, problems)
+        if self.connection.local_model is not None and self.connection.base_url is None:
+            raise UsageError(
+                "the embedded model has an address only while it runs: check the table inside "
+                "'with tn.Connection.local() as connection:'",
+                code="no_address",
+            )
+        endpoint, body = as_shown(self.connection), data.decode()
+        given = f"--data-raw {shlex.quote(body)}"
+        if len(data) > _ONE_ARGUMENT:
+            given = f"--data-binary @- <<'END_OF_BODY'\n{body}\nEND_OF_BODY"
+        parts = self._address(endpoint)
+        address = "".join(f'"{variable}"' if variable else shlex.quote(text) for text, variable in parts)
+        return " \\\n  ".join((f"curl -g {address}", *self._options(endpoint), given))
+
+    def _options(self, endpoint: Endpoint) -> Iterator[str]:
+        for name, value in self._headers(endpoint):
+            if isinstance(value, Secret):
+                yield f'-H "{name}: {self._variable(name, value)}"'
+            else:
+                yield f"-H {shlex.quote(f'{name}: {value}' if value else f'{name};')}"
+        if isinstance(self.connection.proxy, str):
+            yield f"--proxy {shlex.quote(self.connection.proxy)}"
+        if self.connection.ca_bundle is not None:
+            yield f"--cacert {shlex.quote(str(self.connection.ca_bundle))}"
+
+    def _variable(self, name: str, value: Secret) -> str:
+        """Return a secret as a variable of the shell's, after the word that says what kind of key it is."""
+        if name.casefold() != "authorization":
+            return f"${''.join(sign if sign.isalnum() else '_' for sign in name).upper()}"
+        scheme = "" if value.missing else value.reveal().partition(" ")[0]
+        variable = f"${self.connection.api_key_env or 'OPENAI_API_KEY'}"
+        return f"{scheme} {variable}" if scheme in _SCHEMES else variable
+
+    def _headers(self, endpoint: Endpoint) -> list[tuple[str, str | Secret]]:
+        return [*endpoint.headers, ("Content-Type", "application/json")]
+
+    def _address(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+        """Yield the address in parts: a text, and of a secret the variable that stands for it."""
+        yield f"{endpoint.base_url}{self.path}", ""
+        for at, (name, value) in enumerate((self.connection.query or {}).items()):
+            sign = "&" if at else "?"
+            if isinstance(value, Secret):
+                yield f"{sign}{quote_plus(name)}=", ""
+                yield MASK, self._variable(name, value)
+            else:
+                yield f"{sign}{urlencode({name: value})}", ""
+
+    def _draft(self, row: int) -> tuple[bytes, tuple[Problem, ...]]:
+        """Return a row's body, and why it cannot be sent; raise `UsageError` where none can be made."""
+        count = len(self.view)
+        if isinstance(row, bool) or not isinstance(row, Integral):
+            raise UsageError(f"row must be a position, not {type(row).__name__}", code="no_row", place="row")
+        if not 0 <= row < count:
+            most = f"its rows are counted from 0 to {count - 1:,}" if count else "it has no rows"
+            raise UsageError(f"the table has no row {row:,}: {most}", code="no_row", place="row")
+        part = tables.view(self.view.take([int(row)]))
+        try:
+            (cells,) = self.plan.ahead(part.rows(self.plan.columns))
+            data, problems = self.plan.draft(cells)
+        except Rejected as rejected:
+            raise _refused(row, rejected.problems) from None
+        return (data if problems else extended(orjson.loads(data), data)), (*self.plan.refused, *problems)
+
+
+def _refused(row: int, problems: tuple[Problem, ...]) -> UsageError:
+    told = "; ".join(in_a_line(message, path, (rule,)) for path, rule, message, _ in problems)
+    return UsageError(f"row {row:,} cannot be sent: {told}", code="row_refused", place="row", values={"row": int(row)})
+
+
+def _masked(value: str | Secret) -> str:
+    """Return a header's value with its secret masked, after the word that says what kind of key it is."""
+    if not isinstance(value, Secret):
+        return value
+    scheme = "" if value.missing else value.reveal().partition(" ")[0]
+    return f"{scheme} {MASK}" if scheme in _SCHEMES else MASK
