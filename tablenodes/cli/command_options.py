@@ -127,6 +127,7 @@ JOURNAL = (
     flag("--no-send", "Send nothing: use only the answers that the journal has."),
     option_of_run("--retry-failed", "retry_failed"),
     option_of_run("--on-in-doubt", "on_in_doubt"),
+    option_of_run("--duplicates", "duplicates"),
 )
 _PLACE = "The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder."
 STORE = option("--store", "FILE", _PLACE)

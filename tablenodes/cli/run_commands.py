@@ -109,7 +109,7 @@ def retrieve(given: Given) -> int:
 def _without_journal(given: Given, *, no_journal: bool) -> Given:
     """Add the journal's options, which these commands do not have; the store is the whole process's."""
     given.journal, given.no_journal, given.store = None, no_journal, None
-    given.retry_failed, given.on_in_doubt, given.no_send = "transient", "resend", False
+    given.retry_failed, given.on_in_doubt, given.duplicates, given.no_send = "transient", "resend", "send", False
     return given
 
 
@@ -275,7 +275,7 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     journal = given.journal
     if journal is None and not given.no_journal and workflow.output is not None:
         journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
-    own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "store")}
+    own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "duplicates", "store")}
     return {"journal": journal, "send": not given.no_send, "progress": False if given.no_progress else None, **own}
 
 

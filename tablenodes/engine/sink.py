@@ -47,6 +47,8 @@ class End(NamedTuple):
 
 
 _DEFAULTS = End._field_defaults
+_SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message")
+"""What a row has of another one's end: nothing was sent for it, and nothing spent."""
 
 
 def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
@@ -124,6 +126,7 @@ class Records(Tally):
         super().__init__()
         self._rows: list[int] = []
         self._ends: list[End] = []
+        self.shared: dict[int, int] = {}  # rows that have the end of another one: which one's
         self.outcome: list[str] = [NOT_SENT] * rows
         self.body: list[Any] = [None] * rows  # text, once it is finished
         self.status: list[int | None] = [None] * rows
@@ -150,8 +153,17 @@ class Records(Tally):
         if len(self._ends) == _AT_ONCE:
             self._fill()
 
+    def share(self, row: int, first: int, outcome: str) -> None:
+        """End a row as another one has ended, with this outcome; without its attempts and tokens."""
+        self.shared[row] = first
+        self.counts[outcome] += 1
+
     def finish(self, reason: str | None) -> None:
         self._fill()
+        for name in _SHARED if self.shared else ():
+            column = getattr(self, name)
+            for row, first in self.shared.items():
+                column[row] = column[first]
         end = unanswered(NOT_SENT, reason or "not sent")
         for row, body in enumerate(self.body):
             if body is None:
@@ -169,6 +181,8 @@ class Records(Tally):
             for row, value in zip(rows, getattr(other, name), strict=True):
                 column[row] = value or column[row] if name == "maybe_billed" else value
             setattr(made, name, column)
+        asked = frozenset(rows)
+        made.shared = {row: first for row, first in self.shared.items() if row not in asked}
         made.counts.update(made.outcome)
         return made
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
-    from ..run.options import OnInDoubt, OnInvalid, RetryFailed, RunOptions
+    from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, Responses, T
     from ..run.rows import PlanInputs
     from ..settings import Limits, Retry
@@ -179,6 +179,7 @@ class RequestNode(Node):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
+        duplicates: Duplicates = "send",
         send: bool = True,
     ) -> Responses[T]:
         """Send one request a row and return every answer in its row's place.
@@ -212,6 +213,10 @@ class RequestNode(Node):
         store : path, optional
             The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
             the user's data folder.
+        duplicates : {"send", "once"}
+            What happens with rows that ask the same: each is sent and has an answer of its own; or the first is sent
+            alone, and the others have its answer, or its failure, in their places, with no attempts, tokens and cost of
+            their own. A row that the journal has an answer for keeps that one.
         send : bool
             False sends nothing and needs no key: each row has the answer that the journal has, or is ``not_sent``.
 
@@ -244,6 +249,7 @@ class RequestNode(Node):
             on_text=on_text,
             retry_failed=retry_failed,
             store=store,
+            duplicates=duplicates,
             send=send,
         )
         return run(self._asking(""), table, connection, Context(), options)

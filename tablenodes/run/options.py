@@ -17,6 +17,7 @@ OnInvalid = Literal["report", "raise"]
 OnInDoubt = Literal["resend", "report"]
 RetryFailed = Literal["transient", "all", "none"] | list[str] | tuple[str, ...]
 OnText = Callable[[int, str], None]
+Duplicates = Literal["send", "once"]
 
 DAY = 86_400.0
 _LONGEST_DEADLINE = 30 * DAY
@@ -52,6 +53,7 @@ class RunOptions:
     retry_failed: Annotated[RetryFailed, "Which failed rows of the journal to send again."] = "transient"
     store: Annotated[Path | None, "The file that keeps conversations, and answers that come later."] = None
     deadline: Annotated[float, "Seconds within which a worker must send a row."] = DAY
+    duplicates: Annotated[Duplicates, "What to do with rows that ask the same: send each, or only the first."] = "send"
     send: Annotated[bool, "Whether to send anything; if not, only the journal's answers are used."] = True
     submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
 

@@ -21,6 +21,7 @@ from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Scheduler
 from ..engine.sink import OK, Records
+from ..engine.twins import Twins
 from ..errors import Interrupted, JournalError, SettingError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _WORTH_A_JOURNAL = 100
 _LOST = "if this process ends before the run does, the answers are lost"
+_SAMPLED = "equal rows share one sampled answer: with n, a temperature other than 0 or no seed, each might have its own"
 _ELSEWHERE = (
     "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
 )
@@ -153,6 +155,9 @@ class _Run:
         if not options.send:
             self.scheduler.stop("journal_only")
         self.records, self.usable = Records(len(view)), asking.answers.usable()
+        self.twins: Twins | None = None
+        if options.duplicates == "once":
+            self.twins = Twins(self.records, Keys(self.known_as), self.recorder)
         # A bar would be drawn across a text that someone reads as it comes.
         shown = options.progress if options.on_text is None else False
         self.bar = stack.enter_context(Progress(len(view), shown))
@@ -179,7 +184,7 @@ class _Run:
             at_most_once=self.at_most_once,
         )
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
-            reused, sending = recorder.survey(self._rows(), self._keys())
+            reused, sending = recorder.survey(self._rows(), self._keys(), once=self.options.duplicates == "once")
             if reused + sending:
                 known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
                 more = f"sending {sending:,}" if self.options.send else "sending nothing"
@@ -201,7 +206,7 @@ class _Run:
             self.endpoint,
             limits,
             self.scheduler,
-            self.records,
+            self.records if self.twins is None else self.twins,
             self.recorder,
             stack,
             exact=self.journal is not None and limits.max_requests is not None,
@@ -225,7 +230,7 @@ class _Run:
         )
         loop, began = self.engine.loop, time.monotonic()
         try:
-            loop.run(self.recorder.recalled(calls))
+            loop.run(self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls))
         except BaseException as error:  # whatever it is has what came in its `output`
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
@@ -243,12 +248,20 @@ class _Run:
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
         spending = Spending(
-            self.records.body, self.records.reused, pricing_of(self.endpoint.connection, self.endpoint.base_url), models
+            self._own_bodies(),
+            self.records.reused,
+            pricing_of(self.endpoint.connection, self.endpoint.base_url),
+            models,
         )
         summary = self._summary(time.monotonic() - began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
         again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
         return Responses(self.view, self.records, summary, asked, spending, self.asking.answers, again, reads)
+
+    def _own_bodies(self) -> list[str | None]:
+        """Return the bodies that were paid for: not those of rows that share another one's."""
+        shared, bodies = self.records.shared, self.records.body
+        return [None if row in shared else body for row, body in enumerate(bodies)] if shared else bodies
 
     def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
@@ -258,6 +271,8 @@ class _Run:
             requests=scheduler.sent,
             first_try=scheduler.first_try,
             reused=sum(records.reused),
+            shared=len(records.shared),
+            shared_tokens=sum(records.total_tokens[first] or 0 for first in records.shared.values()),
             retries={kind: count for kind, count in scheduler.retries.items() if count},
             prompt_tokens=_spent(records.prompt_tokens, records.reused),
             completion_tokens=_spent(records.completion_tokens, records.reused),
@@ -270,6 +285,8 @@ class _Run:
 
     def _notes(self) -> Iterator[str]:
         yield from self.plan.noted(alike=True)
+        if self.twins is not None and self.twins.are_sampled:
+            yield _SAMPLED
         if self.usable is not None and self.usable.fenced:
             were = "was" if self.usable.fenced == 1 else "were"
             yield f"{counted(self.usable.fenced, 'answer')} {were} in a code fence, which was taken off"

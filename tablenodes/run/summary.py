@@ -48,6 +48,8 @@ class Summary:
         Rows that were ok with a single send of this run.
     reused : int
         Rows whose answer came from the journal.
+    shared, shared_tokens : int
+        Rows that have the answer of an equal row (``duplicates="once"``), and the tokens that these did not use.
     retries : dict of str to int
         Sends after the first, by what made them necessary.
     prompt_tokens, completion_tokens : int
@@ -74,6 +76,8 @@ class Summary:
     seconds_paused: float = 0.0
     stopped: str | None = None
     notes: tuple[str, ...] = ()
+    shared: int = 0
+    shared_tokens: int = 0
     spending: Spending | Spent | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -136,6 +140,12 @@ class Summary:
         yield "requests", f"{self.requests:,}{rate}"
         if self.reused:
             yield "reused", f"{counted(self.reused, 'row')} from the journal"
+        if self.shared:
+            tokens = f" and {self.shared_tokens:,} tokens" if self.shared_tokens else ""
+            yield (
+                "shared",
+                f"{counted(self.shared, 'row')} from equal rows: {counted(self.shared, 'request')}{tokens} saved",
+            )
         if retried := ", ".join(f"{count:,} after {why}" for why, count in self.retries.items() if count):
             yield "retries", retried
         if self.seconds_paused >= 0.1:

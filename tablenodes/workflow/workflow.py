@@ -16,7 +16,7 @@ from .definition_reader import Reader
 if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..run.check import Check
-    from ..run.options import OnInDoubt, OnInvalid, RetryFailed
+    from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
     from ..run.output import NodeOutput
     from ..settings import Limits, Retry
 
@@ -169,6 +169,7 @@ class Workflow(Definition):
         on_text: Callable[[int, str], None] | None = None,
         retry_failed: RetryFailed = "transient",
         store: str | os.PathLike[str] | None = None,
+        duplicates: Duplicates = "send",
         send: bool = True,
     ) -> dict[str, NodeOutput[Any]]:
         """Run every node over the table, one after another, and write the output if one is named.
@@ -185,7 +186,7 @@ class Workflow(Definition):
             Default: the workflow's own. The requests and tokens of all nodes together count. What a worker sends counts
             once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
             the limits stands after `RetrieveResponse`.
-        journal, progress, on_invalid, on_in_doubt, on_text, retry_failed, send
+        journal, progress, on_invalid, on_in_doubt, on_text, retry_failed, duplicates, send
             As in `CreateChatCompletion.run`, for each node; they share the journal.
         store : path, optional
             The file that keeps conversations, and answers that come later, of every node. Default: ``TABLENODES_STORE``
@@ -222,6 +223,7 @@ class Workflow(Definition):
             on_text=on_text,
             retry_failed=retry_failed,
             store=store,
+            duplicates=duplicates,
             send=send,
         )
         return runner.run(self, table, inputs, connection, options)

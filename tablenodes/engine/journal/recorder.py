@@ -38,6 +38,10 @@ class Recorder:
         """Return what a source gives, with the ends of earlier runs in the place of calls that need not be sent."""
         return source
 
+    def recall(self, call: Call) -> Call | tuple[int, End]:
+        """Return a call that is to be sent, or its end in an earlier run; to be asked in the table's order."""
+        return call
+
     def before(self, call: Call) -> End | None:
         """Return the end that a call had in an earlier run, although it was to be sent again."""
         return None
@@ -93,7 +97,6 @@ class JournalRecorder(Recorder):
             yield self.recall(item) if isinstance(item, Call) else item
 
     def recall(self, call: Call) -> Call | tuple[int, End]:
-        """Return a call that is to be sent, or its end in an earlier run; to be asked in the table's order."""
         key = call.scope.key(call.body)
         entry = self._finder.find(key)
         if entry is None:
@@ -131,16 +134,17 @@ class JournalRecorder(Recorder):
             not isinstance(self.retry_failed, str) and entry.last.outcome in self.retry_failed
         )
 
-    def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys) -> tuple[int, int]:
-        """Count the rows that need not be sent, and those that will be; `keys` must be new ones."""
+    def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys, *, once: bool = False) -> tuple[int, int]:
+        """Count the rows that need not be sent, and those that will be (`once`: if unlike); `keys` must be new ones."""
         finder = Finder(self.journal)
         reused = sending = 0
         for body in prepared:
             if isinstance(body, bytes):
-                entry = finder.find(keys.key(body))
+                key = keys.key(body)
+                entry = finder.find(key)
                 again = entry is None or self._again(entry)
                 reused += not again
-                sending += again
+                sending += again and not (once and key.occurrence)
         return reused, sending
 
     def intend(self, key: int, *, rides: bool = False) -> None:

@@ -1,0 +1,103 @@
+"""Twins: rows that ask the same, of which one is sent, and the others have its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import orjson
+
+from .calls import Call
+from .sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .journal import Keys
+    from .journal.recorder import Recorder
+    from .sink import End, Source
+
+
+class SharingSink(Sink, Protocol):
+    """A sink in which rows can have the ends of others."""
+
+    def share(self, row: int, first: int, outcome: str) -> None:
+        """End a row as its first twin has ended, with this outcome; without its attempts and tokens."""
+
+
+class _Twin(NamedTuple):
+    """Stands in the place of a row's end: that of its first twin is its own."""
+
+    first: int
+
+
+class Twins:
+    """A source after another one, of unlike calls alone, and a sink before another one.
+
+    A row with an answer of its own in the journal keeps that. The journal has the first of equal rows, and no other: so
+    a run that sends each finds the first one's answer and asks for the others'. What is kept is a digest for each
+    request, and a byte for each row. `are_sampled` says whether a row shares an answer that might have been another.
+    """
+
+    def __init__(self, sink: SharingSink, keys: Keys, recorder: Recorder) -> None:
+        self._sink, self._keys, self._recorder = sink, keys, recorder
+        self._firsts: dict[bytes, int] = {}
+        self._waiting: dict[int, list[int]] = {}
+        self._waiting_count = 0
+        self._codes: dict[str, int] = {}  # by outcome, from 1 on
+        self._ended = bytearray()  # of each row the code of its outcome, 0 while it has none
+        self.are_sampled = False
+
+    def unlike(self, source: Source) -> Iterator[Any]:
+        """Yield what a source gives: of equal calls the first, or its end in an earlier run."""
+        firsts, digest_of, recall = self._firsts, self._keys.key, self._recorder.recall
+        for item in source:
+            if type(item) is not Call:
+                yield item
+                continue
+            first = firsts.setdefault(digest_of(item.body).digest, item.key)
+            found: Any = recall(item)
+            if first != item.key and type(found) is Call:
+                self._recorder.forget(item.key)
+                self.are_sampled = self.are_sampled or _is_sampled(item.body)
+                found = item.key, _Twin(first)
+            yield found
+
+    @property
+    def room(self) -> int:
+        """How many rows may have begun and not ended, beside those that wait for their twins."""
+        return self._sink.room - self._waiting_count
+
+    def accept(self, row: int, end: End | _Twin) -> None:
+        """Accept the end of a row, and of those that ask the same."""
+        if type(end) is _Twin:
+            self._follow(row, end.first)
+            return
+        self._sink.accept(row, end)  # type: ignore[arg-type] # there are but two kinds
+        outcome = end[0]
+        if row >= len(self._ended):
+            self._ended.extend(bytes(row + 1 - len(self._ended)))
+        self._ended[row] = self._codes.setdefault(str(outcome), len(self._codes) + 1)
+        if self._waiting:
+            followers = self._waiting.pop(row, ())
+            self._waiting_count -= len(followers)
+            for follower in followers:
+                self._sink.share(follower, row, str(outcome))
+
+    def _follow(self, row: int, first: int) -> None:
+        """End a row as its first twin has ended; have it wait where that has not."""
+        code = self._ended[first] if first < len(self._ended) else 0
+        if code:
+            self._sink.share(row, first, [*self._codes][code - 1])
+        else:
+            self._waiting.setdefault(first, []).append(row)
+            self._waiting_count += 1
+
+    def finish(self, reason: str | None) -> None:
+        """End what never began, and with it what waits for it."""
+        self._sink.finish(reason)
+
+
+def _is_sampled(body: bytes) -> bool:
+    """Check whether asking again might bring another answer."""
+    asked = orjson.loads(body)
+    return (asked.get("n") or 1) != 1 or asked.get("temperature") != 0 or asked.get("seed") is None
