@@ -100,20 +100,28 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
         for choice in choices:
             if type(choice) is not dict or (choice.get("error") and says_something(choice["error"])):
                 return None
-        finish_reason = choices[0].get("finish_reason")
-        if finish_reason != "stop" or len(choices) > 1 or not shortcomings.is_plain(choices[0]):
+        finish_reason = choice.get("finish_reason")
+        message = choice.get("message")
+        text = message.get("content") if type(message) is dict and not message.get("refusal") else None
+        if finish_reason != "stop" or len(choices) > 1 or type(text) is not str or not text or text.isspace():
+            finish_reason = choices[0].get("finish_reason")
             found = shortcomings.lack_of(choices)
             if found is None:
                 return None
             lack = found
             finish_reason = finish_reason if type(finish_reason) is str and says(finish_reason) else None
     prompt_tokens, completion_tokens, total_tokens = _tokens(document.get("usage"))
-    lowered = answer.headers.lower()
+    headers = answer.headers
+    lowered = headers.lower()
+    if b"\nx-request-id:" in lowered:
+        named = header_in(headers, lowered, b"\nx-request-id:")
+    else:
+        named = request_id(headers, lowered) if b"id:" in lowered or b"cf-ray:" in lowered else None
     # fmt: off
     verdict: Verdict = _new(Verdict, (
         "ok", None, lack.words or "",
         answer.sends > 1,  # the earlier ones may have been executed, unseen
-        None, request_id(answer.headers, lowered) if b"id:" in lowered or b"cf-ray:" in lowered else None,
+        None, named,
         finish_reason,
         prompt_tokens, completion_tokens, total_tokens,
         lowered if _ALLOWANCE in lowered else None, None, False, None, lack.reason,
