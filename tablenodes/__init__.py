@@ -14,6 +14,7 @@ _HOMES = {
     **dict.fromkeys(NODES, "nodes"),
     "Check": "run.check",
     "Connection": "connection",
+    "Estimate": "run.estimate",
     "Limits": "settings",
     "NodeOutput": "run.output",
     "Problem": "problems",

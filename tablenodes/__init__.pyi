@@ -18,6 +18,7 @@ from .nodes.declarations import CreateCompletion as CreateCompletion
 from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check
+from .run.estimate import Estimate as Estimate
 from .run.last_output import last_output as last_output
 from .run.output import NodeOutput as NodeOutput
 from .run.output import Responses as Responses
@@ -43,6 +44,7 @@ __all__ = [
     "CreateCompletion",
     "CreateCompletionAsync",
     "CreateConversation",
+    "Estimate",
     "Limits",
     "NodeOutput",
     "Problem",

@@ -166,7 +166,7 @@ def test_newer_prices_of_an_installed_package_are_used(monkeypatch):
     cost = {}
     for version in ("0.1.9", "0.2.99", "0.3.0"):
         monkeypatch.setattr("importlib.metadata.version", lambda name, version=version: version)
-        price_list.price_list.cache_clear()
+        price_list.listed_prices.cache_clear()
         pricing = Pricing("https://p/v1")
         noon, night, spring = 1_767_614_400, 1_767_657_600 - 900, 1_774_958_400
         bodies = [
@@ -174,7 +174,7 @@ def test_newer_prices_of_an_installed_package_are_used(monkeypatch):
             for at, tier in [(noon, None), (night, None), (noon, "flex"), (spring, "flex")]
         ]
         cost[version] = costs(usage_columns(bodies), pricing)
-    price_list.price_list.cache_clear()
+    price_list.listed_prices.cache_clear()
     assert cost["0.1.9"] == cost["0.3.0"] == [None] * 4
     usd = [11 * 6 + 1, 11 * 1, 11 * 6 + 1, 11 * 2 + 1]
     assert cost["0.2.99"] == [pytest.approx(each / 1e6) for each in usd]

@@ -16,6 +16,7 @@ from tablenodes import schemas
 from tablenodes.errors import SettingError, SettingNameError
 from tablenodes.nodes import known_nodes, reference
 from tablenodes.nodes.node import METHODS, Declaration, own_names, setting_names, setting_of
+from tablenodes.nodes.request_node import RequestNode
 from tablenodes.run.rows import PlanInputs
 
 KINDS = sorted(known_nodes().values(), key=lambda kind: kind.__name__)
@@ -80,7 +81,8 @@ def test_a_node_may_have_a_constructor_of_its_own():
 def test_a_user_completes_settings_and_what_can_be_done(kind):
     """And nothing else: what a node is for the package has an underscore."""
     shown = {name for name in dir(kind) if not name.startswith("_")}
-    assert shown == {*setting_names(kind), "run", "check", "replace"}
+    asks = {"estimate"} if issubclass(kind, RequestNode) else set()
+    assert shown == {*setting_names(kind), "run", "check", "replace", *asks}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -59,9 +59,8 @@ def test_the_wheel_is_used_where_it_is_unpacked(unpacked, tmp_path):
 
 def test_the_wheel_holds_the_package_and_nothing_else(unpacked):
     """Every module, the stubs, the schemas and the mark of typing; the command is `tablenodes`."""
-    sources = {
-        path.relative_to(ROOT) for path in (ROOT / "tablenodes").rglob("*") if path.suffix in (".py", ".pyi", ".typed", ".json")
-    }
+    kinds = (".py", ".pyi", ".typed", ".json")
+    sources = {path.relative_to(ROOT) for path in (ROOT / "tablenodes").rglob("*") if path.suffix in kinds}
     sources |= {"tablenodes/_schemas" / path.relative_to(SCHEMAS) for path in SCHEMAS.rglob("*") if path.is_file()}
     held = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
     (about,) = unpacked.glob("*.dist-info")

@@ -17,14 +17,17 @@ from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_pa
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
 from .foreign_settings import foreign_setting
-from .price_list import Pricing
+from .price_list import Pricing, listed_prices
+from .rate_card import COUNTS, RateCard
 from .row_answers import BESIDE, TEXTS, RowAnswers, Usable
 from .strict_rules import Provider, StrictProblem, lint, provider_of
+from .token_guess import Prompt, Spread, answer_limit, answers_asked, prompt_bound, prompt_guesses, prompt_of
 from .usage import USAGE_TYPES, costs, usage_columns
 
 __all__ = [
     "ANSWER_MODES",
     "BESIDE",
+    "COUNTS",
     "TEXTS",
     "USAGE_TYPES",
     "AnswerJudge",
@@ -33,15 +36,24 @@ __all__ = [
     "Field",
     "FieldType",
     "Pricing",
+    "Prompt",
     "Provider",
+    "RateCard",
     "RowAnswers",
+    "Spread",
     "StrictProblem",
     "Usable",
     "Verdict",
+    "answer_limit",
+    "answers_asked",
     "check_settings",
     "costs",
     "foreign_setting",
     "lint",
+    "listed_prices",
+    "prompt_bound",
+    "prompt_guesses",
+    "prompt_of",
     "provider_of",
     "read_answer",
     "read_answer_texts",

@@ -78,7 +78,7 @@ def matches(clause: Any, name: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def price_list() -> Prices:
+def listed_prices() -> Prices:
     """Return the list of the newer data: the package's own, or that of an installed `genai-prices`."""
     document = orjson.loads(_FILE.read_bytes())
     ours, installed = _version(document["source"]), _version(_installed())
@@ -122,7 +122,7 @@ class Pricing:
 
     @cached_property
     def _provider(self) -> Provider | None:
-        return None if self.base_url is None else price_list().provider(self.base_url, "")
+        return None if self.base_url is None else listed_prices().provider(self.base_url, "")
 
     @cached_property
     def _models(self) -> dict[str, tuple[Mapping[str, Any], bool, bool] | None]:
@@ -155,7 +155,7 @@ class Pricing:
 
     def _listed(self, name: str, tier: str | None, at: float) -> RateCard | None:
         if name not in self._models:
-            prices = price_list()
+            prices = listed_prices()
             provider = self._provider or prices.provider(self.base_url, name.lower())
             self._models[name] = None if provider is None else prices.model(provider, name)
         if (found := self._models[name]) is None:

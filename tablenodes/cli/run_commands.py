@@ -29,6 +29,10 @@ _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 _HOW = (*options.JOURNAL, *options.SENDING, options.QUIET)
 _AGAIN = flag("--again", "Submit every row again, even if it was submitted for the same output before.")
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
+_ESTIMATE = (
+    flag("--estimate", "Show what a run would use, cost and take, too."),
+    option("--journal", "FILE", "The run's journal, whose answers say what others will use."),
+)
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
@@ -52,7 +56,7 @@ def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: 
     return shown.run(workflow, given.table, given.rows, inputs)
 
 
-@command("check", options.FILE, options.TABLE, options.ROWS, options.INPUTS, options.STORE, options.LOCAL)
+@command("check", options.FILE, options.TABLE, options.ROWS, options.INPUTS, options.STORE, options.LOCAL, *_ESTIMATE)
 def check(given: Given) -> int:
     """Show what a workflow would send, what cannot be, and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
@@ -66,7 +70,18 @@ def check(given: Given) -> int:
         show(f"{name}: {each.described(partial(located, workflow, position))}")
     if any(len(each.problems) for each in found.values()):
         show("rows count from 0")
+    if given.estimate:
+        _show_estimates(workflow, table, _inputs(workflow, texts), given)
     return OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT
+
+
+def _show_estimates(workflow: Workflow, table: Any, inputs: Mapping[str, Any], given: Given) -> None:
+    """Print what each node that sends would use, cost and take."""
+    from ..workflow.workflow_check import estimates  # noqa: PLC0415 - loaded where it is used
+
+    limits = workflow.limits or Limits()
+    for name, each in estimates(workflow, table, inputs, None, given.store, limits, given.journal).items():
+        show(f"{name}: {each!r}")
 
 
 @command("call", *options.ONE_NODE, options.ANSWER, *_HOW)

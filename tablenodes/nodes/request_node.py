@@ -12,7 +12,7 @@ from ..answers import ANSWER_MODES, BESIDE, RowAnswers, check_settings, lint, pr
 from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
 from ..column_names import free_names
 from ..connection.endpoint import base_url_of, default_properties
-from ..errors import ColumnError, SettingError
+from ..errors import ColumnError, SettingError, TableError
 from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
     from ..connection.connection import Connection
+    from ..run.estimate import Estimate
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, Responses, T
     from ..run.rows import PlanInputs
@@ -165,6 +166,55 @@ class RequestNode(Node):
         there = [each for each in (name, BODY) if columns is None or each in columns]
         return any(each not in NAMED_ONLY if self.columns == "auto" else each in self.columns for each in there)
 
+    def estimate(
+        self,
+        table: Any,
+        connection: Connection | None = None,
+        *,
+        limits: Limits | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        sample: int = 0,
+    ) -> Estimate:
+        """Estimate what a run would send, use, cost and take, before anything is sent.
+
+        Parameters
+        ----------
+        table, connection, limits
+            As in `run`; a stream that can be read only once is refused. What a request costs depends on whose server it
+            is.
+        journal : path, optional
+            The journal of the run. Rows that are answered there are not sent again, and what their answers used says
+            what the others will use.
+        sample : int
+            So many rows, evenly over the table, are sent now: their answers are paid for once, for they are kept in the
+            journal, which must be named.
+
+        Raises
+        ------
+        UsageError
+            If the node and the table do not fit together, or a sample would be lost.
+        """
+        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.estimate import estimated  # noqa: PLC0415
+        from ..run.options import RunOptions, checked  # noqa: PLC0415
+        from ..run.rows import PlanInputs, prepared  # noqa: PLC0415
+
+        if journal is not None and self._declared.later:
+            raise SettingError("journal: the answers of this node are kept in the store", place="journal")
+        if isinstance(sample, bool) or not isinstance(sample, int) or sample < 0:
+            raise SettingError("sample must be a whole number of rows from 0", place="sample")
+        if sample and journal is None:
+            raise SettingError("sample needs journal=: its answers are paid for, and kept there", place="sample")
+        options, connection = RunOptions.of(limits=limits, journal=journal), checked(connection)
+        view = tables.view(table, read=False)
+        if view.one_shot:
+            raise TableError("the table is a stream, which can be read only once: read it into a table first")
+        if sample and len(view):
+            self.run(view.take(_spread_out(len(view), sample)), connection, limits=limits, journal=journal)
+        plan = self._plan(view.columns, PlanInputs(connection=connection, body_bytes=options.limits.body_bytes))
+        rows = prepared(plan, view, Context())
+        return estimated(rows, connection, options.limits, self._declared.path, journal=journal)
+
     def run(
         self,
         table: T,
@@ -253,6 +303,11 @@ class RequestNode(Node):
             send=send,
         )
         return run(self._asking(""), table, connection, Context(), options)
+
+
+def _spread_out(rows: int, sample: int) -> list[int]:
+    """Return the positions of a sample of rows, evenly over the table."""
+    return sorted({at * rows // sample for at in range(sample)})
 
 
 def _conversations(store: str | os.PathLike[str] | None) -> Conversations:

@@ -21,7 +21,7 @@ Models = Callable[[], Sequence[str | None]]
 
 def pricing_of(connection: Connection, base_url: str) -> Pricing:
     """Return what answers of a server cost; on this machine, only what the user says."""
-    is_here = addresses.is_loopback(addresses.origin(base_url)[1])
+    is_here = connection.local_model is not None or addresses.is_loopback(addresses.origin(base_url)[1])
     return Pricing("" if is_here else base_url, connection.prices or {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
 from ..bodies.recipe import CONVERSATION
@@ -18,13 +18,17 @@ from ..problems import Rejected, Remark
 from ..run.check import Check, check_rows
 from ..run.options import Path
 from ..run.row_request import Requests
-from ..run.rows import Context, PlanInputs
+from ..run.rows import Context, PlanInputs, prepared
+from ..settings import Limits
 from ..tables import TableView
 from .definition import Definition
 from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
 from .references import columns_read, faults, templates, unread_inputs, upstream
+
+if TYPE_CHECKING:
+    from ..run.estimate import Estimate
 
 Inputs = Mapping[str, Any]
 
@@ -201,6 +205,34 @@ def checks(
         spoken = name if CONVERSATION in node._declared.makes else spoken
         unknown |= _made_by(node, view)
     return made
+
+
+def estimates(
+    workflow: Definition,
+    table: Any,
+    inputs: Mapping[str, Any] | None,
+    connection: Connection | None,
+    store: Path | None,
+    limits: Limits,
+    journal: Path | None,
+) -> dict[str, Estimate]:
+    """Estimate what each node that sends would use and cost; what earlier nodes answer is not known, and left out."""
+    from ..run.estimate import estimated  # noqa: PLC0415 - loaded where it is used
+
+    connection, values = connection_of(workflow, connection), values_of(workflow, inputs)
+    view = opened(workflow, table)
+    made, unknown = plans(workflow, view, values, connection, store), frozenset[str]()
+    found: dict[str, Estimate] = {}
+    for position, (name, node) in enumerate(workflow.steps):
+        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
+        if made[name].schema is not None:
+            reads = bool(ids) or not unknown.isdisjoint(made[name].columns)
+            answered = cast("TableView", _AnsweredView(view, ids, unknown, {})) if reads else view
+            rows = prepared(made[name], answered, Context())
+            kept, path = None if node._declared.later else journal, node._declared.path
+            found[name] = estimated(rows, connection, limits, path, journal=kept, scope=name, earlier=reads)
+        unknown |= _made_by(node, view)
+    return found
 
 
 def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from ...problems import Rejected
@@ -10,9 +10,10 @@ from ..calls import Answer, Call
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
 from ..sink import NOT_SENT, OK, UNUSABLE, End, Source, end_of, in_doubt
-from .entry import Entry, KeptAnswer, Keys
+from .entry import Entry, KeptAnswer, Key, Keys
 from .journal import Finder, Journal
 
+Body = bytes | Rejected
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again, or their outcomes
 _NEVER_SENT = KeptAnswer(NOT_SENT, Failure.NOT_EXECUTED.value)
 _REFUSED = ("auth", "quota_exhausted", NOT_SENT)
@@ -134,18 +135,22 @@ class JournalRecorder(Recorder):
             not isinstance(self.retry_failed, str) and entry.last.outcome in self.retry_failed
         )
 
-    def survey(self, prepared: Iterable[bytes | Rejected], keys: Keys, *, once: bool = False) -> tuple[int, int]:
+    def survey(self, prepared: Iterable[Body], keys: Keys, *, once: bool = False) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be (`once`: if unlike); `keys` must be new ones."""
-        finder = Finder(self.journal)
         reused = sending = 0
-        for body in prepared:
-            if isinstance(body, bytes):
-                key = keys.key(body)
-                entry = finder.find(key)
-                again = entry is None or self._again(entry)
-                reused += not again
-                sending += again and not (once and key.occurrence)
+        for _, key, entry in self.surveyed(prepared, keys):
+            if key is not None:
+                reused += entry is not None
+                sending += entry is None and not (once and key.occurrence)
         return reused, sending
+
+    def surveyed(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
+        """Yield each row with its key, None where it is rejected, and its end in an earlier run that is used again."""
+        finder = Finder(self.journal)
+        for body in prepared:
+            key = keys.key(body) if isinstance(body, bytes) else None
+            entry = None if key is None else finder.find(key)
+            yield body, key, None if entry is None or self._again(entry) else entry
 
     def intend(self, key: int, *, rides: bool = False) -> None:
         entry = self._entries[key]

@@ -1,0 +1,123 @@
+"""Guesses of tokens without a tokenizer: what a request's texts come to, by the kinds of their characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+IMAGE_MOST = 40_000  # tokens of one image or recording that is named by its address, at the most
+_IMAGE = (85.0, 800.0, 3000.0)  # tokens of one, as a guess
+_MESSAGE = (2.0, 4.0, 8.0)  # tokens around the text of one message
+_ASKED_BY = ("tools", "functions", "response_format")  # what a server turns into text, too
+_KINDS = {
+    "letter": (0.17, 0.225, 0.30),
+    "digit": (0.30, 0.60, 1.00),
+    "newline": (0.30, 0.70, 1.00),
+    "space": (0.00, 0.06, 0.15),
+    "sign": (0.35, 0.60, 0.95),
+    "two": (0.40, 1.20, 2.20),  # characters of two bytes in UTF-8: Latin with accents, Greek, Cyrillic, Arabic
+    "three": (0.50, 1.00, 2.00),  # of three: Indian scripts, Thai, typographic signs
+    "wide": (0.50, 0.85, 1.40),  # Chinese, Japanese, Korean
+    "four": (1.00, 2.00, 3.50),  # emoji
+    "inside": (0.0, 0.0, 0.0),  # the other bytes of a character
+}
+"""The tokens of a character by its kind, low, likely and high: measured over the vocabularies of several models."""
+
+
+class Spread(NamedTuple):
+    """A number that is not known: it is hardly below `low` or above `high`, and `likely` this one."""
+
+    low: float
+    likely: float
+    high: float
+
+
+class Prompt(NamedTuple):
+    """What a request's prompt is made of: its text in UTF-8, how many messages, and how many images or recordings."""
+
+    text: bytes
+    messages: int
+    images: int
+
+
+def prompt_of(body: Mapping[str, Any]) -> Prompt:
+    """Return what the prompt of a request is made of."""
+    messages, parts = body.get("messages"), [*_parts(body)]
+    texts = [part for part in parts if part is not None]
+    counted = len(messages) if isinstance(messages, list) else 1
+    return Prompt("".join(texts).encode("utf-8", "replace"), counted, len(parts) - len(texts))
+
+
+def prompt_guesses(prompts: Sequence[Prompt]) -> Any:
+    """Return how many tokens each of some prompts has: one row a prompt; low, likely, high."""
+    import numpy  # noqa: PLC0415 - loaded where there are requests
+
+    texts, messages, images = zip(*prompts, strict=True)
+    ends = numpy.cumsum([len(text) + 1 for text in texts])
+    data = numpy.frombuffer(b"\x80".join([*texts, b""]), numpy.uint8)  # a byte that weighs nothing: no part is empty
+    starts = numpy.concatenate(([0], ends[:-1]))
+    found = numpy.stack([numpy.add.reduceat(weights[data], starts) for weights in _weights()], axis=1)
+    return found + numpy.outer(numpy.add(messages, 1), _MESSAGE) + numpy.outer(images, _IMAGE)
+
+
+def answers_asked(body: Mapping[str, Any]) -> int:
+    """Return how many answers a request asks for."""
+    number = body.get("n")
+    return number if type(number) is int and number > 0 else 1
+
+
+def answer_limit(body: Mapping[str, Any]) -> int | None:
+    """Return how many tokens each answer may have by the request; None where it does not say."""
+    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    return min((each for each in limits if type(each) is int and each >= 0), default=None)
+
+
+def prompt_bound(body: Mapping[str, Any], size: int) -> int:
+    """Return how many tokens the prompt of a request of `size` bytes has at the most: none is shorter than a byte."""
+    return size + IMAGE_MOST * sum(part is None for part in _parts(body))
+
+
+def _parts(body: Mapping[str, Any]) -> Iterator[str | None]:
+    """Yield the texts of a prompt; None for an image or a recording."""
+    for name in ("messages", "prompt", "input", "instructions"):
+        yield from _texts(body.get(name))
+    for name in _ASKED_BY:
+        if name in body:
+            yield orjson.dumps(body[name]).decode()
+
+
+def _texts(value: Any) -> Iterator[str | None]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        if isinstance(kind, str) and ("image" in kind or "audio" in kind or kind in ("file", "input_file")):
+            yield None
+        else:
+            for name in ("content", "text", "tool_calls", "function", "name", "arguments", "refusal"):
+                if name in value:
+                    yield from _texts(value[name])
+
+
+@lru_cache(maxsize=1)
+def _weights() -> Any:
+    """Return the tokens of the bytes of UTF-8: low, likely, high."""
+    import numpy  # noqa: PLC0415 - loaded where there are requests
+
+    return numpy.array([_KINDS[_kind(byte)] for byte in range(256)]).T.copy()
+
+
+def _kind(byte: int) -> str:
+    if byte < 0x80:
+        sign = chr(byte)
+        ascii_kinds = {"letter": sign.isalpha(), "digit": sign.isdigit(), "newline": sign == "\n"}
+        found = next((kind for kind, fits in ascii_kinds.items() if fits), None)
+        return found or ("space" if sign.isspace() else "sign")
+    bounds = ((0xC0, "inside"), (0xE0, "two"), (0xE3, "three"), (0xF0, "wide"))
+    return next((kind for below, kind in bounds if byte < below), "four")

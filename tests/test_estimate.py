@@ -1,0 +1,139 @@
+"""Estimates: what a run would use, before anything is sent, and by what its first answers used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sentences import wording
+from servers import fault_server, message
+
+import tablenodes as tn
+from tablenodes.answers import listed_prices
+from tablenodes.cli import main
+from tablenodes.errors import SettingError, TableError
+
+TEXTS = json.loads(Path(__file__).with_name("token_counts.json").read_text())
+CORPORA = [name for name in TEXTS if name != "counted"]
+NODE = tn.CreateChatCompletion(model="m", prompt="{{ text }}", max_tokens=50)
+PRICES = {"m": {"input": 2, "output": 8}}
+AROUND = 7  # tokens around the text of one message
+
+
+def table_of(corpus, rows=None):
+    return pd.DataFrame({"text": [text for text, *_ in TEXTS[corpus][:rows]]})
+
+
+def counting(tokens):
+    """Answer as a server that counts tokens by a vocabulary, and writes ten or so."""
+
+    def react(exchange):
+        text = json.loads(exchange.received.body)["messages"][0]["content"]
+        usage = {"prompt_tokens": tokens[text] + AROUND, "completion_tokens": 9 + len(text) % 3}
+        choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+        exchange.send(message(json.dumps({"model": "m", "choices": [choice], "usage": usage}).encode()))
+
+    return react
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2])
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_the_true_tokens_are_within_the_range(corpus, vocabulary):
+    """Of texts in English, German and Chinese, of code and of JSON, by two vocabularies; without a tokenizer."""
+    found = NODE.estimate(table_of(corpus), tn.Connection("http://127.0.0.1:1/v1")).input_tokens
+    true = sum(row[vocabulary] + AROUND for row in TEXTS[corpus])
+    assert found.low < true < found.high
+    assert true == pytest.approx(found.likely, rel=0.4)
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_fifty_answers_say_what_the_others_use(corpus, tmp_path):
+    """To 5 %; they are sent once, and kept: the run that follows sends only the others."""
+    tokens = {text: number for text, number, _ in TEXTS[corpus]}
+    table, journal = table_of(corpus), tmp_path / "j"
+    with fault_server(counting(tokens)) as server:
+        connection = tn.Connection(server.url, "", prices=PRICES)
+        found = NODE.estimate(table, connection, journal=journal, sample=50)
+        assert len(server.requests) == 50
+        again = NODE.estimate(table, connection, journal=journal)
+        assert len(server.requests) == 50
+        out = NODE.run(table, connection, journal=journal, progress=False)
+        assert len(server.requests) == len(table)
+    left = [row for row, reused in enumerate(out.log["reused"]) if not reused]
+    used = out.usage.iloc[left]
+    assert found.reused == again.reused == 50
+    assert found.to_send == len(left) == len(table) - 50
+    assert used["prompt_tokens"].sum() == pytest.approx(found.input_tokens.likely, rel=0.05)
+    assert found.input_tokens.low <= used["prompt_tokens"].sum() <= found.input_tokens.high
+    assert found.output_tokens.low <= used["completion_tokens"].sum() <= found.output_tokens.high
+    assert used["cost"].sum() == pytest.approx(found.cost.likely, rel=0.1)
+    assert found.cost == again.cost
+
+
+def test_an_estimate_counts_rows():
+    """Those that cannot be sent, that are asked twice, that will be sent."""
+    table = pd.DataFrame({"text": ["a", "a", None, "b"]})
+    found = NODE.estimate(table, tn.Connection("http://127.0.0.1:1/v1", prices=PRICES))
+    assert (found.rows, found.invalid, found.duplicates, found.reused, found.to_send) == (4, 1, 1, 0, 3)
+    assert found.output_tokens == (15, 150, 150)
+    assert found.cost.low < found.cost.likely < found.cost.high
+    assert pickle.loads(pickle.dumps(found)) == found
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.rows = 3
+    assert "input tokens" in found._repr_html_()
+    wording(repr(found))
+
+
+@pytest.mark.parametrize(("url", "model"), [("https://api.openai.com/v1", "gpt-4o"), ("https://llm.example/v1", "m")])
+def test_an_estimate_says_what_it_rests_on(url, model):
+    """The day of the prices, or that there is none; no key is needed."""
+    found = NODE.replace(model=model, max_tokens=None).estimate(table_of("english", 3), tn.Connection(url))
+    assert (found.cost is None) == (model == "m")
+    listed = listed_prices()
+    wording(repr(found).replace(listed.date, "{date}").replace(listed.source, "{source}"))
+
+
+def test_an_estimate_heeds_limits():
+    """What a minute allows, and how many are in flight."""
+    connection = tn.Connection("http://127.0.0.1:1/v1")
+    found = NODE.estimate(table_of("english"), connection, limits=tn.Limits(requests_per_minute=1))
+    assert found.seconds.low == 60 * 60
+    slow = NODE.estimate(table_of("english"), connection, limits=tn.Limits(concurrency=1))
+    fast = NODE.estimate(table_of("english"), connection, limits=tn.Limits(concurrency=60))
+    assert slow.seconds.likely == pytest.approx(60 * fast.seconds.likely)
+
+
+def test_a_check_of_a_workflow_estimates_too(tmp_path, capsys):
+    """Each node that sends; what earlier nodes answer is not known."""
+    ask = tn.CreateChatCompletion(model="m", prompt="{{ text }}", max_tokens=50)
+    again = ask.replace(prompt="{{ outputs.ask.choices[0].message.content }}!")
+    connection = tn.Connection("http://127.0.0.1:1/v1", prices=PRICES)
+    told = tn.Return(text="{{ text }}")
+    tn.Workflow({"ask": ask, "again": again, "told": told}, connection=connection).save(tmp_path / "w.yaml")
+    table_of("english", 8).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(tmp_path / "w.yaml"), "--table", str(tmp_path / "t.csv"), "--estimate"])
+    assert not ended.value.code
+    wording(capsys.readouterr().out)
+
+
+def test_what_cannot_be_estimated_is_refused(tmp_path):
+    """A sample that would be lost, a stream that can be read only once."""
+    connection = tn.Connection("http://127.0.0.1:1/v1")
+    for more in ({"sample": 5}, {"sample": -1, "journal": tmp_path / "j"}):
+        with wording.raises(SettingError):
+            NODE.estimate(table_of("english"), connection, **more)
+    with wording.raises(TableError):
+        NODE.estimate(pd.DataFrame({"text": ["a"]}).__arrow_c_stream__ and Stream(), connection)
+    assert NODE.estimate(table_of("english", 0), connection).seconds == (0, 0, 0)
+
+
+class Stream:
+    """A table that can be read only once."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pd.DataFrame({"text": ["a"]}).__arrow_c_stream__(requested_schema)
