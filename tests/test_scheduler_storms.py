@@ -50,6 +50,16 @@ def test_a_server_that_is_down_is_not_stormed(answer, concurrency):
     assert run.scheduler.seconds_paused == pytest.approx(600, abs=15)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 5, 20, 63])
+@pytest.mark.parametrize("code", [429, 529])
+def test_few_rows_that_are_throttled_for_ever_end_too(rows, code):
+    """Half a minute without an answer, and the patience for an outage: no longer than many rows take."""
+    run = Simulation(rows, lambda now, key: status(code), latency=jittery).run()
+    assert run.seconds <= 645
+    assert len(run.starts) <= 2 * 64 + 5
+    assert run.count("rate_limited" if code == 429 else "http_error") == rows
+
+
 @pytest.mark.parametrize("concurrency", [2, 5, 9])
 def test_only_failures_in_a_row_are_an_outage(concurrency):
     """A success in between starts the count again, also after an outage; the last one shuts the gate."""

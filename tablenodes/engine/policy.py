@@ -34,7 +34,8 @@ LEAPS_BELIEVED = 5
 """Leaps that are made in all before refusals that may be the rows' own are taken for more, two at least of them as
 probes one after the other, while nobody is answered."""
 PROBES_ALIKE = 3  # leap probes that confirm that all rows are refused alike, where nobody was answered
-PROBES_AT_END = 2  # more leap probes, after one that came to the last row
+PROBES_AT_END = 2  # more leap probes, after one that came to the last row…
+PROBES_AT_END_OF_ROWS = 10  # … and where it may be the rows' own fault
 NAME_TRIES = (2.0, 10.0, 30.0)  # seconds after its first failure at which a name is looked up that was never found
 THROTTLED_ALONE = 3
 """Times that a row larger than all that were answered is throttled among them, and then again alone at the end."""

@@ -112,6 +112,13 @@ class Circuits:
         """Whether a row that waits is to probe next."""
         return self.trial is not None and self.trial.asks_waiting
 
+    def room(self, room: int, next_due: float | None, now: float) -> int:
+        """Return how many of `room` calls may go: one probe at a time; rows that wait are asked from `next_due` on."""
+        if self.trial is None:
+            return room
+        waits = self.trial.asks_waiting and next_due is not None and next_due > now
+        return min(room, int(self.trial.probe is None and not waits))
+
     @property
     def suspects_rows(self) -> bool:
         """Whether nobody was answered yet, and rows were refused for what may be their own fault too."""
@@ -212,7 +219,7 @@ class Circuits:
             return None
         if trial.probes is None:
             if self._at_end:
-                trial.probes = policy.PROBES_AT_END * (1 if trial.sign in _OF_ALL else 2)
+                trial.probes = policy.PROBES_AT_END if trial.sign in _OF_ALL else policy.PROBES_AT_END_OF_ROWS
             return None
         trial.probes -= 1
         asks = is_waited_for and trial.sign not in _OF_ALL and trial.asked < policy.REFUSALS_AMONG_ANSWERS

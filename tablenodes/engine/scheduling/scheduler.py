@@ -101,9 +101,8 @@ class Scheduler:
         if self.stopped is not None:
             return 0
         room = self.admission.room(now, len(self._in_flight))
-        if (trial := self.circuits.trial) is not None:
-            waits = trial.asks_waiting and (self._waiting.next_due or now) > now
-            room = min(room, int(trial.probe is None and not waits))
+        if self.circuits.trial is not None:
+            room = self.circuits.room(room, self._waiting.next_due, now)
         return room if self._most is None else max(0, min(room, self._unreserved()))
 
     def next_retry(self, now: float, *, fresh: bool = False) -> int | None:
@@ -131,10 +130,9 @@ class Scheduler:
 
     def put_back(self, key: int, now: float) -> None:
         """Undo `next_retry` for a row that could not be started after all; once stopped, it ends as it is."""
-        if self.stopped is None:
-            self._waiting.add(key, now, self._rows[key])
-        else:
-            self._end([key])
+        self._waiting.add(key, now, self._rows[key])
+        if self.stopped is not None:
+            self._end(self._waiting.pop_late(math.inf))
 
     def started(self, key: int, now: float, tokens: int = 0) -> float:
         """Record that a call started, of about `tokens` tokens (0 where nobody knows).
@@ -339,7 +337,9 @@ class Scheduler:
         if outage.probe == key and outage.probe_failed(row.verdict.outcome, now):
             self.stop("dns" if outage.is_nameless else "outage")
         if counts and row.kind in _OUTAGE_KINDS:
-            self.admission.failed(key, row.verdict, len(self._rows) + 1, now)
+            begun = len(self._in_flight) + len(self._waiting) + len(self.circuits.held) + 1
+            is_last = row.failures.get(row.kind, 0) >= self._most_failures[row.kind]
+            self.admission.failed(key, row.verdict, len(self._rows) + 1, begun, now, is_last=is_last)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
