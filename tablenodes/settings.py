@@ -6,7 +6,7 @@ import math
 import numbers
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import SettingError
 
@@ -34,6 +34,10 @@ class _Ranged:
     def __post_init__(self) -> None:
         """Raise `SettingError` for the first field that is no number of its range."""
         settings: Any = type(self)
+        for name, choices in _choices(settings).items():
+            if getattr(self, name) not in choices:
+                words = " or ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in choices)
+                raise SettingError(f"{settings.__name__}.{name} must be {words}")
         for name, (kind, (low, high, _)) in ranges(settings).items():
             value, (number, *optional) = getattr(self, name), get_args(kind) or (kind,)
             if value is None and optional:
@@ -91,6 +95,10 @@ class Limits(_Ranged):
         request: a row with longer ones is ``too_large``, and they are not made.
     grace : float
         Seconds that requests in flight are given after Ctrl-C.
+    warm_up : {"auto", False}
+        Where many rows begin with the same long text (instructions, tools, a schema: some 4,000 characters), one goes
+        first, and the rest as soon as its answer begins, after 5 seconds at the latest: by then the server's prompt
+        cache has that text. False sends all at once.
     """
 
     concurrency: Annotated[int, Range(1, 10_000, "Requests in flight at a time.")] = 64
@@ -101,6 +109,7 @@ class Limits(_Ranged):
     stop_after_alike: Annotated[int | None, Range(1, 2**53, _ALIKE)] = 20
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30
+    warm_up: Literal["auto", False] = "auto"
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,14 @@ class Retry(_Ranged):
 
 @lru_cache(maxsize=8)
 def ranges(kind: Any) -> dict[str, tuple[Any, Range]]:
-    """Return the type and the range of each field of `Timeout`, `Limits` or `Retry`."""
+    """Return the type and the range of each number among the fields of `Timeout`, `Limits` or `Retry`."""
     hints = get_type_hints(kind, include_extras=True)
-    return {each.name: get_args(hints[each.name]) for each in fields(kind)}
+    found = {each.name: get_args(hints[each.name]) for each in fields(kind)}
+    return {name: parts for name, parts in found.items() if isinstance(parts[-1], Range)}
+
+
+@lru_cache(maxsize=8)
+def _choices(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """Return what each field may be that is no number."""
+    hints = get_type_hints(kind)
+    return {each.name: get_args(hints[each.name]) for each in fields(kind) if get_origin(hints[each.name]) is Literal}

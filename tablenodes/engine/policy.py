@@ -96,6 +96,12 @@ DRY_FIRST, DRY_LONGER, DRY_LATELY, DRY_LONGEST = 0.1, 1.8, 1.0, 10.0
 SERVED_LATELY = 10.0  # seconds for which a server that served somebody is not taken to refuse everybody
 SERVED_NOBODY = 30.0  # seconds without an answer after which refusals are an outage
 
+# The warm start.
+WARM_BYTES = 4096  # of a prompt's beginning that rows must share: about the 1,024 tokens from which on it is cached
+WARM_LOOK, WARM_LOOK_MOST = 16, 256  # the first rows to be sent that are looked at, among so many at most
+WARM_ROWS = 8  # rows among them that must share it
+WARM_LONGEST = 5.0  # seconds that the rest waits at most
+
 # Streams.
 AFTER_DONE = 0.25
 """Seconds that a connection is given to end its exchange once nothing more is needed, so that it can carry the next."""

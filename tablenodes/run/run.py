@@ -22,6 +22,7 @@ from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Scheduler
 from ..engine.sink import OK, Records
 from ..engine.twins import Twins
+from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
     from ..engine.loop import Loop
+    from ..engine.sink import Source
     from ..tables import TableView
     from .options import RunOptions
     from .rows import Asking, Context
@@ -230,7 +232,8 @@ class _Run:
         )
         loop, began = self.engine.loop, time.monotonic()
         try:
-            loop.run(self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls))
+            source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
+            loop.run(self._warmed(source) if self._may_warm_up() else source)
         except BaseException as error:  # whatever it is has what came in its `output`
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
@@ -242,6 +245,15 @@ class _Run:
         self._raise_if_ended(made, loop, self.journal)
         say_failures(self.asking.name, made.summary, made._ends(), progress=self.options.progress)
         return made
+
+    def _may_warm_up(self) -> bool:
+        """Check whether one row may go before the others; the embedded model has a cache for each of its slots."""
+        limits = self.options.limits
+        return limits.warm_up == "auto" and limits.concurrency > 1 and self.endpoint.slots is None
+
+    def _warmed(self, source: Source) -> Source:
+        scheduler = self.scheduler
+        return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
 
     def _output(self, began: float) -> Responses[Any]:
         self.bar.close(self.records.settled, self.records.counts[OK])

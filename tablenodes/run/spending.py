@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from .second_run import spliced
 if TYPE_CHECKING:
     from ..connection.connection import Connection
 
+_CACHED = re.compile(r'cache[a-z_]*"\s*:\s*[1-9]')  # as all counts of tokens are called that were read from a cache
+_LOOKED_AT = 100
 Models = Callable[[], Sequence[str | None]]
 
 
@@ -29,12 +32,14 @@ def pricing_of(connection: Connection, base_url: str) -> Pricing:
 class Spent:
     """What this run spent, in USD; None where nobody knows.
 
-    `rows` are those whose answers have tokens, `unpriced` are those of them that have no price, by model.
+    `rows` are those whose answers have tokens, `unpriced` are those of them that have no price, by model. `cached` are
+    the tokens of prompts that the server read from its cache.
     """
 
     cost: float | None = None
     rows: int = 0
     unpriced: tuple[tuple[str, int], ...] = ()
+    cached: int = 0
 
     def __str__(self) -> str:
         without = sum(count for _, count in self.unpriced)
@@ -48,7 +53,8 @@ class Spent:
         """Return what two runs spent together."""
         known = [each.cost for each in (self, other) if each.cost is not None]
         unpriced = Counter(dict(self.unpriced)) + Counter(dict(other.unpriced))
-        return Spent(sum(known) if known else None, self.rows + other.rows, tuple(unpriced.most_common()))
+        cost, rows, cached = sum(known) if known else None, self.rows + other.rows, self.cached + other.cached
+        return Spent(cost, rows, tuple(unpriced.most_common()), cached)
 
 
 class Spending:
@@ -77,14 +83,23 @@ class Spending:
     @cached_property
     def spent(self) -> Spent | None:
         """What this run spent, the answers of earlier runs left out; None where nothing is priced at the server."""
+        cached = self._cached
         if not self._pricing.is_known:
-            return None
+            return Spent(cached=cached) if cached else None
         ends = zip(self.columns["prompt_tokens"], self.columns["model"], self.cost, self._reused, strict=True)
         rows = [(model, cost) for tokens, model, cost, reused in ends if tokens is not None and not reused]
         known = [cost for _, cost in rows if cost is not None]
         unpriced = Counter(model or "a model without a name" for model, cost in rows if cost is None)
         total = sum(known) if known or not rows else None
-        return Spent(total, len(rows), tuple(unpriced.most_common()))
+        return Spent(total, len(rows), tuple(unpriced.most_common()), cached)
+
+    @property
+    def _cached(self) -> int:
+        """The tokens of prompts that were read from a cache, in this run; bodies are read only where they may tell."""
+        if not self._pricing.is_known and not any(map(_CACHED.search, filter(None, self._bodies[:_LOOKED_AT]))):
+            return 0
+        ends = zip(self.columns["cached_tokens"], self._reused, strict=True)
+        return sum(tokens for tokens, reused in ends if tokens and not reused)
 
 
 class SpendingOfBoth(Spending):

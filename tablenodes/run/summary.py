@@ -54,6 +54,8 @@ class Summary:
         Sends after the first, by what made them necessary.
     prompt_tokens, completion_tokens : int
         As the server counted them.
+    cached_tokens : int
+        How many of the prompts' tokens the server read from its cache, which costs less.
     cost : float or None
         USD for the answers of this run; None where no price is known.
     seconds, seconds_paused : float
@@ -101,6 +103,11 @@ class Summary:
     def cost(self) -> float | None:
         """USD for the answers of this run, reused ones left out; None where no price is known."""
         return None if self._spent is None else self._spent.cost
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many of ``prompt_tokens`` the server read from its cache, which costs less."""
+        return 0 if self._spent is None else self._spent.cached
 
     @property
     def _spent(self) -> Spent | None:
@@ -151,7 +158,9 @@ class Summary:
         if self.seconds_paused >= 0.1:
             yield "paused", duration(self.seconds_paused)
         if self.prompt_tokens or self.completion_tokens:
-            yield "tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out"
+            share = self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0
+            cached = f" ({share:.0%} of them from the cache)" if share else ""
+            yield "tokens", f"{self.prompt_tokens:,} in{cached}, {self.completion_tokens:,} out"
         if self._spent is not None and (self._spent.cost is not None or self._spent.rows):
             yield "cost", str(self._spent)
         if self.stopped:

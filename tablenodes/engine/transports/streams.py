@@ -107,6 +107,10 @@ class Streams(Wrapper):
         body, assembly = self._read.pop(answer.key, (None, None))
         return assembled(answer.body) if assembly is None or body is not answer.body else assembly
 
+    def has_begun(self, key: int) -> bool:
+        """Check whether something of a call's answer has come, which has not ended."""
+        return key in self._readings
+
     def _forget(self, key: int) -> None:
         self._begun.discard(key)
         self._extended.discard(key)
