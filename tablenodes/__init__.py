@@ -22,6 +22,7 @@ _HOMES = {
     "Retry": "settings",
     "Timeout": "settings",
     "Workflow": "workflow",
+    "WorkflowOutput": "workflow",
     "col": "templates",
     "last_output": "run.last_output",
     "literal": "templates",

@@ -30,6 +30,7 @@ from .tables import read_table as read_table
 from .templates import col as col
 from .templates import literal as literal
 from .workflow import Workflow as Workflow
+from .workflow import WorkflowOutput as WorkflowOutput
 
 __all__ = [
     "AddAssistantMessage",
@@ -54,6 +55,7 @@ __all__ = [
     "Return",
     "Timeout",
     "Workflow",
+    "WorkflowOutput",
     "__version__",
     "col",
     "errors",

@@ -84,11 +84,14 @@ def test_run_writes_the_table_and_shows_it(folder, command):
     """The file is written, said to be, and its first rows are shown aligned."""
     code, out, err = command("run", "w.yaml")
     assert code == 0
-    assert Path("out.csv").read_text() == "word,n,answer,status,outcome,message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n"
+    assert (
+        Path("out.csv").read_text()
+        == "word,n,ask,ask_status,ask_outcome,ask_message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n"
+    )
     assert out.splitlines() == [
-        "word  n  answer  status  outcome  message",
-        "a     1  SAY A      200  ok",
-        "b     2  SAY B      200  ok",
+        "word  n  ask    ask_status  ask_outcome  ask_message",
+        "a     1  SAY A         200  ok",
+        "b     2  SAY B         200  ok",
     ]
     wording.line(err)
     wording.line(err)
@@ -154,7 +157,7 @@ def test_the_standard_output_gets_the_table_alone(folder, command, options):
     if not options:
         Path("w.yaml").write_text(Path("w.yaml").read_text().replace("output: out.csv\n", ""))
     code, out, err = command("run", "w.yaml", *options)
-    assert (code, out) == (0, "word,n,answer,status,outcome,message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n")
+    assert (code, out) == (0, "word,n,ask,ask_status,ask_outcome,ask_message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n")
     wording.line(err)
     assert [path.name for path in folder.iterdir() if "journal" in path.name or path.name.startswith("out")] == []
 
@@ -162,7 +165,7 @@ def test_the_standard_output_gets_the_table_alone(folder, command, options):
 def test_json_lines_go_to_the_standard_output(folder, command):
     """One object a row."""
     _, out, _ = command("run", "w.yaml", "--output", "-", "--jsonl", "--rows", "1")
-    assert [json.loads(line)["answer"] for line in out.splitlines()] == ["SAY A"]
+    assert [json.loads(line)["ask"] for line in out.splitlines()] == ["SAY A"]
     code, _, err = command("run", "w.yaml", "--jsonl")
     assert code == 2
     wording.line(err)
@@ -280,7 +283,10 @@ def test_an_index_of_a_file_that_has_a_name_is_a_column(folder, command):
     """It looks like one in every viewer, and stands in the output once."""
     pd.DataFrame({"n": [1, 2]}, index=pd.Index(["a", "b"], name="word")).to_parquet("t.parquet")
     assert command("run", "w.yaml", "--table", "t.parquet")[0] == 0
-    assert Path("out.csv").read_text() == "word,n,answer,status,outcome,message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n"
+    assert (
+        Path("out.csv").read_text()
+        == "word,n,ask,ask_status,ask_outcome,ask_message\na,1,SAY A,200,ok,\nb,2,SAY B,200,ok,\n"
+    )
 
 
 def test_a_column_that_is_written_as_text_is_named(folder, command):

@@ -12,7 +12,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
-from background import until, workers
+from background import ending, nobody_at_work, until, work, workers
 from servers import answer, completion, digest, echo, fault_server
 
 import tablenodes as tn
@@ -20,6 +20,7 @@ from tablenodes import schemas
 from tablenodes.engine.outcomes import OUTCOMES
 from tablenodes.engine.transports import TRANSPORTS
 from tablenodes.nodes import NODES, known_nodes
+from tablenodes.nodes.node import setting_names
 from tablenodes.tables.formats import _FORMATS as ENDINGS
 from tablenodes.tables.kinds import VIEWS
 from tablenodes.workflow.destination import FORMATS
@@ -92,6 +93,10 @@ READ = {
 }
 
 
+def types_of(table):
+    return table.dtypes if isinstance(table, pd.DataFrame) else table.schema
+
+
 def frame_of(table):
     return table if isinstance(table, pd.DataFrame) else table.to_pandas()
 
@@ -162,6 +167,43 @@ def test_what_is_submitted_is_retrieved_in_its_place(name, rows):
     ] * ROWS
 
 
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("name", [name for name in LATER if "answer" in setting_names(KINDS[name])])
+def test_what_comes_later_is_typed_as_what_comes_at_once(name, kind, rows, tmp_path):
+    """By the same answer=, in every kind of table; a row that is pending has the same columns."""
+    fields = {"stars": int, "kind": ["a", "b"], "topics": [str]}
+    said = {
+        "choices": [{"message": {"content": '{"stars": 4, "kind": "b", "topics": ["x"]}'}, "finish_reason": "stop"}]
+    }
+    later, store = node_of(name, answer=fields), tmp_path / "store"
+    at_once, retrieve = node_of(name.removesuffix("Async"), answer=fields), tn.RetrieveResponse(answer=fields)
+    table = MADE[kind](rows.words.iloc[:3])
+    with fault_server(answer(said)) as server:
+        connection = tn.Connection(server.url, "")
+        plain = at_once.run(table, connection, progress=False)
+        with nobody_at_work(store):
+            ids = later.run(table, connection, store=store, progress=False).table
+            pending = retrieve.run(ids, 0, store=store, progress=False)
+        work(store)
+        out = retrieve.run(ids, 0, store=store, progress=False)
+    assert out.answers.equals(plain.answers)
+    assert str(types_of(pending.answers)) == str(types_of(plain.answers))
+    assert list(frame_of(out.table).columns)[-6:] == list(frame_of(plain.table).columns)[-6:]
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name]._answer_columns(node_of(name), "a")])
+def test_a_later_node_reads_the_answer_of_every_node_that_has_one(name, rows, tmp_path):
+    """As ``{{ ID }}``; the workflow's table has it in a column of that name, among those of the other nodes."""
+    asked = {"asked": node_of("CreateChatCompletionAsync")} if name == "RetrieveResponse" else {}
+    nodes = {**asked, "first": node_of(name), "second": tn.Return(text="<{{ first }}>")}
+    with fault_server(echo()) as server, ending(tmp_path / "store") as store:
+        flow = tn.Workflow(nodes, connection=tn.Connection(server.url, "k" * 20))
+        assert all(found.valid == 3 for found in flow.check(rows.words.iloc[:3]).values())
+        table = flow.run(rows.words.iloc[:3], progress=False, store=store).table
+    assert [f"<{text}>" for text in table["first"]] == list(table["second"])
+    assert list(table.index) == [100, 101, 102]
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", ASKING)
 def test_a_row_that_fails_stops_no_other(name, transport, rows):
@@ -230,8 +272,8 @@ def test_an_output_is_read_again_as_it_was_written(form, ending, rows, tmp_path)
             output={"path": str(path), "format": form},
             connection=tn.Connection(server.url, "k" * 20),
         )
-        out = flow.run(rows.words, progress=False)["ask"]
+        out = flow.run(rows.words, progress=False)
     read = tn.read_table(path)
-    expected = {"table": out.table, "raw": out.result}.get(form)
+    expected = {"table": out.table, "raw": out["ask"].result}.get(form)
     assert len(read) == ROWS
     assert expected is None or set(read.columns) >= set(expected.columns) - {"outcome"}

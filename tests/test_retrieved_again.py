@@ -6,6 +6,7 @@ import pandas as pd
 import polars
 import pytest
 from background import nobody_at_work, work
+from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
@@ -13,6 +14,7 @@ from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
+RETRIEVE = tn.RetrieveResponse()
 MADE = ["answer", "status", "outcome", "message"]
 IDS = ["future_response_id", "error_message"]
 
@@ -33,17 +35,17 @@ def submitted(url, store, table=None):
         return NODE.run(table, tn.Connection(url), store=store, progress=False).table
 
 
-def retrieved(table, store):
+def retrieved(table, store, node=RETRIEVE):
     with nobody_at_work(store):
-        return tn.RetrieveResponse().run(table, 0, store=store, progress=False)
+        return node.run(table, 0, store=store, progress=False)
 
 
-def polled(table, store, change=lambda table: table):
+def polled(table, store, change=lambda table: table, node=RETRIEVE):
     """Retrieve it before and after it is answered, each time what came the time before, and once more."""
-    out = retrieved(table, store)
+    out = retrieved(table, store, node)
     work(store)
     for _ in range(3):
-        out = retrieved(change(out.table), store)
+        out = retrieved(change(out.table), store, node)
     return out
 
 
@@ -85,7 +87,8 @@ def test_an_output_that_is_retrieved_again_grows_no_columns(store):
 
 
 def test_columns_of_your_own_stay(store):
-    """Also those of a plain run, with the same answers; the others have a suffix, and keep it."""
+    """Also those of a plain run, with the same answers: another name must be chosen, and is found again."""
+    named = tn.RetrieveResponse(into="later")
     with fault_server(seven) as server:
         own = {
             "word": ["a", "b"],
@@ -94,11 +97,14 @@ def test_columns_of_your_own_stay(store):
             "outcome": ["ok", "ok"],
             "message": [None, None],
         }
-        out = polled(submitted(server.url, store, pd.DataFrame(own)), store)
-        assert list(out.table.columns) == [*own, *IDS, *(f"{name}_2" for name in MADE)]
-        one = pd.DataFrame({"answer": ["mine", "too"], "word": ["a", "b"]})
-        out = polled(submitted(server.url, store, one), store)
-        assert list(out.table.columns) == ["answer", "word", *IDS, "answer_2", *MADE[1:]]
+        table = submitted(server.url, store, pd.DataFrame(own))
+        with wording.raises(tn.errors.ColumnError) as caught:
+            retrieved(table, store)
+        assert caught.value.code == "answer_column"
+        with wording.raises(tn.errors.ColumnError):
+            tn.RetrieveResponse().check(table, store=store)
+        out = polled(table, store, node=named)
+        assert list(out.table.columns) == [*own, *IDS, "later", *(f"later_{name}" for name in MADE[1:])]
 
 
 def test_what_was_changed_in_a_column_stays(store):

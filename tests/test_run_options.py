@@ -56,8 +56,9 @@ def test_every_option_is_described_once():
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_the_keywords_of_every_run_are_options(run):
-    """With the options' own defaults; what else a run takes is not how it is carried out."""
+    """With the options' own defaults; what else a run takes is not how it is carried out. A retrieval sends nothing."""
+    own = {"retry_failed": "none"} if "wait" in inspect.signature(run).parameters else {}
     beside = {"connection", "wait", "continue_from", "limits", "retry"}
     for parameter in inspect.signature(run).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in beside:
-            assert parameter.default == described()[parameter.name].default
+            assert parameter.default == own.get(parameter.name, described()[parameter.name].default)

@@ -75,8 +75,8 @@ def test_the_small_model_judges_nearly_all_reviews_right(tmp_path, monkeypatch):
 
 
 def judged_right(written):
-    assert set(written["outcome"]) == {"ok"}
-    judged = written["answer"].str.lower().str.extract("(positive|negative)", expand=False)
+    assert set(written["sentiment_outcome"]) == {"ok"}
+    judged = written["sentiment"].str.lower().str.extract("(positive|negative)", expand=False)
     return (judged == written["label"]).mean()
 
 

@@ -28,6 +28,7 @@ from tablenodes.errors import (
     WorkflowError,
 )
 from tablenodes.workflow.inputs import Answers
+from tablenodes.workflow.references import Reading
 
 ASK = tn.CreateChatCompletion(model="m", prompt="First {{ word }}")
 AGAIN = tn.CreateChatCompletion(model="m", prompt="Then {{ outputs.ask.choices[0].message.content }} of {{ word }}")
@@ -207,7 +208,7 @@ def test_an_answer_that_cannot_be_parsed_ends_its_row():
         def _answer_to(self, row):
             return "ok", ("[" * 5000, '{"choices": []}')[row]
 
-    answers = Answers({"ask": Output()}, ["ask"])
+    answers = Answers({"ask": Output()}, {"ask": Reading(answer=False, needs_answer=False)})
     assert answers(0).outcome == "upstream_failed"
     wording(answers(0).problem.message)
     assert answers(1) == {"ask": {"choices": []}}
@@ -267,10 +268,10 @@ def test_a_workflow_reads_its_table_and_writes_its_output(tmp_path, monkeypatch)
     tn.Workflow({"ask": ASK}, table="flows/words.csv", output="out.csv").save("flows/w.yaml")
     workflow = tn.Workflow.load("flows/w.yaml")
     out, _ = run(workflow, None)
-    assert (tmp_path / "out.csv").read_text() == "word,answer,status,outcome,message\n" + "".join(
+    assert (tmp_path / "out.csv").read_text() == "word,ask,ask_status,ask_outcome,ask_message\n" + "".join(
         f"w{i},FIRST W{i},200,ok,\n" for i in range(3)
     )
-    assert list(out["ask"].table["answer"]) == ["FIRST W0", "FIRST W1", "FIRST W2"]
+    assert list(out.table["ask"]) == list(out["ask"].table["answer"]) == ["FIRST W0", "FIRST W1", "FIRST W2"]
 
 
 def test_a_raw_output_is_body_and_status(tmp_path):
@@ -524,7 +525,7 @@ def test_a_stopped_run_keeps_and_writes_what_it_has(tmp_path):
     assert answered in (2, 3)
     assert out["again"].summary.outcomes["not_sent"] == 5 - answered
     wording(caught.value)
-    assert (tmp_path / "out.csv").read_text().count(",ok") == answered
+    assert (tmp_path / "out.csv").read_text().count(",ok") == 5 + answered
 
 
 class _Stopped:
@@ -590,7 +591,7 @@ def test_when_the_journal_fails_what_came_is_kept(tmp_path, monkeypatch):
         workflow.run(words(), connection=tn.Connection(server.url), progress=False, journal=tmp_path / "j")
     assert list(caught.value.output) == ["ask", "b"]
     assert caught.value.output["ask"].summary.ok == 3
-    assert (tmp_path / "out.csv").read_text().startswith("word,answer,status,outcome,message\n")
+    assert (tmp_path / "out.csv").read_text().startswith("word,ask,ask_status,ask_outcome,ask_message,b,b_status,")
 
 
 def test_ctrl_c_is_an_interruption_wherever_it_comes(monkeypatch):
@@ -622,7 +623,7 @@ def test_what_earlier_nodes_were_answered_is_written_whatever_happens(tmp_path):
         tn.Workflow({"ask": ASK, "b": Breaks(model="m", prompt="y")}, output=str(path)).run(
             words(1), connection=tn.Connection(server.url), progress=False
         )
-    assert path.read_text() == "word,answer,status,outcome,message\nw0,x,200,ok,\n"
+    assert path.read_text() == "word,ask,ask_status,ask_outcome,ask_message\nw0,x,200,ok,\n"
 
 
 def test_one_embedded_server_serves_all_nodes(monkeypatch):

@@ -323,7 +323,7 @@ def test_an_input_of_the_command_line_is_of_its_type(folder, kind):
     code, out, _ = run_command("run", "w.yaml", "--jsonl", "--input", f"value={given}")
     assert code == 0
     shown = meant if isinstance(meant, str) else orjson.dumps(meant).decode()
-    assert orjson.loads(out) == {"text": shown}
+    assert orjson.loads(out) == {"show": shown}
     if kind != "string":
         for command in ("run", "check"):
             code, out, err = run_command(command, "w.yaml", "--input", "value=canary")
@@ -455,7 +455,7 @@ def test_the_exit_code_of_a_run_is_about_every_node(folder, cells, expected):
     tn.Workflow(nodes, table="words.csv").save("w.yaml")
     code, out, err = run_command("run", "w.yaml", "--jsonl")
     assert code == expected
-    assert [orjson.loads(line)["text"] for line in out.splitlines()] == ["1", "2"]
+    assert [orjson.loads(line)["aside"] for line in out.splitlines()] == ["1", "2"]
     assert ("1 row failed with invalid_request" in err) == (expected == 3)
 
 

@@ -19,7 +19,7 @@ from .answer_texts import read_answer_texts
 from .foreign_settings import foreign_setting
 from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
-from .row_answers import BESIDE, TEXTS, RowAnswers, Usable
+from .row_answers import BESIDE, TEXTS, RowAnswers, Usable, behind_ids
 from .strict_rules import Provider, StrictProblem, lint, provider_of
 from .token_guess import Prompt, Spread, answer_limit, answers_asked, prompt_bound, prompt_guesses, prompt_of
 from .usage import USAGE_TYPES, costs, usage_columns
@@ -46,6 +46,7 @@ __all__ = [
     "Verdict",
     "answer_limit",
     "answers_asked",
+    "behind_ids",
     "check_settings",
     "costs",
     "foreign_setting",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -51,10 +52,29 @@ class RowAnswers:
         """Return what a column that stands beside the answers is called, such as ``status``."""
         return f"{self.into}_{name}" if self.into else name
 
+    def within(self, prefix: str) -> RowAnswers:
+        """Return them as a workflow's table has them: called after their node, unless `into` names them."""
+        return self if self.into or not prefix else replace(self, into=prefix)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The columns that a table has beside the configuration: those of the answers, and what stands beside them."""
+        return (*self.types, *map(self.named, BESIDE))
+
+    def blocks(self, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return all adjacent columns that have the names that these answers make, perhaps with a suffix."""
+        made = self.made
+        beside = [tuple(columns[at : at + len(made)]) for at in range(len(columns) - len(made) + 1)]
+        return [
+            names
+            for names in beside
+            if all(re.fullmatch(rf"{re.escape(own)}(_[0-9]+)?", name) for own, name in zip(made, names, strict=True))
+        ]
+
     def written(self) -> dict[str, Any]:
         """Return the JSON Schema of an answer, which is read as the same answer again."""
         if self.schema is None:
-            return {}
+            return {"type": "string"}
         document = self.schema.document
         if not self.schema.wrapped:
             return document
@@ -98,6 +118,11 @@ class RowAnswers:
         }
 
 
+def behind_ids(columns: Sequence[str], ids: Collection[str]) -> int:
+    """Return behind how many columns of a table the ids stand that answers were retrieved by; all without any."""
+    return max((columns.index(name) + 1 for name in ids if name in columns), default=len(columns))
+
+
 TEXTS = RowAnswers()
 """How answers are read of which nothing was said."""
 
@@ -124,6 +149,12 @@ class Usable:
         if reason == "not_json" and _calls(document):
             return _without_text(document, verdict)
         return _unusable(verdict, reason, message)
+
+    def noted(self) -> Iterator[str]:
+        """Yield what is to be said of the answers that were judged."""
+        if self.fenced:
+            were = "answer was" if self.fenced == 1 else "answers were"
+            yield f"{self.fenced:,} {were} in a code fence, which was taken off"
 
 
 def _unusable(verdict: Verdict, reason: str | None, message: str) -> Verdict:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import EndedError, InvalidRequests, JournalError, OutputError, TableError
 from ..run.display import counted, say
@@ -19,6 +19,7 @@ from .printout import LiveText, is_terminal, show_table, write_table, write_text
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
     from ..workflow import Workflow
+    from ..workflow.workflow_output import WorkflowOutput
 
 _KINDS_EXPLAINED = 5
 
@@ -47,7 +48,7 @@ class Presentation:
             with live or nullcontext():
                 outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
         except EndedError as stopped:
-            outputs = stopped.output or {}
+            outputs = cast("WorkflowOutput", stopped.output or {})
             try:
                 self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
             except OutputError as unprinted:  # why the run ended is said as well
@@ -80,7 +81,7 @@ class Presentation:
             earlier = "an earlier file" if rows is None else f"an earlier file of {counted(rows, 'row')}"
             self._earlier = f", in place of {earlier}"
 
-    def _show(self, workflow: Workflow, outputs: Mapping[str, NodeOutput[Any]], *, written: bool = True) -> None:
+    def _show(self, workflow: Workflow, outputs: WorkflowOutput, *, written: bool = True) -> None:
         if not outputs:
             return
         for name, output in outputs.items():
@@ -92,22 +93,22 @@ class Presentation:
             for line in failures(output):
                 say(line)
         last = list(outputs.values())[-1]
-        self._put_out(workflow.output, last, written=written)
+        self._put_out(workflow.output, outputs, written=written)
         if self._later and last.summary.ok:
             place = getattr(workflow.output, "path", None)
             ids = "FILE, a file of these ids," if place is None else quote(place)
             say(f"tablenodes retrieve {ids} gets the answers")
 
-    def _put_out(self, destination: Any, output: NodeOutput[Any], *, written: bool) -> None:
+    def _put_out(self, destination: Any, output: WorkflowOutput, *, written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
         from ..workflow.destination import chosen  # noqa: PLC0415 - loaded where it is used
 
-        table, rows = chosen(output, self._form), counted(output.summary.rows, "row")
+        table, rows = chosen(output, self._form), counted(next(iter(output.values())).summary.rows, "row")
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_text_part(table, self._text)
             say(f"the table went to the standard output: {rows}")
         elif destination is not None:
-            if output.summary.ok or not self._replaces:
+            if output._is_answered or not self._replaces:
                 say(f"wrote {destination.path}: {rows}{self._earlier}")
             if is_terminal() or not self._asked:
                 _show_head(table)

@@ -33,6 +33,7 @@ _ESTIMATE = (
     flag("--estimate", "Show what a run would use, cost and take, too."),
     option("--journal", "FILE", "The run's journal, whose answers say what others will use."),
 )
+_INTO = option("--into", "NAME", "What the answer's column is called; of fields, what stands before their names.")
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
@@ -96,20 +97,31 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *options.ONE_NODE, *options.SENDING, _AGAIN, options.QUIET)
+@command("submit", *options.ONE_NODE, options.ANSWER, *options.SENDING, _AGAIN, options.QUIET)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
     The node is CreateChatCompletionAsync or CreateCompletionAsync. The table, with future_response_id and
     error_message, is written where call would write it. The worker ends by itself; tablenodes retrieve gets the
-    answers. Running the same command again returns the same ids for this --output and sends nothing twice.
+    answers: give it the same --answer. Running the same command again returns the same ids for this --output and sends
+    nothing twice.
     """
     _use(given.store)
-    workflow = equipped(_one_node(_later(given.node), _settings(given)), given)
+    workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
     return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=True)
 
 
-@command("retrieve", options.SOURCE, _WAIT, options.ROWS, *options.OUTPUT, options.STORE, options.QUIET)
+@command(
+    "retrieve",
+    options.SOURCE,
+    _WAIT,
+    options.ANSWER,
+    _INTO,
+    options.ROWS,
+    *options.OUTPUT,
+    options.STORE,
+    options.QUIET,
+)
 def retrieve(given: Given) -> int:
     """Get the answers of submitted requests by the ids in the column future_response_id.
 
@@ -117,7 +129,9 @@ def retrieve(given: Given) -> int:
     when the rows were submitted. The columns of an earlier retrieval are replaced.
     """
     _use(given.store)
-    workflow = _one_node("RetrieveResponse", {} if given.wait is None else {"wait": str(given.wait)})
+    settings = {"wait": given.wait, "into": given.into}
+    given_texts = {name: str(value) for name, value in settings.items() if value is not None}
+    workflow = _one_node("RetrieveResponse", given_texts, _answer(given.answers))
     return _run(workflow, _without_journal(given, no_journal=True), inputs={})
 
 
@@ -181,7 +195,9 @@ def _one_node(name: str, settings: Mapping[str, str], more: Mapping[str, Any] | 
     from ..workflow import Workflow  # noqa: PLC0415
 
     kind = find_node(name)
-    return Workflow({_WORD.sub("_", kind.__name__).lower(): kind(**_typed(kind, settings), **(more or {}))})
+    made = Workflow({_WORD.sub("_", kind.__name__).lower(): kind(**_typed(kind, settings), **(more or {}))})
+    object.__setattr__(made, "_alone", True)
+    return made
 
 
 def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import os
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from .. import tables
-from ..answers import Pricing
+from ..answers import TEXTS, Pricing, RowAnswers, behind_ids
 from ..bodies.settings_plan import RowPlan
 from ..connection.connection import Connection
 from ..connection.endpoint import base_url_of
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
-from ..engine.sink import OK, Records, end_of, rejected, unanswered
+from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
 from ..errors import ConnectionSettingError, Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.last_output import remember
-from ..run.options import RunOptions
+from ..run.options import RetryFailed, RunOptions
 from ..run.output import NodeOutput, Responses
 from ..run.progress import Progress
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
@@ -42,37 +44,44 @@ _RESTS = 10  # how much longer than a look the pause after it is, however often 
 _LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is running, where the store does not change
 _FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
 PENDING = "pending"
-_MADE = ("answer", "status", "outcome", "message")
 _OTHER_KEYS = (
     "a worker that was started with other keys is running for the store; once it has ended, the next retrieval sends"
     " these rows"
 )
 
 
+class Wanted(NamedTuple):
+    """What is wanted of a table of ids: by whom, by which plan of its rows, for how long, read how, and what again."""
+
+    name: str
+    plan: Callable[[Sequence[str], PlanInputs], RowPlan]
+    wait: float | None  # seconds; None until no more can come
+    answers: RowAnswers = TEXTS
+    again: RetryFailed = "none"  # which failed rows are sent again
+
+
 def retrieve(
-    name: str,
-    plan_of: Callable[[Sequence[str], PlanInputs], RowPlan],
-    wait: float | None,
-    table: Any,
-    connection: Connection | None,
-    context: Context,
-    options: RunOptions,
+    wanted: Wanted, table: Any, connection: Connection | None, context: Context, options: RunOptions
 ) -> Responses[Any]:
-    """Return what is known of every row of a table of ids, after `wait` seconds at the latest; see `Retrieval`."""
+    """Return what is known of every row of a table of ids; see `Retrieval`."""
     view = tables.view(table.table if isinstance(table, NodeOutput) else table).held()
-    plan = plan_of(view.columns, PlanInputs(context.constants))
+    plan = wanted.plan(view.columns, PlanInputs(context.constants, prefix=context.prefix))
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     with StoreFile(options.store) as store:
-        retrieval = Retrieval(view, store, connection, plan.columns)
-        return retrieval.carry_out(prepared(plan, view, context), wait, options.progress, name)
+        retrieval = Retrieval(view, store, connection, plan.columns, wanted)
+        return retrieval.carry_out(prepared(plan, view, context), options.progress)
 
 
 class Retrieval:
     """Fetches answers by their ids and waits for those that have not come."""
 
-    def __init__(self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str]) -> None:
+    def __init__(
+        self, view: TableView, store: StoreFile, connection: Connection | None, ids: Collection[str], how: Wanted
+    ) -> None:
         self._view = view
+        self._how = how
+        self._use = how.answers.usable()
         self._ids = ids
         self._store = store
         self._futures = Futures(store)
@@ -93,13 +102,12 @@ class Retrieval:
         self._progress: bool | None = None
         self._said = False
 
-    def carry_out(
-        self, wanted: Iterable[bytes | Rejected], wait: float | None, progress: bool | None, name: str
-    ) -> Retrieved:
-        """Return what is known of every row, after `wait` seconds at the latest; None waits until no more can come."""
-        until = math.inf if wait is None else self._began + wait
+    def carry_out(self, wanted: Iterable[bytes | Rejected], progress: bool | None) -> Retrieved:
+        """Return what is known of every row, once no more can come, or after the seconds that are waited."""
+        until = math.inf if self._how.wait is None else self._began + self._how.wait
         self._progress = progress if until > self._began else False
         self._find(wanted)
+        self._send_again()
         with Interrupts() as interrupts, Progress(len(self._view), progress) as bar:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
@@ -108,15 +116,22 @@ class Retrieval:
         records, seconds = self._records, time.monotonic() - self._began
         tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
         spending = Spending(records.body, records.reused, self._pricing)
-        summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=(*notes_on(records),))
-        output = Retrieved(self._view, records, summary, lambda: self._asked, spending, ids=self._ids)
+        notes = (*self._notes(), *notes_on(records))
+        summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=notes)
+        output = Retrieved(
+            self._view, records, summary, lambda: self._asked, spending, self._how.answers, ids=self._ids
+        )
         remember(output, stopped=interrupted)
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"
             raise Interrupted(f"interrupted: {still}", output, output_has="the rest")
-        say_failures(name, summary, output._ends(), progress=progress)
+        say_failures(self._how.name, summary, output._ends(), progress=progress)
         return output
+
+    def _notes(self) -> Iterator[str]:
+        if self._use is not None:
+            yield from self._use.noted()
 
     def _find(self, wanted: Iterable[bytes | Rejected]) -> None:
         """Look the ids up; those that are not there have their end."""
@@ -225,16 +240,14 @@ class Retrieval:
                 self._records.accept(row, unanswered(PENDING, message))
         recipes: dict[str, Any] = {}
         gone = set(self._rows_of) - set(self._open)
-        for number, future_id, recipe, body, answered in self._futures.ended(sorted(gone)):
-            if future_id != self._asked_for[number]:  # of a store that has taken the place of the first one
-                continue
+        for number, recipe, body, answered in self._ended(gone):
             gone.remove(number)
             if recipe not in recipes:
                 recipes[recipe] = orjson.loads(recipe)
-            conversation = conversation_of(body)
+            conversation, end = conversation_of(body), self._end(recipes[recipe], body, answered)
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
-                self._put(row, recipes[recipe], body, answered)
+                self._records.accept(row, end)
         self._say_unknown([self._rows_of[number] for number in gone], "the store no longer has this future")
 
     def _reason(self, waiting: Waiting) -> str | None:
@@ -243,16 +256,38 @@ class Retrieval:
             return _OTHER_KEYS
         return waiting.reason or self._broken
 
-    def _put(self, row: int, recipe: dict[str, Any], asked: bytes, answered: Answered) -> None:
+    def _ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, str, bytes, Answered]]:
+        """Yield the rows that have come to their end: number, recipe, request body, and what came."""
+        for number, future_id, recipe, body, answered in self._futures.ended(sorted(numbers)):
+            if future_id == self._asked_for[number]:  # not of a store that has taken the place of the first one
+                yield number, recipe, body, answered
+
+    def _end(self, recipe: dict[str, Any], asked: bytes, answered: Answered) -> End:
+        """Return the end of a row; the worker keeps what came, and what it is worth is judged here."""
         end, sends, billed = answered
         if end.status is None and end.fault is None:
             given_up = unanswered(str(end.outcome), end.message)
-            self._records.accept(row, given_up._replace(attempts=sends, maybe_billed=billed))
-            return
-        answer = end.answer(row, sends)
+            return given_up._replace(attempts=sends, maybe_billed=billed)
+        answer = end.answer(0, sends)
         at_most_once = recipe["retry"]["ambiguous"] == 0
-        verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once)
-        self._records.accept(row, end_of(answer, verdict, sends, billed))
+        verdict = judge(answer, asked, needs_choices=recipe["choices"], at_most_once=at_most_once, use=self._use)
+        return end_of(answer, verdict, sends, billed)
+
+    def _send_again(self) -> None:
+        """Have the failed rows that are wanted again sent once more."""
+        again = self._how.again
+        if again == "none":
+            return
+        found = []
+        for number, recipe, body, answered in self._ended(set(self._rows_of) - set(self._open)):
+            outcome = self._end(orjson.loads(recipe), body, answered).outcome
+            wanted = answered.end.may_pass if again == "transient" else again == "all" or outcome in again
+            if outcome != OK and wanted:
+                found.append(number)
+        if found:
+            self._futures.reopen(found, time.time())
+            self._use = self._how.answers.usable()
+            self._look()
 
 
 class Retrieved(Responses[Any]):
@@ -264,56 +299,46 @@ class Retrieved(Responses[Any]):
 
     @cached_property
     def table(self) -> Any:
-        """The configuration with ``answer``, ``status``, ``outcome`` and ``message`` to its right, or with a suffix.
+        """The configuration with the answers, ``status``, ``outcome`` and ``message`` to its right, or with a suffix.
 
         They take the places of those of an earlier retrieval, to the right of the ids, where these say nothing more.
         """
-        names = self._earlier()
+        columns, types = self._beside()
+        names = self._earlier(columns, types)
         if names is None:
             return super().table
-        made = (self.texts(), self._records.status, self._records.outcome, [*self._told()])
-        types = ("text", "integer", "text", "text")
-        return self._view.replacing(dict(zip(names, made, strict=True)), dict(zip(names, types, strict=True)))
+        kinds = dict(zip(names, types.values(), strict=True))
+        return self._view.replacing(dict(zip(names, columns.values(), strict=True)), kinds)
 
-    def _earlier(self) -> tuple[str, ...] | None:
+    def _earlier(self, now: Mapping[str, Sequence[Any]], types: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the names of the columns of an earlier retrieval, None where there are none or they say more."""
         columns = self._view.columns
-        behind = max((columns.index(name) + 1 for name in self._ids if name in columns), default=len(columns))
-        now = [*zip(self.texts(), self._records.status, self._records.outcome, strict=True)]
-        for names in _candidates(columns[behind:]):
-            if all(map(_says_no_more, self._view.rows(names), now)):
-                return names
-        return None
-
-
-def _candidates(columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Yield every four adjacent columns that have the names of a retrieval's own."""
-    beside = [tuple(columns[at : at + len(_MADE)]) for at in range(len(columns) - len(_MADE) + 1)]
-    return [
-        names
-        for names in beside
-        if all(re.fullmatch(rf"{own}(_[0-9]+)?", name) for own, name in zip(_MADE, names, strict=True))
-    ]
+        blocks = self._answers.blocks(columns[behind_ids(columns, self._ids) :])
+        if not blocks:
+            return None
+        rows = [*tables.view(self._view.make(now, types)).rows([*now])]  # as a table of this kind has them
+        return next((names for names in blocks if all(map(_says_no_more, self._view.rows(names), rows))), None)
 
 
 def _says_no_more(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
     """Check whether what a table says of a row is what is known now, or that nothing was known."""
-    text, status, outcome, message = before
+    *answer, status, outcome, message = before
     if outcome == PENDING:
-        return text is None and status is None
-    return (
-        (message is None) == (outcome == OK)
-        and outcome == now[2]
-        and _is_same(text, now[0])
-        and _is_same(status, now[1])
-    )
+        return all(each is None for each in (*answer, status))
+    same = all(map(_is_same, before[:-2], now[:-2]))
+    return same and (message is None) == (outcome == OK) and outcome == now[-2]
 
 
-def _is_same(cell: Any, now: str | int | None) -> bool:
-    """Check whether a cell is null or what is known now; a file's reader may have taken a text for a number."""
+def _is_same(cell: Any, now: Any) -> bool:
+    """Check whether a cell is null or what is known now; a file's reader may have taken a text for something else."""
     if cell is None or cell == now:
         return True
-    try:
-        return isinstance(cell, str | int | float) and now is not None and float(cell) == float(now)
-    except ValueError:
-        return False
+    return now is not None and _as_value(cell) == _as_value(now)
+
+
+def _as_value(cell: Any) -> Any:
+    """Return what a cell says, whether it is a value or the text of one, as JSON or as pandas writes it."""
+    for read in (orjson.loads, datetime.fromisoformat, ast.literal_eval) if isinstance(cell, str) else ():
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return read(cell)
+    return cell

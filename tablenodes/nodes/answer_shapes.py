@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     calls: Mapping[str, Called] = MappingProxyType({})
     is_open: bool = False  # servers add to it
     choices: int | None = None  # how many at the most; None where that differs by row or is not known
+    answer: dict[str, Any] | None = None  # the schema of what ``outputs.ID.answer`` is; None where there is none
 
 
 def answered(

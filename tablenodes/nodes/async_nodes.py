@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..answers import RowAnswers
 from ..bodies.body_plan import BodyPlan
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.values import TextValue, is_varying
@@ -18,6 +20,7 @@ from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected
 from ..run.rows import Context, PlanInputs
 from ..store import ids
+from .answer_columns import SETTINGS, answers_of, beside_earlier, check_free, kept_setting
 from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
@@ -26,7 +29,7 @@ from .request_node import RequestNode
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection
-    from ..run.options import OnInvalid, RunOptions
+    from ..run.options import OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, NodeOutput, Responses, T
     from ..settings import Limits, Retry
     from ..templates.template import Column, LiteralText
@@ -152,8 +155,8 @@ class CreateChatCompletionAsync(AsyncRequestNode, CreateChatCompletion):
     """Ask a chat model, without waiting for its answer: POST /chat/completions, by a worker.
 
     Its settings are those of `CreateChatCompletion`; ``stop`` may also be one text: the sequences with commas
-    between them, or as a JSON array. What ``answer`` says is asked for, but a retrieved row is neither judged by it
-    nor made into typed columns: its column ``answer`` is the text that the model wrote.
+    between them, or as a JSON array. What ``answer`` says is asked for; set the same ``answer`` on the
+    `RetrieveResponse` that gets the answers: it makes the typed columns. What comes is stored as the server sent it.
     """
 
     _declared = _later(CreateChatCompletion._declared)
@@ -182,23 +185,46 @@ class RetrieveResponse(Node):
         The id. Default: the column of that name.
     wait : float, optional
         Seconds to wait for answers that have not come; 0 waits for none. Default, as infinity: until no more can come.
+    answer : type, list or mapping
+        What an answer is, as on the chat that was submitted: the answers are judged by it and come as typed columns.
+    into : str, optional
+        What the answer's column is called, in place of ``answer``; of an answer of several fields, what stands before
+        their names.
     """
 
     _declared = Declaration(gives="an id becomes its answer", defaults={ID: ID})
 
     future_response_id: str | Column | LiteralText | None = None
     wait: float | str | None = field(default=None, metadata=OWN)
+    answer: Any = field(default=None, metadata=OWN)
+    into: str | None = field(default=None, metadata=OWN)
+
+    @cached_property
+    def _answers(self) -> RowAnswers:
+        """How the answers are read, however they were asked for: one that was given by a tool is found there."""
+        return answers_of(self, mode="tool")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._answers  # noqa: B018 - what `answer` says is read here, or refused
 
     def _kept(self, name: str, value: Any) -> Any:
+        if name in SETTINGS:
+            return kept_setting(name, value)
         return _seconds(value) if name == "wait" else super()._kept(name, value)
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.future_response_id is None:
             needed(ID, columns)
         defaults, constants = self._declared.defaults, inputs.constants
-        return SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
+        plan = SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
+        answers = self._answers.within(inputs.prefix)
+        check_free(answers, [*beside_earlier(answers, columns, plan.columns)])
+        return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
+        if options.retry_failed == "transient":  # those are submitted again where the same rows are
+            options = replace(options, retry_failed="none")
         try:
             return self._retrieved(table, connection, context, options)
         except ConnectionSettingError:  # it sends nothing: what was submitted may need no key of this connection
@@ -207,17 +233,23 @@ class RetrieveResponse(Node):
     def _retrieved(
         self, table: Any, connection: Connection | None, context: Context, options: RunOptions
     ) -> Responses[Any]:
-        from ..later.retrieval import retrieve  # noqa: PLC0415 - loaded where it is used
+        from ..later.retrieval import Wanted, retrieve  # noqa: PLC0415 - loaded where it is used
 
         name, wait = context.scope or type(self).__name__, None if self.wait is None else float(self.wait)
-        return retrieve(name, self._plan, wait, table, connection, context, options)
+        wanted = Wanted(name, self._plan, wait, self._answers, options.retry_failed)
+        return retrieve(wanted, table, connection, context, options)
 
     def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of answers that were asked for earlier, in the workflow or elsewhere."""
         submitted = dict(earlier).get(self._retrieves(earlier) or "")
         if isinstance(submitted, RequestNode):
-            return submitted._answered(columns)
-        return of_any(node._declared.operation for node in (CreateChatCompletion, CreateCompletion))
+            shape = submitted._answered(columns)
+        else:
+            shape = of_any(node._declared.operation for node in (CreateChatCompletion, CreateCompletion))
+        return shape and shape._replace(answer=self._answers.written())
+
+    def _answer_columns(self, name: str) -> Mapping[str, Any]:
+        return self._answers.within(name).types
 
     def _retrieves(self, earlier: Nodes) -> str | None:
         value: Any = self._parsed().get(ID)
@@ -241,13 +273,15 @@ class RetrieveResponse(Node):
         connection: Connection | None = None,
         progress: bool | None = None,
         on_invalid: OnInvalid = "report",
+        retry_failed: RetryFailed = "none",
     ) -> Responses[Any]:
         """Return the answers that have come; start a worker if rows are pending and none is at work.
 
         Parameters
         ----------
-        table : NodeOutput or table
-            What a node that ends in Async gave; or a table with one id a row in the column ``future_response_id``.
+        table : NodeOutput, table or str
+            What a node that ends in Async gave; or a table with one id a row in the column ``future_response_id``; or
+            one id.
         wait : float, optional
             Seconds to wait for answers that have not come; 0 waits for none. Default: the setting, else, as with
             infinity, until all are there or no more can come.
@@ -255,13 +289,17 @@ class RetrieveResponse(Node):
             The one that the rows were submitted with, where its key was given by ``api_key=``.
         store, progress, on_invalid
             As in `CreateChatCompletion.run`: where the rows were submitted; rows without a valid id are invalid.
+        retry_failed : {"none", "transient", "all"} or list of str
+            Which rows that failed the worker sends again before anything is returned: those whose failure may pass,
+            all, or those of these outcomes, such as ``["unusable"]``. They have as much time as they had at first.
 
         Returns
         -------
         Responses
-            As `CreateChatCompletion.run` gives them. A row without an answer has no status and an error object of
-            type ``pending`` with the reason, if there is one; a wrong id is ``invalid_id``, one that the store does
-            not know ``unknown_id``.
+            As `CreateChatCompletion.run` gives them, judged and typed by ``answer``. A row without an answer has no
+            status and an error object of type ``pending`` with the reason, if there is one; a wrong id is
+            ``invalid_id``, one that the store does not know ``unknown_id``. Columns of an earlier retrieval in the
+            table make room for these.
 
         Raises
         ------
@@ -271,9 +309,18 @@ class RetrieveResponse(Node):
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - loaded where it is needed
 
-        options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid)
+        options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid, retry_failed=retry_failed)
         node = self if wait is None else self.replace(wait=wait)
-        return node._retrieved(table, connection, Context(), options)
+        return node._retrieved(_of_ids(table), connection, Context(), options)
+
+
+def _of_ids(table: Any) -> Any:
+    """Return a table of ids: of the one that is given in its place, else as it is."""
+    if not isinstance(table, str):
+        return table
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    return tables.frame({ID: [table]}, {ID: "text"})
 
 
 def _stored_id(settings: dict[str, Any]) -> bytes:

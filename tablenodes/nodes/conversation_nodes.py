@@ -52,8 +52,8 @@ class ConversationNode(TableNode):
     def _becomes(self, settings: dict[str, Any]) -> Said:
         """Return the conversation that a row's settings name, and the messages that they make; raise `Rejected`."""
 
-    def _parsed(self) -> dict[str, Any]:
-        """Return the settings as plain JSON, or as values that depend on the row; placeholders may stand anywhere."""
+    def _values(self) -> dict[str, Any]:
+        """Return each setting as plain JSON, or as a value that depends on the row; placeholders may stand anywhere."""
         return {name: parse(value, name, templates=True) for name, value in self._settings().items()}
 
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:

@@ -98,9 +98,13 @@ class Node:
         given = {each.name: getattr(self, each.name) for each in fields(self) if "own" not in each.metadata}
         return {property_of(type(self), name): value for name, value in given.items() if value is not None}
 
-    def _parsed(self) -> dict[str, Any]:
-        """Return the settings as plain JSON, or as values that depend on the row."""
+    def _values(self) -> dict[str, Any]:
+        """Return each setting as plain JSON, or as a value that depends on the row."""
         return {name: parse_setting(name, value) for name, value in self._settings().items()}
+
+    def _parsed(self) -> dict[str, Any]:
+        """Return what the settings make, as plain JSON, or as values that depend on the row."""
+        return self._values()
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> RowPlan:
         """Return what becomes of a table's rows; raise `UsageError` if the node and the columns do not fit together."""
@@ -120,6 +124,10 @@ class Node:
 
         made = self._declared.makes
         return Shape({"type": "object", "properties": {name: {} for name in made}}) if made else None
+
+    def _answer_columns(self, name: str) -> Mapping[str, Any]:
+        """Return the columns that a workflow's table has of the node's answers, and their types; `name` is its id."""
+        return {}
 
     def _retrieves(self, earlier: Nodes) -> str | None:
         """Return the id of the node whose answers this one retrieves; None where there is none, or none is known."""

@@ -8,15 +8,15 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
-from ..answers import ANSWER_MODES, BESIDE, RowAnswers, check_settings, lint, provider_of, read_answer, request_part
+from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
-from ..column_names import free_names
 from ..connection.endpoint import base_url_of, default_properties
-from ..errors import ColumnError, SettingError, TableError
+from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
+from .answer_columns import SETTINGS, answers_of, check_free, kept_setting, suffixed
 from .answer_shapes import answered
 from .node import OWN, Node
 
@@ -74,8 +74,7 @@ class RequestNode(Node):
     @cached_property
     def _answers(self) -> RowAnswers:
         """How the answers are read."""
-        given, mode = getattr(self, "answer", None), getattr(self, "answer_mode", ANSWER_MODES[0])
-        return RowAnswers(None if given is None else read_answer(given), mode, self.into)
+        return answers_of(self)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,10 +94,8 @@ class RequestNode(Node):
             return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
             raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}", place=name)
-        if name == "answer":
-            return _own_answer(value)
-        if name == "into":
-            return _checked_name(value)
+        if name in SETTINGS:
+            return kept_setting(name, value)
         if name == "client_timeout":
             return _checked_seconds(value)
         if name == "schema":
@@ -129,8 +126,9 @@ class RequestNode(Node):
             body_bytes=inputs.body_bytes,
         )
         if not self._declared.later:
-            _check_free(answers, columns)
-            plan.note(_suffixed(answers, columns))
+            written = answers.within(inputs.prefix)
+            check_free(written, columns)
+            plan.note(suffixed(written, columns))
         if answers.schema is not None:
             check_settings(plan.taken, answers.mode)
             warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())
@@ -155,7 +153,11 @@ class RequestNode(Node):
     def _answered(self, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of the answers themselves, whoever sends the requests."""
         given = {**self._parsed(), **dict(self.extra_body or {})}
-        return answered(self._declared.operation, given, partial(self._may_use, columns), self._choices)
+        shape = answered(self._declared.operation, given, partial(self._may_use, columns), self._choices)
+        return shape and shape._replace(answer=self._answers.written())
+
+    def _answer_columns(self, name: str) -> Mapping[str, Any]:
+        return {} if self._declared.later else self._answers.within(name).types
 
     def _choices(self, number: int, given: Mapping[str, Any]) -> int | None:
         """Return how many choices each answer has, of which ``n`` says `number`; None where that is not known."""
@@ -328,43 +330,6 @@ def _checked_seconds(value: Any) -> float | None:
         clause = "; it is the same for every row, and placeholders are not filled in" if filled_in else ""
         words = f"must be a number of seconds from 0.001 to 86,400{clause}"
         raise SettingError(f"client_timeout {words}", place="client_timeout") from None
-
-
-def _own_answer(value: Any) -> Any:
-    """Return what `answer` was given, which nobody else can change."""
-    if isinstance(value, Mapping):
-        return {key: _own_answer(each) for key, each in value.items()}
-    return [*map(_own_answer, value)] if isinstance(value, list | tuple) else value
-
-
-def _checked_name(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise SettingError("into must be the name of a column", place="into")
-    return value
-
-
-def _check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
-    """Raise `ColumnError` where the table has a column of an answer's name: the two must never be mixed up."""
-    if clash := [name for name in answers.types if name in columns]:
-        told, one = ", ".join(map(repr, clash)), len(clash) == 1
-        other = f"new_{clash[0]}" if answers.is_one else "new"
-        raise ColumnError(
-            f"the table already has {'a column' if one else 'columns'} {told}, which is what the answer's "
-            f"{'column' if one else 'columns'} would be called: choose another name with into=, such as into={other!r}",
-            code="answer_column",
-            place="into",
-            values={"columns": clash},
-        )
-
-
-def _suffixed(answers: RowAnswers, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return a line on the columns beside the answers whose names are taken."""
-    wanted = [answers.named(name) for name in BESIDE]
-    changed = {name: free for name, free in free_names(wanted, (*columns, *answers.types)).items() if name != free}
-    if not changed:
-        return ()
-    told = ", ".join(f"{name!r} is called {free!r}" for name, free in changed.items())
-    return (f"there is a column of the same name already, so the run's own {told}",)
 
 
 def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:

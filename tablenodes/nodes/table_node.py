@@ -17,7 +17,7 @@ from .reference import documented
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..run.rows import PlanInputs
     from ..tables import TableView
     from ..templates.template import Column, LiteralText
+    from .answer_shapes import Shape
+    from .node import Nodes
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -102,13 +104,13 @@ class TableNode(Node):
 class Return(TableNode):
     """Render a text for every row.
 
-    The text is the column ``text`` of the output's table. In a workflow, later nodes read it as
-    ``{{ outputs.ID.text }}``, and a row whose earlier answer is missing is ``upstream_failed``.
+    The text is the column ``text`` of the output's table. In a workflow, later nodes read it as ``{{ ID }}``, the
+    workflow's table has it as a column of that name, and a row whose earlier answer is missing is ``upstream_failed``.
 
     Parameters
     ----------
     text : str
-        A text with ``{{ … }}`` placeholders, or ``tn.col("name")``: ``{{ outputs.ask.choices[0].message.content }}``.
+        A text with ``{{ … }}`` placeholders, or ``tn.col("name")``; in a workflow also ``{{ ID }}``.
     """
 
     _declared = Declaration(gives="a text", makes={"text": "text"})
@@ -119,6 +121,13 @@ class Return(TableNode):
         if self.text is None:
             raise SettingError("text is missing: set the text that each row makes")
         super().__post_init__()
+
+    def _answer_columns(self, name: str) -> Mapping[str, Any]:
+        return {name: "text"}
+
+    def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
+        made = super()._answer_shape(earlier, columns)
+        return made and made._replace(answer={"type": "string"})
 
     def _make(
         self, rows: Iterable[dict[str, Any] | Rejected], context: Context, options: RunOptions

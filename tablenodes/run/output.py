@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .spending import Spending
     from .summary import Summary
 
+    Columns = dict[str, Sequence[Any]]
+
 T = TypeVar("T")  # the kind of the configuration table, which all tables of an output are of
 
 _LOG_TYPES = {
@@ -140,6 +142,16 @@ class NodeOutput(Generic[T]):
         """Return each row's outcome, status and message."""
         return zip(self._outcomes, repeat(None), self._messages, strict=False)
 
+    def _beside(self, prefix: str = "", taken: Collection[str] | None = None) -> tuple[Columns, dict[str, Any]]:
+        """Return the columns of the answers, as a workflow's table has them, and their types; none without answers."""
+        made = self._columns.get("text")
+        return ({}, {}) if made is None else ({prefix: made}, {prefix: "text"})
+
+    def _answer_at(self, row: int) -> Any:
+        """Return a row's answer: a text, a label, or a record of its fields; None where it has none."""
+        made = self._columns.get("text")
+        return None if made is None else made[row]
+
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and what it holds as JSON text, by its position, without making a table."""
         made = {name: values[row] for name, values in self._columns.items()}
@@ -222,15 +234,27 @@ class Responses(NodeOutput[T]):
         columns, types = self._beside()
         return cast("T", self._view.replacing(columns, types))
 
-    def _beside(self) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
-        """Return the columns of the table that are not the configuration's, and their types."""
-        own = free_names(self._answers.types, self._view.columns)
-        types: dict[str, Any] = {own[name]: kind for name, kind in self._answers.types.items()}
-        named = {name: self._answers.named(name) for name in _BESIDE}
-        free = free_names(named.values(), {*self._view.columns, *types})
+    def _beside(self, prefix: str = "", taken: Collection[str] | None = None) -> tuple[Columns, dict[str, Any]]:
+        """Return the columns of the table that are not the configuration's, and their types.
+
+        A workflow gives what their names begin with, unless ``into`` names them, and the names that are taken.
+        """
+        answers, taken = self._answers.within(prefix), self._view.columns if taken is None else taken
+        own = free_names(answers.types, taken)
+        types: dict[str, Any] = {own[name]: kind for name, kind in answers.types.items()}
+        named = {name: answers.named(name) for name in _BESIDE}
+        free = free_names(named.values(), {*taken, *types})
         types |= {free[named[name]]: kind for name, kind in _BESIDE.items()}
         ends = (*self._answered.values(), self._records.status, self._records.outcome, [*self._told()])
         return dict(zip(types, ends, strict=True)), types
+
+    def _answer_at(self, row: int) -> Any:
+        if self._answers.schema is None or self._answers.schema.wrapped:
+            return next(iter(self._answered.values()))[row]
+        if self._records.outcome[row] != OK:
+            return None
+        fields = zip(self._answers.schema.fields, self._answered.values(), strict=True)
+        return {field.name: values[row] for field, values in fields}
 
     def _added(self) -> frozenset[str]:
         """Return the names of the columns that the table has beside the configuration."""

@@ -38,6 +38,7 @@ class Context:
     new_journal: bool = False  # all that is in the journal was put there by earlier nodes of the same run
     appended: frozenset[str] = frozenset()  # the columns of answers that become messages
     made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
+    prefix: str = ""  # what the columns of the node's answers are called after in the workflow's table, unless by into=
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class PlanInputs(NamedTuple):
     connection: Connection | None = None  # whose server may supply properties
     store: str | os.PathLike[str] | None = None  # where conversations are looked up
     body_bytes: int = MOST  # of a request at the most
+    prefix: str = ""  # as in `Context`
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,14 @@ def run(
         if part is not None and part.place not in (None, endpoint.identity(asking.path)):
             raise SettingError(_ELSEWHERE, code="another_server", place="connection")
         plan = asking.plan(
-            view.columns, PlanInputs(context.constants, endpoint.connection, options.store, options.limits.body_bytes)
+            view.columns,
+            PlanInputs(
+                context.constants,
+                endpoint.connection,
+                options.store,
+                options.limits.body_bytes,
+                context.prefix,
+            ),
         )
         if options.progress is not False:
             display.announce(asking.name, plan)
@@ -299,9 +306,8 @@ class _Run:
         yield from self.plan.noted(alike=True)
         if self.twins is not None and self.twins.are_sampled:
             yield _SAMPLED
-        if self.usable is not None and self.usable.fenced:
-            were = "was" if self.usable.fenced == 1 else "were"
-            yield f"{counted(self.usable.fenced, 'answer')} {were} in a code fence, which was taken off"
+        if self.usable is not None:
+            yield from self.usable.noted()
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams.option_refused:
             yield _NO_USAGE

@@ -32,6 +32,13 @@ FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
 _ASKED = f"INSERT OR IGNORE INTO recipe (digest, recipe, not_before) VALUES (?, ?, {_UNTRIED})"  # noqa: S608
 _TRY_AGAIN = f"UPDATE recipe SET not_before = {_UNTRIED} WHERE number = ? AND reason IS NOT NULL AND not_before <= ?"  # noqa: S608
+_REOPENED = (
+    "UPDATE answer SET finished = NULL, first_sent = 0 WHERE number = :row AND finished IS NOT NULL",
+    "UPDATE future SET deadline = :now + deadline - submitted, submitted = :now WHERE number = :row",
+    "INSERT OR IGNORE INTO pending SELECT recipe, number FROM future WHERE number = :row",
+    f"UPDATE recipe SET not_before = {_UNTRIED} WHERE not_before <= :now AND number ="  # noqa: ISC004, S608
+    " (SELECT recipe FROM future WHERE number = :row)",
+)
 _CLEARED = 4
 """Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
 _STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
@@ -172,6 +179,13 @@ class Futures:
         """Have rows tried again that something keeps, but a server's wish that they wait; by a worker at work too."""
         with self.store.writing() as database:
             database.executemany(_TRY_AGAIN, [(each, now) for each in groups])
+
+    def reopen(self, numbers: Iterable[int], now: float) -> None:
+        """Have rows that came to their end sent again, in as much time as they had at first; a worker takes them up."""
+        rows = [{"row": number, "now": now} for number in numbers]
+        with self.store.writing() as database:
+            for statement in _REOPENED:
+                database.executemany(statement, rows)
 
     def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes, str, bytes, Answered]]:
         """Return the rows that have come to their end: number, id, recipe, request body, and what came."""

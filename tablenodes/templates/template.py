@@ -87,7 +87,8 @@ class Template:
     It uses `names`, in the order of the alphabet, `ROW` not among them; of the table the `columns`, or any of them with
     `whole_row`; the answers of the nodes in `upstream`, None where it may be any; and `reached` has the ways that it
     goes down from each of `RESERVED`. A text `is_whole` if it shows one value whole: no part of a cell is put beside
-    another text; `filtered_last` is the last filter where it is one placeholder.
+    another text; `filtered_last` is the last filter where it is one placeholder. `unmet` are the ways down from
+    ``outputs`` behind which there is no ``default(…)``.
     """
 
     names: tuple[str, ...]
@@ -95,6 +96,7 @@ class Template:
     whole_row: bool
     upstream: tuple[str, ...] | None
     reached: Mapping[str, tuple[Path, ...]]
+    unmet: tuple[Path, ...]
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
@@ -126,6 +128,7 @@ class Template:
         self.filtered_last = only[0].name if len(only) == 1 and isinstance(only[0], nodes.Filter) else None
         self._wording = Wording(tree, ROW)
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
+        self.unmet = tuple(dict.fromkeys(_found(tree, OUTPUTS, unmet=True))) if OUTPUTS in used else ()
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
         """Raise `ColumnError` for a placeholder that names no column; `workflow` says which of `RESERVED` are there."""
@@ -354,19 +357,24 @@ def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(_found(tree, name)))
 
 
-def _found(node: nodes.Node, name: str) -> Iterator[Path]:
+def _found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path]:
+    if unmet and isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None:
+        _, root, aside = _steps(node.node)
+        for each in (*([] if isinstance(root, nodes.Name) else [node.node]), *aside, *node.args):
+            yield from _found(each, name, unmet=unmet)
+        return
     if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name):
         steps, root, aside = _steps(node)
         if isinstance(root, nodes.Name):
             if root.name == name:
                 yield tuple(steps[: steps.index(None)] if None in steps else steps)
         else:
-            yield from _found(root, name)
+            yield from _found(root, name, unmet=unmet)
         for each in aside:
-            yield from _found(each, name)
+            yield from _found(each, name, unmet=unmet)
         return
     for child in node.iter_child_nodes():
-        for path in _found(child, name):
+        for path in _found(child, name, unmet=unmet):
             is_method = isinstance(node, nodes.Call) and child is node.node and len(path) > 0
             yield path[:-1] if is_method else path
 

@@ -16,6 +16,7 @@ from .definition_reader import Reader, anchored
 from .destination import Destination, destination
 from .inputs import declared
 from .references import check_id, faults
+from .short_names import written_out
 
 Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
 
@@ -38,6 +39,8 @@ class Definition:
     retry: Retry | None = None
     _reader: Reader | None = field(default=None, init=False, compare=False)
     _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
+    _steps: tuple[tuple[str, Node], ...] = field(default=(), init=False, compare=False)
+    _alone: bool = field(default=False, init=False, compare=False)  # its table is that of its one node
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -57,13 +60,19 @@ class Definition:
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
         put(self, "output", destination(self.output))
+        put(self, "_steps", tuple(written_out(self.written)))
         for reference in faults(self.steps, self.inputs):
             node = self.steps[reference.node][0]
             raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
 
     @property
     def steps(self) -> tuple[tuple[str, Node], ...]:
-        """The nodes with their ids, in their order."""
+        """The nodes with their ids, in their order; ``{{ ID }}`` is written out in them."""
+        return self._steps
+
+    @property
+    def written(self) -> tuple[tuple[str, Node], ...]:
+        """The nodes with their ids as they were given."""
         return self.nodes  # type: ignore[return-value]
 
     def located(self, position: int, error: UsageError) -> UsageError:

@@ -19,6 +19,7 @@ from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
 from .references import check_id, faults
+from .short_names import written_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -68,7 +69,9 @@ class Reader:
                 with self.collecting():
                     made[name] = read()
         given = top.get("inputs")
-        for fault in faults(made["nodes"], given if isinstance(given, dict) else {} if given is None else None):
+        for fault in faults(
+            written_out(made["nodes"]), given if isinstance(given, dict) else {} if given is None else None
+        ):
             path = self.meant(("nodes", fault.node), fault.place)
             self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
         if self._errors:

@@ -12,17 +12,17 @@ from ..errors import JournalError, TableError, WorkflowError, nearest
 from ..run.display import say
 
 if TYPE_CHECKING:
-    from ..run.output import NodeOutput
     from ..tables import TableView
+    from .workflow_output import WorkflowOutput
 
 FORMATS = ("table", "raw")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the last node's table goes: a file, relative to the current directory when it runs, and what is written.
+    """Where the table goes: a file, relative to the current directory when it runs, and what is written.
 
-    ``table`` is the configuration with the answer, status, outcome and message beside it; ``raw`` is body and status.
+    ``table`` is the configuration with every node's columns beside it; ``raw`` is the last node's body and status.
     """
 
     path: str
@@ -45,20 +45,20 @@ class Destination:
             raise TableError(f"output {self.path!r} is the table that the run reads: choose another file")
         tables.check_output(self.path)
 
-    def write(self, output: NodeOutput[Any]) -> None:
-        """Write a node's table; one without a single answer does not take the place of an earlier file."""
+    def write(self, output: WorkflowOutput) -> None:
+        """Write a run's table; one without a single answer does not take the place of an earlier file."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
-        if output.summary.rows and not output.summary.ok and os.path.exists(self.path):
+        if not output._is_answered and os.path.exists(self.path):
             say(f"{self.path} was not changed: no row was answered")
             return
         for name in tables.write_table(chosen(output, self.format), self.path):
             say(f"{self.path}: column {name!r} is written as text: in such a file all values of a column have one type")
 
 
-def chosen(output: NodeOutput[Any], form: str) -> Any:
+def chosen(output: WorkflowOutput, form: str) -> Any:
     """Return the table of a run that a format means."""
-    return output.result if form == "raw" else output.table
+    return [*output.values()][-1].result if form == "raw" else output.table
 
 
 def check_content(view: TableView, form: str, to: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..templates.environment import UnreadArguments
+from .references import ANSWER
 
 if TYPE_CHECKING:
     from ..run.output import AnyOutput
+    from .references import Reading
 
 _TYPES: Any = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
 _DECLARATION = ("type", "default", "required", "description")
@@ -145,23 +147,48 @@ def _typed(value: Any, kind: str | None) -> Any:
 
 
 class Answers:
-    """The answers of earlier nodes to one row, parsed when the row asks for them."""
+    """The answers of earlier nodes to one row, parsed when the row asks for them.
 
-    def __init__(self, outputs: Mapping[str, AnyOutput], ids: Iterable[str]) -> None:
-        self._outputs = [(name, outputs[name]) for name in ids]
+    What a row can do without, since each of its placeholders has a ``default(…)``, is null where it is missing.
+    """
+
+    def __init__(self, outputs: Mapping[str, AnyOutput], reading: Mapping[str, Reading]) -> None:
+        self._outputs = [(name, outputs[name], each) for name, each in reading.items()]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejected:
         """Return the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
-        for name, output in self._outputs:
-            outcome, body = output._answer_to(row)
-            if outcome != OK:
-                return failed(name, f"it ended as {outcome}")
+        for name, output, reading in self._outputs:
             try:
-                found[name] = parsed(body)
-            except (ValueError, TypeError):
-                return failed(name, "it is not readable JSON")
+                found[name] = _read(output, row, reading)
+            except _Missing as missing:
+                if reading.needs_answer or reading.needs_rest:
+                    return failed(name, str(missing))
+                found[name] = None
         return found
+
+
+class _Missing(Exception):  # noqa: N818 - it stands for an answer
+    """An answer that is not there; its text says why."""
+
+
+def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
+    """Return what is read of a row's output."""
+    outcome, body = output._answer_to(row)
+    if outcome != OK:
+        raise _Missing(f"it ended as {outcome}")
+    found: dict[str, Any] = {}
+    if reading.rest:
+        try:
+            found = parsed(body)
+        except (ValueError, TypeError):
+            raise _Missing("it is not readable JSON") from None
+    if not reading.answer or not isinstance(found, dict):
+        return found
+    answer = output._answer_at(row)
+    if answer is None and reading.needs_answer:
+        raise _Missing("the model wrote no text")
+    return {**found, ANSWER: answer}
 
 
 def failed(name: str, why: str) -> Rejected:

@@ -38,6 +38,10 @@ _OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "respons
 _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
 
 
+ANSWER = "answer"
+"""The step below a node's id that is its answer: what ``{{ ID }}`` is short for."""
+
+
 class Loose(NamedTuple):
     """A reference to something that is not there: its node's position, its place in the settings, what is wrong."""
 
@@ -99,15 +103,32 @@ def _no_node(name: str, ids: Sequence[str], position: int) -> str:
     return f"no earlier node {name!r}{nearest(name, earlier) or known}"
 
 
-def upstream(node: Node, earlier: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the ids of the nodes whose answers a node reads, or may read, in their order; None where it reads none."""
+class Reading(NamedTuple):
+    """What a node reads of an earlier one: its answer, the rest of its output; which of them it cannot do without."""
+
+    answer: bool = True
+    rest: bool = True
+    needs_answer: bool = True
+    needs_rest: bool = True
+
+
+def upstream(node: Node, earlier: Sequence[str]) -> dict[str, Reading] | None:
+    """Return what a node reads, or may read, of which earlier nodes, in their order; None where it reads none."""
     reading = [template for template in templates(node) if OUTPUTS in template.names]
     if not reading:
         return None
     if any(template.upstream is None for template in reading):
-        return tuple(earlier)
-    named = {name for template in reading for name in template.upstream or ()}
-    return tuple(name for name in earlier if name in named)
+        return dict.fromkeys(earlier, Reading())
+    read = {path for template in reading for path in template.reached[OUTPUTS]}
+    unmet = {path for template in reading for path in template.unmet}
+    found = {name: Reading(*_parts_of(name, read), *_parts_of(name, unmet)) for name in earlier}
+    return {name: each for name, each in found.items() if any(each)}
+
+
+def _parts_of(name: str, ways: Iterable[Path]) -> tuple[bool, bool]:
+    """Return whether ways lead to a node's answer, and to the rest of its output; both where one ends at the node."""
+    steps = {path[1:2] for path in ways if path[:1] == (name,)}
+    return bool({(), (ANSWER,)} & steps), bool(steps - {(ANSWER,)})
 
 
 def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -125,18 +146,19 @@ def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple
 def templates(node: Node | None) -> Iterator[Template]:
     """Return every text with placeholders in a node's settings."""
     for value in node._parsed().values() if node is not None else ():
-        yield from _templates(value)
+        yield from templates_in(value)
 
 
-def _templates(value: Any) -> Iterator[Template]:
+def templates_in(value: Any) -> Iterator[Template]:
+    """Return every text with placeholders in a setting's value."""
     if isinstance(value, TextValue):
         yield value.template
     elif isinstance(value, SpokenValue):
-        yield from _templates(value.system)
-        yield from _templates(value.prompt)
+        yield from templates_in(value.system)
+        yield from templates_in(value.prompt)
     elif isinstance(value, ObjectValue | ArrayValue):
         for item in value.items.values() if isinstance(value, ObjectValue) else value.items:
-            yield from _templates(item)
+            yield from templates_in(item)
 
 
 def faults(
@@ -157,8 +179,10 @@ def faults(
 
 def _nowhere(shape: Shape, path: Path) -> str | None:
     """Return what is wrong with the first step of a path that leads nowhere; None where none is known to."""
-    document, here, is_open = shape.document, [shape.document], shape.is_open
-    for depth, step in enumerate(path[1:], 1):
+    document, here, is_open, first = shape.document, [shape.document], shape.is_open, 1
+    if path[1:2] == (ANSWER,) and shape.answer is not None:
+        document, here, is_open, first = shape.answer, [shape.answer], False, 2
+    for depth, step in enumerate(path[first:], first):
         below = _below(document, here, step)
         if isinstance(below, str):
             return f"{_written(path[:depth])} {below}"

@@ -14,6 +14,7 @@ from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, Tabl
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
 from ..run.display import counted
+from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context
@@ -23,9 +24,10 @@ from .definition import Definition
 from .destination import refuse_as_journal
 from .inputs import Answers
 from .references import upstream
+from .workflow_output import WorkflowOutput
 
 Inputs = Mapping[str, Any]
-Outputs = dict[str, AnyOutput]
+Outputs = Mapping[str, AnyOutput]
 Steps = Sequence[tuple[str, Node]]
 
 _AGAIN = "run again to continue from there; nothing is sent twice"
@@ -33,7 +35,7 @@ _AGAIN = "run again to continue from there; nothing is sent twice"
 
 def run(
     workflow: Definition, table: Any, inputs: Inputs | None, connection: Connection | None, options: RunOptions
-) -> Outputs:
+) -> WorkflowOutput:
     """Run a workflow; see `Workflow.run`."""
     connection = workflow_check.connection_of(workflow, connection)
     values = workflow_check.values_of(workflow, inputs)
@@ -56,16 +58,18 @@ def run(
 
 def _carried_out(
     workflow: Definition, table: Any, inputs: Inputs, connection: Connection, options: RunOptions
-) -> Outputs:
+) -> WorkflowOutput:
     """Run the nodes and write what came, however the run ended: no answer is lost."""
-    outputs: Outputs = {}
+    outputs = WorkflowOutput(table, alone=workflow._alone)
     try:
         sends = options.send and any(node._declared.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
-            _run_nodes(workflow, table, inputs, opened, options, outputs)
+            _run_nodes(workflow, inputs, opened, options, outputs)
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
-            outputs[workflow.steps[len(outputs)][0]] = came
+            outputs._add(workflow.steps[len(outputs)][0], came)
+        if outputs:
+            remember(outputs, stopped=True)
         unwritten = _unwritten(workflow.output, outputs)
         if isinstance(error, EndedError | KeyboardInterrupt):
             raise _ended(error, outputs, unwritten) from (unwritten or error.__cause__)
@@ -75,6 +79,7 @@ def _carried_out(
             with suppress(Exception):
                 error.output = outputs  # type: ignore[attr-defined]
         raise
+    remember(outputs, stopped=any(output.summary.stopped for output in outputs.values()))
     unwritten = _unwritten(workflow.output, outputs)
     if unwritten is not None:
         kept = "" if options.journal is None else f"; journal {os.fspath(options.journal)!r} has every answer: {_AGAIN}"
@@ -82,7 +87,7 @@ def _carried_out(
     return outputs
 
 
-def _ended(error: BaseException, outputs: Outputs, unwritten: TableError | None) -> EndedError:
+def _ended(error: BaseException, outputs: WorkflowOutput, unwritten: TableError | None) -> EndedError:
     """Return the error that says why a run ended, with what it had."""
     more = f"; {unwritten}" if unwritten else ""
     if not isinstance(error, KeyboardInterrupt):
@@ -91,27 +96,28 @@ def _ended(error: BaseException, outputs: Outputs, unwritten: TableError | None)
         return made
     if not outputs:
         return Interrupted(f"interrupted before anything was sent{more}", outputs)
-    name, summary = next((name, output.summary) for name, output in reversed(outputs.items()))
+    name, summary = [(name, output.summary) for name, output in outputs.items()][-1]
     answered = f"node {name!r} has {summary.ok:,} of {summary.rows:,} rows answered"
     return Interrupted(f"interrupted: {answered}{more}", outputs)
 
 
 def _run_nodes(
-    workflow: Definition, table: Any, inputs: Inputs, connection: Connection, options: RunOptions, outputs: Outputs
+    workflow: Definition, inputs: Inputs, connection: Connection, options: RunOptions, outputs: WorkflowOutput
 ) -> None:
     """Run one node after another, and add what each returns to `outputs`."""
     journal = options.journal
     is_new = journal is not None and not os.path.exists(journal)
-    own, made = frozenset(tables.view(table).columns), frozenset[str]()
+    own, made = frozenset(tables.view(outputs._base).columns), frozenset[str]()
     for name, node in workflow.steps:
-        ids = upstream(node, tuple(outputs))
-        answers = None if ids is None else Answers(outputs, ids)
-        context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made)
+        reading = upstream(node, tuple(outputs))
+        answers = None if reading is None else Answers(outputs, reading)
+        context = Context(
+            inputs, answers, name, outputs, new_journal=is_new, made=made, prefix="" if workflow._alone else name
+        )
         limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
-        outputs[name] = node._carry_out(table, connection, context, replace(options, limits=limits))
-        if node._declared.makes:
-            table = outputs[name].table
-            made |= frozenset(node._declared.makes) - own
+        output = node._carry_out(outputs._base, connection, context, replace(options, limits=limits))
+        outputs._add(name, output)
+        made |= frozenset(node._declared.makes) - own
 
 
 def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: bool) -> Limits:
@@ -170,11 +176,11 @@ def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidReque
     return InvalidRequests(f"{where}node {name!r}: {none}; first {check.first()}", check)
 
 
-def _unwritten(destination: Any, outputs: Outputs) -> TableError | None:
-    """Write the last node's table; return what went wrong, None where nothing did."""
+def _unwritten(destination: Any, outputs: WorkflowOutput) -> TableError | None:
+    """Write the table; return what went wrong, None where nothing did."""
     if destination is not None and outputs:
         try:
-            destination.write(next(reversed(outputs.values())))
+            destination.write(outputs)
         except TableError as error:
             return error
     return None

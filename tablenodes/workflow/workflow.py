@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..run.check import Check
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
-    from ..run.output import NodeOutput
     from ..settings import Limits, Retry
+    from .workflow_output import WorkflowOutput
 
     Table = Any
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Workflow(Definition):
     """Nodes that run one after another over the same configuration table.
 
-    A later node reads an earlier one's answer to the same row as ``{{ outputs.ID.choices[0].message.content }}``
-    (the arguments of function calls are there as parsed JSON), and the workflow's inputs as ``{{ inputs.NAME }}``.
+    A later node reads an earlier one's answer to the same row as ``{{ ID }}``: a text, a label, or a record of fields
+    (``{{ ID.stars }}``). ``{{ outputs.ID.choices[0].message.content }}`` reads any part of what the server sent (the
+    arguments of function calls are there as parsed JSON), and ``{{ inputs.NAME }}`` an input.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ class Workflow(Definition):
     inputs : mapping, optional
         Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
     output : path or mapping, optional
-        Where the last node's table is written; relative to the current directory of the run. A mapping has ``path`` and
-        ``format``: ``table`` (default) or ``raw`` (body and status).
+        Where the table with every node's columns is written; relative to the current directory of the run. A mapping
+        has ``path`` and ``format``: ``table`` (default) or ``raw`` (the last node's body and status).
     limits : Limits, optional
         What a run may use at most.
     retry : Retry, optional
@@ -114,6 +115,7 @@ class Workflow(Definition):
             if name not in known:
                 raise WorkflowError(f"a workflow has no part {name!r}{nearest(name, known)}")
         made = replace(self, **parts)
+        object.__setattr__(made, "_alone", self._alone)
         object.__setattr__(made, "_reader", None if "nodes" in parts else self._reader)
         changed = {name for name in parts if getattr(made, name) != getattr(self, name)}
         object.__setattr__(made, "_replaced", self._replaced | changed)
@@ -124,7 +126,7 @@ class Workflow(Definition):
 
         named = ("description", "connection", "table", "inputs", "output", "limits", "retry")
         facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
-        parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in self.steps]
+        parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in self.written]
         return html(Panel(f"Workflow {self.id or ''}", facts=facts, parts=parts))
 
     def check(
@@ -171,7 +173,7 @@ class Workflow(Definition):
         store: str | os.PathLike[str] | None = None,
         duplicates: Duplicates = "send",
         send: bool = True,
-    ) -> dict[str, NodeOutput[Any]]:
+    ) -> WorkflowOutput:
         """Run every node over the table, one after another, and write the output if one is named.
 
         Parameters
@@ -194,8 +196,10 @@ class Workflow(Definition):
 
         Returns
         -------
-        dict of str to NodeOutput
-            By node id, in their order. A row whose earlier answer is missing or not ok is ``upstream_failed``.
+        WorkflowOutput
+            A mapping of node ids, in their order, to what each node gave; ``.table`` is the table with the columns of
+            every node. A row whose earlier answer is missing or not ok is ``upstream_failed``, unless each placeholder
+            that reads it has a ``default(…)``.
 
         Raises
         ------
@@ -205,7 +209,7 @@ class Workflow(Definition):
             If rows cannot be sent and `on_invalid` is "raise", or an output is named and no row at all can be sent;
             nothing has been sent and nothing written then.
         Interrupted
-            If the run was stopped; ``.output`` is the dict as far as it had come, and the output is written with that.
+            If the run was stopped; ``.output`` is the same as far as it had come, and the output is written with that.
         JournalError, ModelError, TransportError
             If the journal, the embedded model or a transport of yours cannot be used or fails; ``.output`` as before,
             where something was sent.

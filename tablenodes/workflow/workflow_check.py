@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -149,16 +149,19 @@ def plans(
 ) -> dict[str, RowPlan]:
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
-    columns, unknown, empty = view.columns, frozenset[str](), ""
+    columns, unknown, empty, written = view.columns, frozenset[str](), "", dict[str, str]()
     errors: list[UsageError] = [
         workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
         for fault in faults(workflow.steps, workflow.inputs, columns)
     ]
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
+        prefix = "" if workflow._alone else name
+        clashing = _taken(name, node, view.columns, written) if prefix else ()
+        errors += [workflow.located(position, error) for error in clashing]
         constants = Context(inputs, (lambda _: {}) if reads else None).constants
         try:
-            plan = node._plan(columns, PlanInputs(constants, connection, store))
+            plan = node._plan(columns, PlanInputs(constants, connection, store, prefix=prefix))
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty and plan.schema is not None and CONVERSATION in plan.columns:
@@ -173,6 +176,17 @@ def plans(
     if errors:
         raise together(errors)
     return made
+
+
+def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str]) -> Iterator[WorkflowError]:
+    """Yield what is wrong with a node's columns in the workflow's table; `written` are those of earlier nodes."""
+    made = node._answer_columns(name)
+    if made and name in columns:
+        yield WorkflowError(f"id: the table has a column {name!r} too: choose another id", place="id")
+    for column in made:
+        if (other := written.setdefault(column, name)) != name:
+            both = f"nodes {other!r} and {name!r} both make the column {column!r} of the workflow's table"
+            yield WorkflowError(f"{both}: choose another id, or another name with into", place="into")
 
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
@@ -191,8 +205,9 @@ def checks(
     unknown, spoken = frozenset[str](), ""
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
+        needed = [each for each, reading in (ids or {}).items() if reading.needs_answer or reading.needs_rest]
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
-        lost = {row: earlier for earlier in (*reversed(ids or ()), *before) for row in unsent[earlier]}
+        lost = {row: earlier for earlier in (*reversed(needed), *before) for row in unsent[earlier]}
         if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
             requests = Requests.of(plans[name], view, node._declared.path, connection)
             made[name] = check_rows(plans[name], view, requests)
@@ -276,7 +291,7 @@ class _Unknown(dict[str, Any]):
 class _AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
-    def __init__(self, view: TableView, ids: Sequence[str], made: frozenset[str], lost: Mapping[int, str]) -> None:
+    def __init__(self, view: TableView, ids: Iterable[str], made: frozenset[str], lost: Mapping[int, str]) -> None:
         self._view = view
         self._stand_ins = {OUTPUTS: {name: _Unknown() for name in ids}, **dict.fromkeys(made, _Unknown())}
         self._lost = lost

@@ -83,7 +83,7 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
         made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
     made |= {"limits": _changed(workflow.limits), "retry": _changed(workflow.retry)}
     made = {name: value for name, value in made.items() if value is not None}
-    typed = ((name, type(node).__name__, node) for name, node in workflow.steps)
+    typed = ((name, type(node).__name__, node) for name, node in workflow.written)
     made["nodes"] = [{"id": name, "type": kind, **_settings(node, folder)} for name, kind, node in typed]
     output: Any = workflow.output
     if output is not None:

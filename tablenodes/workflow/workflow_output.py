@@ -1,0 +1,80 @@
+"""WorkflowOutput: what a run of a workflow gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from .. import tables
+from ..run import display
+from ..run.output import NodeOutput, Responses
+
+
+class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
+    """What became of every row, by node and in one table.
+
+    A mapping of the nodes' ids, in their order, to what each node gave: ``output["ask"]`` is a `Responses` for a node
+    that asks, with its own ``.table``, ``.log`` and ``.failed``; ``output.table`` has the columns of all of them.
+    """
+
+    def __init__(self, table: Any, *, alone: bool = False) -> None:
+        self._base, self._alone = table, alone
+        self._outputs: dict[str, NodeOutput[Any]] = {}
+        self._renamed: set[str] = set()  # columns that later nodes find, and the table has under their node's name
+
+    def _add(self, name: str, output: NodeOutput[Any]) -> None:
+        """Add what the next node gave; later nodes find the columns in the table that it made."""
+        self._outputs[name] = output
+        if not isinstance(output, Responses):
+            before, self._base = self._base, output.table
+            if output._beside(name)[0]:
+                self._renamed |= {*tables.view(self._base).columns} - {*tables.view(before).columns}
+
+    @cached_property
+    def table(self) -> Any:
+        """The configuration with the columns of every node to its right.
+
+        An answer's column is called as its node, ``ask``; the fields of one are ``ask_stars``; ``into`` takes the id's
+        place. Beside them are ``ask_status``, ``ask_outcome`` and ``ask_message`` of each node whose answers a server
+        wrote. ``conversation`` and the ids of answers that come later stand there as the last node left them.
+        """
+        if self._alone and self._outputs:
+            return [*self.values()][-1].table
+        view = tables.view(self._base)
+        own = [name for name in view.columns if name not in self._renamed]
+        columns: dict[str, Any] = {}
+        types: dict[str, Any] = {}
+        for name, output in self.items():
+            made, kinds = output._beside(name, (*own, *columns))
+            columns |= made
+            types |= kinds
+        return view.replacing(columns, types, self._renamed)
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether a row has an answer, or there is no row."""
+        outputs = [output for output in self.values() if output._beside("answer", ())[0]] or [*self.values()]
+        return any(output.summary.ok or not output.summary.rows for output in outputs)
+
+    def __getitem__(self, name: str) -> NodeOutput[Any]:
+        return self._outputs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "table"}
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {output.summary}" for name, output in self.items()]
+        return "\n".join(["WorkflowOutput:", *lines, display.head(self.table)])
+
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from ..run.panels import outputs_panel  # noqa: PLC0415
+
+        return html(outputs_panel(self, type(self).__name__))
