@@ -25,7 +25,9 @@ _HOMES = {
     "WorkflowOutput": "workflow",
     "col": "templates",
     "last_output": "run.last_output",
+    "cross": "run.combinations",
     "literal": "templates",
+    "read_journal": "run.journal_table",
     "read_table": "tables",
     "validate": "schemas",
 }

@@ -18,7 +18,9 @@ from .nodes.declarations import CreateCompletion as CreateCompletion
 from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check
+from .run.combinations import cross as cross
 from .run.estimate import Estimate as Estimate
+from .run.journal_table import read_journal as read_journal
 from .run.last_output import last_output as last_output
 from .run.output import NodeOutput as NodeOutput
 from .run.output import Responses as Responses
@@ -58,9 +60,11 @@ __all__ = [
     "WorkflowOutput",
     "__version__",
     "col",
+    "cross",
     "errors",
     "last_output",
     "literal",
+    "read_journal",
     "read_table",
     "testing",
     "validate",

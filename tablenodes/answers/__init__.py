@@ -16,6 +16,7 @@ from .answer_judge import AnswerJudge, Verdict
 from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_part
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
+from .choices import call_table, choice_table
 from .foreign_settings import foreign_setting
 from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
@@ -47,7 +48,9 @@ __all__ = [
     "answer_limit",
     "answers_asked",
     "behind_ids",
+    "call_table",
     "check_settings",
+    "choice_table",
     "costs",
     "foreign_setting",
     "lint",

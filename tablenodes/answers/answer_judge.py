@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import orjson
 
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     value : Any
         Plain JSON; dates are texts. None where there is a reason.
     reason : str
-        ``not_json``, ``does_not_fit``, or empty.
+        ``not_json``, ``does_not_fit``, or empty; of a whole choice also another that makes an answer ``unusable``.
     message : str
         What is wrong and where, such as ``$.stars: must be at most 5``, of at most 500 characters.
     fenced : bool
@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
     """
 
     value: Any = None
-    reason: Literal["", "not_json", "does_not_fit"] = ""
+    reason: str = ""
     message: str = ""
     fenced: bool = False
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..engine.outcomes.answer_json import UnreadableError, document_of, text_of
+from ..engine.outcomes.answer_json import UnreadableError, document_of, first_choice, text_in
 from ..engine.outcomes.rules import Failure
 from ..engine.outcomes.shortcomings import LACKS
 from ..engine.sink import OK, UNUSABLE
 from .answer_judge import AnswerJudge
+from .answer_judge import Verdict as Judged
 from .answer_schema import FieldType
 from .strict_form import ANSWER
 
@@ -40,6 +43,12 @@ class RowAnswers:
     def is_one(self) -> bool:
         """Whether an answer is one value, and so one column."""
         return self.schema is None or self.schema.wrapped
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of an answer, whatever their columns are called; ``answer`` where it is one value."""
+        fields = () if self.schema is None or self.schema.wrapped else self.schema.fields
+        return tuple(name for name, _ in fields) or (ANSWER,)
 
     @property
     def types(self) -> dict[str, FieldType]:
@@ -80,17 +89,16 @@ class RowAnswers:
             return document
         return {**document["properties"][ANSWER], **({"$defs": document["$defs"]} if "$defs" in document else {})}
 
-    def text(self, document: Any) -> str | None:
+    def text(self, choice: Any) -> str | None:
         """Return what the model wrote; the arguments of the tool by which an answer was asked for are that too."""
-        if self.schema is not None and self.mode == "tool" and (arguments := _arguments(document)) is not None:
+        if self.schema is not None and self.mode == "tool" and (arguments := _arguments(choice)) is not None:
             return arguments
-        return text_of(document)
+        return text_in(choice)
 
     def text_in(self, body: str | bytes | None) -> str | None:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
         try:
-            document = document_of(body or "")
-            return text_of(document) if self.schema is None else self.text(document)
+            return self.text(first_choice(document_of(body or "")))
         except (UnreadableError, ValueError, RecursionError):
             return None
 
@@ -109,7 +117,10 @@ class RowAnswers:
                 return None if text is None else judge(text).value
 
         ends = zip(bodies, outcomes, strict=True)
-        values = [value_of(body) if outcome == OK else None for body, outcome in ends]
+        return self.values([value_of(body) if outcome == OK else None for body, outcome in ends])
+
+    def values(self, values: list[Any]) -> dict[str, list[Any]]:
+        """Return the columns of these values of answers, each of which is None where there is none."""
         if self.schema is None or self.schema.wrapped:
             return {self.into or ANSWER: values}
         return {
@@ -137,18 +148,22 @@ class Usable:
 
     def __call__(self, document: Any, verdict: Verdict) -> Verdict:
         """Return the verdict, or that of an answer that cannot be used."""
-        if verdict.reason in LACKS:
-            return _unusable(verdict, verdict.reason, verdict.message)
-        text = self.answers.text(document)
-        if text is None or not text.strip():
-            return _without_text(document, verdict)
-        _, reason, message, fenced = self.judge(text)
+        _, reason, message, fenced = self.read(first_choice(document), verdict.reason)
         if not reason:
             self.fenced += fenced
             return verdict
-        if reason == "not_json" and _calls(document):
-            return _without_text(document, verdict)
-        return _unusable(verdict, reason, message)
+        message = message or verdict.message
+        return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason=reason, message=message)
+
+    def read(self, choice: Any, lack: str | None) -> Judged:
+        """Return the value of a choice, or why it is none; `lack` is what it lacks as an answer of any kind."""
+        if lack in LACKS:
+            return Judged(None, str(lack))
+        text = self.answers.text(choice)
+        if text is None or not text.strip():
+            return _without_text(choice)
+        judged = self.judge(text)
+        return _without_text(choice) if judged.reason == "not_json" and any(calls_in(choice)) else judged
 
     def noted(self) -> Iterator[str]:
         """Yield what is to be said of the answers that were judged."""
@@ -157,37 +172,40 @@ class Usable:
             yield f"{self.fenced:,} {were} in a code fence, which was taken off"
 
 
-def _unusable(verdict: Verdict, reason: str | None, message: str) -> Verdict:
-    return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason=reason, message=message)
+def _without_text(choice: Any) -> Judged:
+    if any(calls_in(choice)):
+        return Judged(None, "called_tool", "the model called a tool and gave no answer")
+    return Judged(None, "empty", LACKS["empty"])
 
 
-def _without_text(document: Any, verdict: Verdict) -> Verdict:
-    if _calls(document):
-        return _unusable(verdict, "called_tool", "the model called a tool and gave no answer")
-    return _unusable(verdict, "empty", LACKS["empty"])
-
-
-def _message(document: Any) -> dict[str, Any]:
-    """Return the message of the first choice; empty where there is none."""
-    try:
-        message = document["choices"][0]["message"]
-    except (LookupError, TypeError):
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _calls(document: Any) -> Sequence[Any]:
-    """Return the functions that the first choice calls."""
-    message = _message(document)
+def calls_in(choice: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the calls of a choice and their kinds, function or custom; a legacy ``function_call`` is the last."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        return
     calls = message.get("tool_calls")
-    named = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    return [each for each in (*named, message.get("function_call")) if isinstance(each, dict)]
+    for call in calls if isinstance(calls, list) else ():
+        for kind in ("function", "custom") if isinstance(call, dict) else ():
+            if isinstance(call.get(kind), dict):
+                yield kind, call[kind]
+    if isinstance(message.get("function_call"), dict):
+        yield "function", message["function_call"]
 
 
-def _arguments(document: Any) -> str | None:
+def _arguments(choice: Any) -> str | None:
     """Return the arguments of the call that gives the answer, as JSON."""
-    for function in _calls(document):
-        if function.get("name") == ANSWER:
+    for kind, function in calls_in(choice):
+        if kind == "function" and function.get("name") == ANSWER:
             given = function.get("arguments")
-            return given if isinstance(given, str) or given is None else orjson.dumps(given).decode()
+            return given if isinstance(given, str) or given is None else written(given)
+    return None
+
+
+def written(value: Any) -> str | None:
+    """Return a value that was read from JSON as JSON again; None where that cannot be."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers of more than 64 bits, or nested deeper than orjson goes
+        with suppress(ValueError, RecursionError):
+            return json.dumps(value)
     return None

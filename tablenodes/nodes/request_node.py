@@ -306,6 +306,27 @@ class RequestNode(Node):
         )
         return run(self._asking(""), table, connection, Context(), options)
 
+    def parse(self, raw: T | str | os.PathLike[str]) -> Responses[T]:
+        """Return a stored Raw Response table as the output of this node again, with nothing sent.
+
+        Outcomes, reasons, answers, texts and usage are as after a run of this node: another ``answer=`` reads the same
+        bodies anew.
+
+        Parameters
+        ----------
+        raw : table or path
+            Has the columns ``body`` and ``status``; or the file of such a table, or a table of `read_journal`. What it
+            has of a log counts too: its outcomes, or all columns of ``.log``. Its other columns are the configuration.
+
+        Raises
+        ------
+        UsageError
+            If the table lacks ``body`` or ``status``, or has a column that is called as one of the answers.
+        """
+        from ..run.raw_table import parse  # noqa: PLC0415 - the engine is loaded where it is needed
+
+        return parse(self._asking(""), raw, partial(_check_free, self._answers))
+
 
 def _spread_out(rows: int, sample: int) -> list[int]:
     """Return the positions of a sample of rows, evenly over the table."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
-from ..answers import BESIDE, TEXTS, USAGE_TYPES, RowAnswers
+from ..answers import BESIDE, TEXTS, USAGE_TYPES, RowAnswers, call_table, choice_table
 from ..column_names import free_names
 from ..engine.sink import OK, UNUSABLE
 from ..errors import UsageError
@@ -20,10 +20,12 @@ from .spending import SpendingOfBoth
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ..answers.choices import LongTable
     from ..connection.connection import Connection
     from ..engine.sink import Records
     from ..settings import Limits, Retry
     from ..tables import TableView
+    from .comparison import Comparison, Side
     from .options import OnText, Path
     from .spending import Spending
     from .summary import Summary
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")  # the kind of the configuration table, which all tables of an output are of
 
-_LOG_TYPES = {
+LOG_TYPES = {
     "outcome": "text",
     "attempts": "integer",
     "maybe_billed": "boolean",
@@ -48,7 +50,7 @@ _LOG_TYPES = {
     "message": "text",
 }
 
-_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "answers", "usage", "_answered"})
+_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "answers", "usage", "choices", "calls", "_answered"})
 _BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
 
@@ -285,6 +287,30 @@ class Responses(NodeOutput[T]):
         columns = {**self._spending.columns, "cost": self._spending.cost}
         return cast("T", self._view.make({name: columns[name] for name in USAGE_TYPES}, USAGE_TYPES))
 
+    @cached_property
+    def choices(self) -> T:
+        """Every choice of the answers: one row each, in the order of the rows, whose index is repeated.
+
+        ``row`` is the position of the row, ``choice`` that of the choice; then come the answer's columns, ``text``,
+        ``finish_reason``, and ``reason``: why the choice cannot be used, or what it lacks; null where nothing is wrong.
+        Rows that failed otherwise than ``unusable`` have none. A name that the answer has gives these a suffix.
+        """
+        return self._long(choice_table(self._answers, self._records.body, self._records.outcome))
+
+    @cached_property
+    def calls(self) -> T:
+        """Every tool call of the answers: one row each, in the order of the rows, whose index is repeated.
+
+        ``row``, ``choice`` and ``call`` are positions; ``name`` is the function's; ``arguments`` are parsed in pandas,
+        and JSON texts in other tables. Where they are no JSON object they stay as the model wrote them, and ``reason``
+        says why: ``empty``, ``cut``, ``not_json`` or ``does_not_fit``. A custom tool's are the text that it is given.
+        """
+        objects = self._view.holds_objects
+        return self._long(call_table(self._records.body, self._records.outcome, objects=objects))
+
+    def _long(self, made: LongTable) -> T:
+        return cast("T", self._view.make(made.columns, made.types, made.rows))
+
     @property
     def answer(self) -> Any:
         """The answers as one column, where an answer is one value; else an error that names the fields."""
@@ -294,6 +320,35 @@ class Responses(NodeOutput[T]):
         (name, kind), *_ = self._answers.types.items()
         return self._view.series(name, self._answered[name], kind)
 
+    def compare(self, other: Responses[Any]) -> Comparison[T]:
+        """Return this output and another one of the same rows side by side: another prompt's, or another model's.
+
+        Parameters
+        ----------
+        other : Responses
+            Answers to the same rows in the same order, with at least one field of the answers in common.
+
+        Raises
+        ------
+        UsageError
+            If the rows are not the same: their number, their index or their cells, apart from ``prompt``,
+            ``prompt_name`` and ``model``.
+        """
+        from .comparison import compared  # noqa: PLC0415 - loaded where it is used
+
+        if not isinstance(other, Responses):
+            raise UsageError(f"compare needs the output of a run, not a {type(other).__name__}")
+        return compared(self._side(), other._side())
+
+    def _side(self) -> Side:
+        """Return what this output is in a comparison."""
+        from .comparison import Side  # noqa: PLC0415 - loaded where it is used
+
+        named = zip(self._answers.fields, self._answered.items(), self._answers.types.values(), strict=True)
+        costs = [cost for cost in self._spending.cost if cost is not None]
+        answers = {field: (name, values, of) for field, (name, values), of in named}
+        return Side(self._view, self._records.outcome, answers, sum(costs) if costs else None)
+
     @cached_property
     def log(self) -> T:
         """One row an input row: outcome, attempts, request_id, latency (s), reused, tokens, reason, message, and more.
@@ -302,7 +357,7 @@ class Responses(NodeOutput[T]):
         ours; ``reason`` is the server's code for it, or the rule that a row broke which was not sent. Of a row that is
         ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``), or are null.
         """
-        return cast("T", self._view.make({name: getattr(self._records, name) for name in _LOG_TYPES}, _LOG_TYPES))
+        return cast("T", self._view.make({name: getattr(self._records, name) for name in LOG_TYPES}, LOG_TYPES))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
         records, own = self._records, free_names(self._answers.types, self._view.columns)

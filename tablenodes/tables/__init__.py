@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .kinds import view
-from .pandas_view import frame, with_named_index
+from .pandas_view import frame, long_frame, with_named_index
 from .table_files import count_rows, read_table
 from .views import TableView
 from .writer import check_output, check_writing, text_part, write_table, write_text
@@ -14,6 +14,7 @@ __all__ = [
     "check_writing",
     "count_rows",
     "frame",
+    "long_frame",
     "read_table",
     "text_part",
     "view",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -23,6 +23,10 @@ class ArrowView(TableView):
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def without(self, names: Collection[str]) -> ArrowView:
+        """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
+        return ArrowView(self.table.drop_columns([*names]))
+
     def _column(self, name: str) -> Column:
         return arrow_column(self.table.column(name))
 
@@ -38,7 +42,9 @@ class ArrowView(TableView):
             return self.table.filter(pyarrow.array(mask))
         return self.table.take(pyarrow.array(positions))
 
-    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+    def _make(
+        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
+    ) -> Any:
         return pyarrow.table(dict(columns))
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:

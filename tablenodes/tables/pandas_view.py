@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy
 import pandas
+import pyarrow
 from pyarrow import timestamp, types
 
 from ..plain import plain
@@ -22,6 +23,7 @@ class PandasView(TableView):
     """A `pandas.DataFrame`."""
 
     kind = "pandas"
+    holds_objects = True
 
     def __init__(self, table: pandas.DataFrame) -> None:
         super().__init__(table, table.columns)
@@ -51,6 +53,19 @@ class PandasView(TableView):
         name = ", ".join(map(str, filter(None, index.names))) or ("row" if is_default else "index")
         return name, index.to_flat_index().take(numpy.asarray(positions, dtype=numpy.int64))
 
+    def without(self, names: Collection[str]) -> PandasView:
+        """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
+        return PandasView(self._rows_given.drop(columns=[*names]))
+
+    @property
+    def index(self) -> Any:
+        """The labels of the rows."""
+        return self._rows_given.index
+
+    def labelled(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Return values by their names as a Series."""
+        return pandas.Series({key: numpy.nan if value is None else value for key, value in values.items()}, name=name)
+
     def _take(self, positions: Any) -> Any:
         return self._rows_given.iloc[positions]
 
@@ -61,8 +76,11 @@ class PandasView(TableView):
             return bool(index.take(numpy.asarray(positions, dtype=numpy.int64)).equals(theirs))
         return super().has_in_order(positions, other)
 
-    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
-        return _frame(columns, self._rows_given.index, nullable)
+    def _make(
+        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
+    ) -> Any:
+        index = self._rows_given.index
+        return _frame(columns, index if rows is None else index.take(numpy.asarray(rows, numpy.int64)), nullable)
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
         cells = pandas_array(column, nullable=nullable)
@@ -85,10 +103,25 @@ def frame(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pan
     return _frame(made, pandas.RangeIndex(len(next(iter(made.values()), ()))))
 
 
+def long_frame(batches: Iterable[Mapping[str, Sequence[Any]]], types: Mapping[str, str]) -> pandas.DataFrame:
+    """Return a new data frame of batches of rows, of which only one at a time is held as Python's values."""
+    chunks: dict[str, list[Any]] = {name: [arrow_array([], of)] for name, of in types.items()}
+    for batch in batches:
+        for name, of in types.items():
+            chunks[name].append(arrow_array(batch[name], of))
+    made = {name: pyarrow.chunked_array(parts) for name, parts in chunks.items()}
+    return _frame(made, pandas.RangeIndex(len(next(iter(made.values()), ()))))
+
+
 def _frame(
     columns: Mapping[str, Any], index: pandas.Index[Any], nullable: frozenset[str] = frozenset()
 ) -> pandas.DataFrame:
-    arrays = {name: pandas_array(column, nullable=name in nullable) for name, column in columns.items()}
+    arrays = {
+        name: pandas.Series(_of_objects(column), index, dtype=object)  # not looked through for texts
+        if isinstance(column, list)
+        else pandas_array(column, nullable=name in nullable)
+        for name, column in columns.items()
+    }
     return pandas.DataFrame(arrays, index=index, copy=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars
@@ -20,12 +20,17 @@ class PolarsView(TableView):
 
     kind = "polars"
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: Any, height: int | None = None) -> None:
         super().__init__(table, table.columns)
         self._rows_given = table.clone()
+        self._height = int(table.height) if height is None else height  # of a frame without columns, it is 0
 
     def __len__(self) -> int:
-        return int(self._rows_given.height)
+        return self._height
+
+    def without(self, names: Collection[str]) -> PolarsView:
+        """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
+        return PolarsView(self._rows_given.drop(names), self._height)
 
     def _column(self, name: str) -> Column:
         cells = self._rows_given.get_column(name)
@@ -44,9 +49,13 @@ class PolarsView(TableView):
         return self._rows_given.get_column(name)[position]
 
     def _take(self, positions: Any) -> Any:
+        if not self.columns:
+            return self._rows_given
         return self._rows_given[polars.Series(positions, dtype=polars.UInt32), :]
 
-    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+    def _make(
+        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
+    ) -> Any:
         return polars.DataFrame([self._series(name, column) for name, column in columns.items()])
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
@@ -57,7 +66,7 @@ class PolarsView(TableView):
         return polars.Series(name, column)
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
-        return self._rows_given.select(kept).with_columns(made.get_columns())
+        return self._rows_given.select(kept).with_columns(made.get_columns()) if kept else made
 
 
 def _objects(cells: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from .typed_columns import ColumnType, arrow_array
 ROWS = 2_000  # rows that are converted at a time
 BYTES = 32 * 2**20  # fewer rows are converted at a time where they are longer than this together
 _SHOWN = 5
+OBJECT = "object"  # the type of a column of Python objects, where a table `holds_objects`
 
 
 class WrittenNaN(float):
@@ -41,6 +42,7 @@ class TableView(ABC):
     """A table that somebody gave: its rows as plain values, and tables of its kind made for it."""
 
     kind: ClassVar[str]
+    holds_objects: ClassVar[bool] = False  # whether a column may hold any Python object: of the type ``object``
 
     def __init__(self, table: Any, names: Iterable[Any], *, one_shot: bool = False) -> None:
         self.table = self.given = table
@@ -54,6 +56,19 @@ class TableView(ABC):
     def held(self) -> Self:
         """Return the view of rows that stay as they are now, whatever their owner writes into the table later."""
         return self
+
+    @abstractmethod
+    def without(self, names: Collection[str]) -> Any:
+        """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
+
+    @property
+    def index(self) -> Any:
+        """The labels of the rows; None where the library has none."""
+        return None
+
+    def labelled(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Return values by their names, as the table's library holds such."""
+        return dict(values)
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Return the rows in their order, as tuples of plain JSON cells; at most `ROWS` at a time are converted."""
@@ -104,13 +119,23 @@ class TableView(ABC):
         mine: TableView = type(self)(self.take(positions))  # type: ignore[call-arg] # each kind takes a table alone
         return all(map(eq, map(repr, mine.rows(self.columns)), map(repr, other.rows(self.columns))))
 
-    def make(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType]) -> Any:
-        """Return a new table of the same kind with the same index."""
-        made = {name: arrow_array(values, types[name]) for name, values in columns.items()}
-        return self._make(made, _nullable(types))
+    def make(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        types: Mapping[str, ColumnType],
+        rows: Sequence[int] | None = None,
+    ) -> Any:
+        """Return a new table of the same kind with the same index; that of `rows`, by position, if they are said."""
+        made = {
+            name: values if types[name] == OBJECT else arrow_array(values, types[name])
+            for name, values in columns.items()
+        }
+        return self._make(made, _nullable(types), rows)
 
     @abstractmethod
-    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+    def _make(
+        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
+    ) -> Any:
         """Return the table of these Arrow arrays; the numbers of `nullable` columns tell null from NaN."""
 
     def series(self, name: str, values: Sequence[Any], of: ColumnType) -> Any:

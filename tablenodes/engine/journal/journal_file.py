@@ -91,6 +91,12 @@ def looked_into(path: Path) -> tuple[sqlite3.Connection, int, int]:
             raise
 
 
+def refuse_other_files(path: Path) -> None:
+    """Raise `JournalError` for what is there and cannot be a journal that is read."""
+    with worded(path):
+        _KIND.refuse_other_files(path, written=False)
+
+
 def make_index(database: sqlite3.Connection) -> None:
     """Make sure that rows can be found by their keys."""
     for statement in _INDEX.values():

@@ -82,8 +82,20 @@ def first_text(body: str | bytes | None) -> str | None:
 
 def text_of(document: Any) -> str | None:
     """Return the text of the first choice of an answer, or None where it has none."""
+    return text_in(first_choice(document))
+
+
+def first_choice(document: Any) -> Any:
+    """Return the first choice of an answer, or None where it has none."""
     try:
-        choice = document["choices"][0]
+        return document["choices"][0]
+    except (LookupError, TypeError):
+        return None
+
+
+def text_in(choice: Any) -> str | None:
+    """Return the text of a choice, or None where it has none."""
+    try:
         found = choice["message"].get("content") if "message" in choice else choice.get("text")
     except (LookupError, TypeError, AttributeError):
         return None
