@@ -325,7 +325,7 @@ class RequestNode(Node):
         """
         from ..run.raw_table import parse  # noqa: PLC0415 - the engine is loaded where it is needed
 
-        return parse(self._asking(""), raw, partial(_check_free, self._answers))
+        return parse(self._asking(""), raw, partial(check_free, self._answers))
 
 
 def _spread_out(rows: int, sample: int) -> list[int]:
