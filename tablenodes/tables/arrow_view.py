@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy
@@ -42,9 +42,7 @@ class ArrowView(TableView):
             return self.table.filter(pyarrow.array(mask))
         return self.table.take(pyarrow.array(positions))
 
-    def _make(
-        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
-    ) -> Any:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         return pyarrow.table(dict(columns))
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:

@@ -76,11 +76,11 @@ class PandasView(TableView):
             return bool(index.take(numpy.asarray(positions, dtype=numpy.int64)).equals(theirs))
         return super().has_in_order(positions, other)
 
-    def _make(
-        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
-    ) -> Any:
-        index = self._rows_given.index
-        return _frame(columns, index if rows is None else index.take(numpy.asarray(rows, numpy.int64)), nullable)
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
+        return _frame(columns, self._rows_given.index, nullable)
+
+    def _make_of(self, rows: Sequence[int], columns: Mapping[str, Any], nullable: frozenset[str]) -> Any:
+        return _frame(columns, self._rows_given.index.take(numpy.asarray(rows, numpy.int64)), nullable)
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
         cells = pandas_array(column, nullable=nullable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import polars
@@ -53,9 +53,7 @@ class PolarsView(TableView):
             return self._rows_given
         return self._rows_given[polars.Series(positions, dtype=polars.UInt32), :]
 
-    def _make(
-        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
-    ) -> Any:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         return polars.DataFrame([self._series(name, column) for name, column in columns.items()])
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:

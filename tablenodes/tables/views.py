@@ -57,9 +57,11 @@ class TableView(ABC):
         """Return the view of rows that stay as they are now, whatever their owner writes into the table later."""
         return self
 
-    @abstractmethod
-    def without(self, names: Collection[str]) -> Any:
+    def without(self, names: Collection[str]) -> TableView:
         """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
+        kept = [name for name in self.columns if name not in names]
+        made: TableView = type(self)(self._replacing(self._make({}), kept))  # type: ignore[call-arg] # each kind takes a table
+        return made
 
     @property
     def index(self) -> Any:
@@ -130,12 +132,14 @@ class TableView(ABC):
             name: values if types[name] == OBJECT else arrow_array(values, types[name])
             for name, values in columns.items()
         }
-        return self._make(made, _nullable(types), rows)
+        return self._make(made, _nullable(types)) if rows is None else self._make_of(rows, made, _nullable(types))
+
+    def _make_of(self, rows: Sequence[int], columns: Mapping[str, Any], nullable: frozenset[str]) -> Any:
+        """Return the table of these Arrow arrays, with the index of these rows where a table has one."""
+        return self._make(columns, nullable)
 
     @abstractmethod
-    def _make(
-        self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset(), rows: Sequence[int] | None = None
-    ) -> Any:
+    def _make(self, columns: Mapping[str, Any], nullable: frozenset[str] = frozenset()) -> Any:
         """Return the table of these Arrow arrays; the numbers of `nullable` columns tell null from NaN."""
 
     def series(self, name: str, values: Sequence[Any], of: ColumnType) -> Any:
