@@ -67,15 +67,46 @@ class Seen(NamedTuple):
     refused_by_second: list[int]
 
 
-def simulated(server, seconds, *, concurrency=64, latency=0.05, seed=0):
-    """Return what came of a run without an end, and the run; `server` returns the fields of an answer."""
+class BusyMachine:
+    """The delays that a busy machine adds: to each answer, to each first use of a connection, and pauses of the client.
+
+    `most` is the longest that opening all connections takes, in seconds.
+    """
+
+    def __init__(self, connections, most, seed):
+        self._connections, self._most, self._chance = connections, most, random.Random(seed)
+        self._pause = (-math.inf, -math.inf)
+
+    def delay(self):
+        """Return what is added to the latency of the next call."""
+        self._connections -= 1
+        opens = self._connections >= 0
+        return self._chance.uniform(0, 0.03) + (self._chance.uniform(0, self._most) if opens else 0.0)
+
+    def acts_at(self, at):
+        """Return when the client acts on what happens then: now and then it gets no processor for a while."""
+        while at >= self._pause[0]:
+            if at < self._pause[1]:
+                return self._pause[1]
+            begins = max(at, self._pause[1]) + self._chance.expovariate(1 / 4)
+            self._pause = begins, begins + self._chance.uniform(0.1, 0.3)
+        return at
+
+
+def simulated(server, seconds, *, concurrency=64, latency=0.05, seed=0, busy=0.0):
+    """Return what came of a run without an end, and the run; `server` returns the fields of an answer.
+
+    `busy` are the seconds that a busy machine takes to open all connections; 0 for an idle one, on which nothing waits.
+    """
+    machine = BusyMachine(concurrency, busy, seed) if busy else None
     run = Simulation(
         10**7,
         server,
         Limits(concurrency=concurrency),
-        latency=lambda chance: latency * chance.uniform(0.9, 1.1),
+        latency=lambda chance: latency * chance.uniform(0.9, 1.1) + (machine.delay() if machine else 0.0),
         seed=seed,
         interrupt_at=seconds,
+        **({"acts_at": machine.acts_at} if machine else {}),
     ).run()
     return seen(run, seconds), run
 

@@ -64,6 +64,7 @@ class Simulation:
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     latency: Callable[[random.Random], float] = lambda chance: 0.05
+    acts_at: Callable[[float], float] = lambda at: at  # when the client, which may be paused, acts on what happens then
     seed: int = 0
     sent_before: int = 0
     repeats: float = 0.0
@@ -177,22 +178,22 @@ class Simulation:
         event = self._events[0][0] if self._events else None
         times = [at for at in (wake, event, self._interrupt(began)) if at is not None]
         assert times, "nothing can ever happen again"
-        at = max(self.now, min(times))
+        at = self.acts_at(max(self.now, min(times)))
         self.idle_turns = self.idle_turns + 1 if at == self.now and (event is None or event > self.now) else 0
         assert self.idle_turns < 3, "the scheduler wakes for nothing"
         assert at - began < self.longest, "it takes too long"
         self.now = at
         while self._events and self._events[0][0] <= self.now:
-            _, _, kind, key, what = heapq.heappop(self._events)
-            self._arrives(key, what) if kind == "arrives" else self._answered(key, what)
+            at, _, kind, key, what = heapq.heappop(self._events)
+            self._arrives(key, what, at) if kind == "arrives" else self._answered(key, what)
 
     def _interrupt(self, began: float) -> float | None:
         if self.interrupt_at is None or self.scheduler.stopped:
             return None
         return began + self.interrupt_at
 
-    def _arrives(self, key: int, back: float) -> None:
-        fields = dict(self.server(self.now, key))
+    def _arrives(self, key: int, back: float, at: float) -> None:
+        fields = dict(self.server(at, key))
         back = fields.pop("seconds", back)
         sends = 0
         if fields.pop("reached", True):
@@ -202,7 +203,7 @@ class Simulation:
                 sends += 1
         self.begun[key] += sends
         answer = Answer(key, fields.pop("status"), fields.pop("headers"), fields.pop("body"), sends=sends, **fields)
-        self._event(self.now + back, "answered", key, answer)
+        self._event(at + back, "answered", key, answer)
 
     def _answered(self, key: int, answer: Answer) -> None:
         verdict = judge(answer, at_most_once=self.retry.ambiguous == 0, use=self.use)

@@ -8,7 +8,7 @@ import pytest
 from limited_servers import KINDS, at_random, every_tenth, first_tries, limited, simulated
 from scheduler_simulation import Simulation, ok, status
 
-from tablenodes.engine.scheduling.evidence import Refusal, Round, Share, chance_over_limit
+from tablenodes.engine.scheduling.evidence import Record, Share, chance_over_limit
 from tablenodes.settings import Limits
 
 NOTHING_LEFT = (
@@ -34,6 +34,17 @@ def test_a_limit_is_found_and_kept(kind, rate):
     assert seen.served >= least * rate * 30
     assert seen.refused <= most * seen.informed + 5
     assert "rate_limited" not in {row.verdict.outcome for row in run.done.values() if row.attempts > 10}
+
+
+@pytest.mark.parametrize("rate", [5, 40])
+@pytest.mark.parametrize("kind", ["silent", "window"])
+def test_a_busy_machine_finds_it_too(kind, rate):
+    """The first wave is spread over half a second, answers overtake each other, and the client pauses now and then."""
+    runs = [limited(kind, rate, seed=seed, busy=0.5)[0] for seed in range(3)]
+    least, most = bounds(kind, rate)
+    assert statistics.median(seen.served for seen in runs) >= least * rate * 30
+    assert min(seen.served for seen in runs) >= 0.7 * rate * 30
+    assert statistics.median(seen.refused - most * seen.informed for seen in runs) <= 5
 
 
 @pytest.mark.slow
@@ -142,13 +153,12 @@ def test_the_same_share_at_another_pace_is_chance():
 
 def test_a_send_without_a_refusal_was_let_in():
     """After a while; a refusal that comes later still counts, as does that of an earlier send."""
-    current = Round(10)
+    record = Record(9, 0.0)
     for at in (0.0, 0.1, 0.2):
-        current.sent(at)
-    current.refuse(Refusal(11, 0.1, 1))
-    current.settle(0.1)
-    assert (current.settled, current.refused, current.last_settled) == (2, 1, 11)
-    current.refuse(Refusal(10, 0.0, 2))
-    current.refuse(Refusal(7, -0.3, 3))
-    assert (current.settled, current.refused, current.sends) == (3, 3, 4)
-    assert current.first_refusal == Refusal(11, 0.1, 1)
+        record.sent(at)
+    record.refuse(11, 0.1)
+    record.settle(0.1)
+    assert (record.settled, record.refused, record.settled_until.send) == (2, 1, 11)
+    record.refuse(10, 0.0)
+    assert not record.refuse(7, -0.3)
+    assert (record.settled, record.refused, record.sends) == (2, 2, 3)

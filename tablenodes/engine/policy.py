@@ -75,7 +75,8 @@ SETTLED_AFTER = 1.2  # a send without a refusal after so many times the slowest 
 PACE_SLACK = 0.005  # seconds of a pace that may be made up for
 PACE_LEAST, PACE_LEAST_NAMED = 0.5, 2.0  # the slowest pace; where the server names delays, they do the rest
 FAST = 40.0  # from this pace on, one more refusal shows nothing
-WAVE_END = 0.01  # seconds that are waited for late refusals of the first wave
+WAVE_END = 0.01  # seconds that are waited for late refusals of the first wave…
+WAVE_QUIET = 0.25  # … and, after each of them, this share of the time that the slowest took
 GUESS_LEAST, GUESS_KEPT, GUESS_OF_LATELY = (
     4.0,
     0.9,

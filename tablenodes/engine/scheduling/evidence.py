@@ -18,12 +18,20 @@ class History(NamedTuple):
     lately: float
 
 
-class Refusal(NamedTuple):
-    """A refused send: its number, when it was sent, and how many refusals there had been, this one included."""
+class Mark(NamedTuple):
+    """A point in the order of the sends: the last one before it, when that was sent, how many were refused by then."""
 
     send: int
     at: float
-    refusals: int
+    refused: int
+
+    def let_in_since(self, earlier: Mark) -> tuple[int, float]:
+        """Return the sends that were let in from an earlier point to this one, and the seconds between them."""
+        return max(0, self.send - earlier.send - (self.refused - earlier.refused)), self.at - earlier.at
+
+    def one_more(self) -> Mark:
+        """Return it with one more refused: the refusal of an earlier send has come late."""
+        return self._replace(refused=self.refused + 1)
 
 
 class Share(NamedTuple):
@@ -47,26 +55,30 @@ class Share(NamedTuple):
         return Share(self.sends + sends, self.refused + refused, pace)
 
 
-class Round:
-    """The sends since a pace was set.
+class Record:
+    """What became of the sends, in their order, and of those of this round: of the ones since a pace was set.
 
     A send is `settled` once its refusal would have come: if none has, the server has let it in, however long its answer
-    takes. `first_refusal` is that of the round; `settled_at` when the last settled send was sent.
+    takes. Refusals may come in any order, and late: each counts for the send that it is about. `first` is the number of
+    the round's first send, `began` when it was sent; `settled` and `refused` are counts of the round, `first_refusal`
+    is the first of them.
     """
 
-    __slots__ = (
-        *("_first", "_next", "_refused_early", "_times", "began", "first_refusal", "refused", "settled"),
-        "settled_at",
-    )
-
-    def __init__(self, first: int) -> None:
-        self._first = self._next = first
+    def __init__(self, sends: int, now: float) -> None:
+        self._send, self._at, self._refused = sends, now, 0  # of the last settled send, as in `Mark`
         self._times: deque[float] = deque()  # when those were sent that are not settled
-        self._refused_early: set[int] = set()
+        self._early: set[int] = set()  # those of them that are known to be refused
+        self._news_from = sends + 1
+        self.begin()
+
+    def begin(self, news_from: int | None = None) -> None:
+        """Begin a round; refusals of sends before `news_from` say nothing about it: by default as in the last round."""
+        self.settle(math.inf)
+        self.first = self._send + 1
+        self._news_from = self._news_from if news_from is None else news_from
         self.settled = self.refused = 0
         self.began: float | None = None
-        self.settled_at = 0.0
-        self.first_refusal: Refusal | None = None
+        self.first_refusal: Mark | None = None
 
     def sent(self, now: float) -> None:
         """Record a send."""
@@ -74,59 +86,66 @@ class Round:
             self.began = now
         self._times.append(now)
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Record a refusal; that of an earlier send counts as one of this round."""
-        if self.first_refusal is None:
-            self.first_refusal = refusal
-        if refusal.send >= self._next:
-            self._refused_early.add(refusal.send)
-            return
+    def refuse(self, send: int, at: float) -> bool:
+        """Record the refusal of a send; return whether it is news for this round."""
+        if send > self._send:
+            self._early.add(send)
+            return True
+        self._refused += 1
+        if self.first_refusal is not None and send < self.first_refusal.send:
+            self.first_refusal = self.first_refusal.one_more()
+        if send < self._news_from:
+            return False
         self.refused += 1
-        self.settled += refusal.send < self._first
+        self.settled += send < self.first
+        self.first_refusal = self.first_refusal or Mark(send, at, self._refused)
+        return True
 
     def pause(self, seconds: float) -> None:
-        """Leave a pause that the server asked for out of its time."""
+        """Leave a pause that the server asked for out of the round's time."""
         if self.began is not None:
             self.began += seconds
 
     def settle(self, before: float) -> None:
         """Settle what was sent before then."""
-        times = self._times
+        times, early = self._times, self._early
         while times and times[0] <= before:
-            self.settled_at = times.popleft()
+            self._at = times.popleft()
+            self._send += 1
             self.settled += 1
-            if self._next in self._refused_early:
-                self._refused_early.discard(self._next)
+            if self._send in early:
+                early.discard(self._send)
+                self._refused += 1
                 self.refused += 1
-            self._next += 1
+                self.first_refusal = self.first_refusal or self.settled_until
 
     def forget_settled(self) -> None:
         """Count from the next send that settles."""
-        self._first = self._next
+        self.first = self._send + 1
         self.settled = self.refused = 0
 
     @property
-    def first(self) -> int:
-        """The number of its first send."""
-        return self._first
+    def settled_until(self) -> Mark:
+        """The last settled send."""
+        return Mark(self._send, self._at, self._refused)
 
     @property
-    def last_settled(self) -> int:
-        """The number of the last send that is settled."""
-        return self._next - 1
+    def last(self) -> int:
+        """The number of the last send."""
+        return self._send + len(self._times)
 
     @property
     def sends(self) -> int:
-        """How many there are."""
+        """How many there are in this round."""
         return self.settled + len(self._times)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing of it was refused so far."""
-        return not self.refused and not self._refused_early
+        """Whether nothing of this round was refused so far."""
+        return not self.refused and not self._early
 
     def seconds(self, now: float) -> float:
-        """Return how long it has lasted, without pauses that the server asked for."""
+        """Return how long the round has lasted, without pauses that the server asked for."""
         return 0.0 if self.began is None else max(0.0, now - self.began)
 
 

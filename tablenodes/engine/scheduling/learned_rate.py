@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import NamedTuple
 
 from .. import policy
-from .evidence import History, Refusal, Round, Share, chance_over_limit
+from .evidence import History, Mark, Record, Share, chance_over_limit
 
 _FASTEST = 1e6  # sends a second: no pace at all
 _SURE = 2.3  # a log-likelihood ratio of 10 to 1
@@ -24,6 +25,16 @@ class _Phase(enum.Enum):
     HOLD = "a little below the limit, a little more from time to time"
 
 
+class _Wave(NamedTuple):
+    """What was on its way at the first refusal: the first of it that was refused, and how many were."""
+
+    first: int
+    first_at: float
+    refused: int
+    before: History
+    known_at: float  # when the first refusal came
+
+
 class LearnedRate:
     """Finds the pace of sends at which a server refuses next to nothing; without a clock, it is told the time.
 
@@ -33,37 +44,17 @@ class LearnedRate:
     pace: the run goes on as fast as it can. `pace` is in sends a second.
     """
 
-    __slots__ = (
-        *("_alone_for", "_alone_until", "_before", "_chance", "_climbed", "_delay", "_dry_spells", "_falls", "_gain"),
-        *(
-            "_is_loose",
-            "_last",
-            "_last_asked",
-            "_let_in_at",
-            "_longest_asked",
-            "_need",
-            "_news_from",
-            "_next_at",
-            "_phase",
-            "_probes",
-        ),
-        *("_rate", "_recheck_after", "_recheck_at", "_refusals", "_refused_first", "_round", "_since", "_trail"),
-        *("_up_after", "_up_at", "_wave", "active", "pace"),
-    )
-
     def __init__(self) -> None:
         self.active = False
         self.pace = _FASTEST
         self._phase = _Phase.HOLD
         self._rate: float | None = None  # as measured; None: the pace is a guess
         self._delay = policy.SHORTEST_REFUSAL  # seconds until a refusal is known, the slowest of late
-        self._last = self._refusals = 0
         self._next_at = self._alone_until = self._let_in_at = -math.inf
         self._alone_for: float | None = None  # seconds for which the next send goes alone
-        self._wave: tuple[Refusal, int, History, float] | None = None
-        self._round = Round(1)
-        self._news_from = 0  # refusals of earlier sends say nothing about the present pace
-        self._since = Refusal(0, 0.0, 0)  # from it on, what was let in is counted
+        self._wave: _Wave | None = None
+        self._record = Record(0, 0.0)
+        self._since = Mark(0, 0.0, 0)  # from it on, what was let in is counted
         self._before: Share | None = None  # what was refused at a faster pace
         self._trail = (0, 0)  # sends and refusals at slower paces since
         self._need: float = _FEW
@@ -98,31 +89,36 @@ class LearnedRate:
 
     # Told.
 
-    def sent(self, send: int, now: float) -> None:
-        """Record the send of a number; they are consecutive."""
-        self._last = send
+    def sent(self, now: float) -> None:
+        """Record a send."""
         self._alone_until = -math.inf
         if self._alone_for is not None:
             self._alone_until, self._alone_for = now + self._alone_for, None
         self._next_at = max(self._next_at, now - policy.PACE_SLACK) + 1 / self.pace
-        self._round.sent(now)
+        self._record.sent(now)
 
     def refused(self, send: int, at: float, now: float, asked: float | None, history: History) -> None:
-        """Record the refusal of a send that went `at` a time; `asked` are the seconds that the server asks to wait."""
+        """Record the refusal of the send of a number, at a time; `asked` are the seconds that the server asks to wait.
+
+        Sends are numbered from 1 on, those before the first refusal too.
+        """
         self._delay = max(now - at, policy.SHORTEST_REFUSAL, policy.DELAY_KEPT * self._delay)
-        self._refusals += 1
-        refusal = Refusal(send, at, self._refusals)
         self._last_asked = -1.0 if asked is None else asked
         self._longest_asked = max(self._longest_asked, self._last_asked)
         if not self.active:
-            self.active, self._phase, self._last = True, _Phase.WAVE, history.sends
-            self._wave = refusal, 0, history, now
+            self.active, self._phase = True, _Phase.WAVE
+            self._wave = _Wave(send, at, 0, history, now)
+            self._record = Record(history.sends, now)
             self._next_at = now + policy.SETTLED_AFTER * self._delay + policy.WAVE_END
+        if send <= self._since.send:
+            self._since = self._since.one_more()
+        is_news = self._record.refuse(send, at)
         if self._wave is not None:
-            first, refused, before, since = self._wave
-            self._wave = min(first, refusal), refused + 1, before, since
-        elif send >= self._news_from:
-            self._round.refuse(refusal)
+            wave = self._wave
+            first, first_at = min((wave.first, wave.first_at), (send, at))
+            self._wave = wave._replace(first=first, first_at=first_at, refused=wave.refused + 1)
+            self._next_at = max(self._next_at, now + policy.WAVE_QUIET * self._delay + policy.WAVE_END)
+        elif is_news:
             self._judge(now)
 
     def paused(self, seconds: float, longer: float) -> None:
@@ -131,7 +127,7 @@ class LearnedRate:
         After it, one send goes ahead alone.
         """
         self._alone_for = min(1.5 * self._delay, max(policy.SHORTEST_REFUSAL, seconds))
-        self._round.pause(longer)
+        self._record.pause(longer)
 
     # Judged.
 
@@ -139,9 +135,9 @@ class LearnedRate:
         """Look at what is settled, and set the pace by it."""
         if self._wave is not None:
             if now >= self._next_at:
-                self._judge_wave(now, *self._wave)
+                self._judge_wave(now, self._wave)
             return
-        current = self._round
+        current = self._record
         current.settle(now - policy.SETTLED_AFTER * self._delay)
         sends, refused = current.settled, current.refused
         if sends > refused:
@@ -157,29 +153,30 @@ class LearnedRate:
             }
             judges[self._phase](now, sends, refused)
 
-    def _judge_wave(self, now: float, first: Refusal, refused: int, history: History, since: float) -> None:
+    def _judge_wave(self, now: float, wave: _Wave) -> None:
         """Guess the rate from the first wave that met refusals, as if the server kept places for one second."""
-        sends, seconds = history.sends, history.seconds
+        (sends, seconds, lately), refused = wave.before, wave.refused
         let_in = sends - refused
         if not let_in and self._names_delays:  # after the pause that it asks for, it may serve as many as it refused
             let_in = refused
         guess = let_in / max(1.0, seconds)
         if seconds > 1:
-            guess = min(guess, policy.GUESS_OF_LATELY * history.lately)
-        span, let_in_since = since - first.at, sends - first.send + 1 - refused
+            guess = min(guess, policy.GUESS_OF_LATELY * lately)
+        span, let_in_since = wave.known_at - wave.first_at, sends - wave.first + 1 - refused
         if let_in_since >= policy.MEASURED_FROM and seconds > 2 * span > 4 * policy.SHORTEST_REFUSAL:
             guess = min(guess, let_in_since / span)
         self._wave = None
-        self._since = Refusal(sends, since, self._refusals)
+        self._since = self._record.settled_until
         self.pace = max(policy.GUESS_LEAST, policy.GUESS_KEPT * guess)
         if let_in < 1:
             self._probe(now)
         else:
+            self._let_in_at = now
             self._check(now, self.pace)
 
     def _judge_probe(self, now: float, sends: int) -> None:
         """Go on where a probe was let in, else probe again, later."""
-        if self._round.first_refusal is not None:
+        if not self._record.is_clean:
             self._probe(now)
         elif sends:
             self._check(now, self.pace)
@@ -218,7 +215,7 @@ class LearnedRate:
     def _skip_refused(self, now: float, sends: int) -> None:
         """Begin to count where something is let in again; where nothing is, send one at a time."""
         self._refused_first += sends
-        self._round.forget_settled()
+        self._record.forget_settled()
         most: float = _FEW
         if self._chance is not None:
             most = max(most, -7 / math.log(min(0.99, self._chance.refused / self._chance.sends)))
@@ -241,7 +238,7 @@ class LearnedRate:
 
     def _judge_seek(self, now: float, sends: int, refused: int) -> None:
         """Go twice as fast, until something is refused."""
-        current = self._round
+        current = self._record
         if self._is_too_many(sends, refused):
             self._slow(now)
             return
@@ -254,7 +251,7 @@ class LearnedRate:
     def _judge_climb(self, now: float, sends: int, refused: int) -> None:
         """See whether as large a share is let in at a far faster pace."""
         slower = self._chance
-        if sends < 2 * _FEW or self._round.seconds(now) < 5 * self._delay or slower is None:
+        if sends < 2 * _FEW or self._record.seconds(now) < 5 * self._delay or slower is None:
             return
         here = Share(sends, refused, self._achieved(now))
         faster = here.pace / slower.pace
@@ -276,7 +273,7 @@ class LearnedRate:
 
     def _judge_hold(self, now: float, sends: int, refused: int) -> None:
         """Go a little faster from time to time, until something is refused."""
-        seconds = self._round.seconds(now)
+        seconds = self._record.seconds(now)
         if self._is_too_many(sends, refused):
             self._slow(now)
         elif now >= self._up_at and sends >= _FEW and self._is_used(now):
@@ -288,12 +285,12 @@ class LearnedRate:
             self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
             self._up_at = now + max(1.0, 2 * self._delay)
         elif sends >= 50 * _FEW and seconds > 2:
-            self._round = Round(self._last + 1)
+            self._record.begin()
 
     def _judge_chance(self, now: float, sends: int, refused: int) -> None:
         """Go on as fast as it can, while the share that is refused stays the same; try a slower pace now and then."""
         chance = self._chance
-        if chance is None or sends < 10 * _FEW or self._round.seconds(now) < 6 * self._delay:
+        if chance is None or sends < 10 * _FEW or self._record.seconds(now) < 6 * self._delay:
             return
         if self._is_too_many(sends, refused):
             self._slow(now)
@@ -308,7 +305,7 @@ class LearnedRate:
         elif self._is_used(now):
             self._go(now, 2 * self.pace, _Phase.HOLD)
         else:
-            self._round = Round(self._last + 1)
+            self._record.begin()
 
     def _is_too_many(self, sends: int, refused: int) -> bool:
         """Check whether more was refused than a server refuses that is not asked too much."""
@@ -331,18 +328,18 @@ class LearnedRate:
 
     def _achieved(self, now: float) -> float:
         """Return the sends a second of this round, which may be fewer than the pace where answers are slow."""
-        seconds = self._round.seconds(now)
-        return self._round.sends / seconds if seconds > 0 else self.pace
+        seconds = self._record.seconds(now)
+        return self._record.sends / seconds if seconds > 0 else self.pace
 
     def _is_used(self, now: float) -> bool:
         """Check whether the pace is what limits the sends, and not something else."""
-        return self._round.sends >= 0.7 * self.pace * self._round.seconds(now)
+        return self._record.sends >= 0.7 * self.pace * self._record.seconds(now)
 
     # Set.
 
     def _slow(self, now: float) -> None:
         """Slow down to a little less than was let in."""
-        current, old = self._round, self._rate
+        current, old = self._record, self._rate
         rate = self._measured()
         tries_more = self._phase is _Phase.HOLD and old is not None and self.pace > 1.02 * old
         if tries_more and old is not None:  # it was too much; that says nothing against the old rate
@@ -365,22 +362,18 @@ class LearnedRate:
 
     def _measured(self) -> float:
         """Return how many sends a second were let in since an earlier refusal; more, where this round shows that."""
-        current = self._round
-        let_in, seconds = self._let_in_since(self._since, current.last_settled, current.settled_at)
+        current = self._record
+        let_in, seconds = current.settled_until.let_in_since(self._since)
         rate = (let_in + 1) / seconds if seconds > 0 else self.pace / 2
         first = current.first_refusal
         if first is not None and not self._names_delays:
-            here, for_seconds = self._let_in_since(first, current.last_settled, current.settled_at)
+            here, for_seconds = current.settled_until.let_in_since(first)
             if for_seconds > 2 * self._delay:
                 rate = max(rate, (here - 1) / for_seconds)
         if first is not None and let_in > 8:
             self._since = first
         least = policy.PACE_LEAST_NAMED if self._names_delays else policy.PACE_LEAST
         return max(least, min(rate, self.pace))
-
-    def _let_in_since(self, refusal: Refusal, send: int, at: float) -> tuple[int, float]:
-        """Return the sends that were let in from a refusal to a later send, and the seconds between them."""
-        return max(0, send - refusal.send - (self._refusals - refusal.refusals)), at - refusal.at
 
     def _plan_to_speed_up(self, rate: float) -> None:
         """Decide when to try a little more, and how much: sooner where the rate is news."""
@@ -395,7 +388,7 @@ class LearnedRate:
 
     def _remember(self, now: float) -> None:
         """Keep what this round showed, to compare a slower pace with."""
-        current, before = self._round, self._before
+        current, before = self._record, self._before
         here = Share(current.settled, current.refused, self._achieved(now))
         far_worse = here.refused >= max(_FEW, here.sends / 2) and before and before.refused < 0.3 * before.sends
         if before is None or self._phase is not _Phase.CHECK or before.let_in < 2 or far_worse:
@@ -406,9 +399,9 @@ class LearnedRate:
     def _run_dry(self, now: float) -> None:
         """Nothing is let in any more: a window is used up, or the pace is far too fast."""
         self._dry_spells += 1
-        first = self._round.first_refusal
+        first = self._record.first_refusal
         if self._dry_spells > 1 and first is not None:
-            let_in, seconds = self._let_in_since(self._since, first.send, first.at)
+            let_in, seconds = first.let_in_since(self._since)
             if seconds >= 1:
                 self._rate = max(policy.PACE_LEAST, min(self.pace, max(1, let_in) / seconds))
                 self._since = first
@@ -444,7 +437,6 @@ class LearnedRate:
         if phase is self._phase and pace == self.pace and phase is not _Phase.PROBE:
             return
         faster = self.pace < pace and phase is not _Phase.CHECK
-        self._news_from = self._round.first if faster else self._last + 1
+        self._record.begin(self._record.first if faster else self._record.last + 1)
         self.pace, self._phase = min(pace, _FASTEST), phase
-        self._round = Round(self._last + 1)
         self._next_at = min(max(now, self._next_at), now + 1 / self.pace)

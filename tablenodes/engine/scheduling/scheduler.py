@@ -139,9 +139,9 @@ class Scheduler:
 
         Returns the seconds that are left for this row, the longest that the call may take.
         """
-        self._in_flight[key] = mark = self._pacing.started(now, tokens)
+        self._in_flight[key] = self._pacing.started(now, tokens)
         if self._learned.active:
-            self._learned.sent(mark.calls, now)
+            self._learned.sent(now)
         if self._failing:
             self._begin_probe(key)
         row = self._rows.get(key) if self._rows else None
