@@ -310,6 +310,9 @@ class Retrieved(Responses[Any]):
         kinds = dict(zip(names, types.values(), strict=True))
         return self._view.replacing(dict(zip(names, columns.values(), strict=True)), kinds)
 
+    def _added(self) -> frozenset[str]:
+        return frozenset(self._earlier(*self._beside()) or super()._added())
+
     def _earlier(self, now: Mapping[str, Sequence[Any]], types: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the names of the columns of an earlier retrieval, None where there are none or they say more."""
         columns = self._view.columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from .node import Node
 
 SETTINGS = ("answer", "into")
+ANSWER = "answer"
+_BESIDE = re.compile(r"(?P<prefix>.+_)?status(_\d+)?\n(?P=prefix)?outcome(_\d+)?\n(?P=prefix)?message(_\d+)?")
+"""The names of what stands beside an answer, each in a line."""
 
 
 def answers_of(node: Node, mode: str | None = None) -> RowAnswers:
@@ -58,6 +62,23 @@ def beside_earlier(answers: RowAnswers, columns: Sequence[str], ids: Collection[
     behind = behind_ids(columns, ids)
     earlier = {name for names in answers.blocks(columns[behind:]) for name in names}
     yield from (name for at, name in enumerate(columns) if at < behind or name not in earlier)
+
+
+def turn_in(columns: Sequence[str], conversation: str) -> tuple[str, ...]:
+    """Return the columns of a chat's answer to a conversation: a chat puts them to its right, the answer's first.
+
+    Whoever adds to the conversation puts it to the right of them again. Of an answer's fields, those are known that
+    ``into`` has named.
+    """
+    right = columns[columns.index(conversation) + 1 :] if conversation in columns else ()
+    triples = zip(right, right[1:], right[2:], strict=False)
+    found = next(((names, each) for names in triples if (each := _BESIDE.fullmatch("\n".join(names)))), None)
+    if found is None:
+        return (ANSWER,) if ANSWER in right else ()
+    prefix = found[1]["prefix"] or ""
+    answers = right[: right.index(found[0][0])]
+    own = (ANSWER,) if not prefix else (prefix[:-1], *(name for name in answers if name.startswith(prefix)))
+    return (*(name for name in dict.fromkeys(own) if name in answers), *found[0])
 
 
 def suffixed(answers: RowAnswers, columns: Sequence[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ..run.growth import Replies, Said, content_parts, grow, message_list, messa
 from ..run.rows import Context
 from ..store.commits import EMPTY, NO_CONVERSATION, is_id, unknown_conversation
 from ..templates.environment import as_text
+from .answer_columns import turn_in
 from .node import OWN, Declaration
 from .reference import documented
 from .table_node import TableNode
@@ -41,6 +42,11 @@ _BEGUN = Declaration(
 )
 _LONGER = replace(_BEGUN, gives="a longer conversation")
 _TAKEN = f"the column {CONVERSATION!r} has values that are not ids, and ids would replace them: rename it"
+_DROPPED = (
+    "column {!r} has a model's answer that is not in the conversation, and is not added: to add it first, use"
+    " run(table, continue_from=out), where out is the output of the chat"
+)
+_BESIDE = 3  # columns that stand beside an answer
 _OUTPUT = "the_output"  # what the output of an earlier run is called outside of a workflow
 
 
@@ -135,7 +141,23 @@ class AddingNode(ConversationNode):
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.conversation is None and CONVERSATION not in columns:
             raise ColumnError(f"no column {CONVERSATION!r}: start with CreateConversation, or set conversation=")
-        return super()._plan(columns, inputs)
+        plan = super()._plan(columns, inputs)
+        turn = self._turn(columns)
+        if turn and not self._appends:
+            first = columns.index(turn[0])
+            answer = columns[first - 1] if len(turn) == _BESIDE else turn[0]  # a field's name is anybody's
+            if answer not in plan.columns:
+                plan.note((_DROPPED.format(answer),))
+        return plan
+
+    def _turn(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of an answer to the conversations that is not in them."""
+        return turn_in(columns, CONVERSATION) if self.conversation is None else ()
+
+    @property
+    def _appends(self) -> bool:
+        """Whether an answer is added to the conversations."""
+        return self.continue_from is not None
 
     def run(
         self,
@@ -169,12 +191,20 @@ class AddingNode(ConversationNode):
             if self.continue_from is not None:
                 outside = "outside one, pass its output to run(): continue_from="
                 raise SettingError(f"continue_from names a node of a workflow; {outside}")
-            return self._carry_out(table, None, Context(), options)
+            return self._carry_out(table, None, self._turned(table), options)
         _refuse_other_rows(continue_from, table)
         node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
         answers = cast("Responses[Any]", continue_from)
         context = Context(outputs={str(node.continue_from): answers}, appended=answers._added())
         return node._carry_out(table, None, context, options)
+
+    def _turned(self, table: Any) -> Context:
+        """Return what a run is told of a table whose answers are added from a column of it: they leave the table."""
+        if not self._appends:
+            return Context()
+        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+
+        return Context(appended=frozenset(self._turn(tables.view(table, read=False).columns)))
 
     def _becomes(self, settings: dict[str, Any]) -> Said:
         known_as = settings.get(CONVERSATION)
@@ -347,6 +377,10 @@ class AppendReply(AddingNode):
         if self.body is None and self.continue_from is None and BODY not in columns:
             raise ColumnError("no column 'body': pass the output of a chat node (continue_from=), or set body=")
         return super()._plan(columns, inputs)
+
+    @property
+    def _appends(self) -> bool:
+        return True
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         """Return the answer's message, where it is not the one of an earlier node."""

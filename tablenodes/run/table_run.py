@@ -10,6 +10,7 @@ from .. import tables
 from ..engine.sink import NOT_SENT, OK
 from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
+from . import display
 from .check import check_rows, refuse_invalid
 from .last_output import remember
 from .output import NodeOutput
@@ -45,6 +46,9 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
     """Return what a node makes of a table."""
     view = tables.view(table).held()
     plan = making.plan(view.columns, PlanInputs(context.constants, None, options.store))
+    if options.progress is not False:
+        for line in plan.passed_over:
+            display.say(f"{making.name}: {line}")
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     began = time.monotonic()
