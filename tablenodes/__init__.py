@@ -29,6 +29,7 @@ _HOMES = {
     "literal": "templates",
     "read_journal": "run.journal_table",
     "read_table": "tables",
+    "transcript": "run.transcripts",
     "validate": "schemas",
 }
 """Where each public name is; the stub beside this file is made of it."""

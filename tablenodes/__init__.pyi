@@ -24,6 +24,7 @@ from .run.journal_table import read_journal as read_journal
 from .run.last_output import last_output as last_output
 from .run.output import NodeOutput as NodeOutput
 from .run.output import Responses as Responses
+from .run.transcripts import transcript as transcript
 from .schemas import validate as validate
 from .settings import Limits as Limits
 from .settings import Retry as Retry
@@ -67,5 +68,6 @@ __all__ = [
     "read_journal",
     "read_table",
     "testing",
+    "transcript",
     "validate",
 ]

@@ -1,0 +1,163 @@
+"""Turns chain over a table: an answer that is added leaves it, one that is not is said, and all is read back."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr
+
+import duckdb
+import orjson
+import pandas as pd
+import polars
+import pyarrow as pa
+import pytest
+from sentences import wording
+from servers import answer, fault_server
+
+import tablenodes as tn
+
+ASK = tn.AddUserMessage(text="{{ word }}")
+CHAT = tn.CreateChatCompletion(model="m")
+NOT_ADDED = "is not in the conversation"
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path, monkeypatch):
+    monkeypatch.setenv("TABLENODES_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def server():
+    """Answers with the number of messages."""
+
+    def count(exchange):
+        said = f"{len(orjson.loads(exchange.received.body)['messages'])} messages"
+        if "response_format" in orjson.loads(exchange.received.body):
+            said = '{"stars": 4}'
+        answer({"choices": [{"index": 0, "message": {"content": said}, "finish_reason": "stop"}]})(exchange)
+
+    with fault_server(count) as server:
+        yield server
+
+
+def begun(kind=lambda frame: frame):
+    frame = pd.DataFrame({"word": ["a", "b"]}, index=["x", "y"])
+    return ASK.run(tn.CreateConversation(system="Be kind.").run(kind(frame)).table).table
+
+
+def told(do):
+    """Return what a run prints beside its result."""
+    with redirect_stderr(io.StringIO()) as printed:
+        made = do()
+    return made, printed.getvalue()
+
+
+def asked(table, server, node=CHAT):
+    return node.run(table, tn.Connection(server.url), progress=False)
+
+
+@pytest.mark.parametrize("node", [CHAT, CHAT.replace(into="first"), CHAT.replace(answer={"stars": int}, into="first")])
+def test_turns_chain(server, node):
+    """The answer, status, outcome and message of the turn leave the table as it is added, however they are called."""
+    table = begun()
+    for _ in range(3):
+        out = asked(table, server, node)
+        (table, said) = told(lambda out=out: ASK.run(out.table, continue_from=out).table)
+        assert list(table.columns) == ["word", "conversation"]
+        assert said == ""
+    assert len(orjson.loads(server.requests[-1].body)["messages"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("node", "column"),
+    [
+        (CHAT, "answer"),
+        (CHAT.replace(into="first"), "first"),
+        (CHAT.replace(answer={"stars": int}), "stars"),
+        (CHAT.replace(answer={"stars": int}, into="x"), "x_stars"),
+    ],
+)
+def test_a_turn_that_is_left_out_is_said_with_the_way(server, node, column):
+    """In one line of a run, and by check; nothing is changed."""
+    pipe = begun().pipe(asked, server, node).table
+    (out, said) = told(lambda: pipe.pipe(ASK.run))
+    assert said.count(NOT_ADDED) == 1
+    assert f"'{column}'" in said
+    wording.line(said)
+    assert NOT_ADDED in "".join(ASK.check(pipe).warnings)
+    assert set(pipe.columns) == set(out.table.columns)
+    assert told(lambda: ASK.run(pipe, progress=False))[1] == ""
+    assert NOT_ADDED in told(lambda: asked(begun(), server, node).succeeded.pipe(ASK.run))[1] or column != "answer"
+
+
+def test_what_is_no_turn_of_the_conversation_is_not_said(server):
+    """Answers of before it began; an answer that the message is made of."""
+    earlier = asked(pd.DataFrame({"word": ["a"]}), server, CHAT.replace(prompt="{{ word }}")).table
+    assert NOT_ADDED not in told(lambda: ASK.run(tn.CreateConversation().run(earlier).table))[1]
+    table = asked(begun(), server).table
+    assert NOT_ADDED not in told(lambda: tn.AddAssistantMessage(text="{{ answer }}").run(table))[1]
+
+
+def test_an_answer_that_is_appended_from_its_body_leaves_the_table(server):
+    """With what stands beside it; the user's own columns stay."""
+    out = asked(begun(), server)
+    table = out.table.assign(body=out.result["body"], mine=[1, 2])
+    made, said = told(lambda: tn.AppendReply().run(table))
+    assert list(made.table.columns) == ["word", "body", "mine", "conversation"]
+    assert NOT_ADDED not in said
+    assert list(tn.transcript(made)["role"]) == ["system", "user", "assistant"] * 2
+
+
+def test_a_second_question_needs_a_name_of_its_own(server):
+    """And the error says which setting names it; an answer is never mixed up with an earlier one."""
+    out = asked(begun(), server)
+    for table in (out.table, out.succeeded):
+        with pytest.raises(tn.errors.ColumnError, match="into=") as caught:
+            asked(table, server)
+        assert caught.value.code == "answer_column"
+        assert "second" in asked(table, server, CHAT.replace(into="second")).table.columns
+
+
+KINDS = {"pandas": lambda f: f, "pyarrow": pa.Table.from_pandas, "polars": polars.from_pandas}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_conversations_are_read_back(server, kind):
+    """One row a message, in the table's kind, with the index of its row."""
+    out = asked(begun(KINDS[kind]), server)
+    made = tn.transcript(tn.AppendReply().run(out))
+    assert type(made) is type(out.table)
+    found = made if kind == "pandas" else made.to_pandas()
+    assert list(found.columns) == ["row", "position", "role", "content", "other", "problem"]
+    assert list(found["row"]) == [0, 0, 0, 1, 1, 1]
+    assert list(found["position"]) == [0, 1, 2] * 2
+    assert list(found["content"]) == ["Be kind.", "a", "2 messages", "Be kind.", "b", "2 messages"]
+    assert found["problem"].isna().all()
+    if kind == "pandas":
+        assert list(found.index) == ["x"] * 3 + ["y"] * 3
+
+
+def test_what_cannot_be_read_is_one_row_and_what_is_empty_is_none(tmp_path):
+    """The others are read; a store that is not there says so."""
+    table = begun()
+    strange = pd.concat([table, pd.DataFrame({"conversation": [None, "conv_" + "0" * 40, "nonsense"]})])
+    made = tn.transcript(strange)
+    assert list(made["row"]) == [0, 0, 1, 1, 3, 4]
+    assert made["role"].isna().tolist() == [False] * 4 + [True] * 2
+    for line in made["problem"][4:]:
+        wording(line)
+    assert len(tn.transcript(table, store=tmp_path / "none")) == 2
+    assert list(tn.transcript(table.iloc[:0]).columns) == list(made.columns)
+    with wording.raises(tn.errors.ColumnError):
+        tn.transcript(pd.DataFrame({"conversatoin": ["x"]}))
+
+
+def test_parts_and_calls_are_there_as_json():
+    """A message that is more than a text keeps all that it has."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    parts = [{"type": "text", "text": "see"}]
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    table = tn.CreateConversation(messages=messages).run(duckdb.sql("SELECT 1 AS one")).table
+    made = tn.transcript(table).to_pandas()
+    assert orjson.loads(made["content"][0]) == parts
+    assert orjson.loads(made["other"][1]) == {"tool_calls": [call]}
