@@ -48,6 +48,8 @@ class Journal:
         self._dones: list[tuple[Any, ...]] = []
         self._shared = 0
         self._place = journal_file.place_of(path)
+        self._log = Path(f"{path}-wal")
+        self._log_place = journal_file.place_of(self._log)
         self._look_at = 0.0
         self.is_lost = False  # whether the file was deleted, moved or replaced
 
@@ -133,6 +135,12 @@ class Journal:
         if self.is_lost or now >= self._look_at:
             self._look_at = now + _BETWEEN_LOOKS
             self.is_lost = self.is_lost or journal_file.place_of(self.path) != self._place
+            if not self.is_lost and journal_file.place_of(self._log) != self._log_place is not None:
+                self._log_place = None  # said once: SQLite holds it, and brings what is in it into the file
+                raise JournalError(
+                    f"{self._log}: this part of the journal was deleted, moved or replaced while the run wrote to it; "
+                    "run again to go on: what was answered is kept"
+                )
         if self.is_lost:
             raise JournalError(
                 f"{self.path}: the journal was deleted, moved or replaced while the run was writing to it; "
