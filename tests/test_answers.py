@@ -132,6 +132,24 @@ def test_a_run_stops_where_the_server_ignores_what_an_answer_is(tmp_path):
     assert set(out.log["outcome"]) == {"ok"}
 
 
+@pytest.mark.parametrize(("body", "outcome"), [(REPLIES["not_json"], "unusable"), (b"It is", "decode_error")])
+@pytest.mark.parametrize("then", [500, 404, 204])
+def test_an_answer_that_was_paid_outlasts_failures_behind_it(tmp_path, body, outcome, then):
+    """It is what the row has, here and in the journal, whatever came of asking again."""
+    replies = iter([message(body), *[message(b"", then)] * 9])
+    again = tn.Retry(unusable=1, server_error=1)
+    with fault_server(lambda exchange: exchange.send(next(replies))) as server:
+        out = run(NODE, words("x"), server, retry=again, journal=tmp_path / "j")
+        kept = run(NODE, words("x"), server, journal=tmp_path / "j", retry_failed="none")
+        once_more = run(NODE, words("x"), server, retry=again, journal=tmp_path / "j", retry_failed="all")
+        last = run(NODE, words("x"), server, journal=tmp_path / "j", retry_failed="none")
+    for each in (out, kept, last):
+        assert (list(each.log["outcome"]), list(each.result["status"])) == ([outcome], [200])
+        assert list(each.result["body"]) == [body.decode()]
+    assert list(out.log["attempts"]) == [2 if then == 404 or (then == 204 and outcome == "decode_error") else 3]
+    assert list(once_more.log["outcome"]) != ["ok"]
+
+
 def test_an_outcome_to_retry_must_be_one_of_a_failed_row():
     """The nearest is named."""
     with pytest.raises(SettingError) as caught:

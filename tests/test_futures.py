@@ -670,7 +670,7 @@ def test_rows_of_a_model_that_the_server_does_not_know_have_their_end(store):
     with fault_server(react) as server:
         out = answered(server.url, store, node=node, table=table, limits=tn.Limits(concurrency=1))
         assert set(out.summary.outcomes) == {"ok", "http_error", "not_sent"}
-        wording.line(error_of(out, 19)["message"])
+        wording.line(error_of(out, 6)["message"])
         assert len(server.requests) < 12
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import EndedError, JournalError
 from . import policy
@@ -16,12 +16,24 @@ from .calls import Answer, Call, Event, Transport, model_of
 from .fresh import Fresh
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .journal.recorder import Recorder
-from .outcomes.judge import Verdict
+from .outcomes.judge import Verdict, is_outlasted
 from .outcomes.rules import Failure
 from .scheduling import Scheduler
 from .scheduling.attempts import Done
 from .scheduling.stops import not_sent_because, transport_failed, unsettled
 from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
+
+
+class _Tried(NamedTuple):
+    """What came of a call that is tried again: its answer, its sends so far, and what the answer means.
+
+    `is_kept` says whether later ones brought less than this answer, which was paid.
+    """
+
+    answer: Answer
+    sends: int
+    verdict: Verdict
+    is_kept: bool
 
 
 @dataclass(eq=False, repr=False)
@@ -45,7 +57,7 @@ class Loop:
     def __post_init__(self) -> None:
         self._keeps = self.recorder.keeps
         self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
-        self._failed: dict[int, tuple[Answer, int]] = {}  # of those that are tried again: the last answer, all sends
+        self._failed: dict[int, _Tried] = {}
         self._unsent: set[int] = set()
         self._fresh: Fresh
         self._leave_at = math.inf
@@ -247,18 +259,22 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
-        if key in self._failed:
-            answer = answer.after(*self._failed[key][0][1:4])
+        meant, kept = verdict, False
+        if (tried := self._failed.get(key)) is not None:
+            if kept := is_outlasted(answer, verdict, tried.answer, tried.verdict.outcome):
+                answer, meant = tried.answer._replace(sends=answer.sends), tried.verdict
+            else:
+                answer = answer.after(*tried.answer[1:4])
         self._models_matter = self._models_matter or verdict.circuit == "model"
         model = model_of(call.body) if self._models_matter else None
         done = self.scheduler.answered(key, verdict, answer.sends, self.clock(), model)
         if self._keeps:
-            held = done is None and verdict.kind is Failure.FINAL
-            self._keep(self.recorder.record, answer, unsettled(verdict) if held else verdict)
+            held = done is None and meant.kind is Failure.FINAL
+            self._keep(self.recorder.record, answer, unsettled(meant) if held else meant)
         if done is not None:
-            self._end(done, answer)
+            self._end(done._replace(verdict=meant) if kept else done, answer)
         else:
-            self._failed[key] = answer, self._sends(key) + answer.sends
+            self._failed[key] = _Tried(answer, self._sends(key) + answer.sends, meant, kept)
 
     def _end(self, done: Done, answer: Answer) -> None:
         """Hand the end of a call to the sink, and forget the call."""
@@ -275,7 +291,9 @@ class Loop:
     def _end_without_answer(self) -> None:
         """End the calls that the scheduler has given up while they waited, or whose fault is known by now."""
         for done in self.scheduler.take_ended():
-            answer = self._failed[done.key][0]
+            answer, _, verdict, is_kept = self._failed[done.key]
+            if is_kept:
+                done = done._replace(verdict=verdict)  # noqa: PLW2901 - of the answer that was paid
             if self._keeps and done.verdict.kind is Failure.FINAL:
                 self._keep(self.recorder.record, answer._replace(sends=1), done.verdict)
             self._end(done, answer)
@@ -289,7 +307,7 @@ class Loop:
 
     def _sends(self, key: int) -> int:
         """Return the sends of a call's attempts that have been answered."""
-        return self._failed[key][1] if key in self._failed else 0
+        return self._failed[key].sends if key in self._failed else 0
 
     def _fail(self, failure: EndedError, reason: str) -> None:
         self.failure = self.failure or failure

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from ...problems import Rejected
 from ..calls import Answer, Call
-from ..outcomes.judge import Verdict
+from ..outcomes.judge import Verdict, is_outlasted
 from ..outcomes.rules import Failure
 from ..sink import NOT_SENT, OK, UNUSABLE, End, Source, end_of, in_doubt
 from .entry import Entry, KeptAnswer, Key, Keys
@@ -159,10 +159,11 @@ class JournalRecorder(Recorder):
 
     def record(self, answer: Answer, verdict: Verdict) -> None:
         entry = self._entries[answer.key]
-        if entry.last is not None:
-            answer = answer.after(entry.last.status, entry.last.headers, entry.last.body)
-        entry.last = KeptAnswer.of(answer, verdict)
-        self.journal.done(entry, entry.last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
+        last = entry.last
+        if last is None or not is_outlasted(answer, verdict, last, last.outcome):
+            answer = answer if last is None else answer.after(last.status, last.headers, last.body)
+            entry.last = last = KeptAnswer.of(answer, verdict)
+        self.journal.done(entry, last, billed=verdict.may_have_run, unforeseen=answer.sends - 1)
 
     def take_back(self, key: int) -> None:
         entry = self._entries[key]

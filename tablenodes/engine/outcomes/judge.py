@@ -130,6 +130,18 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
     return verdict
 
 
+def is_outlasted(answer: Answer, verdict: Verdict, earlier: Any, outcome: str | None) -> bool:
+    """Check whether an earlier answer of the same row is kept, for it was paid, and a later one brought nothing.
+
+    Of the earlier one, also from a journal, the status and the body are looked at.
+    """
+    good = earlier.status is not None and 200 <= earlier.status < 300 and earlier.body
+    if not good or verdict.kind in (None, Failure.UNUSABLE):
+        return False
+    nothing = answer.status is not None and not (200 <= answer.status < 300 and answer.body)
+    return nothing or outcome == "unusable"
+
+
 class _Failing:
     """One answer that is no plain success, with what is needed to say which failure it is."""
 
