@@ -15,6 +15,8 @@ _MONTH = 30 * 86_400
 _ALIKE = "Rows that the server refuses alike after which the run stops if no row was answered. Default: 20."
 _IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
 
+_USD = "USD that may be spent in all, the journal's earlier runs among them."
+
 
 class Range(NamedTuple):
     """The numbers that a setting may be, and what it is in one line."""
@@ -86,6 +88,10 @@ class Limits(_Ranged):
         Requests that may be sent in all, retries and earlier runs of the same journal among them.
     token_budget : int, optional
         Tokens of this run after which nothing new is sent; those of what is in flight then come on top.
+    max_cost : float, optional
+        USD that may be spent in all, earlier runs of the same journal among them. Requests in flight count with the
+        most that they can cost: set ``max_tokens``, so that many can be in flight. It is exceeded by one request at
+        most. A model without a price is refused before anything is sent (``Connection(prices=)``).
     stop_after_alike : int, optional
         Rows that the server refused alike after which a run stops in which no row was answered, here or in the
         journal's earlier runs, if three rows from further on are refused alike too; None for never. The same holds for
@@ -106,6 +112,7 @@ class Limits(_Ranged):
     tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
     max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
     token_budget: Annotated[int | None, Range(0, 2**53)] = None
+    max_cost: Annotated[float | None, Range(0, 1e9, _USD)] = None
     stop_after_alike: Annotated[int | None, Range(1, 2**53, _ALIKE)] = 20
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import click
 
@@ -85,7 +85,10 @@ def option_of_run(*names: str, metavar: str = "", more: str = "") -> click.Optio
 
 def limit(*names: str) -> click.Option:
     """Return an option for one of the run's limits, which its last name is."""
-    _, (low, high, description) = ranges(Limits)[names[-1]]
+    kind_of, (low, high, description) = ranges(Limits)[names[-1]]
+    type_ = (get_args(kind_of) or (kind_of,))[0]
+    if type_ is float:
+        return click.Option(names, metavar="USD", type=click.FloatRange(low, high), help=description)
     kind = click.IntRange(int(low), int(high) if high < 2**53 else None)
     return click.Option(names, metavar="N", type=kind, help=description)
 
@@ -139,6 +142,7 @@ SENDING = (  # what says how rows are sent, and where
     STORE,
     limit("--concurrency", "-c", "concurrency"),
     limit("--max-requests", "max_requests"),
+    limit("--max-cost", "max_cost"),
     limit("--stop-after-alike", "stop_after_alike"),
     option("--base-url", "URL", _ADDRESS),
     option(

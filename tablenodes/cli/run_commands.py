@@ -293,7 +293,7 @@ def connected(
 def equipped(workflow: Workflow, given: Given) -> Workflow:
     """Return a workflow with the connection and the limits that the options say."""
     connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
-    named = ("concurrency", "max_requests", "stop_after_alike")
+    named = ("concurrency", "max_requests", "max_cost", "stop_after_alike")
     changed = {name: value for name in named if (value := getattr(given, name)) is not None}
     limits = replace(workflow.limits or Limits(), **changed) if changed else workflow.limits
     return workflow.replace(connection=connection, limits=limits)

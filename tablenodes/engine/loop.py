@@ -18,7 +18,7 @@ from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .journal.recorder import Recorder
 from .outcomes.judge import Verdict, is_outlasted
 from .outcomes.rules import Failure
-from .scheduling import Scheduler
+from .scheduling import Budget, Scheduler
 from .scheduling.attempts import Done
 from .scheduling.stops import not_sent_because, transport_failed, unsettled
 from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
@@ -52,6 +52,7 @@ class Loop:
     _: KW_ONLY
     grace: float
     on_turn: Callable[[], None] | None = None
+    budget: Budget | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -66,6 +67,7 @@ class Loop:
         self.failure: EndedError | None = None
         self.capacity: int = self.transport.capacity or sys.maxsize
         self.scheduler.cap(self.capacity)
+        self._stop_if_spent()
 
     def run(self, source: Source) -> None:
         """Send every call; return when each has its end, or nothing more can be sent.
@@ -118,7 +120,11 @@ class Loop:
         """Begin calls while there is room; return whether more could be begun."""
         scheduler, now = self.scheduler, self.clock()
         room = scheduler.room(now)
+        if self.budget is not None:
+            room = min(room, self.budget.room)
         chosen = self._choose(min(room, policy.AT_A_TURN), now)
+        if self.budget is not None:
+            chosen = self._afforded(chosen, self.budget, now)
         if self._keeps:
             if self.failure is None:
                 for call in chosen:
@@ -131,6 +137,23 @@ class Loop:
             self._put_back(chosen, now)
         self._end_without_answer()
         return room > policy.AT_A_TURN and not self._fresh.is_exhausted and self._room() > 0
+
+    def _afforded(self, chosen: list[Call], budget: Budget, now: float) -> list[Call]:
+        """Return the calls for which there is money; the others are as they were before they were chosen."""
+        count = 0
+        while count < len(chosen) and budget.reserve(chosen[count].key, chosen[count].body):
+            count += 1
+        for call in reversed(chosen[count:]):
+            if call.key in self._failed:
+                self.scheduler.put_back(call.key, now)
+            else:
+                del self._calls[call.key]
+                self._fresh.put_back(call)
+        return chosen[:count]
+
+    def _stop_if_spent(self) -> None:
+        if self.budget is not None and self.budget.is_spent:
+            self.scheduler.stop("max_cost", str(self.budget))
 
     def _choose(self, most: int, now: float) -> list[Call]:
         """Return the calls to begin next: those that are tried again, and fresh ones; probes are mostly fresh."""
@@ -259,6 +282,9 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - the answer is kept, and the others go on
             words = f"an error in tablenodes ({type(error).__name__})"
             verdict = Verdict("internal_error", Failure.FINAL, words, may_have_run=True)
+        if self.budget is not None:
+            self.budget.settle(answer, verdict, call.body)
+            self._stop_if_spent()
         meant, kept = verdict, False
         if (tried := self._failed.get(key)) is not None:
             if kept := is_outlasted(answer, verdict, tried.answer, tried.verdict.outcome):
@@ -337,7 +363,8 @@ class Loop:
         now = self.clock()
         if self._fresh and self.scheduler.room(now) and not self.scheduler.in_flight:
             return 0.0
-        change = self.scheduler.wait_until(now)
+        has_money = self.budget is None or self.budget.room > 0
+        change = self.scheduler.wait_until(now) if has_money else None
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
     def _leave(self, source: Source, interrupts: Interrupts) -> None:

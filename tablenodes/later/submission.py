@@ -24,6 +24,7 @@ from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
+from ..run.cost_limit import refuse_later
 from ..run.options import RunOptions, checked
 from ..run.output import NodeOutput
 from ..run.rows import Asking, Context, PlanInputs, prepared
@@ -58,6 +59,8 @@ def submit(
     )
     if options.progress is not False:
         display.announce(asking.name, plan)
+    if options.limits.max_cost is not None:
+        refuse_later()
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     return _Submission(asking, makes, view, options).carry_out(plan, connection, context)

@@ -19,13 +19,14 @@ from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
-from ..engine.scheduling import Scheduler
+from ..engine.scheduling import Budget, Scheduler
 from ..engine.sink import OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
 from . import display
 from .check import check_rows, refuse_invalid
+from .cost_limit import CostLimit, refuse_unpriced
 from .display import counted
 from .last_output import remember
 from .options import checked
@@ -55,6 +56,10 @@ _LOST = "if this process ends before the run does, the answers are lost"
 _SAMPLED = "equal rows share one sampled answer: with n, a temperature other than 0 or no seed, each might have its own"
 _ELSEWHERE = (
     "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
+)
+_WIDE = (
+    "max_cost kept requests waiting: each counts as if its answer were as long as the model allows; set max_tokens, so "
+    "that more are sent at a time"
 )
 _NO_USAGE = "the server refused stream_options: streamed rows were sent without it and may have no token counts"
 
@@ -150,6 +155,8 @@ class _Run:
         self.context, self.options, self.part = context, options, part
         self.at_most_once = options.retry.ambiguous == 0
         self.request = endpoint.request("POST", asking.path)
+        self.pricing = pricing_of(endpoint.connection, endpoint.base_url)
+        self.cost_limit = self._cost_limit()
         self.journal = self._journal(stack)
         self.known_as = self.request._replace(url=endpoint.identity(asking.path))
         self.recorder = self._recorder()
@@ -221,8 +228,21 @@ class _Run:
             exact=self.journal is not None and limits.max_requests is not None,
             stream=_may_stream(self.plan, self.view),
             on_text=self.options.on_text,
+            budget=self._budget(),
             on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name=name),
         )
+
+    def _cost_limit(self) -> CostLimit | None:
+        if self.options.limits.max_cost is None:
+            return None
+        models = models_asked(self.plan, self.view, self.context)
+        if self.options.send:
+            refuse_unpriced(models, self.pricing)
+        return CostLimit(self.pricing, models)
+
+    def _budget(self) -> Budget | None:
+        limit = self.options.limits.max_cost
+        return None if limit is None or self.cost_limit is None else self.cost_limit.budget(limit, self.journal)
 
     def _rows(self) -> Iterator[Any]:
         return prepared(self.plan, self.view, self.context)
@@ -269,7 +289,7 @@ class _Run:
         spending = Spending(
             self._own_bodies(),
             self.records.reused,
-            pricing_of(self.endpoint.connection, self.endpoint.base_url),
+            self.pricing,
             models,
         )
         summary = self._summary(time.monotonic() - began, spending)
@@ -308,6 +328,9 @@ class _Run:
             yield _SAMPLED
         if self.usable is not None:
             yield from self.usable.noted()
+        budget = self.engine.loop.budget
+        if budget is not None and budget.was_short and self.cost_limit is not None and self.cost_limit.is_wide:
+            yield _WIDE
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams.option_refused:
             yield _NO_USAGE

@@ -16,7 +16,7 @@ from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import Verdict, judge
 from ..engine.redaction import Redaction
-from ..engine.scheduling import Scheduler
+from ..engine.scheduling import Budget, Scheduler
 from ..engine.sink import Sink, Source, rejected
 from ..engine.transports.streams import Streams, Unasked, redacted
 from ..errors import EndedError
@@ -50,6 +50,7 @@ class Engine:
         on_text: OnText | None = None,
         on_turn: Callable[[], None] | None = None,
         around: Callable[[Transport], Transport] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._endpoint = endpoint
         transport = endpoint.transport(limits, self._may_send_once if exact else scheduler.may_send, stream=stream)
@@ -66,6 +67,7 @@ class Engine:
             redaction if asked else partial(redacted, redaction=redaction),
             grace=limits.grace,
             on_turn=on_turn,
+            budget=budget,
         )
 
     def calls(

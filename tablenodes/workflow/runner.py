@@ -6,18 +6,21 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
 from ..connection.connection import Connection
+from ..connection.endpoint import base_url_of
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
+from ..run.cost_limit import refuse_later, refuse_unpriced
 from ..run.display import counted
 from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context
+from ..run.spending import pricing_of
 from ..settings import Limits
 from . import workflow_check
 from .definition import Definition
@@ -25,6 +28,10 @@ from .destination import refuse_as_journal
 from .inputs import Answers
 from .references import upstream
 from .workflow_output import WorkflowOutput
+
+if TYPE_CHECKING:
+    from ..bodies.body_plan import BodyPlan
+    from ..bodies.settings_plan import RowPlan
 
 Inputs = Mapping[str, Any]
 Outputs = Mapping[str, AnyOutput]
@@ -47,6 +54,8 @@ def run(
     view = workflow_check.opened(workflow, table)
     plans = workflow_check.plans(workflow, view, values, connection, options.store)
     workflow_check.check_content(workflow, view)
+    if options.limits.max_cost is not None and options.send:
+        _check_prices(workflow, plans, connection)
     if options.on_invalid == "raise":
         for name, found in workflow_check.checks(workflow, view, plans, connection).items():
             refuse_invalid(found, name)
@@ -54,6 +63,16 @@ def run(
     if destination is not None and (unsent := workflow_check.unsendable(workflow, view, plans)) is not None:
         raise _empty_handed(workflow, *unsent)
     return _carried_out(workflow, view.table, values, connection, options)
+
+
+def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection: Connection) -> None:
+    """Raise `SettingError` where a node's cost cannot be limited, before any node sends anything."""
+    pricing = pricing_of(connection, base_url_of(connection))
+    for name, node in workflow.steps:
+        if node._declared.later:
+            refuse_later()
+        if plans[name].schema is not None:
+            refuse_unpriced([cast("BodyPlan", plans[name]).constant("model")], pricing)
 
 
 def _carried_out(
@@ -141,6 +160,9 @@ def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: boo
     if limits.token_budget is not None:
         used = sum(map(_tokens, outputs.values()))
         limits = replace(limits, token_budget=max(0, limits.token_budget - used))
+    if limits.max_cost is not None and not journal:  # a journal knows what the earlier ones cost
+        spent = sum(output.summary.cost or 0.0 for output in outputs.values())
+        limits = replace(limits, max_cost=max(0.0, limits.max_cost - spent))
     return limits
 
 

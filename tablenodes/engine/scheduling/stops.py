@@ -25,6 +25,7 @@ NOT_SENT_BECAUSE = {
     "outage": "the server served no request; run again later",
     "max_requests": "max_requests is reached",
     "token_budget": "token_budget is spent",
+    "max_cost": "max_cost is spent",
     "interrupted": "the run was interrupted",
     "journal": "the journal failed",
     "transport": "the transport has failed",
