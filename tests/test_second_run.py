@@ -320,6 +320,17 @@ def test_the_output_of_a_run_that_was_stopped_is_kept_until_the_next():
     assert tn.last_output() is None
 
 
+def test_the_last_output_of_a_workflow_has_all_its_nodes():
+    """Also what nodes gave before one was stopped."""
+    nodes = {"a": CHAT, "b": CHAT.replace(prompt="on {{ word }}")}
+    with fault_server([echo(), interrupting(echo())]) as server, pytest.raises(Interrupted):
+        tn.Workflow(nodes).run(pd.DataFrame({"word": ["a"]}), None, tn.Connection(server.url, ""), progress=False)
+    gc.collect()
+    kept = tn.last_output(forget=True)
+    assert [*kept] == ["a", "b"]
+    assert kept["a"].summary.ok == 1
+
+
 def test_other_threads_leave_the_last_output_alone():
     """It is that of whoever types."""
     out = asked()

@@ -46,11 +46,11 @@ def remember(output: Any, *, stopped: bool) -> None:
     if threading.current_thread() is not threading.main_thread() or _is_child():
         return
     keeps = stopped or hasattr(sys, "ps1") or bool(sys.flags.interactive)
-    _LAST.held = output if keeps else None
     try:
-        _LAST.seen = None if keeps else weakref.ref(output)
-    except TypeError:  # a plain dict
-        _LAST.seen = None
+        seen = None if keeps else weakref.ref(output)
+    except TypeError:  # a plain dict: what its last node gave is still the newest
+        return
+    _LAST.held, _LAST.seen = output if keeps else None, seen
 
 
 def _is_child() -> bool:
