@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from killing import oracle
 from measuring import measures_seconds
 from sentences import wording
-from servers import answer, digest, echo, fault_server, held
+from servers import answer, completion, digest, echo, fault_server, held
 from signalling import Process
 
 import tablenodes as tn
@@ -121,6 +121,20 @@ def test_what_comes_back_is_what_a_plain_run_gives(store):
         "message",
     ]
     assert out.summary.completion_tokens == plain.summary.completion_tokens
+
+
+def test_answers_that_came_later_have_their_cost(store):
+    """By the prices of the connection that retrieves them, at the server that was asked."""
+    named = json.loads(completion(b"")) | {"model": "m"}
+    with fault_server(answer(json.dumps(named))) as server:
+        with nobody_at_work(store):
+            table = submitted(server.url, store, key="")
+        work(store)
+        connection = tn.Connection(server.url, "", prices={"m": {"input": 1e6, "output": 2e6}})
+        with nobody_at_work(store):
+            out = RETRIEVE.run(table, 0, connection=connection, store=store, progress=False)
+    assert [*out.usage["cost"]] == [3.0] * 3
+    assert out.summary.cost == 9.0
 
 
 def test_rows_that_are_not_answered_yet_are_pending(store):

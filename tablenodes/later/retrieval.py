@@ -18,7 +18,6 @@ from .. import tables
 from ..answers import TEXTS, Pricing, RowAnswers, behind_ids
 from ..bodies.settings_plan import RowPlan
 from ..connection.connection import Connection
-from ..connection.endpoint import base_url_of
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
 from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
@@ -92,7 +91,7 @@ class Retrieval:
         self._open: dict[int, int] = {}
         self._salt = self._futures.salt_there()
         self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
-        self._pricing = Pricing("") if connection is None else pricing_of(connection, base_url_of(connection))
+        self._connection, self._servers = connection or Connection(), set[str]()
         self._keys: dict[str, bool] = {}
         self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
@@ -115,7 +114,7 @@ class Retrieval:
         self._records.finish(None)
         records, seconds = self._records, time.monotonic() - self._began
         tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
-        spending = Spending(records.body, records.reused, self._pricing)
+        spending = Spending(records.body, records.reused, self._pricing())
         notes = (*self._notes(), *notes_on(records))
         summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=notes)
         output = Retrieved(
@@ -128,6 +127,11 @@ class Retrieval:
             raise Interrupted(f"interrupted: {still}", output, output_has="the rest")
         say_failures(self._how.name, summary, output._ends(), progress=progress)
         return output
+
+    def _pricing(self) -> Pricing:
+        """Return what the answers cost, where all are of one server."""
+        server = next(iter(self._servers)) if len(self._servers) == 1 else ""
+        return pricing_of(self._connection, server) if server else Pricing("")
 
     def _notes(self) -> Iterator[str]:
         if self._use is not None:
@@ -248,6 +252,7 @@ class Retrieval:
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
                 self._records.accept(row, end)
+        self._servers = {each["connection"].get("base_url", "") for each in recipes.values()}
         self._say_unknown([self._rows_of[number] for number in gone], "the store no longer has this future")
 
     def _reason(self, waiting: Waiting) -> str | None:

@@ -244,7 +244,9 @@ class _Estimating:
         duplicates = 0 if earlier else rows.duplicates
         if duplicates:
             ask = "row asks" if duplicates == 1 else "rows ask"
-            self.said.append(f"{duplicates:,} {ask} the same as an earlier row; all are sent")
+            self.said.append(
+                f'{duplicates:,} {ask} the same as an earlier row, and all are sent (duplicates="once" sends one)'
+            )
         if earlier:
             self.said.append("what earlier nodes answer is not known, and left out of the tokens")
         counts = rows.rows, rows.invalid, duplicates, rows.reused, rows.to_send
