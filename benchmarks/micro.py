@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks import stored_rows
 from benchmarks.workload import MODEL, TEMPERATURE, TEMPLATE, messages, reviews
 
 if TYPE_CHECKING:
@@ -33,12 +34,17 @@ class Micro(NamedTuple):
         ``node.check``, a row: the cell, the placeholder, the body and the gate.
     sync_milliseconds : float
         What this disk takes to write and sync 40 KB: the least that a commit of a journal costs.
+    answers_seconds, usage_seconds, choices_seconds : float
+        What the property takes of 100,000 stored rows; see `benchmarks.stored_rows`.
     """
 
     import_seconds: float
     gate_microseconds: float
     check_microseconds: float
     sync_milliseconds: float
+    answers_seconds: float = 0.0
+    usage_seconds: float = 0.0
+    choices_seconds: float = 0.0
 
 
 def measure() -> Micro:
@@ -58,7 +64,9 @@ def measure() -> Micro:
         for body in bodies:
             tn.validate(body)
 
-    return Micro(_import_seconds(), _per_row(gate), _per_row(lambda: node.check(table)), _sync_milliseconds())
+    small = (_import_seconds(), _per_row(gate), _per_row(lambda: node.check(table)), _sync_milliseconds())
+    found = stored_rows.measure()
+    return Micro(*small, *(found[name].wall for name in stored_rows.PROMISED))
 
 
 def _per_row(work: Callable[[], object]) -> float:

@@ -37,10 +37,24 @@ class LongTable(NamedTuple):
 def choice_table(answers: RowAnswers, bodies: Iterable[str | None], outcomes: Iterable[str]) -> LongTable:
     """Return one row a choice: its answer, typed, and its text; `reason` is why it cannot be used, or what it lacks."""
     read = _reader(answers)
-    made = [(row, at, *read(choice)) for row, at, choice in _choices(bodies, outcomes)]
-    rows, places, values, *beside = map(list, zip(*made, strict=True)) if made else [[] for _ in range(6)]
+    rows: list[int] = []
+    places: list[int] = []
+    beside: tuple[list[str | None], ...] = ([], [], [])
+    texts, finish_reasons, reasons = beside
+
+    def values() -> Iterator[Any]:
+        for row, at, choice in _choices(bodies, outcomes):
+            value, text, finish_reason, reason = read(choice)
+            rows.append(row)
+            places.append(at)
+            texts.append(text)
+            finish_reasons.append(finish_reason)
+            reasons.append(reason)
+            yield value
+
+    answered = answers.values(values())
     names = free_names((*_PLACES, *_BESIDE), answers.types)
-    columns = {names["row"]: rows, names["choice"]: places, **answers.values(values)}
+    columns = {names["row"]: rows, names["choice"]: places, **answered}
     columns |= {names[name]: cells for name, cells in zip(_BESIDE, beside, strict=True)}
     types = {**dict.fromkeys(columns, "text"), **{names[name]: "integer" for name in _PLACES}, **answers.types}
     return LongTable(columns, types, rows)
@@ -92,7 +106,7 @@ def _reader(answers: RowAnswers) -> Callable[[dict[str, Any]], tuple[Any, str | 
             lack = None if found is None else found.reason
         if usable is None:
             return text, text, finish_reason, lack
-        judged = usable.read(choice, lack)
+        judged = usable.read(choice, text, lack)
         return judged.value, text, finish_reason, judged.reason or lack
 
     return read

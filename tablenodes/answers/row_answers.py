@@ -117,16 +117,17 @@ class RowAnswers:
                 return None if text is None else judge(text).value
 
         ends = zip(bodies, outcomes, strict=True)
-        return self.values([value_of(body) if outcome == OK else None for body, outcome in ends])
+        return self.values(value_of(body) if outcome == OK else None for body, outcome in ends)
 
-    def values(self, values: list[Any]) -> dict[str, list[Any]]:
+    def values(self, values: Iterable[Any]) -> dict[str, list[Any]]:
         """Return the columns of these values of answers, each of which is None where there is none."""
         if self.schema is None or self.schema.wrapped:
-            return {self.into or ANSWER: values}
-        return {
-            self.named(name): [None if value is None else value[name] for value in values]
-            for name, _ in self.schema.fields
-        }
+            return {self.into or ANSWER: [*values]}
+        made: list[tuple[str, list[Any]]] = [(name, []) for name, _ in self.schema.fields]
+        for value in values:  # none of which is kept: the garbage collector would look through them again and again
+            for name, column in made:
+                column.append(None if value is None else value[name])
+        return {self.named(name): column for name, column in made}
 
 
 def behind_ids(columns: Sequence[str], ids: Collection[str]) -> int:
@@ -148,18 +149,18 @@ class Usable:
 
     def __call__(self, document: Any, verdict: Verdict) -> Verdict:
         """Return the verdict, or that of an answer that cannot be used."""
-        _, reason, message, fenced = self.read(first_choice(document), verdict.reason)
+        choice = first_choice(document)
+        _, reason, message, fenced = self.read(choice, self.answers.text(choice), verdict.reason)
         if not reason:
             self.fenced += fenced
             return verdict
         message = message or verdict.message
         return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason=reason, message=message)
 
-    def read(self, choice: Any, lack: str | None) -> Judged:
-        """Return the value of a choice, or why it is none; `lack` is what it lacks as an answer of any kind."""
+    def read(self, choice: Any, text: str | None, lack: str | None) -> Judged:
+        """Return the value of a choice's text, or why it is none; `lack` is what it lacks as an answer of any kind."""
         if lack in LACKS:
             return Judged(None, str(lack))
-        text = self.answers.text(choice)
         if text is None or not text.strip():
             return _without_text(choice)
         judged = self.judge(text)

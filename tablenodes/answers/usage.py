@@ -26,11 +26,11 @@ _READ = (
     "prompt_tokens",
     "completion_tokens",
     "total_tokens",
-    "model",
-    "service_tier",
     "created",
     *COUNTS[1:4],
     *COUNTS[5:],
+    "model",
+    "service_tier",
 )
 _MOST = 2**53
 _NONE: dict[str, Any] = {}
@@ -91,19 +91,20 @@ def _used(body: str | None) -> tuple[Any, ...]:
     if reasoning is None:
         reasoning = usage.get("reasoning_tokens")
     model, tier = found.get("model"), found.get("service_tier", usage.get("service_tier"))
-    return (
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-        _count(usage.get("total_tokens")),
-        model if type(model) is str else None,
-        tier if type(tier) is str else None,
-        _count(found.get("created")),
-        _count(cached),
-        _count(read.get("cache_write_tokens")),
-        _count(read.get("audio_tokens")),
-        _count(reasoning),
-        _count(wrote.get("audio_tokens")),
+    counts = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        usage.get("total_tokens"),
+        found.get("created"),
+        cached,
+        read.get("cache_write_tokens"),
+        read.get("audio_tokens"),
+        reasoning,
+        wrote.get("audio_tokens"),
     )
+    # One comparison after the other in place: a call for each takes as long as to parse the body.
+    checked = [value if type(value) is int and 0 <= value < _MOST else None for value in counts]
+    return *checked, model if type(model) is str else None, tier if type(tier) is str else None
 
 
 def _document(body: str | None) -> dict[str, Any]:
@@ -112,7 +113,3 @@ def _document(body: str | None) -> dict[str, Any]:
     except (UnreadableError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value < _MOST else None
