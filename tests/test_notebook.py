@@ -163,7 +163,7 @@ def test_a_wide_and_long_table_of_long_cells_stays_small(server):
     page(tn.CreateChatCompletion(model="m").check(pd.DataFrame({"prompt": [cell * 90 for cell in cells]})))
 
 
-def _estimate():
+def _estimate(cost=(0.1, 0.25, 0.3)):
     """Return an estimate, as far as it is shown."""
     return SimpleNamespace(
         rows=1_000,
@@ -172,8 +172,8 @@ def _estimate():
         reused=100,
         to_send=897,
         input_tokens=(1_000, 2_000, 3_000),
-        output_tokens=(1, 2, None),
-        cost=(0.1, 0.25, None),
+        output_tokens=(1, 2, 3),
+        cost=cost,
         seconds=(1, 2, 3.4),
         assumptions=(f"prices of 2026-11-01 {HOSTILE}",),
     )
@@ -191,8 +191,9 @@ def test_every_other_value_shows_itself(answered):
     made = tn.Return(text="{{ id }}").run(pd.DataFrame(reviews()), progress=False)
     assert page(made).rows[-1][:3] == ["9", "9", "9"]
     estimate = page(shown(estimate_panel(_estimate())))
-    assert ["cost (USD)", "0.1000", "0.2500", "null"] in estimate.rows
+    assert ["cost", "$0.10", "$0.25", "$0.30"] in estimate.rows
     assert "897 to send" in estimate.text
+    assert ["cost", "null", "null", "null"] in page(shown(estimate_panel(_estimate(cost=None)))).rows
     both = page(shown(outputs_panel({"first": answered, "second": answered}, "WorkflowOutput")))
     assert "second" in both.text
     assert sum(row[1:2] == ["review"] for row in both.rows) == 1  # the rows of the last node alone

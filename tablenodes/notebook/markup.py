@@ -23,7 +23,8 @@ _TIMES = "\u00d7"
 _TONES = {"ok": "good", "valid": "good", "unusable": "warn", "pending": "wait", "submitted": "wait"}
 _TONES |= {"not_sent": "idle", "skipped": "idle"}
 
-# A host's own colours first; else the panel brings a background of its own, so that the two always fit together.
+# Two classes, since a notebook's own rules for tables and lists have one. A host's own colours first; else the panel
+# brings a background of its own, so that the two always fit together.
 _STYLE = """<style>
 .tablenodes{--tn-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,#1f2328));
 --tn-dim:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#59636e));
@@ -37,33 +38,34 @@ font-family:var(--jp-ui-font-family,system-ui,sans-serif)}
 --tn-dim:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#9198a1));
 --tn-line:var(--jp-border-color2,var(--vscode-panel-border,#3d444d));
 --tn-back:var(--jp-layout-color0,var(--vscode-editor-background,#0d1117))}}
-.tablenodes .tn-head{margin:0 0 4px}.tablenodes .tn-head b{font-weight:600}
-.tablenodes .tn-dim{color:var(--tn-dim)}
-.tablenodes .tn-bar{display:flex;height:8px;max-width:640px;margin:6px 0;border-radius:4px;overflow:hidden;
+.tablenodes.tn .tn-head{margin:0 0 4px}.tablenodes.tn .tn-head b{font-weight:600}
+.tablenodes.tn .tn-dim{color:var(--tn-dim)}
+.tablenodes.tn .tn-bar{display:flex;height:8px;max-width:640px;margin:6px 0;border-radius:4px;overflow:hidden;
 background:var(--tn-line)}
-.tablenodes .tn-bar i{display:block;min-width:3px}
-.tablenodes .tn-good{--tn-tone:var(--tn-good)}.tablenodes .tn-warn{--tn-tone:var(--tn-warn)}
-.tablenodes .tn-wait{--tn-tone:var(--tn-wait)}.tablenodes .tn-idle{--tn-tone:var(--tn-idle)}
-.tablenodes .tn-bad{--tn-tone:var(--tn-bad)}
-.tablenodes .tn-bar i,.tablenodes .tn-dot{background:var(--tn-tone)}
-.tablenodes .tn-dot{display:inline-block;width:8px;height:8px;border-radius:50%;margin:0 5px 0 0}
-.tablenodes .tn-count{display:inline-block;margin:0 14px 0 0;white-space:nowrap}
-.tablenodes ul{margin:4px 0;padding:0;list-style:none}
-.tablenodes li{margin:2px 0;overflow-wrap:anywhere}
-.tablenodes li.tn-reason{border-left:3px solid var(--tn-tone);padding:0 0 0 8px}
-.tablenodes .tn-wide{overflow-x:auto;max-width:100%;margin:6px 0}
-.tablenodes table{border-collapse:collapse;margin:0;font-size:12px;table-layout:auto;border:0;color:inherit;
+.tablenodes.tn .tn-bar i{display:block;min-width:3px}
+.tablenodes.tn .tn-good{--tn-tone:var(--tn-good)}.tablenodes.tn .tn-warn{--tn-tone:var(--tn-warn)}
+.tablenodes.tn .tn-wait{--tn-tone:var(--tn-wait)}.tablenodes.tn .tn-idle{--tn-tone:var(--tn-idle)}
+.tablenodes.tn .tn-bad{--tn-tone:var(--tn-bad)}
+.tablenodes.tn .tn-bar i,.tablenodes.tn .tn-dot{background:var(--tn-tone)}
+.tablenodes.tn .tn-dot{display:inline-block;width:8px;height:8px;border-radius:50%;margin:0 5px 0 0}
+.tablenodes.tn .tn-count{display:inline-block;margin:0 14px 0 0;white-space:nowrap}
+.tablenodes.tn ul{margin:4px 0;padding:0;list-style:none}
+.tablenodes.tn li{margin:2px 0;overflow-wrap:anywhere}
+.tablenodes.tn li.tn-reason{border-left:3px solid var(--tn-tone);padding:0 0 0 8px}
+.tablenodes.tn .tn-wide{overflow-x:auto;max-width:100%;margin:6px 0}
+.tablenodes.tn table{border-collapse:collapse;margin:0;font-size:12px;table-layout:auto;border:0;color:inherit;
 width:max-content}
-.tablenodes th,.tablenodes td{text-align:left;vertical-align:top;padding:3px 10px 3px 0;max-width:min(28em,60vw);
+.tablenodes.tn th,.tablenodes.tn td{text-align:left;vertical-align:top;padding:3px 10px 3px 0;max-width:min(28em,60vw);
 border:0;border-bottom:1px solid var(--tn-line);background:none;white-space:pre-wrap;overflow-wrap:break-word;
 color:inherit}
-.tablenodes thead th{font-weight:600;white-space:nowrap}.tablenodes tbody th{font-weight:400;color:var(--tn-dim);
+.tablenodes.tn thead th{font-weight:600;white-space:nowrap}.tablenodes.tn tbody th{font-weight:400;color:var(--tn-dim);
 padding-left:8px}
-.tablenodes tr.tn-failed th:first-child{box-shadow:inset 3px 0 var(--tn-bad)}
-.tablenodes .tn-number{text-align:right;white-space:nowrap}
-.tablenodes pre{margin:2px 0 6px;padding:6px 8px;border:1px solid var(--tn-line);border-radius:4px;background:none;
-color:inherit;font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere}
-.tablenodes .tn-part{border-left:1px solid var(--tn-line);padding:0 0 0 10px;margin:8px 0}
+.tablenodes.tn tr.tn-failed th:first-child{box-shadow:inset 3px 0 var(--tn-bad)}
+.tablenodes.tn .tn-number{text-align:right;white-space:nowrap}
+.tablenodes.tn pre{margin:2px 0 6px;padding:6px 8px;border:1px solid var(--tn-line);border-radius:4px;background:none;
+color:inherit;font-size:12px;white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal;
+font-family:var(--jp-code-font-family,ui-monospace,monospace)}
+.tablenodes.tn .tn-part{border-left:1px solid var(--tn-line);padding:0 0 0 10px;margin:8px 0}
 </style>"""
 
 
@@ -112,7 +114,7 @@ def html(panel: Panel) -> str:
             made.append('<p class="tn-dim">… and more</p>')
             break
         made.append(piece)
-    return f'{_STYLE}<div class="tablenodes">{"".join(made)}</div>'
+    return f'{_STYLE}<div class="tablenodes tn">{"".join(made)}</div>'
 
 
 def bar(counts: Mapping[str, int], left: int = 0) -> str:
@@ -124,7 +126,7 @@ def bar(counts: Mapping[str, int], left: int = 0) -> str:
 
 def live(counts: Mapping[str, int], left: int, text: str) -> str:
     """Return what is shown of work that goes on: a bar, and where it is."""
-    return f'{_STYLE}<div class="tablenodes">{bar(counts, left)}<span>{_text(text, _LINE)}</span></div>'
+    return f'{_STYLE}<div class="tablenodes tn">{bar(counts, left)}<span>{_text(text, _LINE)}</span></div>'
 
 
 def _pieces(panel: Panel) -> Iterator[str]:

@@ -16,7 +16,7 @@ from .. import tables
 from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark
 from . import display
-from .prompts import Prompt
+from .prompts import RowPrompt
 from .row_request import Requests
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Check:
         Rows whose body is the same as an earlier row's; each is sent.
     warnings : tuple of str
         What will be sent but was perhaps not meant.
-    prompts : tuple of Prompt
+    prompts : tuple of RowPrompt
         What the first row that can be sent says to the model, and the row whose request is longest: ``row``, ``text``
         (of a very long one the beginning) and ``length`` in characters.
     """
@@ -67,7 +67,7 @@ class Check:
     unknown: tuple[str, ...]
     duplicates: int
     warnings: tuple[str, ...]
-    prompts: tuple[Prompt, ...] = ()
+    prompts: tuple[RowPrompt, ...] = ()
     _requests: Requests | str = field(default=_UNPICKLED, repr=False, compare=False)  # or why there are none
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class _Checking:
         warnings = tuple(self._warnings(unknown, len(view)))
         problems = tables.frame(found, _COLUMNS)
         problems.insert(1, "index", self._labels(view))
-        prompts = tuple(Prompt.of(row, orjson.loads(data)) for row, data in self.shown)
+        prompts = tuple(RowPrompt.of(row, orjson.loads(data)) for row, data in self.shown)
         return Check(len(view), valid, problems, self.plan.sources, unknown, self.duplicates, warnings, prompts)
 
     def _labels(self, view: TableView) -> Sequence[Any]:

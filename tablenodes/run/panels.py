@@ -13,7 +13,7 @@ from .. import tables
 from ..engine.sink import OK
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
 from ..problems import NAMING_THEIR_PLACE, Unfit
-from .display import counted, duration
+from .display import counted, duration, money
 
 _PENDING = ("pending", "submitted")
 _VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
@@ -72,23 +72,17 @@ def request_panel(request: Any) -> Panel:
 def estimate_panel(estimate: Any) -> Panel:
     """Return what is shown of an estimate: each range as low, likely and high."""
     counts = {"to send": estimate.to_send, "reused": estimate.reused, "invalid_request": estimate.invalid}
-    ranges = (
-        ("input tokens", estimate.input_tokens, "{:,.0f}"),
-        ("output tokens", estimate.output_tokens, "{:,.0f}"),
-        ("cost (USD)", estimate.cost, "{:,.4f}"),
-        ("seconds", estimate.seconds, "{:,.0f}"),
-    )
-    labels, numbers = [name for name, *_ in ranges], [_range(each, form) for _, each, form in ranges]
-    grid = Grid(("low", "likely", "high"), labels, numbers, label="")
+    ranges = {
+        "input tokens": (estimate.input_tokens, "{:,.0f}".format),
+        "output tokens": (estimate.output_tokens, "{:,.0f}".format),
+        "cost": (estimate.cost or (None,) * 3, money),
+        "time": (estimate.seconds, duration),
+    }
+    numbers = [[None if each is None else form(each) for each in given] for given, form in ranges.values()]
+    grid = Grid(("low", "likely", "high"), [*ranges], numbers, label="")
     about = f"{counted(estimate.rows, 'row')}, {counted(estimate.duplicates, 'duplicate')}; nothing was sent"
     shown = {name: count for name, count in counts.items() if count}
     return Panel("Estimate", about, shown, lines=[*estimate.assumptions], grid=grid)
-
-
-def _range(given: Any, form: str) -> list[str | None]:
-    """Return a range's numbers as texts, each null where it is not known."""
-    known = [given] * 3 if given is None or isinstance(given, int | float) else [*given]
-    return [None if each is None else form.format(each) for each in known]
 
 
 def in_words(path: str, rule: str, message: str) -> str:
@@ -104,7 +98,7 @@ def _problems(problems: Any) -> list[Reason]:
     found: dict[tuple[str, ...], list[Any]] = {}
     for row, column, path, rule, message, got in zip(*columns, strict=True):
         told = in_words(path, rule, message) + (f" (got {got})" if isinstance(got, str) and got else "")
-        where = f"column {column}: " if isinstance(column, str) and column else ""
+        where = f"column {column}: " if isinstance(column, str) and rule not in NAMING_THEIR_PLACE else ""
         found.setdefault((_VARYING.sub("#", told), where), [told, row, 0])[2] += 1
     made = [
         Reason(count, where + told, first=row if isinstance(row, int) else None)

@@ -12,7 +12,7 @@ from .display import printable
 _KEPT = 3_000  # characters
 
 
-class Prompt(NamedTuple):
+class RowPrompt(NamedTuple):
     """What one row says to the model: its position, the text (of a very long one the beginning), and its length."""
 
     row: int
@@ -22,10 +22,10 @@ class Prompt(NamedTuple):
     @classmethod
     def of(cls, row: int, body: Mapping[str, Any]) -> Self:
         """Return a request's prompt."""
-        text = prompt_of(body)
+        text = prompt_text(body)
         return cls(row, text[:_KEPT], len(text))
 
-    def caption(self, prompts: Sequence[Prompt]) -> str:
+    def caption(self, prompts: Sequence[RowPrompt]) -> str:
         """Return which of a check's prompts it is."""
         kinds = ("first prompt", "longest prompt") if len(prompts) > 1 else ("first and longest prompt",)
         kind = kinds[prompts.index(self)]
@@ -37,7 +37,7 @@ class Prompt(NamedTuple):
         return words if len(words) <= most and len(self.text) == self.length else f"{words[: most - 1]}…"
 
 
-def prompt_of(body: Mapping[str, Any]) -> str:
+def prompt_text(body: Mapping[str, Any]) -> str:
     """Return the text that a request has: of several messages each with its role."""
     messages = body.get("messages")
     if not isinstance(messages, list):
