@@ -31,7 +31,19 @@ class Problem(NamedTuple):
     got: str = ""
 
 
-_RULES = ("answer", "cell", "conversation", "id", "internal", "json", "null", "placeholder", "stopped", "upstream")
+_RULES = (
+    "answer",
+    "cell",
+    "conversation",
+    "id",
+    "image",
+    "internal",
+    "json",
+    "null",
+    "placeholder",
+    "stopped",
+    "upstream",
+)
 NAMING_THEIR_PLACE = frozenset({*_RULES, "not_sent", "unknown_id"})
 """The rules and outcomes whose messages name what they are about; others say of their path what is wrong with it."""
 
@@ -56,8 +68,10 @@ class Remark(str):
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
     """A value that a row cannot have, of a cell or a placeholder: raised, or kept in the cell's place.
 
-    Its text says why, without the value.
+    Its text says why, without the value. In a cell's place, `value` is the cell all the same, for who can use it.
     """
+
+    value: object = None
 
 
 class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours

@@ -103,7 +103,7 @@ def test_every_property_of_the_schema_is_a_setting(kind):
     """And what is no property is the node's own, or makes messages."""
     schema = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation)
     settings = {setting_of(kind, name) for name in schema.properties}
-    shortcuts = {"prompt", "system", "conversation"} if kind._declared.shortcuts else set()
+    shortcuts = {"prompt", "system", "conversation", "image"} if kind._declared.shortcuts else set()
     assert set(setting_names(kind)) == settings | shortcuts | {*own_names(kind)}
     assert not {*setting_names(kind)} & {*METHODS}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -15,6 +16,7 @@ from ..problems import Problem, Rejected, Remark, Unfit
 from ..schemas import Schema
 from ..store.conversations import Conversations
 from ..templates.bounds import MOST, Room
+from .images import IMAGE, Images
 from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
 from .schema_types import ALSO_JSON, READ_AS_JSON, Typing
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
@@ -34,7 +36,8 @@ class BodyPlan(RowPlan):
     """How the rows of one table become request bodies; the schema types the values, and is the gate.
 
     `defaults` are what the server supplies where nobody sets it; `constants` is what ``inputs`` and ``outputs`` stand
-    for; `conversations` opens the store in which conversations are looked up, and is not called where none is.
+    for; `conversations` opens the store in which conversations are looked up, and is not called where none is; images
+    are read below `folder`.
     """
 
     schema: Schema
@@ -50,6 +53,7 @@ class BodyPlan(RowPlan):
         constants: Mapping[str, Any] | None = None,
         conversations: Callable[[], Conversations] | None = None,
         body_bytes: int = MOST,
+        folder: str = ".",
     ) -> None:
         self._longest, self._room = body_bytes + _BESIDES, Room(body_bytes)
         self.schema = schema
@@ -62,6 +66,7 @@ class BodyPlan(RowPlan):
                 value.check(table, tuple(constants))
         extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
         varying = {name: value for name, value in (made | extra).items() if is_varying(value)}
+        image = made.pop(IMAGE, None) if recipe.shortcuts else None
         reading = [name for name, value in varying.items() if value.whole_row() or BODY in value.columns()]
         self.taken = taken(
             recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
@@ -71,10 +76,12 @@ class BodyPlan(RowPlan):
         values = self._values(recipe, made)
         values.update(extra)
         self._else_from = BODY if BODY in self.taken else None
-        self.columns = columns_read(values, table, *filter(None, [self._else_from]))
-        self._columns_of = columns_of(values)
+        named = values if image is None else values | {IMAGE: image}
+        self.columns = columns_read(named, table, *filter(None, [self._else_from]))
+        self._columns_of = columns_of(named)
         self.sources = {
-            name: "extra_body" if name in extra else source(name in made, self._columns_of.get(name)) for name in values
+            name: "extra_body" if name in extra else source(name in made or name == IMAGE, self._columns_of.get(name))
+            for name in named
         }
         self.sources |= dict.fromkeys(recipe.answer, "answer")
         if BODY in self.taken:
@@ -90,6 +97,10 @@ class BodyPlan(RowPlan):
         )
         self._conversation_at = at = _place_of_ids(values.get("messages"), row)
         self.conversation_column = None if at is None else self.columns[at]
+        self.images = None if image is None else Images(image, row, folder, body_bytes)
+        if image is not None and "messages" not in values and BODY not in self.taken:
+            hint = "set prompt=, or add a prompt column"
+            raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
@@ -177,6 +188,14 @@ class BodyPlan(RowPlan):
             return self._start["stream"] is not False
         return False if self._body_at is None else None
 
+    def without_images(self) -> Self:
+        """Return the plan of the same bodies without their images, whose files need not be read then."""
+        if self.images is None:
+            return self
+        made = copy.copy(self)
+        made.images = None
+        return made
+
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
         if self._conversations is None or self._conversation_at is None:
             return rows
@@ -201,6 +220,8 @@ class BodyPlan(RowPlan):
                 value = give(cells)
                 if value is not None:
                     body[name] = value
+        if self.images is not None:
+            self.images.add(cells, body)
         for name, value in self._defaults.items():
             body.setdefault(name, value)
         if self._names_by_row:

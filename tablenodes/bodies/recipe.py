@@ -12,6 +12,7 @@ from ..column_names import known, plainly
 from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..problems import Remark
 from ..templates.template import Column, Template
+from .images import IMAGE, parse_image
 from .values import ConversationValue, SpokenValue, is_varying, parse
 
 BODY = "body"  # the column that may hold a whole request body in each row
@@ -21,7 +22,7 @@ NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "
 SHORTCUTS = ("prompt", "system", CONVERSATION)  # what makes the messages of a chat, in place of ``messages``
 SPEAKING = (CONVERSATION, "prompt", "messages")  # what has all messages of a chat, or the user's; one of them at most
 _PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
-_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system"})
+_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system", IMAGE})
 _IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
 _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
@@ -30,7 +31,8 @@ _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 class Recipe:
     """What a node says about its bodies before any table is known: what was set, by the request's properties, in order.
 
-    With `shortcuts`, `SHORTCUTS` make messages, and functions may be written the short way; `extra_body` goes on top.
+    With `shortcuts`, `SHORTCUTS` make messages, `IMAGE` adds to them, and functions may be written the short way;
+    `extra_body` goes on top.
     `answer` are the properties that ask for an answer of a certain form.
     """
 
@@ -55,7 +57,10 @@ class Recipe:
 
     def parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
-        made = {name: parse_setting(name, value) for name, value in self.settings.items()}
+        made = {
+            name: parse_image(value) if self.shortcuts and name == IMAGE else parse_setting(name, value)
+            for name, value in self.settings.items()
+        }
         return _with_messages(made) if self.shortcuts else made
 
 

@@ -103,6 +103,7 @@ SHORT = (
     option("--model", None, "Short for --set model=…"),
     option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
     option("--system", None, "Short for --set system=…"),
+    option("--image", None, "Short for --set image=…, such as '{{ path }}'"),
 )
 ANSWER = option(
     "answers --answer",

@@ -69,7 +69,7 @@ class Presentation:
             refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
         view = opened(workflow, table)
         check_content(view, self._form, self._text)
-        return view.table
+        return view
 
     def _note_earlier(self, path: str) -> None:
         """Look at the file whose place the output takes, while it is there."""
@@ -173,7 +173,9 @@ def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
 
     check_output(workflow, file_of(workflow, path))
     view = opened(workflow, path)
-    return tables.view(view.take(range(min(rows, len(view))))).table
+    part = tables.view(view.take(range(min(rows, len(view)))))
+    part.folder = view.folder
+    return part
 
 
 class Failed(NamedTuple):

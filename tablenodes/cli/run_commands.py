@@ -173,7 +173,9 @@ def _inputs(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, Any]:
 def _settings(given: Given) -> dict[str, str]:
     """Return what ``--set`` was given, and the options that are short for it."""
     settings = pairs(given.settings, "--set")
-    short = {name: value for name in ("model", "prompt", "system") if (value := getattr(given, name)) is not None}
+    short = {
+        name: value for name in ("model", "prompt", "system", "image") if (value := getattr(given, name)) is not None
+    }
     for name in [each for each in short if each in settings]:
         raise click.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
     return settings | short

@@ -24,7 +24,18 @@ class Fresh:
     """
 
     __slots__ = (
-        *("_admit", "_bytes", "_kept", "_later", "_postpones", "_room", "_segments", "_source", "_takes_middle"),
+        *(
+            "_admit",
+            "_bytes",
+            "_kept",
+            "_later",
+            "_later_bytes",
+            "_postpones",
+            "_room",
+            "_segments",
+            "_source",
+            "_takes_middle",
+        ),
         *("_turn", "is_exhausted"),
     )
 
@@ -41,6 +52,7 @@ class Fresh:
         self._takes_middle = True
         self._kept = self._bytes = 0
         self._later: deque[Call] = deque()
+        self._later_bytes = 0
         self.is_exhausted = False
 
     def __len__(self) -> int:
@@ -51,7 +63,7 @@ class Fresh:
         while self._segments:
             yield self._pop(0, 0)
         while self._later:
-            yield self._later.popleft()
+            yield self._pop_later()
 
     def next(self) -> Call | None:
         """Return the next call in turn; None where there is none now."""
@@ -65,7 +77,7 @@ class Fresh:
                 return call
         call = self._pull()
         while call is None and self._later:
-            call = self._admit(self._later.popleft())
+            call = self._admit(self._pop_later())
         return call
 
     def take(self, most: int, chosen: list[Call], calls: dict[int, Call], *, as_they_are: bool) -> None:
@@ -146,6 +158,15 @@ class Fresh:
     def _is_full(self) -> bool:
         return self._kept >= policy.MOST_SKIPPED or self._bytes >= policy.MOST_SKIPPED_BYTES
 
+    @property
+    def _has_enough_later(self) -> bool:
+        return len(self._later) >= policy.MOST_SKIPPED or self._later_bytes >= policy.MOST_SKIPPED_BYTES
+
+    def _pop_later(self) -> Call:
+        call = self._later.popleft()
+        self._later_bytes -= len(call.body)
+        return call
+
     def _middle(self) -> int:
         """Return the place of the call in the middle of the longest segment."""
         longest = max(range(len(self._segments)), key=lambda each: len(self._segments[each]))
@@ -203,7 +224,8 @@ class Fresh:
                 break
             if call is None:
                 continue
-            if self._postpones is None or len(self._later) >= policy.MOST_SKIPPED or not self._postpones(call):
+            if self._postpones is None or self._has_enough_later or not self._postpones(call):
                 return call
             self._later.append(call)
+            self._later_bytes += len(call.body)
         return None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import EndedError, JournalError
 from . import policy
-from .calls import Answer, Call, Event, Transport, model_of
+from .calls import Answer, Call, Event, Transport, model_of, tokens_of
 from .fresh import Fresh
 from .interrupts import AT_ONCE, Interrupts, is_from_handler
 from .journal.recorder import Recorder
@@ -205,7 +205,7 @@ class Loop:
     def _begin(self, chosen: list[Call], now: float) -> None:
         """Begin calls, all of which are in the journal by now, if there is one."""
         for call in chosen:
-            seconds = self.scheduler.started(call.key, now, len(call.body) // policy.BYTES_PER_TOKEN)
+            seconds = self.scheduler.started(call.key, now, tokens_of(call.body))
             if self._keeps:
                 self._unsent.add(call.key)
             try:

@@ -126,3 +126,5 @@ LONGEST_WAIT = 0.1
 """Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""
 LOOKED_UP_AT_ONCE = 0.4  # seconds for which a run that must leave at once still looks answers of earlier runs up
 BYTES_PER_TOKEN = 4  # a rough guess, for pacing alone
+TOKENS_OF_AN_IMAGE = 1000  # as rough a guess
+MAY_HAVE_IMAGES = 2**14  # bytes of a request from which on images are looked for in it

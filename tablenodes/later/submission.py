@@ -55,7 +55,8 @@ def submit(
     connection = checked(connection)
     view = tables.view(table).held()
     plan = asking.plan(
-        view.columns, PlanInputs(context.constants, connection, options.store, options.limits.body_bytes)
+        view.columns,
+        PlanInputs(context.constants, connection, options.store, options.limits.body_bytes, folder=context.folder),
     )
     if options.progress is not False:
         display.announce(asking.name, plan)

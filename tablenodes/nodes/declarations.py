@@ -12,6 +12,8 @@ from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
+    import os
+
     from ..answers import AnswerMode
     from ..templates.template import Column, LiteralText
 
@@ -39,6 +41,13 @@ class CreateChatCompletion(RequestNode):
         Short for a system message before it.
     messages : list of dict
         The whole conversation so far; in place of `prompt` and `system`.
+    image : path, URL, bytes, PIL image or list of them
+        What the last message of the user shows, after its text; mostly ``tn.col("path")``. A file must lie below the
+        folder of the table's file (the current folder for a table in memory) and be PNG, JPEG, GIF or WebP; it is read
+        when its row is sent. URLs are left to the server. An empty cell is no image. With the API's ``detail``:
+        ``{"url": tn.col("path"), "detail": "low"}``.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
     conversation : str
         The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
     functions, tools : list of dict
@@ -63,6 +72,7 @@ class CreateChatCompletion(RequestNode):
     prompt: Text = None
     system: Text = None
     messages: List = None
+    image: Any = None
     conversation: Text = None
     audio: Object = None
     frequency_penalty: Number = None
@@ -101,6 +111,7 @@ class CreateChatCompletion(RequestNode):
     web_search_options: Object = None
     answer: Any = field(default=None, metadata=OWN)
     answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
 
 
 @documented

@@ -11,6 +11,8 @@ from .node import OWN, Declaration
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
+    import os
+
     from ..answers import AnswerMode
     from ..templates.template import Column, LiteralText
 
@@ -38,6 +40,11 @@ class CreateChatCompletion(RequestNode):
         Short for a system message before it.
     messages : list, Column or text with placeholders, optional
         The whole conversation so far; in place of `prompt` and `system`.
+    image : path, URL, bytes, PIL image or list of them
+        What the last message of the user shows, after its text; mostly ``tn.col("path")``. A file must lie
+        below the folder of the table's file (the current folder for a table in memory) and be PNG, JPEG, GIF or
+        WebP; it is read when its row is sent. URLs are left to the server. An empty cell is no image. With the
+        API's ``detail``: ``{"url": tn.col("path"), "detail": "low"}``.
     conversation : str, Column or text with placeholders, optional
         The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
     audio : dict, Column or text with placeholders, optional
@@ -124,6 +131,8 @@ class CreateChatCompletion(RequestNode):
         ``"@schema.json"``. An answer that is cut, refused or does not fit is ``unusable``.
     answer_mode : "json_schema", "json_object" or "tool"
         How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
     """
 
     _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
@@ -131,6 +140,7 @@ class CreateChatCompletion(RequestNode):
     prompt: Text = None
     system: Text = None
     messages: List = None
+    image: Any = None
     conversation: Text = None
     audio: Object = None
     frequency_penalty: Number = None
@@ -169,6 +179,7 @@ class CreateChatCompletion(RequestNode):
     web_search_options: Object = None
     answer: Any = field(default=None, metadata=OWN)
     answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateCompletion(RequestNode):

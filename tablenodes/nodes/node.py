@@ -20,6 +20,7 @@ from ..templates.template import Column, LiteralText
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..answers.foreign_settings import Door
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
     from ..notebook.markup import Panel
@@ -244,23 +245,24 @@ def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
         if name in ("api_key", "apiKey"):
             raise SettingNameError(f"{name}: set a key in the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
-            clause = _instead(kind, name, settings[name]) or nearest(str(name), names)
+            told = instead(kind, name, settings[name])
+            clause = f"; {told}" if told else nearest(str(name), names)
             raise SettingNameError(f"{kind.__name__} has no setting {name!r}{clause}")
     if "answer" in names:
         for name in settings.keys() & {"schema", "response_format"}:
             _check_request_setting(kind, name, settings[name])
 
 
-def _instead(kind: type[Node], name: str, value: Any) -> str:
-    """Return what to write in the place of a setting that another tool or another node has; empty for any other."""
+def instead(kind: type[Node], name: str, value: Any, *, door: Door = "python") -> str | None:
+    """Return what to write in the place of a setting that another tool or another node has; None for any other."""
     from ..answers import foreign_setting  # noqa: PLC0415 - loaded where it is needed
 
     has_answers = "answer" in setting_names(kind)
-    if has_answers and (told := foreign_setting(name, value)):
-        return f"; {told}"
-    if not has_answers and name in ("answer", "answer_mode"):
-        return "; CreateChatCompletion has it" if kind._declared.operation else "; set it on the chat that is asked"
-    return ""
+    if has_answers:
+        return foreign_setting(name, value, door=door)
+    if name in ("answer", "answer_mode", "image", "image_root"):
+        return "CreateChatCompletion has it" if kind._declared.operation else "set it on the chat that is asked"
+    return None
 
 
 def _check_request_setting(kind: type[Node], name: str, value: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
+from ..bodies.images import IMAGE, own_image
 from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
 from ..connection.endpoint import base_url_of, default_properties
 from ..errors import SettingError, TableError
@@ -21,8 +23,7 @@ from .answer_shapes import answered
 from .node import OWN, Node
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
@@ -90,17 +91,14 @@ class RequestNode(Node):
                     raise SettingError(f"{name} makes its own messages: set {name} or {given}, not both", place=name)
 
     def _kept(self, name: str, value: Any) -> Any:
-        if name == "columns":
-            return _checked_columns(value)
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
             raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}", place=name)
+        if name == IMAGE and self._declared.shortcuts:
+            return own_image(value)
         if name in SETTINGS:
             return kept_setting(name, value)
-        if name == "client_timeout":
-            return _checked_seconds(value)
-        if name == "schema":
-            return schemas.copied(value) if isinstance(value, Mapping) else value
-        return super()._kept(name, value)
+        check = _CHECKS.get(name)
+        return super()._kept(name, value) if check is None else check(value)
 
     def _recipe(self) -> Recipe:
         columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
@@ -124,6 +122,7 @@ class RequestNode(Node):
             constants=inputs.constants,
             conversations=partial(_conversations, inputs.store),
             body_bytes=inputs.body_bytes,
+            folder=_image_root(self) or inputs.folder or ".",
         )
         if not self._declared.later:
             written = answers.within(inputs.prefix)
@@ -353,6 +352,31 @@ def _checked_seconds(value: Any) -> float | None:
         raise SettingError(f"client_timeout {words}", place="client_timeout") from None
 
 
+def _checked_folder(value: Any) -> str | None:
+    """Return the path of a folder as a text."""
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    if not path or "{{" in path:
+        raise SettingError("image_root must be the path of a folder, the same for every row", place="image_root")
+    return str(path)
+
+
+def _image_root(node: Any) -> str | None:
+    """Return the folder that a node's images must lie in, where it names one."""
+    given = getattr(node, "image_root", None)
+    if given is None:
+        return None
+    path: str = os.path.abspath(os.path.expanduser(given))
+    if not os.path.isdir(path):
+        raise SettingError(f"image_root: there is no folder {path}", place="image_root")
+    return path
+
+
+def _own_schema(value: Any) -> Any:
+    return schemas.copied(value) if isinstance(value, Mapping) else value
+
+
 def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """Return what a server may not heed in an answer's schema, and what it refuses."""
     is_local = connection is not None and connection.local_model is not None
@@ -371,3 +395,12 @@ def _checked_columns(columns: Any) -> Any:
     if not all(isinstance(name, str) for name in names):
         raise SettingError("columns must be a list of column names as texts", place="columns")
     return names
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "client_timeout": _checked_seconds,
+    "columns": _checked_columns,
+    "image_root": _checked_folder,
+    "schema": _own_schema,
+}
+"""By the settings that say something about the node itself: what is kept of one, or an error."""

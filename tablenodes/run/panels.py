@@ -66,7 +66,7 @@ def request_panel(request: Any) -> Panel:
     reasons = [
         Reason(1, in_words(path, rule, message), "invalid_request") for path, rule, message, _ in request.problems
     ]
-    return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.text())])
+    return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.shown())])
 
 
 def estimate_panel(estimate: Any) -> Panel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..tables import TableView
 
 _SCHEMES = ("Bearer", "Basic")
+_BASE64 = re.compile(r"(;base64,[A-Za-z0-9+/]{40})[A-Za-z0-9+/=]{60,}+")
 _ONE_ARGUMENT = 100_000  # bytes; a shell hands on no longer ones
 
 
@@ -56,9 +58,13 @@ class RowRequest:
         head = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.headers.items())]
         return "\n".join((*head, "", orjson.dumps(self.body, option=orjson.OPT_INDENT_2).decode()))
 
+    def shown(self) -> str:
+        """Return it for a person: of each image's base64 the beginning."""
+        return _BASE64.sub(r"\1…", self.text())
+
     def __repr__(self) -> str:
         wrong = (in_a_line(message, path, (rule,)) for path, rule, message, _ in self.problems)
-        return "\n".join((*(f"cannot be sent: {each}" for each in wrong), printable(self.text())))
+        return "\n".join((*(f"cannot be sent: {each}" for each in wrong), printable(self.shown())))
 
     def _repr_html_(self) -> str:
         from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used

@@ -37,6 +37,7 @@ class Context:
     outputs: Mapping[str, NodeOutput[Any]] = field(default_factory=dict)  # of earlier nodes, by their ids
     new_journal: bool = False  # all that is in the journal was put there by earlier nodes of the same run
     appended: frozenset[str] = frozenset()  # the columns of answers that become messages
+    folder: str | None = None  # of the table's file
     made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
     prefix: str = ""  # what the columns of the node's answers are called after in the workflow's table, unless by into=
 
@@ -57,6 +58,7 @@ class PlanInputs(NamedTuple):
     store: str | os.PathLike[str] | None = None  # where conversations are looked up
     body_bytes: int = MOST  # of a request at the most
     prefix: str = ""  # as in `Context`
+    folder: str | None = None  # of the table's file, below which images are read; None of a table in memory
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def conversations_asked(plan: BodyPlan, view: TableView, context: Context) -> It
     column = plan.conversation_column
     if column is not None:
         return (cell for (cell,) in view.rows((column,)))
-    bodies = prepared(plan, view, context)
+    bodies = prepared(plan.without_images(), view, context)
     return (None if isinstance(body, Rejected) else conversation_of(body) for body in bodies)
 
 
@@ -111,7 +113,7 @@ def models_asked(plan: BodyPlan, view: TableView, context: Context) -> list[str 
     """Return the model that each row of a table asks for; None where there is none."""
     if (model := plan.constant("model")) is not None:
         return [model] * len(view)
-    bodies = prepared(plan, view, context)
+    bodies = prepared(plan.without_images(), view, context)
     return [None if isinstance(body, Rejected) else model_of(body) for body in bodies]
 
 

@@ -124,6 +124,7 @@ def run(
                 options.store,
                 options.limits.body_bytes,
                 context.prefix,
+                context.folder,
             ),
         )
         if options.progress is not False:

@@ -18,6 +18,8 @@ from . import ids
 from .store_file import StoreFile
 
 _AT_A_TIME = 500  # numbers or ids in one question
+_LATE_AT_A_TIME = 64  # rows that are ended at once because their time is over
+_BYTES = 32 * 2**20  # of requests that are read at once
 _PUT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UNTRIED = -1
 """In place of the time before which nothing is sent: the worker that is at work, or the next one, is to try the rows.
@@ -190,7 +192,7 @@ class Futures:
     def ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes, str, bytes, Answered]]:
         """Return the rows that have come to their end: number, id, recipe, request body, and what came."""
         columns = ", ".join(f"a.{name}" for name in _ENDED.split(", "))
-        for some in _parts(list(numbers)):
+        for some in self._light(list(numbers)):
             marks = ", ".join("?" * len(some))
             with self.store.reading() as database:
                 rows = database.execute(
@@ -204,6 +206,23 @@ class Futures:
                 if not _fits(crc, future_id, number, answered):
                     raise self._damaged()
                 yield number, future_id, recipe, body, answered
+
+    def _light(self, numbers: list[int]) -> Iterator[list[int]]:
+        """Yield numbers in parts whose requests may be in memory together."""
+        for some in _parts(numbers):
+            marks = ", ".join("?" * len(some))
+            with self.store.reading() as database:
+                question = f"SELECT number, length(body) FROM future WHERE number IN ({marks})"  # noqa: S608
+                sizes = database.execute(question, some).fetchall()
+            part, size = list[int](), 0
+            for number, length in sizes:
+                if part and size + length > _BYTES:
+                    yield part
+                    part, size = [], 0
+                part.append(number)
+                size += length
+            if part:
+                yield part
 
     def begin(self, token: bytes, pid: int, now: float) -> None:
         """Have one worker, and no other, write answers; what kept rows from an earlier one is forgotten."""
@@ -251,7 +270,7 @@ class Futures:
         where = "f.deadline <= ? AND (? IS NULL OR p.recipe = ?) LIMIT ?"
         while rows:
             with self.store.reading() as database:
-                rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, group, _AT_A_TIME)).fetchall()
+                rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, group, _LATE_AT_A_TIME)).fetchall()
             late = [self._future(row) for row in rows]
             for future in late:
                 future.give_up(EXPIRED)

@@ -44,6 +44,8 @@ class TableView(ABC):
     kind: ClassVar[str]
     holds_objects: ClassVar[bool] = False  # whether a column may hold any Python object: of the type ``object``
 
+    folder: str | None = None  # of the file that the table was read from; None of a table in memory
+
     def __init__(self, table: Any, names: Iterable[Any], *, one_shot: bool = False) -> None:
         self.table = self.given = table
         self.columns = checked_names(names)
@@ -203,9 +205,11 @@ def attempt(convert: Callable[[Any], Any], cell: Any) -> Any:
     try:
         return convert(cell)
     except Unfit as unfit:
-        return Unfit(*unfit.args)  # a fresh one: the one that was raised keeps its frames, and so the cell, alive
+        made = Unfit(*unfit.args)  # a fresh one: the one that was raised keeps its frames alive
     except Exception:  # noqa: BLE001 - whatever a foreign class raises: one bad cell never stops a run
-        return Unfit("holds a value that cannot be read")
+        made = Unfit("holds a value that cannot be read")
+    made.value = cell
+    return made
 
 
 def _nullable(types: Mapping[str, ColumnType]) -> frozenset[str]:

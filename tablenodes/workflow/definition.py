@@ -12,7 +12,7 @@ from ..connection.connection import Connection
 from ..errors import SchemaError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..settings import Limits, Retry
-from .definition_reader import Reader, anchored
+from .definition_reader import Reader, anchored, rooted
 from .destination import Destination, destination
 from .inputs import declared
 from .references import check_id, faults
@@ -120,9 +120,8 @@ def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
 
 
 def _anchored(node: Node) -> Node:
-    """Return a node whose schema's path does not depend on the current directory."""
-    given = getattr(node, "schema", None)
-    if not isinstance(given, str | os.PathLike):
-        return node
-    schema = anchored(os.fspath(given), ".")
-    return node if schema == given else node.replace(schema=schema)
+    """Return a node whose paths do not depend on the current directory."""
+    given: dict[str, Any] = {name: getattr(node, name, None) for name in ("schema", "image_root")}
+    paths = {name: os.fspath(value) for name, value in given.items() if isinstance(value, str | os.PathLike)}
+    made = {name: anchored(path, ".") if name == "schema" else rooted(path, ".") for name, path in paths.items()}
+    return node if made == paths else node.replace(**made)

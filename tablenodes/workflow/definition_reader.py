@@ -9,12 +9,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas
-from ..answers import foreign_setting
 from ..bodies.recipe import parse_setting
 from ..connection.connection import Connection
 from ..errors import UsageError, WorkflowError, framed, nearest
 from ..nodes import find_node
-from ..nodes.node import setting_names
+from ..nodes.node import instead, setting_names
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
@@ -138,7 +137,7 @@ class Reader:
 
     def path(self, path: Path_) -> str:
         """Return the path of a file, made absolute from the document's folder."""
-        return os.path.abspath(os.path.join(self.folder, os.path.expanduser(self.text(path))))
+        return rooted(self.text(path), self.folder)
 
     def _wrong(self, path: Path_, wanted: str, value: Any) -> WorkflowError:
         name = ".".join(map(str, path)) or "the file"
@@ -258,17 +257,13 @@ class Reader:
             raise self.document.error((*path, refused), f"{refused}: {how}")
         for key in given:
             if key not in known:
-                told = foreign_setting(key, given[key], door="yaml") if "answer" in known else None
+                told = instead(kind, key, given[key], door="yaml")
                 self._errors.append(self._unknown_key((*path, key), known, told))
         settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
+        settings |= {key: self._anchored(key, value) for key, value in settings.items() if isinstance(value, str)}
         if "schema" in settings:
-            schema = settings["schema"]
-            settings["schema"] = anchored(schema, self.folder) if isinstance(schema, str) else schema
             with self.locating((*path, "schema")):
                 schemas.load(settings["schema"], kind._declared.operation)
-        answer = settings.get("answer")
-        if isinstance(answer, str) and answer.startswith("@"):
-            settings["answer"] = f"@{os.path.abspath(os.path.join(self.folder, os.path.expanduser(answer[1:])))}"
         for key, value in settings.items():
             with self.collecting(), self.locating(path):
                 parse_setting(key, value)
@@ -276,6 +271,14 @@ class Reader:
             raise self._errors.pop()
         with self.locating(path):
             return kind(**settings)
+
+    def _anchored(self, name: str, text: str) -> str:
+        """Return a setting with the path in it made absolute from the document's folder."""
+        if name == "schema":
+            return anchored(text, self.folder)
+        if name == "answer" and text.startswith("@"):
+            return f"@{rooted(text[1:], self.folder)}"
+        return rooted(text, self.folder) if name == "image_root" else text
 
 
 def together(errors: Sequence[UsageError]) -> UsageError:
@@ -287,10 +290,15 @@ def together(errors: Sequence[UsageError]) -> UsageError:
     return error
 
 
+def rooted(path: str, folder: str) -> str:
+    """Return the absolute path of what lies in a folder."""
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
+
+
 def anchored(schema: str, folder: str) -> str:
     """Return the absolute path of a schema's file; the name of a bundled revision stays."""
     bare = os.path.basename(schema) == schema and not schema.endswith(".json")
-    path = os.path.abspath(os.path.join(folder, os.path.expanduser(schema)))
+    path = rooted(schema, folder)
     return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path
 
 

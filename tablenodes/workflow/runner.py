@@ -22,6 +22,7 @@ from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context
 from ..run.spending import pricing_of
 from ..settings import Limits
+from ..tables import TableView
 from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
@@ -62,7 +63,7 @@ def run(
         options = replace(options, on_invalid="report")
     if destination is not None and (unsent := workflow_check.unsendable(workflow, view, plans)) is not None:
         raise _empty_handed(workflow, *unsent)
-    return _carried_out(workflow, view.table, values, connection, options)
+    return _carried_out(workflow, view, values, connection, options)
 
 
 def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection: Connection) -> None:
@@ -76,14 +77,14 @@ def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection
 
 
 def _carried_out(
-    workflow: Definition, table: Any, inputs: Inputs, connection: Connection, options: RunOptions
+    workflow: Definition, view: TableView, inputs: Inputs, connection: Connection, options: RunOptions
 ) -> WorkflowOutput:
     """Run the nodes and write what came, however the run ended: no answer is lost."""
-    outputs = WorkflowOutput(table, alone=workflow._alone)
+    outputs = WorkflowOutput(view.table, alone=workflow._alone)
     try:
         sends = options.send and any(node._declared.sends for _, node in workflow.steps)
         with connection if sends else nullcontext(connection) as opened:
-            _run_nodes(workflow, inputs, opened, options, outputs)
+            _run_nodes(workflow, inputs, opened, options, outputs, view.folder)
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
             outputs._add(workflow.steps[len(outputs)][0], came)
@@ -121,7 +122,12 @@ def _ended(error: BaseException, outputs: WorkflowOutput, unwritten: TableError 
 
 
 def _run_nodes(
-    workflow: Definition, inputs: Inputs, connection: Connection, options: RunOptions, outputs: WorkflowOutput
+    workflow: Definition,
+    inputs: Inputs,
+    connection: Connection,
+    options: RunOptions,
+    outputs: WorkflowOutput,
+    folder: str | None,
 ) -> None:
     """Run one node after another, and add what each returns to `outputs`."""
     journal = options.journal
@@ -130,9 +136,8 @@ def _run_nodes(
     for name, node in workflow.steps:
         reading = upstream(node, tuple(outputs))
         answers = None if reading is None else Answers(outputs, reading)
-        context = Context(
-            inputs, answers, name, outputs, new_journal=is_new, made=made, prefix="" if workflow._alone else name
-        )
+        prefix = "" if workflow._alone else name
+        context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, folder=folder)
         limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
         output = node._carry_out(outputs._base, connection, context, replace(options, limits=limits))
         outputs._add(name, output)

@@ -119,6 +119,9 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
             table = tables.with_named_index(tables.read_table(path))
         except TableError as error:
             raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
+        view = tables.view(table, read=read)
+        view.folder = os.path.dirname(os.path.abspath(os.path.expanduser(path)))
+        return view
     if table is None:
         _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
@@ -161,7 +164,8 @@ def plans(
         errors += [workflow.located(position, error) for error in clashing]
         constants = Context(inputs, (lambda _: {}) if reads else None).constants
         try:
-            plan = node._plan(columns, PlanInputs(constants, connection, store, prefix=prefix))
+            inputs_of_plan = PlanInputs(constants, connection, store, prefix=prefix, folder=view.folder)
+            plan = node._plan(columns, inputs_of_plan)
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty and plan.schema is not None and CONVERSATION in plan.columns:

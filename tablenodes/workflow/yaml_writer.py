@@ -99,6 +99,8 @@ def _settings(node: Node, folder: str) -> dict[str, Any]:
             continue
         if each.name == "schema" and isinstance(value, str) and value not in schemas.revisions():
             value = _relative(value, folder)
+        if each.name == "image_root":
+            value = _relative(os.path.abspath(value), folder)
         made[each.name] = _answer(node, value) if each.name == "answer" else _plain(value, each.name)
     return {name: made[name] for name in setting_names(type(node)) if name in made}
 
