@@ -77,7 +77,19 @@ def answer_limit(body: Mapping[str, Any]) -> int | None:
 
 def prompt_bound(body: Mapping[str, Any], size: int) -> int:
     """Return how many tokens the prompt of a request of `size` bytes has at the most: none is shorter than a byte."""
-    return size + IMAGE_MOST * sum(part is None for part in _parts(body))
+    images = sum(part is None for part in _parts(body))
+    return size + IMAGE_MOST * images - (_inline(body.get("messages")) if images else 0)
+
+
+def _inline(value: Any) -> int:
+    """Return the characters of images that are written out in messages: no text that a model reads."""
+    if isinstance(value, list):
+        return sum(map(_inline, value))
+    if not isinstance(value, dict):
+        return 0
+    image = value.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    return len(url) if isinstance(url, str) and url.startswith("data:image/") else _inline(value.get("content"))
 
 
 def _parts(body: Mapping[str, Any]) -> Iterator[str | None]:

@@ -212,7 +212,9 @@ class RequestNode(Node):
             raise TableError("the table is a stream, which can be read only once: read it into a table first")
         if sample and len(view):
             self.run(view.take(_spread_out(len(view), sample)), connection, limits=limits, journal=journal)
-        plan = self._plan(view.columns, PlanInputs(connection=connection, body_bytes=options.limits.body_bytes))
+        plan = self._plan(
+            view.columns, PlanInputs(connection=connection, body_bytes=options.limits.body_bytes, folder=view.folder)
+        )
         rows = prepared(plan, view, Context())
         return estimated(rows, connection, options.limits, self._declared.path, journal=journal)
 
