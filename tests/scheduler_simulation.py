@@ -94,6 +94,7 @@ class Simulation:
         self.idle_turns = 0
         self._events: list[tuple[float, int, str, int, object]] = []
         self._number = 0
+        self._verdicts: dict[tuple[object, ...], Verdict] = {}  # the same answer means the same
         rows = (Row(key, self._body(key)) for key in range(self.rows))
         self._fresh = Fresh(rows, self._admit, lambda: 2**30)
 
@@ -206,7 +207,9 @@ class Simulation:
         self._event(at + back, "answered", key, answer)
 
     def _answered(self, key: int, answer: Answer) -> None:
-        verdict = judge(answer, at_most_once=self.retry.ambiguous == 0, use=self.use)
+        what = (*answer[1:8], self.retry.ambiguous == 0, self.use)
+        if (verdict := self._verdicts.get(what)) is None:
+            verdict = self._verdicts[what] = judge(answer, at_most_once=self.retry.ambiguous == 0, use=self.use)
         self.answers.append((self.now, key, answer, verdict))
         done = self.scheduler.answered(key, verdict, answer.sends, self.now, self.model(key))
         if done is not None:

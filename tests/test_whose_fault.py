@@ -131,7 +131,8 @@ def check_rows(seed: int, *, good: int = 500, most_bad: int = 300, outage: bool 
         assert len({start.key for start in run.starts}) >= 6
         return
     answered = {key for key, kind in enumerate(rows) if kind == "ok"}
-    lost = {key: run.outcomes[key] for key in answered if run.outcomes[key] != "ok"}
+    outcomes = run.outcomes
+    lost = {key: outcomes[key] for key in answered if outcomes[key] != "ok"}
     assert not lost, (seed, run.scheduler.stopped, Counter(lost.values()))
     hangs = math.ceil(rows.count("hangs") / concurrency) * (TOTAL + run.usual)
     bound = 1.2 * whole.last_ok() + 2 * run.gates + hangs + 5 * run.usual
@@ -151,7 +152,8 @@ def check_key(seed: int) -> None:
     run = simulated(rows, concurrency, seed, lambda now: refusal if revoked <= now < back else None)
     if not run.count("ok"):
         return
-    ends = Counter(run.outcomes[key] for key, kind in enumerate(rows) if kind == "ok")
+    outcomes = run.outcomes
+    ends = Counter(outcomes[key] for key, kind in enumerate(rows) if kind == "ok")
     if back > BEGAN + 1e6:
         assert set(ends) <= {"ok", *AGAIN}, (seed, ends)
         refused = sum(at >= revoked for at, *_ in run.answers)
