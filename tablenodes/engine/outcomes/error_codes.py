@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -119,6 +120,7 @@ def _circuit_of_403(error: ServerError, body: bytes) -> str | None:
     return "access" if is_api_error else "page"
 
 
+@lru_cache(maxsize=32)
 def is_too_large(message: str) -> bool:
     """Check whether a server's words name a limit, and that a request asked for more than it."""
     limits, asked = ([int(re.sub(r"\D", "", n)) for n in each.findall(message)] for each in (_LIMIT, _ASKED))

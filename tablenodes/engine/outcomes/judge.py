@@ -156,7 +156,7 @@ class _Failing:
         self._at_most_once = at_most_once
         self._secrets = secrets
         self._lowered = answer.headers.lower()
-        self._retry_after = retry_after(answer.headers, wall_clock)
+        self._retry_after = retry_after(answer.headers, wall_clock) if b"retry-after" in self._lowered else None
 
     def judge(
         self, asked: bytes, *, needs_choices: bool, read_stream: Callable[[Answer], Assembly] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..policy import ERROR_BODY_BYTES, QUOTE_LENGTH
@@ -25,11 +26,16 @@ _WORDS_OF_STATUS = {
     529: ("overloaded_error", "overloaded"),
 }
 """Codes and types of errors that come under a status of 200, by the statuses that they stand for."""
+_SHORT = 2048  # bytes of an error body that is read once for all rows that get it
 _STATUS_OF_WORD = {word: status for status, words in _WORDS_OF_STATUS.items() for word in words}
 
 
 def server_error(body: bytes) -> ServerError:
     """Return what an error body says: an object of any shape, a stream, a page or a text."""
+    return _same_error(body) if len(body) <= _SHORT else _server_error(body)
+
+
+def _server_error(body: bytes) -> ServerError:
     if form_of(body) == "stream":
         return error_object(assembled(body).error)
     if len(body) <= ERROR_BODY_BYTES:
@@ -38,6 +44,9 @@ def server_error(body: bytes) -> ServerError:
         except UnreadableError:
             pass
     return ServerError(message=words_of_text(body), is_api=False)
+
+
+_same_error = lru_cache(maxsize=32)(_server_error)
 
 
 def error_object(error: Any) -> ServerError:
