@@ -189,6 +189,33 @@ def test_what_answer_says_is_read_when_the_node_is_made():
     assert tn.RetrieveResponse(answer=FIELDS) == RETRIEVE
 
 
+def test_a_file_says_what_both_nodes_answer(tmp_path):
+    """In the same words; a schema's file stands beside the workflow's."""
+    (tmp_path / "review.json").write_text('{"type": "object", "properties": {"stars": {"type": "integer"}}}')
+    (tmp_path / "w.yaml").write_text(
+        "nodes:\n- {id: ids, type: CreateChatCompletionAsync, model: m, prompt: x, answer: '@review.json'}\n"
+        "- {id: review, type: RetrieveResponse, answer: '@review.json', into: r}\n"
+        "- {id: said, type: Return, text: '{{ review.stars }}'}\n"
+    )
+    nodes = dict(tn.Workflow.load(tmp_path / "w.yaml").steps)
+    assert nodes["ids"]._answers.schema == nodes["review"]._answers.schema
+    assert [*nodes["review"]._answers.types] == ["r_stars"]
+
+
+def test_a_turn_that_was_retrieved_twice_is_added_and_leaves_the_table(store):
+    """As that of a chat that was asked at once."""
+    table = tn.CreateConversation(system="x").run(pd.DataFrame({"word": ["good"]}), store=store).table
+    table = tn.AddUserMessage(text="Say {{ word }}").run(table, store=store).table
+    with fault_server(react) as server:
+        with nobody_at_work(store):
+            ids = NODE.replace(prompt=None).run(table, tn.Connection(server.url), store=store, progress=False).table
+        work(store)
+    out = retrieved(retrieved(ids, store), store)
+    added = tn.AddUserMessage(text="And?").run(out.table, continue_from=out, store=store).table
+    assert list(added.columns) == ["word", "future_response_id", "error_message", "conversation"]
+    assert list(tn.transcript(added, store=store)["role"]) == ["system", "user", "assistant", "user"]
+
+
 def test_the_command_line_asks_for_answers_and_types_them(store, tmp_path, capsys, monkeypatch):
     """submit --answer, retrieve --answer."""
     pd.DataFrame({"word": ["good", "prose"]}).to_csv(tmp_path / "words.csv", index=False)

@@ -113,7 +113,7 @@ ANSWER = option(
 )
 INPUTS = option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True)
 ROWS = option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0))
-_FORMS = "table: the table's own columns with the answer, status, outcome and message; raw: body and status."
+_FORMS = "table: the table's own columns with the answers, status, outcome and message; raw: body and status."
 OUTPUT = (
     option(
         "--output -o",

@@ -65,6 +65,9 @@ def retrieve(
     """Return what is known of every row of a table of ids; see `Retrieval`."""
     view = tables.view(table.table if isinstance(table, NodeOutput) else table).held()
     plan = wanted.plan(view.columns, PlanInputs(context.constants, prefix=context.prefix))
+    if options.progress is not False:
+        for line in plan.passed_over:
+            display.say(f"{wanted.name}: {line}")
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
     with StoreFile(options.store) as store:

@@ -20,7 +20,7 @@ from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected
 from ..run.rows import Context, PlanInputs
 from ..store import ids
-from .answer_columns import SETTINGS, answers_of, beside_earlier, check_free, kept_setting
+from .answer_columns import SETTINGS, answers_of, beside_earlier, check_free, kept_setting, suffixed
 from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
@@ -219,7 +219,9 @@ class RetrieveResponse(Node):
         defaults, constants = self._declared.defaults, inputs.constants
         plan = SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
         answers = self._answers.within(inputs.prefix)
-        check_free(answers, [*beside_earlier(answers, columns, plan.columns)])
+        others = [*beside_earlier(answers, columns, plan.columns)]
+        check_free(answers, others)
+        plan.note(suffixed(answers, others))
         return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
