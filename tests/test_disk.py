@@ -256,7 +256,7 @@ def test_whichever_call_to_the_system_fails_the_old_output_stands(tmp_path, monk
             assert sent in (0, ROWS)
             workflow.run(words(), journal=journal, progress=False)
             assert len(server.requests) == ROWS
-            assert output.read_text().startswith("word,answer,status,outcome,message\n")
+            assert output.read_text().startswith("word,say,say_status,say_outcome,say_message\n")
         if left[0] > 0:
             break
     assert raised >= {"fsync": 2, "link": 0, "replace": 1, "open": 2, "chmod": 1}[name]
@@ -284,7 +284,7 @@ def test_an_output_that_fails_in_the_middle_leaves_the_old_one(tmp_path, monkeyp
         assert sorted(os.listdir(tmp_path)) == ["j", "out.csv"]
         workflow.run(words(), journal=tmp_path / "j", progress=False)
         assert len(server.requests) == ROWS
-    assert output.read_text().startswith("word,answer,status,outcome,message\n")
+    assert output.read_text().startswith("word,say,say_status,say_outcome,say_message\n")
 
 
 @pytest.mark.parametrize(
