@@ -91,7 +91,7 @@ class Life:
 def table(made: list[bytes]) -> bytes:
     """Return the output as it must be: each row has the answer to its own request."""
     rows = [f"w{row},{digest(body)},200,ok,\n" for row, body in enumerate(made)]
-    return "".join(["word,answer,status,outcome,message\n", *rows]).encode()
+    return "".join(["word,say,say_status,say_outcome,say_message\n", *rows]).encode()
 
 
 def unkilled(victims: Victims, server: Oracle, folder: Path, rows: int, concurrency: int) -> float:
