@@ -7,9 +7,10 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from scheduler_simulation import Simulation, fault, ok, status
+from scheduler_simulation import Row, Simulation, fault, ok, status
 
 from tablenodes.engine.calls import Answer
+from tablenodes.engine.fresh import Fresh
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.engine.scheduling import Scheduler
@@ -400,6 +401,27 @@ def test_rows_refused_like_a_missing_model_stop_no_others(order, concurrency):
         limits=Limits(concurrency=concurrency),
     ).run()
     assert (run.count("ok"), run.count("http_error")) == (300, 300)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_leap_for_a_model_finds_its_rows_and_loses_none(seed):
+    """Whatever lies between them: each comes out once, and none of another model."""
+    chance = random.Random(seed)
+    models = [chance.choice("ab") for _ in range(chance.choice((0, 1, 5, 40)))]
+    rows = (Row(key, b'{"model": "%s"}' % model.encode()) for key, model in enumerate(models))
+    fresh, found, leapt = Fresh(rows, lambda row: row, lambda: 2**30), [], []
+    while True:
+        if chance.random() < 0.5:
+            row, is_last = fresh.leap(chance.choice((1, 4, 16, 64)), "a")
+            leapt += [] if row is None else [row.key]
+            assert is_last or row is not None
+        else:
+            row = fresh.next()
+            found += [] if row is None else [row.key]
+            if row is None:
+                break
+    assert sorted(found + leapt) == list(range(len(models)))
+    assert {models[key] for key in leapt} <= {"a"}
 
 
 def test_a_model_that_answers_is_not_missing():
