@@ -51,6 +51,8 @@ def test_the_cost_of_each_is_known_where_its_model_has_a_price():
     assert 0 < made.cost["other"] < made.cost["this"]
     assert "gpt" not in repr(made)
     assert "$" in repr(made)
+    raw, own = first.result, tn.Connection("http://localhost/v1", "", prices={"gpt-4o-mini": {"input": 1, "output": 2}})
+    assert list(tn.CreateChatCompletion(model="m").parse(raw, own).usage["cost"]) == pytest.approx([11e-6] * 4)
 
 
 def test_answers_under_other_names_are_compared_by_their_fields():

@@ -307,7 +307,7 @@ class RequestNode(Node):
         )
         return run(self._asking(""), table, connection, Context(), options)
 
-    def parse(self, raw: T | str | os.PathLike[str]) -> Responses[T]:
+    def parse(self, raw: T | str | os.PathLike[str], connection: Connection | None = None) -> Responses[T]:
         """Return a stored Raw Response table as the output of this node again, with nothing sent.
 
         Outcomes, reasons, answers, texts and usage are as after a run of this node: another ``answer=`` reads the same
@@ -318,6 +318,8 @@ class RequestNode(Node):
         raw : table or path
             Has the columns ``body`` and ``status``; or the file of such a table, or a table of `read_journal`. What it
             has of a log counts too: its outcomes, or all columns of ``.log``. Its other columns are the configuration.
+        connection : Connection, optional
+            Whose ``prices`` count, where it has some.
 
         Raises
         ------
@@ -326,7 +328,8 @@ class RequestNode(Node):
         """
         from ..run.raw_table import parse  # noqa: PLC0415 - the engine is loaded where it is needed
 
-        return parse(self._asking(""), raw, partial(check_free, self._answers))
+        prices = {} if connection is None else connection.prices or {}
+        return parse(self._asking(""), raw, prices, partial(check_free, self._answers))
 
 
 def _spread_out(rows: int, sample: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -34,7 +34,9 @@ _KINDS: dict[str, Any] = {"text": str, "integer": int, "number": (int, float), "
 _NO_ANSWER = "the table has no answer to this row"
 
 
-def parse(asking: Asking, raw: Any, check: Callable[[Sequence[str]], None]) -> Responses[Any]:
+def parse(
+    asking: Asking, raw: Any, prices: Mapping[str, Any], check: Callable[[Sequence[str]], None]
+) -> Responses[Any]:
     """Return a stored table as the output of a node, see `RequestNode.parse`; its other columns pass `check`."""
     if isinstance(raw, str | os.PathLike):
         raw = tables.read_table(raw)
@@ -50,7 +52,7 @@ def parse(asking: Asking, raw: Any, check: Callable[[Sequence[str]], None]) -> R
     records.finish(None)
     tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
     notes = (*(() if usable is None else usable.noted()), *notes_on(records))
-    spending = Spending(records.body, [False] * len(records), Pricing())
+    spending = Spending(records.body, [False] * len(records), Pricing(None, prices))
     summary = Summary.of(records.counts, **tokens, notes=notes, spending=spending)
     return Responses(configuration, records, summary, lambda: _conversations(configuration), spending, asking.answers)
 

@@ -140,11 +140,10 @@ class Summary:
         return html(summary_panel(self))
 
     def _details(self) -> Iterator[tuple[str, str]]:
-        """Yield what more there is to say of a run in which something was asked: names, and values with their units."""
-        if not (self.requests or self.reused or self.stopped):
-            return
+        """Yield what more there is to say where something was asked, or answers were read: names, values, units."""
         rate = f" ({self.requests / self.seconds:,.1f} a second)" if self.seconds > 0 and self.requests else ""
-        yield "requests", f"{self.requests:,}{rate}"
+        if self.requests or self.reused or self.stopped:
+            yield "requests", f"{self.requests:,}{rate}"
         if self.reused:
             yield "reused", f"{counted(self.reused, 'row')} from the journal"
         if self.shared:
