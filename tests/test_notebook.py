@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from servers import fault_server, message
 
 import tablenodes as tn
 from tablenodes.engine.sink import OK
+from tablenodes.notebook.markup import Panel
 from tablenodes.notebook.markup import html as shown
 from tablenodes.run.panels import estimate_panel, outputs_panel
 
@@ -163,6 +165,12 @@ def test_a_wide_and_long_table_of_long_cells_stays_small(server):
     page(tn.CreateChatCompletion(model="m").check(pd.DataFrame({"prompt": [cell * 90 for cell in cells]})))
 
 
+def test_what_is_too_long_ends_with_a_word():
+    """However many parts there are."""
+    long = Panel("<" * 9_000, facts=[("<" * 9_000, "<" * 9_000)] * 99, lines=["<" * 9_000] * 99)
+    assert page(shown(replace(long, parts=[long] * 99))).text.endswith("… and more")
+
+
 def _estimate(cost=(0.1, 0.25, 0.3)):
     """Return an estimate, as far as it is shown."""
     return SimpleNamespace(
@@ -250,6 +258,8 @@ MISTAKES = {
     "tn.CreateChatCompletion(modle='m')": 2,
     "tn.CreateChatCompletion(model='m', temperature='{{ reveiw')": 2,
     "tn.read_table('nowhere.csv')": 2,
+    "import signal\nstopping = tn.testing.canned(lambda request: signal.raise_signal(signal.SIGINT) or 'x')\n"
+    "node.replace(prompt='x').run(table, stopping)": 2,
     "tn.Workflow({'a': node}).check(table)": 2,
     "tn.CreateChatCompletion(prompt='x').run(table, tn.Connection(ADDRESS, ''), on_invalid='raise', progress=False)": 2,
 }

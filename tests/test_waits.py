@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -185,6 +186,20 @@ def test_a_bar_says_what_is_waited_for_and_its_clock_goes_on(monkeypatch):
         bar.close(60, 60)
     assert drawn.count("cannot reach 127.0.0.1:9, retrying, 0 ok, 0 failed") >= 3
     assert terminal.getvalue().rstrip().endswith("60 ok, 0 failed")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_bar_that_was_left_half_ends_as_one_line(error, monkeypatch):
+    """Whatever ended the work: nothing of the bar stays."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
+    monkeypatch.setenv("COLUMNS", "150")
+    with contextlib.suppress(error), bars.Progress(60) as bar:
+        bar.show(4, 3)
+        raise error
+    *_, last = terminal.getvalue().rstrip("\n").split("\r")
+    wording(last)
+    assert terminal.getvalue().count("\n") == 1
 
 
 def test_a_bar_waits_for_its_second(monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 _PACKAGE = str(Path(__file__).parents[1])
 _OTHERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _MOST = 5
+_LINE = 300  # characters
 
 
 def short(error: BaseException) -> list[str]:
@@ -36,7 +37,9 @@ def _places(error: BaseException, shell: Any) -> list[str]:
     steps = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     found = [(_place(file, shell), file, line) for file, line in steps]
     own = [(place, file, line) for place, file, line in found if place]
-    return [f"{place}, line {line}: {linecache.getline(file, line).strip()}" for place, file, line in own[-_MOST:]]
+    return [
+        f"{place}, line {line}: {linecache.getline(file, line).strip()[:_LINE]}" for place, file, line in own[-_MOST:]
+    ]
 
 
 def _place(file: str, shell: Any) -> str:
