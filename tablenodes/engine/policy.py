@@ -70,13 +70,14 @@ SHORTEST_WAIT = 0.001  # seconds: a wait for an allowance is never shorter
 
 # The pace that is learned from refusals. Rates are in sends a second.
 SHORTEST_REFUSAL = 0.02  # seconds: no refusal is taken to come faster
-DELAY_KEPT = 0.9  # how much of the slowest refusal's time is left with each further refusal
+DELAY_KEPT = 0.8  # how much of the slowest refusal's time is left with each further refusal
 SETTLED_AFTER = 1.2  # a send without a refusal after so many times the slowest refusal's time was let in
 PACE_SLACK = 0.005  # seconds of a pace that may be made up for
 PACE_LEAST, PACE_LEAST_NAMED = 0.5, 2.0  # the slowest pace; where the server names delays, they do the rest
 FAST = 40.0  # from this pace on, one more refusal shows nothing
 WAVE_END = 0.01  # seconds that are waited for late refusals of the first wave…
-WAVE_QUIET = 0.25  # … and, after each of them, this share of the time that the slowest took
+WAVE_QUIET, WAVE_GAPS = 0.25, 10.0
+"""… and after each of them this share of the time that the slowest took, or so many times as long as they are apart."""
 GUESS_LEAST, GUESS_KEPT, GUESS_OF_LATELY = (
     4.0,
     0.9,

@@ -68,6 +68,7 @@ class Record:
         self._send, self._at, self._refused = sends, now, 0  # of the last settled send, as in `Mark`
         self._times: deque[float] = deque()  # when those were sent that are not settled
         self._early: set[int] = set()  # those of them that are known to be refused
+        self._was_refused = False  # the last settled send
         self._news_from = sends + 1
         self.begin()
 
@@ -76,7 +77,7 @@ class Record:
         self.settle(math.inf)
         self.first = self._send + 1
         self._news_from = self._news_from if news_from is None else news_from
-        self.settled = self.refused = 0
+        self.settled = self.refused = self._changes = 0
         self.began: float | None = None
         self.first_refusal: Mark | None = None
 
@@ -112,8 +113,11 @@ class Record:
         while times and times[0] <= before:
             self._at = times.popleft()
             self._send += 1
+            is_refused = self._send in early
+            self._changes += is_refused is not self._was_refused and self.settled > 0
+            self._was_refused = is_refused
             self.settled += 1
-            if self._send in early:
+            if is_refused:
                 early.discard(self._send)
                 self._refused += 1
                 self.refused += 1
@@ -122,7 +126,7 @@ class Record:
     def forget_settled(self) -> None:
         """Count from the next send that settles."""
         self.first = self._send + 1
-        self.settled = self.refused = 0
+        self.settled = self.refused = self._changes = 0
 
     @property
     def settled_until(self) -> Mark:
@@ -138,6 +142,11 @@ class Record:
     def sends(self) -> int:
         """How many there are in this round."""
         return self.settled + len(self._times)
+
+    @property
+    def is_in_one_piece(self) -> bool:
+        """Whether all sends of this round up to one were let in and the others refused, or the other way round."""
+        return self._changes == 1
 
     @property
     def is_clean(self) -> bool:

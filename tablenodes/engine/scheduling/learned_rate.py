@@ -117,7 +117,8 @@ class LearnedRate:
             wave = self._wave
             first, first_at = min((wave.first, wave.first_at), (send, at))
             self._wave = wave._replace(first=first, first_at=first_at, refused=wave.refused + 1)
-            self._next_at = max(self._next_at, now + policy.WAVE_QUIET * self._delay + policy.WAVE_END)
+            quiet = max(policy.WAVE_QUIET * self._delay, policy.WAVE_GAPS * (now - wave.known_at) / (wave.refused + 1))
+            self._next_at = max(self._next_at, now + quiet + policy.WAVE_END)
         elif is_news:
             self._judge(now)
 
@@ -189,7 +190,8 @@ class LearnedRate:
         trail = Share(self._trail[0] + sends, self._trail[1] + refused, self.pace)
         if self._before is not None:
             chance = chance_over_limit(self._before, trail)
-            if chance > _SURE and trail.refused > 1 and sends >= _FEW / 2:
+            shows = refused and trail.refused > 1 and sends >= _FEW / 2
+            if chance > _SURE and shows:
                 self._climb(now, trail)
                 return
             undecided = chance > -_SURE or sends < _FEW
@@ -206,11 +208,11 @@ class LearnedRate:
             return
         if not too_many:
             self._passed(now)
-        elif not self._climbed:
+        elif not self._climbed and not (self._before is None and self._record.is_in_one_piece):
             self._climb(now, Share(sends, refused, self.pace))
         else:
             self._trail, self._chance = trail[:2], None
-            self._slow(now)
+            self._slow(now, few=self._before is None)
 
     def _skip_refused(self, now: float, sends: int) -> None:
         """Begin to count where something is let in again; where nothing is, send one at a time."""
@@ -337,8 +339,8 @@ class LearnedRate:
 
     # Set.
 
-    def _slow(self, now: float) -> None:
-        """Slow down to a little less than was let in."""
+    def _slow(self, now: float, *, few: bool = False) -> None:
+        """Slow down to a little less than was let in; a few sends show whether that helps, or as many as are needed."""
         current, old = self._record, self._rate
         rate = self._measured()
         tries_more = self._phase is _Phase.HOLD and old is not None and self.pace > 1.02 * old
@@ -346,7 +348,7 @@ class LearnedRate:
             rate = max(rate, old)
         elif self._phase is not _Phase.CHECK or self._names_delays:
             self._falls += 1
-            if self._falls > 2 and not self._climbed and current.refused:
+            if self._falls > 2 and not self._climbed and current.refused and not current.is_in_one_piece:
                 self._falls = 0
                 self._climb(now, Share(current.settled, current.refused, self._achieved(now)))
                 return
@@ -357,7 +359,9 @@ class LearnedRate:
         self._plan_to_speed_up(rate)
         self._rate = rate
         self._remember(now)
-        self._check(now, (1.0 if self._asks_seconds else policy.RATE_SLOWED) * rate, _FEW if tries_more else None)
+        self._check(
+            now, (1.0 if self._asks_seconds else policy.RATE_SLOWED) * rate, _FEW if tries_more or few else None
+        )
         self._next_at = now + 2 / self.pace
 
     def _measured(self) -> float:
