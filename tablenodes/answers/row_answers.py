@@ -98,7 +98,19 @@ class RowAnswers:
     def text_in(self, body: str | bytes | None) -> str | None:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
         try:
-            return self.text(first_choice(document_of(body or "")))
+            document = orjson.loads(body or "")
+        except orjson.JSONDecodeError:
+            return self._text_of(body or "")
+        try:
+            found = document["choices"][0]["message"]["content"]  # where nearly every text is
+        except (LookupError, TypeError):
+            found = None
+        return found if type(found) is str and self.mode != "tool" else self.text(first_choice(document))
+
+    def _text_of(self, body: str | bytes) -> str | None:
+        """Return what `text_in` does, of a body that the fast parser does not take."""
+        try:
+            return self.text(first_choice(document_of(body)))
         except (UnreadableError, ValueError, RecursionError):
             return None
 
