@@ -161,7 +161,7 @@ def test_a_wide_and_long_table_of_long_cells_stays_small(server):
     nodes = {f"n{at}": tn.Return(text="<'&>" * 9_000) for at in range(60)}
     flow = tn.Workflow(nodes, description="<" * 9_000)
     page(flow)
-    page(shown(outputs_panel(flow.run(table[["id"]].head(2), progress=False), "WorkflowOutput")))
+    page(flow.run(table[["id"]].head(2), progress=False))
     page(tn.CreateChatCompletion(model="m").check(pd.DataFrame({"prompt": [cell * 90 for cell in cells]})))
 
 
@@ -187,7 +187,7 @@ def _estimate(cost=(0.1, 0.25, 0.3)):
     )
 
 
-def test_every_other_value_shows_itself(answered):
+def test_every_other_value_shows_itself(answered, server):
     """With its counts, and what it was told, as text."""
     summary = page(answered.summary)
     assert summary.text.startswith("12 rows in ")
@@ -201,6 +201,7 @@ def test_every_other_value_shows_itself(answered):
     estimate = page(shown(estimate_panel(_estimate())))
     assert ["cost", "$0.10", "$0.25", "$0.30"] in estimate.rows
     assert "897 to send" in estimate.text
+    assert "12 rows, 0 duplicates" in page(CHAT.estimate(pd.DataFrame(reviews()), tn.Connection(server.url, ""))).text
     assert ["cost", "null", "null", "null"] in page(shown(estimate_panel(_estimate(cost=None)))).rows
     both = page(shown(outputs_panel({"first": answered, "second": answered}, "WorkflowOutput")))
     assert "second" in both.text
@@ -230,6 +231,25 @@ def test_a_check_shows_the_first_prompt_and_the_longest():
     said = CHAT.replace(prompt=None, system="Be\x1b brief.", columns=["prompt"]).check(pd.DataFrame({"prompt": ["x"]}))
     assert said.prompts[0].text == "system: Be\x1b brief.\nuser: x"
     assert "\x1b" not in repr(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"messages": ["x"]}, '["x"]'),
+        ({"messages": "x"}, "x"),
+        ({"messages": [{"content": None}, {"role": "user"}]}, "None: \nuser: "),
+        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}, "a [image_url]"),
+        ({"prompt": [1, 2]}, "[1,2]"),
+        ({"input": "x"}, "x"),
+        ({}, ""),
+    ],
+)
+def test_any_request_has_a_prompt_to_show(body, expected):
+    """A schema of the user's own may let through what the API does not know."""
+    node = tn.CreateChatCompletion(schema={"type": "object", "properties": {"messages": {}}})
+    (only,) = node.check(pd.DataFrame({"body": [json.dumps(body)]})).prompts
+    assert only.text == expected
 
 
 def test_showing_needs_no_ipython():

@@ -40,8 +40,8 @@ class RowPrompt(NamedTuple):
 def prompt_text(body: Mapping[str, Any]) -> str:
     """Return the text that a request has: of several messages each with its role."""
     messages = body.get("messages")
-    if not isinstance(messages, list):
-        return _text(body.get("prompt", body.get("input", "")))
+    if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
+        return _text(body.get("prompt", body.get("input", messages)))
     if len(messages) == 1:
         return _text(messages[0].get("content"))
     return "\n".join(f"{each.get('role')}: {_text(each.get('content'))}" for each in messages)
