@@ -472,6 +472,24 @@ def told(server):
     return [shown(orjson.loads(each.body)) for each in server.requests]
 
 
+def test_a_table_that_was_read_knows_the_folder_of_its_file(doors, tmp_path):
+    """So does what is made of it; a file that it is written to does not say so, and none can name another folder."""
+    rows = tn.read_table("data/list.csv")
+    node = chat()
+    for made in (rows, rows[rows["path"] == "one.png"].assign(x=1), pickle.loads(pickle.dumps(rows)).head(1)):
+        assert node.check(made).valid == 1
+    assert len(node.check(pd.DataFrame(rows.to_dict())).problems) == 1
+    out = node.run(rows, canned("a"), progress=False)
+    assert shown(node.replace(into="b").check(out.succeeded).request(0).body) == [PNG + b"one"]
+    rows.to_parquet(tmp_path / "copy.parquet")
+    assert str(tmp_path).encode() not in (tmp_path / "copy.parquet").read_bytes()
+    forged = pd.read_parquet(tmp_path / "copy.parquet")
+    forged.attrs["tablenodes"] = str(tmp_path)
+    check = node.check(forged)
+    assert list(check.problems["row"]) == [1]
+    assert shown(check.request(0).body) == [PNG + b"current"]
+
+
 def test_a_workflow_reads_images_from_the_folder_of_its_table(doors):
     """Not from the current one."""
     out = tn.Workflow.load("ask.yaml").run(progress=False)

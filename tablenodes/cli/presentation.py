@@ -69,7 +69,7 @@ class Presentation:
             refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
         view = opened(workflow, table)
         check_content(view, self._form, self._text)
-        return view
+        return view.table
 
     def _note_earlier(self, path: str) -> None:
         """Look at the file whose place the output takes, while it is there."""
@@ -173,9 +173,7 @@ def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
 
     check_output(workflow, file_of(workflow, path))
     view = opened(workflow, path)
-    part = tables.view(view.take(range(min(rows, len(view)))))
-    part.folder = view.folder
-    return part
+    return tables.view(view.take(range(min(rows, len(view))))).table
 
 
 class Failed(NamedTuple):

@@ -56,7 +56,13 @@ def submit(
     view = tables.view(table).held()
     plan = asking.plan(
         view.columns,
-        PlanInputs(context.constants, connection, options.store, options.limits.body_bytes, folder=context.folder),
+        PlanInputs(
+            context.constants,
+            connection,
+            options.store,
+            options.limits.body_bytes,
+            folder=context.folder or view.folder,
+        ),
     )
     if options.progress is not False:
         display.announce(asking.name, plan)

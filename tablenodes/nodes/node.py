@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..run.options import RunOptions
     from ..run.output import AnyOutput
     from ..run.rows import Context, PlanInputs
+    from ..tables import TableView
     from .answer_shapes import Shape
 
     Nodes = Sequence[tuple[str, "Node | None"]]
@@ -159,7 +160,10 @@ class Node:
         from ..run.rows import PlanInputs  # noqa: PLC0415
 
         connection = checked(connection)
-        plan = partial(self._plan, inputs=PlanInputs(connection=connection, store=store))
+
+        def plan(view: TableView) -> RowPlan:
+            return self._plan(view.columns, PlanInputs(connection=connection, store=store, folder=view.folder))
+
         return check(plan, table, self._declared.path, connection)
 
     def replace(self, **settings: Any) -> Self:

@@ -193,15 +193,15 @@ def _more(count: int) -> Iterator[str]:
         yield f"… and {count:,} more problem{'' if count == 1 else 's'}"
 
 
-def check(plan: Callable[[Sequence[str]], RowPlan], table: Any, path: str, connection: Connection) -> Check:
-    """Check every row of a table against a node; `plan` returns what becomes of the rows, from the columns.
+def check(plan: Callable[[TableView], RowPlan], table: Any, path: str, connection: Connection) -> Check:
+    """Check every row of a table against a node; `plan` returns what becomes of a view's rows.
 
     Requests go to `path` below the connection's base URL; where it is empty, none are sent.
     """
     view = tables.view(table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
-    made = plan(view.columns)
+    made = plan(view)
     return check_rows(made, view, Requests.of(made, view, path, connection))
 
 

@@ -124,7 +124,7 @@ def run(
                 options.store,
                 options.limits.body_bytes,
                 context.prefix,
-                context.folder,
+                context.folder or view.folder,
             ),
         )
         if options.progress is not False:

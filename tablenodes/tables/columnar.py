@@ -13,6 +13,7 @@ from pyarrow import ipc, parquet, types
 
 from ..errors import ColumnError, TableError
 from .arrow_cells import PYTHONS_OWN, arrow_column
+from .origin import without_origin
 from .views import TableView, checked_names
 
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
@@ -148,7 +149,7 @@ def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableVie
 
 def _to_arrow(table: Any) -> Any:
     if isinstance(table, pandas.DataFrame):
-        return _readable(pyarrow.Table.from_pandas(table))
+        return _readable(pyarrow.Table.from_pandas(without_origin(table)))
     return table if isinstance(table, pyarrow.Table) else table.to_arrow()
 
 

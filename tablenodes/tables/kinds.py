@@ -36,9 +36,7 @@ _NO_TABLES = (
 
 
 def view(table: Any, *, read: bool = True) -> TableView:
-    """Return the view of a table; a view is one already."""
-    if isinstance(table, TableView):
-        return table
+    """Return the view of a table."""
     for library, name, home, view_name in VIEWS:
         if _is_from(table, library, name):
             kind: Callable[[Any], TableView] = getattr(import_module(home, __package__), view_name)

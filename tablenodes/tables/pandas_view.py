@@ -13,6 +13,7 @@ from pyarrow import timestamp, types
 
 from ..plain import plain
 from .arrow_cells import arrow_column, widened
+from .origin import folder_of, set_folder
 from .typed_columns import arrow_array
 from .views import ROWS, Column, TableView, WrittenNaN, attempt, is_text
 
@@ -29,6 +30,7 @@ class PandasView(TableView):
         super().__init__(table, table.columns)
         # Shares the values. Whoever sorts or filters the frame in place later does not move the answers.
         self._rows_given = table.copy(deep=False)
+        self.folder = folder_of(table)
 
     def held(self) -> Self:
         """Return the view with rows of its own, where pandas would write into those that it shares."""
@@ -88,7 +90,8 @@ class PandasView(TableView):
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         rows = self._rows_given  # whose selection would copy every column, where all are kept
-        return pandas.concat([rows if len(kept) == len(self.columns) else rows[kept], made], axis=1)
+        table = pandas.concat([rows if len(kept) == len(self.columns) else rows[kept], made], axis=1)
+        return table if self.folder is None else set_folder(table, self.folder)
 
 
 def _copies_on_write() -> bool:

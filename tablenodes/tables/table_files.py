@@ -16,6 +16,7 @@ from .columnar import read_arrow, read_parquet
 from .csv_reader import read_csv
 from .formats import SEPARATORS, Format, format_of, path_of
 from .json_lines import read_json_lines
+from .origin import set_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -47,7 +48,8 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     Returns
     -------
     pandas.DataFrame
-        One row a record, in the file's order.
+        One row a record, in the file's order. It and what is made of it know the file's folder, below which the files
+        of ``image=`` lie.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     name = f"{what} {str(place)!r}"
     _check_file(place, name)
     try:
-        return _read(place, form, name)
+        return set_folder(_read(place, form, name), str(place.absolute().parent))
     except MemoryError:
         size = place.stat().st_size
         raise TableError(

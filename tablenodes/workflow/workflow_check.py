@@ -119,9 +119,6 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
             table = tables.with_named_index(tables.read_table(path))
         except TableError as error:
             raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
-        view = tables.view(table, read=read)
-        view.folder = os.path.dirname(os.path.abspath(os.path.expanduser(path)))
-        return view
     if table is None:
         _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
