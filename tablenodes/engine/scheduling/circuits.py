@@ -161,7 +161,8 @@ class Circuits:
 
     def refused(self, key: int, verdict: Verdict, model: str | None, window: int, now: float) -> bool:
         """Count a refusal; return whether the row's end is held until it is known whose fault it is."""
-        sign = sign_of(verdict, model)
+        is_words = self.answered and verdict.circuit is None and verdict.kind is Failure.FINAL
+        sign = None if is_words else sign_of(verdict, model)  # words count only while nobody is answered
         if sign not in _STOPS and verdict.kind is Failure.FINAL:
             self._got_past(sign, model)
         if sign is None or sign in self._known:
