@@ -64,7 +64,6 @@ class Simulation:
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     latency: Callable[[random.Random], float] = lambda chance: 0.05
-    acts_at: Callable[[float], float] = lambda at: at  # when the client, which may be paused, acts on what happens then
     seed: int = 0
     sent_before: int = 0
     repeats: float = 0.0
@@ -74,6 +73,7 @@ class Simulation:
     longest: float = 1e6
     answered_before: bool = False
     use: Callable[[object, Verdict], Verdict] | None = None
+    acts_at: Callable[[float], float] = lambda at: at  # when the client, which may be paused, acts on what happens then
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)

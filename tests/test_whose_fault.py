@@ -205,6 +205,14 @@ def test_good_rows_behind_rows_that_always_fail():
     assert run.seconds <= 30
 
 
+@pytest.mark.parametrize(("bad", "concurrency"), [(8, 64), (40, 64), (12, 16), (4, 1)])
+def test_a_run_that_ends_with_rows_that_always_fail_comes_to_its_end(bad, concurrency):
+    """Fewer than it takes for an outage: they end after their tries."""
+    run = simulated(["ok"] * 200 + ["500"] * bad, concurrency, 1)
+    assert (run.count("ok"), run.count("http_error"), run.gates) == (200, bad, 0)
+    assert run.seconds <= 20
+
+
 def test_rows_that_are_too_long_on_top():
     """500 of them, and 500 good ones: size counts for no circuit, whether a code or numbers tell of it."""
     for kind in ("413", "too long"):

@@ -74,7 +74,6 @@ class Outage:
     server answers with errors, it may be that only those rows fail that were sent, and a row from further on tells.
     After them fresh rows, which may all be bad, and rows that wait probe in turns: `owes_retry` says whose turn it is.
     A probe that fails of something new says that something changed: once more probes come soon, of both kinds.
-    `was_heard` says whether the server ever answered.
     """
 
     __slots__ = (
@@ -91,7 +90,7 @@ class Outage:
             "_threshold",
             "_times",
         ),
-        *("_lookups", "is_shut", "leaps_left", "next_probe", "owes_retry", "probe", "was_heard"),
+        *("_lookups", "is_shut", "leaps_left", "next_probe", "owes_retry", "probe"),
     )
 
     def __init__(self, patience: float, closed: ClosedTime) -> None:
@@ -104,7 +103,7 @@ class Outage:
         self._failing_since = -math.inf
         self._failures = self._probes = self.leaps_left = 0
         self._shut_at = -math.inf
-        self.is_shut = self.owes_retry = self.was_heard = False
+        self.is_shut = self.owes_retry = False
         self.probe: int | None = None
         self.next_probe = -math.inf
         self._lookups: list[float] | None = []  # None once a name was found; else the times of the next look-ups
@@ -183,7 +182,7 @@ class Outage:
         """Record that the server answers; return whether that ended an outage, and it was not the rows that failed."""
         self._rows.clear()
         self._outcomes.clear()
-        self._failures, self.was_heard = 0, True
+        self._failures = 0
         self._lookups = None
         if not self.is_shut:
             return False
@@ -304,19 +303,13 @@ class Admission:
             if not self.outage.is_shut:
                 self._closed.add(now, self.paused_until)
 
-    def failed(self, row: int, verdict: Verdict, failing: int, begun: int, now: float, *, is_last: bool) -> None:
-        """Count a failure that may be an outage's, with so many rows failing of those begun; refusals if they last.
-
-        Fewer rows than it takes, whom a server fails that answered before, are an outage as soon as one of them has its
-        last attempt left, with nobody answered since its first.
-        """
+    def failed(self, row: int, verdict: Verdict, failing: int, begun: int, now: float) -> None:
+        """Count a failure that may be an outage's, with so many rows failing of those begun; refusals if they last."""
         threshold = max(policy.OUTAGE_FAILURES, self.window.limit)
         if verdict.kind is Failure.THROTTLED:
             if not self.quiet(now, policy.SERVED_NOBODY):
                 return
             threshold = 1 if failing >= min(threshold, max(policy.OUTAGE_FAILURES, begun)) else threshold
-        elif is_last and self.outage.was_heard and policy.OUTAGE_FAILURES <= failing <= begun < threshold:
-            threshold = 1
         reached = None if verdict.kind is Failure.NOT_EXECUTED else row
         self.outage.failed(reached, verdict.outcome, threshold, now)
 

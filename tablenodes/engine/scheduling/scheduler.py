@@ -338,8 +338,7 @@ class Scheduler:
             self.stop("dns" if outage.is_nameless else "outage")
         if counts and row.kind in _OUTAGE_KINDS:
             begun = len(self._in_flight) + len(self._waiting) + len(self.circuits.held) + 1
-            is_last = row.failures.get(row.kind, 0) >= self._most_failures[row.kind]
-            self.admission.failed(key, row.verdict, len(self._rows) + 1, begun, now, is_last=is_last)
+            self.admission.failed(key, row.verdict, len(self._rows) + 1, begun, now)
 
     def take_ended(self) -> list[Done]:
         """Return, once, the rows that have ended without an answer: their time ran out, or the run stopped."""
