@@ -50,7 +50,7 @@ def test_a_new_transport_is_named_at_every_door(tmp_path):
         assert not ended.value.code
         sent = {digest(each.body) for each in server.requests}
     assert set(out.texts()) == sent
-    assert set(tn.read_table(tmp_path / "out.csv")["answer"]) == sent
+    assert set(tn.read_table(tmp_path / "out.csv")["ask"]) == sent
 
 
 @pytest.mark.usefixtures("listed")

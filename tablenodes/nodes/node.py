@@ -6,7 +6,6 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -76,15 +75,24 @@ class Node:
     """
 
     _declared: ClassVar[Declaration] = Declaration()
+    _of_settings: ClassVar[bool]
 
     def __new__(cls, *unnamed: Any, **settings: Any) -> Self:
         """Make a node, of settings that it has."""
-        if _is_made_of_settings(cls):  # type: ignore[arg-type]
+        if cls._is_made_of_settings():
             if unnamed:
                 first = setting_names(cls)[0]
                 raise SettingNameError(f"{cls.__name__} needs its settings by name, such as {first}=…")
             check_names(cls, settings)
         return super().__new__(cls)
+
+    @classmethod
+    def _is_made_of_settings(cls) -> bool:
+        """Return whether a node is made of its settings: one of a user's may have a constructor of its own."""
+        if "_of_settings" not in vars(cls):  # kept by the class itself: what is kept elsewhere would keep the class
+            given = inspect.signature(cls.__init__).parameters.keys() - {"self"}
+            cls._of_settings = given == {*setting_names(cls)}
+        return cls._of_settings
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -234,12 +242,6 @@ def _name(key: object, place: str) -> str:
     if not isinstance(key, str):
         raise SettingError(f"{place}: a name must be a text, not {type(key).__name__}", place=place)
     return key
-
-
-@lru_cache(maxsize=256)
-def _is_made_of_settings(kind: type[Node]) -> bool:
-    """Return whether a node is made of its settings: one of a user's may have a constructor of its own."""
-    return inspect.signature(kind.__init__).parameters.keys() - {"self"} == {*setting_names(kind)}
 
 
 def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
