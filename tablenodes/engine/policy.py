@@ -48,7 +48,7 @@ MOST_SKIPPED_BYTES = 64 * 2**20  # … and bytes of their bodies
 MOST_SEGMENTS = 32  # parts of the table that take turns after leaps
 BETWEEN_LEAPS = 0.2
 """Seconds between the leap probes of a server that answers with errors: for it may be that only these rows fail."""
-LEAPS_AT_ONCE = 7  # such probes, before they become as rare as those of a server that is down
+LEAPS_AT_ONCE = 14  # such probes, before they become as rare as those of a server that is down
 MOST_BEHIND = 4096  # rows to be tried again that fresh ones go before
 RETRY_SHARE = 5  # fresh rows that go for each that is tried again, where both wait
 

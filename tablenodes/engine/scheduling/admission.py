@@ -173,7 +173,7 @@ class Outage:
         self.probe = None
         if outcome not in self._outcomes:
             self._outcomes.add(outcome)
-            self._is_changed, self._probes, self.leaps_left = True, 0, 2 * policy.LEAPS_AT_ONCE
+            self._is_changed, self._probes, self.leaps_left = True, 0, policy.LEAPS_AT_ONCE
         over = not self._lookups if self._lookups is not None else now >= self._shut_at + self._patience
         self._plan(now)
         return over
