@@ -6,6 +6,7 @@ import os
 import pickle
 from base64 import b64decode
 from contextlib import suppress
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tablenodes.bodies.folder import Folder
 from tablenodes.cli import main
 from tablenodes.engine.calls import tokens_of
 from tablenodes.problems import Unfit
+from tablenodes.store import futures
 from tablenodes.testing import canned
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 20
@@ -185,6 +187,19 @@ def test_the_setting_may_be(kind, folder):
     assert [part["image_url"].get("detail") for part in body["messages"][0]["content"][1:]].count("low") == (
         kind == "a mapping"
     )
+
+
+def test_images_of_pillow_are_written_as_png_in_every_mode(folder):
+    """One that is broken is its row's problem."""
+    pillow = pytest.importorskip("PIL.Image")
+    modes = ("RGB", "RGBA", "P", "L", "1", "LA", "CMYK", "YCbCr", "HSV", "F", "I")
+    bodies = sent(chat(), table(*(pillow.new(mode, (3, 2)) for mode in modes)))
+    for body in bodies:
+        assert pillow.open(BytesIO(*shown(body))).size == (3, 2)
+    pillow.new("RGB", (300, 200)).save("cut.jpg")
+    Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[:700])
+    with pillow.open("cut.jpg") as cut:
+        wording(*faults(cut))
 
 
 def test_a_placeholder_of_one_cell_is_that_cell(folder):
@@ -517,13 +532,26 @@ def test_the_command_line_reads_images_from_the_folder_of_the_table(doors, rows)
     assert told(doors) == [[PNG + b"one"]]
 
 
-def test_a_worker_sends_the_image_that_was_there(doors, tmp_path):
-    """Whatever becomes of its file."""
+def test_an_earlier_answer_may_name_the_image(doors):
+    """Which a check cannot know yet."""
+    first = tn.CreateChatCompletion(model="m", prompt="Which?")
+    flow = tn.Workflow({"first": first, "ask": chat("{{ outputs.first.choices[0].message.content }}")})
+    assert flow.check(table("x"))["ask"].valid == 1
+    assert list(flow.run(table("x"), connection=canned("gif.dat"), progress=False)["ask"].log["outcome"]) == ["ok"]
+    out = flow.run(table("x"), connection=canned("../secret.png"), progress=False)
+    assert list(out["ask"].log["outcome"]) == ["invalid_request"]
+
+
+def test_a_worker_sends_the_image_that_was_there(doors, tmp_path, monkeypatch):
+    """Whatever becomes of its file; where requests are long, a few are read at a time to be judged."""
+    monkeypatch.setattr(futures, "_BYTES", 1)
     node = tn.CreateChatCompletionAsync(model="m", prompt="What?", image=PATH)
     with ending(tmp_path / "store") as store:
-        out = node.run(table("png.dat", "nope.png"), tn.Connection(doors.url, ""), store=store, progress=False)
+        out = node.run(
+            table("png.dat", "nope.png", "gif.dat"), tn.Connection(doors.url, ""), store=store, progress=False
+        )
         os.remove("png.dat")
         found = tn.RetrieveResponse().run(out.succeeded, store=store, progress=False)
-    assert list(found.log["outcome"]) == ["ok"]
-    assert told(doors) == [[PNG]]
+    assert list(found.log["outcome"]) == ["ok", "ok"]
+    assert sorted(told(doors)) == [[GIF], [PNG]]
     wording(out.result["error_message"][1])

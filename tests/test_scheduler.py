@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from scheduler_simulation import Row, Simulation, fault, ok, status
 
+from tablenodes.engine import policy
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.fresh import Fresh
 from tablenodes.engine.outcomes.judge import judge
@@ -422,6 +423,13 @@ def test_a_leap_for_a_model_finds_its_rows_and_loses_none(seed):
                 break
     assert sorted(found + leapt) == list(range(len(models)))
     assert {models[key] for key in leapt} <= {"a"}
+
+
+def test_rows_that_go_behind_all_others_are_kept_by_their_bytes():
+    """As those are that a leap goes over: beyond so many, a row is sent in its turn."""
+    body = bytes(policy.MOST_SKIPPED_BYTES // 4)
+    fresh = Fresh((Row(key, body) for key in range(6)), lambda row: row, lambda: 2**30, lambda row: True)
+    assert [row.key for row in iter(fresh.next, None)] == [4, 5, 0, 1, 2, 3]
 
 
 def test_a_model_that_answers_is_not_missing():

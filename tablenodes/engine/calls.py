@@ -133,13 +133,11 @@ class Transport(Carrier, Protocol):
 
 def tokens_of(body: bytes) -> int:
     """Return about how many tokens a request has, for pacing alone; of an image, its base64 says nothing of them."""
-    size, images = len(body), 0
-    if size > policy.MAY_HAVE_IMAGES:
-        at = body.find(_IMAGE)
-        while at >= 0:
-            end = body.find(b'"', at + len(_IMAGE))
-            size, images = size - (end - at), images + 1
-            at = body.find(_IMAGE, end)
+    size, images, at = len(body), 0, body.find(_IMAGE)
+    while at >= 0:
+        end = body.find(b'"', at + len(_IMAGE))
+        size, images = size - (end - at), images + 1
+        at = body.find(_IMAGE, end)
     return size // policy.BYTES_PER_TOKEN + images * policy.TOKENS_OF_AN_IMAGE
 
 

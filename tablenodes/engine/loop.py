@@ -205,7 +205,9 @@ class Loop:
     def _begin(self, chosen: list[Call], now: float) -> None:
         """Begin calls, all of which are in the journal by now, if there is one."""
         for call in chosen:
-            seconds = self.scheduler.started(call.key, now, tokens_of(call.body))
+            size = len(call.body)
+            tokens = size // policy.BYTES_PER_TOKEN if size < policy.MAY_HAVE_IMAGES else tokens_of(call.body)
+            seconds = self.scheduler.started(call.key, now, tokens)
             if self._keeps:
                 self._unsent.add(call.key)
             try:
