@@ -10,8 +10,10 @@ from collections.abc import Callable
 import pytest
 from scheduler_simulation import OK_BODY, Simulation, fault, ok, status
 
-from tablenodes.engine.outcomes.judge import Verdict
+from tablenodes.engine.calls import Answer
+from tablenodes.engine.outcomes.judge import Verdict, judge
 from tablenodes.engine.outcomes.rules import Failure
+from tablenodes.engine.scheduling import Scheduler
 from tablenodes.settings import Limits, Retry
 
 BEGAN = 1000.0
@@ -280,6 +282,17 @@ def test_one_answer_that_is_json_shows_that_a_server_heeds_the_schema(other, whe
     asked = [start.key for start in run.starts]
     assert asked[20:23] == [23, 36, 85] or where < 85
     assert (run.scheduler.stopped, len(asked)) == (("not_json", 23) if where == 499 else (None, 500))
+
+
+def test_only_the_first_answers_of_a_run_say_that_a_schema_is_ignored():
+    """After one that is JSON, none does, whatever fails between them."""
+    scheduler = Scheduler(Limits(concurrency=1), Retry(), random=lambda: 0.5)
+    good = judge(Answer(0, 200, b"", OK_BODY))
+    no_json = good._replace(outcome="unusable", kind=Failure.UNUSABLE, reason="not_json")
+    for key, verdict in enumerate([good, judge(Answer(0, 500, b"", b"")), *[no_json] * 40]):
+        scheduler.started(key, float(key))
+        scheduler.answered(key, verdict, 1, key + 0.5)
+    assert (scheduler.is_probing, scheduler.stopped) == (False, None)
 
 
 def test_answers_that_are_cut_or_refused_say_nothing_of_a_schema():

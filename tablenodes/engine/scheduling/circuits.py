@@ -52,6 +52,14 @@ def _sign_of_model(model: str) -> str:
     return f"{_OF_MODEL}{model}"
 
 
+def _refuted_since(sign: str, started_at: float, model: str | None, *, is_json: bool) -> float:
+    """Return until when a success shows that what was refused alike was refused for itself."""
+    if sign == _NOT_JSON:
+        return math.inf if is_json else -math.inf
+    is_other = sign.startswith(_OF_MODEL) and (model is None or sign != _sign_of_model(model))
+    return -math.inf if is_other else started_at
+
+
 class Trial:
     """A suspicion that is looked into: `probes` more leap probes that are refused alike confirm it.
 
@@ -134,12 +142,15 @@ class Circuits:
     def succeeded(self, key: int, verdict: Verdict, model: str | None, started_at: float) -> None:
         """Count a success: what was refused before its call started was refused for itself; and the model is there."""
         self.answered = True
+        is_json = verdict.kind is None or verdict.reason == "does_not_fit"
+        if is_json:
+            self._known.add(_NOT_JSON)
         if model is not None:
             self._models.add(model)
         if self.trial is not None and self.trial.probe == key and verdict.kind is None:
             self.trial.probe = None
         for sign, rows in list(self._alike.items()):
-            since = self._refuted_since(sign, verdict, model, started_at)
+            since = _refuted_since(sign, started_at, model, is_json=is_json)
             if self.trial is not None and self.trial.sign == sign and min(rows.values()) <= since:
                 self._acquit()
             elif later := {key: at for key, at in rows.items() if at > since}:
@@ -148,16 +159,6 @@ class Circuits:
                 del self._alike[sign]
         if self.trial is None:
             self.leaps = 0
-
-    def _refuted_since(self, sign: str, verdict: Verdict, model: str | None, started_at: float) -> float:
-        """Return until when a success shows that what was refused alike was refused for itself."""
-        if sign == _NOT_JSON:
-            is_json = verdict.kind is None or verdict.reason == "does_not_fit"
-            if is_json:
-                self._known.add(sign)
-            return math.inf if is_json else -math.inf
-        is_other = sign.startswith(_OF_MODEL) and (model is None or sign != _sign_of_model(model))
-        return -math.inf if is_other else started_at
 
     def refused(self, key: int, verdict: Verdict, model: str | None, window: int, now: float) -> bool:
         """Count a refusal; return whether the row's end is held until it is known whose fault it is."""
