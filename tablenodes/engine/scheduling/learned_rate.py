@@ -231,7 +231,7 @@ class LearnedRate:
         self._chance = self._before = None
         self._climbed = False
         self._dry_spells = 0
-        self._up_at = now + max(self._up_after, 8 * self._delay)
+        self._up_at = now + max(self._up_after, 4 * self._delay)
         if self._rate is None:
             self._go(now, 2 * self.pace, _Phase.SEEK)
         else:
