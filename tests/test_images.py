@@ -24,6 +24,7 @@ from servers import echo, fault_server
 from test_bodies import plan_of, rejected
 
 import tablenodes as tn
+from tablenodes.answers import prompt_bound
 from tablenodes.bodies.folder import Folder
 from tablenodes.cli import main
 from tablenodes.engine.calls import tokens_of
@@ -446,10 +447,11 @@ def test_a_request_is_shown_with_the_beginning_of_its_image(folder):
 
 
 def test_base64_is_no_tokens():
-    """What a request is guessed to have, for pacing, goes by its texts."""
+    """What a request is guessed to have, for pacing, goes by its texts; so does what it may cost at the most."""
     body = plan_of(chat(), ["path"]).encode((PNG,))
     large = body.replace(b"iVBOR", b"iVBOR" * 100_000)
     assert tokens_of(large) <= 1100
+    assert prompt_bound(orjson.loads(large), len(large)) < 50_000
     assert tokens_of(b"x" * 400_000) == 100_000
 
 
