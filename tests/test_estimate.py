@@ -137,3 +137,28 @@ class Stream:
 
     def __arrow_c_stream__(self, requested_schema=None):
         return pd.DataFrame({"text": ["a"]}).__arrow_c_stream__(requested_schema)
+
+
+SIZES = {
+    "labels": (["positive", "negative"], "negative"),
+    "yes or no": (bool, True),
+    "fields": (
+        {"sentiment": ["positive", "negative"], "stars": int, "topics": [str], "since?": "date"},
+        {"sentiment": "positive", "stars": 5, "topics": ["price", "size"], "since": None},
+    ),
+    "objects in each other": (
+        {"people": [{"name": str, "age?": int}]},
+        {"people": [{"name": "Ann", "age": 5}, {"name": "Bo", "age": None}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_what_an_answer_must_be_says_how_long_it_is(name):
+    """A label costs a few tokens, not two hundred; what is written lies in the range."""
+    answer, said = SIZES[name]
+    node = tn.CreateChatCompletion(model="m", prompt="x", answer=answer)
+    found = node.estimate(pd.DataFrame(index=range(1)), tn.Connection("http://127.0.0.1:9", "")).output_tokens
+    text = json.dumps(said if isinstance(said, dict) else {"answer": said}, indent=2)
+    assert found.low <= len(text) / 4 <= found.high
+    assert found.likely < 200

@@ -22,7 +22,16 @@ from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
 from .row_answers import BESIDE, TEXTS, RowAnswers, Usable, behind_ids
 from .strict_rules import Provider, StrictProblem, lint, provider_of
-from .token_guess import Prompt, Spread, answer_limit, answers_asked, prompt_bound, prompt_guesses, prompt_of
+from .token_guess import (
+    Prompt,
+    Spread,
+    answer_guess,
+    answer_limit,
+    answers_asked,
+    prompt_bound,
+    prompt_guesses,
+    prompt_of,
+)
 from .usage import USAGE_TYPES, costs, usage_columns
 
 __all__ = [
@@ -45,6 +54,7 @@ __all__ = [
     "StrictProblem",
     "Usable",
     "Verdict",
+    "answer_guess",
     "answer_limit",
     "answers_asked",
     "behind_ids",

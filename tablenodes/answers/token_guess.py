@@ -75,6 +75,20 @@ def answer_limit(body: Mapping[str, Any]) -> int | None:
     return min((each for each in limits if type(each) is int and each >= 0), default=None)
 
 
+def answer_guess(body: Mapping[str, Any]) -> Spread | None:
+    """Return how many tokens an answer has by the JSON Schema that a request asks for; None where it has none."""
+    form, choice = body.get("response_format"), body.get("tool_choice")
+    if isinstance(form, dict) and isinstance(form.get("json_schema"), dict):
+        schema = form["json_schema"].get("schema")
+    elif isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        tools = (tool.get("function") for tool in body.get("tools", ()) if isinstance(tool, dict))
+        named = choice["function"].get("name")
+        schema = next((each.get("parameters") for each in tools if each and each.get("name") == named), None)
+    else:
+        return None
+    return _guess_of(orjson.dumps(schema)) if isinstance(schema, dict) else None
+
+
 def prompt_bound(body: Mapping[str, Any], size: int) -> int:
     """Return how many tokens the prompt of a request of `size` bytes has at the most: none is shorter than a byte."""
     images = sum(part is None for part in _parts(body))
@@ -115,6 +129,67 @@ def _texts(value: Any) -> Iterator[str | None]:
             for name in ("content", "text", "tool_calls", "function", "name", "arguments", "refusal"):
                 if name in value:
                     yield from _texts(value[name])
+
+
+_TEXT = Spread(2, 30, 400)
+_LONG = 1000  # tokens; few models write more where they are asked for fields
+_SCALARS = {
+    "boolean": Spread(1, 1, 2),
+    "null": Spread(1, 1, 1),
+    "integer": Spread(1, 2, 6),
+    "number": Spread(1, 3, 8),
+    "date": Spread(4, 6, 10),
+    "date-time": Spread(8, 14, 24),
+}
+_ITEMS = Spread(0, 3, 20)
+_DEEP = 6  # levels of a schema that are looked into
+
+
+@lru_cache(maxsize=64)
+def _guess_of(source: bytes) -> Spread:
+    schema = orjson.loads(source)
+    low, likely, high = _value_guess(schema, schema, 0)
+    likely = 1.2 * likely + 4  # with the spaces and lines that a model may write
+    return Spread(0.7 * low, likely, min(1.6 * high + 8, max(_LONG, 4 * likely)))
+
+
+def _value_guess(schema: Any, whole: Mapping[str, Any], depth: int) -> Spread:
+    """Return how many tokens a value of a schema has."""
+    if not isinstance(schema, dict) or depth > _DEEP:
+        return _TEXT
+    if isinstance(reference := schema.get("$ref"), str):
+        return _value_guess(whole.get("$defs", {}).get(reference.rpartition("/")[2]), whole, depth + 1)
+    if isinstance(members := schema.get("enum", [schema["const"]] if "const" in schema else None), list) and members:
+        return _any_of([_written(orjson.dumps(member)) for member in members])
+    kind = schema.get("type")
+    kinds = [{**schema, "type": each} for each in kind] if isinstance(kind, list) else []
+    if isinstance(each := schema.get("anyOf", kinds), list) and each:
+        return _any_of([_value_guess(one, whole, depth + 1) for one in each])
+    if kind in ("object", "array"):
+        return (_object_guess if kind == "object" else _array_guess)(schema, whole, depth)
+    return _SCALARS.get(str(schema.get("format")), _SCALARS.get(str(kind), _TEXT))
+
+
+def _object_guess(schema: Mapping[str, Any], whole: Mapping[str, Any], depth: int) -> Spread:
+    inside = schema.get("properties", {}).items()
+    parts = [(_written(orjson.dumps(name)), _value_guess(one, whole, depth + 1)) for name, one in inside]
+    return Spread(*(2 + sum(name[at] + value[at] + 1 for name, value in parts) for at in range(3)))
+
+
+def _array_guess(schema: Mapping[str, Any], whole: Mapping[str, Any], depth: int) -> Spread:
+    item = _value_guess(schema.get("items"), whole, depth + 1)
+    least, most = schema.get("minItems", _ITEMS.low), schema.get("maxItems", _ITEMS.high)
+    numbers = (least, min(max(_ITEMS.likely, least), most), most)
+    return Spread(*(2 + number * (size + 1) for number, size in zip(numbers, item, strict=True)))
+
+
+def _any_of(guesses: Sequence[Spread]) -> Spread:
+    low, likely, high = zip(*guesses, strict=True)
+    return Spread(min(low), sum(likely) / len(likely), max(high))
+
+
+def _written(text: bytes) -> Spread:
+    return Spread(max(1, len(text) / 6), len(text) / 4 + 1, len(text) / 2 + 1)
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from ..answers import (
     Prompt,
     RateCard,
     Spread,
+    answer_guess,
     answer_limit,
     answers_asked,
     listed_prices,
@@ -84,7 +85,7 @@ class Estimate:
     assumptions: tuple[str, ...]
 
     def __repr__(self) -> str:
-        counts = {"invalid": self.invalid, "asking again": self.duplicates, "reused from the journal": self.reused}
+        counts = {"invalid": self.invalid, "repeated": self.duplicates, "reused from the journal": self.reused}
         told = "".join(f"{count:,} {what}, " for what, count in counts.items() if count)
         lines = [
             ("", "low", "likely", "high"),
@@ -147,6 +148,7 @@ class _Sent:
         self.answers = array("d")  # how many a row asks for
         self.limits = array("d")  # tokens that each may have; infinite where the request does not say
         self._guesses: list[Any] = []
+        self.writes: list[Spread] = []  # tokens of an answer, as a guess by what it must be
         self._prompts: list[Prompt] = []
         self._bytes = 0
 
@@ -158,6 +160,7 @@ class _Sent:
         limit = answer_limit(body)
         self.answers.append(answers_asked(body))
         self.limits.append(math.inf if limit is None else limit)
+        self.writes.append(answer_guess(body) or _ANSWER)
         self._prompts.append(prompt := prompt_of(body))
         self._bytes += len(prompt.text)
         if self._bytes > _WEIGHED_TOGETHER:
@@ -289,8 +292,12 @@ class _Estimating:
 
     def _say_outputs(self, answer: Spread | None) -> None:
         limited = any(limit < math.inf for each in self.rows.sent.values() for limit in each.limits)
+        forms = {guess for each in self.rows.sent.values() for guess in each.writes}
         if answer is not None:
             self.said.append(f"an answer has {answer.likely:,.0f} tokens, as in {self._measured(self.rows.wrote)}")
+        elif forms and _ANSWER not in forms:
+            low, high = min(each.low for each in forms), max(each.high for each in forms)
+            self.said.append(f"an answer has {low:,.0f} to {high:,.0f} tokens: a guess, by what it must be")
         elif limited:
             self.said.append(f"an answer has {_ANSWER.likely:,.0f} tokens, at most what its request allows: a guess")
         else:
@@ -352,10 +359,12 @@ def _outputs(answer: Spread | None, sent: _Sent) -> Any:
     import numpy  # noqa: PLC0415 - loaded where there are requests
 
     limits, numbers = numpy.array(sent.limits), numpy.array(sent.answers)
-    found = numpy.minimum.outer(limits, answer or _ANSWER)
-    if answer is None:
-        found[:, 2] = numpy.where(limits < math.inf, limits, _ANSWER.high)
-    return found * numbers[:, None]
+    if answer is not None:
+        return numpy.minimum.outer(limits, answer) * numbers[:, None]
+    guesses = numpy.array(sent.writes)
+    is_guessed = guesses[:, 2] == _ANSWER.high  # nothing is known: it may have all that it is allowed
+    guesses[:, 2] = numpy.where(is_guessed & (limits < math.inf), limits, guesses[:, 2])
+    return numpy.minimum(limits[:, None], guesses) * numbers[:, None]
 
 
 def _total(found: Mapping[Model, Any]) -> Spread:
