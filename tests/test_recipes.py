@@ -20,7 +20,7 @@ ANSWERS = (Path(__file__).parent.parent / "docs" / "answers.md").read_text(encod
 RECIPES = [
     (int(task), code) for task, code in re.findall(r"<!-- recipe (\d+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 ]
-LINES = {1: 2, 2: 2, 3: 1, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 15: 1, 16: 4, 17: 1}
+LINES = {1: 2, 2: 2, 3: 1, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 13: 1, 15: 1, 16: 4, 17: 1}
 LINES |= {18: 1, 19: 1, 20: 1, 21: 1, 22: 1, 23: 3}
 REVIEWS = {
     "id": [1, 2, 3, 4],
@@ -51,7 +51,10 @@ def setting(tmp_path_factory):
     """A folder with what the recipes read, and names as after the page's first block."""
     folder = tmp_path_factory.mktemp("recipes")
     with contextlib.chdir(folder):
-        pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
+        photos = [f"photo_{number}.png" for number in range(4)]
+        for photo in photos:
+            Path(photo).write_bytes(b"\x89PNG\r\n\x1a\n" + photo.encode())
+        pd.DataFrame(REVIEWS | {"photo": photos}).to_csv("reviews.csv", index=False)
         (setup,) = re.findall(r"<!-- setup -->\n```python\n(.*?)```", PAGE, re.DOTALL)
         prices = {name: {"input": 1, "output": 2} for name in ("gpt-4o-mini", "gpt-4o")}
         names = {}
@@ -91,6 +94,7 @@ def checks(names, shown):
         8: lambda: len(names["choices"]) == 12,
         9: lambda: len(out.table) == 4,
         11: lambda: len(out.table) == 16 and out.table["prompt_name"].nunique() == 2,
+        13: lambda: list(out.log["outcome"]) == ["ok"] * 4,
         15: lambda: list(out.log["outcome"]).count("ok") == 2 and len(out.table) == 4,
         16: lambda: len(tn.transcript(names["chat"])) == 16,
         20: lambda: shown.startswith("curl") and "Read this review: good" in shown,
