@@ -16,6 +16,7 @@ NOT_SENT = "not_sent"
 DOUBT = "sent, but no answer was seen; the server may have executed and billed it"
 OK = "ok"
 UNUSABLE = "unusable"
+SKIPPED = "skipped"
 _AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

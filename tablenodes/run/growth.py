@@ -12,7 +12,7 @@ import orjson
 from .. import schemas
 from ..bodies.recipe import CONVERSATION
 from ..bodies.schema_types import Typing
-from ..engine.sink import OK
+from ..engine.sink import OK, SKIPPED
 from ..plain import plain, read_json
 from ..problems import Problem, Rejected, Unfit
 from ..schemas import Schema
@@ -82,7 +82,7 @@ class Replies:
             raise _none("there is no answer for this row")
         outcome, body = self._output._answer_to(row)
         if outcome != OK:
-            raise _none(f"there is no answer for this row: it ended as {outcome}")
+            raise _none(f"there is no answer for this row: it ended as {outcome}", outcome)
         return message_of(body)
 
     def asked(self, row: int) -> str | None:
@@ -102,8 +102,8 @@ def message_of(body: Any) -> dict[str, Any]:
     return dict(message)
 
 
-def _none(why: str) -> Rejected:
-    return Rejected(Problem("$.body", "upstream", why), outcome="upstream_failed")
+def _none(why: str, outcome: str = "") -> Rejected:
+    return Rejected(Problem("$.body", "upstream", why), outcome=SKIPPED if outcome == SKIPPED else "upstream_failed")
 
 
 def grow(

@@ -10,7 +10,7 @@ import orjson
 
 from ..answers import BESIDE, TEXTS, RowAnswers
 from ..column_names import free_names
-from ..engine.sink import OK, UNUSABLE
+from ..engine.sink import OK, SKIPPED, UNUSABLE
 from ..errors import UsageError
 from . import display
 from .answer_tables import AnswerTables
@@ -124,7 +124,7 @@ class NodeOutput(Generic[T]):
 
     @property
     def failed(self) -> T:
-        """The configuration's rows that are not ok, runnable as they are."""
+        """The configuration's rows that are not ok, runnable as they are; those that were skipped have not failed."""
         return self._rows(ok=False)
 
     def _rows(self, *, ok: bool) -> T:
@@ -135,8 +135,9 @@ class NodeOutput(Generic[T]):
         return cast("T", (view(self.table) if has_new else self._view).take(rows))
 
     def _places(self, *, ok: bool) -> list[int]:
-        """Return the positions of the rows that are ok, or of those that are not."""
-        return [row for row, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        """Return the positions of the rows that are ok, or of those that have failed."""
+        wanted = (outcome == OK if ok else outcome not in (OK, SKIPPED) for outcome in self._outcomes)
+        return [row for row, is_wanted in enumerate(wanted) if is_wanted]
 
     def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
         """Return each row's outcome, status and message."""
@@ -151,6 +152,10 @@ class NodeOutput(Generic[T]):
         """Return a row's answer: a text, a label, or a record of its fields; None where it has none."""
         made = self._columns.get("text")
         return None if made is None else made[row]
+
+    def _end_of(self, row: int) -> tuple[str, int | None, str | None]:
+        """Return a row's outcome, its status, and why it is not ok."""
+        return self._outcomes[row], None, self._messages[row]
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and what it holds as JSON text, by its position, without making a table."""
@@ -286,6 +291,10 @@ class Responses(AnswerTables[T], NodeOutput[T]):
     def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
         records = self._records
         return zip(records.outcome, records.status, records.message, strict=True)
+
+    def _end_of(self, row: int) -> tuple[str, int | None, str | None]:
+        records = self._records
+        return records.outcome[row], records.status[row], records.message[row]
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and body, by its position, without making a table."""

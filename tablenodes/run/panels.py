@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from .. import tables
-from ..engine.sink import OK
+from ..engine.sink import OK, SKIPPED
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
 from ..problems import NAMING_THEIR_PLACE, Unfit
 from .display import counted, duration, money
 
-_PENDING = ("pending", "submitted")
+_NOT_FAILED = (OK, SKIPPED, "pending", "submitted")
 _VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
 """What differs from row to row in the same reason: ids of requests, and numbers."""
 
@@ -32,7 +32,7 @@ def summary_panel(summary: Any) -> Panel:
 def output_panel(output: Any) -> Panel:
     """Return what is shown of an output: its counts, its reasons, and some rows of its table."""
     ends = [*output._ends()]
-    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome != OK and outcome not in _PENDING]
+    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome not in _NOT_FAILED]
     made = summary_panel(output.summary)
     grid = _grid(output, failed, len(ends))
     about = f"{made.title} {made.about}"
@@ -113,7 +113,7 @@ def _reasons(output: Any, ends: Sequence[tuple[str, int | None, str | None]]) ->
     counts: Counter[tuple[str, int | None, str]] = Counter()
     alike: dict[str | None, str] = {}
     for row, (outcome, status, message) in enumerate(ends):
-        if outcome == OK:
+        if outcome in (OK, SKIPPED):
             continue
         if message not in alike:
             alike[message] = _VARYING.sub("#", message or "")

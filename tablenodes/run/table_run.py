@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
-from ..engine.sink import NOT_SENT, OK
+from ..engine.sink import NOT_SENT, OK, SKIPPED
 from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
 from . import display
@@ -87,9 +88,20 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
     messages = [problem and in_a_line(problem.message, problem.path, {problem.rule}) for problem in failed]
     columns = {}
     for i, name in enumerate(making.makes):
-        both = zip(rows, making.instead(name, view), strict=False)
-        columns[name] = [instead if isinstance(cells, Rejected) else cells[i] for cells, instead in both]
+        both = zip(rows, making.instead(name, view), _before(making, name, view), strict=False)
+        columns[name] = [_cell(cells, i, instead, before) for cells, instead, before in both]
     summary = Summary.of(Counter(outcomes), seconds=seconds)
     return NodeOutput(
         view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made, context.appended
     )
+
+
+def _cell(cells: Made, at: int, instead: Any, before: Any) -> Any:
+    if not isinstance(cells, Rejected):
+        return cells[at]
+    return before if cells.outcome == SKIPPED else instead
+
+
+def _before(making: Making, name: str, view: TableView) -> Iterable[Any]:
+    """Return what a column that is handed on had before: a row that is skipped keeps it."""
+    return (cell for (cell,) in view.rows((name,))) if name in making.handed_on & {*view.columns} else repeat(None)

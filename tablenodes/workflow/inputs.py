@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..engine.outcomes.answer_json import document_of
-from ..engine.sink import OK
+from ..engine.sink import OK, SKIPPED
 from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
@@ -149,7 +149,8 @@ def _typed(value: Any, kind: str | None) -> Any:
 class Answers:
     """The answers of earlier nodes to one row, parsed when the row asks for them.
 
-    What a row can do without, since each of its placeholders has a ``default(…)``, is null where it is missing.
+    What a row can do without, since each of its placeholders has a ``default(…)``, is null where it is missing. What
+    became of the row (``outcome``, ``status``, ``error``) is never missing.
     """
 
     def __init__(self, outputs: Mapping[str, AnyOutput], reading: Mapping[str, Reading]) -> None:
@@ -163,26 +164,44 @@ class Answers:
                 found[name] = _read(output, row, reading)
             except _Missing as missing:
                 if reading.needs_answer or reading.needs_rest:
-                    return failed(name, str(missing))
-                found[name] = None
+                    return failed(name, str(missing), missing.outcome)
+                found[name] = _Ended(_end(output, row)) if reading.ends else None
         return found
 
 
 class _Missing(Exception):  # noqa: N818 - it stands for an answer
-    """An answer that is not there; its text says why."""
+    """An answer that is not there; its text says why, and `outcome` what became of the row."""
+
+    def __init__(self, why: str, outcome: str = OK) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+
+
+class _Ended(dict[str, Any]):
+    """What is known of a row without an answer: all else that is looked for in it is null."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+    def __contains__(self, key: object) -> bool:
+        return True
 
 
 def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
     """Return what is read of a row's output."""
     outcome, body = output._answer_to(row)
     if outcome != OK:
-        raise _Missing(f"it ended as {outcome}")
+        if reading.ends and not (reading.answer or reading.rest):
+            return _Ended(_end(output, row))
+        raise _Missing(f"it ended as {outcome}", outcome)
     found: dict[str, Any] = {}
     if reading.rest:
         try:
             found = parsed(body)
         except (ValueError, TypeError):
             raise _Missing("it is not readable JSON") from None
+    if reading.ends and isinstance(found, dict):
+        found = {"error": None, **found, "outcome": outcome, "status": output._end_of(row)[1]}
     if not reading.answer or not isinstance(found, dict):
         return found
     answer = output._answer_at(row)
@@ -191,10 +210,22 @@ def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
     return {**found, ANSWER: answer}
 
 
-def failed(name: str, why: str) -> Rejected:
-    """Return a row's rejection for want of an earlier answer."""
+def _end(output: AnyOutput, row: int) -> dict[str, Any]:
+    """Return what became of a row that has no answer; the error is the server's own, its message masked and bounded."""
+    outcome, status, message = output._end_of(row)
+    try:
+        told = parsed(output._answer_to(row)[1])["error"]
+    except (ValueError, TypeError, LookupError):
+        told = {}
+    own = told if isinstance(told, dict) else {}
+    error = {name: own.get(name) for name in ("type", "code", "param")}
+    return {"outcome": outcome, "status": status, "error": {"message": message, **error}}
+
+
+def failed(name: str, why: str, outcome: str = OK) -> Rejected:
+    """Return a row's rejection for want of an earlier answer; a row that was skipped there is skipped here too."""
     problem = Problem(f"outputs.{name}", "upstream", f"node {name!r} has no answer for this row: {why}")
-    return Rejected(problem, outcome="upstream_failed")
+    return Rejected(problem, outcome=SKIPPED if outcome == SKIPPED else "upstream_failed")
 
 
 def parsed(body: str | None) -> Any:

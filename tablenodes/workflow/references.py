@@ -40,6 +40,13 @@ _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message")
 
 ANSWER = "answer"
 """The step below a node's id that is its answer: what ``{{ ID }}`` is short for."""
+_TEXT = {"type": ["string", "null"]}
+ENDS: dict[str, Any] = {
+    "outcome": {"type": "string"},
+    "status": {"type": ["integer", "null"]},
+    "error": {"type": ["object", "null"], "properties": dict.fromkeys(("message", "type", "code", "param"), _TEXT)},
+}
+"""The steps below a node's id that are there of every row, whatever became of it."""
 
 
 class Loose(NamedTuple):
@@ -110,6 +117,7 @@ class Reading(NamedTuple):
     rest: bool = True
     needs_answer: bool = True
     needs_rest: bool = True
+    ends: bool = False  # what became of the row: known of each
 
 
 def upstream(node: Node, earlier: Sequence[str]) -> dict[str, Reading] | None:
@@ -118,17 +126,19 @@ def upstream(node: Node, earlier: Sequence[str]) -> dict[str, Reading] | None:
     if not reading:
         return None
     if any(template.upstream is None for template in reading):
-        return dict.fromkeys(earlier, Reading())
+        return dict.fromkeys(earlier, Reading(ends=True))
     read = {path for template in reading for path in template.reached[OUTPUTS]}
     unmet = {path for template in reading for path in template.unmet}
-    found = {name: Reading(*_parts_of(name, read), *_parts_of(name, unmet)) for name in earlier}
+    parts = {name: (_parts_of(name, read), _parts_of(name, unmet)) for name in earlier}
+    found = {name: Reading(*first[:2], *needed[:2], first[2]) for name, (first, needed) in parts.items()}
     return {name: each for name, each in found.items() if any(each)}
 
 
-def _parts_of(name: str, ways: Iterable[Path]) -> tuple[bool, bool]:
-    """Return whether ways lead to a node's answer, and to the rest of its output; both where one ends at the node."""
+def _parts_of(name: str, ways: Iterable[Path]) -> tuple[bool, bool, bool]:
+    """Return whether ways lead to a node's answer, the rest of its output, its end; all where one stops at the node."""
     steps = {path[1:2] for path in ways if path[:1] == (name,)}
-    return bool({(), (ANSWER,)} & steps), bool(steps - {(ANSWER,)})
+    ends = {(step,) for step in ENDS}
+    return bool({(), (ANSWER,)} & steps), bool(steps - {(ANSWER,)} - ends), bool(steps & (ends | {()}))
 
 
 def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -182,6 +192,8 @@ def _nowhere(shape: Shape, path: Path) -> str | None:
     document, here, is_open, first = shape.document, [shape.document], shape.is_open, 1
     if path[1:2] == (ANSWER,) and shape.answer is not None:
         document, here, is_open, first = shape.answer, [shape.answer], False, 2
+    elif path[1:2] and path[1] in ENDS:
+        document, here, is_open = {}, [{"type": "object", "properties": ENDS}], False
     for depth, step in enumerate(path[first:], first):
         below = _below(document, here, step)
         if isinstance(below, str):

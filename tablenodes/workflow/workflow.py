@@ -29,7 +29,8 @@ class Workflow(Definition):
 
     A later node reads an earlier one's answer to the same row as ``{{ ID }}``: a text, a label, or a record of fields
     (``{{ ID.stars }}``). ``{{ outputs.ID.choices[0].message.content }}`` reads any part of what the server sent (the
-    arguments of function calls are there as parsed JSON), and ``{{ inputs.NAME }}`` an input.
+    arguments of function calls are there as parsed JSON), and ``{{ inputs.NAME }}`` an input. What became of a row,
+    also of one that failed, is ``outputs.ID.outcome``, ``.status`` and ``.error.message``.
 
     Parameters
     ----------

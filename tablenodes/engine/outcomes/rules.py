@@ -9,6 +9,7 @@ OUTCOMES = frozenset(
     (
         # no request was answered
         *("ok", "not_sent", "in_doubt", "upstream_failed", "pending", "invalid_request", "internal_error"),
+        "skipped",  # its node's `when` says so: no failure
         *("invalid_id", "unknown_id"),
         # the network
         *("dns", "connect", "timeout_connect", "tls", "proxy", "reset", "disconnected"),
