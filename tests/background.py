@@ -16,7 +16,6 @@ from unittest import mock
 from commands import Command
 from signalling import Process
 
-from tablenodes.later import submission as submitting
 from tablenodes.later.lock import WorkerLock
 from tablenodes.later.worker import Worker
 
@@ -48,13 +47,13 @@ def is_worker(pid: int | None, store: Path) -> bool:
 
 def at_work(store: Path) -> int:
     """Wait for the store's worker and give its process."""
-    return until(lambda: [pid for pid in [registered(store)] if is_worker(pid, store)], "a worker")[0]
+    return until(lambda: registered(store), "a worker")
 
 
 def registered(store: Path) -> int | None:
-    """Return the process that writes, or last wrote, to a store."""
+    """Return the process of a worker that writes to a store."""
     with contextlib.closing(sqlite3.connect(store, timeout=30)) as database:
-        return database.execute("SELECT pid FROM store").fetchone()[0]
+        return next((pid for (pid,) in database.execute("SELECT pid FROM worker") if is_worker(pid, store)), None)
 
 
 def kill(pid: int, store: Path, number: int = signal.SIGKILL) -> None:
@@ -78,14 +77,18 @@ def ending(store: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def nobody_at_work(store: Path) -> Iterator[None]:
-    """Keep workers from being started; a submission does not wait to hear from one."""
-    lock = WorkerLock(store)
-    assert lock.take()
-    try:
-        with mock.patch.multiple(submitting, _TAKES_UP=0.0, _MAKES_ROOM=0.0):
-            yield
-    finally:
-        lock.release()
+    """Keep workers from being started by this process for a store, of whichever key."""
+    take, is_held = WorkerLock.take, WorkerLock.is_held
+
+    def is_ours(lock: WorkerLock) -> bool:
+        return lock.path.parent == store.parent and lock.path.name.startswith(f"{store.name}.")
+
+    with mock.patch.multiple(
+        WorkerLock,
+        take=lambda lock: not is_ours(lock) and take(lock),
+        is_held=lambda lock: is_ours(lock) or is_held(lock),
+    ):
+        yield
 
 
 def work(store: Path) -> None:

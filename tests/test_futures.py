@@ -759,12 +759,12 @@ def test_a_worker_that_does_not_come_up_is_said(store, monkeypatch):
     """After a few attempts; the rows wait."""
     with oracle() as server:
         with nobody_at_work(store):
-            table = submitted(server.url, store, 1)
+            table = submitted(server.url, store, 1, key="")
         monkeypatch.setenv("PYTHONHOME", "/nowhere")
         out = retrieved(table, store)
         wording.line(error_of(out)["message"])
         monkeypatch.delenv("PYTHONHOME")
-        assert list(retrieved(table, store, connection=tn.Connection(server.url, KEY)).log["outcome"]) == ["ok"]
+        assert list(retrieved(table, store).log["outcome"]) == ["ok"]
 
 
 def test_a_workflow_submits_and_retrieves(store, monkeypatch):

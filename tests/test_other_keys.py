@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import pandas as pd
 import pytest
-from background import BOUND, at_work, ending, nobody_at_work, until, work
+from background import ending, nobody_at_work, until, work, workers
 from sentences import wording
 from servers import answer, echo, fault_server, held
 
@@ -171,38 +172,39 @@ def test_rows_of_a_store_of_an_earlier_version_have_the_project_of_the_worker(st
         assert [request.headers.get("openai-project") for request in server.requests] == ["proj_first"]
 
 
-def test_a_submission_takes_the_place_of_a_worker_that_lacks_its_key(store, monkeypatch):
-    """Nobody need retrieve its rows, where that worker has nothing else to do."""
-    monkeypatch.setattr(submitting, "_TAKES_UP", BOUND)
-    monkeypatch.setattr(submitting, "_MAKES_ROOM", BOUND)
-    with fault_server(echo()) as server:
-        retrieve(submit(store, "a", tn.Connection(server.url, OLD)), store)
-        submit(store, "b", tn.Connection(server.url, NEW))
-        until(lambda: answered(store) == 2, "the answer")
-        assert keys(server) == [OLD, NEW]
-
-
-def test_rows_wait_for_the_end_of_a_worker_that_lacks_their_key(store, monkeypatch, capsys):
-    """One is at work at a time. It is said, and whoever waits for the answers starts the next one."""
-    monkeypatch.setattr(submitting, "_TAKES_UP", BOUND)
+@pytest.mark.parametrize("with_its_key", [True, False], ids=["each its own worker", "one by hand"])
+def test_rows_of_another_key_do_not_wait_behind_somebody_elses(store, monkeypatch, with_its_key):
+    """Each key has its worker; one that is started by hand leaves the rows whose key it lacks to those who have it."""
     ends = threading.Event()
     with fault_server(held(ends)) as slow, fault_server(echo()) as server:
-        submit(store, "a", tn.Connection(slow.url, OLD))
-        at_work(store)
+        first = submit(store, "a", tn.Connection(slow.url, OLD))
         until(lambda: slow.requests, "the first request")
+        if not with_its_key:
+            with nobody_at_work(store):
+                submit(store, "b", tn.Connection(server.url, NEW))
+            work(store)
+            assert server.requests == []
         other = tn.Connection(server.url, NEW)
-        table = submit(store, "b", other, progress=None)
-        wording.line(capsys.readouterr().err)
-        outcome, message = retrieve(table, store, 0, other)
+        assert retrieve(submit(store, "c", other), store, None, other)[0] == "ok"
+        assert (keys(slow), {*keys(server)}) == ([OLD], {NEW})
+        ends.set()
+        assert retrieve(first, store)[0] == "ok"
+
+
+def test_a_retrieval_without_the_key_says_so_and_keeps_nobody_from_sending(store, monkeypatch):
+    """It starts no worker that could send nothing, and ends what is late."""
+    with fault_server(echo()) as server:
+        connection = tn.Connection(server.url, OLD)
+        with nobody_at_work(store):
+            table, late = submit(store, "a", connection), submit(store, "b", connection, deadline=1)
+        time.sleep(1.1)
+        outcome, message = retrieve(table, store)
         assert outcome == "pending"
         wording(message)
-        node = tn.RetrieveResponse()
-        for progress, times in ((False, 0), (None, 1)):
-            node.run(table, 0.5, store=store, connection=other, progress=progress)
-            assert capsys.readouterr().err.count("a worker that was started with other keys is running") == times
-        ends.set()
-        assert retrieve(table, store, None, other)[0] == "ok"
-        assert (keys(slow), keys(server)) == ([OLD], [NEW])
+        assert retrieve(late, store)[0] == "not_sent"
+        assert workers(store) == []
+        assert retrieve(table, store, None, connection)[0] == "ok"
+        assert keys(server) == [OLD]
 
 
 def test_whoever_stops_a_submission_that_waits_for_a_worker_has_its_ids(store, monkeypatch):

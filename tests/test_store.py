@@ -152,6 +152,18 @@ def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path, make):
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+def test_a_store_of_the_first_version_is_read_and_written(tmp_path):
+    """What was added since is added to it, by whoever opens it first."""
+    with StoreFile(tmp_path / "store") as store:
+        put(store)
+    with closing(sqlite3.connect(tmp_path / "store")) as database, database:
+        database.execute("DROP TABLE worker")
+        database.execute("PRAGMA user_version = 1")
+    with StoreFile(tmp_path / "store") as store, StoreFile(tmp_path / "store") as other:
+        assert names(store) == names(other) == ["conv_1"]
+        assert answered(store, final=True).counts() == {"http_error": 1}
+
+
 def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
     """What was there before is there."""
     with StoreFile(tmp_path / "store") as store:
@@ -357,7 +369,7 @@ def test_rows_past_their_deadline_end_when_it_is_seen(tmp_path):
         futures.submit("{}", [b"1"], 0.0, 10.0)
         futures.submit("{}", [b"2"], 0.0, 30.0)
         futures.begin(TOKEN, os.getpid(), 20.0)
-        futures.expire(TOKEN, 20.0)
+        futures.expire(TOKEN, 20.0, 1)
         ((number, _, _, body, late),) = futures.ended([1, 2])
         assert (number, body, late.end.outcome, late.sends) == (1, b"1", "not_sent", 0)
         wording(late.end.message)

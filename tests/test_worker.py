@@ -348,28 +348,6 @@ def test_what_keeps_rows_is_said_until_they_are_tried_again(store):
         wording.line(reason(table, store))
 
 
-def test_a_worker_that_lacks_a_key_and_has_nothing_else_to_do_ends(store, monkeypatch):
-    """Whoever has the key may start another one then."""
-    monkeypatch.setenv("MY_KEY", "e" * 20)
-    with fault_server(echo()) as server:
-        table = queued(server.url, store)
-        with nobody_at_work(store):
-            connection = tn.Connection(server.url, api_key_env="MY_KEY")
-            NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, progress=False)
-        monkeypatch.delenv("MY_KEY")
-        thread = threading.Thread(target=Worker(store, idle=3600).run)
-        thread.start()
-        with StoreFile(store) as file:
-            futures = Futures(file)
-            until(lambda: futures.counts().get("ok") == 3 and futures.waiting([2])[2].reason, "the end of its work")
-            time.sleep(0.3)  # in this time it would have ended
-            assert thread.is_alive()  # rows that it found there may wait for a key that nobody has
-            futures.try_again([2], time.time())
-        thread.join(30)
-        assert not thread.is_alive()
-    assert outcomes(table, store) == ["ok"] * 3
-
-
 def test_rows_that_wait_for_a_key_end_at_their_deadline_beside_a_worker_at_work(store, monkeypatch):
     """Whatever it does meanwhile."""
     monkeypatch.setenv("MY_KEY", "e" * 20)
@@ -658,7 +636,7 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_rows_wait(store, monkey
     """They are in the store; the next retrieval tries again."""
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with wording.raises(tn.errors.StoreError):
-        ensure_worker(store, {})
+        ensure_worker(store, "", {})
     with fault_server(echo()) as server:
         table = NODE.run(pd.DataFrame({"word": ["a"]}), tn.Connection(server.url), store=store, progress=False).table
         wording.line(capsys.readouterr().err)

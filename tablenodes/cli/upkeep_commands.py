@@ -20,6 +20,7 @@ from .printout import aligned, show, sized
 
 if TYPE_CHECKING:
     from ..engine.journal import Journal
+    from ..store.futures import Futures
 
 _DAY = 86_400
 _OLDER = "Delete answers older than this many days; 0 deletes all of them."
@@ -28,7 +29,6 @@ _OLDER = "Delete answers older than this many days; 0 deletes all of them."
 @command("store", STORE, option("--clear", "DAYS", _OLDER, type=click.FloatRange(0)))
 def store(given: Given) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
-    from ..later.lock import WorkerLock  # noqa: PLC0415
     from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
     from ..store.futures import Futures  # noqa: PLC0415
 
@@ -39,23 +39,32 @@ def store(given: Given) -> None:
         futures = Futures(file)
         if given.clear is not None:
             show(f"deleted {counted(futures.clear(time.time() - given.clear * _DAY), 'answer')}")
-            if not WorkerLock(file.path).is_held():
+            if not _at_work(futures):
                 file.give_back()
         counts = futures.counts()
         size = sized(os.path.getsize(file.path))
-        worker = "a worker is running" if WorkerLock(file.path).is_held() else "no worker is running"
+        workers = _at_work(futures)
+        worker = f"{workers} workers are running" if workers > 1 else f"{'a' if workers else 'no'} worker is running"
         show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
         for reason, count in futures.reasons().items():
             show(f"{count:,} pending: {reason}")
 
 
+def _at_work(futures: Futures) -> int:
+    """Return how many workers are at work on a store, or being started."""
+    from ..later.lock import WorkerLock  # noqa: PLC0415 - loaded where it is used
+
+    keys = {*futures.workers(), *(group.key for group in futures.groups(time.time()))}
+    return sum(WorkerLock(futures.store.path, key).is_held() for key in keys)
+
+
 @command("worker", STORE)
 def worker(given: Given) -> None:
     """Send what is pending in the store, then end.
 
-    Submitting and retrieving start a worker when one is needed; you do not have to. One worker at a time runs for a
-    store.
+    Submitting and retrieving start a worker when one is needed; you do not have to. One worker at a time sends the rows
+    of one key.
     """
     from ..engine.interrupts import HANGUP  # noqa: PLC0415 - loaded where it is used
     from ..later.worker import Worker  # noqa: PLC0415

@@ -1,1 +1,1 @@
-"""The worker: a process of its own that sends what waits in a store, one process a store."""
+"""The worker: a process of its own that sends what waits in a store, one process a key."""

@@ -18,7 +18,7 @@ from ..engine.calls import Answer, Call, Event
 from ..engine.scheduling import Admission, Scheduler
 from ..engine.sink import Tally
 from ..engine.transports.wrapper import Wrapper
-from ..errors import ConnectionSettingError, JournalError, TablenodesError
+from ..errors import JournalError, TablenodesError
 from ..run.wiring import Engine
 from ..settings import Limits, Retry
 from ..store.futures import Futures, Group
@@ -45,7 +45,6 @@ class Held(NamedTuple):
     """Why the rest of a group stays pending, and for how many seconds nothing may be sent, as the server has asked."""
 
     reason: str
-    lacks_key: bool = False
     seconds: float = 0.0
 
 
@@ -58,7 +57,6 @@ class GroupRun:
     token: bytes  # the worker's right to write
     idle: float  # seconds to wait for more rows
     stopping: Callable[[], bool]  # whether the worker is to end
-    in_the_way: Callable[[], bool]  # whether it keeps one from coming that has a key which it lacks
 
     def __post_init__(self) -> None:
         self._recipe: dict[str, Any] = orjson.loads(self.group.recipe)
@@ -75,11 +73,6 @@ class GroupRun:
             return Held("the rows were submitted by another version of tablenodes")
         try:
             connection = arrived(self._recipe["connection"], os.environ, self.futures.salt())
-        except ConnectionSettingError as error:
-            return Held(str(error), lacks_key=True)
-        except TablenodesError as error:
-            return Held(str(error))
-        try:
             self.futures.take_up(self.group.number)
             with opened(connection, surroundings(self._recipe["connection"], os.environ)) as endpoint:
                 while True:
@@ -97,8 +90,7 @@ class GroupRun:
         while not self.stopping():
             if self.futures.take(self.group.number, 0, 1):
                 return True
-            idle = 0.0 if self.in_the_way() else self.idle
-            if time.monotonic() >= now + max(idle, pause):
+            if time.monotonic() >= now + max(self.idle, pause):
                 break
             time.sleep(_LOOK)
         return False

@@ -1,4 +1,4 @@
-"""One worker a store: the lock by which it holds it, opened by the system at its end, and how it is started."""
+"""One worker a store and key: the lock by which it holds it, opened by the system at its end, and how it is started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ..errors import StoreError
 
 _OPTIONS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOOKS = 0.001  # seconds that somebody holds the lock who only looks whether it is held
-INHERITED = "TABLENODES_WORKER_LOCK"  # the variable that tells a worker by which descriptor it holds its store
+INHERITED = "TABLENODES_WORKER_LOCK"
+"""The variable that tells a worker by which descriptor it holds its lock, if by any, and, behind a colon, its key."""
 _DETACH = "import os, sys; os.setsid(); os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
 """A process whose parent has ended belongs to the system, which takes note of its end in its parent's place.
 
@@ -55,18 +57,15 @@ else:
 
 
 class WorkerLock:
-    """The lock file beside a store; a process that inherits its `descriptor`, open while it is held, holds it too."""
+    """The lock file of a key, beside the store; a process that inherits its `descriptor`, open while held, holds it."""
 
-    def __init__(self, store: Path) -> None:
-        self.path = store.with_name(f"{store.name}.worker")
+    def __init__(self, store: Path, key: str = "") -> None:
+        self.path = store.with_name(f"{store.name}.{key}.worker" if key else f"{store.name}.worker")
         self.descriptor: int | None = None
 
     def take(self) -> bool:
-        """Hold the store; return whether that could be done."""
-        try:
-            descriptor = os.open(self.path, _OPTIONS, 0o600)
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}") from None
+        """Hold the key's rows; return whether that could be done."""
+        descriptor = self._open()
         try:
             is_taken = _is_taken(descriptor)
         except OSError as error:
@@ -78,19 +77,34 @@ class WorkerLock:
             os.close(descriptor)
         return is_taken
 
+    @contextmanager
+    def unheld(self) -> Iterator[bool]:
+        """Keep a worker from beginning inside, who waits for it; what is yielded is false where one is at work."""
+        descriptor = self._open()
+        try:
+            yield _take(descriptor, alone=False)
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, _OPTIONS, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from None
+
     def adopt(self, descriptor: int) -> None:
-        """Hold the store by what whoever started this process has handed on."""
+        """Hold the key's rows by what whoever started this process has handed on."""
         os.set_inheritable(descriptor, False)
         self.descriptor = descriptor
 
     def release(self) -> None:
-        """Let others hold the store, unless another process has inherited the lock."""
+        """Let others hold the key's rows, unless another process has inherited the lock."""
         descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Check whether a worker holds the store, or one that is being started."""
+        """Check whether a worker holds the key's rows, or one that is being started."""
         try:
             descriptor = os.open(self.path, _OPTIONS & ~os.O_CREAT)
         except OSError:
@@ -113,20 +127,20 @@ def _is_taken(descriptor: int) -> bool:
     return True
 
 
-def log_path(store: Path) -> Path:
+def log_path(store: Path, key: str = "") -> Path:
     """Return where a worker says what it did not expect; each worker begins it anew."""
-    return store.with_name(f"{store.name}.worker.log")
+    return Path(f"{WorkerLock(store, key).path}.log")
 
 
-def ensure_worker(store: Path, secrets: Mapping[str, str]) -> bool:
-    """Start a worker, no child of ours and without our terminal, unless one is at work on the store."""
-    lock = WorkerLock(store)
+def ensure_worker(store: Path, key: str, secrets: Mapping[str, str]) -> bool:
+    """Start a worker, no child of ours and without our terminal, unless one is at work on the rows of the key."""
+    lock = WorkerLock(store, key)
     if not lock.take():
         return False
     try:
-        log = os.open(log_path(store), _LOG_OPTIONS, 0o600)
+        log = os.open(log_path(store, key), _LOG_OPTIONS, 0o600)
         try:
-            _start(store, lock, {**os.environ, **secrets}, log)
+            _start(store, lock, {**os.environ, **secrets, INHERITED: f":{key}"}, log)
         finally:
             os.close(log)
     except (OSError, subprocess.SubprocessError) as error:
@@ -148,6 +162,6 @@ def _start(store: Path, lock: WorkerLock, environ: dict[str, str], log: int) -> 
         process.returncode = 0  # nobody waits for it
         return
     options["pass_fds"] = (lock.descriptor,) if lock.descriptor is not None else ()
-    environ = {**environ, INHERITED: str(lock.descriptor)}
+    environ[INHERITED] = f"{lock.descriptor}{environ[INHERITED]}"
     command = [sys.executable, "-I", "-S", "-c", _DETACH, *command]
     subprocess.run(command, env=environ, check=True, **options)  # noqa: S603 - this Python, ourselves

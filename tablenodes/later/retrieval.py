@@ -6,6 +6,7 @@ import ast
 import math
 import os
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,7 +22,7 @@ from ..connection.connection import Connection
 from ..engine.interrupts import Interrupts
 from ..engine.outcomes.judge import judge
 from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
-from ..errors import ConnectionSettingError, Interrupted, StoreError
+from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
@@ -34,19 +35,17 @@ from ..run.spending import Spending, pricing_of
 from ..run.summary import Summary, notes_on, say_failures
 from ..store import StoreFile
 from ..store.futures import Answered, Futures, Waiting
+from ..store.recipe_keys import key_of
 from ..tables import TableView
 from .lock import WorkerLock, ensure_worker, log_path
-from .stored_connection import Travelling, arrived, vouched
+from .stored_connection import Travelling, lacking, vouched
+from .worker import leave
 
 _BETWEEN = 0.02  # seconds between two looks at whether the store has changed
 _RESTS = 10  # how much longer than a look the pause after it is, however often the store changes
 _LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is running, where the store does not change
 _FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
 PENDING = "pending"
-_OTHER_KEYS = (
-    "a worker that was started with other keys is running for the store; once it has ended, the next retrieval sends"
-    " these rows"
-)
 
 
 class Wanted(NamedTuple):
@@ -87,7 +86,6 @@ class Retrieval:
         self._ids = ids
         self._store = store
         self._futures = Futures(store)
-        self._lock = WorkerLock(store.path)
         self._records = Records(len(view))
         self._asked: list[str | None] = [None] * len(view)
         self._rows_of: dict[int, list[int]] = {}
@@ -95,19 +93,16 @@ class Retrieval:
         self._salt = self._futures.salt_there()
         self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
         self._connection, self._servers = connection or Connection(), set[str]()
-        self._keys: dict[str, bool] = {}
+        self._lacking: dict[str, str | None] = {}
         self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
         self._tried = False
-        self._fruitless = 0
-        self._broken: str | None = None
-        self._progress: bool | None = None
-        self._said = False
+        self._fruitless = Counter[str]()
+        self._broken: dict[str, str] = {}
 
     def carry_out(self, wanted: Iterable[bytes | Rejected], progress: bool | None) -> Retrieved:
         """Return what is known of every row, once no more can come, or after the seconds that are waited."""
         until = math.inf if self._how.wait is None else self._began + self._how.wait
-        self._progress = progress if until > self._began else False
         self._find(wanted)
         self._send_again()
         with Interrupts() as interrupts, Progress(len(self._view), progress) as bar:
@@ -180,8 +175,10 @@ class Retrieval:
                 seen, look_at = changes, now + _LOOK_AGAIN
                 before = len(self._open)
                 self._look()
-                self._fruitless = self._fruitless if len(self._open) == before else 0
+                if len(self._open) != before:
+                    self._fruitless.clear()
                 if not self._open or not self._may_come():
+                    self._look()
                     return
                 rests_until = now + _RESTS * (time.monotonic() - now)
             bar.update(len(self._rows_of) - len(self._open), len(self._rows_of) - len(self._open))
@@ -197,42 +194,40 @@ class Retrieval:
             kept = [group for group, each in self._futures.waiting(groups).items() if each.reason is not None]
             if kept:
                 self._futures.try_again(kept, time.time())
-        is_held = self._lock.is_held()
-        waiting = [*self._futures.waiting(groups).values()]
-        hopeful = any(each.reason is None or each.is_untried or self._may_give_key(each) for each in waiting)
-        # A worker that lacks a key ends once it has nothing else to do, and makes room for one that has it.
-        if is_held and hopeful and any(map(self._may_give_key, waiting)):
-            if not self._said and self._progress is not False:
-                display.say(_OTHER_KEYS)
-            self._said = True
-        return hopeful and (is_held or self._start(waiting))
+        of_key = defaultdict[str, list[Waiting]](list)
+        for each in self._futures.waiting(groups).values():
+            of_key[key_of(each.recipe)].append(each)
+        return True in [self._is_worked_on(key, waiting) for key, waiting in of_key.items()]
 
-    def _may_give_key(self, waiting: Waiting) -> bool:
-        """Check whether a key is all that rows lack, and we have it."""
-        if waiting.lacks_key and waiting.recipe not in self._keys:
-            environ = {**os.environ, **self._secrets_for(waiting)}
-            try:
-                arrived(orjson.loads(waiting.recipe)["connection"], environ, self._salt or b"")
-            except ConnectionSettingError:
-                self._keys[waiting.recipe] = False
-            else:
-                self._keys[waiting.recipe] = True
-        return waiting.lacks_key and self._keys[waiting.recipe]
+    def _is_worked_on(self, key: str, waiting: Sequence[Waiting]) -> bool:
+        """Check whether rows of a key may still be answered; start a worker where nobody has them."""
+        if not any(each.reason is None or each.is_untried for each in waiting):
+            return False
+        if WorkerLock(self._store.path, key).is_held():
+            return True
+        if key not in self._lacking:
+            connection = orjson.loads(waiting[0].recipe)["connection"]
+            environ = {**os.environ, **self._secrets_for(waiting[0])}
+            self._lacking[key] = lacking(connection, environ, self._salt or b"")
+        if (reason := self._lacking[key]) is not None:
+            leave(self._futures, key, reason)
+            return False
+        return self._start(key, waiting)
 
     def _secrets_for(self, waiting: Waiting) -> dict[str, str]:
         """Return the keys that rows may be sent with: that of the connection, else what the environment has by now."""
         return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
 
-    def _start(self, waiting: Iterable[Waiting]) -> bool:
+    def _start(self, key: str, waiting: Iterable[Waiting]) -> bool:
         """Start a worker, unless several have ended before their time; return whether there is hope."""
-        if self._fruitless == _FRUITLESS:
-            self._broken = f"the worker keeps ending early; see {log_path(self._store.path)}"
+        if self._fruitless[key] == _FRUITLESS:
+            self._broken[key] = f"the worker keeps ending early; see {log_path(self._store.path, key)}"
             return False
         try:
-            secrets = {name: key for each in waiting for name, key in self._secrets_for(each).items()}
-            self._fruitless += ensure_worker(self._store.path, secrets)
+            secrets = {name: value for each in waiting for name, value in self._secrets_for(each).items()}
+            self._fruitless[key] += ensure_worker(self._store.path, key, secrets)
         except StoreError as error:
-            self._broken = str(error)
+            self._broken[key] = str(error)
             return False
         return True
 
@@ -260,9 +255,7 @@ class Retrieval:
 
     def _reason(self, waiting: Waiting) -> str | None:
         """Return why rows are not answered yet, if something keeps them."""
-        if self._broken is None and self._may_give_key(waiting) and self._lock.is_held():
-            return _OTHER_KEYS
-        return waiting.reason or self._broken
+        return waiting.reason or self._broken.get(key_of(waiting.recipe))
 
     def _ended(self, numbers: Iterable[int]) -> Iterator[tuple[int, str, bytes, Answered]]:
         """Yield the rows that have come to their end: number, recipe, request body, and what came."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.endpoint import Endpoint, opened
-from ..errors import ConnectionSettingError
+from ..errors import ConnectionSettingError, TablenodesError
 from ..secret import Secret
 from ..settings import Timeout
 
@@ -39,7 +39,6 @@ class Travelling:
         self._connection = connection
         self.secrets: dict[str, str] = {}
         self.recipe = self._common() | (self._remote() if connection.local_model is None else self._local())
-        self.needs_key = bool(self.secrets or self.recipe.get("found_key"))
 
     def _common(self) -> dict[str, Any]:
         timeout = self._connection.timeout
@@ -131,6 +130,17 @@ def _name_now(recipe: Mapping[str, Any]) -> str:
     """Return the name of the key that stands in for the one that the environment had."""
     then = f"{recipe['found_key']} {recipe['api_key_env']}"
     return f"{_PREFIX}NOW_{hashlib.sha256(then.encode()).hexdigest()[:16].upper()}"
+
+
+def lacking(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> str | None:
+    """Return the reason for which an environment lacks the key of a recipe; None where it has it."""
+    try:
+        arrived(recipe, environ, salt)
+    except ConnectionSettingError as error:
+        return str(error)
+    except TablenodesError:  # nothing that another environment would mend: its worker says so
+        return None
+    return None
 
 
 def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:

@@ -31,16 +31,13 @@ from ..run.rows import Asking, Context, PlanInputs, prepared
 from ..run.summary import Summary, say_failures
 from ..store import StoreFile
 from ..store.futures import Futures
+from ..store.recipe_keys import key_of
 from ..tables import TableView
 from .lock import ensure_worker
 from .stored_connection import VERSION, Travelling
 
 _ROWS = 10_000  # that go into one transaction at most
 _BYTES = 32 * 2**20  # of bodies that go into one transaction
-_BETWEEN = 0.02
-_TAKES_UP = 2.0
-"""Seconds in which a worker that is at work, or was just started, has looked whether it has the key of new rows."""
-_MAKES_ROOM = 0.5  # seconds in which one has ended that lacks a key and has nothing else to do
 
 
 def submit(
@@ -85,7 +82,7 @@ class _Submission:
         name = options.submission
         self._submission = None if name is None else hashlib.sha256(os.fsencode(name)).hexdigest()
         self._known = 0
-        self._groups: set[int] = set()
+        self._key = ""
         self._ids: list[str | None] = [None] * len(view)
         self._errors: list[str | None] = [None] * len(view)
         self._outcomes = [NOT_SENT] * len(view)
@@ -103,7 +100,7 @@ class _Submission:
                 interrupted = True
             if travelling is not None and any(self._ids):
                 try:
-                    self._have_sent(travelling)
+                    ensure_worker(self._store.path, self._key, travelling.secrets)
                 except StoreError as error:
                     display.say(f"{error}; the rows are in the store, and a retrieval tries again")
                 except KeyboardInterrupt:
@@ -120,32 +117,6 @@ class _Submission:
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
         say_failures(self._asking.name, output.summary, output._ends(), progress=self._how.progress)
         return output
-
-    def _have_sent(self, travelling: Travelling) -> None:
-        """Start a worker, also in place of one that lacks the key and has nothing else to do."""
-        path, secrets_ = self._store.path, travelling.secrets
-        if ensure_worker(path, secrets_) or not travelling.needs_key or not self._lacks_key():
-            return
-        until = time.monotonic() + _MAKES_ROOM
-        while not ensure_worker(path, secrets_):
-            if time.monotonic() >= until:
-                if self._how.progress is not False:
-                    display.say(
-                        "a worker that was started with other keys is running for the store: once it has ended, a "
-                        "retrieval sends these rows; with another store= they would be sent at once"
-                    )
-                return
-            time.sleep(_BETWEEN)
-
-    def _lacks_key(self) -> bool:
-        """Check whether the worker that is at work says that it lacks the key, or takes nothing up and says nothing."""
-        until = time.monotonic() + _TAKES_UP
-        while time.monotonic() < until:
-            waiting = self._futures.waiting(self._groups).values()
-            if not any(each.is_untried for each in waiting):
-                return any(each.lacks_key for each in waiting)
-            time.sleep(_BETWEEN)
-        return True
 
     def _salt(self) -> bytes:
         try:
@@ -180,12 +151,12 @@ class _Submission:
         if some and self._failure is None:
             try:
                 recipe = self._recipe(travelling, once, stream=any(STREAMED in body for body in bodies))
-                ids, known, group = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
+                ids, known = self._futures.submit(recipe, bodies, now, now + self._deadline, names)
             except StoreError as error:
                 self._failure = error
             else:
                 self._known += known
-                self._groups.add(group)
+                self._key = key_of(recipe)
                 for (row, _), future_id in zip(some, ids, strict=True):
                     self._ids[row] = future_id
                     self._outcomes[row] = OK

@@ -15,6 +15,7 @@ from ..engine.journal.journal_file import check_sum
 from ..engine.sink import DOUBT
 from ..errors import StoreError
 from . import ids
+from .recipe_keys import key_of
 from .store_file import StoreFile
 
 _AT_A_TIME = 500  # numbers or ids in one question
@@ -102,13 +103,17 @@ class Group(NamedTuple):
     recipe: str
     is_untried: bool
 
+    @property
+    def key(self) -> str:
+        """The name of the key that they are sent with."""
+        return key_of(self.recipe)
+
 
 class Waiting(NamedTuple):
     """Why pending rows are not being worked on; the reason is None where nothing keeps them."""
 
     recipe: str
     reason: str | None
-    lacks_key: bool
     is_untried: bool
 
 
@@ -134,8 +139,8 @@ class Futures:
 
     def submit(
         self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float, names: Sequence[bytes] | None = None
-    ) -> tuple[list[str], int, int]:
-        """Store rows as pending, all of them or none."""
+    ) -> tuple[list[str], int]:
+        """Store rows as pending, all of them or none; return their ids, and how many were there."""
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
             database.execute(_ASKED, (digest, recipe))
@@ -153,7 +158,7 @@ class Futures:
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
-        return [ids.written(each) for each in made], len(known), group
+        return [ids.written(each) for each in made], len(known)
 
     def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of the ids that are there."""
@@ -172,10 +177,10 @@ class Futures:
 
     def waiting(self, groups: Iterable[int]) -> dict[int, Waiting]:
         """Return why the rows of groups are not being worked on; groups that are no longer there are left out."""
-        question = "SELECT recipe, reason, lacks_key, not_before < 0 FROM recipe WHERE number = ?"
+        question = "SELECT recipe, reason, not_before < 0 FROM recipe WHERE number = ?"
         with self.store.reading() as database:
             rows = [(group, database.execute(question, (group,)).fetchone()) for group in groups]
-        return {group: Waiting(row[0], row[1], bool(row[2]), bool(row[3])) for group, row in rows if row is not None}
+        return {group: Waiting(row[0], row[1], bool(row[2])) for group, row in rows if row is not None}
 
     def try_again(self, groups: Iterable[int], now: float) -> None:
         """Have rows tried again that something keeps, but a server's wish that they wait; by a worker at work too."""
@@ -224,31 +229,45 @@ class Futures:
             if part:
                 yield part
 
-    def begin(self, token: bytes, pid: int, now: float) -> None:
-        """Have one worker, and no other, write answers; what kept rows from an earlier one is forgotten."""
+    def register(self, token: bytes, pid: int, key: str = "") -> None:
+        """Have one worker, and no other, write the answers of the rows of a key."""
         with self.store.writing() as database:
-            database.execute("UPDATE store SET worker = ?, pid = ?", (token, pid))
-            database.execute(
-                f"UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = {_UNTRIED}"  # noqa: S608
-                f" WHERE (reason IS NOT NULL OR not_before <> {_UNTRIED}) AND not_before <= ?",
+            database.execute("INSERT OR REPLACE INTO worker VALUES (?, ?, ?)", (key, token, pid))
+
+    def begin(self, token: bytes, pid: int, now: float, key: str = "") -> None:
+        """Register a worker; what kept the rows of its key from an earlier one is forgotten."""
+        self.register(token, pid, key)
+        with self.store.writing() as database:
+            kept = database.execute(
+                f"SELECT number, recipe FROM recipe WHERE (reason IS NOT NULL OR not_before <> {_UNTRIED})"  # noqa: S608
+                " AND not_before <= ?",
                 (now,),
             )
+            found = [(number,) for number, recipe in kept if key_of(recipe) == key]
+            database.executemany(
+                f"UPDATE recipe SET reason = NULL, not_before = {_UNTRIED} WHERE number = ?",  # noqa: S608
+                found,
+            )
+
+    def workers(self) -> list[str]:
+        """Return the keys for which a worker is at work, or was."""
+        with self.store.reading() as database:
+            return [key for (key,) in database.execute("SELECT key FROM worker")]
 
     def is_overtaken(self, token: bytes) -> bool:
         """Check whether another worker has begun, or the store is gone or another one; unknown, it is not so."""
         with suppress(StoreError), self.store.reading() as database:
-            row = database.execute("SELECT worker FROM store").fetchone()
-            return row is None or row[0] != token
+            return not _is_registered(database, token)
         return False
 
     def take_up(self, group: int) -> None:
         """Record that the worker is at work on a group, and has the key for it; what kept its rows is forgotten."""
-        statement = "UPDATE recipe SET reason = NULL, lacks_key = 0, not_before = max(not_before, 0) WHERE number = ?"
+        statement = "UPDATE recipe SET reason = NULL, not_before = max(not_before, 0) WHERE number = ?"
         with self.store.writing() as database:
             database.execute(statement, (group,))
 
     def groups(self, now: float) -> list[Group]:
-        """Return the groups that have pending rows which may be sent now, or must be ended."""
+        """Return the groups, of all keys, that have pending rows which may be sent now, or must be ended."""
         with self.store.reading() as database:
             rows = database.execute(
                 "SELECT number, recipe, not_before < 0 FROM recipe"
@@ -264,13 +283,19 @@ class Futures:
             rows = database.execute(f"{_PENDING} WHERE {where}", (group, after, most)).fetchall()
         return [self._future(row) for row in rows]
 
-    def expire(self, token: bytes, now: float, group: int | None = None) -> None:
-        """End the rows whose deadlines have passed, of all groups or of one."""
+    def is_late(self, group: int, now: float) -> bool:
+        """Check whether a group has a pending row whose deadline has passed."""
+        question = "SELECT 1 FROM pending p JOIN future f USING (number) WHERE p.recipe = ? AND deadline <= ? LIMIT 1"
+        with self.store.reading() as database:
+            return database.execute(question, (group, now)).fetchone() is not None
+
+    def expire(self, token: bytes, now: float, group: int) -> None:
+        """End the rows of a group whose deadlines have passed."""
         rows: list[Any] = [()]
-        where = "f.deadline <= ? AND (? IS NULL OR p.recipe = ?) LIMIT ?"
+        where = "f.deadline <= ? AND p.recipe = ? LIMIT ?"
         while rows:
             with self.store.reading() as database:
-                rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, group, _LATE_AT_A_TIME)).fetchall()
+                rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, _LATE_AT_A_TIME)).fetchall()
             late = [self._future(row) for row in rows]
             for future in late:
                 future.give_up(EXPIRED)
@@ -285,7 +310,7 @@ class Futures:
     def put(self, token: bytes, rows: Sequence[Future], now: float) -> None:
         """Bring what is known of rows to the disk, in one transaction."""
         with self.store.writing() as database:
-            if database.execute("SELECT worker FROM store").fetchone()[0] != token:
+            if not _is_registered(database, token):
                 raise StoreError(f"{self.store.path}: another worker is running")
             database.executemany(_PUT, [_line(row, now) for row in rows])
             done = [{"row": row.number} for row in rows if row.final]
@@ -296,15 +321,15 @@ class Futures:
                     done,
                 )
 
-    def hold(self, group: int, reason: str, *, lacks_key: bool = False, not_before: float = 0.0) -> None:
+    def hold(self, group: int, reason: str, *, not_before: float = 0.0) -> None:
         """Record why a group's pending rows are not being worked on."""
         with self.store.writing() as database:
             database.execute(
-                "UPDATE recipe SET reason = :reason, lacks_key = :lacks_key,"
+                "UPDATE recipe SET reason = :reason,"
                 " not_before = max(not_before, min(:time, coalesce("
                 "(SELECT max(deadline) FROM future JOIN pending USING (number) WHERE pending.recipe = :group), 0)))"
                 " WHERE number = :group",
-                {"reason": reason, "lacks_key": lacks_key, "time": not_before, "group": group},
+                {"reason": reason, "time": not_before, "group": group},
             )
 
     def counts(self) -> dict[str, int]:
@@ -350,6 +375,11 @@ class Futures:
 
     def _damaged(self) -> StoreError:
         return StoreError(f"{self.store.path}: the store is damaged: a row does not match its checksum; keep the file")
+
+
+def _is_registered(database: sqlite3.Connection, token: bytes) -> bool:
+    """Check whether a worker is still the one of its key."""
+    return database.execute("SELECT 1 FROM worker WHERE token = ?", (token,)).fetchone() is not None
 
 
 def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:

@@ -16,7 +16,7 @@ import platformdirs
 from ..database_file import FileKind, empty_database
 from ..errors import StoreError
 
-VERSION = 1
+VERSION = 2
 VARIABLE = "TABLENODES_STORE"  # the environment variable that names a store
 BUSY = 5.0  # seconds that a transaction waits for another process's; each of ours is no longer than a commit
 _MUCH = 4  # what part of the file must be free for it to be written anew without it: one of so many
@@ -24,7 +24,7 @@ _TABLES = """
 -- Futures: what is asked, what is still to be done, what came of it.
 CREATE TABLE recipe (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, recipe TEXT NOT NULL,
-    reason TEXT, lacks_key INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0
+    reason TEXT, not_before REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE future (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, recipe INTEGER NOT NULL,
@@ -38,9 +38,14 @@ CREATE TABLE answer (
 );
 -- Conversations: a message and the one before it.
 CREATE TABLE messages (id TEXT PRIMARY KEY, parent TEXT, message BLOB NOT NULL) WITHOUT ROWID;
--- The store itself, one row: its salt, and the worker that may write answers.
-CREATE TABLE store (salt BLOB NOT NULL, worker BLOB, pid INTEGER);
+-- The store itself, one row: its salt.
+CREATE TABLE store (salt BLOB NOT NULL);
 """
+_SINCE_1 = """
+-- The workers, one a key: each may write the answers of its rows.
+CREATE TABLE worker (key TEXT PRIMARY KEY, token BLOB NOT NULL, pid INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_TABLES += _SINCE_1
 _WORDS = {
     sqlite3.SQLITE_BUSY: f"other processes used the store for {BUSY:g} s; try again",
     sqlite3.SQLITE_FULL: "the store's disk is full; free some space and try again",
@@ -193,9 +198,26 @@ def _take_back(database: sqlite3.Connection) -> None:
 def _look_at(database: sqlite3.Connection, path: Path) -> None:
     """Check that the file is a store that this program reads, and have every commit reach the disk."""
     run = database.execute
-    _KIND.check(database, path, VERSION)
+    found = run("PRAGMA user_version").fetchone()[0]
+    _KIND.check(database, path, 1 if found == 1 else VERSION)
     if not run("SELECT 1 FROM sqlite_schema WHERE name = 'store'").fetchone():
         raise StoreError(f"{path}: this is a journal, not a store; choose another path")
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
     run("PRAGMA synchronous = FULL")
+    if found == 1:
+        _upgrade(database)
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Add what a store of the first version lacks, unless another process has just done so."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if database.execute("PRAGMA user_version").fetchone()[0] == 1:
+            for statement in _SINCE_1.split(";\n"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+    except BaseException:
+        _take_back(database)
+        raise
