@@ -20,6 +20,7 @@ _HOMES = {
     "Problem": "problems",
     "Responses": "run.output",
     "Retry": "settings",
+    "Step": "workflow",
     "Timeout": "settings",
     "Workflow": "workflow",
     "WorkflowOutput": "workflow",

@@ -32,6 +32,7 @@ from .settings import Timeout as Timeout
 from .tables import read_table as read_table
 from .templates import col as col
 from .templates import literal as literal
+from .workflow import Step as Step
 from .workflow import Workflow as Workflow
 from .workflow import WorkflowOutput as WorkflowOutput
 
@@ -56,6 +57,7 @@ __all__ = [
     "RetrieveResponse",
     "Retry",
     "Return",
+    "Step",
     "Timeout",
     "Workflow",
     "WorkflowOutput",

@@ -9,9 +9,10 @@ from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
-from tablenodes.errors import WorkflowError
+from tablenodes.errors import UsageError, WorkflowError
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+AGAIN = tn.CreateChatCompletion(model="m", prompt="{{ outputs.ask.error.message }}")
 NO_RETRY = tn.Retry(throttled=0, server_error=0, ambiguous=0)
 
 
@@ -81,3 +82,206 @@ def test_a_part_of_an_end_that_is_not_there_is_found_beforehand(text):
     """Nothing is sent."""
     with wording.raises(WorkflowError):
         tn.Workflow({"ask": ASK, "say": tn.Return(text=text)})
+
+
+# --- For which rows a node runs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"),
+    [
+        ("{{ n > 1 }}", ["b", "c"]),
+        ("n > 1", ["b", "c"]),
+        ("  {{- n > 1 and flag -}} ", ["c"]),
+        ("{{ n - 1 }}", ["b", "c"]),
+        ("{{ note }}", ["a"]),
+        ("{{ note | default('') }}", ["a"]),
+        ("{{ inputs.wanted }}", []),
+        ('{{ row["n"] == 2 }}', ["b"]),
+        ("{{ [] }}", []),
+        ("{{ 'false' }}", ["a", "b", "c"]),
+        (False, []),
+    ],
+)
+def test_a_node_runs_for_the_rows_for_which_its_expression_is_true(when, asked):
+    """With or without braces; as Python has it, and null is false. Nothing else is sent, and nothing has failed."""
+    table = pd.DataFrame(
+        {"word": ["a", "b", "c"], "n": [1, 2, 3], "flag": [True, False, True], "note": ["x", None, ""]}
+    )
+    with fault_server(react) as server:
+        flow = tn.Workflow(
+            {"ask": tn.Step(ASK, when=when)}, connection=tn.Connection(server.url), inputs={"wanted": {"default": 0}}
+        )
+        out = flow.run(table, progress=False)["ask"]
+        sent = sorted(orjson.loads(each.body)["messages"][-1]["content"] for each in server.requests)
+    assert sent == asked
+    assert outcomes(out) == ["ok" if word in asked else "skipped" for word in "abc"]
+    assert (out.summary.failed, out.summary.skipped, len(out.failed)) == (0, 3 - len(asked), 0)
+
+
+def test_a_branch_is_taken_where_an_earlier_node_failed():
+    """Each row goes one way; what joins the two meets the other one by a default."""
+    nodes = {
+        "ask": ASK,
+        "again": tn.Step(
+            tn.CreateChatCompletion(model="m", prompt="{{ outputs.ask.error.message }}"),
+            when="outputs.ask.outcome != 'ok'",
+        ),
+        "say": tn.Return(text="{{ ask | default(again) }}"),
+    }
+    out, sent = run(nodes, "a", "bad")
+    assert sorted(sent) == ["No such word", "a", "bad"]
+    assert outcomes(out["again"]) == ["skipped", "ok"]
+    assert texts(out["say"]) == ["<a>", "<No such word>"]
+
+
+def test_what_joins_branches_needs_one_of_them():
+    """The first that there is; where there is none, the row is as they were: skipped, or failed upstream."""
+    nodes = {
+        "ask": tn.Step(ASK, when="{{ word != 'c' }}"),
+        "again": tn.Step(tn.Return(text="again"), when="{{ word == 'b' }}"),
+        "say": tn.Return(text="{{ ask | default(again) }}"),
+        "met": tn.Return(text="{{ ask | default(again) | default('none') }}"),
+    }
+    out, _ = run(nodes, "a", "bad", "c")
+    assert outcomes(out["say"]) == ["ok", "upstream_failed", "skipped"]
+    assert texts(out["met"]) == ["<a>", "none", "none"]
+
+
+def test_a_row_that_was_skipped_is_skipped_where_its_answer_is_read():
+    """As far as that goes, and no failure; a default goes on without it."""
+    nodes = {
+        "ask": tn.Step(ASK, when="{{ word != 'b' }}"),
+        "more": tn.CreateChatCompletion(model="m", prompt="{{ ask }}"),
+        "last": tn.Return(text="{{ more }}"),
+        "met": tn.Return(text="{{ more | default('-') }} {{ outputs.ask.outcome }}"),
+    }
+    out, sent = run(nodes, "a", "b")
+    assert sorted(sent) == ["<a>", "a"]
+    assert [outcomes(each) for each in out.values()] == [["ok", "skipped"]] * 3 + [["ok", "ok"]]
+    assert texts(out["met"])[1] == "- skipped"
+    assert [each.summary.failed for each in out.values()] == [0, 0, 0, 0]
+    assert list(out.table["ask_outcome"]) == ["ok", "skipped"]
+
+
+def test_what_decides_may_lack_an_answer():
+    """The row has failed upstream then, as with any other placeholder; or it has no value to decide by."""
+    out, _ = run({"ask": ASK, "say": tn.Step(tn.Return(text="x"), when="{{ ask != 'a' }}")}, "a", "bad")
+    assert outcomes(out["say"]) == ["ok", "upstream_failed"]
+    out, _ = run({"say": tn.Step(tn.Return(text="x"), when="{{ n > 1 }}")}, table=pd.DataFrame({"n": [2, None]}))
+    assert outcomes(out["say"]) == ["ok", "invalid_request"]
+    wording(out["say"].log["message"][1])
+
+
+def test_a_conversation_stays_where_nothing_is_added(tmp_path):
+    """A turn that is skipped leaves the conversation as it was, for the next one."""
+    nodes = {
+        "begin": tn.CreateConversation(),
+        "first": tn.AddUserMessage(text="{{ word }}"),
+        "second": tn.Step(tn.AddUserMessage(text="more"), when="{{ word == 'b' }}"),
+        "ask": tn.CreateChatCompletion(model="m"),
+        "reply": tn.Step(tn.AppendReply(continue_from="ask"), when="{{ outputs.ask.outcome == 'ok' }}"),
+    }
+    out, sent = run(nodes, "a", "b", store=tmp_path / "store")
+    assert sorted(sent) == ["a", "more"]
+    assert outcomes(out["second"]) == ["skipped", "ok"]
+    assert out.table["conversation"].notna().all()
+
+
+def test_rows_that_failed_are_asked_again_alone():
+    """`retry_failed` decides anew for the rows that it asks, each by its own answers."""
+    nodes = {"first": tn.Return(text="{{ word }}"), "ask": tn.Step(ASK, when="{{ first != 'b' }}")}
+    with fault_server(react) as server:
+        out = tn.Workflow(nodes, connection=tn.Connection(server.url)).run(
+            pd.DataFrame({"word": ["b", "a", "bad"]}), progress=False
+        )
+        again = out["ask"].retry_failed(progress=False)
+        assert [orjson.loads(each.body)["messages"][0]["content"] for each in server.requests].count("bad") == 2
+    assert outcomes(again) == ["skipped", "ok", "http_error"]
+
+
+def test_a_check_says_which_rows_are_skipped():
+    """They have no problem, and nor have rows that would be skipped after them."""
+    table = pd.DataFrame({"word": ["a", None, "c", None], "n": [1, 2, 1, 1]})
+    found = tn.Workflow({"ask": tn.Step(ASK, when="n < 2"), "say": tn.Return(text="{{ ask }}")}).check(table)
+    assert [(each.valid, each.skipped, list(each.problems["row"])) for each in found.values()] == [(2, 1, [3])] * 2
+    wording(str(found["ask"]))
+    late = {"first": tn.Return(text="x"), "say": tn.Step(tn.Return(text="x"), when="{{ first }}")}
+    assert tn.Workflow(late).check(table)["say"].valid == 4
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{{ word }} and {{ n }}",
+        "",
+        "{{ }}",
+        "{{ wort }}",
+        "{{ outputs.nothing.outcome }}",
+        "{{ word",
+        3,
+        "{{ inputs.x }}",
+    ],
+)
+def test_an_expression_that_cannot_decide_is_refused(when):
+    """Before anything is sent, and its place is ``when``."""
+    with wording.raises(UsageError):
+        tn.Workflow({"ask": tn.Step(ASK, when=when)}).check(pd.DataFrame({"word": ["a"]}))
+
+
+# --- Where requests go -----------------------------------------------------------------------------------------------
+
+
+def test_a_node_may_have_a_connection_of_its_own(tmp_path):
+    """Else the workflow's is used; one that the run is given goes before both."""
+    with fault_server(react) as one, fault_server(react) as other:
+        nodes = {"ask": ASK, "more": tn.Step(ASK, connection=tn.Connection(other.url, ""), description="elsewhere")}
+        flow = tn.Workflow(nodes, connection=tn.Connection(one.url, ""))
+        flow.run(pd.DataFrame({"word": ["a"]}), progress=False)
+        assert (len(one.requests), len(other.requests)) == (1, 1)
+        flow.run(pd.DataFrame({"word": ["a"]}), connection=tn.Connection(one.url, ""), progress=False)
+        assert (len(one.requests), len(other.requests)) == (3, 1)
+
+
+FILE = """
+connection: {base_url: "http://127.0.0.1:1/v1", api_key: ""}
+nodes:
+  - id: ask
+    type: CreateChatCompletion
+    description: The first question.
+    model: m
+    prompt: "{{ word }}"
+  - id: more
+    type: CreateChatCompletion
+    when: "{{ ask == 'yes' }}"
+    connection: {base_url: "http://127.0.0.1:2/v1", api_key_env: OTHER_KEY}
+    model: m
+    prompt: "{{ ask }}"
+"""
+
+
+def test_a_file_says_of_a_node_when_it_runs_and_where(tmp_path):
+    """And reads back as the same; the short form stays."""
+    (tmp_path / "w.yaml").write_text(FILE)
+    flow = tn.Workflow.load(tmp_path / "w.yaml")
+    step = dict(flow.written)["more"]
+    assert (step.when, step.connection.base_url) == ("{{ ask == 'yes' }}", "http://127.0.0.1:2/v1")
+    assert dict(flow.written)["ask"].description == "The first question."
+    flow.save(tmp_path / "again.yaml")
+    assert tn.Workflow.load(tmp_path / "again.yaml") == flow
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("ask == 'yes'", "asq == 'yes'"),
+        ("api_key_env: OTHER_KEY", "api_key: secret"),
+        ("when:", "wen:"),
+        ("The first question.", "[1]"),
+    ],
+)
+def test_what_is_wrong_with_it_has_its_line(tmp_path, before, after):
+    """As with any other key of a node."""
+    (tmp_path / "w.yaml").write_text(FILE.replace(before, after))
+    with wording.raises(UsageError, hide=[str(tmp_path)]):
+        tn.Workflow.load(tmp_path / "w.yaml").check(pd.DataFrame({"word": ["a"]}))

@@ -208,7 +208,7 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     if not output.summary.failed:
         return []
     ends = [*output._ends()]
-    kinds = Counter(_kind(*end) for end in ends if end[0] != "ok")
+    kinds = Counter(_kind(*end) for end in ends if end[0] not in ("ok", "skipped"))
     first: dict[tuple[str, int | None], Failed] = {}
     for row, end in enumerate(ends):
         kind = _kind(*end)

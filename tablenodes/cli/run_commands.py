@@ -64,24 +64,26 @@ def check(given: Given) -> int:
 
     texts = pairs(given.inputs, "--input")
     workflow = Workflow.load(given.file)
-    workflow = workflow.replace(connection=connected(workflow.connection, None, None, given.local))
+    connection = connected(None, None, None, given.local)
     table = table_of(workflow, given.table, given.rows)
-    found = workflow.check(table, _inputs(workflow, texts), store=given.store)
+    found = workflow.check(table, _inputs(workflow, texts), connection, store=given.store)
     for position, (name, each) in enumerate(found.items()):
         show(f"{name}: {each.described(partial(located, workflow, position))}")
     if any(len(each.problems) for each in found.values()):
         show("rows count from 0")
     if given.estimate:
-        _show_estimates(workflow, table, _inputs(workflow, texts), given)
-    return OK if all(each.valid == each.rows for each in found.values()) else BAD_INPUT
+        _show_estimates(workflow, table, _inputs(workflow, texts), connection, given)
+    return OK if all(each.valid + each.skipped == each.rows for each in found.values()) else BAD_INPUT
 
 
-def _show_estimates(workflow: Workflow, table: Any, inputs: Mapping[str, Any], given: Given) -> None:
+def _show_estimates(
+    workflow: Workflow, table: Any, inputs: Mapping[str, Any], connection: Connection | None, given: Given
+) -> None:
     """Print what each node that sends would use, cost and take."""
     from ..workflow.workflow_check import estimates  # noqa: PLC0415 - loaded where it is used
 
     limits = workflow.limits or Limits()
-    for name, each in estimates(workflow, table, inputs, None, given.store, limits, given.journal).items():
+    for name, each in estimates(workflow, table, inputs, connection, given.store, limits, given.journal).items():
         show(f"{name}: {each!r}")
 
 
@@ -309,6 +311,8 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     if journal is None and not given.no_journal and workflow.output is not None:
         journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
     own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "duplicates", "store")}
+    if getattr(given, "local", False) or getattr(given, "base_url", None):  # before the nodes' own connections too
+        own["connection"] = workflow.connection
     return {"journal": journal, "send": not given.no_send, "progress": False if given.no_progress else None, **own}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import tables
+from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark
 from . import display
@@ -58,6 +59,8 @@ class Check:
     prompts : tuple of RowPrompt
         What the first row that can be sent says to the model, and the row whose request is longest: ``row``, ``text``
         (of a very long one the beginning) and ``length`` in characters.
+    skipped : int
+        Rows that a workflow's ``when`` leaves out, as far as that is known.
     """
 
     rows: int
@@ -68,6 +71,7 @@ class Check:
     duplicates: int
     warnings: tuple[str, ...]
     prompts: tuple[RowPrompt, ...] = ()
+    skipped: int = 0
     _requests: Requests | str = field(default=_UNPICKLED, repr=False, compare=False)  # or why there are none
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,7 +120,8 @@ class Check:
 
     def described(self, where: Callable[[str], str] | None = None) -> str:
         """Return it in lines for a person; `where` returns what stands before a path's line: a file and its line."""
-        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent"]
+        skipped = f", {self.skipped:,} {'is' if self.skipped == 1 else 'are'} skipped" if self.skipped else ""
+        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent{skipped}"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         lines += [f"{each.caption(self.prompts)}: {each.line(_LINE)}" for each in self.prompts]
@@ -207,9 +212,10 @@ def check(plan: Callable[[TableView], RowPlan], table: Any, path: str, connectio
 
 def refuse_invalid(found: Check, name: str = "") -> None:
     """Raise `InvalidRequests` if there are rows that cannot be sent; `name` is the node's id, in a workflow."""
-    if found.valid < found.rows:
+    if found.valid + found.skipped < found.rows:
         first = next(iter(found.lines(1)))
-        count = f"{f'node {name!r}: ' if name else ''}{found.rows - found.valid:,} of {found.rows:,} rows"
+        unsent = found.rows - found.valid - found.skipped
+        count = f"{f'node {name!r}: ' if name else ''}{unsent:,} of {found.rows:,} rows"
         raise InvalidRequests(f"{count} cannot be sent; nothing was sent; first {first}", found)
 
 
@@ -224,7 +230,7 @@ class _Checking:
         self.schema = plan.schema
         self.found: list[tuple[Any, ...]] = []
         self.seen: set[bytes] = set()
-        self.duplicates = 0
+        self.duplicates = self.skipped = 0
         self.names: set[str] = set()
         self.shown: list[tuple[int, bytes]] = []  # the first request, and the longest
         self.meant_as_json: set[str] = set()
@@ -239,7 +245,8 @@ class _Checking:
         problems = tables.frame(found, _COLUMNS)
         problems.insert(1, "index", self._labels(view))
         prompts = tuple(RowPrompt.of(row, orjson.loads(data)) for row, data in self.shown)
-        return Check(len(view), valid, problems, self.plan.sources, unknown, self.duplicates, warnings, prompts)
+        sources, repeated = self.plan.sources, self.duplicates
+        return Check(len(view), valid, problems, sources, unknown, repeated, warnings, prompts, self.skipped)
 
     def _labels(self, view: TableView) -> Sequence[Any]:
         rows = [each[0] for each in self.found]
@@ -249,6 +256,9 @@ class _Checking:
         try:
             data = self.plan.encode(cells)
         except Rejected as rejected:
+            if rejected.outcome == SKIPPED:
+                self.skipped += 1
+                return False
             self.found += [(row, self.plan.column_of(problem.path), *problem) for problem in rejected.problems]
             return False
         if self.schema is not None:

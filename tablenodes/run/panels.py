@@ -51,7 +51,8 @@ def outputs_panel(outputs: Mapping[str, Any], name: str) -> Panel:
 
 def check_panel(check: Any) -> Panel:
     """Return what is shown of a check: what is sent, and what cannot be."""
-    counts = {"valid": check.valid, "invalid_request": check.rows - check.valid}
+    counts = {"valid": check.valid, "skipped": check.skipped}
+    counts["invalid_request"] = check.rows - check.valid - check.skipped
     duplicates = [("duplicates", counted(check.duplicates, "row"))] if check.duplicates else []
     facts = [*check.sources.items(), *duplicates]
     lines = [f"warning: {warning}" for warning in check.warnings]

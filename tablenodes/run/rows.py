@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
+from ..engine.sink import SKIPPED
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
 from ..templates.bounds import MOST
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     Upstream = Callable[[int], Mapping[str, Any] | Rejected]
 
 
+class When(NamedTuple):
+    """What decides whether a row is asked: a plan that makes True or False of it, and the answers that this reads."""
+
+    plan: Callable[[Sequence[str], Mapping[str, Any]], RowPlan]
+    upstream: Upstream | None = None
+
+
 @dataclass(frozen=True)
 class Context:
     """What a workflow adds to a run."""
@@ -40,6 +48,7 @@ class Context:
     folder: str | None = None  # of the table's file
     made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
     prefix: str = ""  # what the columns of the node's answers are called after in the workflow's table, unless by into=
+    when: When | None = None  # which rows are asked; all where it is None
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -90,6 +99,26 @@ def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
 
 
 def _cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
+    made = _all_cells(plan, view, context)
+    if context.when is None:
+        return made
+    kept = decided(context.when, view, context)
+    return (cells if why is None else why for cells, why in zip(made, kept, strict=True))
+
+
+def decided(when: When, view: TableView, context: Context) -> Iterator[Rejected | None]:
+    """Yield None for each row that is asked, else why it is not: what decides is not true, or has no value."""
+    deciding = replace(context, upstream=when.upstream, when=None)
+    for found in prepared(when.plan(view.columns, deciding.constants), view, deciding):
+        if found is True:
+            yield None
+        elif isinstance(found, Rejected):
+            yield found
+        else:
+            yield Rejected(Problem("$", "when", "when is false in this row"), outcome=SKIPPED)
+
+
+def _all_cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
     if OUTPUTS not in plan.columns or context.upstream is None:
         yield from view.rows(plan.columns)
         return

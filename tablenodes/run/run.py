@@ -82,8 +82,10 @@ class Again:
         if told is not None:
             changed["on_text"] = lambda row, text: told(rows[row], text)
         options = replace(self.options, **{"on_text": None, "on_invalid": "report", **own, **changed})
-        here = None if upstream is None else lambda row: upstream(rows[row])
-        context = replace(self.context, upstream=here, new_journal=False)
+        here, when = None if upstream is None else lambda row: upstream(rows[row]), self.context.when
+        if when is not None and (deciding := when.upstream) is not None:
+            when = when._replace(upstream=lambda row: deciding(rows[row]))
+        context = replace(self.context, upstream=here, when=when, new_journal=False)
         part = _Part(self, rows, None if connection is not None else self.place)
         return run(self.asking, self.view.take(rows), connection or self._connection(), context, options, part)
 

@@ -88,7 +88,8 @@ class Template:
     `whole_row`; the answers of the nodes in `upstream`, None where it may be any; and `reached` has the ways that it
     goes down from each of `RESERVED`. A text `is_whole` if it shows one value whole: no part of a cell is put beside
     another text; `filtered_last` is the last filter where it is one placeholder. `unmet` are the ways down from
-    ``outputs`` behind which there is no ``default(…)``.
+    ``outputs`` behind which there is no ``default(…)``, and `instead` those that are in one: with each, the ways whose
+    place it takes.
     """
 
     names: tuple[str, ...]
@@ -97,6 +98,7 @@ class Template:
     upstream: tuple[str, ...] | None
     reached: Mapping[str, tuple[Path, ...]]
     unmet: tuple[Path, ...]
+    instead: tuple[tuple[Path, tuple[Path, ...]], ...]
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
@@ -129,6 +131,7 @@ class Template:
         self._wording = Wording(tree, ROW)
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
         self.unmet = tuple(dict.fromkeys(_found(tree, OUTPUTS, unmet=True))) if OUTPUTS in used else ()
+        self.instead = tuple(_instead(tree, OUTPUTS)) if OUTPUTS in used else ()
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
         """Raise `ColumnError` for a placeholder that names no column; `workflow` says which of `RESERVED` are there."""
@@ -358,10 +361,9 @@ def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
 
 
 def _found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path]:
-    if unmet and isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None:
-        _, root, aside = _steps(node.node)
-        for each in (*([] if isinstance(root, nodes.Name) else [node.node]), *aside, *node.args):
-            yield from _found(each, name, unmet=unmet)
+    if unmet and _is_default(node):
+        for part in _needed_in(_chain(node), name):
+            yield from _found(part, name, unmet=unmet)
         return
     if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name):
         steps, root, aside = _steps(node)
@@ -377,6 +379,45 @@ def _found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path
         for path in _found(child, name, unmet=unmet):
             is_method = isinstance(node, nodes.Call) and child is node.node and len(path) > 0
             yield path[:-1] if is_method else path
+
+
+def _is_default(node: nodes.Node | None) -> bool:
+    return isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None
+
+
+def _chain(node: nodes.Node) -> list[nodes.Node]:
+    """Return what a value is, the first of which there is: ``a | default(b) | default("c")`` is a, b or "c"."""
+    if not _is_default(node):
+        return [node]
+    first: Any = node
+    return [*_chain(first.node), *(each for argument in first.args[:1] for each in _chain(argument))]
+
+
+def _needed_in(chain: Sequence[nodes.Node], name: str) -> Iterator[nodes.Node]:
+    """Return the parts of a chain without which it has no value, whatever is missing."""
+    *met, last = chain
+    for each in met:
+        _, root, aside = _steps(each)
+        yield from (*([] if isinstance(root, nodes.Name) else [each]), *aside)
+    if not (_way(last, name) and any(_way(each, name) for each in met)):
+        yield last
+
+
+def _way(node: nodes.Node, name: str) -> Path:
+    """Return the steps down from a name that a node is; none where it is something else."""
+    steps, root, _ = _steps(node)
+    return tuple(steps) if isinstance(root, nodes.Name) and root.name == name and None not in steps else ()
+
+
+def _instead(node: nodes.Node, name: str) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+    """Return each way down from a name that is needed only where others, behind it, lead to nothing."""
+    parts = _chain(node)
+    *met, last = [_way(each, name) for each in parts]
+    if last and any(met):
+        yield last, tuple(filter(None, met))
+    for part in parts:
+        for child in part.iter_child_nodes():
+            yield from _instead(child, name)
 
 
 def _steps(node: nodes.Node) -> tuple[list[Any], nodes.Node, list[nodes.Node]]:

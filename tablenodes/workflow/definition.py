@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from ..connection.connection import Connection
 from ..errors import SchemaError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..settings import Limits, Retry
+from ..templates.template import Template
 from .definition_reader import Reader, anchored, rooted
 from .destination import Destination, destination
 from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
+from .step import Condition, Step, node_of, whens
 
-Nodes = Mapping[str, Node] | Sequence[tuple[str, Node]]
+Nodes = Mapping[str, Node | Step] | Sequence[tuple[str, Node | Step]]
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -39,7 +41,7 @@ class Definition:
     retry: Retry | None = None
     _reader: Reader | None = field(default=None, init=False, compare=False)
     _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
-    _steps: tuple[tuple[str, Node], ...] = field(default=(), init=False, compare=False)
+    _steps: tuple[tuple[str, Node | Step], ...] = field(default=(), init=False, compare=False)
     _alone: bool = field(default=False, init=False, compare=False)  # its table is that of its one node
 
     def __post_init__(self) -> None:
@@ -60,20 +62,31 @@ class Definition:
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
         put(self, "output", destination(self.output))
-        put(self, "_steps", tuple(written_out(self.written)))
-        for reference in faults(self.steps, self.inputs):
+        put(self, "_steps", tuple(written_out(self.nodes)))  # type: ignore[arg-type]
+        for reference in faults(self.steps, self.inputs, whens=self.expressions):
             node = self.steps[reference.node][0]
             raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
 
     @property
     def steps(self) -> tuple[tuple[str, Node], ...]:
         """The nodes with their ids, in their order; ``{{ ID }}`` is written out in them."""
-        return self._steps
+        return tuple((name, node_of(given)) for name, given in self._steps)
 
     @property
-    def written(self) -> tuple[tuple[str, Node], ...]:
-        """The nodes with their ids as they were given."""
-        return self.nodes  # type: ignore[return-value]
+    def whens(self) -> Mapping[str, Condition]:
+        """What decides for which rows nodes run, by their ids."""
+        return whens(self._steps)
+
+    @property
+    def expressions(self) -> Mapping[str, Template]:
+        """The texts of these."""
+        return {name: each.template for name, each in self.whens.items()}
+
+    @property
+    def written(self) -> tuple[tuple[str, Step], ...]:
+        """The nodes with their ids and all that is said of them, as they were given."""
+        given: Any = self.nodes
+        return tuple((name, each if isinstance(each, Step) else Step(each)) for name, each in given)
 
     def located(self, position: int, error: UsageError) -> UsageError:
         """Return an error of a node's with the node's id, and with file and line where it was loaded from one."""
@@ -105,7 +118,7 @@ _KINDS: Mapping[str, type] = {"id": str, "description": str, "connection": Conne
 _SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry")
 
 
-def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
+def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node | Step], ...]:
     try:
         pairs = [(name, node) for name, node in (nodes.items() if isinstance(nodes, Mapping) else nodes)]
     except (TypeError, ValueError):
@@ -114,9 +127,17 @@ def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node], ...]:
         raise WorkflowError("a workflow needs a node")
     for position, (name, node) in enumerate(pairs):
         check_id(name, [earlier for earlier, _ in pairs[:position]])
-        if not isinstance(node, Node):
+        if not isinstance(node, Node | Step):
             raise WorkflowError(f"node {name!r} must be a node, not {type(node).__name__}")
-    return tuple((name, _anchored(node)) for name, node in pairs)
+    return tuple((name, _settled(node)) for name, node in pairs)
+
+
+def _settled(given: Node | Step) -> Node | Step:
+    """Return a node whose paths do not depend on the current directory; a step that says no more is its node."""
+    if not isinstance(given, Step):
+        return _anchored(given)
+    made = replace(given, node=_anchored(given.node))
+    return made.node if made == Step(made.node) else made
 
 
 def _anchored(node: Node) -> Node:

@@ -19,6 +19,7 @@ from .destination import destination
 from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
+from .step import STEP_KEYS, Step, node_of, whens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -56,7 +57,7 @@ class Reader:
             "id": lambda: self.text(("id",)),
             "description": lambda: self.text(("description",)),
             "table": lambda: self.path(("table",)),
-            "connection": self.connection,
+            "connection": lambda: self.connection(("connection",)),
             "limits": lambda: self.settings(("limits",), Limits),
             "retry": lambda: self.settings(("retry",), Retry),
             "inputs": self.inputs,
@@ -68,9 +69,11 @@ class Reader:
                 with self.collecting():
                     made[name] = read()
         given = top.get("inputs")
-        for fault in faults(
-            written_out(made["nodes"]), given if isinstance(given, dict) else {} if given is None else None
-        ):
+        declared_inputs = given if isinstance(given, dict) else {} if given is None else None
+        steps = written_out(made["nodes"])
+        expressions = {name: each.template for name, each in whens(steps).items()}
+        nodes = [(name, node_of(step)) for name, step in steps]
+        for fault in faults(nodes, declared_inputs, whens=expressions):
             path = self.meant(("nodes", fault.node), fault.place)
             self._errors.append(self.document.error(path, f"{fault.place}: {fault.message}"))
         if self._errors:
@@ -153,9 +156,8 @@ class Reader:
                 kind(**{name: value})
         return kind(**given)
 
-    def connection(self) -> Connection:
-        """Return the connection: ``local``, or a mapping of its settings."""
-        path: Path_ = ("connection",)
+    def connection(self, path: Path_) -> Connection:
+        """Return a connection: ``local``, or a mapping of its settings."""
         if self.at(path) == LOCAL:
             return Connection.local()
         if isinstance(self.at(path), str):
@@ -222,14 +224,14 @@ class Reader:
         with self.locating(()):
             return destination(self.at(("output",)))
 
-    def nodes(self) -> list[tuple[str, Node | None]]:
+    def nodes(self) -> list[tuple[str, Node | Step | None]]:
         """Return the nodes with their ids; None for one that is wrong, of which an error is kept."""
         value = self.at(("nodes",))
         if value == []:
             raise self.document.error(("nodes",), "nodes: the list is empty; a workflow needs at least one node")
         if not isinstance(value, list):
             raise self._wrong(("nodes",), "a list of nodes", value)
-        made: list[tuple[str, Node | None]] = []
+        made: list[tuple[str, Node | Step | None]] = []
         for position, given in enumerate(value):
             path = ("nodes", position)
             name = given.get("id") if isinstance(given, dict) else None
@@ -242,7 +244,7 @@ class Reader:
             made.append((str(name), node))
         return made
 
-    def _node(self, path: Path_) -> Node:
+    def _node(self, path: Path_) -> Node | Step:
         given = self.mapping(path)
         for name, needed in (("id", "an id"), ("type", "a type")):
             if given.get(name) is None:
@@ -251,7 +253,7 @@ class Reader:
         of_type = self.text((*path, "type"))
         with self.locating((*path, "type")):
             kind = find_node(of_type)
-        known, before = ("id", "type", *setting_names(kind)), len(self._errors)
+        known, before = ("id", "type", *STEP_KEYS, *setting_names(kind)), len(self._errors)
         if refused := next((each for each in ("api_key", "apiKey") if each in given), ""):
             how = f"a key must not be in a node or a file: {_NAME_IT} under connection"
             raise self.document.error((*path, refused), f"{refused}: {how}")
@@ -259,7 +261,8 @@ class Reader:
             if key not in known:
                 told = instead(kind, key, given[key], door="yaml")
                 self._errors.append(self._unknown_key((*path, key), known, told))
-        settings = {key: value for key, value in given.items() if key in known[2:] and value is not None}
+        more = {key: value for key, value in given.items() if key in STEP_KEYS and value is not None}
+        settings = {key: value for key, value in given.items() if key in setting_names(kind) and value is not None}
         settings |= {key: self._anchored(key, value) for key, value in settings.items() if isinstance(value, str)}
         if "schema" in settings:
             with self.locating((*path, "schema")):
@@ -267,10 +270,13 @@ class Reader:
         for key, value in settings.items():
             with self.collecting(), self.locating(path):
                 parse_setting(key, value)
+        if "connection" in more:
+            with self.collecting():
+                more["connection"] = self.connection((*path, "connection"))
         if len(self._errors) > before:
             raise self._errors.pop()
         with self.locating(path):
-            return kind(**settings)
+            return Step(kind(**settings), **more) if more else kind(**settings)
 
     def _anchored(self, name: str, text: str) -> str:
         """Return a setting with the path in it made absolute from the document's folder."""

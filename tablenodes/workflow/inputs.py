@@ -159,12 +159,15 @@ class Answers:
     def __call__(self, row: int) -> dict[str, Any] | Rejected:
         """Return the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
+        lacking: dict[str, str] = {}  # the outcomes of those that have no answer
         for name, output, reading in self._outputs:
             try:
                 found[name] = _read(output, row, reading)
             except _Missing as missing:
-                if reading.needs_answer or reading.needs_rest:
-                    return failed(name, str(missing), missing.outcome)
+                lacking[name] = missing.outcome
+                beside = {lacking[each] for each in reading.instead_of if each in lacking}
+                if reading.needs_answer or reading.needs_rest or beside:
+                    return failed(name, str(missing), max({missing.outcome} | beside, key=lambda each: each != SKIPPED))
                 found[name] = _Ended(_end(output, row)) if reading.ends else None
         return found
 

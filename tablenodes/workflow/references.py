@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
@@ -47,6 +48,12 @@ ENDS: dict[str, Any] = {
     "error": {"type": ["object", "null"], "properties": dict.fromkeys(("message", "type", "code", "param"), _TEXT)},
 }
 """The steps below a node's id that are there of every row, whatever became of it."""
+_END_STEPS: frozenset[Path] = frozenset((step,) for step in ENDS)
+
+
+Whens = Mapping[str, Template]
+"""The expressions that decide for which rows nodes run, by the nodes' ids."""
+NONE: Whens = MappingProxyType({})
 
 
 class Loose(NamedTuple):
@@ -66,12 +73,14 @@ def check_id(name: object, earlier: Collection[str]) -> None:
         raise WorkflowError(f"id: {name!r} is the id of an earlier node", place="id")
 
 
-def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None) -> Iterator[Loose]:
+def loose(
+    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None, whens: Whens = NONE
+) -> Iterator[Loose]:
     """Return every reference to an input or an earlier node that is not there; None for one that cannot be read."""
     known_inputs, ids = None if inputs is None else tuple(inputs), [name for name, _ in nodes]
-    for position, (_, node) in enumerate(nodes):
+    for position, (own, node) in enumerate(nodes):
         yield from _unfollowed(nodes, position)
-        for template in templates(node):
+        for template in _templates(own, node, whens):
             for name in template.upstream or ():
                 if name not in ids[:position]:
                     yield Loose(position, template.place, _no_node(name, ids, position))
@@ -82,9 +91,10 @@ def loose(nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None
                     yield Loose(position, template.place, f"no input {name!r}{hint}")
 
 
-def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str]) -> frozenset[str]:
+def unread_inputs(nodes: Sequence[tuple[str, Node]], inputs: Iterable[str], whens: Whens = NONE) -> frozenset[str]:
     """Return the inputs that no node reads, as far as that is known: a name that is worked out may be any."""
-    paths = [path for _, node in nodes for template in templates(node) for path in template.reached.get(INPUTS, ())]
+    read = (template for name, node in nodes for template in _templates(name, node, whens))
+    paths = [path for template in read for path in template.reached.get(INPUTS, ())]
     return frozenset() if () in paths else frozenset(inputs) - {str(path[0]) for path in paths}
 
 
@@ -118,11 +128,17 @@ class Reading(NamedTuple):
     needs_answer: bool = True
     needs_rest: bool = True
     ends: bool = False  # what became of the row: known of each
+    instead_of: tuple[str, ...] = ()  # the nodes in whose place it stands: it is needed where these have no answer
 
 
 def upstream(node: Node, earlier: Sequence[str]) -> dict[str, Reading] | None:
     """Return what a node reads, or may read, of which earlier nodes, in their order; None where it reads none."""
-    reading = [template for template in templates(node) if OUTPUTS in template.names]
+    return reading_of(templates(node), earlier)
+
+
+def reading_of(texts: Iterable[Template], earlier: Sequence[str]) -> dict[str, Reading] | None:
+    """Return what texts read, or may read, of which earlier nodes, in their order; None where they read none."""
+    reading = [template for template in texts if OUTPUTS in template.names]
     if not reading:
         return None
     if any(template.upstream is None for template in reading):
@@ -130,27 +146,41 @@ def upstream(node: Node, earlier: Sequence[str]) -> dict[str, Reading] | None:
     read = {path for template in reading for path in template.reached[OUTPUTS]}
     unmet = {path for template in reading for path in template.unmet}
     parts = {name: (_parts_of(name, read), _parts_of(name, unmet)) for name in earlier}
-    found = {name: Reading(*first[:2], *needed[:2], first[2]) for name, (first, needed) in parts.items()}
+    places = [
+        (way[0], str(each[0])) for t in reading for way, met in t.instead for each in met if way[1:2] not in _END_STEPS
+    ]
+    found = {
+        name: Reading(*first[:2], *needed[:2], first[2], tuple(other for each, other in places if each == name))
+        for name, (first, needed) in parts.items()
+    }
     return {name: each for name, each in found.items() if any(each)}
 
 
 def _parts_of(name: str, ways: Iterable[Path]) -> tuple[bool, bool, bool]:
     """Return whether ways lead to a node's answer, the rest of its output, its end; all where one stops at the node."""
     steps = {path[1:2] for path in ways if path[:1] == (name,)}
-    ends = {(step,) for step in ENDS}
-    return bool({(), (ANSWER,)} & steps), bool(steps - {(ANSWER,)} - ends), bool(steps & (ends | {()}))
+    answer, ends = {(ANSWER,)}, _END_STEPS
+    return bool(({()} | answer) & steps), bool(steps - answer - ends), bool(steps & (ends | {()}))
 
 
-def columns_read(nodes: Sequence[tuple[str, Node]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def columns_read(nodes: Sequence[tuple[str, Node]], whens: Whens = NONE) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Return each node that must have a table, with the columns that its settings name; none for the whole row."""
     made: set[str] = set()
     for name, node in nodes:
         varying = [value for value in node._parsed().values() if is_varying(value)]
+        varying += [TextValue(whens[name])] if name in whens else []
         columns = dict.fromkeys(column for value in varying for column in value.columns())
         read = tuple(column for column in columns if column not in made and column not in RESERVED)
         if read or any(value.whole_row() for value in varying):
             yield name, read
         made |= set(node._declared.makes)
+
+
+def _templates(name: str, node: Node | None, whens: Whens) -> Iterator[Template]:
+    """Return every text with placeholders of a node of a workflow."""
+    yield from templates(node)
+    if name in whens:
+        yield whens[name]
 
 
 def templates(node: Node | None) -> Iterator[Template]:
@@ -172,13 +202,16 @@ def templates_in(value: Any) -> Iterator[Template]:
 
 
 def faults(
-    nodes: Sequence[tuple[str, Node | None]], inputs: Iterable[str] | None, columns: Sequence[str] | None = None
+    nodes: Sequence[tuple[str, Node | None]],
+    inputs: Iterable[str] | None,
+    columns: Sequence[str] | None = None,
+    whens: Whens = NONE,
 ) -> Iterator[Loose]:
     """Return every reference to an input, an earlier node or a part of its answer that is not there."""
-    yield from loose(nodes, inputs)
+    yield from loose(nodes, inputs, whens)
     shapes: dict[str, Shape | None] = {}
     for position, (name, node) in enumerate(nodes):
-        for template in templates(node):
+        for template in _templates(name, node, whens):
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
                 message = shape and (_nowhere(shape, path) or _unasked(shape, path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,7 @@ from ..run.display import counted
 from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
-from ..run.rows import Context
+from ..run.rows import Context, When
 from ..run.spending import pricing_of
 from ..settings import Limits
 from ..tables import TableView
@@ -27,12 +27,14 @@ from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
 from .inputs import Answers
-from .references import upstream
+from .references import reading_of, upstream
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..bodies.settings_plan import RowPlan
+    from .step import Condition
+    from .workflow_check import Connections
 
 Inputs = Mapping[str, Any]
 Outputs = Mapping[str, AnyOutput]
@@ -45,7 +47,7 @@ def run(
     workflow: Definition, table: Any, inputs: Inputs | None, connection: Connection | None, options: RunOptions
 ) -> WorkflowOutput:
     """Run a workflow; see `Workflow.run`."""
-    connection = workflow_check.connection_of(workflow, connection)
+    connections = workflow_check.connections_of(workflow, connection)
     values = workflow_check.values_of(workflow, inputs)
     destination: Any = workflow.output
     source = workflow_check.file_of(workflow, table)
@@ -53,23 +55,26 @@ def run(
     if options.journal is not None:
         refuse_as_journal(options.journal, table=source, output=destination and destination.path)
     view = workflow_check.opened(workflow, table)
-    plans = workflow_check.plans(workflow, view, values, connection, options.store)
+    plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
     if options.limits.max_cost is not None and options.send:
-        _check_prices(workflow, plans, connection)
+        _check_prices(workflow, plans, connections)
     if options.on_invalid == "raise":
-        for name, found in workflow_check.checks(workflow, view, plans, connection).items():
+        for name, found in workflow_check.checks(workflow, view, values, plans, connections).items():
             refuse_invalid(found, name)
         options = replace(options, on_invalid="report")
-    if destination is not None and (unsent := workflow_check.unsendable(workflow, view, plans)) is not None:
+    if (
+        destination is not None
+        and (unsent := workflow_check.unsendable(workflow, view, values, plans, connections)) is not None
+    ):
         raise _empty_handed(workflow, *unsent)
-    return _carried_out(workflow, view, values, connection, options)
+    return _carried_out(workflow, view, values, connections, options)
 
 
-def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection: Connection) -> None:
+def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections) -> None:
     """Raise `SettingError` where a node's cost cannot be limited, before any node sends anything."""
-    pricing = pricing_of(connection, base_url_of(connection))
     for name, node in workflow.steps:
+        pricing = pricing_of(connections[name], base_url_of(connections[name]))
         if node._declared.later:
             refuse_later()
         if plans[name].schema is not None:
@@ -77,13 +82,13 @@ def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection
 
 
 def _carried_out(
-    workflow: Definition, view: TableView, inputs: Inputs, connection: Connection, options: RunOptions
+    workflow: Definition, view: TableView, inputs: Inputs, connections: Connections, options: RunOptions
 ) -> WorkflowOutput:
     """Run the nodes and write what came, however the run ended: no answer is lost."""
     outputs = WorkflowOutput(view.table, alone=workflow._alone)
     try:
-        sends = options.send and any(node._declared.sends for _, node in workflow.steps)
-        with connection if sends else nullcontext(connection) as opened:
+        with ExitStack() as stack:
+            opened = _opened(workflow, connections, stack) if options.send else connections
             _run_nodes(workflow, inputs, opened, options, outputs, view.folder)
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
@@ -121,10 +126,21 @@ def _ended(error: BaseException, outputs: WorkflowOutput, unwritten: TableError 
     return Interrupted(f"interrupted: {answered}{more}", outputs)
 
 
+def _opened(workflow: Definition, connections: Connections, stack: ExitStack) -> Connections:
+    """Return the nodes' connections, opened: each once, of those that something is sent over."""
+    opened: list[tuple[Connection, Connection]] = []
+    for name, node in workflow.steps:
+        own = connections[name]
+        if node._declared.sends and all(own != known for known, _ in opened):
+            opened.append((own, stack.enter_context(own)))
+    found = {name: [made for known, made in opened if known == own] for name, own in connections.items()}
+    return {name: made[0] if made else connections[name] for name, made in found.items()}
+
+
 def _run_nodes(
     workflow: Definition,
     inputs: Inputs,
-    connection: Connection,
+    connections: Connections,
     options: RunOptions,
     outputs: WorkflowOutput,
     folder: str | None,
@@ -136,12 +152,22 @@ def _run_nodes(
     for name, node in workflow.steps:
         reading = upstream(node, tuple(outputs))
         answers = None if reading is None else Answers(outputs, reading)
-        prefix = "" if workflow._alone else name
-        context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, folder=folder)
+        prefix, when = "" if workflow._alone else name, _when(workflow.whens.get(name), outputs)
+        context = Context(
+            inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, folder=folder, when=when
+        )
         limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
-        output = node._carry_out(outputs._base, connection, context, replace(options, limits=limits))
+        output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)
         made |= frozenset(node._declared.makes) - own
+
+
+def _when(condition: Condition | None, outputs: WorkflowOutput) -> When | None:
+    """Return what decides for which rows a node runs, given what earlier ones gave."""
+    if condition is None:
+        return None
+    reading = reading_of([condition.template], tuple(outputs))
+    return When(condition.plan, None if reading is None else Answers(outputs, reading))
 
 
 def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: bool) -> Limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..column_names import OUTPUTS
@@ -10,20 +11,32 @@ from ..nodes import Node
 from ..nodes.node import setting_of
 from ..templates.environment import environment
 from .references import templates_in
+from .step import Condition, Step, node_of
 
 if TYPE_CHECKING:
-    Nodes = Sequence[tuple[str, Node | None]]
+    Nodes = Sequence[tuple[str, Node | Step | None]]
 
 
 def written_out(nodes: Nodes) -> list[tuple[str, Any]]:
-    """Return nodes in whose placeholders the ids of earlier nodes with answers are written out."""
+    """Return nodes, or steps, in whose placeholders the ids of earlier nodes with answers are written out."""
     made: list[tuple[str, Any]] = []
     ids: set[str] = set()
-    for name, node in nodes:
-        made.append((name, node if node is None or not ids else _written_out(node, ids)))
+    given: Any
+    for name, given in nodes:
+        node = node_of(given)
+        changed = node if node is None or not ids else _written_out(node, ids)
+        is_step = isinstance(given, Step)
+        made.append((name, replace(given, node=changed, when=_when(given.when, ids)) if is_step else changed))
         if node is not None and node._answer_columns(name):
             ids.add(name)
     return made
+
+
+def _when(text: str | None, ids: Collection[str]) -> str | None:
+    """Return the expression of a ``when``, in which ids are written out too."""
+    if text is None or set(ids).isdisjoint((condition := Condition(text)).template.names):
+        return text
+    return str(_in_value(condition.written, {*condition.template.names}.intersection(ids)))
 
 
 def _written_out(node: Node, ids: Collection[str]) -> Node:

@@ -34,14 +34,15 @@ class Workflow(Definition):
 
     Parameters
     ----------
-    nodes : mapping of str to Node, or sequence of (str, Node)
-        The nodes with their ids, in the order in which they run.
+    nodes : mapping of str to Node or Step, or sequence of (str, Node or Step)
+        The nodes with their ids, in the order in which they run. A `Step` says of a node for which rows it runs
+        (``when``), and where its requests go.
     id : str, optional
         The workflow's name.
     description : str, optional
         What it is for.
     connection : Connection, optional
-        Where requests go. Default: ``Connection()``, which reads the environment.
+        Where requests go, but of nodes that have their own. Default: ``Connection()``, which reads the environment.
     table : path, optional
         The configuration table's file, where a run names no other.
     inputs : mapping, optional
@@ -127,7 +128,8 @@ class Workflow(Definition):
 
         named = ("description", "connection", "table", "inputs", "output", "limits", "retry")
         facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
-        parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in self.written]
+        nodes = [(name, step.node) for name, step in self.written]
+        parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in nodes]
         return html(Panel(f"Workflow {self.id or ''}", facts=facts, parts=parts))
 
     def check(
@@ -184,7 +186,8 @@ class Workflow(Definition):
         inputs : mapping, optional
             The inputs' values.
         connection : Connection, optional
-            Default: the workflow's own. The embedded model's server lives for the whole run.
+            Where all requests go. Default: each node's own, else the workflow's. The embedded model's server lives for
+            the whole run.
         limits, retry : Limits, Retry, optional
             Default: the workflow's own. The requests and tokens of all nodes together count. What a worker sends counts
             once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
@@ -199,8 +202,8 @@ class Workflow(Definition):
         -------
         WorkflowOutput
             A mapping of node ids, in their order, to what each node gave; ``.table`` is the table with the columns of
-            every node. A row whose earlier answer is missing or not ok is ``upstream_failed``, unless each placeholder
-            that reads it has a ``default(…)``.
+            every node. A row whose earlier answer is missing or not ok is ``upstream_failed``, or ``skipped`` where it
+            was skipped there, unless each placeholder that reads it has a ``default(…)``.
 
         Raises
         ------

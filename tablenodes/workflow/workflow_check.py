@@ -12,13 +12,14 @@ from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS
 from ..connection.connection import Connection
+from ..engine.sink import SKIPPED
 from ..errors import SettingError, TableError, UsageError, WorkflowError
 from ..nodes import Node
 from ..problems import Rejected, Remark
 from ..run.check import Check, check_rows
 from ..run.options import Path
 from ..run.row_request import Requests
-from ..run.rows import Context, PlanInputs, prepared
+from ..run.rows import Context, PlanInputs, When, decided, prepared
 from ..settings import Limits
 from ..tables import TableView
 from .definition import Definition
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from ..run.estimate import Estimate
 
 Inputs = Mapping[str, Any]
+Connections = Mapping[str, Connection]
+"""Where each node's requests go, by the nodes' ids."""
 
 _SAY = "set system or messages there, or put an AddUserMessage between"
 _NOT_YET = "the node's requests are made of what earlier nodes make: they are known once that is there"
+_UNSENT = "its request was not valid there"
 _LATER = "what depends on them is checked once they are there"
 
 
@@ -45,14 +49,14 @@ def check(
     store: Path | None,
 ) -> dict[str, Check]:
     """Check a workflow; see `Workflow.check`."""
-    connection, values = connection_of(workflow, connection), values_of(workflow, inputs)
+    connections, values = connections_of(workflow, connection), values_of(workflow, inputs)
     check_output(workflow, file_of(workflow, table))
     view = opened(workflow, table, read=False)
     if view.one_shot:
         raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
-    made = plans(workflow, view, values, connection, store)
+    made = plans(workflow, view, values, connections, store)
     check_content(workflow, view)
-    found = checks(workflow, view, made, connection)
+    found = checks(workflow, view, values, made, connections)
     first = next(iter(found))
     found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
     return found
@@ -60,7 +64,7 @@ def check(
 
 def _warnings(workflow: Definition) -> Iterator[str]:
     """Return warnings about a workflow's inputs; they stand with the first node's."""
-    unread = unread_inputs(workflow.steps, workflow.inputs)
+    unread = unread_inputs(workflow.steps, workflow.inputs, workflow.expressions)
     for name, declaration in workflow.inputs.items():
         if name in unread:
             yield Remark(f"inputs.{name}: no node reads it", f"inputs.{name}")
@@ -69,11 +73,13 @@ def _warnings(workflow: Definition) -> Iterator[str]:
             yield Remark(f"inputs.{name}: {why}", f"inputs.{name}")
 
 
-def connection_of(workflow: Definition, connection: Connection | None) -> Connection:
-    """Return the connection that a run uses."""
+def connections_of(workflow: Definition, connection: Connection | None) -> Connections:
+    """Return the connections that a run uses: the one that it is given, else each node's own, else the workflow's."""
     if connection is not None and not isinstance(connection, Connection):
         raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
-    return connection or workflow.connection or Connection()
+    shared = connection or workflow.connection or Connection()
+    own = {} if connection is not None else {name: step.connection for name, step in workflow.written}
+    return {name: own.get(name) or shared for name, _ in workflow.steps}
 
 
 def values_of(workflow: Definition, inputs: Inputs | None) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
 def _refuse_reading(workflow: Definition) -> None:
     """Raise `WorkflowError` if a node reads a table that is not there."""
     ids = [name for name, _ in workflow.steps]
-    for name, columns in columns_read(workflow.steps):
+    for name, columns in columns_read(workflow.steps, workflow.expressions):
         position = ids.index(name)
         hints = _nearly_reserved(workflow.steps[position][1])
         column = next(iter(hints), columns[0] if columns else None)
@@ -145,14 +151,14 @@ def _nearly_reserved(node: Node) -> dict[str, str]:
 
 
 def plans(
-    workflow: Definition, view: TableView, inputs: Inputs, connection: Connection, store: Path | None
+    workflow: Definition, view: TableView, inputs: Inputs, connections: Connections, store: Path | None
 ) -> dict[str, RowPlan]:
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
     columns, unknown, empty, written = view.columns, frozenset[str](), "", dict[str, str]()
     errors: list[UsageError] = [
         workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
-        for fault in faults(workflow.steps, workflow.inputs, columns)
+        for fault in faults(workflow.steps, workflow.inputs, columns, workflow.expressions)
     ]
     for position, (name, node) in enumerate(workflow.steps):
         reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
@@ -161,7 +167,9 @@ def plans(
         errors += [workflow.located(position, error) for error in clashing]
         constants = Context(inputs, (lambda _: {}) if reads else None).constants
         try:
-            inputs_of_plan = PlanInputs(constants, connection, store, prefix=prefix, folder=view.folder)
+            if (condition := workflow.whens.get(name)) is not None:
+                condition.plan(columns, Context(inputs, lambda _: {}).constants)
+            inputs_of_plan = PlanInputs(constants, connections[name], store, prefix=prefix, folder=view.folder)
             plan = node._plan(columns, inputs_of_plan)
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
@@ -198,26 +206,29 @@ def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:
 
 
 def checks(
-    workflow: Definition, view: TableView, plans: Mapping[str, RowPlan], connection: Connection
+    workflow: Definition, view: TableView, inputs: Inputs, plans: Mapping[str, RowPlan], connections: Connections
 ) -> dict[str, Check]:
     """Check every node's rows."""
     made: dict[str, Check] = {}
-    unsent: dict[str, set[int]] = {}
+    unsent: dict[str, dict[int, str]] = {}  # by node: the rows of which it is known that they have no answer
     unknown, spoken = frozenset[str](), ""
     for name, node in workflow.steps:
         ids = upstream(node, tuple(made))
         needed = [each for each, reading in (ids or {}).items() if reading.needs_answer or reading.needs_rest]
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
-        lost = {row: earlier for earlier in (*reversed(needed), *before) for row in unsent[earlier]}
+        rows = ((row, each, outcome) for each in (*reversed(needed), *before) for row, outcome in unsent[each].items())
+        lost: dict[int, Rejected] = {row: failed(each, _UNSENT, outcome) for row, each, outcome in rows}
+        lost |= left_out(workflow, name, view, inputs, unknown)
         if ids is None and not lost and unknown.isdisjoint(plans[name].columns):
-            requests = Requests.of(plans[name], view, node._declared.path, connection)
+            requests = Requests.of(plans[name], view, node._declared.path, connections[name])
             made[name] = check_rows(plans[name], view, requests)
         else:
             seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
             found = check_rows(plans[name], seen, _NOT_YET)
             later = f"it reads the answers of {', '.join(ids or ())}: {_LATER}"
             made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
-        unsent[name] = {int(row) for row in made[name].problems["row"]}
+        skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
+        unsent[name] = {**{int(row): "invalid_request" for row in made[name].problems["row"]}, **skipped}
         spoken = name if CONVERSATION in node._declared.makes else spoken
         unknown |= _made_by(node, view)
     return made
@@ -235,32 +246,47 @@ def estimates(
     """Estimate what each node that sends would use and cost; what earlier nodes answer is not known, and left out."""
     from ..run.estimate import estimated  # noqa: PLC0415 - loaded where it is used
 
-    connection, values = connection_of(workflow, connection), values_of(workflow, inputs)
+    connections, values = connections_of(workflow, connection), values_of(workflow, inputs)
     view = opened(workflow, table)
-    made, unknown = plans(workflow, view, values, connection, store), frozenset[str]()
+    made, unknown = plans(workflow, view, values, connections, store), frozenset[str]()
     found: dict[str, Estimate] = {}
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
         if made[name].schema is not None:
             reads = bool(ids) or not unknown.isdisjoint(made[name].columns)
-            answered = cast("TableView", _AnsweredView(view, ids, unknown, {})) if reads else view
+            left = left_out(workflow, name, view, values, unknown)
+            answered = cast("TableView", _AnsweredView(view, ids, unknown, left)) if reads or left else view
             rows = prepared(made[name], answered, Context())
             kept, path = None if node._declared.later else journal, node._declared.path
-            found[name] = estimated(rows, connection, limits, path, journal=kept, scope=name, earlier=reads)
+            found[name] = estimated(rows, connections[name], limits, path, journal=kept, scope=name, earlier=reads)
         unknown |= _made_by(node, view)
     return found
 
 
-def unsendable(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> tuple[str, Check] | None:
+def unsendable(
+    workflow: Definition, view: TableView, inputs: Inputs, plans: Mapping[str, RowPlan], connections: Connections
+) -> tuple[str, Check] | None:
     """Return the first node that could send none of a table's rows, and why; None where there is none."""
     unknown = frozenset[str]()
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
         rows = _AnsweredView(view, ids, unknown, {}).rows
-        if len(view) and not any(_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns)):
-            return name, checks(workflow, view, plans, connection_of(workflow, None))[name]
+        able = (_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns))
+        if len(view) and name not in workflow.whens and not any(able):
+            return name, checks(workflow, view, inputs, plans, connections)[name]
         unknown |= _made_by(node, view)
     return None
+
+
+def left_out(
+    workflow: Definition, name: str, view: TableView, inputs: Inputs, unknown: frozenset[str]
+) -> dict[int, Rejected]:
+    """Return the rows for which a node does not run, by its ``when``, and why; none where earlier answers decide."""
+    condition = workflow.whens.get(name)
+    if condition is None or OUTPUTS in condition.template.names or not unknown.isdisjoint(condition.template.columns):
+        return {}
+    kept = decided(When(condition.plan), view, Context(inputs))
+    return {row: why for row, why in enumerate(kept) if why is not None}
 
 
 def _made_by(node: Node, view: TableView) -> frozenset[str]:
@@ -292,7 +318,7 @@ class _Unknown(dict[str, Any]):
 class _AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
-    def __init__(self, view: TableView, ids: Iterable[str], made: frozenset[str], lost: Mapping[int, str]) -> None:
+    def __init__(self, view: TableView, ids: Iterable[str], made: frozenset[str], lost: Mapping[int, Rejected]) -> None:
         self._view = view
         self._stand_ins = {OUTPUTS: {name: _Unknown() for name in ids}, **dict.fromkeys(made, _Unknown())}
         self._lost = lost
@@ -308,7 +334,7 @@ class _AnsweredView:
         for row, cells in enumerate(self._view.rows(known)):
             rest = iter(cells)
             if row in self._lost:
-                yield failed(self._lost[row], "its request was not valid there")
+                yield self._lost[row]
             else:
                 yield tuple(self._stand_ins[name] if name in self._stand_ins else next(rest) for name in columns)
 

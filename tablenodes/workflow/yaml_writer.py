@@ -23,6 +23,7 @@ from ..secret import Secret
 from ..settings import Timeout
 from ..templates.template import Column, LiteralText
 from .definition import Definition
+from .step import Step
 from .yaml_reader import is_text
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -83,12 +84,18 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
         made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
     made |= {"limits": _changed(workflow.limits), "retry": _changed(workflow.retry)}
     made = {name: value for name, value in made.items() if value is not None}
-    typed = ((name, type(node).__name__, node) for name, node in workflow.written)
-    made["nodes"] = [{"id": name, "type": kind, **_settings(node, folder)} for name, kind, node in typed]
+    made["nodes"] = [_step(name, step, folder) for name, step in workflow.written]
     output: Any = workflow.output
     if output is not None:
         made["output"] = output.path if output.format == "table" else asdict(output)
     return made
+
+
+def _step(name: str, step: Step, folder: str) -> dict[str, Any]:
+    made = {"id": name, "type": type(step.node).__name__, "description": step.description, "when": step.when}
+    if step.connection is not None:
+        made["connection"] = _connection(step.connection, folder)
+    return {**{key: value for key, value in made.items() if value is not None}, **_settings(step.node, folder)}
 
 
 def _settings(node: Node, folder: str) -> dict[str, Any]:

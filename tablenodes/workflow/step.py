@@ -1,0 +1,94 @@
+"""Step: a node of a workflow, with when it runs for a row, where its requests go, and what it is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from ..bodies.settings_plan import RowPlan, SettingsPlan
+from ..bodies.values import TextValue
+from ..connection.connection import Connection
+from ..errors import WorkflowError
+from ..nodes import Node
+from ..templates.template import Template, inner, pieces_of
+
+WHEN = "when"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node of a workflow with what a workflow says of it.
+
+    Parameters
+    ----------
+    node : Node
+        What is done with every row.
+    when : str, optional
+        One expression over the row and what came before, with or without its braces: ``"{{ ask.stars < 3 }}"``. A row
+        for which its value is false, as Python has it, or null is ``skipped``, which is no failure; so is it at each
+        later node that reads this one's answer, unless a ``default(…)`` meets that.
+    connection : Connection, optional
+        Where the node's requests go. Default: the workflow's connection. One that a run is given goes before both.
+    description : str, optional
+        What the node is for.
+    """
+
+    node: Node
+    _: KW_ONLY
+    when: str | None = None
+    connection: Connection | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.node, Node):
+            raise WorkflowError(f"a step needs a node, not {type(self.node).__name__}")
+        if isinstance(self.when, bool):
+            object.__setattr__(self, WHEN, str(self.when).lower())
+        for name, kind in (("when", str), ("connection", Connection), ("description", str)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                wanted = "a text" if kind is str else f"a {kind.__name__}"
+                raise WorkflowError(f"{name}: must be {wanted}, not {type(value).__name__}", place=name)
+        if self.when is not None:
+            Condition(self.when)
+
+
+STEP_KEYS = ("when", "connection", "description")
+
+
+def node_of(given: Any) -> Any:
+    """Return the node of a step, or the node that is given in its place; None of one that cannot be read."""
+    return given.node if isinstance(given, Step) else given
+
+
+def whens(nodes: Sequence[tuple[str, Any]]) -> dict[str, Condition]:
+    """Return what decides for which rows nodes run, by their ids."""
+    steps = ((name, given.when) for name, given in nodes if isinstance(given, Step))
+    return {name: Condition(when) for name, when in steps if when is not None}
+
+
+class Condition:
+    """The expression of a ``when``: what it reads, and how it decides."""
+
+    def __init__(self, text: str) -> None:
+        expression = _expression(text)
+        self.written = f"{{{{ {expression} }}}}"
+        self.template = Template(self.written, WHEN)
+        # What is missing at the end of the way is null and so false; an answer that is missing is not met by that.
+        self._value = TextValue(Template(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", WHEN))
+
+    def plan(self, columns: Sequence[str], constants: Mapping[str, Any]) -> RowPlan:
+        """Return what makes True or False of each row of a table."""
+        return SettingsPlan({WHEN: self._value}, columns, constants=constants, becomes=lambda made: bool(made[WHEN]))
+
+
+def _expression(text: str) -> str:
+    pieces = pieces_of(text.strip()) if "{{" in text else []
+    if pieces and (len(pieces) != 3 or pieces[0] or pieces[2]):
+        raise WorkflowError("when: must be one expression: {{ … and … }}, with nothing beside it", place=WHEN)
+    expression = inner(pieces[1]) if pieces else re.sub(r"[{}]{2}", "", text).strip()
+    if not expression:
+        raise WorkflowError('when: is empty; write an expression such as "{{ stars < 3 }}"', place=WHEN)
+    return expression
