@@ -314,12 +314,89 @@ def test_a_column_may_stand_anywhere_in_a_setting():
     ]
 
 
-def test_placeholders_never_stand_in_tools_and_never_in_a_literal():
-    """There they are text."""
-    tools = [{"type": "function", "function": {"name": "{{ f }}", "description": "{{ f }}"}}]
-    assert encoded(chat(prompt="p", tools=tools))["tools"] == tools
+FUNCTION = {
+    "name": "set_{{ c }}",
+    "description": "For {{ c }}",
+    "parameters": [{"name": "to", "description": "{{ c }}", "type": "string", "enumValues": ["{{ c }}", "none"]}],
+}
+WRITTEN_OUT = {
+    "name": "set_X",
+    "description": "For X",
+    "parameters": {
+        "type": "object",
+        "properties": {"to": {"type": "string", "description": "X", "enum": ["X", "none"]}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sent"),
+    [
+        ("stop", ["{{ c }}", "END"], ["X", "END"]),
+        ("functions", [FUNCTION], [WRITTEN_OUT]),
+        ("tools", [FUNCTION], [{"type": "function", "function": WRITTEN_OUT}]),
+        ("tools", orjson.dumps([FUNCTION]).decode(), [{"type": "function", "function": WRITTEN_OUT}]),
+        ("logit_bias", {"7": "{{ k }}"}, {"7": 5}),
+        ("metadata", {"id": "{{ k }}"}, {"id": "5"}),
+        ("extra_body", {"guided_choice": ["{{ c }}", "no"]}, ["X", "no"]),
+        ("extra_body", {"top_k": "{{ k }}"}, 5),
+        ("extra_body", {"min_p": "{{ k / 2 }}"}, 2.5),
+        ("extra_body", {"session": "{{ digits }}"}, "07"),
+        ("extra_body", {"session": "s{{ k }}"}, "s5"),
+        ("extra_body", {"temperature": "{{ k / 5 }}"}, 1),
+    ],
+)
+def test_placeholders_are_filled_in_wherever_a_text_stands(name, given, sent):
+    """In lists and objects of every setting; a number stays one where the schema says nothing."""
+    property_ = next(iter(given)) if name == "extra_body" else name
+    cells = {"c": "X", "k": 5, "digits": "07"}
+    node = chat(prompt="p", **{name: given})
+    assert encoded(node, cells)[property_] == sent
+    assert node.check(pd.DataFrame({name: [cell] for name, cell in cells.items()})).valid == 1
+
+
+def test_placeholders_are_text_in_a_literal_and_in_names():
+    """A name that looks like one is said, by a check and a run."""
     assert encoded(chat(prompt=tn.literal("{{ f }}")))["messages"][0]["content"] == "{{ f }}"
     assert encoded(chat(messages=[{"role": "user", "content": tn.literal("{{")}]))["messages"][0]["content"] == "{{"
+    node = chat(prompt="p", metadata={"{{ f }}": "x"}, answer={"kind": ["{{ f }}", "b"]})
+    assert encoded(node)["metadata"] == {"{{ f }}": "x"}
+    plan = plan_of(node, ["f"])
+    wording("\n".join(plan.passed_over))
+    assert [line.place for line in plan.passed_over] == ["metadata", "answer"]
+    assert set(plan.passed_over) <= set(plan.warnings)
+
+
+def test_a_placeholder_in_a_function_must_name_a_column():
+    """The place inside the setting is named."""
+    with wording.raises(tn.errors.ColumnError) as raised:
+        chat(prompt="p", functions=[FUNCTION]).check(pd.DataFrame({"d": [1]}))
+    assert raised.value.place == "functions[0].name"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("tool_choice", "{'type': 'function'}"), ("function_call", "{bad"), ("function_call", "[1]")),
+        *(("functions", "[{'name': 'f'}]"), ("functions", "f"), ("logit_bias", "{'5': 1}"), ("logit_bias", "5: 1")),
+    ],
+)
+def test_a_text_that_was_to_be_json_is_named_as_what_it_is(name, given):
+    """A Python list or dict, or where it is no JSON: in a setting and in a cell alike."""
+    found = chat(prompt="p", columns=[name]).check(pd.DataFrame({name: [given]}))
+    assert found.valid == 0
+    wording(next(iter(found.lines())))
+    if name in ("tool_choice", "function_call"):
+        with wording.raises(tn.errors.SettingError):
+            chat(prompt="p", **{name: given}).check(pd.DataFrame({"x": [1]}))
+
+
+def test_a_python_list_as_a_stop_text_is_said():
+    """It is one sequence, which hardly anybody means."""
+    found = chat(prompt="p", stop="['a', 'b']").check(pd.DataFrame({"x": [1]}))
+    assert found.valid == 1
+    wording("\n".join(found.warnings))
+    assert [line.place for line in found.warnings][:1] == ["stop"]
 
 
 def test_a_column_that_is_not_there_is_an_error_with_the_nearest_name():
@@ -412,10 +489,10 @@ def test_columns_of_a_wrong_type_are_said(columns):
 
 def test_check_warns_of_what_was_perhaps_not_meant():
     """Braces where no placeholders are read, and texts that look like JSON arrays, also inside messages."""
-    node = chat(messages=[{"role": "user", "content": tn.col("parts")}], metadata={"id": "{{ parts }}"})
+    node = chat(messages=[{"role": "user", "content": tn.col("parts")}], metadata={"{{ parts }}": "id"})
     found = node.check(pd.DataFrame({"parts": ['[{"type": "text", "text": "x"}]']}))
     assert found.valid == 1
-    assert [warning.split(" ")[0] for warning in found.warnings] == ["metadata", "messages.content"]
+    assert [warning.place for warning in found.warnings] == ["metadata", "messages.content"]
 
 
 def test_settings_that_cannot_be_json_are_refused_at_once():

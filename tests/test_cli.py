@@ -589,7 +589,7 @@ def test_check_sends_nothing(folder, command, server):
 def test_check_says_what_was_perhaps_not_meant(folder, command):
     """Such as braces where no placeholder is read, and an input that no node reads."""
     Path("w.yaml").write_text(
-        Path("w.yaml").read_text().replace("    model: m\n", '    model: m\n    stop: ["{{ n }}"]\n')
+        Path("w.yaml").read_text().replace("    model: m\n", '    model: m\n    metadata: {"{{ n }}": x}\n')
     )
     code, out, _ = command("check", "w.yaml")
     assert code == 0

@@ -603,6 +603,16 @@ def test_stop_is_split_at_commas_by_these_nodes_alone(given, sent):
         assert orjson.loads(plain._plan(["word"], PlanInputs()).encode(cells))["stop"] == whole
 
 
+def test_commas_of_the_author_separate_stop_sequences_and_those_of_a_cell_beside_them_do_not():
+    """A check and a run say how many there are."""
+    plan = NODE.replace(stop="{{ word }}, END,{{ 'x,y' }}")._plan(["word"], PlanInputs())
+    assert orjson.loads(plan.encode(("a, b",)))["stop"] == ["a, b", "END", "x,y"]
+    wording("\n".join(plan.passed_over))
+    assert [line.place for line in plan.passed_over] == ["stop"]
+    plan = NODE.replace(stop="{{ word }}")._plan(["word"], PlanInputs())
+    assert orjson.loads(plan.encode(("a, b",)))["stop"] == ["a", "b"]
+
+
 def test_a_streamed_answer_is_put_together(store):
     """stream=True on a node whose answer comes later: the body is that of a plain one."""
     chunks = [{"choices": [{"index": 0, "delta": {"content": part}, "finish_reason": None}]} for part in ("Hel", "lo")]

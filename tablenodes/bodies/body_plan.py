@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -18,14 +17,13 @@ from ..store.conversations import Conversations
 from ..templates.bounds import MOST, Room
 from .images import IMAGE, Images
 from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
-from .schema_types import ALSO_JSON, READ_AS_JSON, Typing
+from .schema_types import ALSO_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
-from .values import CellValue, ConversationValue, Give, Row, is_varying, parse, too_large
+from .values import CellValue, ConversationValue, Give, Row, is_varying, outline, too_large
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
-_AS_PYTHON_WRITES = re.compile(r"\s*[\[{][\s\[{(]*+'")
 _BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
 _OTHERS = "(all others)"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
@@ -61,10 +59,10 @@ class BodyPlan(RowPlan):
         constants = constants or {}
         given, recipe = recipe, recipe.with_system(table)
         made = recipe.parsed()
-        for value in made.values():
+        extra = recipe.parsed_extra()
+        for value in (*made.values(), *extra.values()):
             if is_varying(value):
                 value.check(table, tuple(constants))
-        extra = {name: parse(value, f"extra_body.{name}", templates=False) for name, value in recipe.extra_body.items()}
         varying = {name: value for name, value in (made | extra).items() if is_varying(value)}
         image = made.pop(IMAGE, None) if recipe.shortcuts else None
         reading = [name for name, value in varying.items() if value.whole_row() or BODY in value.columns()]
@@ -89,7 +87,8 @@ class BodyPlan(RowPlan):
         elif reading and recipe.columns == "auto" and BODY in table:
             what = f"{', '.join(reading)} {'reads' if len(reading) == 1 else 'read'} column {BODY}"
             self.sources[_OTHERS] = f'left out: {what} (columns=["{BODY}"] takes requests from it)'
-        self.passed_over = (*self._passed_over(recipe, table), *like_placeholders(recipe.settings, table, constants))
+        unread = (*unread_braces(recipe), *like_placeholders(recipe, table, constants))
+        self.passed_over = (*self._passed_over(recipe, table), *unread)
         spoken = isinstance(values.get("messages"), ConversationValue)
         self._conversations = conversations() if spoken and conversations is not None else None
         row = Row(
@@ -106,7 +105,7 @@ class BodyPlan(RowPlan):
         self._settle_names(values)
         # Made once, and put behind each body: it is nobody's cell, and needs no gate.
         self._answer, self._tail = frozenset(recipe.answer), orjson.dumps(recipe.answer)[1:]
-        self.warnings = (*self.passed_over, *unread_braces(values), *self._unknown_keys(extra))
+        self.warnings = (*self.passed_over, *self._unknown_keys(values, extra))
 
     def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
         spoken = passed_over(recipe, table, self.columns, self.taken) if recipe.shortcuts else ()
@@ -158,10 +157,10 @@ class BodyPlan(RowPlan):
         except Rejected as rejected:
             raise _in_a_setting(rejected) from None
 
-    def _unknown_keys(self, extra: Collection[str]) -> Iterator[str]:
-        """Yield a remark for each key of functions, the same in every row, that the API does not know."""
+    def _unknown_keys(self, values: Mapping[str, Any], extra: Collection[str]) -> Iterator[str]:
+        """Yield a remark for each key of functions, as they are set, that the API does not know."""
         for name in LISTED_IN.values():
-            for line in unknown_keys(name, self._fixed.get(name)):
+            for line in unknown_keys(name, self._fixed.get(name, outline(values.get(name)))):
                 yield Remark(f"extra_body.{line}", f"extra_body.{line.place}") if name in extra else line
 
     def _settle_names(self, values: Mapping[str, Any]) -> None:
@@ -235,7 +234,16 @@ class BodyPlan(RowPlan):
             raise too_large("the request is longer than one may be (Limits.body_bytes)", "$")
         if self._is_valid(body):
             return self._asking(body, data) if self._answer else data
-        raise Rejected(*(_with_why(problem, body) for problem in self.schema.problems(body)))
+        raise Rejected(*(self._with_why(problem, body) for problem in self.schema.problems(body)))
+
+    def _with_why(self, problem: Problem, body: Mapping[str, Any]) -> Problem:
+        """Return a problem that also says why a text, where only a list or an object may be, could not be read."""
+        name = problem.path.removeprefix("$.")
+        text = body.get(name) if problem.got == "string" else None
+        if type(text) is not str or not self.schema.admits((name,)) <= STRUCTURES:
+            return problem
+        why = not_json(text)
+        return problem._replace(message=f"{problem.message}; the text is {why}") if why else problem
 
     def draft(self, cells: tuple[Any, ...]) -> tuple[bytes, tuple[Problem, ...]]:
         try:
@@ -264,26 +272,14 @@ class BodyPlan(RowPlan):
             if met == READ_AS_JSON:
                 kind = "lists" if ALSO_JSON[place,] is list else "objects"
                 yield Remark(f"{place} has texts that are JSON; they are sent as {kind}", place)
+            elif met == PYTHON:
+                what = "Python lists or dicts, not JSON, and are sent as texts: write them with json.dumps"
+                yield Remark(f"{place} has texts that are {what}", place)
             elif alike:
                 yield Remark(f"{place} has texts that look like JSON arrays; they are sent as texts", place)
 
     def looks_like_json(self, body: Mapping[str, Any]) -> set[str]:
         return set(self._whole.suspects(body))
-
-
-def _with_why(problem: Problem, body: Mapping[str, Any]) -> Problem:
-    """Return a problem that also says why a text, where a list or an object was wanted, could not be read as one."""
-    text = body.get(problem.path.removeprefix("$.")) if problem.got == "string" else None
-    if type(text) is not str or text.lstrip()[:1] not in ("[", "{"):
-        return problem
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno}, character {error.colno}"
-        is_python = _AS_PYTHON_WRITES.match(text)
-        why = "a Python list or dict, not JSON: write it with json.dumps" if is_python else f"not JSON ({where})"
-        return problem._replace(message=f"{problem.message}; the text is {why}")
-    return problem
 
 
 def _writing_out(name: str, give: Give) -> Give:

@@ -95,7 +95,7 @@ def parse_image(value: Any, place: str = IMAGE) -> Any:
     if isinstance(value, list):
         array = [parse_image(item, f"{place}[{i}]") for i, item in enumerate(value)]
         return ArrayValue(array) if any(map(is_varying, array)) else array
-    made = parse(value, place, templates=True)
+    made = parse(value, place)
     name = _only_column(made) if isinstance(made, TextValue) else None
     return made if name is None else CellValue(name, place)
 

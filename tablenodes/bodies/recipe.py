@@ -13,16 +13,15 @@ from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..problems import Remark
 from ..templates.template import Column, Template
 from .images import IMAGE, parse_image
-from .values import ConversationValue, SpokenValue, is_varying, parse
+from .values import ConversationValue, FreeValue, SpokenValue, is_varying, parse
 
 BODY = "body"  # the column that may hold a whole request body in each row
+EXTRA = "extra_body"  # the setting whose properties go on top of every body
 CONVERSATION = "conversation"  # the column that may hold the id of a conversation in each row
 NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed", "stop", "prediction"})
 """Request properties that a table may well use for something else: taken from a column only when named."""
 SHORTCUTS = ("prompt", "system", CONVERSATION)  # what makes the messages of a chat, in place of ``messages``
 SPEAKING = (CONVERSATION, "prompt", "messages")  # what has all messages of a chat, or the user's; one of them at most
-_PLACEHOLDERS_NOWHERE_IN = frozenset({"tools", "functions", "extra_body"})
-_PLACEHOLDERS_ANYWHERE_IN = frozenset({"messages", "prompt", "system", IMAGE})
 _IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
 _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
@@ -63,18 +62,18 @@ class Recipe:
         }
         return _with_messages(made) if self.shortcuts else made
 
+    def parsed_extra(self) -> dict[str, Any]:
+        """Return what goes on top, as plain JSON and `Varying` values."""
+        return {name: parse(value, f"{EXTRA}.{name}", FreeValue) for name, value in self.extra_body.items()}
+
 
 def _reads(value: Any, column: str) -> bool:
     return is_varying(value) and (value.whole_row() or column in value.columns())
 
 
 def parse_setting(name: str, value: Any) -> Any:
-    """Parse one setting; placeholders may stand in texts, and anywhere inside the messages."""
-    return parse(value, name, templates=_may_hold_placeholders(name, value))
-
-
-def _may_hold_placeholders(name: str, value: Any) -> bool:
-    return name in _PLACEHOLDERS_ANYWHERE_IN or (isinstance(value, str) and name not in _PLACEHOLDERS_NOWHERE_IN)
+    """Parse one setting; placeholders may stand in every text of it, and not in names."""
+    return parse(value, name)
 
 
 def _with_messages(made: dict[str, Any]) -> dict[str, Any]:
@@ -92,20 +91,20 @@ def said(prompt: Any, system: Any) -> Any:
     return value if is_varying(prompt) or is_varying(system) else value.messages(prompt, system)
 
 
-def unread_braces(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a remark where ``{{`` stands in a setting that has no placeholders."""
-    for name, value in values.items():
-        if isinstance(value, str) or is_varying(value) or name in _PLACEHOLDERS_ANYWHERE_IN:
-            continue
-        if any("{{" in text for _, text in _texts(value, name)):
-            what = "which is sent unchanged: placeholders are filled in only in messages, prompt, system and texts"
-            yield Remark(f"{name} contains {{{{, {what}", name)
+def unread_braces(recipe: Recipe) -> Iterator[str]:
+    """Yield a remark where ``{{`` stands in what is the same in every row: a name, or what asks for an answer."""
+    for name, value in {**recipe.settings, EXTRA: recipe.extra_body}.items():
+        if any("{{" in key for key in _names(value)):
+            what = "which is sent unchanged: placeholders are filled in only in values"
+            yield Remark(f"a name in {name} contains {{{{, {what}", name)
+    if any("{{" in text for _, text in _texts(recipe.answer, "")) or any("{{" in key for key in _names(recipe.answer)):
+        what = "which is sent unchanged: an answer is the same for every row, and placeholders are not filled in"
+        yield Remark(f"answer contains {{{{, {what}", "answer")
 
 
-def like_placeholders(settings: Mapping[str, Any], table: Collection[str], workflow: Collection[str]) -> Iterator[str]:
+def like_placeholders(recipe: Recipe, table: Collection[str], workflow: Collection[str]) -> Iterator[str]:
     """Yield a remark where a text, not a literal one, holds what is a placeholder or a statement elsewhere."""
-    texts = (t for n, value in settings.items() if _may_hold_placeholders(n, value) for t in _texts(value, n))
-    for place, text in texts:
+    for place, text in _texts({**recipe.settings, EXTRA: recipe.extra_body}, ""):
         around = _IN_DOUBLE_BRACES.sub("", text)
         filled_in: tuple[str, ...] = ()
         with suppress(TemplateError):  # a JSON text with backslashes in its placeholders, which is read as JSON
@@ -132,10 +131,17 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
         yield place, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, f"{place}.{key}")
+            yield from _texts(item, f"{place}.{key}" if place else key)
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from _texts(item, f"{place}[{i}]")
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _names(item)
 
 
 def taken(

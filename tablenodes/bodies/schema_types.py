@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,9 @@ _EXACT = 2**53  # from it on, a number with a point may not be the whole number 
 ALSO_JSON: Mapping[Path, Any] = MappingProxyType({("stop",): list, ("tool_choice",): dict, ("function_call",): dict})
 """Where a text may stand, and a text that is JSON of this kind as a whole is hardly meant as one."""
 READ_AS_JSON, LOOKS_LIKE_JSON = "read as JSON", "looks like JSON"
+PYTHON = "a Python list or dict, not JSON: write it with json.dumps"
+STRUCTURES = frozenset({"array", "object", "null"})
+_AS_PYTHON_WRITES = re.compile(r"\s*[\[{][\s\[{(]*+'")
 _OPENING = ("[", "{")
 _EVERYTHING = 7  # JSON has so many types: a place that admits them all is one that the schema does not know
 
@@ -120,6 +124,8 @@ class Typing:
         if self.met == LOOKS_LIKE_JSON:
             return text
         value = _parsed(text)
+        if value is text and self._path in ALSO_JSON and _AS_PYTHON_WRITES.match(text):
+            self.met = PYTHON
         if type(value) is not self._also or not value:
             return text
         if self._path not in ALSO_JSON:
@@ -155,6 +161,16 @@ class Typing:
     def _takes_both(self) -> bool:
         """Check whether the schema says that a text as well as an array may stand here."""
         return "array" in self.admitted and not self._textless and not self.is_open
+
+
+def not_json(text: str) -> str:
+    """Return what a text is that was to be JSON, in words; empty where it is JSON."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, character {error.colno}"
+        return PYTHON if _AS_PYTHON_WRITES.match(text) else f"not JSON ({where})"
+    return ""
 
 
 def _parsed(text: str) -> Any:

@@ -10,6 +10,7 @@ import orjson
 
 from ..errors import nearest
 from ..problems import Problem, Rejected, Remark
+from .schema_types import not_json
 
 Json = dict[str, Any]
 _TYPES: Mapping[str, Any] = {
@@ -119,6 +120,8 @@ def _names(listed: list[Any], listing: str) -> list[str]:
 
 
 def _is_name(value: Any, place: str) -> bool:
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        raise _unclear(place, f"must be a function's name or an object; the text is {not_json(value) or 'a JSON list'}")
     return isinstance(value, str) and value not in _MODES[place]
 
 

@@ -166,6 +166,24 @@ class BareValue(TextValue):
         return give
 
 
+class FreeValue(TextValue):
+    """A text of which the schema may know nothing: there, a number or a truth of one placeholder stays what it is."""
+
+    def bind(self, row: Row, typing: Typing, path: str) -> Give:
+        render = super().bind(row, typing, path)
+        around, *placeholder = pieces_of(self.template.source)
+        if not typing.is_open or around or placeholder[1:] != [""]:
+            return render
+        as_json = Template(f"{{{{ ({inner(placeholder[0])}) | tojson }}}}", self.template.place)
+        value_of = TextValue(as_json).bind(row, Typing.of_anything(), path)
+
+        def give(cells: Cells) -> Any:
+            value = orjson.loads(value_of(cells))
+            return value if isinstance(value, int | float) else render(cells)
+
+        return give
+
+
 class ObjectValue(Varying):
     """A mapping with something in it that varies; a null cell leaves its key out, but not all that a message says."""
 
@@ -328,32 +346,32 @@ def _bound(value: Any, row: Row, typing: Typing, path: str) -> Give:
     return value.bind(row, typing, path) if isinstance(value, Varying) else lambda cells: value
 
 
-def parse(value: Any, place: str, *, templates: bool) -> Any:
-    """Return a setting's value as plain JSON, or a `Varying`; with `templates`, texts may hold placeholders."""
+def parse(value: Any, place: str, text: Callable[[Template], TextValue] = TextValue) -> Any:
+    """Return a setting's value as plain JSON, or a `Varying`, where texts hold placeholders: a `text` of the author."""
     if isinstance(value, Column):
         return CellValue(value.name, place)
     if isinstance(value, LiteralText):
         return value.text
-    if isinstance(value, str) and templates and "{{" in value:
-        return _text(str(value), place)
+    if isinstance(value, str) and "{{" in value:
+        return _text(str(value), place, text)
     if isinstance(value, dict):
-        items = {key: parse(item, f"{place}.{key}", templates=templates) for key, item in value.items()}
+        items = {key: parse(item, f"{place}.{key}", text) for key, item in value.items()}
         return ObjectValue(items) if any(map(is_varying, items.values())) else _plain(items, place)
     if isinstance(value, list | tuple):
-        array = [parse(item, f"{place}[{i}]", templates=templates) for i, item in enumerate(value)]
+        array = [parse(item, f"{place}[{i}]", text) for i, item in enumerate(value)]
         return ArrayValue(array) if any(map(is_varying, array)) else _plain(array, place)
     return _plain(value, place)
 
 
-def _text(text: str, place: str) -> Any:
+def _text(text: str, place: str, made: Callable[[Template], TextValue]) -> Any:
     """Return a text with placeholders; those of a JSON text may be written with JSON's backslashes."""
     try:
-        return TextValue(Template(text, place))
+        return made(Template(text, place))
     except TemplateError:
         with suppress(orjson.JSONDecodeError, Unfit):
             found = read_json(text)
             if isinstance(found, list | dict) and place not in _ALWAYS_TEXTS and place.isidentifier():
-                return parse(found, place, templates=True)
+                return parse(found, place)
         raise
 
 
@@ -394,6 +412,17 @@ def _filled_in(value: Any, pieces: Sequence[str], place: str) -> Any:
             return NamedValue(items)
         return ObjectValue(dict(items)) if any(is_varying(item) for _, item in items) else value
     return value
+
+
+def outline(value: Any) -> Any:
+    """Return a value as its author wrote it, placeholders as texts; None where a column's cell stands."""
+    if isinstance(value, TextValue):
+        return value.template.source
+    if isinstance(value, ObjectValue):
+        return {key: outline(item) for key, item in value.items.items()}
+    if isinstance(value, ArrayValue):
+        return [outline(item) for item in value.items]
+    return None if is_varying(value) else value
 
 
 def _plain(value: Any, place: str) -> Any:

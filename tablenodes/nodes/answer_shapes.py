@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import schemas
 from ..bodies.simplified_functions import WRITTEN_OUT
-from ..bodies.values import is_varying
+from ..bodies.values import outline
 from ..problems import Rejected
 
 CALLS: Mapping[str, str] = MappingProxyType({"function_call": "functions", "tool_calls": "tools"})
@@ -78,12 +78,14 @@ def _called(listing: str, given: Mapping[str, Any], may_use: Callable[[str], boo
 def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
     """Return the schema of the arguments of functions or tools; None where they differ by row or are not known."""
     try:
-        items = None if is_varying(value) or not isinstance(value, list) else WRITTEN_OUT[listing](value)
+        drawn = outline(value)
+        items = WRITTEN_OUT[listing](drawn) if isinstance(drawn, list) else None
     except Rejected:
         return None
     if items is None or not all(isinstance(item, dict) for item in items):
         return None
     functions = items if listing == "functions" else [item.get("function", {}) for item in items]
     parameters = [each.get("parameters") if isinstance(each, dict) else None for each in functions]
-    is_known = all(isinstance(each, dict) and each.get("properties") for each in parameters)
+    named = [each.get("properties") if isinstance(each, dict) else None for each in parameters]
+    is_known = all(isinstance(each, dict) and each and not any("{{" in name for name in each) for each in named)
     return {"anyOf": parameters} if is_known else None

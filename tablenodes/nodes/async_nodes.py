@@ -13,13 +13,16 @@ import orjson
 
 from ..answers import RowAnswers
 from ..bodies.body_plan import BodyPlan
+from ..bodies.recipe import Recipe
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.values import TextValue, is_varying
 from ..column_names import OUTPUTS
 from ..errors import ConnectionSettingError, SettingError
-from ..problems import Problem, Rejected
+from ..problems import Problem, Rejected, Remark
+from ..run.display import counted
 from ..run.rows import Context, PlanInputs
 from ..store import ids
+from ..templates.template import pieces_of
 from .answer_columns import SETTINGS, answers_of, beside_earlier, check_free, kept_setting, suffixed
 from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 ID = "future_response_id"
 DAY = 86_400.0
+_COMMA = "\ufdd5"  # no character: a comma of the author's, outside of placeholders
 _ENDLESS = 365 * DAY  # seconds beyond which a wait has no end
 
 
@@ -66,9 +70,30 @@ def _sequences(text: str) -> list[str] | str:
     return [part.strip(" ") or part for part in text.split(",") if part] if "," in text else text
 
 
+def separated(stop: Any) -> list[str] | None:
+    """Return the sequences that the author of a text put commas between, cells not counted; None for anything else."""
+    if not isinstance(stop, str) or "," not in stop or stop.lstrip().startswith("["):
+        return None
+    parts = "".join(piece if at % 2 else piece.replace(",", _COMMA) for at, piece in enumerate(pieces_of(stop)))
+    found = [part.strip(" ") or part for part in parts.split(_COMMA) if part]
+    return found if len(found) > 1 else None
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AsyncRequestNode(RequestNode):
     """What is asked of every row, to be sent by a worker."""
+
+    def _recipe(self) -> Recipe:
+        recipe = super()._recipe()
+        stop = separated(recipe.settings.get("stop"))
+        return recipe if stop is None else replace(recipe, settings={**recipe.settings, "stop": stop})
+
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
+        plan = super()._plan(columns, inputs)
+        if (stop := separated(self._settings().get("stop"))) is not None:
+            hint = 'for a comma in one, write a list: stop=["…"]'
+            plan.note([Remark(f"stop is {counted(len(stop), 'sequence')}, with commas between them; {hint}", "stop")])
+        return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..later.submission import submit  # noqa: PLC0415 - loaded where it is used

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..bodies.recipe import BODY, CONVERSATION
-from ..bodies.values import parse
 from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit
 from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of
@@ -57,10 +56,6 @@ class ConversationNode(TableNode):
     @abstractmethod
     def _becomes(self, settings: dict[str, Any]) -> Said:
         """Return the conversation that a row's settings name, and the messages that they make; raise `Rejected`."""
-
-    def _values(self) -> dict[str, Any]:
-        """Return each setting as plain JSON, or as a value that depends on the row; placeholders may stand anywhere."""
-        return {name: parse(value, name, templates=True) for name, value in self._settings().items()}
 
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
         answers = [Replies(cast("Responses[Any]", context.outputs[name])) for name in self._follows().values()]

@@ -105,8 +105,12 @@ class Node:
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that are set and filled in row by row, by the names of the properties that they are."""
+        return {property_of(type(self), name): value for name, value in Node._written(self).items()}
+
+    def _written(self) -> dict[str, Any]:
+        """Return the settings that are set and in which placeholders are filled in, by their own names."""
         given = {each.name: getattr(self, each.name) for each in fields(self) if "own" not in each.metadata}
-        return {property_of(type(self), name): value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None}
 
     def _values(self) -> dict[str, Any]:
         """Return each setting as plain JSON, or as a value that depends on the row."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
-from ..bodies.recipe import BODY, NAMED_ONLY, Recipe
+from ..bodies.recipe import BODY, EXTRA, NAMED_ONLY, Recipe
 from ..connection.endpoint import base_url_of, default_properties
 from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
@@ -108,7 +108,11 @@ class RequestNode(Node):
 
     def _parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON, or as values that depend on the row; the shortcuts are messages now."""
-        return self._recipe().parsed()
+        recipe = self._recipe()
+        return recipe.parsed() | recipe.parsed_extra()
+
+    def _written(self) -> dict[str, Any]:
+        return super()._written() | ({} if self.extra_body is None else {EXTRA: self.extra_body})
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
@@ -151,8 +155,7 @@ class RequestNode(Node):
 
     def _answered(self, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of the answers themselves, whoever sends the requests."""
-        given = {**self._parsed(), **dict(self.extra_body or {})}
-        shape = answered(self._declared.operation, given, partial(self._may_use, columns), self._choices)
+        shape = answered(self._declared.operation, self._parsed(), partial(self._may_use, columns), self._choices)
         return shape and shape._replace(answer=self._answers.written())
 
     def _answer_columns(self, name: str) -> Mapping[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..bodies.recipe import parse_setting
 from ..column_names import OUTPUTS
 from ..nodes import Node
-from ..nodes.node import setting_of
 from ..templates.environment import environment
 from .references import templates_in
 from .step import Condition, Step, node_of
@@ -41,11 +41,10 @@ def _when(text: str | None, ids: Collection[str]) -> str | None:
 
 def _written_out(node: Node, ids: Collection[str]) -> Node:
     changed: dict[str, Any] = {}
-    settings = node._settings()
-    for name, value in node._values().items():
-        read = {each for template in templates_in(value) for each in template.names}.intersection(ids)
-        if read:
-            changed[setting_of(type(node), name)] = _in_value(settings[name], read)
+    for name, value in node._written().items():
+        templates = templates_in(parse_setting(name, value))
+        if read := {each for template in templates for each in template.names}.intersection(ids):
+            changed[name] = _in_value(value, read)
     return node.replace(**changed) if changed else node
 
 
