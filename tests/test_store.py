@@ -157,7 +157,8 @@ def test_a_store_of_the_first_version_is_read_and_written(tmp_path):
     with StoreFile(tmp_path / "store") as store:
         put(store)
     with closing(sqlite3.connect(tmp_path / "store")) as database, database:
-        database.execute("DROP TABLE worker")
+        for statement in ("DROP TABLE worker", "DROP TABLE submission", "ALTER TABLE future DROP COLUMN submission"):
+            database.execute(statement)
         database.execute("PRAGMA user_version = 1")
     with StoreFile(tmp_path / "store") as store, StoreFile(tmp_path / "store") as other:
         assert names(store) == names(other) == ["conv_1"]

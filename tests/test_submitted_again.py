@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import sqlite3
+import time
 from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -129,24 +134,120 @@ def run(*arguments):
     return ended.value.code
 
 
-def test_the_same_command_again_gives_the_same_ids(store, tmp_path, monkeypatch, capsys):
-    """For the same output; another output, or --again, is another submission."""
+@pytest.fixture
+def folder(store, tmp_path, monkeypatch):
+    """A folder with a table, in which commands are run; the store is elsewhere."""
     monkeypatch.setenv(VARIABLE, str(store))
-    table, output = tmp_path / "words.csv", tmp_path / "ids.csv"
-    table.write_text("word\na\nb\n")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    (tmp_path / "mine" / "words.csv").write_text("word\na\nb\nc\n")
+    return tmp_path / "mine"
+
+
+def command(server, table="words.csv", output="ids.csv", prompt="Say {{ word }}"):
+    asked = ["submit", "CreateChatCompletion", table, "--model", "m", "--prompt", prompt, "--output", output]
+    return [*asked, "--base-url", server.url, "--no-key", "--no-progress"]
+
+
+def ids_in(path):
+    return [*pd.read_csv(path)[IDS]]
+
+
+def test_moving_files_submits_nothing_again(store, folder, monkeypatch, capsys):
+    """A submission is known by its node and rows: not by where it is run, nor by where its output goes."""
     with fault_server(echo()) as server:
-        command = ["submit", "CreateChatCompletion", table, "--set", "model=m", "--prompt", "Say {{ word }}"]
-        command += ["--base-url", server.url, "--no-key"]
-        assert run(*command, "--output", output) == 0
-        first = output.read_bytes()
+        assert run(*command(server)) == 0
+        first = ids_in("ids.csv")
+        moved = folder.rename(folder.with_name("renamed"))
+        monkeypatch.chdir(moved)
+        assert run(*command(server)) == 0
+        (moved / "elsewhere").mkdir()
+        monkeypatch.chdir(moved / "elsewhere")
+        assert run(*command(server, "../words.csv", "../ids.csv")) == 0
+        copied = shutil.copytree(moved, moved.with_name("copied"))
+        monkeypatch.chdir(copied)
+        assert run(*command(server)) == 0
+        assert run(*command(server, output="others.csv")) == 0
+        found = [moved / "ids.csv", copied / "ids.csv", copied / "others.csv"]
+        assert [ids_in(each) for each in found] == [first] * 3
+        assert set(retrieve(first, store).log["outcome"]) == {"ok"}
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("more", [[], ["--rows", "2"], ["--submission", "other"]], ids=["all", "fewer rows", "a name"])
+def test_ids_are_not_written_over_by_those_of_other_rows(store, folder, capsys, more):
+    """A changed prompt onto the same file is refused, before anything is submitted; or the old file is kept."""
+    with fault_server(echo()) as server:
+        assert run(*command(server)) == 0
+        before = Path("ids.csv").read_bytes()
         capsys.readouterr()
-        assert run(*command, "--output", output) == 0
-        assert output.read_bytes() == first
-        wording.line(capsys.readouterr().err)
-        assert run(*command, "--output", tmp_path / "others.csv") == 0
-        assert (tmp_path / "others.csv").read_bytes() != first
-        assert run(*command, "--output", output, "--again") == 0
-        assert output.read_bytes() != first
+        changed = [*command(server, prompt="Sing {{ word }}"), *more]
+        assert run(*changed) == 1
+        wording.line(" ".join(capsys.readouterr().err.replace("│", " ").split()))
+        assert Path("ids.csv").read_bytes() == before
+        with StoreFile(store) as file:
+            assert sum(Futures(file).counts().values()) == 3
+        for _ in range(2):
+            assert run(*changed, "--replace") == 0
+        wording.line(capsys.readouterr().err.splitlines()[0])
+        assert Path("ids.csv.before").read_bytes() == before
+        assert not {*ids_in("ids.csv")} & {*ids_in("ids.csv.before")}
+        assert sorted(os.listdir()) == ["ids.csv", "ids.csv.before", "words.csv"]
+
+
+def test_rows_are_added_to_a_submission(store, folder):
+    """The ids of those that were there stay, so nothing is refused."""
+    with fault_server(echo()) as server:
+        assert run(*command(server)) == 0
+        first = ids_in("ids.csv")
+        Path("words.csv").write_text("word\nd\nc\nb\na\n")
+        assert run(*command(server)) == 0
+        assert ids_in("ids.csv")[:0:-1] == first
+
+
+def test_rows_are_submitted_again_where_that_is_asked(store, folder, capsys):
+    """The file of the first ids is kept."""
+    with fault_server(echo()) as server:
+        assert run(*command(server)) == 0
+        first = ids_in("ids.csv")
+        assert run(*command(server), "--again") == 0
+        assert not {*ids_in("ids.csv")} & {*first}
+        assert ids_in("ids.csv.before") == first
+
+
+def test_equal_rows_that_are_submitted_again_without_a_name_are_said(store, capsys):
+    """A cell that is run twice pays twice, and says how it would not."""
+    with fault_server(echo()) as server:
+        said = []
+        for word in ("a", "c", "a"):
+            NODE.run(words(word, "b"), tn.Connection(server.url, ""), store=store)
+            said.append(capsys.readouterr().err)
+        assert said[:2] == ["", ""]
+        wording.line(said[2])
+
+
+def test_what_was_submitted_is_listed_and_cleared_by_its_name(store, folder, capsys):
+    """With when, for which node and file, and how it ended; the list is a table that retrieve reads."""
+    with fault_server(echo()) as server:
+        assert run(*command(server, output="a.csv"), "--submission", "mine") == 0
+        assert run(*command(server, output="b.csv")) == 0
+        ids = [*ids_in("a.csv"), *ids_in("b.csv")]
+        retrieve(ids, store)
+        capsys.readouterr()
+        assert run("store", "--ids") == 0
+        found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+        assert [*found[IDS]] == ids
+        assert [*found["submission"].fillna("-")] == ["mine"] * 3 + ["-"] * 3
+        assert {*found["node"]} == {"create_chat_completion_async"}
+        assert [*found["output"]] == [str(folder / "a.csv")] * 3 + [str(folder / "b.csv")] * 3
+        assert {*found["outcome"]} == {"ok"}
+        assert abs(pd.to_datetime(found["when"][0]).timestamp() - time.time()) < 60
+        assert run("store", "--clear", "mine") == 0
+        wording.line(capsys.readouterr().out.splitlines()[0])
+        assert run("store", "--clear", "1") == 0
+        assert run("store", "--submission", "mine") == 0
+        assert run("store", "--clear", "-1") == 2
+        assert [*retrieve(ids, store).log["outcome"]] == ["unknown_id"] * 3 + ["ok"] * 3
 
 
 def test_a_workflow_that_is_run_again_sends_nothing(store, tmp_path, monkeypatch):

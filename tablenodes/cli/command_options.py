@@ -136,6 +136,11 @@ JOURNAL = (
 _PLACE = "The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder."
 STORE = option("--store", "FILE", _PLACE)
 LOCAL = flag("--local", "Use the embedded model on this machine.")
+LATER = (  # what says how rows are handed to a worker
+    option_of_run("--submission", "submission", metavar="NAME", more=" Default: it is known by its node and rows."),
+    option_of_run("--deadline", "deadline", metavar="SECONDS"),
+    flag("--replace", described()["replace"].description),
+)
 QUIET = flag("--no-progress", "Show no progress bar and print less.")
 ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)  # what names one node, the table, and where the answers go
 _ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1. Name the key for it with --api-key-env."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _HOW = (*options.JOURNAL, *options.SENDING, options.QUIET)
-_AGAIN = flag("--again", "Submit every row again, even if it was submitted for the same output before.")
+_AGAIN = flag("--again", "Submit every row again, even if it was submitted before.")
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
 _ESTIMATE = (
     flag("--estimate", "Show what a run would use, cost and take, too."),
@@ -37,7 +37,7 @@ _INTO = option("--into", "NAME", "What the answer's column is called; of fields,
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
-@command("run", options.FILE, options.TABLE, options.ROWS, *options.OUTPUT, options.INPUTS, *_HOW)
+@command("run", options.FILE, options.TABLE, options.ROWS, *options.OUTPUT, options.INPUTS, *_HOW, *options.LATER)
 def run(given: Given) -> int:
     """Run a workflow and write its table.
 
@@ -99,16 +99,17 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *options.ONE_NODE, options.ANSWER, *options.SENDING, _AGAIN, options.QUIET)
+@command("submit", *options.ONE_NODE, options.ANSWER, *options.SENDING, *options.LATER, _AGAIN, options.QUIET)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
     The node is CreateChatCompletionAsync or CreateCompletionAsync. The table, with future_response_id and
     error_message, is written where call would write it. The worker ends by itself; tablenodes retrieve gets the
-    answers: give it the same --answer. Running the same command again returns the same ids for this --output and sends
-    nothing twice.
+    answers: give it the same --answer. With --output or --submission, rows that were submitted before keep their ids
+    and are not sent twice, wherever the files are.
     """
     _use(given.store)
+    given.replace = given.replace or given.again
     workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
     return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=True)
 
@@ -313,6 +314,7 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "duplicates", "store")}
     if getattr(given, "local", False) or getattr(given, "base_url", None):  # before the nodes' own connections too
         own["connection"] = workflow.connection
+    own |= {name: getattr(given, name) for name in ("submission", "deadline", "replace") if hasattr(given, name)}
     return {"journal": journal, "send": not given.no_send, "progress": False if given.no_progress else None, **own}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import os
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +25,20 @@ from .printout import aligned, show, sized
 if TYPE_CHECKING:
     from ..engine.journal import Journal
     from ..store.futures import Futures
+    from ..store.submissions import Listed
 
 _DAY = 86_400
-_OLDER = "Delete answers older than this many days; 0 deletes all of them."
+_OLDER = "Delete the answers of this submission, or those older than this many days; 0 deletes all of them."
+_IDS = "List the ids with their submissions, times, nodes, outputs and outcomes, as CSV."
 
 
-@command("store", STORE, option("--clear", "DAYS", _OLDER, type=click.FloatRange(0)))
+@command(
+    "store",
+    STORE,
+    flag("--ids", _IDS),
+    option("--submission", "NAME", "List only this submission's ids."),
+    option("--clear", "NAME|DAYS", _OLDER),
+)
 def store(given: Given) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
     from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
@@ -38,9 +50,12 @@ def store(given: Given) -> None:
             return
         futures = Futures(file)
         if given.clear is not None:
-            show(f"deleted {counted(futures.clear(time.time() - given.clear * _DAY), 'answer')}")
+            show(f"deleted {counted(_clear(futures, given.clear), 'answer')}")
             if not _at_work(futures):
                 file.give_back()
+        if given.ids or given.submission is not None:
+            _list(futures.listed(given.submission))
+            return
         counts = futures.counts()
         size = sized(os.path.getsize(file.path))
         workers = _at_work(futures)
@@ -49,6 +64,26 @@ def store(given: Given) -> None:
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
         for reason, count in futures.reasons().items():
             show(f"{count:,} pending: {reason}")
+
+
+def _clear(futures: Futures, what: str) -> int:
+    """Delete the answers of a submission, or those older than a number of days; return how many."""
+    try:
+        days = float(what)
+    except ValueError:
+        return futures.clear(submission=what)
+    if not 0 <= days < math.inf:
+        raise click.BadParameter("must be 0 or more days, or a submission's name", param_hint="--clear")
+    return futures.clear(time.time() - days * _DAY)
+
+
+def _list(rows: Iterable[Listed]) -> None:
+    """Print rows as CSV, as a table that retrieve reads."""
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(("future_response_id", "submission", "when", "node", "output", "outcome"))
+    for row in rows:
+        when = datetime.fromtimestamp(row.when).astimezone().isoformat(timespec="seconds")
+        out.writerow((row.id, row.submission, when, *row[3:]))
 
 
 def _at_work(futures: Futures) -> int:

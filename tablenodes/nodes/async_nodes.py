@@ -101,9 +101,6 @@ class AsyncRequestNode(RequestNode):
         if not options.send:
             what = f"{context.scope or type(self).__name__} hands its rows to a worker, which sends them"
             raise SettingError(f"send=False: {what}; leave it out", place="send")
-        if options.submission is None and options.journal is not None:
-            # Nothing is kept there, but it says what a workflow is run for.
-            options = replace(options, submission=os.path.abspath(options.journal))
         return submit(self._asking(context.scope), self._declared.makes, table, connection, context, options)
 
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store

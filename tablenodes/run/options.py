@@ -56,6 +56,7 @@ class RunOptions:
     duplicates: Annotated[Duplicates, "What to do with rows that ask the same: send each, or only the first."] = "send"
     send: Annotated[bool, "Whether to send anything; if not, only the journal's answers are used."] = True
     submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
+    replace: Annotated[bool, "Write over a file of ids that would be lost; it is kept as NAME.before."] = False
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -72,8 +73,9 @@ class RunOptions:
             raise SettingError(f"journal must be a path, not {type(self.journal).__name__}")
         if self.on_text is not None and not callable(self.on_text):
             raise SettingError(f"on_text must be a function, not {type(self.on_text).__name__}")
-        if not isinstance(self.send, bool):
-            raise SettingError(f"send must be True or False, not {type(self.send).__name__}")
+        for name in ("send", "replace"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise SettingError(f"{name} must be True or False, not {type(value).__name__}")
         if not self.send and self.journal is None:
             raise SettingError("send=False uses the answers of a journal alone: name it with journal=", code="unsent")
         self._check_submission()

@@ -46,6 +46,8 @@ class Context:
     new_journal: bool = False  # all that is in the journal was put there by earlier nodes of the same run
     appended: frozenset[str] = frozenset()  # the columns of answers that become messages
     folder: str | None = None  # of the table's file
+    replaced: frozenset[bytes] = frozenset()  # ids of futures that would be lost with the file that the output replaces
+    output: str | None = None  # the output's file
     made: frozenset[str] = frozenset()  # the columns of the table that earlier nodes made, and not the user
     prefix: str = ""  # what the columns of the node's answers are called after in the workflow's table, unless by into=
     when: When | None = None  # which rows are asked; all where it is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +15,10 @@ from ..engine.journal import KeptAnswer
 from ..engine.journal.journal_file import check_sum
 from ..engine.sink import DOUBT
 from ..errors import StoreError
-from . import ids
+from . import ids, submissions
 from .recipe_keys import key_of
 from .store_file import StoreFile
+from .submissions import Listed, Submission, by_name, last_turn, move_held
 
 _AT_A_TIME = 500  # numbers or ids in one question
 _LATE_AT_A_TIME = 64  # rows that are ended at once because their time is over
@@ -42,13 +44,6 @@ _REOPENED = (
     f"UPDATE recipe SET not_before = {_UNTRIED} WHERE not_before <= :now AND number ="  # noqa: ISC004, S608
     " (SELECT recipe FROM future WHERE number = :row)",
 )
-_CLEARED = 4
-"""Turns of a name in a row that are not there, behind which none is looked for: earlier ones may have been deleted."""
-_STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a USING (number) WHERE id = ?"
-_HELD = """
-SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
-WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL AND r.not_before >= 0
-"""
 _SENDS = """
 SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group OR recipe IN (
     SELECT other.number FROM recipe one JOIN recipe other
@@ -138,7 +133,13 @@ class Futures:
         return None if row is None else bytes(row[0])
 
     def submit(
-        self, recipe: str, bodies: Sequence[bytes], now: float, deadline: float, names: Sequence[bytes] | None = None
+        self,
+        recipe: str,
+        bodies: Sequence[bytes],
+        now: float,
+        deadline: float,
+        names: Sequence[bytes] | None = None,
+        submission: Submission | None = None,
     ) -> tuple[list[str], int]:
         """Store rows as pending, all of them or none; return their ids, and how many were there."""
         digest = hashlib.sha256(recipe.encode()).digest()
@@ -148,17 +149,28 @@ class Futures:
             database.execute(_TRY_AGAIN, (group, now))
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
             known: set[bytes] = set()
-            made = [ids.new_id() for _ in bodies] if names is None else _by_name(database, names, known)
-            _move_held(database, known, group)
-            new = ((i, body) for i, body in zip(made, bodies, strict=True) if i not in known)
+            made = [ids.new_id() for _ in bodies] if names is None else by_name(database, names, known)
+            move_held(database, known, group)
+            new = [(i, body) for i, body in zip(made, bodies, strict=True) if i not in known]
+            number = submissions.put(database, submission) if new and submission is not None else None
             database.executemany(
-                "INSERT INTO future (id, recipe, submitted, deadline, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
-                ((i, group, now, deadline, body, _body_sum(i, body)) for i, body in new),
+                "INSERT INTO future (id, recipe, submitted, deadline, body, crc, submission)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((i, group, now, deadline, body, _body_sum(i, body), number) for i, body in new),
             )
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
         return [ids.written(each) for each in made], len(known)
+
+    def ids_of(self, names: Iterable[bytes]) -> set[bytes]:
+        """Return the ids that rows of these names have, the last of each."""
+        with self.store.reading() as database:
+            row = database.execute(_SALT).fetchone()
+            if row is None:
+                return set()
+            turns = ((name, last_turn(database, row[0], name)[0]) for name in names)
+            return {ids.named_id(row[0], name, turn) for name, turn in turns if turn >= 0}
 
     def find(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
         """Return the numbers of the ids that are there."""
@@ -332,6 +344,16 @@ class Futures:
                 {"reason": reason, "time": not_before, "group": group},
             )
 
+    def equal(self, submission: Submission) -> float | None:
+        """Return when rows that ask the same were submitted last, before this submission; None if they were not."""
+        with self.store.reading() as database:
+            return submissions.equal(database, submission)
+
+    def listed(self, submission: str | None = None) -> Iterator[Listed]:
+        """Yield the rows of the store, or of a submission, in the order in which they were submitted."""
+        with self.store.reading() as database:
+            yield from submissions.listed(database, submission)
+
     def counts(self) -> dict[str, int]:
         """Return how many rows are pending, and how many ended as what."""
         with self.store.reading() as database:
@@ -352,13 +374,23 @@ class Futures:
                 )
             )
 
-    def clear(self, older_than: float) -> int:
-        """Delete the rows that came to their end before a time of the wall clock; return how many."""
+    def clear(self, older_than: float = math.inf, submission: str | None = None) -> int:
+        """Delete rows that ended before a time of the wall clock, all or those of a submission; return how many."""
+        question = "SELECT number FROM answer WHERE finished < :time"
+        if submission is not None:
+            question += (
+                " AND number IN (SELECT f.number FROM future f JOIN submission s ON s.number = f.submission"
+                " WHERE s.name = :name)"
+            )
         with self.store.writing() as database:
-            old = [row[0] for row in database.execute("SELECT number FROM answer WHERE finished < ?", (older_than,))]
+            found = database.execute(question, {"time": older_than, "name": submission})
+            old = [row[0] for row in found]
             for table in ("future", "answer"):
                 database.executemany(f"DELETE FROM {table} WHERE number = ?", [(number,) for number in old])  # noqa: S608
             database.execute("DELETE FROM recipe WHERE number NOT IN (SELECT recipe FROM future)")
+            database.execute(
+                "DELETE FROM submission WHERE number NOT IN (SELECT submission FROM future WHERE submission > 0)"
+            )
         return len(old)
 
     def _future(self, row: tuple[object, ...]) -> Future:
@@ -380,42 +412,6 @@ class Futures:
 def _is_registered(database: sqlite3.Connection, token: bytes) -> bool:
     """Check whether a worker is still the one of its key."""
     return database.execute("SELECT 1 FROM worker WHERE token = ?", (token,)).fetchone() is not None
-
-
-def _by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:
-    """Return the id of each name, and add those to `known` that are in use: pending, answered, or failed for good."""
-    (salt,) = database.execute("SELECT salt FROM store").fetchone()
-    made = []
-    for name in names:
-        turn, finished, end = _last_turn(database, salt, name)
-        is_known = turn >= 0 and not (finished and end.may_pass)
-        made.append(ids.named_id(salt, name, turn if is_known else turn + 1))
-        if is_known:
-            known.add(made[-1])
-    return made
-
-
-def _move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int) -> None:
-    """Have rows that wait be asked in another way, where something keeps them: nobody is at work on those."""
-    for future_id in known:
-        row = database.execute(_HELD, (future_id, group)).fetchone()
-        if row is not None:
-            number, held = row
-            database.execute("UPDATE future SET recipe = ? WHERE number = ?", (group, number))
-            database.execute("DELETE FROM pending WHERE recipe = ? AND number = ?", (held, number))
-            database.execute("INSERT INTO pending VALUES (?, ?)", (group, number))
-
-
-def _last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, KeptAnswer]:
-    """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
-    last, finished, end = -1, False, KeptAnswer()
-    turn = 0
-    while turn <= last + _CLEARED:
-        found = database.execute(_STATE, (ids.named_id(salt, name, turn),)).fetchone()
-        if found is not None:
-            last, finished, end = turn, found[0] is not None, KeptAnswer(*found[1:])
-        turn += 1
-    return last, finished, end
 
 
 def _line(row: Future, now: float) -> tuple[object, ...]:

@@ -68,7 +68,7 @@ def run(
         and (unsent := workflow_check.unsendable(workflow, view, values, plans, connections)) is not None
     ):
         raise _empty_handed(workflow, *unsent)
-    return _carried_out(workflow, view, values, connections, options)
+    return _carried_out(workflow, view, values, connections, options, _replaced(workflow, options))
 
 
 def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections) -> None:
@@ -81,15 +81,35 @@ def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection
             refuse_unpriced([cast("BodyPlan", plans[name]).constant("model")], pricing)
 
 
+def _replaced(workflow: Definition, options: RunOptions) -> frozenset[bytes]:
+    """Return the ids in the file that the output replaces, for the one node that is to keep them; or copy the file."""
+    destination: Any = workflow.output
+    later = [position for position, (_, node) in enumerate(workflow.steps) if node._declared.later]
+    if destination is None or not later or not os.path.exists(destination.path):
+        return frozenset()
+    from ..later.replaced_file import known_ids, set_aside  # noqa: PLC0415 - loaded where it is used
+
+    found = known_ids(destination.path, options.store)
+    if found and later != [0]:  # nothing is refused once another node has sent its rows
+        set_aside(destination.path)
+        return frozenset()
+    return found
+
+
 def _carried_out(
-    workflow: Definition, view: TableView, inputs: Inputs, connections: Connections, options: RunOptions
+    workflow: Definition,
+    view: TableView,
+    inputs: Inputs,
+    connections: Connections,
+    options: RunOptions,
+    replaced: frozenset[bytes],
 ) -> WorkflowOutput:
     """Run the nodes and write what came, however the run ended: no answer is lost."""
     outputs = WorkflowOutput(view.table, alone=workflow._alone)
     try:
         with ExitStack() as stack:
             opened = _opened(workflow, connections, stack) if options.send else connections
-            _run_nodes(workflow, inputs, opened, options, outputs, view.folder)
+            _run_nodes(workflow, inputs, opened, options, outputs, Context(folder=view.folder, replaced=replaced))
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
             outputs._add(workflow.steps[len(outputs)][0], came)
@@ -143,19 +163,18 @@ def _run_nodes(
     connections: Connections,
     options: RunOptions,
     outputs: WorkflowOutput,
-    folder: str | None,
+    around: Context,
 ) -> None:
     """Run one node after another, and add what each returns to `outputs`."""
-    journal = options.journal
+    journal, path = options.journal, getattr(workflow.output, "path", None)
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(outputs._base).columns), frozenset[str]()
     for name, node in workflow.steps:
         reading = upstream(node, tuple(outputs))
         answers = None if reading is None else Answers(outputs, reading)
         prefix, when = "" if workflow._alone else name, _when(workflow.whens.get(name), outputs)
-        context = Context(
-            inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, folder=folder, when=when
-        )
+        context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, when=when)
+        context = replace(context, folder=around.folder, replaced=around.replaced, output=path)
         limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
         output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)

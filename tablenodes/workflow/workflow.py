@@ -176,6 +176,9 @@ class Workflow(Definition):
         store: str | os.PathLike[str] | None = None,
         duplicates: Duplicates = "send",
         send: bool = True,
+        deadline: float = 86_400.0,
+        submission: str | os.PathLike[str] | None = None,
+        replace: bool = False,
     ) -> WorkflowOutput:
         """Run every node over the table, one after another, and write the output if one is named.
 
@@ -197,6 +200,13 @@ class Workflow(Definition):
         store : path, optional
             The file that keeps conversations, and answers that come later, of every node. Default: ``TABLENODES_STORE``
             of the environment, else one in the user's data folder.
+        deadline, submission : float, str or path, optional
+            As in `CreateChatCompletionAsync.run`, for each node whose requests a worker sends. Without a name, rows
+            that were submitted before keep their ids if the run has a journal: they are known by the node and by what
+            they ask, wherever the files are.
+        replace : bool
+            Whether an output may take the place of a file with ids of other submitted rows than this run's: that file
+            is kept as NAME.before. By default such a run is refused.
 
         Returns
         -------
@@ -233,5 +243,8 @@ class Workflow(Definition):
             store=store,
             duplicates=duplicates,
             send=send,
+            deadline=deadline,
+            submission=submission,
+            replace=replace,
         )
         return runner.run(self, table, inputs, connection, options)
