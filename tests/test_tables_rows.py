@@ -76,6 +76,15 @@ PANDAS = {
     "categories": (pd.Categorical(["b", None, "a", "b"]), ["b", None, "a", "b"]),
     "categories of integers": (pd.Categorical([2, 1, None]), [2, 1, None]),
     "timestamps": (pd.to_datetime(["2024-02-29", None]), ["2024-02-29T00:00:00", None]),
+    "days": (np.array(["2024-02-29", "NaT"], "datetime64[s]"), ["2024-02-29", None]),
+    "seconds": (
+        np.array(["2024-02-29", "2024-02-29T00:00:01"], "M8[s]"),
+        ["2024-02-29T00:00:00", "2024-02-29T00:00:01"],
+    ),
+    "days of no calendar": (
+        np.array(["12024-02-29", "NaT"], "datetime64[s]"),
+        ["12024-02-29T00:00:00", None],
+    ),
     "timestamps with a zone": (
         pd.to_datetime(["2024-02-29", None]).tz_localize("Europe/Paris"),
         ["2024-02-29T00:00:00+01:00", None],

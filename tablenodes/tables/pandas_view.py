@@ -18,6 +18,7 @@ from .typed_columns import arrow_array
 from .views import ROWS, Column, TableView, WrittenNaN, attempt, is_text
 
 _PYTHONS_YEARS = (1, 9999)
+_DATES = numpy.dtype("datetime64[s]")
 
 
 class PandasView(TableView):
@@ -158,7 +159,7 @@ def _of_objects(values: list[Any]) -> Any:
 def _moments(column: Any) -> Any:
     """Return dates, or moments in UTC."""
     if types.is_date(column.type):
-        return pandas.Series(column.to_numpy(zero_copy_only=False).astype("datetime64[s]")).array
+        return pandas.Series(column.to_numpy(zero_copy_only=False).astype(_DATES)).array
     naive = column.cast(timestamp("us")).to_numpy(zero_copy_only=False)
     return pandas.Series(naive.astype("datetime64[us]")).dt.tz_localize("UTC").array
 
@@ -176,7 +177,7 @@ def pandas_column(column: Any) -> Column:
         return arrow_column(cells.__arrow_array__(), nan_is_null=True)
     if isinstance(dtype, pandas.CategoricalDtype):
         return _categories(cells)
-    convert = _reader(dtype)
+    convert = _days if _are_days(dtype, cells) else _reader(dtype)
     return Column(
         lambda start, stop: convert(cells[start:stop]), is_text_or_number=lambda: _is_text_or_number(dtype, cells)
     )
@@ -185,7 +186,7 @@ def pandas_column(column: Any) -> Column:
 def _is_text_or_number(dtype: Any, cells: Any) -> bool:
     kind = getattr(dtype, "kind", "O")
     if kind == "M":
-        return bool(_PYTHONS_YEARS[0] <= cells.min().year and cells.max().year <= _PYTHONS_YEARS[1])
+        return _is_in_pythons_years(cells)
     if kind != "O":
         return kind in "biuf"
     values = numpy.asarray(cells, dtype=object)
@@ -198,6 +199,25 @@ def _is_text_or_number(dtype: Any, cells: Any) -> bool:
     except TypeError:  # other objects
         return False
     return True
+
+
+def _is_in_pythons_years(cells: Any) -> bool:
+    return bool(_PYTHONS_YEARS[0] <= cells.min().year and cells.max().year <= _PYTHONS_YEARS[1])
+
+
+def _are_days(dtype: Any, cells: Any) -> bool:
+    """Check whether a column has dates alone: pandas has no type for these but moments that are counted in seconds."""
+    if dtype != _DATES or not _is_in_pythons_years(cells):
+        return False
+    moments = cells.to_numpy()
+    return bool(((moments == moments.astype("datetime64[D]")) | numpy.isnat(moments)).all())
+
+
+def _days(part: Any) -> list[str | None]:
+    """Return dates as ISO 8601 texts."""
+    moments = part.to_numpy()
+    texts = numpy.datetime_as_string(moments, unit="D").tolist()
+    return [None if is_missing else text for text, is_missing in zip(texts, numpy.isnat(moments), strict=True)]
 
 
 def _reader(dtype: Any) -> Callable[[Any], list[Any]]:
