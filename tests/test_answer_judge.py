@@ -298,6 +298,8 @@ FOREIGN = {
     "a bare schema as a format": ("response_format", {"type": "object", "properties": {"a": {"type": "string"}}}),
     "an answer's schema": ("schema", {"type": "object", "properties": {"stars": {"type": "integer"}}}),
     "a short form as a schema": ("schema", {"stars": int}),
+    "a type's name as a format": ("response_format", "bool"),
+    "labels with commas": ("labels", "a, b"),
     "many labels": ("labels", [f"label {n}" for n in range(100)]),
 }
 
@@ -319,6 +321,7 @@ def test_the_line_is_that_of_the_door():
         ("response_format", {"type": "json_object"}),
         ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
         ("response_format", "{{ format }}"),
+        ("response_format", "text"),
         ("response_format", None),
         ("schema", "openai-2024-05"),
         ("schema", {"type": "object", "properties": {"model": {"type": "string"}}}),

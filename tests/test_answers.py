@@ -336,6 +336,44 @@ def test_the_command_line_says_what_an_answer_is(server, tmp_path, monkeypatch):
     assert [*asked(server)["response_format"]["json_schema"]["schema"]["properties"]] == ["stars"]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "labels=a,b",
+        "response_format=[a, b]",
+        "response_format=bool",
+        'schema={"stars": "int"}',
+        "output_schema=@s.json",
+    ],
+)
+def test_every_door_has_its_own_line_for_an_answer(tmp_path, capsys, monkeypatch, given):
+    """What other tools call it, and what is set on the request."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.csv").write_text("word\ngood\n")
+    name, _, value = given.partition("=")
+    value = value if value.startswith(("[", "{")) else f'"{value}"'
+    (tmp_path / "w.yaml").write_text(f"id: w\nnodes:\n  - {{id: ask, type: CreateChatCompletion, {name}: {value}}}\n")
+    for command in (["call", "CreateChatCompletion", "w.csv", "--set", given], ["check", "w.yaml"]):
+        with pytest.raises(SystemExit):
+            main(command)
+    wording(capsys.readouterr().err)
+
+
+def test_the_command_line_names_the_answers_column(server, tmp_path, capsys, monkeypatch):
+    """``--into``, as an error says where the table has such a column."""
+    monkeypatch.chdir(tmp_path)
+    words("good").assign(stars=1).to_csv("words.csv", index=False)
+    given = ["call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}", "--model", "m", "--no-key"]
+    given += ["--answer", "sentiment=positive,negative", "--answer", "stars=int", "--answer", "topics=[str]"]
+    given += ["--answer", "when?=date", "--base-url", server.url, "--no-progress", "--output", "a.csv"]
+    for more, code in ((), 1), (("--into", "model"), 0):
+        with pytest.raises(SystemExit) as ended:
+            main([*given, *more])
+        assert ended.value.code == code
+    assert list(pd.read_csv("a.csv"))[:3] == ["word", "stars", "model_sentiment"]
+    wording(capsys.readouterr().err.splitlines()[0])
+
+
 def test_a_workflow_file_says_what_an_answer_is(server, tmp_path):
     """A schema's file is looked for beside it; what was said in Python can be written, and means the same."""
     (tmp_path / "s.json").write_text('{"type": "object", "properties": {"stars": {"type": "integer"}}}')

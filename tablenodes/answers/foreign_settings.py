@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..errors import SchemaError, SettingError
 from .annotations import is_type
-from .answer_grammar import is_schema, read_answer, written
+from .answer_grammar import WORDS, is_schema, read_answer, written
 
 Door = Literal["python", "yaml", "command line"]
 
@@ -53,7 +53,7 @@ def _own(value: Any) -> Any:
 
 def _is_answer(value: Any) -> bool:
     if isinstance(value, str) or value is None:
-        return False
+        return value in WORDS and value not in _API_FORMATS
     if isinstance(value, Mapping) and value.get("type") in _API_FORMATS:
         return False
     return _is_readable(value)
@@ -78,5 +78,7 @@ def _is_readable(value: Any) -> bool:
 
 
 def _line(value: Any, door: Door) -> str:
-    line = written(value)
+    if isinstance(value, str) and "," in value and door != "command line":
+        value = [label.strip() for label in value.split(",")]
+    line = value if isinstance(value, str) and door == "command line" else written(value)
     return _LINES[door].format(shlex.quote(line) if door == "command line" else line)

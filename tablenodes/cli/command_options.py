@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, get_args
 
 import click
 
+from ..errors import nearest
 from ..run.options import described, failures_known
 from ..settings import Limits, ranges
 
@@ -46,11 +47,17 @@ def command(name: str, *params: click.Parameter) -> Callable[[Callable[[Given], 
     return decorate
 
 
-def one_of(choices: Sequence[str], value: str, option: str | None = None) -> str:
-    """Return a word that is one of a few; raise `click.BadParameter` for another."""
-    if value not in choices:
-        raise click.BadParameter(f"must be one of {', '.join(choices)}", param_hint=option)
-    return value
+def one_of(choices: Sequence[str], value: str, option: str | None = None, listed: Sequence[str] = ()) -> str:
+    """Return a word that is one of a few; raise `click.BadParameter` for another, also where others may be `listed`."""
+    if value in choices:
+        return value
+    wrong = (
+        next((each for word in value.split(",") if (each := word.strip()) not in listed), value) if listed else value
+    )
+    more = " or outcomes with commas between" if listed else ""
+    raise click.BadParameter(
+        f"must be one of {', '.join(choices)}{more}{nearest(wrong, (*choices, *listed))}", param_hint=option
+    )
 
 
 def option(names: str, metavar: str | None, text: str, **more: Any) -> click.Option:
@@ -68,10 +75,11 @@ def option_of_run(*names: str, metavar: str = "", more: str = "") -> click.Optio
     told = described()[names[-1]]
 
     def checked(_: click.Context, __: click.Parameter, value: Any) -> Any:
-        names = [name.strip() for name in value.split(",")] if told.listed else []
-        if names and set(names) <= set(failures_known()):
+        known = failures_known() if told.listed else ()
+        names = [name.strip() for name in value.split(",")] if known else []
+        if names and {*names} <= {*known}:
             return names
-        return one_of(told.choices, value) if told.choices else value
+        return one_of(told.choices, value, listed=known) if told.choices else value
 
     return click.Option(
         names,
@@ -98,6 +106,7 @@ NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
 SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
 TABLE = option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …")
 _A_SETTING = "A setting of the node; tablenodes nodes NODE lists them."
+INTO = option("--into", "NAME", "What the answer's column is called; of fields, what stands before their names.")
 SETTINGS = option("settings --set -s", "NAME=VALUE", _A_SETTING, multiple=True)
 SHORT = (
     option("--model", None, "Short for --set model=…"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..connection.connection import Connection
-from ..errors import SettingError
+from ..errors import SettingError, TablenodesError
 from ..settings import Limits
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option
@@ -33,7 +33,6 @@ _ESTIMATE = (
     flag("--estimate", "Show what a run would use, cost and take, too."),
     option("--journal", "FILE", "The run's journal, whose answers say what others will use."),
 )
-_INTO = option("--into", "NAME", "What the answer's column is called; of fields, what stands before their names.")
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
@@ -87,7 +86,7 @@ def _show_estimates(
         show(f"{name}: {each!r}")
 
 
-@command("call", *options.ONE_NODE, options.ANSWER, *_HOW)
+@command("call", *options.ONE_NODE, options.ANSWER, options.INTO, *_HOW)
 def call(given: Given) -> int:
     """Run one node over a table.
 
@@ -119,7 +118,7 @@ def submit(given: Given) -> int:
     options.SOURCE,
     _WAIT,
     options.ANSWER,
-    _INTO,
+    options.INTO,
     options.ROWS,
     *options.OUTPUT,
     options.STORE,
@@ -176,9 +175,8 @@ def _inputs(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, Any]:
 def _settings(given: Given) -> dict[str, str]:
     """Return what ``--set`` was given, and the options that are short for it."""
     settings = pairs(given.settings, "--set")
-    short = {
-        name: value for name in ("model", "prompt", "system", "image") if (value := getattr(given, name)) is not None
-    }
+    named = ("model", "prompt", "system", "image", "into")
+    short = {name: value for name in named if (value := getattr(given, name, None)) is not None}
     for name in [each for each in short if each in settings]:
         raise click.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
     return settings | short
@@ -214,7 +212,8 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
     from .. import schemas  # noqa: PLC0415 - loaded where it is used
     from ..nodes.node import check_names, property_of  # noqa: PLC0415
 
-    check_names(kind, given)
+    of_requests = {name: _read(given[name]) for name in given.keys() & {"schema", "response_format"}}
+    check_names(kind, {**given, **of_requests}, door="command line")
     if not kind._declared.operation:
         return dict(given)
     revision = given.get("schema", getattr(kind, "schema", schemas.DEFAULT_REVISION))
@@ -230,6 +229,14 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
         else:
             made[name] = _as_admitted(name, text, schema.admits((property_of(kind, name),)))
     return made
+
+
+def _read(text: str) -> Any:
+    """Return the list or mapping that a text is; any other as it is."""
+    try:
+        return _answer([text])["answer"] if text.lstrip().startswith(("[", "{")) else text
+    except TablenodesError:
+        return text
 
 
 def _as_admitted(name: str, text: str, admitted: frozenset[str]) -> Any:

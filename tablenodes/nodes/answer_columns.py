@@ -46,11 +46,11 @@ def _checked_name(value: Any) -> str | None:
 def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
     """Raise `ColumnError` where the table has a column of an answer's name: the two must never be mixed up."""
     if clash := [name for name in answers.types if name in columns]:
-        told, one = ", ".join(map(repr, clash)), len(clash) == 1
+        told, column = ", ".join(map(repr, clash)), "column" if len(clash) == 1 else "columns"
         other = f"new_{clash[0]}" if answers.is_one else "new"
         raise ColumnError(
-            f"the table already has {'a column' if one else 'columns'} {told}, which is what the answer's "
-            f"{'column' if one else 'columns'} would be called: choose another name with into=, such as into={other!r}",
+            f"the table already has {'a ' if len(clash) == 1 else ''}{column} {told}, which is what the answer's "
+            f"{column} would be called: choose another name with into= (--into), such as {other!r}",
             code="answer_column",
             place="into",
             values={"columns": clash},

@@ -248,19 +248,17 @@ def _name(key: object, place: str) -> str:
     return key
 
 
-def check_names(kind: type[Node], settings: Mapping[str, Any]) -> None:
+def check_names(kind: type[Node], settings: Mapping[str, Any], *, door: Door = "python") -> None:
     """Raise `SettingNameError` for a setting that the node does not have, with the nearest name."""
     names = setting_names(kind)
     for name in settings:
         if name in ("api_key", "apiKey"):
             raise SettingNameError(f"{name}: set a key in the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
-            told = instead(kind, name, settings[name])
+            told = instead(kind, name, settings[name], door=door)
             clause = f"; {told}" if told else nearest(str(name), names)
             raise SettingNameError(f"{kind.__name__} has no setting {name!r}{clause}")
-    if "answer" in names:
-        for name in settings.keys() & {"schema", "response_format"}:
-            _check_request_setting(kind, name, settings[name])
+    check_request_settings(kind, settings, door=door)
 
 
 def instead(kind: type[Node], name: str, value: Any, *, door: Door = "python") -> str | None:
@@ -275,13 +273,16 @@ def instead(kind: type[Node], name: str, value: Any, *, door: Door = "python") -
     return None
 
 
-def _check_request_setting(kind: type[Node], name: str, value: Any) -> None:
+def check_request_settings(kind: type[Node], settings: Mapping[str, Any], *, door: Door = "python") -> None:
     """Raise `SettingError` where a setting of the request says what an answer is."""
     from .. import schemas  # noqa: PLC0415 - loaded where it is needed
     from ..answers import foreign_setting  # noqa: PLC0415
 
-    if isinstance(value, str | os.PathLike | Column | LiteralText) or value is None:
+    given = {name: settings[name] for name in ("schema", "response_format") if settings.get(name) is not None}
+    if not given or "answer" not in setting_names(kind):
         return
     properties = schemas.load(schemas.DEFAULT_REVISION, kind._declared.operation).properties
-    if told := foreign_setting(name, value, tuple(properties)):
-        raise SettingError(told, place=name)
+    for name, value in given.items():
+        is_no_answer = isinstance(value, os.PathLike | Column | LiteralText)
+        if told := None if is_no_answer else foreign_setting(name, value, tuple(properties), door=door):
+            raise SettingError(told, place=name)

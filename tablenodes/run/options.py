@@ -123,6 +123,8 @@ def _check_choice(option: Option, value: Any) -> None:
         clause = nearest(value, option.choices) if isinstance(value, str) else ""
         choices = ", ".join(f'"{choice}"' for choice in option.choices)
         more = " or a list of outcomes" if option.listed else ""
+        if option.listed and value in failures_known():
+            clause = f': ["{value}"]'
         raise SettingError(f"{option.name} must be one of {choices}{more}{clause}")
 
 

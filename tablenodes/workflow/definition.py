@@ -91,7 +91,8 @@ class Definition:
     def located(self, position: int, error: UsageError) -> UsageError:
         """Return an error of a node's with the node's id, and with file and line where it was loaded from one."""
         place = error.place or ("schema" if isinstance(error, SchemaError) else "")
-        return framed(error, f"{self.where(position, place)}node {self.steps[position][0]!r}: ")
+        named = "" if self._alone else f"node {self.steps[position][0]!r}: "
+        return framed(error, f"{self.where(position, place)}{named}")
 
     def where(self, position: int, place: str) -> str:
         """Return ``FILE:LINE: `` of a place in a node's settings, or of ``inputs.NAME``; empty without a file."""

@@ -13,7 +13,7 @@ from ..bodies.recipe import parse_setting
 from ..connection.connection import Connection
 from ..errors import UsageError, WorkflowError, framed, nearest
 from ..nodes import find_node
-from ..nodes.node import instead, setting_names
+from ..nodes.node import check_request_settings, instead, setting_names
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
@@ -263,6 +263,8 @@ class Reader:
                 self._errors.append(self._unknown_key((*path, key), known, told))
         more = {key: value for key, value in given.items() if key in STEP_KEYS and value is not None}
         settings = {key: value for key, value in given.items() if key in setting_names(kind) and value is not None}
+        with self.collecting(), self.locating(path):
+            check_request_settings(kind, settings, door="yaml")
         settings |= {key: self._anchored(key, value) for key, value in settings.items() if isinstance(value, str)}
         if "schema" in settings:
             with self.locating((*path, "schema")):
