@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from sentences import wording
 from servers import answer, fault_server
@@ -285,3 +289,150 @@ def test_what_is_wrong_with_it_has_its_line(tmp_path, before, after):
     (tmp_path / "w.yaml").write_text(FILE.replace(before, after))
     with wording.raises(UsageError, hide=[str(tmp_path)]):
         tn.Workflow.load(tmp_path / "w.yaml").check(pd.DataFrame({"word": ["a"]}))
+
+
+# --- Several columns, and those that are written ---------------------------------------------------------------------
+
+
+def test_return_makes_several_columns():
+    """Called after the node in the workflow's table; later nodes read them below its id, and take none as a setting."""
+    fields = {"model": "{{ word }}!", "end": "{{ outputs.ask.outcome }}"}
+    say = tn.Return(text="{{ all.model }} {{ all.end }}")
+    nodes = {"ask": ASK, "all": tn.Return(fields=fields), "more": ASK, "say": say}
+    out, _ = run(nodes, "a", "bad")
+    made = ["all_model", "all_end"]
+    assert [name for name in out.table.columns if name.startswith("all")] == made
+    assert out.table[made].to_numpy().tolist() == [["a!", "ok"], ["bad!", "http_error"]]
+    assert texts(out["say"]) == ["a! ok", "bad! http_error"]
+    assert json.loads(out["more"]._answer_to(0)[1])["choices"]
+    alone = tn.Return(fields={"one": "{{ word }}", "two": 2}).run(pd.DataFrame({"word": ["a", None]}))
+    assert alone.table.fillna("-").to_numpy().tolist() == [["a", "a", "2"], ["-", "-", "-"]]
+    assert outcomes(alone) == ["ok", "invalid_request"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"fields": fields} for fields in ({}, ["a"], {"a b": "x"}, {"a": []})),
+        {"fields": {"a": "x"}, "text": "x"},
+    ],
+)
+def test_fields_that_cannot_be_columns_are_refused(settings):
+    """When the node is made."""
+    with wording.raises(UsageError):
+        tn.Return(**settings)
+
+
+def test_a_field_that_is_not_there_is_found_beforehand():
+    """As with the fields of an answer."""
+    with wording.raises(WorkflowError):
+        tn.Workflow({"all": tn.Return(fields={"one": "x"}), "say": tn.Return(text="{{ all.won }}")})
+
+
+@pytest.mark.parametrize("kind", [lambda frame: frame, pa.Table.from_pandas, pl.from_pandas])
+def test_the_columns_that_are_written_can_be_chosen(tmp_path, kind):
+    """In the order in which they are named; the output in memory has all."""
+    path = tmp_path / "out.csv"
+    flow = tn.Workflow({"say": tn.Return(text="{{ word }}!")}, output={"path": str(path), "columns": ["say", "word"]})
+    out = flow.run(kind(pd.DataFrame({"word": ["a"], "n": [1]})), progress=False)
+    assert path.read_text() == "say,word\na!,a\n"
+    assert list(getattr(out.table, "column_names", out.table.columns)) == ["word", "n", "say"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{"columns": ["sai"]}, {"columns": "say"}, {"columns": ["say"] * 2}, {"columns": ["body"], "format": "raw"}],
+)
+def test_a_column_that_will_not_be_there_is_refused(tmp_path, output):
+    """Before anything is sent."""
+    with wording.raises(UsageError):
+        tn.Workflow({"say": tn.Return(text="x")}, output={"path": str(tmp_path / "o.csv"), **output}).check(
+            pd.DataFrame({"word": ["a"]})
+        )
+
+
+FIVE = """
+inputs:
+  tone: {type: string, default: kind}
+output: {path: OUT, columns: [word, COLUMNS]}
+nodes:
+  - id: begin
+    type: CreateConversation
+    system: "Be {{ inputs.tone }}. {{ first }}"
+  - id: turn
+    type: AddUserMessage
+    text: "{{ word }}"
+  - id: ask
+    type: CreateChatCompletion
+    model: m
+    functions:
+      - {name: sort, parameters: [{name: place, type: string, enumValues: [now, later], required: true}]}
+  - id: reply
+    type: CreateChatCompletion
+    when: "{{ outputs.ask.choices[0].message.function_call.arguments.place == 'now' }}"
+    model: m
+    prompt: "{{ answerable }}"
+  - id: told
+    type: Return
+    fields:
+      begin: "{{ outputs.begin.outcome }} {{ outputs.begin.error.message | default('-') }}"
+      turn: "{{ outputs.turn.outcome }} {{ outputs.turn.error.message | default('-') }}"
+      end: "{{ outputs.ask.outcome }} {{ outputs.ask.error.message | default('-') }}"
+      place: "{{ outputs.ask.choices[0].message.function_call.arguments.place | default('none') }}"
+      last: "{{ last }}"
+"""
+
+
+def sorting(exchange):
+    """Call the function for ``now`` and ``later``, refuse ``bad``, and answer a plain request."""
+    body = orjson.loads(exchange.received.body)
+    word = body["messages"][-1]["content"]
+    if word == "bad":
+        answer({"error": {"message": "No such word"}}, status=400)(exchange)
+        return
+    call = {"name": "sort", "arguments": json.dumps({"place": "later" if word == "later" else "now"})}
+    message = {"content": "done"} if "functions" not in body else {"content": None, "function_call": call}
+    answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})(exchange)
+
+
+def test_each_failure_of_a_flow_stands_with_its_node_outcome_and_reason(tmp_path):
+    """Inputs, a turn, functions, a condition: a row that fails at each node, and one table that says all of it."""
+    rows = [
+        ("now", "x", "x", "x"),
+        ("later", "x", "x", "x"),
+        ("now", None, "x", "x"),  # fails where the conversation begins
+        (None, "x", "x", "x"),  # at the turn
+        ("bad", "x", "x", "x"),  # where the model is asked
+        ("now", "x", None, "x"),  # at the reply
+        ("now", "x", "x", None),  # at the end
+    ]
+    columns = ["word", "first", "answerable", "last"]
+    shown = [
+        "ask_outcome",
+        "ask_message",
+        "reply",
+        "reply_outcome",
+        "reply_message",
+        "told_begin",
+        "told_turn",
+        "told_end",
+    ]
+    (tmp_path / "flow.yaml").write_text(
+        FIVE.replace("OUT", str(tmp_path / "out.csv")).replace("COLUMNS", ", ".join(shown))
+    )
+    with fault_server(sorting) as server:
+        out = tn.Workflow.load(tmp_path / "flow.yaml").run(
+            pd.DataFrame(rows, columns=columns),
+            connection=tn.Connection(server.url, ""),
+            store=tmp_path / "store",
+            progress=False,
+        )
+        assert len(server.requests) == 7
+    assert {name: outcomes(each) for name, each in out.items()} == {
+        "begin": ["ok", "ok", "invalid_request", "ok", "ok", "ok", "ok"],
+        "turn": ["ok", "ok", "upstream_failed", "invalid_request", "ok", "ok", "ok"],
+        "ask": ["ok", "ok", "upstream_failed", "upstream_failed", "http_error", "ok", "ok"],
+        "reply": ["ok", "skipped", *["upstream_failed"] * 3, "invalid_request", "ok"],
+        "told": [*["ok"] * 6, "invalid_request"],
+    }
+    wording((tmp_path / "out.csv").read_text())

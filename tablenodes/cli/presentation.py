@@ -27,12 +27,15 @@ _KINDS_EXPLAINED = 5
 class Presentation:
     """Runs a workflow, with `manner` as the keyword arguments of `Workflow.run`, and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `asked` says that the command line named the output, where the table goes then, and
-    otherwise only to a person's eyes; `later` says that rows are only submitted.
+    `form` is ``table`` or ``raw``; `columns` are those of it that are shown, None for all; `asked` says that the
+    command line named the output, where the table goes then, and otherwise only to a person's eyes; `later` says that
+    rows are only submitted.
     """
 
-    def __init__(self, form: str, jsonl: bool, *, asked: bool, manner: dict[str, Any], later: bool = False) -> None:
-        self._form, self._text = form, "jsonl" if jsonl else "csv"
+    def __init__(
+        self, form: str, jsonl: bool, columns: Any, *, asked: bool, manner: dict[str, Any], later: bool = False
+    ) -> None:
+        self._form, self._columns, self._text = form, columns, "jsonl" if jsonl else "csv"
         self._asked, self._manner, self._later = asked, manner, later
         self._shows_part = is_terminal() and not asked and not jsonl
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
@@ -103,7 +106,10 @@ class Presentation:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
         from ..workflow.destination import chosen  # noqa: PLC0415 - loaded where it is used
 
-        table, rows = chosen(output, self._form), counted(next(iter(output.values())).summary.rows, "row")
+        table, rows = (
+            chosen(output, self._form, self._columns),
+            counted(next(iter(output.values())).summary.rows, "row"),
+        )
         if not written:  # then it is nowhere else but in a journal, if there is one
             write_text_part(table, self._text)
             say(f"the table went to the standard output: {rows}")

@@ -51,8 +51,10 @@ def run(given: Given) -> int:
 
 
 def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: bool = False) -> int:
+    columns = getattr(workflow.output, "columns", None)
     workflow, form = destined(workflow, given)
-    shown = Presentation(form, given.jsonl, asked=given.output is not None, manner=manner(workflow, given), later=later)
+    how, asked = manner(workflow, given), given.output is not None
+    shown = Presentation(form, given.jsonl, columns, asked=asked, manner=how, later=later)
     return shown.run(workflow, given.table, given.rows, inputs)
 
 
@@ -337,4 +339,5 @@ def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
     if given.jsonl:
         what = "this option is for the standard output: give the file a name that ends in .jsonl"
         raise click.BadParameter(what, param_hint="--jsonl")
-    return workflow.replace(output=Destination(path, form)), form
+    columns = own.columns if own and form == own.format else None
+    return workflow.replace(output=Destination(path, form, columns)), form

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .reference import documented
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
@@ -55,6 +56,10 @@ class TableNode(Node):
             structured=declared.structured,
         )
 
+    def _makes(self) -> Mapping[str, str]:
+        """Return the columns that it makes, and their types; where its settings name them, they are fields."""
+        return self._declared.makes
+
     def _becomes(self, settings: dict[str, Any]) -> Any:
         """Return what a row becomes; a row that says nothing usable is rejected by a check as by a run."""
         return settings
@@ -63,7 +68,8 @@ class TableNode(Node):
         from ..run.table_run import Making, run_table  # noqa: PLC0415 - pandas is loaded where it is needed
 
         declared, name = self._declared, context.scope or type(self).__name__
-        making = Making(name, declared.makes, declared.handed_on, self._plan, self._make, self._instead)
+        makes = self._makes()
+        making = Making(name, makes, declared.handed_on, self._plan, self._make, self._instead, makes != declared.makes)
         return run_table(making, table, context, options)
 
     def run(
@@ -102,39 +108,71 @@ class TableNode(Node):
 @documented
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Return(TableNode):
-    """Render a text for every row.
+    """Render a text for every row, or several.
 
-    The text is the column ``text`` of the output's table. In a workflow, later nodes read it as ``{{ ID }}``, the
-    workflow's table has it as a column of that name, and a row whose earlier answer is missing is ``upstream_failed``.
+    The text is the column ``text`` of the output's table; fields are columns of their own names. In a workflow, later
+    nodes read them as ``{{ ID }}`` and ``{{ ID.NAME }}``, the workflow's table has them as ``ID`` and ``ID_NAME``, and
+    a row whose earlier answer is missing is ``upstream_failed``.
 
     Parameters
     ----------
     text : str
         A text with ``{{ … }}`` placeholders, or ``tn.col("name")``; in a workflow also ``{{ ID }}``.
+    fields : mapping of str to str, optional
+        In place of `text`: names, and for each a text of its own.
     """
 
     _declared = Declaration(gives="a text", makes={"text": "text"})
 
     text: str | Column | LiteralText | None = None
+    fields: Mapping[str, str | Column | LiteralText] | None = None
 
     def __post_init__(self) -> None:
-        if self.text is None:
-            raise SettingError("text is missing: set the text that each row makes")
+        if self.fields is not None:
+            _check_fields(self.fields, self.text)
+            # The columns are its own: later nodes read them below its id, and take none for a setting of theirs.
+            object.__setattr__(self, "_declared", replace(self._declared, makes={}))
+        elif self.text is None:
+            raise SettingError("text is missing: set the text that each row makes, or fields for several columns")
         super().__post_init__()
 
+    def _makes(self) -> Mapping[str, str]:
+        return self._declared.makes if self.fields is None else dict.fromkeys(self.fields, "text")
+
     def _answer_columns(self, name: str) -> Mapping[str, Any]:
-        return {name: "text"}
+        return {name: "text"} if self.fields is None else {f"{name}_{each}": "text" for each in self.fields}
 
     def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
-        made = super()._answer_shape(earlier, columns)
-        return made and made._replace(answer={"type": "string"})
+        from .answer_shapes import Shape  # noqa: PLC0415 - loaded where it is needed
+
+        made = {"type": "object", "properties": {name: {"type": ["string", "null"]} for name in self._makes()}}
+        return Shape(made, answer={"type": "string"} if self.fields is None else made)
 
     def _make(
         self, rows: Iterable[dict[str, Any] | Rejected], context: Context, options: RunOptions
     ) -> Iterator[tuple[Any, ...] | Rejected]:
+        names = tuple(self._makes())
         for row in rows:
             if isinstance(row, Rejected):
                 yield row
             else:
-                text = row["text"]
-                yield (None if text is None else as_text(text),)
+                made = row if self.fields is None else row["fields"]
+                cells = (made.get(name) for name in names)
+                yield tuple(None if cell is None else as_text(cell) for cell in cells)
+
+
+def _check_fields(fields: Any, text: Any) -> None:
+    """Raise `SettingError` for fields that cannot be columns."""
+    if text is not None:
+        raise SettingError("a row makes either a text or fields: set text or fields, not both", place="fields")
+    if not isinstance(fields, Mapping) or not fields:
+        what = "is empty" if isinstance(fields, Mapping) else f"must be a mapping, not {type(fields).__name__}"
+        raise SettingError(
+            f'fields {what}: write names and texts, such as {{"topic": "{{{{ ask.topic }}}}"}}', place="fields"
+        )
+    for name, value in fields.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            how = "a field's name must be made of letters, digits and underscores"
+            raise SettingError(f"fields: {how}", place="fields")
+        if isinstance(value, Mapping | list | tuple) or value is None:
+            raise SettingError(f"fields.{name}: must be a text, not {type(value).__name__}", place=f"fields.{name}")

@@ -67,6 +67,7 @@ class NodeOutput(Generic[T]):
     """
 
     _reads: Sequence[str] = ()  # the columns that requests are made of
+    _fields = False  # the columns are the fields of one answer
 
     def __init__(
         self,
@@ -145,11 +146,18 @@ class NodeOutput(Generic[T]):
 
     def _beside(self, prefix: str = "", taken: Collection[str] | None = None) -> tuple[Columns, dict[str, Any]]:
         """Return the columns of the answers, as a workflow's table has them, and their types; none without answers."""
+        if self._fields:
+            names = {name: f"{prefix}_{name}" if prefix else name for name in self._columns}
+            own = {names[name]: values for name, values in self._columns.items()}
+            return own, dict.fromkeys(own, "text")
         made = self._columns.get("text")
         return ({}, {}) if made is None else ({prefix: made}, {prefix: "text"})
 
     def _answer_at(self, row: int) -> Any:
         """Return a row's answer: a text, a label, or a record of its fields; None where it has none."""
+        if self._fields:
+            fields = {name: values[row] for name, values in self._columns.items()}
+            return fields if self._outcomes[row] == OK else None
         made = self._columns.get("text")
         return None if made is None else made[row]
 

@@ -41,6 +41,7 @@ class Making(NamedTuple):
     plan: Callable[[Sequence[str], PlanInputs], RowPlan]
     make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]  # in the rows' order
     instead: Callable[[str, TableView], Iterable[Any]]  # what stands in a column in the rows that were rejected
+    fields: bool = False  # the columns are the fields of one answer
 
 
 def run_table(making: Making, table: Any, context: Context, options: RunOptions) -> NodeOutput[Any]:
@@ -91,9 +92,11 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
         both = zip(rows, making.instead(name, view), _before(making, name, view), strict=False)
         columns[name] = [_cell(cells, i, instead, before) for cells, instead, before in both]
     summary = Summary.of(Counter(outcomes), seconds=seconds)
-    return NodeOutput(
+    output: NodeOutput[Any] = NodeOutput(
         view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made, context.appended
     )
+    output._fields = making.fields
+    return output
 
 
 def _cell(cells: Made, at: int, instead: Any, before: Any) -> Any:

@@ -91,7 +91,7 @@ class PandasView(TableView):
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         rows = self._rows_given  # whose selection would copy every column, where all are kept
-        table = pandas.concat([rows if len(kept) == len(self.columns) else rows[kept], made], axis=1)
+        table = pandas.concat([rows if tuple(kept) == self.columns else rows[kept], made], axis=1)
         return table if self.folder is None else set_folder(table, self.folder)
 
 

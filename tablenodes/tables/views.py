@@ -151,6 +151,10 @@ class TableView(ABC):
     @abstractmethod
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any: ...
 
+    def select(self, names: Sequence[str]) -> Any:
+        """Return a new table of some of its columns, in this order."""
+        return self._replacing(self._make({}), list(names))
+
     def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, ColumnType]) -> Any:
         """Return the table with these columns to its right; ``text`` becomes ``text_2`` where it has one."""
         names = free_names(columns, self.columns)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ FORMATS = ("table", "raw")
 class Destination:
     """Where the table goes: a file, relative to the current directory when it runs, and what is written.
 
-    ``table`` is the configuration with every node's columns beside it; ``raw`` is the last node's body and status.
+    ``table`` is the configuration with every node's columns beside it, or those of its `columns` alone, in this order;
+    ``raw`` is the last node's body and status.
     """
 
     path: str
     format: str = "table"
+    columns: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
@@ -36,6 +38,8 @@ class Destination:
         if self.format not in FORMATS:
             hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
             raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
+        if self.columns is not None:
+            object.__setattr__(self, "columns", _checked_columns(self.columns, self.format))
 
     def check(self, table: str | None = None) -> None:
         """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
@@ -52,13 +56,31 @@ class Destination:
         if not output._is_answered and os.path.exists(self.path):
             say(f"{self.path} was not changed: no row was answered")
             return
-        for name in tables.write_table(chosen(output, self.format), self.path):
+        for name in tables.write_table(chosen(output, self.format, self.columns), self.path):
             say(f"{self.path}: column {name!r} is written as text: in such a file all values of a column have one type")
 
 
-def chosen(output: WorkflowOutput, form: str) -> Any:
-    """Return the table of a run that a format means."""
-    return [*output.values()][-1].result if form == "raw" else output.table
+def chosen(output: WorkflowOutput, form: str, columns: Sequence[str] | None = None) -> Any:
+    """Return the table of a run that a format means, or those of its columns that are there: a run may end early."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    if form == "raw":
+        return [*output.values()][-1].result
+    if columns is None:
+        return output.table
+    view = tables.view(output.table)
+    return view.select([name for name in columns if name in view.columns])
+
+
+def _checked_columns(columns: Any, form: str) -> tuple[str, ...]:
+    names = () if isinstance(columns, str) or not isinstance(columns, Sequence) else tuple(columns)
+    if not names or any(not isinstance(name, str) or not name for name in names):
+        raise WorkflowError("output: columns must be a list of the table's columns", place="output.columns")
+    if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
+        raise WorkflowError(f"output: columns has {twice!r} twice", place="output.columns")
+    if form != "table":
+        raise WorkflowError("output: columns are those of the format table: leave them out", place="output.columns")
+    return names
 
 
 def check_content(view: TableView, form: str, to: str) -> None:
@@ -72,13 +94,14 @@ def check_content(view: TableView, form: str, to: str) -> None:
 
 
 def destination(value: Any) -> Destination | None:
-    """Return a destination from a path, or from a mapping with ``path`` and ``format``; None stays None."""
+    """Return a destination from a path, or from a mapping of its parts; None stays None."""
     if value is None or isinstance(value, Destination):
         return value
     if not isinstance(value, Mapping):
         return Destination(value)
-    for key in (str(name) for name in value if name not in ("path", "format")):
-        hint = nearest(key, ("path", "format"))
+    known = [each.name for each in fields(Destination)]
+    for key in (str(name) for name in value if name not in known):
+        hint = nearest(key, known)
         raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
     if "path" not in value:
         raise WorkflowError("output: path is missing", place="output")

@@ -106,7 +106,7 @@ def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iter
             yield Loose(position, place, _no_node(name, ids, position))
             continue
         earlier = nodes[ids.index(name)][1]
-        if earlier is not None and earlier._declared.makes:
+        if earlier is not None and type(earlier)._declared.makes:
             yield Loose(position, place, f"node {name!r} has no answers of a model to continue from")
 
 

@@ -49,7 +49,8 @@ class Workflow(Definition):
         Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
     output : path or mapping, optional
         Where the table with every node's columns is written; relative to the current directory of the run. A mapping
-        has ``path`` and ``format``: ``table`` (default) or ``raw`` (the last node's body and status).
+        has ``path``, ``format`` (``table``, the default, or ``raw``: the last node's body and status), and ``columns``,
+        a list that chooses and orders them.
     limits : Limits, optional
         What a run may use at most.
     retry : Retry, optional

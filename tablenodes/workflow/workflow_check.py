@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
+from ..answers import BESIDE
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS
 from ..connection.connection import Connection
 from ..engine.sink import SKIPPED
-from ..errors import SettingError, TableError, UsageError, WorkflowError
+from ..errors import SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
 from ..problems import Rejected, Remark
 from ..run.check import Check, check_rows
@@ -98,7 +99,13 @@ def check_output(workflow: Definition, table: str | None) -> None:
 
 
 def check_content(workflow: Definition, view: TableView) -> None:
-    """Check that the output can hold the table that the run reads."""
+    """Check that the output can hold the table that the run reads, and that the columns that it names will be there."""
+    known = [*view.columns, *(column for name, node in workflow.steps for column in _written(name, node))]
+    wanted: Any = workflow.output and workflow.output.columns  # type: ignore[union-attr]
+    for name in wanted or ():
+        if name not in known:
+            where = workflow.at("output", "columns")
+            raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
     destination: Any = workflow.output
     if destination is not None:
         try:
@@ -196,6 +203,15 @@ def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str
         if (other := written.setdefault(column, name)) != name:
             both = f"nodes {other!r} and {name!r} both make the column {column!r} of the workflow's table"
             yield WorkflowError(f"{both}: choose another id, or another name with into", place="into")
+
+
+def _written(name: str, node: Node) -> Iterator[str]:
+    """Return the columns that the workflow's table has of a node."""
+    made = node._answer_columns(name)
+    yield from made or node._declared.makes
+    answers = getattr(node, "_answers", None)
+    if made and answers is not None:
+        yield from map(answers.within(name).named, BESIDE)
 
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:

@@ -26,7 +26,7 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     def _add(self, name: str, output: NodeOutput[Any]) -> None:
         """Add what the next node gave; later nodes find the columns in the table that it made."""
         self._outputs[name] = output
-        if not isinstance(output, Responses):
+        if not isinstance(output, Responses) and not output._fields:
             before, self._base = self._base, output.table
             if output._beside(name)[0]:
                 self._renamed |= {*tables.view(self._base).columns} - {*tables.view(before).columns}

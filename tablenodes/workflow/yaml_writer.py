@@ -87,8 +87,13 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
     made["nodes"] = [_step(name, step, folder) for name, step in workflow.written]
     output: Any = workflow.output
     if output is not None:
-        made["output"] = output.path if output.format == "table" else asdict(output)
+        made["output"] = _output(output)
     return made
+
+
+def _output(output: Any) -> Any:
+    made = {name: value for name, value in asdict(output).items() if value not in (None, "table")}
+    return output.path if len(made) == 1 else made
 
 
 def _step(name: str, step: Step, folder: str) -> dict[str, Any]:
