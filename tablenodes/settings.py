@@ -112,7 +112,7 @@ class Limits(_Ranged):
     tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
     max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
     token_budget: Annotated[int | None, Range(0, 2**53)] = None
-    max_cost: Annotated[float | None, Range(0, 1e9, _USD)] = None
+    max_cost: Annotated[float | None, Range(0, 10**9, _USD)] = None
     stop_after_alike: Annotated[int | None, Range(1, 2**53, _ALIKE)] = 20
     body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
     grace: Annotated[float, Range(0, 86_400)] = 30

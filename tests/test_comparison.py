@@ -41,6 +41,9 @@ def test_agreement_is_the_share_of_rows_in_which_both_say_the_same(kind):
     assert isinstance(made.agreement, pd.Series) == (kind is pd.DataFrame)
     assert made.cost == {"this": None, "other": None}
     wording(repr(made))
+    shown = made._repr_html_()
+    assert "66.7% agree" in shown
+    assert shown.index(">kind_other<") < shown.index(">review<")
 
 
 def test_the_cost_of_each_is_known_where_its_model_has_a_price():

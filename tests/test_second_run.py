@@ -80,6 +80,7 @@ def test_a_failed_row_of_the_journal_keeps_its_end_where_nothing_is_sent(tmp_pat
     out = CHAT.run(table, down, journal=journal, send=False, progress=False)
     assert list(out.log["outcome"]) == ["ok", "http_error", "ok", "ok"]
     assert list(out.result["status"]) == [200, 500, 200, 200]
+    assert out.summary.stopped is None  # every row has its end
 
 
 def test_nothing_is_sent_needs_a_journal_that_is_there(tmp_path):

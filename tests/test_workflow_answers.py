@@ -212,3 +212,11 @@ def test_call_writes_what_python_gives(tmp_path, capsys):
         main(["call", "CreateChatCompletion", str(tmp_path / "t.csv"), *given, "--base-url", server.url])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("word,create_chat_completion,answer,status,outcome,message\n")
+
+
+def test_a_check_shows_no_prompt_that_is_made_of_answers_which_are_not_there():
+    """It would have holes in it."""
+    flow = tn.Workflow({"ask": PLAIN, "again": PLAIN.replace(prompt="{{ word }}: {{ ask }}")})
+    found = flow.check(pd.DataFrame({"word": ["a"]}))
+    assert [each.text for each in found["ask"].prompts] == ["a"]
+    assert found["again"].prompts == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
@@ -10,7 +10,7 @@ from ..column_names import free_names
 from ..engine.sink import OK
 from ..errors import UsageError
 from ..problems import Unfit
-from .display import counted
+from .display import counted, money
 
 if TYPE_CHECKING:
     from ..tables import TableView
@@ -56,19 +56,28 @@ class Comparison(Generic[T]):
     changed: T
     cost: Mapping[str, float | None]
 
-    def __repr__(self) -> str:
+    def _about(self) -> str:
         differing = len(cast("Any", self.changed))
-        lines = [f"Comparison: {counted(self.rows, 'row')}, {self.answered:,} answered by both, {differing:,} differ"]
-        width = max(map(len, self.agreement.keys()))
+        return f"{counted(self.rows, 'row')}, {self.answered:,} answered by both, {differing:,} differ"
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        """Yield how often both agree in each column, and what each cost where that is known."""
         for name, share in self.agreement.items():
-            lines.append(f"  {name:<{width}}  {f'{share:.1%} agree' if self.answered else '-'}")
+            yield name, f"{share:.1%} agree" if self.answered else "-"
         if any(cost is not None for cost in self.cost.values()):
-            lines.append("  cost: " + ", ".join(f"{name} {_dollars(cost)}" for name, cost in self.cost.items()))
-        return "\n".join(lines)
+            costs = ((name, "unknown" if cost is None else money(cost)) for name, cost in self.cost.items())
+            yield "cost", ", ".join(f"{name} {cost}" for name, cost in costs)
 
+    def __repr__(self) -> str:
+        facts = [*self._facts()]
+        width = max(len(name) for name, _ in facts)
+        return "\n".join([f"Comparison: {self._about()}", *(f"  {name:<{width}}  {each}" for name, each in facts)])
 
-def _dollars(cost: float | None) -> str:
-    return "unknown" if cost is None else f"${cost:,.4f}"
+    def _repr_html_(self) -> str:
+        from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
+        from .panels import comparison_panel  # noqa: PLC0415
+
+        return html(comparison_panel(self.changed, 2 * len(self.agreement), self._about(), [*self._facts()]))
 
 
 def compared(this: Side, other: Side) -> Comparison[Any]:

@@ -49,6 +49,21 @@ def outputs_panel(outputs: Mapping[str, Any], name: str) -> Panel:
     return Panel(name, counted(len(parts), "node"), parts=parts)
 
 
+def comparison_panel(changed: Any, answers: int, about: str, facts: Sequence[tuple[str, str]]) -> Panel:
+    """Return what is shown of two outputs side by side: how often they agree, and rows in which they do not.
+
+    So many of the last columns are answers, which come first.
+    """
+    view = tables.view(changed)
+    first = len(view.columns) - answers
+    order = [*view.columns[first:], *view.columns[:first]]
+    positions = [*range(min(len(view), ROWS))]
+    name, labels = view.labels(positions)
+    cells = [*zip(*_given(view, positions, order[:COLUMNS]), strict=True)]
+    grid = Grid(order, labels, cells, 0, len(view) - len(positions), name)
+    return Panel("Comparison", about, facts=facts, grid=grid)
+
+
 def check_panel(check: Any) -> Panel:
     """Return what is shown of a check: what is sent, and what cannot be."""
     counts = {"valid": check.valid, "skipped": check.skipped}

@@ -308,6 +308,7 @@ class _Run:
     def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()
         outcomes["not_sent"] += len(records) - records.settled
+        is_whole = outcomes[OK] == len(records) or not (self.options.send or outcomes["not_sent"])
         return Summary.of(
             outcomes,
             requests=scheduler.sent,
@@ -321,7 +322,7 @@ class _Run:
             seconds=seconds,
             spending=spending,
             seconds_paused=scheduler.seconds_paused,
-            stopped=None if outcomes[OK] == len(records) else scheduler.stopped,
+            stopped=None if is_whole else scheduler.stopped,
             notes=(*self._notes(), *notes_on(records, self.endpoint if self.options.send else None, self.request)),
         )
 

@@ -242,7 +242,8 @@ def checks(
             seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
             found = check_rows(plans[name], seen, _NOT_YET)
             later = f"it reads the answers of {', '.join(ids or ())}: {_LATER}"
-            made[name] = replace(found, duplicates=0, warnings=(*found.warnings, later) if ids else found.warnings)
+            found = replace(found, prompts=(), warnings=(*found.warnings, later)) if ids else found
+            made[name] = replace(found, duplicates=0)
         skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
         unsent[name] = {**{int(row): "invalid_request" for row in made[name].problems["row"]}, **skipped}
         spoken = name if CONVERSATION in node._declared.makes else spoken

@@ -66,4 +66,9 @@ class Budget:
 
     def __str__(self) -> str:
         earlier = ", with earlier runs of the journal" if self._before else ""
-        return f"{self.spent:.4f} of {self._limit:g} USD{earlier}"
+        return f"{_usd(self.spent)} of {_usd(self._limit)} USD{earlier}"
+
+
+def _usd(amount: float) -> str:
+    """Return an amount without zeros at its end: ``0.25``, ``0.000013``."""
+    return f"{amount:.6f}".rstrip("0").rstrip(".")
