@@ -30,6 +30,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from .column_names import plainly
@@ -174,13 +175,24 @@ def framed(error: _Error, before: str = "", after: str = "") -> _Error:
 
 
 _MANY = 200
+_FEW = 13
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str], synonyms: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest candidate, or an empty text; of many, it begins alike."""
+    if (meant := synonyms.get(name.casefold())) is not None:
+        return f"; did you mean {meant!r}?"
     known = {candidate.casefold(): candidate for candidate in candidates}
     plain = plainly(name)
     close = [folded for folded, candidate in known.items() if plain and plainly(candidate) == plain][:1]
     alike = [each for each in known if len(known) <= _MANY or each[:1] == name[:1].casefold()]  # each costs 50 µs
     close = close or difflib.get_close_matches(name.casefold(), alike[:_MANY], n=1, cutoff=0.6)
     return f"; did you mean {known[close[0]]!r}?" if close else ""
+
+
+def among(name: str, candidates: Iterable[str]) -> str:
+    """Return what `nearest` does; where nothing is near, the candidates: all of a few, else three."""
+    known = list(candidates)
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0)
+    shown = f"; there are {', '.join(known)}" if len(known) <= _FEW else f"; the nearest are {', '.join(alike)}"
+    return nearest(name, known) or shown

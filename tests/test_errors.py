@@ -55,8 +55,8 @@ def test_an_error_of_a_file_has_the_file_and_the_line(tmp_path):
 
 
 def test_a_warning_has_the_place_that_is_meant():
-    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", stop=["{{ word }}"])
-    assert [warning.place for warning in node.check(TABLE).warnings] == ["stop"]
+    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", metadata={"{{ word }}": "x"})
+    assert [warning.place for warning in node.check(TABLE).warnings] == ["metadata"]
     kept = pickle.loads(pickle.dumps(Remark("stop holds {{", "stop")))
     assert (kept, kept.place) == ("stop holds {{", "stop")
 

@@ -9,7 +9,9 @@ import pickle
 import re
 
 import orjson
+import pandas as pd
 import pytest
+from sentences import wording
 
 import tablenodes as tn
 from tablenodes import schemas
@@ -17,6 +19,7 @@ from tablenodes.errors import SettingError, SettingNameError
 from tablenodes.nodes import known_nodes, reference
 from tablenodes.nodes.node import METHODS, Declaration, own_names, setting_names, setting_of
 from tablenodes.nodes.request_node import RequestNode
+from tablenodes.run.check import refuse_invalid
 from tablenodes.run.rows import PlanInputs
 
 KINDS = sorted(known_nodes().values(), key=lambda kind: kind.__name__)
@@ -126,3 +129,84 @@ def test_a_property_named_like_a_method_or_an_own_setting_has_an_underscore(kind
         assert getattr(node.replace(**{setting: 8}), setting) == 8
     finally:
         odd._declared = Declaration()  # it is no node that can be found
+
+
+def _node(**settings):
+    return tn.CreateChatCompletion(model="m", prompt="p", **settings)
+
+
+def _flow(folder, text):
+    path = folder / "w.yaml"
+    path.write_text(text)
+    return tn.Workflow.load(path)
+
+
+FLOW = "nodes:\n- {id: a, type: CreateChatCompletion, model: m, prompt: p%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        (lambda folder: tn.ChatCompletion, "'CreateChatCompletion'"),
+        (
+            lambda folder: _flow(folder, FLOW.replace("CreateChat", "io.kestra.plugin.openai.Chat") % ""),
+            "'CreateChatCompletion'",
+        ),
+        (lambda folder: _node(topK=5), 'extra_body={"top_k": 5}'),
+        (lambda folder: _flow(folder, FLOW % ", top_k: 5"), "extra_body: {top_k: 5}"),
+        (lambda folder: _flow(folder, FLOW % ", apiKey: sk-x"), "api_key_env under connection"),
+        (lambda folder: _flow(folder, "api_key: sk-x\n" + FLOW % ""), "api_key_env under connection"),
+        (lambda folder: _node(base_url="https://x.example"), "Connection(base_url=…)"),
+        (lambda folder: _node(max_new_tokens=5), "'max_tokens'"),
+        (lambda folder: _node(maxTokens=5), "'max_tokens'"),
+        (lambda folder: _flow(folder, "inputs: {x: {type: FLOAT}}\n" + FLOW % ""), "'number'"),
+        (
+            lambda folder: _node(functions=[{"name": "f", "parameters": [{"name": "p", "type": "FLOAT"}]}]).check(
+                pd.DataFrame({"x": [1]})
+            ),
+            "'number'",
+        ),
+    ],
+)
+def test_a_misspelt_or_foreign_name_is_answered_with_what_to_write(tmp_path, written, hint):
+    """At each door, in its own words."""
+    with wording.raises((tn.errors.UsageError, AttributeError)) as raised:
+        written(tmp_path)
+    assert hint in str(raised.value)
+
+
+def test_an_unknown_key_shows_the_three_nearest_and_not_all(tmp_path):
+    """Of few there are all."""
+    with wording.raises(tn.errors.WorkflowError):
+        _flow(tmp_path, FLOW % ", qqqqq: 5")
+    with wording.raises(tn.errors.WorkflowError):
+        _flow(tmp_path, "qqqqq: 5\n" + FLOW % "")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"base_url": "{{ url }}"}, {"base_url": tn.col("url")}, {"api_key_env": "{{ name }}"}),
+        *({"headers": {"X-Team": "{{ team }}"}}, {"timeout": "{{ t }}"}),
+    ],
+    ids=str,
+)
+def test_what_is_the_same_for_every_row_says_so(given):
+    """A connection has no placeholders; nor have a node's time-out and its column's name."""
+    with wording.raises(tn.errors.ConnectionSettingError):
+        tn.Connection(**given)
+
+
+def test_a_time_out_and_a_name_of_a_column_have_no_placeholders():
+    """What they say is about the whole run."""
+    for setting in ({"client_timeout": "{{ t }}"}, {"into": "{{ t }}"}, {"extra_body": tn.col("t")}):
+        with wording.raises(SettingError):
+            _node(**setting)
+
+
+def test_a_retrieval_sends_no_rows():
+    """A check says how many can be used."""
+    found = tn.RetrieveResponse().check(pd.DataFrame({"future_response_id": ["x", "y"]}))
+    wording.line(found, "of 2 rows")
+    with wording.raises(tn.errors.InvalidRequests):
+        refuse_invalid(found)

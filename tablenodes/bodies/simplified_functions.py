@@ -10,6 +10,7 @@ import orjson
 
 from ..errors import nearest
 from ..problems import Problem, Rejected, Remark
+from ..schemas.subschemas import OTHER_TYPES
 from .schema_types import not_json
 
 Json = dict[str, Any]
@@ -178,7 +179,7 @@ def _parameter(given: Any, place: str) -> tuple[str, Json, bool]:
             raise _unclear(f"{place}.{key}" if key in given else place, f"a parameter needs a {key}, a text")
     kind = given["type"]
     if kind not in _TYPES:
-        raise _unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES)}")
+        raise _unclear(f"{place}.type", f"must be one of {', '.join(_TYPES)}{nearest(kind, _TYPES, OTHER_TYPES)}")
     made = {"type": kind, "description": given.get("description"), "enum": _enum_values(given, kind, place)}
     schema = {key: value for key, value in made.items() if value is not None}
     return given["name"], schema, _truth(given.get("required"), f"{place}.required")

@@ -111,6 +111,7 @@ class Connection:
     def __post_init__(self) -> None:
         """Check and convert each field, also one given alone, as a YAML file's are; what this made passes again."""
         put = object.__setattr__
+        _refuse_placeholders({f.name: getattr(self, f.name) for f in fields(self)})
         if self.base_url is not None:
             addresses.split_base_url(_text(self.base_url, "base_url"))
         if isinstance(self.api_key, str):
@@ -204,8 +205,19 @@ def _restore(state: dict[str, Any]) -> Connection:
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise ConnectionSettingError(f"{name} must be a text, not {type(value).__name__}")
+        column = type(value).__module__.startswith(__package__.partition(".")[0])
+        what = "the same for every row, not a column" if column else f"not {type(value).__name__}"
+        raise ConnectionSettingError(f"{name} must be a text, {what}")
     return value
+
+
+def _refuse_placeholders(settings: Mapping[str, Any]) -> None:
+    """Raise `ConnectionSettingError` for braces in a setting, which is the same in every row."""
+    for name, value in settings.items():
+        texts = value.values() if isinstance(value, Mapping) else [value]
+        if name != "prices" and any(isinstance(text, str) and "{{" in text for text in texts):
+            how = "it is the same for every row, and placeholders are not filled in"
+            raise ConnectionSettingError(f"{name}: {how}", place=name)
 
 
 def _each(name: str, given: object, checked: Callable[[Any, Any], str | Secret]) -> Mapping[str, str | Secret] | None:

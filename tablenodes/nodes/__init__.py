@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # the package's own names come from here, and typing is loaded only where it is needed
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .node import Node
     from .request_node import RequestNode
 
@@ -15,9 +17,10 @@ NODES = {
     "Return": "table_node",
 }
 """The nodes of this package and their modules, in the order in which they are shown: a new node is one name here."""
+_WORD = 4  # letters that say enough of a name
 _HOMES = {"Node": "node", "RequestNode": "request_node"}
 
-__all__ = ["NODES", "Node", "RequestNode", "find_node", "known_nodes"]
+__all__ = ["NODES", "Node", "RequestNode", "find_node", "known_nodes", "nearest_node"]
 
 
 def __getattr__(name: str) -> object:
@@ -49,5 +52,15 @@ def find_node(name: str) -> type[Node]:
 
     nodes = known_nodes()
     if name not in nodes:
-        raise SettingError(f"no node {name!r}{nearest(name, nodes) or '; the nodes are ' + ', '.join(nodes)}")
+        hint = nearest_node(name, nodes) or nearest(name, nodes) or f"; the nodes are {', '.join(nodes)}"
+        raise SettingError(f"no node {name!r}{hint}")
     return nodes[name]
+
+
+def nearest_node(name: str, nodes: Iterable[str] = NODES) -> str:
+    """Return a hint for a name that ends as a node's does, such as ``ChatCompletion``, or an empty text."""
+    from ..column_names import plainly  # noqa: PLC0415 - loaded where it is needed
+
+    end = plainly(name.rpartition(".")[2])
+    alike = [each for each in nodes if plainly(each).endswith(end)] if len(end) >= _WORD else []
+    return f"; did you mean {min(alike, key=len)!r}?" if alike else ""

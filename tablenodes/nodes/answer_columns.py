@@ -40,6 +40,9 @@ def _own_answer(value: Any) -> Any:
 def _checked_name(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise SettingError("into must be the name of a column", place="into")
+    if value is not None and "{{" in value:
+        how = "it is the same for every row, and placeholders are not filled in"
+        raise SettingError(f"into must be the name of a column: {how}", place="into")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import parse_setting
-from ..errors import SettingError, SettingNameError, nearest
+from ..errors import SettingError, SettingNameError, among
 from ..plain import plain
 from ..problems import Unfit
 from ..templates.template import Column, LiteralText
@@ -252,11 +252,9 @@ def check_names(kind: type[Node], settings: Mapping[str, Any], *, door: Door = "
     """Raise `SettingNameError` for a setting that the node does not have, with the nearest name."""
     names = setting_names(kind)
     for name in settings:
-        if name in ("api_key", "apiKey"):
-            raise SettingNameError(f"{name}: set a key in the connection: Connection(api_key_env=…), or --api-key-env")
         if name not in names:
             told = instead(kind, name, settings[name], door=door)
-            clause = f"; {told}" if told else nearest(str(name), names)
+            clause = f"; {told}" if told else among(str(name), names)
             raise SettingNameError(f"{kind.__name__} has no setting {name!r}{clause}")
     check_request_settings(kind, settings, door=door)
 
@@ -264,13 +262,13 @@ def check_names(kind: type[Node], settings: Mapping[str, Any], *, door: Door = "
 def instead(kind: type[Node], name: str, value: Any, *, door: Door = "python") -> str | None:
     """Return what to write in the place of a setting that another tool or another node has; None for any other."""
     from ..answers import foreign_setting  # noqa: PLC0415 - loaded where it is needed
+    from .neighbours import neighbour  # noqa: PLC0415 - loaded where it is needed
 
-    has_answers = "answer" in setting_names(kind)
-    if has_answers:
-        return foreign_setting(name, value, door=door)
-    if name in ("answer", "answer_mode", "image", "image_root"):
+    names = setting_names(kind)
+    if name in ("answer", "answer_mode", "image", "image_root") and "answer" not in names:
         return "CreateChatCompletion has it" if kind._declared.operation else "set it on the chat that is asked"
-    return None
+    told = foreign_setting(name, value, door=door) if "answer" in names else None
+    return told or neighbour(str(name), value, names, door)
 
 
 def check_request_settings(kind: type[Node], settings: Mapping[str, Any], *, door: Door = "python") -> None:

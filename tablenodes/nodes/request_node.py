@@ -92,7 +92,7 @@ class RequestNode(Node):
 
     def _kept(self, name: str, value: Any) -> Any:
         if name == "extra_body" and value is not None and not isinstance(value, Mapping):
-            raise SettingError(f"extra_body must be a mapping, not {type(value).__name__}", place=name)
+            raise SettingError(f"extra_body must be a mapping{_not(value)}", place=name)
         if name == IMAGE and self._declared.shortcuts:
             return own_image(value)
         if name in SETTINGS:
@@ -333,6 +333,10 @@ class RequestNode(Node):
 
         prices = {} if connection is None else connection.prices or {}
         return parse(self._asking(""), raw, prices, partial(check_free, self._answers))
+
+
+def _not(value: Any) -> str:
+    return ", whose values may be columns" if isinstance(value, Column) else f", not {type(value).__name__}"
 
 
 def _spread_out(rows: int, sample: int) -> list[int]:

@@ -73,6 +73,7 @@ class Check:
     prompts: tuple[RowPrompt, ...] = ()
     skipped: int = 0
     _requests: Requests | str = field(default=_UNPICKLED, repr=False, compare=False)  # or why there are none
+    _done: str = field(default="sent", repr=False, compare=False)  # with a row
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_requests": _UNPICKLED}
@@ -121,7 +122,7 @@ class Check:
     def described(self, where: Callable[[str], str] | None = None) -> str:
         """Return it in lines for a person; `where` returns what stands before a path's line: a file and its line."""
         skipped = f", {self.skipped:,} {'is' if self.skipped == 1 else 'are'} skipped" if self.skipped else ""
-        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be sent{skipped}"]
+        lines = [f"{self.valid:,} of {display.counted(self.rows, 'row')} can be {self._done}{skipped}"]
         width = max(map(len, self.sources), default=0)
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         lines += [f"{each.caption(self.prompts)}: {each.line(_LINE)}" for each in self.prompts]
@@ -216,12 +217,14 @@ def refuse_invalid(found: Check, name: str = "") -> None:
         first = next(iter(found.lines(1)))
         unsent = found.rows - found.valid - found.skipped
         count = f"{f'node {name!r}: ' if name else ''}{unsent:,} of {found.rows:,} rows"
-        raise InvalidRequests(f"{count} cannot be sent; nothing was sent; first {first}", found)
+        nothing = "cannot be sent; nothing was sent" if found._done == "sent" else "cannot be used; nothing was done"
+        raise InvalidRequests(f"{count} {nothing}; first {first}", found)
 
 
 def check_rows(plan: RowPlan, view: TableView, requests: Requests | str = _UNPICKLED) -> Check:
     """Check every row of a view against a plan; `requests` are the rows', or says why there are none."""
-    return replace(_Checking(plan).over(view), _requests=requests)
+    done = "used" if plan.schema is None else "sent"
+    return replace(_Checking(plan).over(view), _requests=requests, _done=done)
 
 
 class _Checking:

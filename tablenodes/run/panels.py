@@ -72,7 +72,7 @@ def check_panel(check: Any) -> Panel:
     facts = [*check.sources.items(), *duplicates]
     lines = [f"warning: {warning}" for warning in check.warnings]
     texts = [(each.caption(check.prompts), each.text) for each in check.prompts]
-    about = f"{check.valid:,} of {counted(check.rows, 'row')} can be sent; nothing was sent"
+    about = f"{check.valid:,} of {counted(check.rows, 'row')} can be {check._done}; nothing was sent"
     counts = {name: count for name, count in counts.items() if count}
     return Panel("Check", about, counts, _problems(check.problems), facts, lines, texts)
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import unquote, urljoin
 
 Path = tuple[str | int, ...]
+OTHER_TYPES = MappingProxyType(
+    {
+        **dict.fromkeys(("float", "double", "decimal", "numeric"), "number"),
+        **dict.fromkeys(("int", "long", "int64", "bigint"), "integer"),
+        **dict.fromkeys(("str", "text", "select", "enum"), "string"),
+        **dict.fromkeys(("bool", "truth"), "boolean"),
+        **dict.fromkeys(("list", "tuple", "multiselect"), "array"),
+        **dict.fromkeys(("dict", "map", "mapping", "json", "struct"), "object"),
+    }
+)
+"""What other tools and languages call JSON's types."""
 TYPES = frozenset({"string", "number", "integer", "boolean", "null", "array", "object"})
 _UNIONS = ("anyOf", "oneOf")
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")

@@ -9,11 +9,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas
-from ..bodies.recipe import parse_setting
+from ..bodies.recipe import EXTRA, parse_setting
+from ..column_names import plainly
 from ..connection.connection import Connection
-from ..errors import UsageError, WorkflowError, framed, nearest
+from ..errors import UsageError, WorkflowError, among, framed
 from ..nodes import find_node
-from ..nodes.node import check_request_settings, instead, setting_names
+from ..nodes.node import check_request_settings, instead, own_names, setting_names
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
@@ -127,7 +128,9 @@ class Reader:
 
     def _unknown_key(self, path: Path_, known: Collection[str], told: str | None = None) -> WorkflowError:
         *above, key = map(str, path)
-        hint = f"; {told}" if told else nearest(key, known) or f"; there are {', '.join(known)}"
+        if plainly(key) == "apikey" and not told:
+            told = f"a key must not be in a file: {_NAME_IT}{'' if 'connection' in above else ' under connection'}"
+        hint = f"; {told}" if told else among(key, known)
         where = f"{'.'.join(above)}: " if above and above[0] != "nodes" else ""
         return self.document.error(path, f"{where}unknown key {key[:40]!r}{hint}")
 
@@ -269,9 +272,10 @@ class Reader:
         if "schema" in settings:
             with self.locating((*path, "schema")):
                 schemas.load(settings["schema"], kind._declared.operation)
-        for key, value in settings.items():
+        filled_in = settings.keys() - {*own_names(kind)} | settings.keys() & {EXTRA}
+        for key in sorted(filled_in, key=list(settings).index):
             with self.collecting(), self.locating(path):
-                parse_setting(key, value)
+                parse_setting(key, settings[key])
         if "connection" in more:
             with self.collecting():
                 more["connection"] = self.connection((*path, "connection"))

@@ -13,6 +13,7 @@ from ..engine.sink import OK, SKIPPED
 from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
+from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import UnreadArguments
 from .references import ANSWER
 
@@ -35,7 +36,7 @@ class Input:
 
     def __post_init__(self) -> None:
         if self.type is not None and (not isinstance(self.type, str) or self.type not in _TYPES):
-            hint = nearest(str(self.type), _TYPES) or f"; it is one of {', '.join(_TYPES)}"
+            hint = nearest(str(self.type), _TYPES, OTHER_TYPES) or f"; it is one of {', '.join(_TYPES)}"
             raise WorkflowError(f"type: {str(self.type)[:40]!r} is not a type{hint}", place="type")
         try:
             object.__setattr__(self, "default", _typed(plain(self.default), self.type))

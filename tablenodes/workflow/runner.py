@@ -244,7 +244,7 @@ def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidReque
     """Return the error that keeps an earlier output from being replaced by one without a single answer."""
     position = [each for each, _ in workflow.steps].index(name)
     where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
-    none = f"none of the {counted(check.rows, 'row')} can be sent; nothing was sent or written"
+    none = f"none of the {counted(check.rows, 'row')} can be {check._done}; nothing was {check._done} or written"
     return InvalidRequests(f"{where}node {name!r}: {none}; first {check.first()}", check)
 
 

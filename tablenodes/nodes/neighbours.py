@@ -1,0 +1,78 @@
+"""What other servers, tools and parts of this package call a setting, answered with the way to write it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from ..column_names import plainly
+from ..connection.connection import Connection
+
+if TYPE_CHECKING:
+    from ..answers.foreign_settings import Door
+
+_OF_SERVERS = {
+    plainly(name): name
+    for name in (
+        *("top_k", "min_p", "top_a", "tfs", "typical_p", "repetition_penalty", "repeat_penalty", "length_penalty"),
+        *("min_tokens", "ignore_eos", "stop_token_ids", "skip_special_tokens", "include_stop_str_in_output"),
+        *("bad_words", "logits_processors", "prompt_logprobs", "add_generation_prompt", "continue_final_message"),
+        *("chat_template", "chat_template_kwargs", "guided_regex", "guided_grammar", "structured_outputs"),
+        *("mirostat", "mirostat_tau", "mirostat_eta", "dry_multiplier", "xtc_probability", "dynatemp_range"),
+        *("num_ctx", "num_predict", "keep_alive", "cache_prompt", "grammar", "n_predict", "samplers", "best_of"),
+        *("use_beam_search", "early_stopping", "do_sample", "lora", "safe_prompt", "random_seed", "thinking"),
+        *("reasoning", "enable_thinking", "include_reasoning", "provider", "route", "transforms", "plugins", "models"),
+    )
+}
+"""Properties of well-known servers beside the API's own."""
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+_CALLED = {"maxnewtokens": "max_tokens", "maxlength": "max_tokens", "maxoutputtokens": "max_tokens"}
+_CALLED |= {
+    "temp": "temperature",
+    "engine": "model",
+    "deployment": "model",
+    "modelname": "model",
+    "timeout": "client_timeout",
+}
+_CALLED |= {
+    "input": "prompt",
+    "question": "prompt",
+    "instructions": "system",
+    "systemprompt": "system",
+    "extra": "extra_body",
+}
+_CONNECTED = {plainly(each.name): each.name for each in fields(Connection) if each.init}
+_CONNECTED |= {"apibase": "base_url", "endpoint": "base_url", "url": "base_url", "defaultheaders": "headers"}
+_CONNECTED |= {"extraheaders": "headers", "extraquery": "query"}
+_LINES: Mapping[str, str] = {
+    "python": 'extra_body={{"{name}": {value}}}',
+    "yaml": "extra_body: {{{name}: {value}}}",
+    "command line": "--set extra_body='{{\"{name}\": {value}}}'",
+}
+_KEY = {
+    "python": "Connection(api_key_env=…), or --api-key-env",
+    "yaml": "api_key_env under connection",
+    "command line": "--api-key-env",
+}
+
+
+def neighbour(name: str, value: Any, names: Collection[str], door: Door = "python") -> str | None:
+    """Return what to write in the place of a setting that is none of `names` but is known elsewhere; else None."""
+    plain = plainly(name)
+    if plain == "apikey":
+        return f"set a key in the connection: {_KEY[door]}"
+    if (called := _CALLED.get(plain)) in names:
+        return f"it is called {called!r} here"
+    if plain in _OF_SERVERS and "extra_body" in names:
+        shown = value if _NUMBER.fullmatch(str(value)) else "…"
+        line = _LINES[door].format(name=_OF_SERVERS[plain], value=shown)
+        return f"it is no property of the API; for a server that knows it: {line}"
+    if plain in _CONNECTED and not any(plainly(each) == plain for each in names):
+        own = _CONNECTED[plain]
+        where = {"python": f"Connection({own}=…)", "yaml": f"{own} under connection"}.get(
+            door, "the connection's options"
+        )
+        return f"it belongs to the connection, the same for every row: {where}"
+    return None
