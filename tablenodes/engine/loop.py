@@ -288,12 +288,13 @@ class Loop:
             self.budget.settle(answer, verdict, call.body)
             self._stop_if_spent()
         meant, kept = verdict, False
-        if (tried := self._failed.get(key)) is not None:
+        if self._failed and (tried := self._failed.get(key)) is not None:
             if kept := is_outlasted(answer, verdict, tried.answer, tried.verdict.outcome):
                 answer, meant = tried.answer._replace(sends=answer.sends), tried.verdict
             else:
                 answer = answer.after(*tried.answer[1:4])
-        self._models_matter = self._models_matter or verdict.circuit == "model"
+        if verdict.circuit == "model":
+            self._models_matter = True
         model = model_of(call.body) if self._models_matter else None
         done = self.scheduler.answered(key, verdict, answer.sends, self.clock(), model)
         if self._keeps:
