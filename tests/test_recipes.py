@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from background import ending, nobody_at_work, work
+from servers import answer, fault_server
 
 import tablenodes as tn
+from tablenodes.store.store_file import VARIABLE
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
 ANSWERS = (Path(__file__).parent.parent / "docs" / "answers.md").read_text(encoding="utf-8")
@@ -97,6 +100,7 @@ def checks(names, shown):
         13: lambda: list(out.log["outcome"]) == ["ok"] * 4,
         15: lambda: list(out.log["outcome"]).count("ok") == 2 and len(out.table) == 4,
         16: lambda: len(tn.transcript(names["chat"])) == 16,
+        18: lambda: list(out.log["reused"]) == [True] * 4,
         20: lambda: shown.startswith("curl") and "Read this review: good" in shown,
         22: lambda: out.summary.requests == 3 and list(out.log["outcome"]) == ["ok"] * 4,
     }
@@ -117,6 +121,23 @@ def test_every_recipe_runs_and_comes_to_what_it_is_for(setting):
             assert check is None or check(), f"recipe {task}: {code}"
 
 
+def test_ids_of_a_submission_are_read_on_another_day(tmp_path, monkeypatch):
+    """With the worker's part done in between."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "store"))
+    (code,) = [code for _, code in RECIPES if "ids.csv" in code]
+    stars = {"index": 0, "message": {"content": '{"stars": 4}'}, "finish_reason": "stop"}
+    node = tn.CreateChatCompletionAsync(model="m", prompt="{{ review }}", answer={"stars": int})
+    with ending(tmp_path / "store") as store, fault_server(answer({"choices": [stars]})) as server:
+        with nobody_at_work(store):
+            ids = node.run(pd.DataFrame(REVIEWS), tn.Connection(server.url), progress=False).table
+        ids.to_csv("ids.csv", index=False)
+        work(store)
+        names = {"tn": tn}
+        exec(compile(f"out = {code}", "recipes.md", "exec"), names)
+    assert list(names["out"].answers["stars"]) == [4] * 4
+
+
 def test_the_page_on_answers_prints_what_it_says(capsys):
     """Its first block, word for word."""
     (snippet,) = re.findall(r"<!-- snippet -->\n```python\n(.*?)```", ANSWERS, re.DOTALL)
@@ -126,7 +147,8 @@ def test_the_page_on_answers_prints_what_it_says(capsys):
     def rated(request):
         return dict(zip(("sentiment", "stars", "topics"), next(said), strict=True))
 
-    exec(compile(snippet, "answers.md", "exec"), {"S": tn.testing.canned(rated)})
+    snippet = snippet.replace("tn.Connection()", "CANNED")
+    exec(compile(snippet, "answers.md", "exec"), {"CANNED": tn.testing.canned(rated)})
     assert capsys.readouterr().out == shown
 
 
