@@ -322,3 +322,31 @@ def test_a_name_that_is_none_is_said(store):
     """In one line."""
     with wording.raises(tn.errors.SettingError):
         submit("http://127.0.0.1:9/v1", store, "a", submission=5)
+
+
+def test_a_submitted_row_is_submitted_and_neither_answered_nor_failed(store, folder, capsys):
+    """In the log, the two branches and the numbers; the hint names the store that was named."""
+    with fault_server(echo()) as server:
+        out = NODE.run(words("a", None), tn.Connection(server.url, ""), store=store, progress=False)
+        assert [*out.log["outcome"]] == ["submitted", "invalid_request"]
+        assert ([*out.succeeded["word"]], [*out.failed.index]) == (["a"], [1])
+        assert (out.summary.ok, out.summary.submitted, out.summary.failed) == (0, 1, 1)
+        assert run(*command(server), "--store", store) == 0
+        wording(capsys.readouterr().err.splitlines()[-1].replace(str(store), "STORE"))
+
+
+def test_what_heals_a_row_is_said_and_done(store, folder):
+    """Of a row that ended while the server was down, where it is seen; by the command line and by Python."""
+    up = []
+    with fault_server(lambda exchange: (echo() if up else answer(b"{}", 500))(exchange)) as server:
+        retry = tn.Retry(not_executed=0, server_error=0, throttled=0)
+        out = NODE.run(words("a", "b"), tn.Connection(server.url, ""), store=store, progress=False, retry=retry)
+        ids = [*out.result[IDS]]
+        found = retrieve(ids, store)
+        wording(found.summary.notes[0])
+        up.append(True)
+        pd.DataFrame({IDS: ids}).to_csv("ids.csv", index=False)
+        asked = ["retrieve", "ids.csv", "--output", "out.csv", "--no-progress"]
+        assert run(*asked) == 3
+        assert run(*asked, "--retry-failed", "transient") == 0
+        assert [*pd.read_csv("out.csv")["outcome"]] == ["ok", "ok"]

@@ -70,8 +70,10 @@ def flag(name: str, text: str) -> click.Option:
     return click.Option([name], is_flag=True, help=text)
 
 
-def option_of_run(*names: str, metavar: str = "", more: str = "") -> click.Option:
-    """Return an option for one of the run's own, which its last name is: type, default and words come from there."""
+def option_of_run(
+    *names: str, metavar: str = "", more: str = "", text: str = "", default: str | None = None
+) -> click.Option:
+    """Return an option for one of the run's own, which its last name is: what is not given comes from there."""
     told = described()[names[-1]]
 
     def checked(_: click.Context, __: click.Parameter, value: Any) -> Any:
@@ -84,10 +86,10 @@ def option_of_run(*names: str, metavar: str = "", more: str = "") -> click.Optio
     return click.Option(
         names,
         metavar=metavar or "|".join((*told.choices, *(["OUTCOME,…"] if told.listed else ()))),
-        default=told.default,
+        default=default or told.default,
         show_default=bool(told.choices),
         callback=checked,
-        help=told.description + more,
+        help=(text or told.description) + more,
     )
 
 

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from ..workflow.workflow_output import WorkflowOutput
 
 _KINDS_EXPLAINED = 5
+_NOT_FAILED = ("ok", "skipped", "submitted")
 
 
 class Presentation:
@@ -29,11 +29,11 @@ class Presentation:
 
     `form` is ``table`` or ``raw``; `columns` are those of it that are shown, None for all; `asked` says that the
     command line named the output, where the table goes then, and otherwise only to a person's eyes; `later` says that
-    rows are only submitted.
+    rows are only submitted, and how the command that gets their answers ends.
     """
 
     def __init__(
-        self, form: str, jsonl: bool, columns: Any, *, asked: bool, manner: dict[str, Any], later: bool = False
+        self, form: str, jsonl: bool, columns: Any, *, asked: bool, manner: dict[str, Any], later: str | None = None
     ) -> None:
         self._form, self._columns, self._text = form, columns, "jsonl" if jsonl else "csv"
         self._asked, self._manner, self._later = asked, manner, later
@@ -89,18 +89,15 @@ class Presentation:
             return
         for name, output in outputs.items():
             summary = output.summary
-            if self._later:  # nobody has answered yet, so it is not called ok
-                outcomes = {"submitted" if each == "ok" else each: rows for each, rows in summary.outcomes.items()}
-                summary = replace(summary, outcomes=outcomes)
             say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
             for line in failures(output):
                 say(line)
         last = list(outputs.values())[-1]
         self._put_out(workflow.output, outputs, written=written)
-        if self._later and last.summary.ok:
+        if self._later is not None and last.summary.submitted:
             place = getattr(workflow.output, "path", None)
             ids = "FILE, a file of these ids," if place is None else quote(place)
-            say(f"tablenodes retrieve {ids} gets the answers")
+            say(f"tablenodes retrieve {ids}{self._later} gets the answers")
 
     def _put_out(self, destination: Any, output: WorkflowOutput, *, written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
@@ -136,7 +133,7 @@ def _show_head(table: Any) -> None:
 def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
     again = "run the same command again to continue"
-    if not any(output.summary.ok for output in outputs.values()):
+    if not any(output.summary.ok or output.summary.submitted for output in outputs.values()):
         return again
     if isinstance(stopped, JournalError):
         return f"{again}: what is in the journal is not sent again"
@@ -214,7 +211,7 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
     if not output.summary.failed:
         return []
     ends = [*output._ends()]
-    kinds = Counter(_kind(*end) for end in ends if end[0] not in ("ok", "skipped"))
+    kinds = Counter(_kind(*end) for end in ends if end[0] not in _NOT_FAILED)
     first: dict[tuple[str, int | None], Failed] = {}
     for row, end in enumerate(ends):
         kind = _kind(*end)

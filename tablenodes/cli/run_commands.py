@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ from ..connection.connection import Connection
 from ..errors import SettingError, TablenodesError
 from ..settings import Limits
 from . import command_options as options
-from .command_options import Given, command, flag, one_of, option
+from .command_options import Given, command, flag, one_of, option, option_of_run
 from .complaints import BAD_INPUT, OK
 from .presentation import Presentation, located, table_of
 from .printout import show
@@ -33,6 +34,7 @@ _ESTIMATE = (
     flag("--estimate", "Show what a run would use, cost and take, too."),
     option("--journal", "FILE", "The run's journal, whose answers say what others will use."),
 )
+_RETRY = "Which failed rows to have sent again first: those whose failure may pass, all, none, or some outcomes."
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
@@ -50,7 +52,7 @@ def run(given: Given) -> int:
     return _run(workflow, given, inputs=_inputs(workflow, texts))
 
 
-def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: bool = False) -> int:
+def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: str | None = None) -> int:
     columns = getattr(workflow.output, "columns", None)
     workflow, form = destined(workflow, given)
     how, asked = manner(workflow, given), given.output is not None
@@ -97,6 +99,8 @@ def call(given: Given) -> int:
     a terminal as it arrives.
     """
     node = _one_node(given.node, _settings(given), _answer(given.answers))
+    if not any(each._declared.sends for _, each in node.steps) and given.retry_failed == "transient":
+        given.retry_failed = "none"  # what was submitted is sent again by retrieve alone, or where it is asked
     return _run(equipped(node, given), given, inputs={})
 
 
@@ -109,10 +113,11 @@ def submit(given: Given) -> int:
     answers: give it the same --answer. With --output or --submission, rows that were submitted before keep their ids
     and are not sent twice, wherever the files are.
     """
+    store = "" if given.store is None else f" --store {quote(given.store)}"
     _use(given.store)
     given.replace = given.replace or given.again
     workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
-    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=True)
+    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=store)
 
 
 @command(
@@ -123,6 +128,7 @@ def submit(given: Given) -> int:
     options.INTO,
     options.ROWS,
     *options.OUTPUT,
+    option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
     options.STORE,
     options.QUIET,
 )
@@ -142,7 +148,8 @@ def retrieve(given: Given) -> int:
 def _without_journal(given: Given, *, no_journal: bool) -> Given:
     """Add the journal's options, which these commands do not have; the store is the whole process's."""
     given.journal, given.no_journal, given.store = None, no_journal, None
-    given.retry_failed, given.on_in_doubt, given.duplicates, given.no_send = "transient", "resend", "send", False
+    given.on_in_doubt, given.duplicates, given.no_send = "resend", "send", False
+    given.retry_failed = getattr(given, "retry_failed", "transient")
     return given
 
 

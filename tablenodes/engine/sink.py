@@ -17,6 +17,7 @@ DOUBT = "sent, but no answer was seen; the server may have executed and billed i
 OK = "ok"
 UNUSABLE = "unusable"
 SKIPPED = "skipped"
+SUBMITTED = "submitted"  # to a worker, which sends it later
 _AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

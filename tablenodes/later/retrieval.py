@@ -26,6 +26,7 @@ from ..errors import Interrupted, StoreError
 from ..problems import Rejected
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
+from ..run.display import counted
 from ..run.last_output import remember
 from ..run.options import RetryFailed, RunOptions
 from ..run.output import NodeOutput, Responses
@@ -97,6 +98,7 @@ class Retrieval:
         self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
         self._tried = False
+        self._passing = 0
         self._fruitless = Counter[str]()
         self._broken: dict[str, str] = {}
 
@@ -134,6 +136,10 @@ class Retrieval:
     def _notes(self) -> Iterator[str]:
         if self._use is not None:
             yield from self._use.noted()
+        if self._passing:
+            again = 'retry_failed="transient" (--retry-failed transient)'
+            failed = f"{counted(self._passing, 'row')} failed in a way that may pass"
+            yield f"{failed}: a retrieval with {again} sends {'it' if self._passing == 1 else 'them'} again"
 
     def _find(self, wanted: Iterable[bytes | Rejected]) -> None:
         """Look the ids up; those that are not there have their end."""
@@ -247,6 +253,9 @@ class Retrieval:
             if recipe not in recipes:
                 recipes[recipe] = orjson.loads(recipe)
             conversation, end = conversation_of(body), self._end(recipes[recipe], body, answered)
+            once = recipes[recipe]["retry"]["ambiguous"] == 0  # then what may have been executed is never sent again
+            if end.outcome != OK and answered.end.may_pass and not (once and answered.billed):
+                self._passing += len(self._rows_of[number])
             for row in self._rows_of[number]:
                 self._asked[row] = conversation
                 self._records.accept(row, end)

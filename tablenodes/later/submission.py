@@ -19,7 +19,7 @@ from ..bodies.body_plan import BodyPlan
 from ..connection.connection import Connection
 from ..engine.calls import Request
 from ..engine.journal import Keys
-from ..engine.sink import NOT_SENT, OK
+from ..engine.sink import NOT_SENT, SUBMITTED
 from ..engine.transports.streams import STREAMED
 from ..errors import Interrupted, SettingError, StoreError
 from ..problems import Rejected
@@ -103,9 +103,9 @@ class _Submission:
                 raise self._failure
             output = self._output(context, time.monotonic() - began)
             if self._how.progress is not False:
-                self._say_known(output.summary.ok)
+                self._say_known(output.summary.submitted)
         if interrupted:
-            accepted = f"{output.summary.ok:,} of {output.summary.rows:,} rows were submitted"
+            accepted = f"{output.summary.submitted:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
         say_failures(self._asking.name, output.summary, output._ends(), progress=self._how.progress)
         return output
@@ -207,7 +207,7 @@ class _Submission:
                 self._key = key_of(recipe)
                 for (row, _), future_id in zip(some, ids, strict=True):
                     self._ids[row] = future_id
-                    self._outcomes[row] = OK
+                    self._outcomes[row] = SUBMITTED
         if self._failure is not None:
             for row, _ in some:
                 self._fail(row, NOT_SENT, str(self._failure))
@@ -275,5 +275,5 @@ class Submitted(NodeOutput[Any]):
     """The ids of what was submitted; its two branches have them, or the errors, beside the configuration."""
 
     def _rows(self, *, ok: bool) -> Any:
-        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == OK) == ok]
+        rows = [i for i, outcome in enumerate(self._outcomes) if (outcome == SUBMITTED) == ok]
         return tables.view(self.table).take(rows)

@@ -247,7 +247,8 @@ class RetrieveResponse(Node):
         return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
-        if options.retry_failed == "transient":  # those are submitted again where the same rows are
+        # In a workflow, those are submitted again where the same rows are.
+        if options.retry_failed == "transient" and (context.prefix or options.journal is not None):
             options = replace(options, retry_failed="none")
         try:
             return self._retrieved(table, connection, context, options)

@@ -109,7 +109,7 @@ def failures_known() -> tuple[str, ...]:
     """Return the outcomes of rows that failed."""
     from ..engine.outcomes.rules import OUTCOMES  # noqa: PLC0415 - help is shown without the engine
 
-    return tuple(sorted(OUTCOMES - {"ok"}))
+    return tuple(sorted(OUTCOMES - {"ok", "submitted"}))
 
 
 def _check_choice(option: Option, value: Any) -> None:

@@ -10,7 +10,7 @@ import orjson
 
 from ..answers import BESIDE, TEXTS, RowAnswers
 from ..column_names import free_names
-from ..engine.sink import OK, SKIPPED, UNUSABLE
+from ..engine.sink import OK, SKIPPED, SUBMITTED, UNUSABLE
 from ..errors import UsageError
 from . import display
 from .answer_tables import AnswerTables
@@ -137,7 +137,9 @@ class NodeOutput(Generic[T]):
 
     def _places(self, *, ok: bool) -> list[int]:
         """Return the positions of the rows that are ok, or of those that have failed."""
-        wanted = (outcome == OK if ok else outcome not in (OK, SKIPPED) for outcome in self._outcomes)
+        wanted = (
+            outcome in (OK, SUBMITTED) if ok else outcome not in (OK, SUBMITTED, SKIPPED) for outcome in self._outcomes
+        )
         return [row for row, is_wanted in enumerate(wanted) if is_wanted]
 
     def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
@@ -201,7 +203,7 @@ def _ends_of(
 ) -> dict[str, Sequence[Any]]:
     """Return what is shown of the ends of some rows: where all are ok, nothing."""
     ends = [(outcomes[row], messages[row]) for row in positions]
-    if all(outcome == OK for outcome, _ in ends):
+    if all(outcome in (OK, SUBMITTED) for outcome, _ in ends):
         return {}
     return dict(zip(names, ([*each] for each in zip(*ends, strict=True)), strict=True))
 

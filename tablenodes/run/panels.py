@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from .. import tables
-from ..engine.sink import OK, SKIPPED
+from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
 from ..problems import NAMING_THEIR_PLACE, Unfit
 from .display import counted, duration, money
 
-_NOT_FAILED = (OK, SKIPPED, "pending", "submitted")
+_NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
 _VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
 """What differs from row to row in the same reason: ids of requests, and numbers."""
 
@@ -129,7 +129,7 @@ def _reasons(output: Any, ends: Sequence[tuple[str, int | None, str | None]]) ->
     counts: Counter[tuple[str, int | None, str]] = Counter()
     alike: dict[str | None, str] = {}
     for row, (outcome, status, message) in enumerate(ends):
-        if outcome in (OK, SKIPPED):
+        if outcome in (OK, SKIPPED, SUBMITTED):
             continue
         if message not in alike:
             alike[message] = _VARYING.sub("#", message or "")

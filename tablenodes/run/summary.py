@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import NOT_SENT, OK, SKIPPED, UNUSABLE
+from ..engine.sink import NOT_SENT, OK, SKIPPED, SUBMITTED, UNUSABLE
 from . import display
 from .display import by_outcome, counted, duration
 from .spending import Spent
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
 
-_NOT_FAILED = (OK, SKIPPED, "pending")
+_NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
 _NO_KEY_HERE = (
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
@@ -124,13 +124,18 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Rows that were not, those that were skipped left out."""
-        return self.rows - self.ok - self.skipped
+        """Rows that were not, those that were skipped or only submitted left out."""
+        return self.rows - self.ok - self.skipped - self.submitted
 
     @property
     def skipped(self) -> int:
         """Rows that a workflow's ``when`` left out."""
         return self.outcomes.get(SKIPPED, 0)
+
+    @property
+    def submitted(self) -> int:
+        """Rows that were handed to a worker, which sends them later."""
+        return self.outcomes.get(SUBMITTED, 0)
 
     def __str__(self) -> str:
         head = f"{counted(self.rows, 'row')} in {duration(self.seconds)}: {by_outcome(self.outcomes)}"

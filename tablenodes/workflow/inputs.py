@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ..engine.outcomes.answer_json import document_of
-from ..engine.sink import OK, SKIPPED
+from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
@@ -194,7 +194,7 @@ class _Ended(dict[str, Any]):
 def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
     """Return what is read of a row's output."""
     outcome, body = output._answer_to(row)
-    if outcome != OK:
+    if outcome not in (OK, SUBMITTED):
         if reading.ends and not (reading.answer or reading.rest):
             return _Ended(_end(output, row))
         raise _Missing(f"it ended as {outcome}", outcome)

@@ -142,7 +142,8 @@ def _ended(error: BaseException, outputs: WorkflowOutput, unwritten: TableError 
     if not outputs:
         return Interrupted(f"interrupted before anything was sent{more}", outputs)
     name, summary = [(name, output.summary) for name, output in outputs.items()][-1]
-    answered = f"node {name!r} has {summary.ok:,} of {summary.rows:,} rows answered"
+    what = "submitted" if summary.submitted else "answered"
+    answered = f"node {name!r} has {summary.submitted or summary.ok:,} of {summary.rows:,} rows {what}"
     return Interrupted(f"interrupted: {answered}{more}", outputs)
 
 
@@ -223,7 +224,7 @@ def _sent_later(name: str, steps: Steps, outputs: Outputs) -> int:
         for position, (other, node) in enumerate(steps[: len(outputs)])
         if node._retrieves(steps[:position]) == name
     ]
-    return max(known, default=outputs[name].summary.ok)
+    return max(known, default=outputs[name].summary.submitted)
 
 
 def _attempts(output: AnyOutput) -> int:

@@ -55,7 +55,7 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     def _is_answered(self) -> bool:
         """Whether a row has an answer, or there is no row."""
         outputs = [output for output in self.values() if output._beside("answer", ())[0]] or [*self.values()]
-        return any(output.summary.ok or not output.summary.rows for output in outputs)
+        return any(output.summary.ok or output.summary.submitted or not output.summary.rows for output in outputs)
 
     def __getitem__(self, name: str) -> NodeOutput[Any]:
         return self._outputs[name]

@@ -10,6 +10,7 @@ OUTCOMES = frozenset(
         # no request was answered
         *("ok", "not_sent", "in_doubt", "upstream_failed", "pending", "invalid_request", "internal_error"),
         "skipped",  # its node's `when` says so: no failure
+        "submitted",  # to a worker: no failure either
         *("invalid_id", "unknown_id"),
         # the network
         *("dns", "connect", "timeout_connect", "tls", "proxy", "reset", "disconnected"),
