@@ -456,6 +456,7 @@ def test_a_command_alone_shows_its_help_as_bad_usage(command):
         "worker",
         "nodes",
         "schema",
+        "graph",
         "journal",
         "model",
     ]

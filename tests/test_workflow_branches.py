@@ -13,6 +13,7 @@ from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
+from tablenodes.cli import main
 from tablenodes.errors import UsageError, WorkflowError
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
@@ -436,3 +437,36 @@ def test_each_failure_of_a_flow_stands_with_its_node_outcome_and_reason(tmp_path
         "told": [*["ok"] * 6, "invalid_request"],
     }
     wording((tmp_path / "out.csv").read_text())
+
+
+# --- What a server may add, what an input is, and the drawing --------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["choices[0].message.audio_url", "usage.reasoning_tokens", "choices[0].message.name"])
+def test_a_part_of_an_answer_that_a_server_may_add_is_a_warning(path):
+    """Said by a check and by a run; a misspelt name stays an error."""
+    flow = tn.Workflow({"ask": ASK, "say": tn.Return(text=f"{{{{ outputs.ask.{path} }}}}")})
+    warned = [line for line in flow.check(pd.DataFrame({"word": ["a"]}))["say"].warnings if "the API has no" in line]
+    wording(warned)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"type": "STRING", "defaults": "x"}, {"type": "string", "value": 1}, {"type": "bug"}, {"type": None, "x": 1}],
+)
+def test_a_mapping_with_a_type_is_a_declaration(value):
+    """Never a value; one that is meant is written as a default."""
+    with wording.raises(WorkflowError):
+        tn.Workflow({"say": tn.Return(text="{{ inputs.a }}")}, inputs={"a": value})
+    flow = tn.Workflow({"say": tn.Return(text="{{ inputs.a.type }}")}, inputs={"a": {"default": {"type": "bug"}}})
+    assert texts(flow.run(progress=False)["say"]) == ["bug"]
+
+
+def test_a_workflow_draws_itself(tmp_path, capsys):
+    """Its nodes and what each reads: dotted where that is only what became of rows."""
+    (tmp_path / "flow.yaml").write_text(FIVE.replace("OUT", str(tmp_path / "out.csv")).replace("COLUMNS", "told_end"))
+    with pytest.raises(SystemExit):
+        main(["graph", str(tmp_path / "flow.yaml")])
+    wording(capsys.readouterr().out)
+    again = tn.Step(AGAIN, when="outputs.ask.outcome != 'ok'")
+    assert "n0 -.-> n1" in tn.Workflow({"ask": ASK, "again": again}).graph()

@@ -1,4 +1,4 @@
-"""``tablenodes nodes`` and ``schema``: what can be asked, and with which settings."""
+"""``tablenodes nodes``, ``schema`` and ``graph``: what can be asked, with which settings, and what a workflow is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import SchemaError, nearest
-from .command_options import Argument, Given, command, flag, option
+from .command_options import FILE, Argument, Given, command, flag, option
 from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
     from ..schemas import Schema
 
 _WHICH = "The operation, such as create_chat_completion. Default: list them all."
+
+
+@command("graph", FILE)
+def graph(given: Given) -> None:
+    """Show a workflow's nodes and what each reads, as Mermaid text."""
+    from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
+
+    print(Workflow.load(given.file).graph(), end="")
 
 
 @command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))

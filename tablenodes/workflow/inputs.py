@@ -76,19 +76,19 @@ def declared(name: object, value: Any) -> Input:
     if isinstance(value, Input):
         return value
     try:
-        if isinstance(value, Mapping) and value and set(value) <= set(_DECLARATION):
+        if isinstance(value, Mapping) and value and ("type" in value or set(value) <= set(_DECLARATION)):
+            _refuse_unknown(value)
             return Input(**value)
-        _refuse_unknown(value)
         return Input(default=value)
     except WorkflowError as error:
         raise WorkflowError(f"{name}.{error}", place=f"{name}.{error.place}") from None
 
 
 def _refuse_unknown(value: Any) -> None:
-    """Raise `WorkflowError` for a mapping with a type of ours and an unknown key: it was not meant as a default."""
-    if isinstance(value, Mapping) and isinstance(value.get("type"), str) and value["type"] in _TYPES:
-        unknown = next(str(key) for key in value if key not in _DECLARATION)
-        hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}"
+    """Raise `WorkflowError` for a declaration with an unknown key: a mapping with a type is one, and never a value."""
+    for unknown in (str(key) for key in value if key not in _DECLARATION):
+        as_value = "; a value that is a mapping with a type is written as default: {…}"
+        hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}{as_value}"
         raise WorkflowError(f"{unknown[:40]}: unknown key{hint}", place=unknown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -31,7 +32,8 @@ _EXTENSIONS = frozenset(
         *("content_filter_result", "__verbose"),
     }
 )
-"""What well-known servers add to the API's answers; any other name that the API does not know is a mistake."""
+"""What well-known servers add to the API's answers; any other name that the API does not know is warned of."""
+_ALIKE = 0.8  # a name that is as much like a known one as this is that one, misspelt
 _SHOWN = 10
 # Where an answer's text is, a chat's and a completion's; what people call it, and below which parts they look for it.
 _TEXTS: tuple[Path, ...] = (("choices", 0, "message", "content"), ("choices", 0, "text"))
@@ -54,6 +56,10 @@ _END_STEPS: frozenset[Path] = frozenset((step,) for step in ENDS)
 Whens = Mapping[str, Template]
 """The expressions that decide for which rows nodes run, by the nodes' ids."""
 NONE: Whens = MappingProxyType({})
+
+
+class Doubt(str):
+    """What is said of a part of an answer that the API does not know, but a server may add."""
 
 
 class Loose(NamedTuple):
@@ -209,6 +215,16 @@ def faults(
 ) -> Iterator[Loose]:
     """Return every reference to an input, an earlier node or a part of its answer that is not there."""
     yield from loose(nodes, inputs, whens)
+    yield from (each for each in _lost(nodes, columns, whens) if not isinstance(each.message, Doubt))
+
+
+def doubts(nodes: Sequence[tuple[str, Node]], columns: Sequence[str] | None, whens: Whens) -> list[Loose]:
+    """Return every reference to a part of an answer that only a server of its own may add."""
+    return [each for each in _lost(nodes, columns, whens) if isinstance(each.message, Doubt)]
+
+
+def _lost(nodes: Sequence[tuple[str, Node | None]], columns: Sequence[str] | None, whens: Whens) -> Iterator[Loose]:
+    """Return every reference to a part of an earlier answer that is not known to be there."""
     shapes: dict[str, Shape | None] = {}
     for position, (name, node) in enumerate(nodes):
         for template in _templates(name, node, whens):
@@ -296,8 +312,10 @@ def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is
     if (way := next((each for each in ways if _leads_on(shape, each)), None)) is not None:
         return f"no {step!r} in {where}; write {_written((path[0], *way))}"
     shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
-    unchecked = f"; if only your server adds it, use .get({step!r})" if is_open else ""
-    return f"no {step!r} in {where}{nearest(step, known) or shown + unchecked}"
+    if is_open and not difflib.get_close_matches(step, known, n=1, cutoff=_ALIKE):
+        fails = "a row whose answer lacks it fails, unless default(…) meets that"
+        return Doubt(f"the API has no {step!r} in {where}, only a server may add it: {fails}")
+    return f"no {step!r} in {where}{nearest(step, known) or shown}"
 
 
 def _leads_on(shape: Shape, way: Path) -> bool:

@@ -15,7 +15,7 @@ from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, Tabl
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
 from ..run.cost_limit import refuse_later, refuse_unpriced
-from ..run.display import counted
+from ..run.display import counted, say
 from ..run.last_output import remember
 from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
@@ -27,7 +27,7 @@ from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
 from .inputs import Answers
-from .references import reading_of, upstream
+from .references import doubts, reading_of, upstream
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def run(
     view = workflow_check.opened(workflow, table)
     plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
+    if options.progress is not False:
+        for each in doubts(workflow.steps, view.columns, workflow.expressions):
+            say(f"{workflow.steps[each.node][0]}: {each.place}: {each.message}")
     if options.limits.max_cost is not None and options.send:
         _check_prices(workflow, plans, connections)
     if options.on_invalid == "raise":

@@ -99,6 +99,15 @@ class Workflow(Definition):
 
         return yaml_writer.write(yaml_writer.document(self, os.path.abspath(folder)))
 
+    def graph(self) -> str:
+        """Return the workflow as Mermaid text: its nodes, and what each reads of the table and of earlier ones.
+
+        A dotted line leads from a node of which only is read what became of its rows.
+        """
+        from .flow_graph import mermaid  # noqa: PLC0415 - loaded where it is used
+
+        return mermaid(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the workflow to a YAML file; ``Workflow.load`` of it returns an equal one.
 

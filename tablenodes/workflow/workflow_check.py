@@ -27,7 +27,7 @@ from .definition import Definition
 from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
-from .references import columns_read, faults, templates, unread_inputs, upstream
+from .references import columns_read, doubts, faults, templates, unread_inputs, upstream
 
 if TYPE_CHECKING:
     from ..run.estimate import Estimate
@@ -162,6 +162,7 @@ def plans(
 ) -> dict[str, RowPlan]:
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
+    unsure = doubts(workflow.steps, view.columns, workflow.expressions)
     columns, unknown, empty, written = view.columns, frozenset[str](), "", dict[str, str]()
     errors: list[UsageError] = [
         workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
@@ -178,6 +179,7 @@ def plans(
                 condition.plan(columns, Context(inputs, lambda _: {}).constants)
             inputs_of_plan = PlanInputs(constants, connections[name], store, prefix=prefix, folder=view.folder)
             plan = node._plan(columns, inputs_of_plan)
+            plan.note([Remark(f"{each.place}: {each.message}", each.place) for each in unsure if each.node == position])
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
             errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
             if empty and plan.schema is not None and CONVERSATION in plan.columns:
