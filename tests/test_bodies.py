@@ -391,6 +391,54 @@ def test_a_text_that_was_to_be_json_is_named_as_what_it_is(name, given):
             chat(prompt="p", **{name: given}).check(pd.DataFrame({"x": [1]}))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt": "{{ p | default(none) }}"},
+        {"prompt": "{{p|d(None)}}", "columns": ()},
+        {"extra_body": {"prompt": "{{ p | default(none) }}"}},
+    ],
+    ids=str,
+)
+def test_a_prompt_of_a_completion_is_null_where_its_author_says_so(settings):
+    """Else an empty cell leaves it out; a cell that says null is a text."""
+    node = tn.CreateCompletion(model="m", **settings)
+    assert [encoded(node, {"p": cell})["prompt"] for cell in (None, "null", "x", "")] == [None, "null", "x", ""]
+    assert "prompt" not in plan_of(tn.CreateCompletion(model="m", prompt=tn.col("p")), ["p"]).build((None,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "places"),
+    [
+        (tn.CreateCompletion, {"best_of": 1, "n": 2}, ["best_of"]),
+        (tn.CreateCompletion, {"best_of": 2, "stream": True}, ["best_of"]),
+        (tn.CreateCompletion, {"best_of": 2, "n": 2, "stream": False}, []),
+        (tn.CreateChatCompletion, {"top_logprobs": 2}, ["top_logprobs"]),
+        (tn.CreateChatCompletion, {"top_logprobs": 2, "logprobs": "{{ yes }}"}, []),
+        (tn.CreateChatCompletion, {"stream_options": {"include_usage": True}}, ["stream_options"]),
+        (tn.CreateChatCompletion, {"stream_options": {"include_usage": True}, "stream": True}, []),
+        (tn.CreateChatCompletion, {"image": {"url": tn.literal("data:image/png;base64,AA==")}}, []),
+    ],
+)
+def test_a_rule_that_the_documents_state_in_prose_is_a_warning_of_check(kind, settings, places):
+    """One line, however many rows; the rows can be sent."""
+    found = kind(model="m", prompt="{{ x }}", **settings).check(
+        pd.DataFrame({"x": ["a", "b"], "yes": ["true", "true"]})
+    )
+    assert (found.valid, [line.place for line in found.warnings]) == (2, places)
+    wording("\n".join(found.warnings))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("cat.png", 1), ("https://x.example/cat.png", 0), ("data:,", 0), ("C:\\a", 1)]
+)
+def test_an_image_url_that_is_no_uri_is_a_warning_of_check(url, said):
+    """A path is one of the sender's machine."""
+    parts = [{"type": "image_url", "image_url": {"url": "{{ url }}"}}]
+    found = chat(messages=[{"role": "user", "content": parts}]).check(pd.DataFrame({"url": [url]}))
+    assert [line.place for line in found.warnings] == ["messages"] * said
+
+
 def test_a_python_list_as_a_stop_text_is_said():
     """It is one sequence, which hardly anybody means."""
     found = chat(prompt="p", stop="['a', 'b']").check(pd.DataFrame({"x": [1]}))

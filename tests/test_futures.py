@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 
 import orjson
@@ -27,6 +28,7 @@ from signalling import Process
 
 import tablenodes as tn
 from tablenodes.cli import main
+from tablenodes.cli.complaints import SOME_FAILED
 from tablenodes.run.rows import PlanInputs
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
@@ -831,6 +833,11 @@ def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, m
         assert command(capsys, "retrieve", later, "--wait", "30", *at, "-o", tmp_path / "answers.csv")[0] == 0
         assert list(pd.read_csv(tmp_path / "answers.csv")["answer"]) == texts(2)
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+        known = pd.read_csv(later)["future_response_id"][1]
+        code, shown = command(capsys, "retrieve", known, *at)
+        assert (code, pd.read_csv(StringIO(shown))["answer"].tolist()) == (0, texts(2)[1:])
+        assert command(capsys, "retrieve", f"{known[:-1]}x", *at)[0] == SOME_FAILED
+        assert tn.RetrieveResponse().run(known, store=store).text == texts(2)[1:]
     code, shown = command(capsys, "store", *at)
     assert (code, "ok" in shown) == (0, True)
     wording.line(shown, size=SIZE)

@@ -20,7 +20,7 @@ from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, pas
 from .schema_types import ALSO_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
-from .values import CellValue, ConversationValue, Give, Row, is_varying, outline, too_large
+from .values import CellValue, ConversationValue, Give, Row, TextValue, is_varying, outline, too_large
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
@@ -147,6 +147,8 @@ class BodyPlan(RowPlan):
                 self._start[name] = self._constant(name, value)
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
         self._defaults = {name: value for name, value in defaults.items() if name not in self._fixed}
+        may_be_null = (n for n, v in values.items() if isinstance(v, TextValue) and v.may_be_null(self._typings[n]))
+        self._defaults |= dict.fromkeys(may_be_null)
         self._whole = Typing(self.schema.admits)
         self._body_at = row.position.get(BODY) if BODY in self.taken else None
 

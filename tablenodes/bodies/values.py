@@ -25,6 +25,7 @@ _MESSAGE = re.compile(r"\$\.messages\[\d+\]")
 _OPEN, _BARE, _CLOSE = "\ufdd2", "\ufdd3", "\ufdd4"  # no characters: they stand for placeholders in a JSON text
 _MARK = re.compile(f"([{_OPEN}{_BARE}])([0-9]+){_CLOSE}")
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*+"')
+_OR_NONE = re.compile(r"\s*\{\{-?([^{}]*\|\s*d(?:efault)?\(\s*[Nn]one\s*\)\s*)-?\}\}\s*")
 _ALWAYS_TEXTS = frozenset({"prompt", "system", "text"})
 TOO_LARGE = "too_large"
 _SAYING_NOTHING = frozenset({"role", "name", "content"})
@@ -126,6 +127,17 @@ class TextValue(Varying):
     def check(self, columns: Sequence[str], workflow: Sequence[str]) -> None:
         self.template.check(columns, workflow)
 
+    def may_be_null(self, typing: Typing) -> bool:
+        """Check whether a null cell is sent as null: where its author wrote ``default(none)``, and one is admitted."""
+        admits = "null" in typing.admitted and not typing.reads_texts
+        return admits and _OR_NONE.fullmatch(self.template.source) is not None
+
+    def _or_none(self, row: Row, render: Give) -> Give:
+        written = _OR_NONE.fullmatch(self.template.source)
+        as_json = Template(f"{{{{ ({written and written[1]}) | tojson }}}}", self.template.place)
+        shown = as_json.bind(row.position, row.constants, row.room)
+        return lambda cells: None if shown(cells) == "null" else render(cells)
+
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         typed: Callable[[str], Any] | None = None
         if typing.reads_texts:
@@ -146,7 +158,7 @@ class TextValue(Varying):
                 raise Rejected(Problem(path, "placeholder", str(error))) from None
             return text if typed is None else typed(text)
 
-        return give
+        return self._or_none(row, give) if self.may_be_null(typing) else give
 
 
 class BareValue(TextValue):

@@ -106,6 +106,7 @@ def limit(*names: str) -> click.Option:
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
 NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
 SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
+IDS = Argument("table", "TABLE", "The table of ids to read: .csv, .jsonl, .parquet, …; or one id.")
 TABLE = option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …")
 _A_SETTING = "A setting of the node; tablenodes nodes NODE lists them."
 INTO = option("--into", "NAME", "What the answer's column is called; of fields, what stands before their names.")

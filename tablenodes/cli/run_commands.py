@@ -122,7 +122,7 @@ def submit(given: Given) -> int:
 
 @command(
     "retrieve",
-    options.SOURCE,
+    options.IDS,
     _WAIT,
     options.ANSWER,
     options.INTO,
@@ -133,13 +133,15 @@ def submit(given: Given) -> int:
     options.QUIET,
 )
 def retrieve(given: Given) -> int:
-    """Get the answers of submitted requests by the ids in the column future_response_id.
+    """Get the answers of submitted requests by the ids in the column future_response_id, or the answer of one id.
 
     If rows are pending and no worker is running, one is started. The key is read from the same environment variable as
     when the rows were submitted. The columns of an earlier retrieval are replaced.
     """
     _use(given.store)
     settings = {"wait": given.wait, "into": given.into}
+    if given.table.startswith("resp_") and not os.path.splitext(given.table)[1]:
+        settings["future_response_id"], given.table = given.table, None
     given_texts = {name: str(value) for name, value in settings.items() if value is not None}
     workflow = _one_node("RetrieveResponse", given_texts, _answer(given.answers))
     return _run(workflow, _without_journal(given, no_journal=True), inputs={})

@@ -127,7 +127,8 @@ class CreateCompletion(RequestNode):
     model : str
         The model's name.
     prompt : str, list of str, list of int or list of list of int
-        The text or texts to go on with, or their tokens.
+        The text or texts to go on with, or their tokens. For null, which begins a new document:
+        ``extra_body={"prompt": None}``, or for empty cells ``"{{ prompt | default(none) }}"``.
     """
 
     _declared = Declaration(operation="create_completion", path="/completions")

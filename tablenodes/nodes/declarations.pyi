@@ -193,7 +193,8 @@ class CreateCompletion(RequestNode):
     model : str, Column or text with placeholders, optional
         The model's name.
     prompt : list, Column or text with placeholders, optional
-        The text or texts to go on with, or their tokens.
+        The text or texts to go on with, or their tokens. For null, which begins a new document:
+        ``extra_body={"prompt": None}``, or for empty cells ``"{{ prompt | default(none) }}"``.
     best_of : int, Column or text with placeholders, optional
         How many answers to write on the server, of which the `n` best come back; every one of them is paid for.
     echo : bool, Column or text with placeholders, optional

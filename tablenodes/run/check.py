@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .. import tables
+from ..bodies.documented_rules import broken
 from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark
@@ -237,6 +238,7 @@ class _Checking:
         self.names: set[str] = set()
         self.shown: list[tuple[int, bytes]] = []  # the first request, and the longest
         self.meant_as_json: set[str] = set()
+        self.broken: set[Remark] = set()
 
     def over(self, view: TableView) -> Check:
         self.found += [(None, None, *problem) for problem in self.plan.refused]
@@ -278,6 +280,7 @@ class _Checking:
         body = orjson.loads(data)
         self.names.update(body)
         self.meant_as_json.update(self.plan.looks_like_json(body))
+        self.broken.update(broken(body))
 
     def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
         yield from self.plan.warnings
@@ -285,6 +288,7 @@ class _Checking:
             yield "no column is used: every row sends the same request"
         for name in unknown:
             yield Remark(f"{name} is not a property in {self.schema and self.schema.name}; it is sent unchanged", name)
+        yield from sorted(self.broken)
         yield from self.plan.noted(alike=False)
         for name in sorted(self.meant_as_json):
             yield Remark(f"{name} has texts that look like JSON arrays; they are sent as texts", name)
