@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -84,6 +85,21 @@ def test_a_run_knows_what_its_answers_cost():
     assert again.summary.cost == out.summary.cost
     assert again.usage["cost"].equals(out.usage["cost"])
     assert len(pickle.dumps(out.summary)) < 1000
+
+
+@pytest.mark.parametrize("stream", [None, True])
+def test_an_answer_that_was_asked_for_again_is_paid_for_too(stream):
+    """The summary has what the run used; a row's own usage is that of the answer that it has."""
+    said = iter(["no json", "no json", "yes", "yes"])
+    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", answer=["yes"], stream=stream)
+    connection = dataclasses.replace(tn.testing.canned(lambda _: next(said)), prices=PRICES)
+    out = node.run(WORDS[:2], connection, limits=tn.Limits(concurrency=1), retry=tn.Retry(unusable=2), progress=False)
+    assert list(out.log["attempts"]) == [3, 1]
+    each = out.log["prompt_tokens"][0]
+    assert out.summary.prompt_tokens == 4 * each
+    assert out.summary.completion_tokens > out.usage["completion_tokens"].sum()
+    assert out.summary.cost == pytest.approx((out.summary.prompt_tokens * 2 + out.summary.completion_tokens * 10) / 1e6)
+    assert pickle.loads(pickle.dumps(out)).summary.cost == out.summary.cost
 
 
 def test_a_server_of_nobody_known_has_no_costs():

@@ -59,6 +59,7 @@ class Loop:
         self._keeps = self.recorder.keeps
         self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
         self._failed: dict[int, _Tried] = {}
+        self.replaced: list[tuple[bytes, str]] = []  # paid answers that another one took the place of; models asked
         self._unsent: set[int] = set()
         self._fresh: Fresh
         self._leave_at = math.inf
@@ -292,6 +293,7 @@ class Loop:
             if kept := is_outlasted(answer, verdict, tried.answer, tried.verdict.outcome):
                 answer, meant = tried.answer._replace(sends=answer.sends), tried.verdict
             else:
+                self._replace(tried, call)
                 answer = answer.after(*tried.answer[1:4])
         if verdict.circuit == "model":
             self._models_matter = True
@@ -304,6 +306,12 @@ class Loop:
             self._end(done._replace(verdict=meant) if kept else done, answer)
         else:
             self._failed[key] = _Tried(answer, self._sends(key) + answer.sends, meant, kept)
+
+    def _replace(self, tried: _Tried, call: Call) -> None:
+        """Remember what was paid for an answer that another one takes the place of."""
+        if tried.verdict.kind is Failure.UNUSABLE:
+            body = tried.answer.body if tried.verdict.body is None else tried.verdict.body
+            self.replaced.append((body, model_of(call.body)))
 
     def _end(self, done: Done, answer: Answer) -> None:
         """Hand the end of a call to the sink, and forget the call."""

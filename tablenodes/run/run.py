@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -294,6 +294,7 @@ class _Run:
             self.records.reused,
             self.pricing,
             models,
+            self.engine.loop.replaced,
         )
         summary = self._summary(time.monotonic() - began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
@@ -317,8 +318,8 @@ class _Run:
             shared=len(records.shared),
             shared_tokens=sum(records.total_tokens[first] or 0 for first in records.shared.values()),
             retries={kind: count for kind, count in scheduler.retries.items() if count},
-            prompt_tokens=_spent(records.prompt_tokens, records.reused),
-            completion_tokens=_spent(records.completion_tokens, records.reused),
+            prompt_tokens=_spent(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
+            completion_tokens=_spent(records.completion_tokens, records.reused, spending.replaced["completion_tokens"]),
             seconds=seconds,
             spending=spending,
             seconds_paused=scheduler.seconds_paused,
@@ -360,9 +361,9 @@ class _Run:
             raise Interrupted(f"interrupted: {answered}", output, output_has="them")
 
 
-def _spent(tokens: list[int | None], reused: list[bool]) -> int:
+def _spent(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:
     """Return the tokens of this run; those of reused answers were spent in another."""
-    return sum(filter(None, compress(tokens, map(not_, reused))))
+    return sum(filter(None, chain(compress(tokens, map(not_, reused)), replaced)))
 
 
 def _may_stream(plan: BodyPlan, view: TableView) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import addresses
@@ -58,12 +59,21 @@ class Spent:
 
 
 class Spending:
-    """What the answers of a run used and cost, by row; `models` returns the models that were asked."""
+    """What the answers of a run used and cost, by row; `models` returns the models that were asked.
+
+    `replaced` are answers that were paid for and that another one took the place of, with the models that were asked.
+    """
 
     def __init__(
-        self, bodies: Sequence[str | None], reused: Sequence[bool], pricing: Pricing, models: Models | None = None
+        self,
+        bodies: Sequence[str | None],
+        reused: Sequence[bool],
+        pricing: Pricing,
+        models: Models | None = None,
+        replaced: Sequence[tuple[bytes, str]] = (),
     ) -> None:
         self._bodies, self._reused, self._pricing, self._models = bodies, reused, pricing, models
+        self._replaced = replaced
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_models": None, "columns": self.columns, "cost": self.cost}
@@ -81,6 +91,11 @@ class Spending:
         return costs(self.columns, self._pricing, self._models)
 
     @cached_property
+    def replaced(self) -> dict[str, list[Any]]:
+        """What the answers used that another one took the place of."""
+        return usage_columns(body.decode("utf-8", "replace") for body, _ in self._replaced)
+
+    @cached_property
     def spent(self) -> Spent | None:
         """What this run spent, the answers of earlier runs left out; None where nothing is priced at the server."""
         cached = self._cached
@@ -88,6 +103,9 @@ class Spending:
             return Spent(cached=cached) if cached else None
         ends = zip(self.columns["prompt_tokens"], self.columns["model"], self.cost, self._reused, strict=True)
         rows = [(model, cost) for tokens, model, cost, reused in ends if tokens is not None and not reused]
+        if self._replaced:
+            again = costs(self.replaced, self._pricing, lambda: [model for _, model in self._replaced])
+            rows += zip(self.replaced["model"], again, strict=True)
         known = [cost for _, cost in rows if cost is not None]
         unpriced = Counter(model or "a model without a name" for model, cost in rows if cost is None)
         total = sum(known) if known or not rows else None
@@ -99,7 +117,8 @@ class Spending:
         if not self._pricing.is_known and not any(map(_CACHED.search, filter(None, self._bodies[:_LOOKED_AT]))):
             return 0
         ends = zip(self.columns["cached_tokens"], self._reused, strict=True)
-        return sum(tokens for tokens, reused in ends if tokens and not reused)
+        own = (tokens for tokens, reused in ends if not reused)
+        return sum(filter(None, chain(own, self.replaced["cached_tokens"])))
 
 
 class SpendingOfBoth(Spending):

@@ -53,7 +53,7 @@ class Summary:
     retries : dict of str to int
         Sends after the first, by what made them necessary.
     prompt_tokens, completion_tokens : int
-        As the server counted them.
+        As the server counted them, also of answers that could not be used and were asked for again.
     cached_tokens : int
         How many of the prompts' tokens the server read from its cache, which costs less.
     cost : float or None
