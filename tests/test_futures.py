@@ -837,7 +837,7 @@ def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, m
         code, shown = command(capsys, "retrieve", known, *at)
         assert (code, pd.read_csv(StringIO(shown))["answer"].tolist()) == (0, texts(2)[1:])
         assert command(capsys, "retrieve", f"{known[:-1]}x", *at)[0] == SOME_FAILED
-        assert tn.RetrieveResponse().run(known, store=store).text == texts(2)[1:]
+        assert tn.RetrieveResponse().run(known, store=store).text.tolist() == texts(2)[1:]
     code, shown = command(capsys, "store", *at)
     assert (code, "ok" in shown) == (0, True)
     wording.line(shown, size=SIZE)
