@@ -215,6 +215,17 @@ def test_rows_are_submitted_again_where_that_is_asked(store, folder, capsys):
         assert ids_in("ids.csv.before") == first
 
 
+def test_ids_are_not_written_over_by_another_node(store, folder):
+    """Whatever takes the place of their file, it is kept; a file of answers is not."""
+    with fault_server(echo()) as server:
+        assert run(*command(server)) == 0
+        before = Path("ids.csv").read_bytes()
+        for _ in range(2):
+            assert run(*["call", *command(server)[1:], "--no-journal"]) == 0
+        assert Path("ids.csv.before").read_bytes() == before
+        assert sorted(os.listdir()) == ["ids.csv", "ids.csv.before", "words.csv"]
+
+
 def test_equal_rows_that_are_submitted_again_without_a_name_are_said(store, capsys):
     """A cell that is run twice pays twice, and says how it would not."""
     with fault_server(echo()) as server:

@@ -88,10 +88,12 @@ def _replaced(workflow: Definition, options: RunOptions) -> frozenset[bytes]:
     """Return the ids in the file that the output replaces, for the one node that is to keep them; or copy the file."""
     destination: Any = workflow.output
     later = [position for position, (_, node) in enumerate(workflow.steps) if node._declared.later]
-    if destination is None or not later or not os.path.exists(destination.path):
+    if destination is None or not os.path.exists(destination.path):
         return frozenset()
-    from ..later.replaced_file import known_ids, set_aside  # noqa: PLC0415 - loaded where it is used
+    from ..later.replaced_file import COLUMN, known_ids, set_aside  # noqa: PLC0415 - loaded where it is used
 
+    if not later and any(COLUMN in node._declared.defaults for _, node in workflow.steps):  # they are in the table
+        return frozenset()
     found = known_ids(destination.path, options.store)
     if found and later != [0]:  # nothing is refused once another node has sent its rows
         set_aside(destination.path)
