@@ -14,7 +14,7 @@ from .._version import __version__
 from ..engine.interrupts import HANGUP
 from ..errors import Interrupted, OutputError, TablenodesError, nearest
 from ..run.display import reported_elsewhere
-from .catalog import graph, nodes, schema
+from .catalog import convert, graph, nodes, schema
 from .command_options import option
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, misused, shortage, worded
 from .printout import quiet_pipe
@@ -64,7 +64,7 @@ application = Group(
     "tablenodes",
     "Send every row of a table as a request to a language-model API; every answer comes back as a row.",
     [
-        *(run, check, call, submit, retrieve, store, worker, nodes, schema, graph, journal),
+        *(run, check, call, submit, retrieve, store, worker, nodes, schema, graph, convert, journal),
         Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
     ],
     params=[option("--version", None, "Show the version.", is_flag=True, is_eager=True, callback=_show_version)],

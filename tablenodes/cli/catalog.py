@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import SchemaError, nearest
+from ..errors import SchemaError, UsageError, WorkflowError, nearest
+from ..notices import say
 from .command_options import FILE, Argument, Given, command, flag, option
 from .printout import aligned, show, terminal_width
 
@@ -22,6 +23,37 @@ def graph(given: Given) -> None:
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
     print(Workflow.load(given.file).graph(), end="")
+
+
+@command("convert", FILE, option("--output -o", "FILE", "Where the workflow goes. Default: the standard output."))
+def convert(given: Given) -> None:
+    """Write a flow of Kestra's, with tasks of its OpenAI plugin, as a workflow; what is not carried over is said."""
+    from pathlib import Path  # noqa: PLC0415 - loaded where it is used
+
+    from ..disk import write_file  # noqa: PLC0415
+    from ..workflow import yaml_reader, yaml_writer  # noqa: PLC0415
+    from ..workflow.definition_reader import Reader  # noqa: PLC0415
+    from ..workflow.orchestrator_flow import converted  # noqa: PLC0415
+
+    flow = yaml_reader.read(Path(given.file), given.file)
+    if not isinstance(flow.value, dict) or not isinstance(flow.value.get("tasks"), list):
+        raise flow.error((), "tasks: is missing; a flow has a list of them, each with an id and a type")
+    made, notes = converted(flow.value)
+    text = yaml_writer.write(made)
+    try:
+        Reader(yaml_reader.parse(text, given.output or "the workflow"), ".").read()
+    except UsageError as error:  # such as a filter that placeholders do not have
+        notes += [str(error), *getattr(error, "__notes__", ())]
+    for note in notes:
+        say(note)
+    if given.output is None:
+        print(text, end="")
+    else:
+        try:
+            write_file(Path(given.output), text.encode())
+        except OSError as error:
+            raise WorkflowError(f"{given.output}: cannot write it ({error.strerror})") from None
+        say(f"wrote {given.output}")
 
 
 @command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))

@@ -1,0 +1,156 @@
+"""Flows of an orchestrator as workflows: the published ones run, and what is not carried over is said."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+from sentences import wording
+from servers import answer, fault_server
+
+import tablenodes as tn
+from tablenodes.cli import main
+
+PROMPT = """\
+id: openai
+namespace: company.team
+
+inputs:
+  - id: prompt
+    type: STRING
+    defaults: What is data orchestration?
+
+tasks:
+  - id: completion
+    type: io.kestra.plugin.openai.ChatCompletion
+    apiKey: "yourOpenAIapiKey"
+    model: gpt-4o
+    prompt: "{{ inputs.prompt }}"
+
+  - id: response
+    type: io.kestra.plugin.core.debug.Return
+    format: "{{ outputs.completion.choices[0].message.content }}"
+"""
+REVIEW = """\
+id: openai
+namespace: company.team
+
+inputs:
+  - id: prompt
+    type: STRING
+    defaults: I love your product and would purchase it again!
+
+tasks:
+  - id: prioritize_response
+    type: io.kestra.plugin.openai.ChatCompletion
+    apiKey: "yourOpenAIapiKey"
+    model: gpt-4o
+    messages:
+      - role: user
+        content: "{{ inputs.prompt }}"
+    functions:
+      - name: respond_to_review
+        description: Given the customer product review provided as input,
+          determines how urgently a reply is required and then provides suggested response text.
+        parameters:
+          - name: response_urgency
+            type: string
+            description: How urgently this customer review needs a reply. Bad reviews
+                         must be addressed immediately before anyone sees them. Good reviews can
+                         wait until later.
+            required: true
+            enumValues:
+              - reply_immediately
+              - reply_later
+          - name: response_text
+            type: string
+            description: The text to post online in response to this review.
+            required: true
+
+  - id: response_urgency
+    type: io.kestra.plugin.core.debug.Return
+    format: "{{ outputs.prioritize_response.choices[0].message.function_call.arguments.response_urgency }}"
+
+  - id: response_text
+    type: io.kestra.core.tasks.debugs.Return
+    format: "{{outputs.prioritize_response.choices[0].message.function_call.arguments.response_text}}"
+"""
+ODD = """\
+id: my-flow
+triggers: [{id: daily, type: io.kestra.plugin.core.trigger.Schedule}]
+inputs:
+  - {id: the-word, type: STRING}
+  - {id: n, type: INT, defaults: 2}
+  - {id: file, type: FILE, required: false}
+tasks:
+  - id: ask-it
+    type: io.kestra.plugin.openai.ChatCompletion
+    apiKey: "{{ secret('MY_KEY') }}"
+    model: gpt-4o
+    maxTokens: "{{ inputs.n }}"
+    topP: 0.5
+    clientTimeout: 20
+    retry: {type: constant}
+    prompt: "{{ inputs['the-word'] }} {{ inputs.n }}"
+  - {id: log, type: io.kestra.plugin.core.log.Log, message: hello}
+  - id: first
+    type: io.kestra.plugin.core.debug.Return
+    format: "{{ outputs['ask-it'].choices[0].message.content | upper }}"
+  - {id: last, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.first.value | slugify }}"}
+"""
+
+
+def react(exchange):
+    """Call the function where there is one, else answer with what was said."""
+    body = orjson.loads(exchange.received.body)
+    called = {"response_urgency": "reply_later", "response_text": "Thank you!"}
+    message = {"content": body["messages"][-1]["content"]}
+    if "functions" in body:
+        call = {"name": body["functions"][0]["name"], "arguments": json.dumps(called)}
+        message = {"content": None, "function_call": call}
+    answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})(exchange)
+
+
+def convert(folder, text, capsys):
+    """Return the converted file's path and what was said."""
+    (folder / "kestra.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(folder / "kestra.yaml"), "-o", str(folder / "flow.yaml")])
+    assert not ended.value.code
+    return folder / "flow.yaml", capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PROMPT, {"response": "What is data orchestration?"}),
+        (REVIEW, {"response_urgency": "reply_later", "response_text": "Thank you!"}),
+    ],
+)
+def test_the_published_flows_run_as_they_are(tmp_path, monkeypatch, capsys, text, expected):
+    """But for the key, which is never in a file; the results are in the table."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    path, said = convert(tmp_path, text, capsys)
+    wording(said)
+    assert "yourOpenAIapiKey" not in path.read_text()
+    with fault_server(react) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        table = tn.Workflow.load(path).run(progress=False).table
+    assert {name: table[name][0] for name in expected} == expected
+
+
+def test_what_is_not_carried_over_is_said(tmp_path, capsys):
+    """Each thing once; names that are no names here are written otherwise wherever they are read."""
+    path, said = convert(tmp_path, ODD, capsys)
+    wording(said)
+    wording(path.read_text())
+
+
+def test_what_is_no_flow_is_refused(tmp_path, capsys):
+    """In one line."""
+    (tmp_path / "x.yaml").write_text("nodes: []\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(tmp_path / "x.yaml")])
+    assert ended.value.code == 1
+    wording(capsys.readouterr().err)
