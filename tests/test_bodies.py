@@ -647,6 +647,15 @@ def test_a_column_that_must_be_named_is_said():
     wording(line)
 
 
+def test_a_column_of_images_that_is_not_used_is_said():
+    """Without its images the model would make something up; nothing is said where they are used, or others are."""
+    node = tn.CreateChatCompletion(model="m", prompt="What is it?")
+    (line,) = node._plan(("image",), PlanInputs()).passed_over
+    wording(line)
+    for value in ("{{ image }}", tn.col("image"), tn.col("path")):
+        assert node.replace(image=value)._plan(("image", "path"), PlanInputs()).passed_over == ()
+
+
 def test_a_column_that_is_read_or_whose_property_is_set_is_no_slip():
     """Nor one beside the property itself, nor any other word."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ Temperature }}", top_p=1)

@@ -849,13 +849,14 @@ def test_the_command_line_submits_retrieves_and_shows(store, tmp_path, capsys, m
 
 
 def test_a_submission_is_said_to_be_one(store, tmp_path, capsys, monkeypatch):
-    """Nothing is ok yet; the next step is named."""
+    """Nothing is ok yet; the next step is named, as a command that gets the answers as they were asked for."""
     words(2).to_csv(tmp_path / "words.csv", index=False)
     later = tmp_path / "later ids.csv"
     monkeypatch.setenv(VARIABLE, "")
     with fault_server(echo()) as server, nobody_at_work(store):
         asked = ("--model", "m", "--prompt", "Say {{ word }}", "--base-url", server.url, "--no-key")
-        arguments = ("submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", later, "--store", store)
+        asked += ("--answer", "stars=int", "--answer", "kind=yes, no", "--store", store)
+        arguments = ("submit", "CreateChatCompletion", tmp_path / "words.csv", *asked, "-o", later)
         with pytest.raises(SystemExit) as ended:
             main([str(each) for each in arguments])
     err = capsys.readouterr().err

@@ -173,6 +173,21 @@ def test_a_column_that_is_called_as_a_plain_answer_is_no_clash():
     ]
 
 
+@pytest.mark.parametrize("text", ["{{ aks.stars }}", "{{ nothing }}", "{{ said }}"])
+def test_a_misspelt_id_is_told_the_ids(text):
+    """They are read like columns; a node that reads itself is told that."""
+    flow = tn.Workflow({"ask": ASK, "said": tn.Return(text=text), "later": PLAIN})
+    with wording.raises(UsageError):
+        flow.check(pd.DataFrame({"word": ["x"]}))
+
+
+def test_a_misspelt_id_is_told_the_nearest_where_there_is_no_table():
+    """Nothing else could be read there."""
+    nodes = {"ask": PLAIN.replace(prompt="p"), "said": tn.Return(text="{{ aks }}")}
+    with wording.raises(UsageError):
+        tn.Workflow(nodes).check()
+
+
 @pytest.mark.parametrize("text", ["{{ ask.sters }}", "{{ plain.stars }}", "{{ later }}", "{{ outputs.ask.answer.x }}"])
 def test_a_part_of_an_answer_that_cannot_be_there_is_found_beforehand(text):
     """A misspelt field, a field of a text, a node that comes later."""

@@ -215,6 +215,8 @@ def misspelt(
         wider = meant in NAMED_ONLY or meant in (BODY, CONVERSATION)  # as a word of its own, a column's name as any
         if name not in read and meant not in (name, *table) and not (wider and name.casefold() == meant):
             yield f"column {name!r} is not used; did you mean {meant!r}?"
+    if recipe.shortcuts and IMAGE in table and IMAGE not in (*read, *recipe.settings, *properties):
+        yield f"column {IMAGE!r} is not used: to send its images, set {IMAGE} to {{{{ {IMAGE} }}}}"
     named = [name for name in unset if name in NAMED_ONLY and name in table and name not in read]
     if named:
         shown, several = ", ".join(map(repr, named)), len(named) > 1

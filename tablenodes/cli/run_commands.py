@@ -113,11 +113,12 @@ def submit(given: Given) -> int:
     answers: give it the same --answer. With --output or --submission, rows that were submitted before keep their ids
     and are not sent twice, wherever the files are.
     """
-    store = "" if given.store is None else f" --store {quote(given.store)}"
+    kept = "".join(f" --answer {quote(text)}" for text in given.answers)
+    kept += "" if given.store is None else f" --store {quote(given.store)}"
     _use(given.store)
     given.replace = given.replace or given.again
     workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
-    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=store)
+    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=kept)
 
 
 @command(

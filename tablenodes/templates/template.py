@@ -143,9 +143,11 @@ class Template:
         for name in self.columns:
             if name not in columns:
                 of_workflow = self.nearly_reserved(name) if workflow else ""
-                hint = self._meant(name, columns) or of_workflow or nearest(name, columns)
-                hint = hint or f"{known(columns)}; {LITERALLY}"
-                raise ColumnError(f"{self.place}: no column {name!r}{hint}", place=self.place)
+                sure = self._meant(name, columns) or of_workflow
+                hint = sure or nearest(name, columns) or f"{known(columns)}; {LITERALLY}"
+                values = {"column": name, "is_sure": bool(sure)}
+                message = f"{self.place}: no column {name!r}{hint}"
+                raise ColumnError(message, code="no_column", place=self.place, values=values)
 
     def nearly_reserved(self, name: str) -> str:
         """Return a hint where a column's name is nearly one of `RESERVED`, and something is looked up below it."""

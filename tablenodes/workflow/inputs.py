@@ -97,7 +97,9 @@ def resolved(
 ) -> dict[str, Any]:
     """Return every input's value for one run."""
     if given is not None and not isinstance(given, Mapping):
-        raise WorkflowError(f"inputs must be a mapping of names to values, not {type(given).__name__}")
+        kind = type(given).__name__
+        how = "; give the connection by its name: connection=…" if kind == "Connection" else ""
+        raise WorkflowError(f"inputs must be a mapping of names to values, not {kind}{how}")
     check_names(inputs, given or {})
     values = {name: (given or {}).get(name, declaration.default) for name, declaration in inputs.items()}
     _refuse_missing([n for n, declaration in inputs.items() if declaration.required and values[n] is None], where)

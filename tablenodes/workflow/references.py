@@ -89,7 +89,7 @@ def loose(
         for template in _templates(own, node, whens):
             for name in template.upstream or ():
                 if name not in ids[:position]:
-                    yield Loose(position, template.place, _no_node(name, ids, position))
+                    yield Loose(position, template.place, no_node(name, ids, position))
             for name in dict.fromkeys(str(path[0]) for path in template.reached.get(INPUTS, ()) if path):
                 if known_inputs is not None and name not in known_inputs:
                     known = f"; there are {', '.join(known_inputs)}" if known_inputs else "; declare it under inputs"
@@ -109,14 +109,15 @@ def _unfollowed(nodes: Sequence[tuple[str, Node | None]], position: int) -> Iter
     node, ids = nodes[position][1], [name for name, _ in nodes]
     for place, name in node._follows().items() if node is not None else ():
         if name not in ids[:position]:
-            yield Loose(position, place, _no_node(name, ids, position))
+            yield Loose(position, place, no_node(name, ids, position))
             continue
         earlier = nodes[ids.index(name)][1]
         if earlier is not None and type(earlier)._declared.makes:
             yield Loose(position, place, f"node {name!r} has no answers of a model to continue from")
 
 
-def _no_node(name: str, ids: Sequence[str], position: int) -> str:
+def no_node(name: str, ids: Sequence[str], position: int) -> str:
+    """Return why a node cannot read the answers of a node of this name."""
     earlier = ids[:position]
     if name == ids[position]:
         return f"node {name!r} cannot read its own answer"
@@ -327,6 +328,8 @@ def _leads_on(shape: Shape, way: Path) -> bool:
 
 
 def _written(path: Path) -> str:
-    """Return a path as it is written in a placeholder."""
+    """Return a path as it is written in a placeholder: that of an answer in the short way, ``first.stars``."""
+    if path[1:2] == (ANSWER,):
+        return _written((path[0], *path[2:])).removeprefix(f"{OUTPUTS}.")
     steps = (f"[{s}]" if isinstance(s, int) else f".{s}" if s.isidentifier() else f"[{s!r}]" for s in path)
     return OUTPUTS + "".join(steps)

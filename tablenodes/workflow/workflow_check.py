@@ -11,10 +11,10 @@ from .. import tables
 from ..answers import BESIDE
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
-from ..column_names import OUTPUTS
+from ..column_names import OUTPUTS, known
 from ..connection.connection import Connection
 from ..engine.sink import SKIPPED
-from ..errors import SettingError, TableError, UsageError, WorkflowError, nearest
+from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
 from ..problems import Rejected, Remark
 from ..run.check import Check, check_rows
@@ -23,11 +23,12 @@ from ..run.row_request import Requests
 from ..run.rows import Context, PlanInputs, When, decided, prepared
 from ..settings import Limits
 from ..tables import TableView
+from ..templates.template_faults import LITERALLY
 from .definition import Definition
 from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
-from .references import columns_read, doubts, faults, templates, unread_inputs, upstream
+from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
 
 if TYPE_CHECKING:
     from ..run.estimate import Estimate
@@ -143,7 +144,7 @@ def _refuse_reading(workflow: Definition) -> None:
     ids = [name for name, _ in workflow.steps]
     for name, columns in columns_read(workflow.steps, workflow.expressions):
         position = ids.index(name)
-        hints = _nearly_reserved(workflow.steps[position][1])
+        hints = _nearly_read(workflow.steps[position][1], ids[:position])
         column = next(iter(hints), columns[0] if columns else None)
         what = "the row" if column is None else f"column {column!r}"
         where = workflow.at("table") or workflow.where(position, "")
@@ -151,10 +152,11 @@ def _refuse_reading(workflow: Definition) -> None:
         raise WorkflowError(f"{where}no table, and node {name!r} reads {what}: {how}")
 
 
-def _nearly_reserved(node: Node) -> dict[str, str]:
-    """Return the columns that a node reads whose names are nearly ``outputs`` or ``inputs``, each with a hint."""
+def _nearly_read(node: Node, ids: Sequence[str]) -> dict[str, str]:
+    """Return the columns that a node reads with the name, nearly, of another thing it could read, each with a hint."""
     written = [(column, template) for template in templates(node) for column in template.columns]
-    return {column: hint for column, template in written if (hint := template.nearly_reserved(column))}
+    hints = {column: template.nearly_reserved(column) or nearest(column, ids) for column, template in written}
+    return {column: hint for column, hint in hints.items() if hint}
 
 
 def plans(
@@ -163,13 +165,14 @@ def plans(
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
     made: dict[str, RowPlan] = {}
     unsure = doubts(workflow.steps, view.columns, workflow.expressions)
+    ids = [name for name, _ in workflow.steps]
     columns, unknown, empty, written = view.columns, frozenset[str](), "", dict[str, str]()
     errors: list[UsageError] = [
         workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
         for fault in faults(workflow.steps, workflow.inputs, columns, workflow.expressions)
     ]
     for position, (name, node) in enumerate(workflow.steps):
-        reads = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) is not None
+        reads = upstream(node, ids[:position]) is not None
         prefix = "" if workflow._alone else name
         clashing = _taken(name, node, view.columns, written) if prefix else ()
         errors += [workflow.located(position, error) for error in clashing]
@@ -186,7 +189,7 @@ def plans(
                 begun = f"conversation: node {empty!r} starts it without a message, and none is added: {_SAY}"
                 errors.append(workflow.located(position, WorkflowError(begun, place="conversation")))
         except UsageError as error:
-            errors.append(workflow.located(position, error))
+            errors.append(workflow.located(position, _of_node(error, ids, position, columns)))
         columns = (*columns, *(column for column in node._declared.makes if column not in columns))
         unknown |= _made_by(node, view)
         if CONVERSATION in node._declared.makes:
@@ -194,6 +197,20 @@ def plans(
     if errors:
         raise together(errors)
     return made
+
+
+def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequence[str]) -> UsageError:
+    """Return an error about a column that is not there in words that know of nodes: their ids are read like columns."""
+    name = error.values.get("column")
+    if error.code != "no_column" or error.values["is_sure"] or not isinstance(name, str):
+        return error
+    if name in ids[position:]:
+        return WorkflowError(f"{error.place}: {no_node(name, ids, position)}", place=error.place)
+    if position == 0:
+        return error
+    earlier = ids[:position]
+    hint = nearest(name, [*earlier, *columns]) or f"{known(columns)}; earlier are {', '.join(earlier)}; {LITERALLY}"
+    return ColumnError(f"{error.place}: no column or earlier node {name!r}{hint}", place=error.place)
 
 
 def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str]) -> Iterator[WorkflowError]:
