@@ -10,6 +10,7 @@ from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
+from tablenodes.errors import UsageError
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 
@@ -152,3 +153,15 @@ def test_ids_may_be_in_a_column_of_another_name(store):
             for _ in range(2):
                 table = node.run(table, 0, store=store, progress=False).table
     assert list(table.columns) == ["mine", *MADE]
+
+
+def test_rows_that_failed_are_asked_again_by_their_ids(store):
+    """A retrieval knows of no connection; its error has the line that does it."""
+    with fault_server(lambda exchange: answer({"error": {"message": "no"}}, 400)(exchange)) as server:
+        ids = submitted(server.url, store)
+        work(store)
+        out = retrieved(ids, store)
+        with wording.raises(UsageError):
+            out.retry_failed()
+        again = out.updated(RETRIEVE.run(out.failed, 0, store=store, retry_failed="all", progress=False))
+    assert len(again.failed) == len(out.failed) == 2

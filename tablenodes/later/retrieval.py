@@ -303,6 +303,8 @@ class Retrieval:
 class Retrieved(Responses[Any]):
     """Answers by their ids, and the table that had the ids."""
 
+    _by_hand = 'RetrieveResponse(answer=…).run(out.failed, retry_failed="all")'
+
     def __init__(self, *made: Any, ids: Collection[str]) -> None:
         super().__init__(*made)
         self._ids = tuple(ids)

@@ -219,6 +219,8 @@ class Responses(AnswerTables[T], NodeOutput[T]):
     nothing or the row failed.
     """
 
+    _by_hand = "node.run(out.failed, connection)"  # what asks failed rows again
+
     def __init__(
         self,
         view: TableView,
@@ -396,7 +398,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         if self._again is None:
             raise UsageError(
                 "this output was stored, copied or retrieved, so it does not know how its rows were asked: "
-                "use out.updated(node.run(out.failed, connection))",
+                f"use out.updated({self._by_hand})",
                 code="no_connection",
             )
         places = self._places(ok=False)
