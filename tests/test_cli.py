@@ -774,3 +774,11 @@ def test_no_heavy_library_is_loaded_for_help_and_lists():
     ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert unwanted & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize("option", ["--top-k", "--temperature", "--api-key", "--node"])
+def test_an_option_that_is_a_setting_or_of_another_server_is_answered_with_what_to_write(folder, command, option):
+    """One line; no argument is taken for an option."""
+    code, _, err = command("call", "CreateChatCompletion", "t.csv", option, "5")
+    assert code == 2
+    wording(err)

@@ -235,3 +235,27 @@ def test_a_check_shows_no_prompt_that_is_made_of_answers_which_are_not_there():
     found = flow.check(pd.DataFrame({"word": ["a"]}))
     assert [each.text for each in found["ask"].prompts] == ["a"]
     assert found["again"].prompts == ()
+
+
+def test_answers_and_inputs_stand_in_lists_and_objects_of_settings():
+    """Functions with placeholders keep their arguments known: a part that cannot be there is found beforehand."""
+    parameter = {"name": "urgency", "type": "string", "enumValues": ["{{ word }}", "later"]}
+    ask = tn.CreateChatCompletion(
+        model="m",
+        prompt="go",
+        stop=["{{ first }}"],
+        extra_body={"top_k": "{{ inputs.k }}", "labels": ["{{ first }}"]},
+        functions=[{"name": "f", "description": "for {{ first }}", "parameters": [parameter]}],
+    )
+    with fault_server(react) as server:
+        flow = tn.Workflow({"first": PLAIN, "ask": ask}, inputs={"k": 5}, connection=tn.Connection(server.url))
+        flow.run(pd.DataFrame({"word": ["a"]}), progress=False)
+        body = orjson.loads(server.requests[-1].body)
+    (function,) = body["functions"]
+    assert (body["stop"], body["top_k"], body["labels"]) == (["<a>"], 5, ["<a>"])
+    assert function["description"] == "for <a>"
+    assert function["parameters"]["properties"] == {"urgency": {"type": "string", "enum": ["a", "later"]}}
+    last = tn.Return(text="{{ outputs.ask.choices[0].message.function_call.arguments.urgncy }}")
+    for nodes in ({"first": PLAIN, "ask": ask, "last": last}, {"ask": ask.replace(functions=None, stop=None)}):
+        with wording.raises(WorkflowError):
+            tn.Workflow(nodes, inputs={"kk": 5} if len(nodes) == 1 else {"k": 5})

@@ -64,8 +64,9 @@ def misused(error: click.ClickException) -> str:
 def _misuse(error: click.ClickException, context: click.Context | None) -> str:
     if isinstance(error, click.NoSuchOption):
         params = () if context is None else context.command.get_params(context)
-        known = [name for each in params for name in each.opts]
-        return f"no option {error.option_name}{nearest(error.option_name, known)}"
+        known = [name for each in params if isinstance(each, click.Option) for name in each.opts]
+        told = _as_setting(error.option_name) if "--set" in known else ""
+        return f"no option {error.option_name}{told or nearest(error.option_name, known)}"
     if not isinstance(error, click.BadParameter):
         return error.format_message().rstrip(".")
     param, kind = error.param, error.param and error.param.type
@@ -77,6 +78,17 @@ def _misuse(error: click.ClickException, context: click.Context | None) -> str:
         return f"{hint}: {error.message}"
     what = "a whole number" if isinstance(kind, click.IntRange) else "a number"
     return f"{hint}: must be {what}{f', {kind.min} or more' if kind.max is None else f' from {kind.min} to {kind.max}'}"
+
+
+def _as_setting(option: str) -> str:
+    """Return a hint where an unknown option is a node's setting, or another server's; an empty text for any other."""
+    from ..nodes import find_node  # noqa: PLC0415 - loaded where it is used
+    from ..nodes.neighbours import neighbour  # noqa: PLC0415
+    from ..nodes.node import setting_names  # noqa: PLC0415
+
+    name, names = option.lstrip("-").replace("-", "_"), setting_names(find_node("CreateChatCompletion"))
+    told = f"write --set {name}=…" if name in names else neighbour(name, None, names, "command line")
+    return f"; {told}" if told else ""
 
 
 def shortage(error: BaseException) -> str | None:
