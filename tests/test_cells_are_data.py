@@ -75,6 +75,38 @@ def test_a_cell_adds_nothing_in_any_json_text(cell):
     assert BIAS(cell)["logit_bias"] == {cell: -100}
 
 
+NESTED = {
+    "stop": ["{{ c }}", "END"],
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "{{ c }}",
+                "description": "for {{ c }}",
+                "parameters": {"type": "object", "properties": {"p": {"enum": ["{{ c }}", "x"]}}},
+            },
+        }
+    ],
+    "metadata": {"id": "{{ c }}"},
+}
+TOP = {"label": "{{ c }}", "guided_choice": ["{{ c }}"], "deep": [{"a": {"b": "{{ c }}!"}}]}
+INSIDE = Filled(prompt="p", extra_body=TOP, **NESTED)
+
+
+def filled_in(value, cell):
+    if isinstance(value, dict):
+        return {key: filled_in(item, cell) for key, item in value.items()}
+    return [filled_in(item, cell) for item in value] if isinstance(value, list) else value.replace("{{ c }}", cell)
+
+
+@given(CELLS)
+def test_a_cell_in_a_list_or_an_object_of_a_setting_is_a_part_of_its_text(cell):
+    """Names, descriptions and values of functions, stop sequences, properties of certain servers."""
+    made = INSIDE(cell)
+    for name, value in (NESTED | TOP).items():
+        assert made[name] == filled_in(value, cell)
+
+
 @given(CELLS)
 def test_a_json_text_may_be_written_with_jsons_backslashes(cell):
     """As a program writes one, whose placeholders have texts of their own in them."""
