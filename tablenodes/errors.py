@@ -18,8 +18,9 @@
         ├── JournalError               the journal is locked, foreign, damaged or cannot be written
         ├── StoreError                 the store is foreign, damaged or cannot be read or written
         ├── TransportError             a transport of the user's own failed
-        ├── OutputError (TableError)   the output could not be written after the run; ``.output`` has it
-        └── Interrupted (KeyboardInterrupt)   a run that was stopped
+        └── OutputError (TableError)   the output could not be written after the run; ``.output`` has it
+
+    Interrupted (KeyboardInterrupt)    a run that was stopped; has ``.output`` too, and is no ``Exception``
 
 A message says what was wrong, where (row, column, path) and what to do. It never holds a cell's value or a key.
 Programs read ``code``, ``place`` and ``values``, never the words.
@@ -114,7 +115,7 @@ class EndedError(TablenodesError):
     _needs_frames = True
 
     def __init__(self, message: str, output: Any = None, *, code: str = "", output_has: str = "") -> None:
-        super().__init__(f"{message}; .output has {output_has}" if output_has else message, code=code)
+        super().__init__(_with_output(message, output_has), code=code)
         self.output, self.output_has, self.message = output, output_has, message
 
 
@@ -154,10 +155,31 @@ class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
         self.check = check
 
 
-class Interrupted(EndedError, KeyboardInterrupt):  # noqa: N818 - as KeyboardInterrupt, its base
-    """A run was stopped before its end; in ``output``, rows without an answer are ``not_sent`` or ``in_doubt``."""
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped before its end; in ``output``, rows without an answer are ``not_sent`` or ``in_doubt``.
 
-    _needs_frames = False
+    It is no `Exception` and no `TablenodesError`, so that a loop that goes on after errors stops, and pays no more.
+
+    Attributes
+    ----------
+    output : NodeOutput or None
+        What the run had by then.
+    message : str
+        What happened. As a text, it also says what `output` has, where it was told that.
+    """
+
+    def __init__(self, message: str = "", output: Any = None, *, output_has: str = "") -> None:
+        super().__init__(_with_output(message, output_has))
+        self.output, self.output_has, self.message = output, output_has, message
+
+    def _render_traceback_(self) -> list[str]:
+        from .notebook import tracebacks  # noqa: PLC0415 - loaded where it is used
+
+        return tracebacks.short(self)
+
+
+def _with_output(message: str, output_has: str) -> str:
+    return f"{message}; .output has {output_has}" if output_has else message
 
 
 _Error = TypeVar("_Error", bound=TablenodesError)
@@ -168,7 +190,7 @@ def framed(error: _Error, before: str = "", after: str = "") -> _Error:
     made = copy.copy(error)
     if isinstance(made, EndedError):
         made.message = f"{before}{made.message}{after}"
-        made.args = (f"{made.message}; .output has {made.output_has}" if made.output_has else made.message,)
+        made.args = (_with_output(made.message, made.output_has),)
     else:
         made.args = (f"{before}{error}{after}",)
     return made

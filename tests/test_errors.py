@@ -65,6 +65,12 @@ def test_a_warning_has_the_place_that_is_meant():
 def test_an_error_that_is_copied_keeps_what_it_has(again):
     error = again(SettingError("stop: no", code="c", place="stop", values={"limit": 4}))
     assert (str(error), error.code, error.place, error.values) == ("stop: no", "c", "stop", {"limit": 4})
+    ended = again(EndedError("full", {"a": 1}, output_has="them"))
+    assert (str(ended), ended.message, ended.output) == ("full; .output has them", "full", {"a": 1})
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_an_interrupt_that_is_copied_keeps_what_it_has(again):
     ended = again(Interrupted("interrupted", {"a": 1}, output_has="them"))
     assert (str(ended), ended.message, ended.output) == ("interrupted; .output has them", "interrupted", {"a": 1})
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ import pytest
 from commands import Command
 from killing import NODE, Oracle, bodies, committed, oracle
 from measuring import measures_seconds
-from servers import Exchange, Reaction, digest, echo, fault_server
+from sentences import wording
+from servers import Exchange, Reaction, digest, echo, fault_server, interrupting
 from signalling import Process
 
 import tablenodes as tn
@@ -26,6 +29,8 @@ from tablenodes.engine.calls import Request
 from tablenodes.engine.interrupts import AT_ONCE, Interrupts
 from tablenodes.engine.journal import Keys
 from tablenodes.engine.transports.curl_transport import CurlTransport
+from tablenodes.run import progress as bars
+from tablenodes.run import watch as watching
 
 ROWS, CONCURRENCY = 60, 4
 LATENCY = 0.1
@@ -289,3 +294,42 @@ def test_a_program_that_runs_nodes_keeps_its_own_signals():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_loop_that_goes_on_after_errors_ends_with_ctrl_c():
+    """An interrupt is no `Exception`: nothing more is paid for, and what came is there."""
+    ends = []
+    with fault_server(interrupting(echo(), 2)) as server, wording.raises(tn.errors.Interrupted):
+        for _ in range(3):
+            try:
+                WORDS.run(TABLE, tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False)
+            except Exception as error:
+                ends.append(error)
+    assert (ends, len(server.requests)) == ([], 2)
+    assert tn.last_output().summary.ok == 2
+
+
+@pytest.mark.parametrize("kind", [tn.Workflow, None])
+def test_an_interrupt_counts_the_answers_that_were_paid_and_are_no_use(kind):
+    node = WORDS.replace(answer=int)
+    asking = node if kind is None else kind({"ask": node})
+    with fault_server(interrupting(echo(), 2)) as server, wording.raises(tn.errors.Interrupted):
+        asking.run(TABLE, connection=tn.Connection(server.url), limits=tn.Limits(concurrency=1), progress=False)
+
+
+@pytest.mark.parametrize("progress", [None, True])
+def test_ctrl_c_says_what_is_finishing_and_how_to_leave(progress, monkeypatch):
+    """In a line where there is no bar, else in the bar."""
+    monkeypatch.setattr(sys, "stderr", said := io.StringIO())
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
+    monkeypatch.setattr(bars, "_REDRAWN", 0.0)
+    monkeypatch.setattr(watching, "_BETWEEN", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    with fault_server(interrupting(echo(delay=0.4), 3)) as server, pytest.raises(tn.errors.Interrupted):
+        WORDS.run(TABLE, tn.Connection(server.url), limits=tn.Limits(concurrency=3), progress=progress)
+    if progress:
+        assert "3 finishing, Ctrl-C again to leave" in said.getvalue()
+        assert "ended after 3 of 9 rows" in said.getvalue()
+        assert "3 ok, 0 failed" in said.getvalue().splitlines()[-1]
+    else:
+        wording(said.getvalue())

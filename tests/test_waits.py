@@ -101,6 +101,8 @@ def test_a_run_that_has_stopped_waits_for_nothing_more():
 class Waiting:
     """Stands for a scheduler."""
 
+    stopped = None
+
     def __init__(self, wait):
         self.given = wait
 

@@ -133,7 +133,7 @@ def _carried_out(given: list[str]) -> int:
         complain(misused(error), "error")
         code = BAD_USAGE
     except KeyboardInterrupt as stopped:  # Interrupted is one of them
-        complain(worded(stopped) if isinstance(stopped, Interrupted) else "interrupted")
+        complain(stopped.message if isinstance(stopped, Interrupted) else "interrupted")
         code = INTERRUPTED
     except TablenodesError as error:
         for line in (worded(error), *getattr(error, "__notes__", ())):  # the notes: what else is wrong

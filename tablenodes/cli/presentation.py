@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ..errors import EndedError, InvalidRequests, JournalError, OutputError, TableError
+from ..errors import EndedError, Interrupted, InvalidRequests, JournalError, OutputError, TableError
 from ..run.display import counted, say
 from .complaints import OK, SOME_FAILED, complain
 from .printout import LiveText, is_terminal, show_table, write_table, write_text_part
@@ -50,7 +50,7 @@ class Presentation:
         try:
             with live or nullcontext():
                 outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
-        except EndedError as stopped:
+        except (EndedError, Interrupted) as stopped:
             outputs = cast("WorkflowOutput", stopped.output or {})
             try:
                 self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
@@ -130,7 +130,7 @@ def _show_head(table: Any) -> None:
         say(f"cannot show its first rows: {error}")
 
 
-def _how_to_go_on(stopped: EndedError, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
+def _how_to_go_on(stopped: EndedError | Interrupted, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
     again = "run the same command again to continue"
     if not any(output.summary.ok or output.summary.submitted for output in outputs.values()):

@@ -124,7 +124,7 @@ class Retrieval:
         if interrupted:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"
-            raise Interrupted(f"interrupted: {still}", output, output_has="the rest")
+            raise Interrupted(f"interrupted: {still}", output, output_has="the rest, and so has tn.last_output()")
         say_failures(self._how.name, summary, output._ends(), progress=progress)
         return output
 

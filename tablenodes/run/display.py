@@ -49,6 +49,13 @@ def by_outcome(outcomes: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "nothing to do"
 
 
+def so_far(outcomes: Mapping[str, int], rows: int) -> str:
+    """Return ``3 of 9 rows are ok, 2 unusable, 4 not_sent``."""
+    first = "submitted" if "submitted" in outcomes else "ok"
+    others = (f", {count:,} {outcome}" for outcome, count in outcomes.items() if outcome != first)
+    return f"{outcomes.get(first, 0):,} of {counted(rows, 'row')} are {first}{''.join(others)}"
+
+
 def duration(seconds: float) -> str:
     """Return a time span with its unit: ``0.42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 60:

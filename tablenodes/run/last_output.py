@@ -7,6 +7,8 @@ import threading
 import weakref
 from typing import Any
 
+HAS_THEM = "them, and so has tn.last_output()"
+
 
 class _Last:
     """The newest output: held itself, or only as long as somebody else holds it."""

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Protocol
 
-from .display import counted, duration, printable, say
+from .display import REPORTED_ELSEWHERE, counted, duration, printable, say
 
 _DELAY = 1.0
 _BETWEEN = 0.1
@@ -105,7 +105,7 @@ class _TerminalBar:
     def end(self, line: str) -> None:
         seen = self._bar.last_print_t >= self._bar.start_t + _DELAY
         self._bar.close()
-        if seen:
+        if seen and not REPORTED_ELSEWHERE.get():
             say(line)
 
 

@@ -20,7 +20,7 @@ from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Budget, Scheduler
-from ..engine.sink import OK, Records
+from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
@@ -28,7 +28,7 @@ from . import display
 from .check import check_rows, refuse_invalid
 from .cost_limit import CostLimit, refuse_unpriced
 from .display import counted
-from .last_output import remember
+from .last_output import HAS_THEM, remember
 from .options import checked
 from .output import Responses
 from .progress import Progress
@@ -232,7 +232,7 @@ class _Run:
             stream=_may_stream(self.plan, self.view),
             on_text=self.options.on_text,
             budget=self._budget(),
-            on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name=name),
+            on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name, limits.grace),
         )
 
     def _cost_limit(self) -> CostLimit | None:
@@ -286,7 +286,8 @@ class _Run:
         return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
 
     def _output(self, began: float) -> Responses[Any]:
-        self.bar.close(self.records.settled, self.records.counts[OK])
+        counts = self.records.counts
+        self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
         spending = Spending(
@@ -358,7 +359,8 @@ class _Run:
         if loop.failure is not None:
             raise type(loop.failure)(f"{loop.failure}; {answered}", output, output_has="them") from cause
         if loop.interrupted:
-            raise Interrupted(f"interrupted: {answered}", output, output_has="them")
+            came = display.so_far(output.summary.outcomes, output.summary.rows)
+            raise Interrupted(f"interrupted: {came}", output, output_has=HAS_THEM)
 
 
 def _spent(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:

@@ -13,7 +13,7 @@ from ..errors import Interrupted
 from ..problems import Problem, Rejected, in_a_line
 from . import display
 from .check import check_rows, refuse_invalid
-from .last_output import remember
+from .last_output import HAS_THEM, remember
 from .output import NodeOutput
 from .progress import Progress
 from .rows import PlanInputs, prepared
@@ -59,7 +59,7 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
     remember(output, stopped=interrupted)
     if interrupted:
         made = f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made"
-        raise Interrupted(made, output, output_has="them")
+        raise Interrupted(made, output, output_has=HAS_THEM)
     say_failures(making.name, output.summary, output._ends(), progress=options.progress)
     return output
 

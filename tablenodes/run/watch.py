@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..engine.policy import NAME_TRIES
 from ..engine.sink import OK
 from . import display
+from .display import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,14 @@ class Watch:
     place: str
     patience: float  # seconds for which a server that is out is probed
     name: str | None
+    grace: float = 0.0  # seconds that what is in flight is given once the run is interrupted
     clock: Callable[[], float] = time.monotonic  # the scheduler's
     _next: float = -math.inf
     _ok: int = 0
     _since: float | None = None
     _said: bool = False
     _said_of_pace: bool = False
+    _said_of_end: bool = False
 
     def __post_init__(self) -> None:
         if self.bar.is_shown:
@@ -54,6 +57,9 @@ class Watch:
             return
         self._next = now + _BETWEEN
         wait, ok = self.scheduler.wait(now), self.records.counts[OK]
+        if self.scheduler.stopped == "interrupted":
+            self._show_finishing(ok)
+            return
         self.bar.show(self.records.settled, ok, "" if wait is None else self._in_short(wait, now))
         if wait is None or ok != self._ok:
             self._since, self._said, self._ok = None, False, ok
@@ -63,6 +69,15 @@ class Watch:
             if self.name is not None and not self._said and now - self._since >= worth:
                 self._said = True
                 self._say(wait, now, now - self._since)
+
+    def _show_finishing(self, ok: int) -> None:
+        """Show how many requests a run that was interrupted still waits for, and how to leave at once."""
+        left = self.scheduler.in_flight
+        self.bar.show(self.records.settled, ok, f"{left:,} finishing, Ctrl-C again to leave" if left else "")
+        if self.name is not None and left and not self._said_of_end:
+            self._said_of_end = True
+            finishing = f"{counted(left, 'request')} in flight {'is' if left == 1 else 'are'} finishing"
+            display.say(f"{self.name}: interrupted: {finishing}, for up to {self.grace:g} s; Ctrl-C again to leave")
 
     def _say(self, wait: Wait, now: float, seconds: float) -> None:
         if wait.reason == "pace" and self._said_of_pace:  # it is so for every row

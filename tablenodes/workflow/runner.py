@@ -15,8 +15,8 @@ from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, Tabl
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
 from ..run.cost_limit import refuse_later, refuse_unpriced
-from ..run.display import counted, say
-from ..run.last_output import remember
+from ..run.display import counted, say, so_far
+from ..run.last_output import HAS_THEM, remember
 from ..run.options import RunOptions
 from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context, When
@@ -137,19 +137,20 @@ def _carried_out(
     return outputs
 
 
-def _ended(error: BaseException, outputs: WorkflowOutput, unwritten: TableError | None) -> EndedError:
+def _ended(
+    error: EndedError | KeyboardInterrupt, outputs: WorkflowOutput, unwritten: TableError | None
+) -> EndedError | Interrupted:
     """Return the error that says why a run ended, with what it had."""
     more = f"; {unwritten}" if unwritten else ""
     if not isinstance(error, KeyboardInterrupt):
-        made = framed(cast("EndedError", error), after=more)
+        made = framed(error, after=more)
         made.output = outputs
         return made
     if not outputs:
         return Interrupted(f"interrupted before anything was sent{more}", outputs)
     name, summary = [(name, output.summary) for name, output in outputs.items()][-1]
-    what = "submitted" if summary.submitted else "answered"
-    answered = f"node {name!r} has {summary.submitted or summary.ok:,} of {summary.rows:,} rows {what}"
-    return Interrupted(f"interrupted: {answered}{more}", outputs)
+    came = so_far(summary.outcomes, summary.rows)
+    return Interrupted(f"interrupted: node {name!r}: {came}{more}", outputs, output_has=HAS_THEM)
 
 
 def _opened(workflow: Definition, connections: Connections, stack: ExitStack) -> Connections:
