@@ -14,7 +14,7 @@ from .printout import aligned, show, terminal_width
 if TYPE_CHECKING:
     from ..schemas import Schema
 
-_WHICH = "The operation, such as create_chat_completion. Default: list them all."
+_WHICH = "The operation, such as create_chat_completion; or workflow, for its file's schema. Default: list them all."
 
 
 @command("graph", FILE)
@@ -87,6 +87,11 @@ def schema(given: Given) -> None:
     if given.operation is None:
         wanted = schemas.revisions() if given.revision is None else (given.revision,)
         _show_rows([(each, one) for each in wanted for one in schemas.operations(each)])
+        return
+    if given.operation == "workflow":
+        from ..workflow.file_schema import file_schema  # noqa: PLC0415 - loaded where it is used
+
+        print(json.dumps(file_schema(), indent=2, ensure_ascii=False))
         return
     found = schemas.load(given.revision or schemas.DEFAULT_REVISION, given.operation)
     if given.name is not None:

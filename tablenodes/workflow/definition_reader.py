@@ -34,7 +34,7 @@ KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry",
 LOCAL = "local"
 
 _KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
-_CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]
+CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
 _NAME_IT = "name the environment variable that holds it as api_key_env"
 
@@ -49,7 +49,10 @@ class Reader:
 
     def read(self) -> dict[str, Any]:
         """Return the arguments of `Workflow`."""
-        top = self.mapping((), KEYS)
+        top = self.mapping(())
+        self._errors += [self._unknown_key((key,), KEYS) for key in top if key not in KEYS]
+        if "nodes" not in top and self._errors:
+            raise together(self._errors)
         if "nodes" not in top:
             hint = "; a workflow file needs a list of nodes, each with an id and a type" if top else ""
             raise self.document.error((), f"nodes: is missing{hint}")
@@ -170,7 +173,7 @@ class Reader:
         if given.get("api_key", "") != "":
             how = f'{_NAME_IT}; api_key: "" means that the server needs none'
             raise self.document.error((*path, "api_key"), f"connection: a key must not be in a file: {how}")
-        self.mapping(path, [*_CONNECTION, LOCAL])
+        self.mapping(path, [*CONNECTION, LOCAL])
         if LOCAL in given:
             return self._local((*path, LOCAL))
         made = {name: self._connection_setting((*path, name)) for name, value in given.items() if value is not None}

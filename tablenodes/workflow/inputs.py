@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..run.output import AnyOutput
     from .references import Reading
 
-_TYPES: Any = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
-_DECLARATION = ("type", "default", "required", "description")
+TYPES: Any = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
+DECLARATION = ("type", "default", "required", "description")
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Input:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        if self.type is not None and (not isinstance(self.type, str) or self.type not in _TYPES):
-            hint = nearest(str(self.type), _TYPES, OTHER_TYPES) or f"; it is one of {', '.join(_TYPES)}"
+        if self.type is not None and (not isinstance(self.type, str) or self.type not in TYPES):
+            hint = nearest(str(self.type), TYPES, OTHER_TYPES) or f"; it is one of {', '.join(TYPES)}"
             raise WorkflowError(f"type: {str(self.type)[:40]!r} is not a type{hint}", place="type")
         try:
             object.__setattr__(self, "default", _typed(plain(self.default), self.type))
         except Unfit as error:
             raise WorkflowError(f"default: {error}", place="default") from None
         if self.type is None and self.default is not None:
-            object.__setattr__(self, "type", next(name for name in _TYPES if _fits(self.default, name)))
+            object.__setattr__(self, "type", next(name for name in TYPES if _fits(self.default, name)))
         elif self.default is not None and not _fits(self.default, self.type):
             raise WorkflowError(f"default: must be of type {self.type}", place="default")
         if self.required is None:
@@ -62,7 +62,7 @@ class Input:
         short, nested = Input(default=self.default), isinstance(self.default, dict)
         if self == short and not nested:
             return self.default
-        fields = {name: value for name in _DECLARATION if (value := getattr(self, name)) is not None}
+        fields = {name: value for name in DECLARATION if (value := getattr(self, name)) is not None}
         for name in ("type", "required"):
             if fields.get(name) == getattr(short, name) and not (nested and name == "type"):
                 fields.pop(name, None)
@@ -76,7 +76,7 @@ def declared(name: object, value: Any) -> Input:
     if isinstance(value, Input):
         return value
     try:
-        if isinstance(value, Mapping) and value and ("type" in value or set(value) <= set(_DECLARATION)):
+        if isinstance(value, Mapping) and value and ("type" in value or set(value) <= set(DECLARATION)):
             _refuse_unknown(value)
             return Input(**value)
         return Input(default=value)
@@ -86,9 +86,9 @@ def declared(name: object, value: Any) -> Input:
 
 def _refuse_unknown(value: Any) -> None:
     """Raise `WorkflowError` for a declaration with an unknown key: a mapping with a type is one, and never a value."""
-    for unknown in (str(key) for key in value if key not in _DECLARATION):
+    for unknown in (str(key) for key in value if key not in DECLARATION):
         as_value = "; a value that is a mapping with a type is written as default: {…}"
-        hint = nearest(unknown, _DECLARATION) or f"; there are {', '.join(_DECLARATION)}{as_value}"
+        hint = nearest(unknown, DECLARATION) or f"; there are {', '.join(DECLARATION)}{as_value}"
         raise WorkflowError(f"{unknown[:40]}: unknown key{hint}", place=unknown)
 
 
@@ -133,7 +133,7 @@ def check_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> None:
 def _fits(value: Any, kind: str | None) -> bool:
     if kind is None or isinstance(value, bool):
         return kind in (None, "boolean")
-    return isinstance(value, _TYPES[kind])
+    return isinstance(value, TYPES[kind])
 
 
 def _typed(value: Any, kind: str | None) -> Any:

@@ -1,0 +1,58 @@
+"""The JSON Schema of a workflow's file: it admits what is read, and finds what is wrong in one round."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from sentences import wording
+
+import tablenodes as tn
+from tablenodes.cli import main
+from tablenodes.errors import WorkflowError
+from tablenodes.workflow import yaml_reader
+
+SAMPLES = sorted((Path(__file__).parent.parent / "sample_workflows").glob("*.yaml"))
+WRONG = """\
+naem: x
+inputs: {n: {type: FLOAT}}
+output: {path: out.csv, formt: raw}
+nodes:
+  - {id: ask, type: CreateChatCompletion, modle: m, promt: x}
+  - {id: say, type: Retrun, text: x}
+  - {type: Return, text: x}
+"""
+
+
+@pytest.fixture(scope="module")
+def schema():
+    from tablenodes.workflow.file_schema import file_schema
+
+    made = json.loads(json.dumps(file_schema()))
+    jsonschema.Draft202012Validator.check_schema(made)
+    return jsonschema.Draft202012Validator(made)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_it_admits_every_sample(schema, path):
+    """As they are read."""
+    assert list(schema.iter_errors(json.loads(json.dumps(yaml_reader.read(path, path.name).value)))) == []
+
+
+def test_all_that_is_wrong_is_found_at_once(schema, tmp_path):
+    """By the schema in an editor, and when the file is read, each with its line."""
+    document = json.loads(json.dumps(yaml_reader.parse(WRONG, "w.yaml").value))
+    assert len({tuple(error.absolute_path)[:2] for error in schema.iter_errors(document)}) >= 6
+    (tmp_path / "w.yaml").write_text(WRONG)
+    with pytest.raises(WorkflowError) as caught:
+        tn.Workflow.load(tmp_path / "w.yaml")
+    wording([caught.value, *caught.value.__notes__])
+
+
+def test_the_command_line_prints_it(schema, capsys):
+    """For an editor's settings."""
+    with pytest.raises(SystemExit):
+        main(["schema", "workflow"])
+    assert json.loads(capsys.readouterr().out) == schema.schema
