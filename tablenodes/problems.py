@@ -65,6 +65,15 @@ class Remark(str):
         return made
 
 
+class Note(Remark):
+    """A remark on what nobody has to change."""
+
+
+def remarked(remark: str) -> str:
+    """Return a remark with what it is: a warning, unless it is a `Note`."""
+    return f"{'note' if isinstance(remark, Note) else 'warning'}: {remark}"
+
+
 class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
     """A value that a row cannot have, of a cell or a placeholder: raised, or kept in the cell's place.
 

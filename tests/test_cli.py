@@ -746,6 +746,15 @@ def test_the_widest_columns_are_cut_for_the_terminal():
     assert len(next(iter(printing.aligned([["a" * 20] * 9], width=10)))) == 8 * 9 + 2 * 8
 
 
+def test_names_that_begin_alike_stay_apart_when_they_are_cut():
+    """As those of the columns of a workflow's nodes."""
+    names = [f"{node}_{each}" for node in ("first", "second") for each in ("stars", "status", "outcome", "message")]
+    header, cells = printing.aligned([names, ["x" * 30] * len(names)], width=80)
+    assert len(header.split()) == len({*header.split()}) == len(names)
+    assert len(header) <= 80
+    assert cells.count("xxxxxxx…") == len(names)
+
+
 def test_cells_are_shown_in_one_line():
     """Text as it is, anything else as JSON, null as nothing."""
     cells = [None, "a\tb\nc", 5, 1.5, True, {"a": [1]}, object()]

@@ -469,7 +469,7 @@ def test_check_says_what_each_node_would_send():
         words()
     )
     assert [(each.valid, each.rows) for each in found.values()] == [(3, 3), (3, 3)]
-    assert found["again"].sources["messages"] == "setting, with word, outputs"
+    assert found["again"].sources["messages"] == "setting, with word, earlier answers"
     assert found["again"].duplicates == 0
     wording(found["again"].warnings[-1])
 

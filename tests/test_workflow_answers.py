@@ -173,6 +173,19 @@ def test_a_column_that_is_called_as_a_plain_answer_is_no_clash():
     ]
 
 
+def test_a_check_is_shown_by_node_and_an_output_says_how_many_rows_are_not():
+    """What can be known only later is no warning; a connection in the place of the inputs is told its name."""
+    flow, table = (
+        tn.Workflow({"ask": ASK, "said": tn.Return(text="{{ ask.stars }}")}),
+        pd.DataFrame({"word": ["x"] * 6}),
+    )
+    running = tn.testing.canned({"stars": 1, "kind": "bug"})
+    wording(str(flow.check(table, connection=running)))
+    with wording.raises(WorkflowError):
+        flow.run(table, running)
+    assert repr(flow.run(table, connection=running)).endswith("\n… and 1 more row")
+
+
 @pytest.mark.parametrize("text", ["{{ aks.stars }}", "{{ nothing }}", "{{ said }}"])
 def test_a_misspelt_id_is_told_the_ids(text):
     """They are read like columns; a node that reads itself is told that."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from types import MappingProxyType
 from typing import Any
 
-from ..column_names import RESERVED, known, own_name, planned_name
+from ..column_names import OUTPUTS, RESERVED, known, own_name, planned_name
 from ..errors import ColumnError, nearest
 from ..problems import Problem
 from ..schemas import Schema
@@ -130,8 +130,10 @@ def columns_of(values: Mapping[str, Any]) -> dict[str, str]:
 
 def source(is_set: bool, columns: str | None) -> str:
     """Return where a value comes from: what is set, or the columns that it reads."""
+    if is_set and columns:
+        return f"setting, with {', '.join('earlier answers' if n == OUTPUTS else n for n in columns.split(', '))}"
     if is_set:
-        return f"setting, with {columns}" if columns else "setting"
+        return "setting"
     return f"column {columns}"
 
 

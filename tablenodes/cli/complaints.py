@@ -34,6 +34,8 @@ _SENTENCES = {
     " connection in a workflow file",
     "variable_unset": "the environment variable {variable} is not set{hint}",
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
+    "no_price": "max_cost: no price is known for {model} at this server: set prices under connection in a workflow"
+    " file, or leave --max-cost out; nothing was sent",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
 }

@@ -146,15 +146,19 @@ def terminal_width() -> int:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[bool] = (), width: int | None = None) -> Iterator[str]:
-    """Return rows, at least one, as aligned lines, those that are `right` by their ends, the widest cut to `width`."""
+    """Return rows, at least one, as aligned lines, those that are `right` by their ends, the widest cut to `width`.
+
+    Of the first row's names, the middle is cut: many begin alike, such as all columns of a node.
+    """
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     while width is not None and widths and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         widest = max(widths)
         if widest <= _LEAST:
             break
         widths[widths.index(widest)] = widest - 1
-    for row in rows:
-        cells = [_fit(text, widths[at], bool(right and right[at])) for at, text in enumerate(row)]
+    for number, row in enumerate(rows):
+        texts = row if number else [_without_middle(text, widths[at]) for at, text in enumerate(row)]
+        cells = [_fit(text, widths[at], bool(right and right[at])) for at, text in enumerate(texts)]
         yield _GAP.join(cells).rstrip()
 
 
@@ -165,6 +169,11 @@ def columns_of(text: str) -> int:
     import wcwidth  # noqa: PLC0415 - loaded where it is used
 
     return wcwidth.width(text)
+
+
+def _without_middle(text: str, width: int) -> str:
+    end = width // 2
+    return f"{text[: width - 1 - end]}…{text[-end:]}" if text.isascii() and len(text) > width else text
 
 
 def _fit(text: str, width: int, right: bool) -> str:

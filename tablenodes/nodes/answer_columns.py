@@ -53,7 +53,7 @@ def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
         other = f"new_{clash[0]}" if answers.is_one else "new"
         raise ColumnError(
             f"the table already has {'a ' if len(clash) == 1 else ''}{column} {told}, which is what the answer's "
-            f"{column} would be called: choose another name with into= (--into), such as {other!r}",
+            f"{column} would be called: choose another name with into (--into), such as {other!r}",
             code="answer_column",
             place="into",
             values={"columns": clash},

@@ -16,7 +16,7 @@ from .. import tables
 from ..bodies.documented_rules import broken
 from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
-from ..problems import Problem, Rejected, Remark
+from ..problems import Problem, Rejected, Remark, remarked
 from . import display
 from .prompts import RowPrompt
 from .row_request import Requests
@@ -128,7 +128,7 @@ class Check:
         lines += [f"  {name:<{width}}  {source}" for name, source in self.sources.items()]
         lines += [f"{each.caption(self.prompts)}: {each.line(_LINE)}" for each in self.prompts]
         place = where or (lambda path: "")
-        lines += [f"{place(getattr(warning, 'place', ''))}warning: {warning}" for warning in self.warnings]
+        lines += [f"{place(getattr(warning, 'place', ''))}{remarked(warning)}" for warning in self.warnings]
         if self.duplicates:
             several = self.duplicates > 1
             have, sent = ("have", "each is sent") if several else ("has", "it is sent too")

@@ -72,8 +72,10 @@ def money(usd: float) -> str:
 
 
 def head(table: Any, rows: int = 5) -> str:
-    """Return the first rows of any table as text, every column among them."""
+    """Return the first rows of any table as text, every column among them, and how many more there are."""
     shown = table.head(rows) if hasattr(table, "head") else table.slice(0, rows)
     if type(shown).__module__.startswith("pandas"):  # it would leave out the answers of a wide table
-        return str(shown.to_string(max_colwidth=_CELL_WIDTH))
-    return repr(shown)
+        text = str(shown.to_string(max_colwidth=_CELL_WIDTH))
+    else:
+        text = repr(shown)
+    return f"{text}\n… and {counted(len(table) - rows, 'more row')}" if len(table) > rows else text

@@ -248,7 +248,7 @@ class _Estimating:
         if duplicates:
             ask = "row asks" if duplicates == 1 else "rows ask"
             self.said.append(
-                f'{duplicates:,} {ask} the same as an earlier row, and all are sent (duplicates="once" sends one)'
+                f"{duplicates:,} {ask} the same as an earlier row, and all are sent (with duplicates: once, one is)"
             )
         if earlier:
             self.said.append("what earlier nodes answer is not known, and left out of the tokens")
@@ -316,7 +316,7 @@ class _Estimating:
         missing = Counter({model: len(inputs[model, tier]) for (model, tier), card in cards.items() if card is None})
         if missing:
             names = ", ".join(name or "no model" for name, _ in missing.most_common(3))
-            self.said.append(f"the cost is unknown: no price for {names}, give prices= to the connection")
+            self.said.append(f"the cost is unknown: no price for {names}; set prices in the connection")
             return None
         if cards:
             listed = listed_prices()

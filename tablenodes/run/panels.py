@@ -12,7 +12,7 @@ import orjson
 from .. import tables
 from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
-from ..problems import NAMING_THEIR_PLACE, Unfit
+from ..problems import NAMING_THEIR_PLACE, Unfit, remarked
 from .display import counted, duration, money
 
 _NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
@@ -70,7 +70,7 @@ def check_panel(check: Any) -> Panel:
     counts["invalid_request"] = check.rows - check.valid - check.skipped
     duplicates = [("duplicates", counted(check.duplicates, "row"))] if check.duplicates else []
     facts = [*check.sources.items(), *duplicates]
-    lines = [f"warning: {warning}" for warning in check.warnings]
+    lines = [*map(remarked, check.warnings)]
     texts = [(each.caption(check.prompts), each.text) for each in check.prompts]
     about = f"{check.valid:,} of {counted(check.rows, 'row')} can be {check._done}; nothing was sent"
     counts = {name: count for name, count in counts.items() if count}

@@ -46,7 +46,7 @@ class Spent:
         without = sum(count for _, count in self.unpriced)
         if self.cost is None:
             names = ", ".join(name for name, _ in self.unpriced[:3])
-            return f"unknown: no price for {names}, give prices= to the connection"
+            return f"unknown: no price for {names}; set prices in the connection"
         left = f" ({without:,} of {self.rows:,} rows without a price)" if without else ""
         return f"{money(self.cost)}{left}"
 

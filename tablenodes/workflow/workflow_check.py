@@ -16,7 +16,7 @@ from ..connection.connection import Connection
 from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
-from ..problems import Rejected, Remark
+from ..problems import Note, Rejected, Remark
 from ..run.check import Check, check_rows
 from ..run.options import Path
 from ..run.row_request import Requests
@@ -40,7 +40,7 @@ Connections = Mapping[str, Connection]
 _SAY = "set system or messages there, or put an AddUserMessage between"
 _NOT_YET = "the node's requests are made of what earlier nodes make: they are known once that is there"
 _UNSENT = "its request was not valid there"
-_LATER = "what depends on them is checked once they are there"
+_LATER = "what depends on them can be checked, and shown, only once they are there"
 
 
 def check(
@@ -61,7 +61,14 @@ def check(
     found = checks(workflow, view, values, made, connections)
     first = next(iter(found))
     found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
-    return found
+    return Checks(found)
+
+
+class Checks(dict[str, Check]):
+    """What was found of each node, by its id; in lines for a person, as each is."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {each!r}" for name, each in self.items())
 
 
 def _warnings(workflow: Definition) -> Iterator[str]:
@@ -260,7 +267,7 @@ def checks(
         else:
             seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
             found = check_rows(plans[name], seen, _NOT_YET)
-            later = f"it reads the answers of {', '.join(ids or ())}: {_LATER}"
+            later = Note(f"it reads the answers of {', '.join(ids or ())}: {_LATER}")
             found = replace(found, prompts=(), warnings=(*found.warnings, later)) if ids else found
             made[name] = replace(found, duplicates=0)
         skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
