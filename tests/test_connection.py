@@ -17,7 +17,11 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes import addresses
 from tablenodes.connection.endpoint import opened
+from tablenodes.run.options import checked
 from tablenodes.secret import Secret
+from tablenodes.workflow.workflow_check import connections_of
+
+CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
 
 KEY = "sk-canary-0123456789abcdef"
 LOCAL = "http://127.0.0.1:9/v1"
@@ -383,3 +387,21 @@ def test_the_environment_is_in_no_traceback(variables, settings, monkeypatch):
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "canary" not in shown
     assert "ca\\rnary" not in shown
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: tn.Workflow({"a": CHAT}, connection="local").connection,
+        lambda: tn.Step(CHAT, connection="local").connection,
+        lambda: checked("local"),
+        lambda: connections_of(tn.Workflow({"a": CHAT}), "local")["a"],
+    ],
+)
+def test_the_embedded_model_is_named_wherever_a_connection_goes(given):
+    assert given() == tn.Connection.local()
+
+
+def test_another_text_is_no_connection():
+    with wording.raises(tn.errors.SettingError):
+        checked("https://host.example/v1")

@@ -97,7 +97,7 @@ def test_a_workflow_shows_what_it_is():
         {"nodes": {5: ASK}},
         {"nodes": [("a", ASK), ("a", ASK)]},
         {"nodes": {"again": AGAIN, "ask": ASK}},
-        {"connection": "local"},
+        {"connection": "http://h/v1"},
         {"limits": 5},
         {"id": "a/b"},
         {"table": words()},

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from .. import addresses
 from ..engine.transports import TRANSPORTS
-from ..errors import ConnectionSettingError, SettingError, nearest
+from ..errors import ConnectionSettingError, SettingError, UsageError, nearest
 from ..secret import MASK, Secret
 from ..settings import Timeout
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..local import LocalModel, LocalServer
 
 OPENAI = "https://api.openai.com/v1"
+LOCAL = "local"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
@@ -303,3 +304,17 @@ def _check_transport(transport: object, session: object) -> None:
 def is_custom(transport: object) -> bool:
     """Check whether a transport is the user's own object."""
     return transport is not None and not isinstance(transport, str)
+
+
+GivenConnection: TypeAlias = Connection | Literal["local"]
+
+
+def given_connection(given: Any, error: type[UsageError]) -> Connection | None:
+    """Return the connection that is given, as itself or as ``"local"``; None where none is."""
+    if isinstance(given, str) and given == LOCAL:
+        return Connection.local()
+    if given is not None and not isinstance(given, Connection):
+        how = ": for a server, pass Connection(base_url)" if isinstance(given, str) else ""
+        what = f'connection must be a Connection or "{LOCAL}", not {type(given).__name__}{how}'
+        raise error(what, place="connection")
+    return given

@@ -17,6 +17,7 @@ from ..bodies.recipe import Recipe
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.values import TextValue, is_varying
 from ..column_names import OUTPUTS
+from ..connection.connection import given_connection
 from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected, Remark
 from ..run.display import counted
@@ -31,7 +32,7 @@ from .reference import documented
 from .request_node import RequestNode
 
 if TYPE_CHECKING:
-    from ..connection.connection import Connection
+    from ..connection.connection import Connection, GivenConnection
     from ..run.options import OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, NodeOutput, Responses, T
     from ..settings import Limits, Retry
@@ -106,7 +107,7 @@ class AsyncRequestNode(RequestNode):
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store
         self,
         table: T,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         store: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
@@ -163,7 +164,7 @@ class AsyncRequestNode(RequestNode):
             deadline=deadline,
             submission=submission,
         )
-        return self._carry_out(table, connection, Context(), options)
+        return self._carry_out(table, given_connection(connection, SettingError), Context(), options)
 
 
 def _later(declared: Declaration) -> Declaration:
@@ -295,7 +296,7 @@ class RetrieveResponse(Node):
         wait: float | None = None,
         *,
         store: str | os.PathLike[str] | None = None,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         progress: bool | None = None,
         on_invalid: OnInvalid = "report",
         retry_failed: RetryFailed = "none",
@@ -336,7 +337,7 @@ class RetrieveResponse(Node):
 
         options = RunOptions.of(store=store, progress=progress, on_invalid=on_invalid, retry_failed=retry_failed)
         node = self if wait is None else self.replace(wait=wait)
-        return node._retrieved(_of_ids(table), connection, Context(), options)
+        return node._retrieved(_of_ids(table), given_connection(connection, SettingError), Context(), options)
 
 
 def _of_ids(table: Any) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..answers.foreign_settings import Door
     from ..bodies.settings_plan import RowPlan
-    from ..connection.connection import Connection
+    from ..connection.connection import Connection, GivenConnection
     from ..notebook.markup import Panel
     from ..run.check import Check
     from ..run.options import RunOptions
@@ -152,7 +152,7 @@ class Node:
         return False
 
     def check(
-        self, table: Any, connection: Connection | None = None, *, store: str | os.PathLike[str] | None = None
+        self, table: Any, connection: GivenConnection | None = None, *, store: str | os.PathLike[str] | None = None
     ) -> Check:
         """Find out, without sending anything, what would be sent, what cannot be, and why.
 

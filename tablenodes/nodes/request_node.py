@@ -12,6 +12,7 @@ from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
 from ..bodies.recipe import BODY, EXTRA, NAMED_ONLY, Recipe
+from ..connection.connection import given_connection
 from ..connection.endpoint import base_url_of, default_properties
 from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..answers import AnswerSchema
     from ..bodies.body_plan import BodyPlan
-    from ..connection.connection import Connection
+    from ..connection.connection import Connection, GivenConnection
     from ..run.estimate import Estimate
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.output import AnyOutput, Responses, T
@@ -173,7 +174,7 @@ class RequestNode(Node):
     def estimate(
         self,
         table: Any,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         limits: Limits | None = None,
         journal: str | os.PathLike[str] | None = None,
@@ -224,7 +225,7 @@ class RequestNode(Node):
     def run(
         self,
         table: T,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         limits: Limits | None = None,
         retry: Retry | None = None,
@@ -244,8 +245,8 @@ class RequestNode(Node):
         ----------
         table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
             One request a row.
-        connection : Connection, optional
-            Default: ``Connection()``, which reads the environment.
+        connection : Connection or "local", optional
+            Default: ``Connection()``, which reads the environment. "local" is ``Connection.local()``.
         limits : Limits, optional
             What the run may use at most.
         retry : Retry, optional
@@ -308,9 +309,9 @@ class RequestNode(Node):
             duplicates=duplicates,
             send=send,
         )
-        return run(self._asking(""), table, connection, Context(), options)
+        return run(self._asking(""), table, given_connection(connection, SettingError), Context(), options)
 
-    def parse(self, raw: T | str | os.PathLike[str], connection: Connection | None = None) -> Responses[T]:
+    def parse(self, raw: T | str | os.PathLike[str], connection: GivenConnection | None = None) -> Responses[T]:
         """Return a stored Raw Response table as the output of this node again, with nothing sent.
 
         Outcomes, reasons, answers, texts and usage are as after a run of this node: another ``answer=`` reads the same
@@ -329,9 +330,10 @@ class RequestNode(Node):
         UsageError
             If the table lacks ``body`` or ``status``, or has a column that is called as one of the answers.
         """
-        from ..run.raw_table import parse  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.options import checked  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.raw_table import parse  # noqa: PLC0415
 
-        prices = {} if connection is None else connection.prices or {}
+        prices = checked(connection).prices or {}
         return parse(self._asking(""), raw, prices, partial(check_free, self._answers))
 
 

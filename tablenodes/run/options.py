@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-from ..connection.connection import Connection
+from ..connection.connection import Connection, given_connection
 from ..errors import SettingError, nearest
 from ..settings import Limits, Retry
 
@@ -130,6 +130,4 @@ def _check_choice(option: Option, value: Any) -> None:
 
 def checked(connection: Any) -> Connection:
     """Return the connection of a run; by default the environment's."""
-    if connection is not None and not isinstance(connection, Connection):
-        raise SettingError(f"connection must be a Connection, not {type(connection).__name__}")
-    return connection or Connection()
+    return given_connection(connection, SettingError) or Connection()

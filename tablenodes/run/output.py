@@ -22,7 +22,7 @@ from .spending import SpendingOfBoth
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ..connection.connection import Connection
+    from ..connection.connection import GivenConnection
     from ..engine.sink import Records
     from ..settings import Limits, Retry
     from ..tables import TableView
@@ -367,7 +367,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
 
     def retry_failed(
         self,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         limits: Limits | None = None,
         retry: Retry | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
-from ..connection.connection import Connection
+from ..connection.connection import Connection, given_connection
 from ..errors import SchemaError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..settings import Limits, Retry
@@ -47,6 +47,7 @@ class Definition:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "nodes", _checked_nodes(self.nodes))
+        put(self, "connection", given_connection(self.connection, WorkflowError))
         for name, kind in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
@@ -115,7 +116,7 @@ class Definition:
         return f"{type(self).__name__}({'; '.join(shown)})"
 
 
-_KINDS: Mapping[str, type] = {"id": str, "description": str, "connection": Connection, "limits": Limits, "retry": Retry}
+_KINDS: Mapping[str, type] = {"id": str, "description": str, "limits": Limits, "retry": Retry}
 _SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import schemas
 from ..bodies.recipe import EXTRA, parse_setting
 from ..column_names import plainly
-from ..connection.connection import Connection
+from ..connection.connection import LOCAL, Connection
 from ..errors import UsageError, WorkflowError, among, framed
 from ..nodes import find_node
 from ..nodes.node import check_request_settings, instead, own_names, setting_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .yaml_reader import Document, Path_
 
 KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", "nodes", "output")
-LOCAL = "local"
 
 _KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
 CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]

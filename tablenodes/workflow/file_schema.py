@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from ..connection.connection import LOCAL
 from ..nodes import known_nodes
 from ..nodes.reference import described, summary
 from ..settings import Limits, Retry
-from .definition_reader import CONNECTION, KEYS, LOCAL
+from .definition_reader import CONNECTION, KEYS
 from .destination import FORMATS
 from .inputs import DECLARATION, TYPES
 

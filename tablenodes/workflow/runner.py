@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tables
-from ..connection.connection import Connection
+from ..connection.connection import Connection, GivenConnection
 from ..connection.endpoint import base_url_of
 from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, TableError, framed
 from ..nodes import Node
@@ -44,7 +44,11 @@ _AGAIN = "run again to continue from there; nothing is sent twice"
 
 
 def run(
-    workflow: Definition, table: Any, inputs: Inputs | None, connection: Connection | None, options: RunOptions
+    workflow: Definition,
+    table: Any,
+    inputs: Inputs | None,
+    connection: GivenConnection | None,
+    options: RunOptions,
 ) -> WorkflowOutput:
     """Run a workflow; see `Workflow.run`."""
     connections = workflow_check.connections_of(workflow, connection)

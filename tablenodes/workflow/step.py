@@ -9,7 +9,7 @@ from typing import Any
 
 from ..bodies.settings_plan import RowPlan, SettingsPlan
 from ..bodies.values import TextValue
-from ..connection.connection import Connection
+from ..connection.connection import Connection, given_connection
 from ..errors import WorkflowError
 from ..nodes import Node
 from ..templates.template import Template, inner, pieces_of
@@ -46,7 +46,8 @@ class Step:
             raise WorkflowError(f"a step needs a node, not {type(self.node).__name__}")
         if isinstance(self.when, bool):
             object.__setattr__(self, WHEN, str(self.when).lower())
-        for name, kind in (("when", str), ("connection", Connection), ("description", str)):
+        object.__setattr__(self, "connection", given_connection(self.connection, WorkflowError))
+        for name, kind in (("when", str), ("description", str)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 wanted = "a text" if kind is str else f"a {kind.__name__}"

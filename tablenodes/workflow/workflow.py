@@ -14,7 +14,7 @@ from .definition import Definition
 from .definition_reader import Reader
 
 if TYPE_CHECKING:
-    from ..connection.connection import Connection
+    from ..connection.connection import GivenConnection
     from ..run.check import Check
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
     from ..settings import Limits, Retry
@@ -146,7 +146,7 @@ class Workflow(Definition):
         self,
         table: Table = None,
         inputs: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         store: str | os.PathLike[str] | None = None,
     ) -> dict[str, Check]:
@@ -173,7 +173,7 @@ class Workflow(Definition):
         self,
         table: Table = None,
         inputs: Mapping[str, Any] | None = None,
-        connection: Connection | None = None,
+        connection: GivenConnection | None = None,
         *,
         limits: Limits | None = None,
         retry: Retry | None = None,

@@ -12,7 +12,7 @@ from ..answers import BESIDE
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS, known
-from ..connection.connection import Connection
+from ..connection.connection import Connection, GivenConnection, given_connection
 from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
@@ -47,7 +47,7 @@ def check(
     workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any] | None,
-    connection: Connection | None,
+    connection: GivenConnection | None,
     store: Path | None,
 ) -> dict[str, Check]:
     """Check a workflow; see `Workflow.check`."""
@@ -82,12 +82,11 @@ def _warnings(workflow: Definition) -> Iterator[str]:
             yield Remark(f"inputs.{name}: {why}", f"inputs.{name}")
 
 
-def connections_of(workflow: Definition, connection: Connection | None) -> Connections:
+def connections_of(workflow: Definition, connection: GivenConnection | None) -> Connections:
     """Return the connections that a run uses: the one that it is given, else each node's own, else the workflow's."""
-    if connection is not None and not isinstance(connection, Connection):
-        raise WorkflowError(f"connection must be a Connection, not {type(connection).__name__}")
-    shared = connection or workflow.connection or Connection()
-    own = {} if connection is not None else {name: step.connection for name, step in workflow.written}
+    given = given_connection(connection, WorkflowError)
+    shared = given or workflow.connection or Connection()
+    own = {} if given is not None else {name: step.connection for name, step in workflow.written}
     return {name: own.get(name) or shared for name, _ in workflow.steps}
 
 
@@ -281,7 +280,7 @@ def estimates(
     workflow: Definition,
     table: Any,
     inputs: Mapping[str, Any] | None,
-    connection: Connection | None,
+    connection: GivenConnection | None,
     store: Path | None,
     limits: Limits,
     journal: Path | None,
