@@ -111,12 +111,12 @@ class StoreFile:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Return the database for reading; all of the block sees one and the same state."""
-        if not self.exists:
-            with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-                database.executescript(_TABLES)
-                yield database
+        database = self._open_if_there()
+        if database is None:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
+                empty.executescript(_TABLES)
+                yield empty
             return
-        database = self._open()
         with _KIND.worded_sql(self.path):
             database.execute("BEGIN")
             try:
@@ -126,9 +126,9 @@ class StoreFile:
 
     def changes(self) -> int:
         """Return a number that differs once another process has committed something; 0 where there is no file."""
-        if not self.exists:
+        database = self._open_if_there()
+        if database is None:
             return 0
-        database = self._open()
         with _KIND.worded_sql(self.path):
             return int(database.execute("PRAGMA data_version").fetchone()[0])
 
@@ -171,6 +171,16 @@ class StoreFile:
                 self.path.parent.mkdir(mode=0o700, exist_ok=True)
             _KIND.make(self.path, empty_database(VERSION, _TABLES + first))
 
+    def _open_if_there(self) -> sqlite3.Connection | None:
+        """Return the open file; None where there is none, or it is taken away while it is opened."""
+        while self.exists:
+            try:
+                return self._open()
+            except (StoreError, sqlite3.Error):
+                if self.exists:
+                    raise
+        return None
+
     def _open(self) -> sqlite3.Connection:
         """Return the open file; reopen it after a fork, in another thread, or where another file is in its place."""
         with _KIND.worded(self.path):
@@ -186,7 +196,8 @@ class StoreFile:
                 )
             self.close()
             # Closed in another thread than it was opened in, if that one ended meanwhile.
-            database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            there = f"{self.path.as_uri()}?mode=rw"  # one that was taken away is not made anew
+            database = sqlite3.connect(there, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
             try:
                 _look_at(database, self.path)
             except BaseException:
