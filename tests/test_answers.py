@@ -405,3 +405,32 @@ def test_usage_has_what_the_server_counted(kind):
     rows = out.to_pylist() if kind is pa.table else out.to_dicts() if kind is pl.DataFrame else out.to_dict("records")
     assert list(rows[0].values()) == [9, 8, 4, rows[0]["reasoning_tokens"], 13, "m-2", rows[0]["cost"]]
     assert all(pd.isna(each) for each in [*rows[1].values(), rows[0]["reasoning_tokens"], rows[0]["cost"]])
+
+
+@pytest.mark.parametrize("more", [{"into": "model"}, {"answer": {"system": str, "stars": int, "prompt": str}}])
+def test_a_column_of_an_answer_that_would_be_a_setting_is_said(more):
+    """A later node would send it; in a workflow, the id stands before it, and nothing is said of other names."""
+    node, table = tn.CreateChatCompletion(model="m", prompt="{{ word }}"), words("x")
+    running = tn.testing.canned("yes")
+    (line,) = node.replace(**more).check(table, running).warnings
+    wording(line)
+    assert node.replace(into="kind").check(table, running).warnings == ()
+    assert (
+        tn.Workflow({"ask": node.replace(answer=more.get("answer"))}).check(table, None, running)["ask"].warnings == ()
+    )
+
+
+def test_a_check_warns_of_a_key_that_is_not_there():
+    """In a workflow, too: only a run would be refused."""
+    node, table = tn.CreateChatCompletion(model="m", prompt="{{ word }}"), words("x")
+    unset = tn.Connection("https://api.example.com/v1", api_key_env="TABLENODES_TEST_UNSET")
+    (line,) = node.check(table, unset).warnings
+    wording(line)
+    assert tn.Workflow({"ask": node}).check(table, None, unset)["ask"].warnings == (line,)
+
+
+def test_the_embedded_model_is_shown_no_images():
+    """Its server would refuse each request; nothing is started."""
+    node = tn.CreateChatCompletion(prompt="{{ word }}", image="x.png")
+    with wording.raises(SettingError):
+        node.run(words("x"), tn.Connection.local())

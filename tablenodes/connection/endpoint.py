@@ -161,6 +161,16 @@ def as_shown(connection: Connection) -> Endpoint:
     return _endpoint(replace(connection, api_key=Secret("unknown"), api_key_env=None), Veiled(os.environ))
 
 
+def unset_variable(connection: Connection) -> Iterator[str]:
+    """Yield why a run would be refused where the variable that is to hold the connection's key is not set."""
+    try:
+        if connection.local_model is None:
+            _endpoint(connection, Veiled(os.environ))
+    except ConnectionSettingError as error:
+        if error.code == "variable_unset":
+            yield f"{error}: a run needs the key that it holds"
+
+
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     base_url, from_environment = _base_url(connection, environ)
     parts = addresses.split_base_url(base_url, "base_url" if connection.base_url else "OPENAI_BASE_URL")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..answers import ANSWER_MODES, BESIDE, RowAnswers, behind_ids, read_answer
+from ..bodies.recipe import NAMED_ONLY
 from ..column_names import free_names
 from ..errors import ColumnError, SettingError
 
@@ -82,6 +83,16 @@ def turn_in(columns: Sequence[str], conversation: str) -> tuple[str, ...]:
     answers = right[: right.index(found[0][0])]
     own = (ANSWER,) if not prefix else (prefix[:-1], *(name for name in answers if name.startswith(prefix)))
     return (*(name for name in dict.fromkeys(own) if name in answers), *found[0])
+
+
+def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str, ...]:
+    """Return a line on the answers' columns that a later node, given the table, would use as settings."""
+    if found := [name for name in answers.types if name in properties and name not in NAMED_ONLY]:
+        told = ", ".join(map(repr, found))
+        words = ("column", "it", "a request setting") if len(found) == 1 else ("columns", "them", "request settings")
+        used = "a later node that is given the answer's {0} {told} would use {1} as {2}".format(*words, told=told)
+        return (f"{used}: choose another name with into (--into), or set columns there",)
+    return ()
 
 
 def suffixed(answers: RowAnswers, columns: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
-from ..bodies.recipe import BODY, EXTRA, NAMED_ONLY, Recipe
+from ..bodies.recipe import BODY, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
 from ..connection.connection import given_connection
 from ..connection.endpoint import base_url_of, default_properties
 from ..errors import SettingError, TableError
@@ -19,7 +19,7 @@ from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
-from .answer_columns import SETTINGS, answers_of, check_free, kept_setting, suffixed
+from .answer_columns import SETTINGS, answers_of, check_free, kept_setting, settings_too, suffixed
 from .answer_shapes import answered
 from .node import OWN, Node
 
@@ -119,6 +119,8 @@ class RequestNode(Node):
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
         schema, defaults = schemas.load(self.schema, self._declared.operation), default_properties(inputs.connection)
         answers = self._answers
+        if inputs.connection is not None and inputs.connection.local_model and getattr(self, IMAGE, None) is not None:
+            raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
         plan = self._declared.bodies(
             self._recipe(),
             schema,
@@ -133,6 +135,7 @@ class RequestNode(Node):
             written = answers.within(inputs.prefix)
             check_free(written, columns)
             plan.note(suffixed(written, columns))
+            plan.note(() if inputs.prefix else settings_too(written, (*schema.properties, *SHORTCUTS, BODY)))
         if answers.schema is not None:
             check_settings(plan.taken, answers.mode)
             warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())

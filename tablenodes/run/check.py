@@ -14,6 +14,7 @@ import orjson
 
 from .. import tables
 from ..bodies.documented_rules import broken
+from ..connection.endpoint import unset_variable
 from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark, remarked
@@ -209,7 +210,13 @@ def check(plan: Callable[[TableView], RowPlan], table: Any, path: str, connectio
     if view.one_shot:
         raise TableError("the table is a stream, which can be read only once: read it into a table before you check it")
     made = plan(view)
-    return check_rows(made, view, Requests.of(made, view, path, connection))
+    return with_key(check_rows(made, view, Requests.of(made, view, path, connection)), path, connection)
+
+
+def with_key(found: Check, path: str, connection: Connection) -> Check:
+    """Return a check that warns of a key that is not there, where requests are sent."""
+    warnings = (*found.warnings, *unset_variable(connection)) if path else found.warnings
+    return found if warnings == found.warnings else replace(found, warnings=warnings)
 
 
 def refuse_invalid(found: Check, name: str = "") -> None:

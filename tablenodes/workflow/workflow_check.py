@@ -17,7 +17,7 @@ from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
 from ..problems import Note, Rejected, Remark
-from ..run.check import Check, check_rows
+from ..run.check import Check, check_rows, with_key
 from ..run.options import Path
 from ..run.row_request import Requests
 from ..run.rows import Context, PlanInputs, When, decided, prepared
@@ -269,6 +269,7 @@ def checks(
             later = Note(f"it reads the answers of {', '.join(ids or ())}: {_LATER}")
             found = replace(found, prompts=(), warnings=(*found.warnings, later)) if ids else found
             made[name] = replace(found, duplicates=0)
+        made[name] = with_key(made[name], node._declared.path, connections[name])
         skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
         unsent[name] = {**{int(row): "invalid_request" for row in made[name].problems["row"]}, **skipped}
         spoken = name if CONVERSATION in node._declared.makes else spoken
