@@ -17,3 +17,8 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def printable(text: str) -> str:
     """Escape what could move a terminal's cursor or fake a line: control characters but no line break."""
     return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+
+
+def money(usd: float) -> str:
+    """Return an amount of US dollars: ``$12.40``, ``$0.42``, ``$0.00031``."""
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${float(f'{usd:.2g}'):.12f}".rstrip("0").rstrip(".")

@@ -51,7 +51,7 @@ _SUCCESS = 200
 _PIECE = 8  # characters of a stream that come together
 
 
-def canned(reply: Reply) -> Connection:
+def canned(reply: Reply, *, prices: Mapping[str, Mapping[str, float]] | None = None) -> Connection:
     """Return a connection that sends nothing: every request has this reply.
 
     Parameters
@@ -62,6 +62,8 @@ def canned(reply: Reply) -> Connection:
         A pair is an HTTP status and a whole body: a mapping, a text or bytes, such as
         ``(429, {"error": {"message": "slow down"}})``. A function is called with each request's body, a dict, and
         returns one of these; what it raises ends the run as a `TransportError`.
+    prices : mapping, optional
+        As those of `Connection`: what the answers cost, for tests of a cost or of ``Limits(max_cost=…)``.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def canned(reply: Reply) -> Connection:
     """
     if isinstance(reply, tuple):
         _checked(reply)
-    return Connection(_NOWHERE, "", transport=Canned(reply))
+    return Connection(_NOWHERE, "", transport=Canned(reply), prices=prices)
 
 
 class Canned:

@@ -162,3 +162,15 @@ def test_what_an_answer_must_be_says_how_long_it_is(name):
     text = json.dumps(said if isinstance(said, dict) else {"answer": said}, indent=2)
     assert found.low <= len(text) / 4 <= found.high
     assert found.likely < 200
+
+
+def test_rows_that_cannot_be_sent_are_said_with_their_reason_and_nothing_is_guessed():
+    found = tn.CreateChatCompletion(prompt="{{ word }}").estimate(pd.DataFrame({"word": ["a", "b"]}))
+    assert (found.invalid, found.to_send, len(found.problems), found.assumptions) == (2, 0, 1, ())
+    wording(repr(found))
+
+
+def test_a_model_without_a_price_is_told_by_the_one_that_has_one():
+    node = tn.CreateChatCompletion(model="gpt-4o-min", prompt="{{ word }}")
+    found = node.estimate(pd.DataFrame({"word": ["a"]}), tn.Connection("https://api.openai.com/v1", "k"))
+    wording([each for each in found.assumptions if "price" in each])

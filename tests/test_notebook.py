@@ -183,6 +183,7 @@ def _estimate(cost=(0.1, 0.25, 0.3)):
         output_tokens=(1, 2, 3),
         cost=cost,
         seconds=(1, 2, 3.4),
+        problems=(),
         assumptions=(f"prices of 2026-11-01 {HOSTILE}",),
     )
 

@@ -113,3 +113,27 @@ def test_the_example_of_canned_is_true():
     assert doctest.run_docstring_examples(canned, {}) is None
     found = doctest.DocTestFinder().find(canned, "canned")
     assert [doctest.DocTestRunner().run(each).failed for each in found] == [0]
+
+
+def test_canned_answers_have_the_prices_that_they_are_given():
+    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+    table = pd.DataFrame({"word": ["a"]})
+    assert node.run(table, canned("b"), progress=False).summary.cost is None
+    assert node.run(table, canned("b", prices={"m": {"input": 1, "output": 2}}), progress=False).summary.cost > 0
+
+
+def test_answers_that_are_no_use_are_counted_by_reason(capsys):
+    def reply(request):
+        text, end = request["messages"][0]["content"].split()
+        body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": end}]}
+        return 200, body
+
+    table = pd.DataFrame({"word": ["1 length", "no stop", "no stop"]})
+    tn.CreateChatCompletion(model="m", prompt="{{ word }}", answer=int).run(table, canned(reply))
+    wording(capsys.readouterr().err)
+
+
+def test_conversations_are_used_without_a_word(capsys):
+    chat = tn.AddUserMessage(text="{{ word }}").run(tn.CreateConversation().run(pd.DataFrame({"word": ["a"]})))
+    assert tn.CreateChatCompletion(model="m").run(chat, canned("b")).summary.ok == 1
+    assert capsys.readouterr().err == ""

@@ -137,6 +137,12 @@ class Pricing:
         """Whether there are prices for this server."""
         return bool(self.given) or self.base_url is None or self._provider is not None
 
+    def names(self) -> list[str]:
+        """Return the models that have a price at this server, as far as the lists name them."""
+        owner = self._provider
+        listed = [] if owner is None else [str(each["id"]) for each in owner.models if "id" in each]
+        return [*self.given, *listed]
+
     def card(self, model: str | None, tier: str | None = None, created: float | None = None) -> RateCard | None:
         """Return the rate card of a model, in a service tier, for an answer of that time (by default now).
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from ..errors import EndedError, Interrupted, InvalidRequests, JournalError, OutputError, TableError
 from ..run.display import counted, say
@@ -179,6 +179,9 @@ def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
     return tables.view(view.take(range(min(rows, len(view))))).table
 
 
+_Kind: TypeAlias = tuple[str, int | None, str | None]
+
+
 class Failed(NamedTuple):
     """The first row that failed in a way: how many did, which it is, at which part of its request, and why."""
 
@@ -212,20 +215,23 @@ def first_failures(output: NodeOutput[Any]) -> list[Failed]:
         return []
     ends = [*output._ends()]
     kinds = Counter(_kind(*end) for end in ends if end[0] not in _NOT_FAILED)
-    first: dict[tuple[str, int | None], Failed] = {}
+    first: dict[_Kind, Failed] = {}
     for row, end in enumerate(ends):
         kind = _kind(*end)
         if kind in kinds and kind not in first:
             _, status, message = end
             path = "" if status is not None else _place(output._answer_to(row)[1])
-            first[kind] = Failed(*kind, kinds[kind], row, path, message or f"HTTP {status}")
+            first[kind] = Failed(*kind[:2], kinds[kind], row, path, message or f"HTTP {status}")
             if len(first) == min(len(kinds), _KINDS_EXPLAINED):
                 break
     return [*first.values()]
 
 
-def _kind(outcome: str, status: int | None, message: str | None = None) -> tuple[str, int | None]:
-    return outcome, status if status is not None and status >= 300 else None
+def _kind(outcome: str, status: int | None, message: str | None = None) -> _Kind:
+    """Return what rows fail alike in: answers that are no use have a status that says nothing, but a reason each."""
+    if outcome == "unusable":
+        return outcome, None, message
+    return outcome, status if status is not None and status >= 300 else None, None
 
 
 def _place(body: str | None) -> str:

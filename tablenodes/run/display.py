@@ -6,6 +6,7 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ..notices import money as money  # noqa: PLC0414
 from ..notices import printable as printable  # noqa: PLC0414 - said from here too
 from ..notices import say as say  # noqa: PLC0414
 
@@ -20,9 +21,9 @@ REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=
 
 def announce(name: str, plan: BodyPlan) -> None:
     """Print which columns are used as settings, and which are not though one may think so."""
-    if plan.taken:
-        columns = ", ".join(map(repr, plan.taken))
-        several = len(plan.taken) > 1
+    if taken := [name for name in plan.taken if name != "conversation"]:  # it is there to be used
+        columns = ", ".join(map(repr, taken))
+        several = len(taken) > 1
         used = f"columns {columns} as request settings" if several else f"column {columns} as a request setting"
         say(f"{name}: using the {used} (columns=() uses none)")
     for line in plan.passed_over:
@@ -64,11 +65,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def money(usd: float) -> str:
-    """Return an amount of US dollars: ``$12.40``, ``$0.42``, ``$0.00031``."""
-    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${float(f'{usd:.2g}'):.12f}".rstrip("0").rstrip(".")
 
 
 def head(table: Any, rows: int = 5) -> str:

@@ -33,7 +33,8 @@ from ..answers import (
 from ..connection.endpoint import Endpoint, base_url_of
 from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder
-from ..problems import Rejected
+from ..errors import nearest
+from ..problems import Rejected, in_a_line
 from .display import counted, duration, money
 from .spending import pricing_of
 
@@ -49,6 +50,7 @@ _SURE = 3.0  # standard errors that a mean is taken to be off at most
 _LEAST_OFF = 0.05  # the share that a measured mean may be off in any case
 _FEW = 5  # answers of a model, below which those of all models measure better
 _NONE = Spread(0, 0, 0)
+_REASONS = 3
 _WEIGHED_TOGETHER = 2**20  # bytes of prompts
 
 Model = tuple[str, str | None]  # a model and a service tier
@@ -71,6 +73,8 @@ class Estimate:
         How long the run takes.
     assumptions : tuple of str
         What this rests on, one line each.
+    problems : tuple of str
+        Why rows cannot be sent, the most frequent reasons first, one line each; ``check`` has all of them.
     """
 
     rows: int
@@ -83,6 +87,7 @@ class Estimate:
     cost: Spread | None
     seconds: Spread
     assumptions: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         counts = {"invalid": self.invalid, "repeated": self.duplicates, "reused from the journal": self.reused}
@@ -97,6 +102,7 @@ class Estimate:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         head = f"{counted(self.rows, 'row')}: {told}{self.to_send:,} to send"
         table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+        head = "\n".join([head, *(f"  {each}" for each in self.problems)])
         return "\n".join([head, *(f"  {line}" for line in table), *(f"assumed: {each}" for each in self.assumptions)])
 
     def _repr_html_(self) -> str:
@@ -189,6 +195,7 @@ class _Rows:
         self.answered: dict[str, list[tuple[float, int]]] = defaultdict(list)  # by model: the guess, and what it was
         self.wrote: list[float] = []  # tokens an answer
         self.latencies: list[float] = []
+        self.reasons = Counter[str]()  # why rows cannot be sent
         self._seen: set[bytes] = set()
 
     @property
@@ -196,11 +203,18 @@ class _Rows:
         """How many rows are to be sent."""
         return sum(map(len, self.sent.values()))
 
+    def problems(self) -> tuple[str, ...]:
+        """Return why rows cannot be sent: the reasons that most rows have."""
+        found = self.reasons.most_common(_REASONS)
+        return tuple(f"{counted(count, 'row')} cannot be sent: {reason}" for reason, count in found)
+
     def add(self, data: bytes | Rejected, entry: Entry | None) -> None:
         """Add a row; `entry` is what the journal has of it, where it need not be sent."""
         self.rows += 1
         if isinstance(data, Rejected):
             self.invalid += 1
+            problem = data.problem
+            self.reasons[in_a_line(problem.message, problem.path, {problem.rule})] += 1
             return
         digest = hashlib.blake2b(data, digest_size=12).digest()
         self.duplicates += digest in self._seen
@@ -240,8 +254,9 @@ class _Estimating:
         inputs = {key: self._inputs(key[0], each.guesses()) for key, each in rows.sent.items()}
         outputs = {key: _outputs(answer, each) for key, each in rows.sent.items()}
         into, out = _total(inputs), _total(outputs)
-        self._say_inputs()
-        self._say_outputs(answer)
+        if rows.to_send:
+            self._say_inputs()
+            self._say_outputs(answer)
         cost = self._cost(inputs, outputs)
         seconds = self._seconds(rows.to_send, into, out)
         duplicates = 0 if earlier else rows.duplicates
@@ -253,7 +268,7 @@ class _Estimating:
         if earlier:
             self.said.append("what earlier nodes answer is not known, and left out of the tokens")
         counts = rows.rows, rows.invalid, duplicates, rows.reused, rows.to_send
-        return Estimate(*counts, into, out, cost, seconds, tuple(self.said))
+        return Estimate(*counts, into, out, cost, seconds, tuple(self.said), rows.problems())
 
     def _inputs(self, model: str, guesses: Any) -> Any:
         """Return the tokens of prompts, one row a prompt; low, likely, high."""
@@ -316,7 +331,8 @@ class _Estimating:
         missing = Counter({model: len(inputs[model, tier]) for (model, tier), card in cards.items() if card is None})
         if missing:
             names = ", ".join(name or "no model" for name, _ in missing.most_common(3))
-            self.said.append(f"the cost is unknown: no price for {names}; set prices in the connection")
+            meant = nearest(next(iter(missing)), self.pricing.names()) if len(missing) == 1 else ""
+            self.said.append(f"the cost is unknown: no price for {names}{meant or '; set prices in the connection'}")
             return None
         if cards:
             listed = listed_prices()

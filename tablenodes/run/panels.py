@@ -98,7 +98,7 @@ def estimate_panel(estimate: Any) -> Panel:
     grid = Grid(("low", "likely", "high"), [*ranges], numbers, label="")
     about = f"{counted(estimate.rows, 'row')}, {counted(estimate.duplicates, 'duplicate')}; nothing was sent"
     shown = {name: count for name, count in counts.items() if count}
-    return Panel("Estimate", about, shown, lines=[*estimate.assumptions], grid=grid)
+    return Panel("Estimate", about, shown, lines=[*estimate.problems, *estimate.assumptions], grid=grid)
 
 
 def in_words(path: str, rule: str, message: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
 
 _NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
+_REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
 _NO_KEY_HERE = (
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
@@ -184,19 +185,30 @@ def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progres
     if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
     statuses: dict[str, set[int]] = {outcome: set() for outcome in failed}
-    messages: dict[str, str] = {}
+    messages: dict[str, Counter[str]] = {outcome: Counter() for outcome in failed}
     for outcome, status, message in ends:
         if outcome in failed:
             if status is not None and outcome != UNUSABLE:
                 statuses[outcome].add(status)
-            if message and not (outcome == NOT_SENT and summary.stopped):
-                messages.setdefault(outcome, message)
-    why = (f"{count:,} {outcome}{_why(statuses[outcome], messages.get(outcome))}" for outcome, count in failed.items())
+            told = message and not (outcome == NOT_SENT and summary.stopped)
+            if told and (outcome == UNUSABLE or not messages[outcome]):
+                messages[outcome][str(message)] += 1
+    causes = {outcome: _why(statuses[outcome], _reasons(messages[outcome])) for outcome in failed}
+    why = (f"{count:,} {outcome}{causes[outcome]}" for outcome, count in failed.items())
     rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {'; '.join(why)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     display.say(f"{name}: {rows}{stopped}; the output's .failed has the rows, .log has the reasons")
     for note in summary.notes:
         display.say(f"{name}: {note}")
+
+
+def _reasons(messages: Counter[str]) -> str | None:
+    """Return why rows failed: what the first one's message says, or each reason with its rows, the most first."""
+    if len(messages) <= 1:
+        return next(iter(messages), None)
+    shown = [f"{count:,}: {message}" for message, count in messages.most_common(_REASONS)]
+    rest = len(messages) - len(shown)
+    return "; ".join([*shown, *([f"{rest:,} more reasons" if rest > 1 else "1 more reason"] if rest else [])])
 
 
 def _why(statuses: set[int], message: str | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...notices import money
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,9 +68,4 @@ class Budget:
 
     def __str__(self) -> str:
         earlier = ", with earlier runs of the journal" if self._before else ""
-        return f"{_usd(self.spent)} of {_usd(self._limit)} USD{earlier}"
-
-
-def _usd(amount: float) -> str:
-    """Return an amount without zeros at its end: ``0.25``, ``0.000013``."""
-    return f"{amount:.6f}".rstrip("0").rstrip(".")
+        return f"{money(self.spent)} of {money(self._limit)}{earlier}"
