@@ -54,7 +54,7 @@ def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
         other = f"new_{clash[0]}" if answers.is_one else "new"
         raise ColumnError(
             f"the table already has {'a ' if len(clash) == 1 else ''}{column} {told}, which is what the answer's "
-            f"{column} would be called: choose another name with into (--into), such as {other!r}",
+            f"{column} would be called: choose another name with into= (--into), such as {other!r}",
             code="answer_column",
             place="into",
             values={"columns": clash},
@@ -91,7 +91,7 @@ def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str,
         told = ", ".join(map(repr, found))
         words = ("column", "it", "a request setting") if len(found) == 1 else ("columns", "them", "request settings")
         used = "a later node that is given the answer's {0} {told} would use {1} as {2}".format(*words, told=told)
-        return (f"{used}: choose another name with into (--into), or set columns there",)
+        return (f"{used}: choose another name with into= (--into), or set columns there",)
     return ()
 
 
