@@ -15,6 +15,7 @@ from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
+from tablenodes.cli import main
 
 ASK = tn.AddUserMessage(text="{{ word }}")
 CHAT = tn.CreateChatCompletion(model="m")
@@ -112,7 +113,7 @@ def test_a_second_question_needs_a_name_of_its_own(server):
     """And the error says which setting names it; an answer is never mixed up with an earlier one."""
     out = asked(begun(), server)
     for table in (out.table, out.succeeded):
-        with pytest.raises(tn.errors.ColumnError, match="into=") as caught:
+        with pytest.raises(tn.errors.ColumnError, match="with into") as caught:
             asked(table, server)
         assert caught.value.code == "answer_column"
         assert "second" in asked(table, server, CHAT.replace(into="second")).table.columns
@@ -161,3 +162,116 @@ def test_parts_and_calls_are_there_as_json():
     made = tn.transcript(table).to_pandas()
     assert orjson.loads(made["content"][0]) == parts
     assert orjson.loads(made["other"][1]) == {"tool_calls": [call]}
+
+
+# --- a reply that is forgotten, at each door -----------------------------------------------------------------------
+
+
+THREE_TURNS = """
+table: words.csv
+nodes:
+  - {id: begin, type: CreateConversation, system: Be kind.}
+  - {id: one, type: AddUserMessage, text: "{{ word }}"}
+  - {id: first, type: CreateChatCompletion, model: m}
+  - {id: two, type: AddUserMessage, text: "{{ word }}"MORE}
+  - {id: second, type: CreateChatCompletion, model: m}
+  - {id: three, type: AddUserMessage, text: "{{ word }}", continue_from: second}
+  - {id: third, type: CreateChatCompletion, model: m}
+"""
+
+
+def command(capsys, *arguments):
+    """Return the exit code of a command, and what it prints to the two streams."""
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    return ended.value.code or 0, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("more", "is_said"),
+    [("", True), (", continue_from: first", False)],
+    ids=["forgotten", "added"],
+)
+def test_a_reply_that_is_forgotten_between_nodes_is_said(server, tmp_path, more, is_said):
+    """By check and by a run, with the way, at the node that should add it."""
+    pd.DataFrame({"word": ["a"]}).to_csv(tmp_path / "words.csv", index=False)
+    (tmp_path / "flow.yaml").write_text(THREE_TURNS.replace("MORE", more))
+    flow = tn.Workflow.load(tmp_path / "flow.yaml")
+    found = flow.check()
+    assert [name for name, each in found.items() if "continue_from: first" in "".join(each.warnings)] == (
+        ["two"] if is_said else []
+    )
+    out, said = told(lambda: flow.run(connection=tn.Connection(server.url)))
+    assert said.count("continue_from: first") == is_said
+    if is_said:
+        wording.line(next(line for line in said.splitlines() if "continue_from" in line))
+    assert out["third"].summary.ok == 1
+    assert len(orjson.loads(server.requests[-1].body)["messages"]) == 6 - is_said
+
+
+@pytest.mark.parametrize("text", ["{{ first }}", "{{ outputs.first.answer }}"])
+def test_a_reply_that_a_message_is_made_of_is_not_said(text):
+    """It is added, in the author's own way."""
+    nodes = {"begin": tn.CreateConversation(system="x"), "first": CHAT, "say": tn.AddAssistantMessage(text=text)}
+    assert tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))["say"].warnings == check_warnings(nodes)
+
+
+def check_warnings(nodes):
+    """Return the warnings of the last node but for what says that a reply is forgotten."""
+    found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))["say"].warnings
+    return tuple(each for each in found if "is not added" not in each)
+
+
+@pytest.mark.parametrize("into", ["answer", "said"])
+def test_three_turns_on_the_command_line(server, tmp_path, capsys, into):
+    """A file with an answer that is in no conversation is noticed, and AppendReply adds it from the file's texts."""
+    at, table = ("--base-url", server.url, "--no-key"), tmp_path / "t0.csv"
+    begun().reset_index(drop=True).to_csv(table, index=False)
+    for turn in range(3):
+        replied, added = (tmp_path / f"{name}{turn}.csv" for name in ("replied", "added"))
+        chat = ("call", "CreateChatCompletion", "--model", "m", *at)
+        assert command(capsys, *chat, table, "--into", into, "-o", replied)[0] == 0
+        for forgotten in (("call", "AddUserMessage", "-s", "text=x"), (*chat, "--into", "b")):
+            _, _, said = command(capsys, *forgotten, replied, "-o", tmp_path / "x.csv", "--no-journal")
+            assert said.count(NOT_ADDED) == 1
+            assert "tablenodes call AppendReply" in said
+        code, _, said = command(capsys, "call", "AppendReply", replied, "-o", added)
+        assert (code, NOT_ADDED in said) == (0, False)
+        assert list(pd.read_csv(added).columns) == ["word", "conversation"]
+        table = tmp_path / f"next{turn}.csv"
+        assert command(capsys, "call", "AddUserMessage", added, "-s", "text={{ word }}", "-o", table)[0] == 0
+    messages = command(capsys, "store", "--conversation", pd.read_csv(table)["conversation"][0])[1]
+    assert list(pd.read_csv(io.StringIO(messages))["content"]) == [
+        *("Be kind.", "a", "2 messages", "a", "4 messages", "a", "6 messages", "a")
+    ]
+    code, shown, said = command(capsys, "store", "--conversation", "conv_" + "0" * 40)
+    assert (code != 0, shown) == (True, "")
+    wording.line(said)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_are_enough_to_append_a_reply(server, kind):
+    """The ids are those that the answers' bodies give; a row without an answer has the reason."""
+    out = asked(begun(), server)
+    assert list(tn.AppendReply().run(out.table).table["conversation"]) == list(
+        tn.AppendReply().run(out).table["conversation"]
+    )
+    texts = out.table.assign(answer=['[1, "x"]', None], outcome=["ok", "ok"])
+    made = tn.AppendReply().run(KINDS[kind](texts))
+    assert dict(made.summary.outcomes) == {"ok": 1, "upstream_failed": 1}
+    frame = tn.transcript(made)
+    assert '[1, "x"]' in list(frame["content"] if kind != "pyarrow" else frame.to_pandas()["content"])
+    failed = tn.AppendReply().run(out.table.assign(outcome=["rate_limited", "skipped"]))
+    assert dict(failed.summary.outcomes) == {"upstream_failed": 1, "skipped": 1}
+
+
+def test_what_was_submitted_and_retrieved_is_said_too():
+    """At the node after it that makes the conversation longer."""
+    nodes = {
+        "begin": tn.CreateConversation(system="x"),
+        "ask": tn.CreateChatCompletionAsync(model="m"),
+        "got": tn.RetrieveResponse(),
+        "say": ASK,
+    }
+    found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))
+    assert "continue_from: got" in "".join(found["say"].warnings)

@@ -352,6 +352,18 @@ def test_a_column_that_will_not_be_there_is_refused(tmp_path, output):
         )
 
 
+def test_a_column_that_will_not_be_there_is_refused_on_the_standard_output_too(tmp_path, capsys):
+    """With the file's line; nothing is printed."""
+    (tmp_path / "flow.yaml").write_text(
+        "output: {path: o.csv, columns: [sai]}\nnodes: [{id: say, type: Return, text: x}]\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(tmp_path / "flow.yaml"), "-o", "-"])
+    printed = capsys.readouterr()
+    assert (ended.value.code != 0, printed.out) == (True, "")
+    assert "no column 'sai'; did you mean 'say'?" in printed.err
+
+
 FIVE = """
 inputs:
   tone: {type: string, default: kind}

@@ -17,6 +17,7 @@ import tablenodes as tn
 from tablenodes.connection.endpoint import opened
 from tablenodes.errors import WorkflowError
 from tablenodes.workflow import yaml_reader, yaml_writer
+from tablenodes.workflow.file_schema import file_schema
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
 
@@ -540,3 +541,34 @@ def test_a_users_home_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "w.yaml").write_text("table: ~/x.csv\n" + NODE)
     assert tn.Workflow.load("~/w.yaml").table == os.path.join(tmp_path, "x.csv")
+
+
+def test_what_a_worker_is_told_stands_in_the_file_too(tmp_path, monkeypatch):
+    """Its store beside the file; what a run is given goes before; all is written back and known to the schema."""
+    from tablenodes.workflow import runner
+
+    said = "submission: nightly\nstore: kept.sqlite\ndeadline: 60\nnodes: [{id: say, type: Return, text: x}]\n"
+    (tmp_path / "flow.yaml").write_text(said)
+    flow = tn.Workflow.load(tmp_path / "flow.yaml")
+    seen = []
+    monkeypatch.setattr(runner, "run", lambda *given: seen.append(given[-1]))
+    flow.run()
+    flow.run(submission="other", deadline=5, store="s")
+    store = str(tmp_path / "kept.sqlite")
+    assert [(each.submission, str(each.store), each.deadline) for each in seen] == [
+        ("nightly", store, 60),
+        ("other", "s", 5),
+    ]
+    flow.save(tmp_path / "again.yaml")
+    assert "store: kept.sqlite" in (tmp_path / "again.yaml").read_text()
+    assert tn.Workflow.load(tmp_path / "again.yaml") == flow
+    assert {"submission", "store", "deadline"} <= file_schema()["properties"].keys()
+
+
+@pytest.mark.parametrize("key", ["submission: 3", "store: 3", "deadline: 0", "deadline: soon"])
+def test_what_a_worker_cannot_be_told_is_refused_with_its_line(tmp_path, key):
+    """As the options of a run."""
+    (tmp_path / "flow.yaml").write_text(f"nodes: [{{id: say, type: Return, text: x}}]\n{key}\n")
+    with pytest.raises(WorkflowError, match=r"flow.yaml:2: ") as caught:
+        tn.Workflow.load(tmp_path / "flow.yaml")
+    assert key.partition(":")[0] in str(caught.value)

@@ -150,7 +150,9 @@ STORE = option("--store", "FILE", _PLACE)
 LOCAL = flag("--local", "Use the embedded model on this machine.")
 LATER = (  # what says how rows are handed to a worker
     option_of_run("--submission", "submission", metavar="NAME", more=" Default: it is known by its node and rows."),
-    option_of_run("--deadline", "deadline", metavar="SECONDS"),
+    option(
+        "--deadline", "SECONDS", described()["deadline"].description, type=float
+    ),  # what is not given may be a file's
     flag("--replace", described()["replace"].description),
 )
 QUIET = flag("--no-progress", "Show no progress bar and print less.")

@@ -27,15 +27,16 @@ _NOT_FAILED = ("ok", "skipped", "submitted")
 class Presentation:
     """Runs a workflow, with `manner` as the keyword arguments of `Workflow.run`, and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `columns` are those of it that are shown, None for all; `asked` says that the
-    command line named the output, where the table goes then, and otherwise only to a person's eyes; `later` says that
-    rows are only submitted, and how the command that gets their answers ends.
+    `form` is ``table`` or ``raw``; `own` is the workflow as its file has it, whose output says which columns are shown;
+    `asked` says that the command line named the output, where the table goes then, and otherwise only to a person's
+    eyes; `later` says that rows are only submitted, and how the command that gets their answers ends.
     """
 
     def __init__(
-        self, form: str, jsonl: bool, columns: Any, *, asked: bool, manner: dict[str, Any], later: str | None = None
+        self, form: str, jsonl: bool, own: Workflow, *, asked: bool, manner: dict[str, Any], later: str | None = None
     ) -> None:
-        self._form, self._columns, self._text = form, columns, "jsonl" if jsonl else "csv"
+        self._form, self._own, self._text = form, own, "jsonl" if jsonl else "csv"
+        self._columns = getattr(own.output, "columns", None)
         self._asked, self._manner, self._later = asked, manner, later
         self._shows_part = is_terminal() and not asked and not jsonl
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
@@ -66,12 +67,14 @@ class Presentation:
     def _checked(self, workflow: Workflow, table: Any) -> Any:
         """Read the table that the standard output must hold, and make sure that it can."""
         from ..workflow.destination import check_content, refuse_as_journal  # noqa: PLC0415
-        from ..workflow.workflow_check import file_of, opened  # noqa: PLC0415 - loads pandas
+        from ..workflow.workflow_check import check_columns, file_of, opened  # noqa: PLC0415 - loads pandas
 
         if self._manner["journal"] is not None:
             refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
         view = opened(workflow, table)
         check_content(view, self._form, self._text)
+        if self._form == "table":
+            check_columns(self._own, view)
         return view.table
 
     def _note_earlier(self, path: str) -> None:

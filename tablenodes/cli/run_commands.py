@@ -53,10 +53,10 @@ def run(given: Given) -> int:
 
 
 def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: str | None = None) -> int:
-    columns = getattr(workflow.output, "columns", None)
+    own = workflow
     workflow, form = destined(workflow, given)
     how, asked = manner(workflow, given), given.output is not None
-    shown = Presentation(form, given.jsonl, columns, asked=asked, manner=how, later=later)
+    shown = Presentation(form, given.jsonl, own, asked=asked, manner=how, later=later)
     return shown.run(workflow, given.table, given.rows, inputs)
 
 
@@ -86,7 +86,8 @@ def _show_estimates(
     from ..workflow.workflow_check import estimates  # noqa: PLC0415 - loaded where it is used
 
     limits = workflow.limits or Limits()
-    for name, each in estimates(workflow, table, inputs, connection, given.store, limits, given.journal).items():
+    store = given.store or workflow.store
+    for name, each in estimates(workflow, table, inputs, connection, store, limits, given.journal).items():
         show(f"{name}: {each!r}")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import JournalError
+from ..errors import JournalError, StoreError
 from ..run.display import counted, say
 from .command_options import STORE, Argument, Given, command, flag, option
 from .complaints import BAD_INPUT, OK
@@ -38,6 +38,7 @@ _IDS = "List the ids with their submissions, times, nodes, outputs and outcomes,
     flag("--ids", _IDS),
     option("--submission", "NAME", "List only this submission's ids."),
     option("--clear", "NAME|DAYS", _OLDER),
+    option("--conversation", "ID", "Print the messages of a conversation, one a row, as CSV."),
 )
 def store(given: Given) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
@@ -47,6 +48,9 @@ def store(given: Given) -> None:
     with StoreFile(given.store) as file:
         if not file.exists:
             show(f"{file.path}: no store here yet")
+            return
+        if given.conversation is not None:
+            _print_messages(given.conversation, given.store)
             return
         futures = Futures(file)
         if given.clear is not None:
@@ -64,6 +68,19 @@ def store(given: Given) -> None:
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
         for reason, count in futures.reasons().items():
             show(f"{count:,} pending: {reason}")
+
+
+def _print_messages(known_as: str, store: str | None) -> None:
+    """Print a conversation as `transcript` returns it; raise `StoreError` for one that cannot be read."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..run.transcripts import transcript  # noqa: PLC0415
+    from .printout import write_table  # noqa: PLC0415 - loaded where it is used
+
+    read = transcript(tables.frame({"conversation": [known_as]}, {"conversation": "text"}), store)
+    for (problem,) in tables.view(read).rows(("problem",)):
+        if problem is not None:
+            raise StoreError(f"--conversation: {problem}")
+    write_table(read, "csv")
 
 
 def _clear(futures: Futures, what: str) -> int:

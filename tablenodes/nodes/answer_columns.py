@@ -18,6 +18,13 @@ SETTINGS = ("answer", "into")
 ANSWER = "answer"
 _BESIDE = re.compile(r"(?P<prefix>.+_)?status(_\d+)?\n(?P=prefix)?outcome(_\d+)?\n(?P=prefix)?message(_\d+)?")
 """The names of what stands beside an answer, each in a line."""
+_DROPPED = (
+    "column {!r} has a model's answer that is not in the conversation, and is not added: {}run(table,"
+    " continue_from=out), where out is the output of the chat"
+)
+_ADD = "to add it first, run AppendReply on this table (tablenodes call AppendReply), or in Python "
+_ADD_WHOLE = "to add it first, use "
+_TRIPLE = 3  # columns that stand beside an answer
 
 
 def answers_of(node: Node, mode: str | None = None) -> RowAnswers:
@@ -93,6 +100,23 @@ def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str,
         used = "a later node that is given the answer's {0} {told} would use {1} as {2}".format(*words, told=told)
         return (f"{used}: choose another name with into= (--into), or set columns there",)
     return ()
+
+
+def dropped(columns: Sequence[str], conversation: str, read: Collection[str]) -> tuple[str, ...]:
+    """Return a line on a chat's answer that is in no conversation, and that nobody reads; none where there is none."""
+    if not (turn := turn_in(columns, conversation)):
+        return ()
+    first = columns.index(turn[0])
+    answer = columns[first - 1] if len(turn) == _TRIPLE else turn[0]  # a field's name is anybody's
+    how = _ADD if text_in(turn) else _ADD_WHOLE
+    return () if answer in read else (_DROPPED.format(answer, how),)
+
+
+def text_in(turn: Sequence[str]) -> str | None:
+    """Return which of a turn's columns has the text of its answer; None where it has fields, or no column is known."""
+    beside = _BESIDE.fullmatch("\n".join(turn[-_TRIPLE:]))
+    named = (beside["prefix"] or "")[:-1] if beside else ""
+    return turn[0] if tuple(turn[:1]) == (named or ANSWER,) and len(turn) in (1, 1 + _TRIPLE) else None
 
 
 def suffixed(answers: RowAnswers, columns: Sequence[str]) -> tuple[str, ...]:

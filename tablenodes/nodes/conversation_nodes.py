@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from ..bodies.recipe import BODY, CONVERSATION
 from ..errors import ColumnError, SettingError
 from ..problems import Problem, Rejected, Unfit
-from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of
+from ..run.growth import Replies, Said, content_parts, grow, message_list, message_of, spoken
 from ..run.rows import Context
 from ..store.commits import EMPTY, NO_CONVERSATION, is_id, unknown_conversation
 from ..templates.environment import as_text
-from .answer_columns import turn_in
+from .answer_columns import dropped, text_in, turn_in
 from .node import OWN, Declaration
 from .reference import documented
 from .table_node import TableNode
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..bodies.settings_plan import SettingsPlan
+    from ..connection.connection import Connection
     from ..run.options import OnInvalid, RunOptions
-    from ..run.output import NodeOutput, Responses, T
+    from ..run.output import AnyOutput, NodeOutput, Responses, T
     from ..run.rows import PlanInputs
     from ..tables import TableView
     from ..templates.template import Column, LiteralText
@@ -41,11 +42,6 @@ _BEGUN = Declaration(
 )
 _LONGER = replace(_BEGUN, gives="a longer conversation")
 _TAKEN = f"the column {CONVERSATION!r} has values that are not ids, and ids would replace them: rename it"
-_DROPPED = (
-    "column {!r} has a model's answer that is not in the conversation, and is not added: to add it first, use"
-    " run(table, continue_from=out), where out is the output of the chat"
-)
-_BESIDE = 3  # columns that stand beside an answer
 _OUTPUT = "the_output"  # what the output of an earlier run is called outside of a workflow
 
 
@@ -56,6 +52,9 @@ class ConversationNode(TableNode):
     @abstractmethod
     def _becomes(self, settings: dict[str, Any]) -> Said:
         """Return the conversation that a row's settings name, and the messages that they make; raise `Rejected`."""
+
+    def _hands_on(self, columns: Sequence[str]) -> tuple[str, ...]:
+        return (*(name for name in columns if name != CONVERSATION), CONVERSATION)
 
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
         answers = [Replies(cast("Responses[Any]", context.outputs[name])) for name in self._follows().values()]
@@ -137,12 +136,8 @@ class AddingNode(ConversationNode):
         if self.conversation is None and CONVERSATION not in columns:
             raise ColumnError(f"no column {CONVERSATION!r}: start with CreateConversation, or set conversation=")
         plan = super()._plan(columns, inputs)
-        turn = self._turn(columns)
-        if turn and not self._appends:
-            first = columns.index(turn[0])
-            answer = columns[first - 1] if len(turn) == _BESIDE else turn[0]  # a field's name is anybody's
-            if answer not in plan.columns:
-                plan.note((_DROPPED.format(answer),))
+        if self.conversation is None and not self._appends:
+            plan.note(dropped(columns, CONVERSATION, plan.columns))
         return plan
 
     def _turn(self, columns: Sequence[str]) -> tuple[str, ...]:
@@ -186,20 +181,23 @@ class AddingNode(ConversationNode):
             if self.continue_from is not None:
                 outside = "outside one, pass its output to run(): continue_from="
                 raise SettingError(f"continue_from names a node of a workflow; {outside}")
-            return self._carry_out(table, None, self._turned(table), options)
+            return self._carry_out(table, None, Context(), options)
         _refuse_other_rows(continue_from, table)
         node = self if self.continue_from is not None else self.replace(continue_from=_OUTPUT)
         answers = cast("Responses[Any]", continue_from)
         context = Context(outputs={str(node.continue_from): answers}, appended=answers._added())
         return node._carry_out(table, None, context, options)
 
-    def _turned(self, table: Any) -> Context:
-        """Return what a run is told of a table whose answers are added from a column of it: they leave the table."""
-        if not self._appends:
-            return Context()
-        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+    def _hands_on(self, columns: Sequence[str]) -> tuple[str, ...]:
+        left = self._turn(columns) if self._appends and self.continue_from is None else ()
+        return super()._hands_on([name for name in columns if name not in left])
 
-        return Context(appended=frozenset(self._turn(tables.view(table, read=False).columns)))
+    def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
+        if self._appends and self.continue_from is None:  # answers that are added from a column leave the table
+            from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+
+            context = replace(context, appended=frozenset(self._turn(tables.view(table, read=False).columns)))
+        return super()._carry_out(table, connection, context, options)
 
     def _becomes(self, settings: dict[str, Any]) -> Said:
         known_as = settings.get(CONVERSATION)
@@ -332,7 +330,8 @@ class AppendReply(AddingNode):
     Parameters
     ----------
     body : str, optional
-        The answer's body, as JSON. Default: the column ``body``.
+        The answer's body, as JSON. Default: the column ``body``; without one, the text of the answer that the table has
+        to the right of its conversations, as `CreateChatCompletion` and `RetrieveResponse` write it.
     continue_from : str, optional
         In a workflow, the id of an earlier node whose answers are added; in place of `body`.
     """
@@ -360,7 +359,8 @@ class AppendReply(AddingNode):
         Parameters
         ----------
         table : NodeOutput or table
-            What a chat node returned; or a table with the columns ``conversation`` and ``body``.
+            What a chat node returned; or a table with the columns ``conversation`` and ``body``, or with the answers of
+            such an output in text columns, as a file has them.
         """
         from ..run.output import Responses  # noqa: PLC0415 - loaded where it is needed
 
@@ -369,9 +369,20 @@ class AppendReply(AddingNode):
         return super().run(table, store=store, continue_from=continue_from, on_invalid=on_invalid, progress=progress)
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
-        if self.body is None and self.continue_from is None and BODY not in columns:
+        if self.body is None and self.continue_from is None and BODY not in columns and not self._spoken(columns):
             raise ColumnError("no column 'body': pass the output of a chat node (continue_from=), or set body=")
         return super()._plan(columns, inputs)
+
+    def _defaults(self, columns: Sequence[str]) -> Mapping[str, str]:
+        return {**super()._defaults(columns), **self._spoken(columns)}
+
+    def _spoken(self, columns: Sequence[str]) -> dict[str, str]:
+        """Return which columns have the answers' texts and outcomes, where no column has their bodies."""
+        turn = self._turn(columns)
+        text = text_in(turn)
+        if text is None or self.body is not None or self.continue_from is not None or BODY in columns:
+            return {}
+        return {"text": text, **({"outcome": turn[-2]} if turn[1:] else {})}
 
     @property
     def _appends(self) -> bool:
@@ -379,7 +390,9 @@ class AppendReply(AddingNode):
 
     def _messages(self, row: Mapping[str, Any]) -> list[Any]:
         """Return the answer's message, where it is not the one of an earlier node."""
-        return [] if self.continue_from is not None else [message_of(row.get(BODY))]
+        if self.continue_from is not None:
+            return []
+        return [spoken(row["text"], row.get("outcome")) if "text" in row else message_of(row.get(BODY))]
 
 
 def _refuse_unanswered(table: Any) -> None:

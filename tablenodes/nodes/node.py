@@ -147,6 +147,10 @@ class Node:
         """Return the id of the node whose answers this one retrieves; None where there is none, or none is known."""
         return None
 
+    def _hands_on(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of the table that later nodes of a workflow find, of those that this one finds."""
+        return (*columns, *(name for name in self._declared.makes if name not in columns))
+
     def _begins_empty(self) -> bool:
         """Return whether the conversations that it makes may have no message yet."""
         return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
-from ..bodies.recipe import BODY, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
+from ..bodies.recipe import BODY, CONVERSATION, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
 from ..connection.connection import given_connection
 from ..connection.endpoint import base_url_of, default_properties
 from ..errors import SettingError, TableError
@@ -19,7 +19,7 @@ from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
-from .answer_columns import SETTINGS, answers_of, check_free, kept_setting, settings_too, suffixed
+from .answer_columns import SETTINGS, answers_of, check_free, dropped, kept_setting, settings_too, suffixed
 from .answer_shapes import answered
 from .node import OWN, Node
 
@@ -136,6 +136,8 @@ class RequestNode(Node):
             check_free(written, columns)
             plan.note(suffixed(written, columns))
             plan.note(() if inputs.prefix else settings_too(written, (*schema.properties, *SHORTCUTS, BODY)))
+        if CONVERSATION in plan.taken:
+            plan.note(dropped(columns, CONVERSATION, plan.columns))
         if answers.schema is not None:
             check_settings(plan.taken, answers.mode)
             warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())

@@ -50,11 +50,15 @@ class TableNode(Node):
         return SettingsPlan(
             self._parsed(),
             columns,
-            defaults=declared.defaults,
+            defaults=self._defaults(columns),
             constants=inputs.constants,
             becomes=self._becomes,
             structured=declared.structured,
         )
+
+    def _defaults(self, columns: Sequence[str]) -> Mapping[str, str]:
+        """Return the columns that give the settings that are not set."""
+        return self._declared.defaults
 
     def _makes(self) -> Mapping[str, str]:
         """Return the columns that it makes, and their types; where its settings name them, they are fields."""

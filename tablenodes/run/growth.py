@@ -18,6 +18,7 @@ from ..problems import Problem, Rejected, Unfit
 from ..schemas import Schema
 from ..store.commits import Link, is_id, links, reply
 from ..store.conversations import Conversations
+from ..templates.environment import as_text
 from .output import Responses
 
 _ROWS = 2_000  # rows whose messages are put into the store together at most
@@ -81,8 +82,7 @@ class Replies:
         if row >= self._output.summary.rows:
             raise _none("there is no answer for this row")
         outcome, body = self._output._answer_to(row)
-        if outcome != OK:
-            raise _none(f"there is no answer for this row: it ended as {outcome}", outcome)
+        _refuse_failed(outcome)
         return message_of(body)
 
     def asked(self, row: int) -> str | None:
@@ -100,6 +100,21 @@ def message_of(body: Any) -> dict[str, Any]:
     if message is None:
         raise _none("the answer has no message to continue the conversation from")
     return dict(message)
+
+
+def spoken(text: Any, outcome: Any = None) -> dict[str, Any]:
+    """Return the message of an answer of which a table has the text and the outcome; raise `Rejected` for none."""
+    if outcome is not None:
+        _refuse_failed(str(outcome))
+    if text is None:
+        raise _none("there is no text of an answer in this row; one that is a call or a refusal needs its body")
+    return {"role": "assistant", "content": as_text(text)}
+
+
+def _refuse_failed(outcome: str) -> None:
+    """Raise `Rejected` for a row without an answer."""
+    if outcome != OK:
+        raise _none(f"there is no answer for this row: it ended as {outcome}", outcome)
 
 
 def _none(why: str, outcome: str = "") -> Rejected:

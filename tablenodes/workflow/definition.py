@@ -9,8 +9,9 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from ..connection.connection import Connection, given_connection
-from ..errors import SchemaError, UsageError, WorkflowError, framed
+from ..errors import SchemaError, SettingError, UsageError, WorkflowError, framed
 from ..nodes import Node
+from ..run.options import RunOptions
 from ..settings import Limits, Retry
 from ..templates.template import Template
 from .definition_reader import Reader, anchored, rooted
@@ -39,6 +40,9 @@ class Definition:
     output: Destination | str | os.PathLike[str] | Mapping[str, str] | None = None
     limits: Limits | None = None
     retry: Retry | None = None
+    submission: str | None = None
+    store: str | os.PathLike[str] | None = None
+    deadline: float | None = None
     _reader: Reader | None = field(default=None, init=False, compare=False)
     _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
     _steps: tuple[tuple[str, Node | Step], ...] = field(default=(), init=False, compare=False)
@@ -55,10 +59,10 @@ class Definition:
         if self.id is not None and not _ID.fullmatch(self.id):
             how = "made of letters, digits, dots, hyphens and underscores, at most 100"
             raise WorkflowError(f"id must be {how}", place="id")
-        if self.table is not None:
-            if not isinstance(self.table, str | os.PathLike) or not os.fspath(self.table):
-                raise WorkflowError("table must be the path of a file; pass a table itself to run() or check()")
-            put(self, "table", os.path.abspath(os.path.expanduser(self.table)))
+        put(self, "table", _file("table", self.table, "; pass a table itself to run() or check()"))
+        put(self, "store", _file("store", self.store))
+        for name in ("submission", "deadline"):
+            _check_option(name, getattr(self, name))
         if not isinstance(self.inputs, Mapping):
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
@@ -116,8 +120,25 @@ class Definition:
         return f"{type(self).__name__}({'; '.join(shown)})"
 
 
-_KINDS: Mapping[str, type] = {"id": str, "description": str, "limits": Limits, "retry": Retry}
-_SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry")
+_KINDS: Mapping[str, type] = {"id": str, "description": str, "limits": Limits, "retry": Retry, "submission": str}
+_SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry", "submission", "store", "deadline")
+
+
+def _file(name: str, path: Any, hint: str = "") -> str | None:
+    """Return the absolute path of a file; None stays."""
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise WorkflowError(f"{name} must be the path of a file{hint}")
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+
+
+def _check_option(name: str, value: Any) -> None:
+    """Raise `WorkflowError` for an option that a run would refuse."""
+    try:
+        RunOptions.of(**{name: value})
+    except SettingError as error:
+        raise WorkflowError(str(error), place=name) from None
 
 
 def _checked_nodes(nodes: Any) -> tuple[tuple[str, Node | Step], ...]:

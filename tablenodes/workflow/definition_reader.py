@@ -15,6 +15,7 @@ from ..connection.connection import LOCAL, Connection
 from ..errors import UsageError, WorkflowError, among, framed
 from ..nodes import find_node
 from ..nodes.node import check_request_settings, instead, own_names, setting_names
+from ..run.options import RunOptions
 from ..settings import Limits, Retry, Timeout
 from .destination import destination
 from .inputs import declared
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .inputs import Input
     from .yaml_reader import Document, Path_
 
-KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", "nodes", "output")
+LATER = ("submission", "store", "deadline")  # how rows are handed to a worker
+KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", *LATER, "nodes", "output")
 
 _KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
 CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]
@@ -63,6 +65,9 @@ class Reader:
             "connection": lambda: self.connection(("connection",)),
             "limits": lambda: self.settings(("limits",), Limits),
             "retry": lambda: self.settings(("retry",), Retry),
+            "submission": lambda: self.text(("submission",)),
+            "store": lambda: self.path(("store",)),
+            "deadline": self.deadline,
             "inputs": self.inputs,
             "nodes": self.nodes,
             "output": self.output,
@@ -223,6 +228,11 @@ class Reader:
             with self.collecting(), self.locating(path):
                 made[name] = declared(name, value)
         return made
+
+    def deadline(self) -> Any:
+        """Return within how many seconds a worker must send a row."""
+        with self.locating(("deadline",)):
+            return RunOptions.of(deadline=self.at(("deadline",))).deadline
 
     def output(self) -> Destination | None:
         """Return where the table goes."""

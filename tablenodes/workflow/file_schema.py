@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..connection.connection import LOCAL
 from ..nodes import known_nodes
 from ..nodes.reference import described, summary
+from ..run.options import described as described_options
 from ..settings import Limits, Retry
 from .definition_reader import CONNECTION, KEYS
 from .destination import FORMATS
@@ -41,6 +42,9 @@ def file_schema() -> Json:
         "inputs": {"type": ["object", "null"], "additionalProperties": {"if": is_declared, "then": declared}},
         "limits": _object([each.name for each in fields(Limits)]),
         "retry": _object([each.name for each in fields(Retry)]),
+        "submission": _TEXT | {"description": described_options()["submission"].description},
+        "store": _TEXT | {"description": described_options()["store"].description},
+        "deadline": {"type": ["number", "null"], "description": described_options()["deadline"].description},
         "nodes": {"type": "array", "minItems": 1, "items": _nodes(kinds)},
         "output": {"anyOf": [_TEXT, output]},
     }

@@ -64,6 +64,8 @@ def run(
     if options.progress is not False:
         for each in doubts(workflow.steps, view.columns, workflow.expressions):
             say(f"{workflow.steps[each.node][0]}: {each.place}: {each.message}")
+        for name, remark in workflow_check.unadded(workflow, plans):
+            say(f"{name}: {remark}")
     if options.limits.max_cost is not None and options.send:
         _check_prices(workflow, plans, connections)
     if options.on_invalid == "raise":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..disk import write_file
 from ..errors import WorkflowError, nearest
 from .definition import Definition
-from .definition_reader import Reader
+from .definition_reader import LATER, Reader
 
 if TYPE_CHECKING:
     from ..connection.connection import GivenConnection
@@ -55,6 +55,9 @@ class Workflow(Definition):
         What a run may use at most.
     retry : Retry, optional
         How often a row is tried again.
+    submission, store, deadline : str, path or float, optional
+        What a run does with rows that a worker sends, and the file that keeps conversations and their answers, where
+        the run says nothing else; see `run`. In a YAML file, the store's path is relative to the file.
 
     Raises
     ------
@@ -136,7 +139,7 @@ class Workflow(Definition):
     def _repr_html_(self) -> str:
         from ..notebook.markup import Panel, html  # noqa: PLC0415 - loaded where it is used
 
-        named = ("description", "connection", "table", "inputs", "output", "limits", "retry")
+        named = ("description", "connection", "table", "inputs", "output", "limits", "retry", *LATER)
         facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
         nodes = [(name, step.node) for name, step in self.written]
         parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in nodes]
@@ -167,7 +170,7 @@ class Workflow(Definition):
         """
         from . import workflow_check  # noqa: PLC0415 - pandas is loaded where it is needed
 
-        return workflow_check.check(self, table, inputs, connection, store)
+        return workflow_check.check(self, table, inputs, connection, self.store if store is None else store)
 
     def run(
         self,
@@ -186,7 +189,7 @@ class Workflow(Definition):
         store: str | os.PathLike[str] | None = None,
         duplicates: Duplicates = "send",
         send: bool = True,
-        deadline: float = 86_400.0,
+        deadline: float | None = None,
         submission: str | os.PathLike[str] | None = None,
         replace: bool = False,
     ) -> WorkflowOutput:
@@ -250,11 +253,11 @@ class Workflow(Definition):
             on_in_doubt=on_in_doubt,
             on_text=on_text,
             retry_failed=retry_failed,
-            store=store,
+            store=self.store if store is None else store,
             duplicates=duplicates,
             send=send,
-            deadline=deadline,
-            submission=submission,
+            deadline=self.deadline if deadline is None else deadline,
+            submission=self.submission if submission is None else submission,
             replace=replace,
         )
         return runner.run(self, table, inputs, connection, options)

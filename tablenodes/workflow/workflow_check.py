@@ -107,18 +107,23 @@ def check_output(workflow: Definition, table: str | None) -> None:
 
 def check_content(workflow: Definition, view: TableView) -> None:
     """Check that the output can hold the table that the run reads, and that the columns that it names will be there."""
+    destination: Any = workflow.output
+    check_columns(workflow, view)
+    if destination is not None:
+        try:
+            content_fits(view, destination.format, destination.path)
+        except TableError as error:
+            raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
+
+
+def check_columns(workflow: Definition, view: TableView) -> None:
+    """Raise `WorkflowError` for a column that the output names, and the workflow's table will not have."""
     known = [*view.columns, *(column for name, node in workflow.steps for column in _written(name, node))]
     wanted: Any = workflow.output and workflow.output.columns  # type: ignore[union-attr]
     for name in wanted or ():
         if name not in known:
             where = workflow.at("output", "columns")
             raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
-    destination: Any = workflow.output
-    if destination is not None:
-        try:
-            content_fits(view, destination.format, destination.path)
-        except TableError as error:
-            raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
 
 
 def file_of(workflow: Definition, table: Any) -> str | None:
@@ -196,13 +201,37 @@ def plans(
                 errors.append(workflow.located(position, WorkflowError(begun, place="conversation")))
         except UsageError as error:
             errors.append(workflow.located(position, _of_node(error, ids, position, columns)))
-        columns = (*columns, *(column for column in node._declared.makes if column not in columns))
+        columns = node._hands_on(columns)
         unknown |= _made_by(node, view)
         if CONVERSATION in node._declared.makes:
             empty = name if node._begins_empty() else ""
     if errors:
         raise together(errors)
+    for name, remark in unadded(workflow, made):
+        made[name].note([remark])
     return made
+
+
+def unadded(workflow: Definition, plans: Mapping[str, RowPlan]) -> Iterator[tuple[str, Remark]]:
+    """Yield the nodes that make conversations longer which earlier nodes have answered, without their answers."""
+    asked: set[str] = set()  # nodes that send the conversations as they are now
+    answered: list[str] = []  # those that have answers to them
+    for position, (name, node) in enumerate(workflow.steps):
+        reads = CONVERSATION in plans[name].columns
+        if CONVERSATION in node._declared.makes:
+            read = upstream(node, answered) or ()
+            if (
+                answered
+                and reads
+                and not getattr(node, "_appends", True)
+                and not any(each in read for each in answered)
+            ):
+                replied = f"node {answered[-1]!r} answers the conversation, and its reply is not added"
+                yield name, Remark(f"{replied}: set continue_from: {answered[-1]}", "conversation")
+            asked, answered = set(), []
+        elif (plans[name].schema is not None and reads) or node._retrieves(workflow.steps[:position]) in asked:
+            asked.add(name)
+            answered += [] if node._declared.later else [name]
 
 
 def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequence[str]) -> UsageError:

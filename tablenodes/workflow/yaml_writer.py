@@ -83,6 +83,8 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
     if workflow.inputs:
         made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
     made |= {"limits": _changed(workflow.limits), "retry": _changed(workflow.retry)}
+    store = None if workflow.store is None else _relative(os.fspath(workflow.store), folder)
+    made |= {"submission": workflow.submission, "store": store, "deadline": workflow.deadline}
     made = {name: value for name, value in made.items() if value is not None}
     made["nodes"] = [_step(name, step, folder) for name, step in workflow.written]
     output: Any = workflow.output
