@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
+import weakref
 
 import pandas as pd
 import polars as pl
@@ -105,3 +107,18 @@ def test_the_text_of_every_answer_that_is_ok_is_read(body, text):
     assert out["ask"].texts() == [text]
     assert out["say"].texts() == [text]
     assert list(out["say"].table["text_2"]) == [text]
+
+
+def test_what_a_run_leaves_is_freed_with_its_output():
+    """At once, by nothing but its last name: a notebook's memory is that of the outputs that it holds."""
+    gc.collect()
+    gc.disable()
+    try:
+        out = tn.CreateChatCompletion(model="m", prompt="x").run(
+            pd.DataFrame(index=range(3)), tn.testing.canned("y"), progress=False
+        )
+        records = weakref.ref(out._records)
+        del out
+        assert records() is None
+    finally:
+        gc.enable()

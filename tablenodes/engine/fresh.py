@@ -24,19 +24,18 @@ class Fresh:
     """
 
     __slots__ = (
-        *(
-            "_admit",
-            "_bytes",
-            "_kept",
-            "_later",
-            "_later_bytes",
-            "_postpones",
-            "_room",
-            "_segments",
-            "_source",
-            "_takes_middle",
-        ),
-        *("_turn", "is_exhausted"),
+        "_admit",
+        "_bytes",
+        "_kept",
+        "_later",
+        "_later_bytes",
+        "_postpones",
+        "_room",
+        "_segments",
+        "_source",
+        "_takes_middle",
+        "_turn",
+        "is_exhausted",
     )
 
     def __init__(

@@ -76,19 +76,22 @@ class Loop:
         The source is asked as there is room, and may have more after it had nothing, while something is on its way.
         """
         self._fresh = Fresh(source, self._admit, self._room, self._postpones if self.recorder.knows else None)
-        with Interrupts() as interrupts:
-            while not self._leaves(interrupts):
-                more = self._start()
-                if self.on_turn is not None:
-                    self.on_turn()
-                if not self.scheduler.in_flight:
-                    self._look_ahead()
-                if self._ended():
-                    break
-                self._settle_all(0.0 if more else self._patience())
-                if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
-                    self._settle_all(0.0)
-            self._leave(source, interrupts)
+        try:
+            with Interrupts() as interrupts:
+                while not self._leaves(interrupts):
+                    more = self._start()
+                    if self.on_turn is not None:
+                        self.on_turn()
+                    if not self.scheduler.in_flight:
+                        self._look_ahead()
+                    if self._ended():
+                        break
+                    self._settle_all(0.0 if more else self._patience())
+                    if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
+                        self._settle_all(0.0)
+                self._leave(source, interrupts)
+        finally:
+            del self._fresh  # it holds methods of this loop, and nothing of a run may be kept by a circle
 
     def stop(self, failure: EndedError) -> None:
         """End the run for a reason from outside: nothing more is sent, what is in flight comes to its end."""

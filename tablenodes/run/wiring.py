@@ -28,6 +28,10 @@ OnText = Callable[[int, str], None]
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
+def _never(_: Exception | KeyboardInterrupt) -> None:
+    """Do nothing: where no text is told, nothing fails on the way."""
+
+
 class Engine:
     """A loop for one endpoint, and what makes the calls that it sends; rows of several nodes may be among them.
 
@@ -57,7 +61,8 @@ class Engine:
         stack.callback(transport.close)
         redaction = Redaction(endpoint.secrets)
         asked = stream or on_text is not None
-        self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, self._stop)
+        stop = self._stop if on_text is not None else _never  # a circle would keep what a run leaves
+        self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, stop)
         transport = self.streams
         self.loop = Loop(
             transport if around is None else around(transport),
