@@ -110,7 +110,7 @@ def section(figures: list[Figure]) -> str:
 What was served in {SECONDS} s, as a share of the rate, and how many of the requests were refused that were sent after
 the first refusal was known. Buckets keep a second's worth of requests, at least 5, and are full at first; 64 are in
 flight and an answer takes 50 ms, if nothing else is said. The server that turns away at random serves most when it is
-asked as fast as possible. The runs on sockets against windows of 1 s are of a machine that other programs kept busy.
+asked as fast as possible.
 Written by `python -m benchmarks.rate_limits`.
 
 | server | requests/s | where | runs | served, median | worst | refused, median | worst |
