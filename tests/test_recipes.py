@@ -1,28 +1,19 @@
-"""The page of recipes is true: each runs, in as few lines as it should take, and gives what it is for."""
+"""The pages of the documentation are true: each block runs, and comes to what the page says."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
 import itertools
 import json
-import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from background import ending, nobody_at_work, work
-from servers import answer, fault_server
+from pages import blocks, page, reader
 
 import tablenodes as tn
-from tablenodes.store.store_file import VARIABLE
 
-PAGE = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
-ANSWERS = (Path(__file__).parent.parent / "docs" / "answers.md").read_text(encoding="utf-8")
-RECIPES = [
-    (int(task), code) for task, code in re.findall(r"<!-- recipe (\d+) -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-]
+PRICES = {name: {"input": 0.15, "cached_input": 0.075, "output": 0.6} for name in ("gpt-4o-mini", "gpt-4o")}
+RECIPES = [(int(block.mark.split()[1]), block) for block in blocks("recipes.md") if block.mark != "setup"]
 LINES = {1: 2, 2: 2, 3: 1, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 13: 1, 15: 1, 16: 4, 17: 1}
 LINES |= {18: 1, 19: 1, 20: 1, 21: 1, 22: 1, 23: 3}
 REVIEWS = {
@@ -52,23 +43,18 @@ def reply(request):
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     """A folder with what the recipes read, and names as after the page's first block."""
-    folder = tmp_path_factory.mktemp("recipes")
-    with contextlib.chdir(folder):
-        photos = [f"photo_{number}.png" for number in range(4)]
-        for photo in photos:
-            Path(photo).write_bytes(b"\x89PNG\r\n\x1a\n" + photo.encode())
-        pd.DataFrame(REVIEWS | {"photo": photos}).to_csv("reviews.csv", index=False)
-        (setup,) = re.findall(r"<!-- setup -->\n```python\n(.*?)```", PAGE, re.DOTALL)
-        prices = {name: {"input": 1, "output": 2} for name in ("gpt-4o-mini", "gpt-4o")}
-        names = {}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OPENAI_API_KEY", "sk-none")
-            exec(compile(setup, "recipes.md", "exec"), names)
-        names["S"] = dataclasses.replace(tn.testing.canned(reply), prices=prices)
+    folder, names = tmp_path_factory.mktemp("recipes"), {}
+    photos = [f"photo_{number}.png" for number in range(4)]
+    for photo in photos:
+        (folder / photo).write_bytes(b"\x89PNG\r\n\x1a\n" + photo.encode())
+    pd.DataFrame(REVIEWS | {"photo": photos}).to_csv(folder / "reviews.csv", index=False)
+    with reader(folder, reply):
+        blocks("recipes.md")[0].run(names)
+        names["S"] = tn.testing.canned(reply, prices=PRICES)
         names["products"] = pd.DataFrame({"product": ["lamp", "kettle"]})
         first = names["node"].run(names["df"], names["S"], journal="run.journal", progress=False)
         first.result.to_parquet("raw.parquet")
-        yield folder, names
+        yield names
 
 
 def stopped_in_the_middle(names):
@@ -108,51 +94,76 @@ def checks(names, shown):
 
 def test_every_recipe_runs_and_comes_to_what_it_is_for(setting):
     """One after the other, as a reader would; but for what is read on another day."""
-    folder, names = setting
-    with contextlib.chdir(folder):
-        for task, code in RECIPES:
-            if "ids.csv" in code:
-                continue
-            if task == 15:
-                stopped_in_the_middle(names)
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
-                exec(compile(code, f"recipe {task}", "exec"), names)
-            check = checks(names, printed.getvalue()).get(task)
-            assert check is None or check(), f"recipe {task}: {code}"
+    for task, block in RECIPES:
+        if "ids.csv" in block.code:
+            continue
+        if task == 15:
+            stopped_in_the_middle(setting)
+        check = checks(setting, block.run(setting)).get(task)
+        assert check is None or check(), f"recipe {task}: {block.code}"
 
 
-def test_ids_of_a_submission_are_read_on_another_day(tmp_path, monkeypatch):
+def test_ids_of_a_submission_are_read_on_another_day(tmp_path):
     """With the worker's part done in between."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "store"))
-    (code,) = [code for _, code in RECIPES if "ids.csv" in code]
-    stars = {"index": 0, "message": {"content": '{"stars": 4}'}, "finish_reason": "stop"}
+    (block,) = [block for _, block in RECIPES if "ids.csv" in block.code]
     node = tn.CreateChatCompletionAsync(model="m", prompt="{{ review }}", answer={"stars": int})
-    with ending(tmp_path / "store") as store, fault_server(answer({"choices": [stars]})) as server:
+    names = {"tn": tn}
+    with ending(tmp_path / "store") as store, reader(tmp_path, {"stars": 4}):
         with nobody_at_work(store):
-            ids = node.run(pd.DataFrame(REVIEWS), tn.Connection(server.url), progress=False).table
+            ids = node.run(pd.DataFrame(REVIEWS), progress=False).table
         ids.to_csv("ids.csv", index=False)
         work(store)
-        names = {"tn": tn}
-        exec(compile(f"out = {code}", "recipes.md", "exec"), names)
+        block._replace(code=f"out = {block.code}").run(names)
     assert list(names["out"].answers["stars"]) == [4] * 4
 
 
-def test_the_page_on_answers_prints_what_it_says(capsys):
-    """Its first block, word for word."""
-    (snippet,) = re.findall(r"<!-- snippet -->\n```python\n(.*?)```", ANSWERS, re.DOTALL)
-    (shown,) = re.findall(r"```text\n(.*?)```", ANSWERS, re.DOTALL)
-    said = iter([("positive", 5, ["speed"]), ("negative", 1, ["broken"]), ("mixed", 3, ["looks", "speed"])])
+def rated(request):
+    """Answer as the page on answers says."""
+    said = {"love": ("positive", 5, ["speed"]), "broke": ("negative", 1, ["broken"])}
+    text = request["messages"][-1]["content"]
+    found = next((said[word] for word in said if word in text), ("mixed", 3, ["looks", "speed"]))
+    return dict(zip(("sentiment", "stars", "topics"), found, strict=True))
 
-    def rated(request):
-        return dict(zip(("sentiment", "stars", "topics"), next(said), strict=True))
 
-    snippet = snippet.replace("tn.Connection()", "CANNED")
-    exec(compile(snippet, "answers.md", "exec"), {"CANNED": tn.testing.canned(rated)})
-    assert capsys.readouterr().out == shown
+def helped(request):
+    """Answer as the page on workflows says."""
+    text = request["messages"][-1]["content"]
+    place = next(number for number, word in enumerate(("app", "charged", "opening")) if word in text)
+    if "response_format" in request:
+        return {"topic": ("bug", "billing", "other")[place], "urgency": 4 - place // 2 * 3}
+    return ("We look at it.", "We pay it back.")[place]
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("answers.md", rated),
+        ("placeholders.md", ""),
+        ("workflows.md", helped),
+        ("later.md", {"stars": 4}),
+        ("cost.md", "Well."),
+    ],
+)
+def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, answers, tmp_path):
+    """In one session; a worker is at work where answers come later."""
+    names = {}
+    with ending(tmp_path / "store"), reader(tmp_path, answers):
+        pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
+        for block in blocks(name):
+            printed = block.run(names)
+            if block.mark == "setup":
+                names["S"] = tn.testing.canned(answers, prices=PRICES)
+            assert block.shown in (None, printed)
+
+
+@pytest.mark.parametrize("name", ["workflows.md", "later.md", "cost.md"])
+def test_a_page_is_short_and_shows_nothing_that_is_not_run(name):
+    """One page; each block of code has a mark, and each of text belongs to one."""
+    shown = sum(1 + (block.shown is not None) for block in blocks(name))
+    assert (page(name).count("```"), page(name).count("\n") <= 120) == (2 * shown, True)
 
 
 def test_every_task_has_a_recipe_of_as_few_lines_as_it_should_take():
     """Each block by itself."""
     assert {task for task, _ in RECIPES} == set(LINES)
-    assert [(task, code) for task, code in RECIPES if code.count("\n") > LINES[task]] == []
+    assert [(task, block) for task, block in RECIPES if block.code.count("\n") > LINES[task]] == []

@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pages import blocks, page
 from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command, sharing
 
 import tablenodes as tn
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = page("../README.md")
+SNIPPETS = [block for block in blocks("../README.md") if block.mark == "snippet"]
 
 FEW = 3
 """How many reviews there are where what runs is shown to run: all of them are judged once, in the sample workflow."""
@@ -37,7 +39,7 @@ LocalModel.start = lambda model: contextlib.nullcontext(types.SimpleNamespace(**
 
 
 def snippets(language):
-    return re.findall(rf"<!-- snippet -->\n```{language}\n(.*?)```", README, re.DOTALL)
+    return [block.code for block in SNIPPETS if block.language == language]
 
 
 @pytest.mark.model
@@ -123,11 +125,10 @@ def test_the_readmes_other_nodes_run(in_a_copy, capsys, embedded):
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()} >= {"0", "1"}
 
 
-def test_the_readmes_check_prints_what_it_says(capsys):
+def test_the_readmes_check_prints_what_it_says():
     """The text block below the snippet is what comes out."""
-    exec(compile(snippets("python")[2], "README.md", "exec"), {})
-    shown = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
-    assert capsys.readouterr().out in shown
+    (check,) = [block for block in SNIPPETS if block.shown]
+    assert check.run({}) == check.shown
 
 
 @pytest.mark.model
