@@ -16,7 +16,18 @@ from ..schemas import Schema
 from ..store.conversations import Conversations
 from ..templates.bounds import MOST, Room
 from .images import IMAGE, Images
-from .recipe import BODY, CONVERSATION, Recipe, like_placeholders, misspelt, passed_over, said, taken, unread_braces
+from .recipe import (
+    BODY,
+    CONVERSATION,
+    Recipe,
+    like_placeholders,
+    misspelt,
+    passed_over,
+    reads,
+    said,
+    taken,
+    unread_braces,
+)
 from .schema_types import ALSO_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
@@ -26,6 +37,7 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 """What may make a property's value depend on another's, which is not known before the row."""
 _BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
 _OTHERS = "(all others)"
+_PROMPT = "set prompt=, or add a prompt column"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -53,53 +65,35 @@ class BodyPlan(RowPlan):
         body_bytes: int = MOST,
         folder: str = ".",
     ) -> None:
+        self.schema, self._is_valid = schema, schema.is_valid
         self._longest, self._room = body_bytes + _BESIDES, Room(body_bytes)
-        self.schema = schema
-        self._is_valid = schema.is_valid
         constants = constants or {}
         given, recipe = recipe, recipe.with_system(table)
-        made = recipe.parsed()
-        extra = recipe.parsed_extra()
+        made, extra = recipe.parsed(), recipe.parsed_extra()
         for value in (*made.values(), *extra.values()):
             if is_varying(value):
                 value.check(table, tuple(constants))
-        varying = {name: value for name, value in (made | extra).items() if is_varying(value)}
-        image = made.pop(IMAGE, None) if recipe.shortcuts else None
-        reading = [name for name, value in varying.items() if value.whole_row() or BODY in value.columns()]
+        reading = [name for name, value in (made | extra).items() if reads(value, BODY)]
         self.taken = taken(
             recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
         )
         if recipe is not given:
             self.taken += ("system",)
         values = self._values(recipe, made)
-        values.update(extra)
+        image = values.pop(IMAGE) if recipe.shortcuts and IMAGE in made else None
+        values |= extra
+        named = values if image is None else {**values, IMAGE: image}
         self._else_from = BODY if BODY in self.taken else None
-        named = values if image is None else values | {IMAGE: image}
         self.columns = columns_read(named, table, *filter(None, [self._else_from]))
         self._columns_of = columns_of(named)
-        self.sources = {
-            name: "extra_body" if name in extra else source(name in made or name == IMAGE, self._columns_of.get(name))
-            for name in named
-        }
-        self.sources |= dict.fromkeys(recipe.answer, "answer")
-        if BODY in self.taken:
-            self.sources[_OTHERS] = f"column {BODY}"
-        elif reading and recipe.columns == "auto" and BODY in table:
-            what = f"{', '.join(reading)} {'reads' if len(reading) == 1 else 'read'} column {BODY}"
-            self.sources[_OTHERS] = f'left out: {what} (columns=["{BODY}"] takes requests from it)'
-        unread = (*unread_braces(recipe), *like_placeholders(recipe, table, constants))
-        self.passed_over = (*self._passed_over(recipe, table), *unread)
-        spoken = isinstance(values.get("messages"), ConversationValue)
-        self._conversations = conversations() if spoken and conversations is not None else None
-        row = Row(
-            tuple(table), {name: i for i, name in enumerate(self.columns)}, constants, self._conversations, self._room
-        )
-        self._conversation_at = at = _place_of_ids(values.get("messages"), row)
-        self.conversation_column = None if at is None else self.columns[at]
-        self.images = None if image is None else Images(image, row, folder, body_bytes)
+        self.sources = {name: source(name in made, self._columns_of.get(name)) for name in named}
+        self.sources |= dict.fromkeys(extra, "extra_body") | dict.fromkeys(recipe.answer, "answer")
+        self.sources |= self._others(recipe, table, reading)
+        self.passed_over = tuple(self._passed_over(recipe, table, constants))
+        row = self._row(values, table, constants, conversations)
         if image is not None and "messages" not in values and BODY not in self.taken:
-            hint = "set prompt=, or add a prompt column"
-            raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
+            raise SettingError(f"image is set, but there is no prompt that it could go with: {_PROMPT}", place=IMAGE)
+        self.images = None if image is None else Images(image, row, folder, body_bytes)
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
         self._settle_names(values)
@@ -107,9 +101,38 @@ class BodyPlan(RowPlan):
         self._answer, self._tail = frozenset(recipe.answer), orjson.dumps(recipe.answer)[1:]
         self.warnings = (*self.passed_over, *self._unknown_keys(values, extra))
 
-    def _passed_over(self, recipe: Recipe, table: Sequence[str]) -> tuple[str, ...]:
-        spoken = passed_over(recipe, table, self.columns, self.taken) if recipe.shortcuts else ()
-        return (*spoken, *misspelt(recipe, self.schema.properties, table, self.columns, self.taken))
+    def _others(self, recipe: Recipe, table: Sequence[str], reading: Sequence[str]) -> dict[str, str]:
+        """Return where all other properties come from, or why the column that could hold them is left out."""
+        if BODY in self.taken:
+            return {_OTHERS: f"column {BODY}"}
+        if not reading or recipe.columns != "auto" or BODY not in table:
+            return {}
+        what = f"{', '.join(reading)} {'reads' if len(reading) == 1 else 'read'} column {BODY}"
+        return {_OTHERS: f'left out: {what} (columns=["{BODY}"] takes requests from it)'}
+
+    def _passed_over(self, recipe: Recipe, table: Sequence[str], constants: Collection[str]) -> Iterator[str]:
+        """Yield a remark for each column and each text that means something else than it may seem."""
+        if recipe.shortcuts:
+            yield from passed_over(recipe, table, self.columns, self.taken)
+        yield from misspelt(recipe, self.schema.properties, table, self.columns, self.taken)
+        yield from unread_braces(recipe)
+        yield from like_placeholders(recipe, table, constants)
+
+    def _row(
+        self,
+        values: Mapping[str, Any],
+        table: Sequence[str],
+        constants: Mapping[str, Any],
+        conversations: Callable[[], Conversations] | None,
+    ) -> Row:
+        """Return what the values are bound to; the store is opened where conversations are looked up."""
+        spoken = isinstance(values.get("messages"), ConversationValue)
+        self._conversations = conversations() if spoken and conversations is not None else None
+        position = {name: i for i, name in enumerate(self.columns)}
+        row = Row(tuple(table), position, constants, self._conversations, self._room)
+        self._conversation_at = at = _place_of_ids(values.get("messages"), row)
+        self.conversation_column = None if at is None else self.columns[at]
+        return row
 
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -130,7 +153,7 @@ class BodyPlan(RowPlan):
                 system = None
         if system is not None:
             spoken = isinstance(values.get("messages"), ConversationValue)
-            hint = "use AddSystemMessage for a conversation" if spoken else "set prompt=, or add a prompt column"
+            hint = "use AddSystemMessage for a conversation" if spoken else _PROMPT
             raise SettingError(f"system is set, but there is no prompt: {hint}", place="system")
         return values
 

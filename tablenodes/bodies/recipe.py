@@ -50,7 +50,7 @@ class Recipe:
         is_for_it = self.shortcuts and "prompt" in self.settings and "system" not in self.settings
         if not is_for_it or "system" not in table or not self.may_use("system"):
             return self
-        if self.columns == "auto" and any(_reads(value, "system") for value in self.parsed().values()):
+        if self.columns == "auto" and any(reads(value, "system") for value in self.parsed().values()):
             return self
         return replace(self, settings={**self.settings, "system": Column("system")})
 
@@ -67,7 +67,8 @@ class Recipe:
         return {name: parse(value, f"{EXTRA}.{name}", FreeValue) for name, value in self.extra_body.items()}
 
 
-def _reads(value: Any, column: str) -> bool:
+def reads(value: Any, column: str) -> bool:
+    """Check whether a value reads a column, or may."""
     return is_varying(value) and (value.whole_row() or column in value.columns())
 
 
