@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from ..column_names import free_names
-from ..engine.outcomes.answer_json import UnreadableError, document_of
+from ..engine.outcomes.answer_json import readable
 from ..engine.outcomes.finish_reasons import says
 from ..engine.outcomes.shortcomings import is_plain, lack_of
 from ..engine.sink import OK, UNUSABLE
@@ -82,10 +80,7 @@ def _choices(bodies: Iterable[str | None], outcomes: Iterable[str]) -> Iterator[
     for row, (body, outcome) in enumerate(zip(bodies, outcomes, strict=True)):
         if outcome not in (OK, UNUSABLE):
             continue
-        try:
-            document = document_of(body or "")
-        except (UnreadableError, ValueError, RecursionError):
-            continue
+        document = readable(body)
         choices = document.get("choices") if isinstance(document, dict) else None
         for at, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
@@ -132,21 +127,11 @@ def _arguments(given: Any) -> tuple[str | None, Any, str | None]:
     if given is None or given == "":
         return None, None, "empty"
     text = given if isinstance(given, str) else written(given)
-    value, reason = _parsed(given) if isinstance(given, str) else (given, None)
-    if reason is None and (not isinstance(value, dict) or text is None or _is_deep(text, value)):
-        reason = "does_not_fit"
-    return text, value, reason
-
-
-def _parsed(text: str) -> tuple[Any, str | None]:
-    try:
-        return orjson.loads(text), None
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return document_of(text), None
-    except (UnreadableError, ValueError, RecursionError):
-        return None, "not_json"
+    value = readable(given) if isinstance(given, str) else given
+    if value is None and given.strip() != "null":
+        return text, value, "not_json"
+    is_fit = isinstance(value, dict) and text is not None and not _is_deep(text, value)
+    return text, value, None if is_fit else "does_not_fit"
 
 
 def _is_deep(text: str, value: Any) -> bool:

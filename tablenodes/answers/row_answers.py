@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..engine.outcomes.answer_json import UnreadableError, document_of, first_choice, text_in
+from ..engine.outcomes.answer_json import first_choice, readable, text_in
 from ..engine.outcomes.rules import Failure
 from ..engine.outcomes.shortcomings import LACKS
 from ..engine.sink import OK, UNUSABLE
@@ -97,22 +97,12 @@ class RowAnswers:
 
     def text_in(self, body: str | bytes | None) -> str | None:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
-        try:
-            document = orjson.loads(body or "")
-        except orjson.JSONDecodeError:
-            return self._text_of(body or "")
+        document = readable(body)
         try:
             found = document["choices"][0]["message"]["content"]  # where nearly every text is
         except (LookupError, TypeError):
             found = None
         return found if type(found) is str and self.mode != "tool" else self.text(first_choice(document))
-
-    def _text_of(self, body: str | bytes) -> str | None:
-        """Return what `text_in` does, of a body that the fast parser does not take."""
-        try:
-            return self.text(first_choice(document_of(body)))
-        except (UnreadableError, ValueError, RecursionError):
-            return None
 
     def usable(self) -> Usable | None:
         """Return what judges the answers of one run; None where every answer can be used."""

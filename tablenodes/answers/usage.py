@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..engine.outcomes.answer_json import UnreadableError, document_of
+from ..engine.outcomes.answer_json import readable
 from .answer_schema import FieldType
 from .rate_card import COUNTS
 
@@ -22,16 +22,7 @@ USAGE_TYPES = {
     "cost": FieldType("number", nullable=True),
 }
 """The columns of what answers used, with their types."""
-_READ = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "created",
-    *COUNTS[1:4],
-    *COUNTS[5:],
-    "model",
-    "service_tier",
-)
+_READ = (*COUNTS, "total_tokens", "created", "model", "service_tier")
 _MOST = 2**53
 _NONE: dict[str, Any] = {}
 
@@ -75,8 +66,10 @@ def _lacks_a_card(card: RateCard | None, tokens: int | None) -> bool:
 
 
 def _used(body: str | None) -> tuple[Any, ...]:
-    """Return what a body says, in the order of the columns."""
-    found = _document(body)
+    """Return what a body says, in the order of `_READ`."""
+    found = readable(body)
+    if type(found) is not dict:
+        found = _NONE
     usage = found.get("usage")
     if type(usage) is not dict:
         usage = _NONE
@@ -93,23 +86,15 @@ def _used(body: str | None) -> tuple[Any, ...]:
     model, tier = found.get("model"), found.get("service_tier", usage.get("service_tier"))
     counts = (
         usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
-        usage.get("total_tokens"),
-        found.get("created"),
         cached,
         read.get("cache_write_tokens"),
         read.get("audio_tokens"),
+        usage.get("completion_tokens"),
         reasoning,
         wrote.get("audio_tokens"),
+        usage.get("total_tokens"),
+        found.get("created"),
     )
     # One comparison after the other in place: a call for each takes as long as to parse the body.
     checked = [value if type(value) is int and 0 <= value < _MOST else None for value in counts]
     return *checked, model if type(model) is str else None, tier if type(tier) is str else None
-
-
-def _document(body: str | None) -> dict[str, Any]:
-    try:
-        found = document_of(body or "")
-    except (UnreadableError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

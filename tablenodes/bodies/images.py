@@ -242,7 +242,7 @@ def _other(data: bytes) -> str:
     if not data:
         return "empty"
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "a video or an image of a phone's")
+        return _BRANDS.get(data[8:12], "a video or a phone's photo")
     start = data[:64].lstrip(b"\xef\xbb\xbf\t\n\r ").lower()
     found = (kind for marks in (data, start) for mark, kind in _OTHERS.items() if marks.startswith(mark))
     return next(found, "of an unknown type")

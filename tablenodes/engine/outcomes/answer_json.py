@@ -72,12 +72,17 @@ def document_of(body: str | bytes) -> Any:
         return read(_ESCAPE.sub(lambda found: _HALF if found[1] else found[0], data))
 
 
+def readable(body: str | bytes | None) -> Any:
+    """Return what `document_of` does; None for what cannot be read, and for no body."""
+    try:
+        return document_of(body or "")
+    except ValueError:  # also of a text with half a character, which is no UTF-8
+        return None
+
+
 def first_text(body: str | bytes | None) -> str | None:
     """Return the text of an answer's first choice, or None where it has none."""
-    try:
-        return text_of(document_of(body or ""))
-    except UnreadableError:
-        return None
+    return text_of(readable(body))
 
 
 def text_of(document: Any) -> str | None:
