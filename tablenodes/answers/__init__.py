@@ -21,6 +21,7 @@ from .foreign_settings import foreign_setting
 from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
 from .row_answers import BESIDE, TEXTS, RowAnswers, Usable, behind_ids
+from .strict_form import ANSWER
 from .strict_rules import Provider, StrictProblem, lint, provider_of
 from .token_guess import (
     Prompt,
@@ -28,6 +29,7 @@ from .token_guess import (
     answer_guess,
     answer_limit,
     answers_asked,
+    image_urls,
     prompt_bound,
     prompt_guesses,
     prompt_of,
@@ -35,6 +37,7 @@ from .token_guess import (
 from .usage import USAGE_TYPES, costs, usage_columns
 
 __all__ = [
+    "ANSWER",
     "ANSWER_MODES",
     "BESIDE",
     "COUNTS",
@@ -63,6 +66,7 @@ __all__ = [
     "choice_table",
     "costs",
     "foreign_setting",
+    "image_urls",
     "lint",
     "listed_prices",
     "prompt_bound",

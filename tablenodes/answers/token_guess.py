@@ -92,18 +92,18 @@ def answer_guess(body: Mapping[str, Any]) -> Spread | None:
 def prompt_bound(body: Mapping[str, Any], size: int) -> int:
     """Return how many tokens the prompt of a request of `size` bytes has at the most: none is shorter than a byte."""
     images = sum(part is None for part in _parts(body))
-    return size + IMAGE_MOST * images - (_inline(body.get("messages")) if images else 0)
+    inline = (len(url) for url in image_urls(body.get("messages")) if url.startswith("data:image/"))
+    return size + IMAGE_MOST * images - (sum(inline) if images else 0)  # they are no text that a model reads
 
 
-def _inline(value: Any) -> int:
-    """Return the characters of images that are written out in messages: no text that a model reads."""
-    if isinstance(value, list):
-        return sum(map(_inline, value))
-    if not isinstance(value, dict):
-        return 0
-    image = value.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else None
-    return len(url) if isinstance(url, str) and url.startswith("data:image/") else _inline(value.get("content"))
+def image_urls(messages: Any) -> Iterator[str]:
+    """Yield the URL of each image in a chat's messages."""
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            image = part.get("image_url") if isinstance(part, dict) else None
+            if isinstance(image, dict) and isinstance(url := image.get("url"), str):
+                yield url
 
 
 def _parts(body: Mapping[str, Any]) -> Iterator[str | None]:

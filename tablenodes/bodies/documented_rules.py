@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..answers import image_urls
 from ..problems import Remark
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:\S")
@@ -23,14 +24,5 @@ def broken(body: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("top_logprobs is set, but logprobs is not: the API wants logprobs=true with it", "top_logprobs")
     if body.get("stream_options") is not None and not body.get("stream"):
         yield Remark("stream_options is set, but stream is not: the API wants stream=true with it", "stream_options")
-    if any(isinstance(url, str) and not _URI.match(url) for url in _image_urls(body.get("messages"))):
+    if any(not _URI.match(url) for url in image_urls(body.get("messages"))):
         yield Remark(f"messages has an image_url that is neither https:… nor data:…; {_FILE}", "messages")
-
-
-def _image_urls(messages: Any) -> Iterator[Any]:
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else ():
-            image = part.get("image_url") if isinstance(part, dict) else None
-            if isinstance(image, dict):
-                yield image.get("url")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..answers import ANSWER_MODES, BESIDE, RowAnswers, behind_ids, read_answer
+from ..answers import ANSWER, ANSWER_MODES, BESIDE, RowAnswers, behind_ids, read_answer
 from ..bodies.recipe import NAMED_ONLY
 from ..column_names import free_names
 from ..errors import ColumnError, SettingError
@@ -14,16 +14,9 @@ from ..errors import ColumnError, SettingError
 if TYPE_CHECKING:
     from .node import Node
 
-SETTINGS = ("answer", "into")
-ANSWER = "answer"
 _BESIDE = re.compile(r"(?P<prefix>.+_)?status(_\d+)?\n(?P=prefix)?outcome(_\d+)?\n(?P=prefix)?message(_\d+)?")
 """The names of what stands beside an answer, each in a line."""
-_DROPPED = (
-    "column {!r} has a model's answer that is not in the conversation, and is not added: {}run(table,"
-    " continue_from=out), where out is the output of the chat"
-)
-_ADD = "to add it first, run AppendReply on this table (tablenodes call AppendReply), or in Python "
-_ADD_WHOLE = "to add it first, use "
+_APPEND = "run AppendReply on this table (tablenodes call AppendReply), or in Python"
 _TRIPLE = 3  # columns that stand beside an answer
 
 
@@ -32,11 +25,6 @@ def answers_of(node: Node, mode: str | None = None) -> RowAnswers:
     given, found = getattr(node, "answer", None), mode or getattr(node, "answer_mode", ANSWER_MODES[0])
     schema = None if given is None else read_answer(given)
     return RowAnswers(schema, found, getattr(node, "into", None))  # type: ignore[arg-type] # checked elsewhere
-
-
-def kept_setting(name: str, value: Any) -> Any:
-    """Return what one of `SETTINGS` was given, which nobody else can change."""
-    return _own_answer(value) if name == "answer" else _checked_name(value)
 
 
 def _own_answer(value: Any) -> Any:
@@ -52,6 +40,10 @@ def _checked_name(value: Any) -> str | None:
         how = "it is the same for every row, and placeholders are not filled in"
         raise SettingError(f"into must be the name of a column: {how}", place="into")
     return value
+
+
+CHECKS: Mapping[str, Callable[[Any], Any]] = {ANSWER: _own_answer, "into": _checked_name}
+"""By the settings of a node with answers: what is kept of one, which nobody else can change, or an error."""
 
 
 def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
@@ -95,9 +87,9 @@ def turn_in(columns: Sequence[str], conversation: str) -> tuple[str, ...]:
 def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str, ...]:
     """Return a line on the answers' columns that a later node, given the table, would use as settings."""
     if found := [name for name in answers.types if name in properties and name not in NAMED_ONLY]:
-        told = ", ".join(map(repr, found))
-        words = ("column", "it", "a request setting") if len(found) == 1 else ("columns", "them", "request settings")
-        used = "a later node that is given the answer's {0} {told} would use {1} as {2}".format(*words, told=told)
+        told, one = ", ".join(map(repr, found)), len(found) == 1
+        would = "would use it as a request setting" if one else "would use them as request settings"
+        used = f"a later node that is given the answer's {'column' if one else 'columns'} {told} {would}"
         return (f"{used}: choose another name with into= (--into), or set columns there",)
     return ()
 
@@ -108,8 +100,9 @@ def dropped(columns: Sequence[str], conversation: str, read: Collection[str]) ->
         return ()
     first = columns.index(turn[0])
     answer = columns[first - 1] if len(turn) == _TRIPLE else turn[0]  # a field's name is anybody's
-    how = _ADD if text_in(turn) else _ADD_WHOLE
-    return () if answer in read else (_DROPPED.format(answer, how),)
+    what = f"column {answer!r} has a model's answer that is not in the conversation, and is not added"
+    how = f"{_APPEND if text_in(turn) else 'use'} run(table, continue_from=out), where out is the output of the chat"
+    return () if answer in read else (f"{what}: to add it first, {how}",)
 
 
 def text_in(turn: Sequence[str]) -> str | None:

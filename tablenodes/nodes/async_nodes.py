@@ -21,10 +21,11 @@ from ..connection.connection import given_connection
 from ..errors import ConnectionSettingError, SettingError
 from ..problems import Problem, Rejected, Remark
 from ..run.display import counted
+from ..run.options import DAY
 from ..run.rows import Context, PlanInputs
 from ..store import ids
 from ..templates.template import pieces_of
-from .answer_columns import SETTINGS, answers_of, beside_earlier, check_free, kept_setting, suffixed
+from .answer_columns import CHECKS, answers_of, beside_earlier, check_free, suffixed
 from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
 from .node import OWN, Declaration, Node
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from .node import Nodes
 
 ID = "future_response_id"
-DAY = 86_400.0
 _COMMA = "\ufdd5"  # no character: a comma of the author's, outside of placeholders
 _ENDLESS = 365 * DAY  # seconds beyond which a wait has no end
 
@@ -68,15 +68,19 @@ def _sequences(text: str) -> list[str] | str:
             found = None
         if isinstance(found, list) and all(isinstance(each, str) for each in found):
             return found
-    return [part.strip(" ") or part for part in text.split(",") if part] if "," in text else text
+    return _parts(text, ",") if "," in text else text
+
+
+def _parts(text: str, comma: str) -> list[str]:
+    return [part.strip(" ") or part for part in text.split(comma) if part]
 
 
 def separated(stop: Any) -> list[str] | None:
     """Return the sequences that the author of a text put commas between, cells not counted; None for anything else."""
     if not isinstance(stop, str) or "," not in stop or stop.lstrip().startswith("["):
         return None
-    parts = "".join(piece if at % 2 else piece.replace(",", _COMMA) for at, piece in enumerate(pieces_of(stop)))
-    found = [part.strip(" ") or part for part in parts.split(_COMMA) if part]
+    pieces = enumerate(pieces_of(stop))
+    found = _parts("".join(piece if at % 2 else piece.replace(",", _COMMA) for at, piece in pieces), _COMMA)
     return found if len(found) > 1 else None
 
 
@@ -232,9 +236,8 @@ class RetrieveResponse(Node):
         self._answers  # noqa: B018 - what `answer` says is read here, or refused
 
     def _kept(self, name: str, value: Any) -> Any:
-        if name in SETTINGS:
-            return kept_setting(name, value)
-        return _seconds(value) if name == "wait" else super()._kept(name, value)
+        check = {**CHECKS, "wait": _seconds}.get(name)
+        return super()._kept(name, value) if check is None else check(value)
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.future_response_id is None:

@@ -19,9 +19,9 @@ from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
-from .answer_columns import SETTINGS, answers_of, check_free, dropped, kept_setting, settings_too, suffixed
+from .answer_columns import CHECKS, answers_of, check_free, dropped, settings_too, suffixed
 from .answer_shapes import answered
-from .node import OWN, Node
+from .node import OWN, Node, own_copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,12 +92,8 @@ class RequestNode(Node):
                     raise SettingError(f"{name} makes its own messages: set {name} or {given}, not both", place=name)
 
     def _kept(self, name: str, value: Any) -> Any:
-        if name == "extra_body" and value is not None and not isinstance(value, Mapping):
-            raise SettingError(f"extra_body must be a mapping{_not(value)}", place=name)
         if name == IMAGE and self._declared.shortcuts:
             return own_image(value)
-        if name in SETTINGS:
-            return kept_setting(name, value)
         check = _CHECKS.get(name)
         return super()._kept(name, value) if check is None else check(value)
 
@@ -270,8 +266,9 @@ class RequestNode(Node):
             of the journal are left out, and secrets are masked. Where it raises, it is not called again, nothing more
             is sent, what is in flight comes to its end, and an `EndedError` has it as its cause (after
             `KeyboardInterrupt`, an `Interrupted` is raised). No bar is shown.
-        retry_failed : {"transient", "all", "none"}
-            Which rows that failed in an earlier run of the same journal are sent again.
+        retry_failed : {"transient", "all", "none"} or list of str
+            Which rows that failed in an earlier run of the same journal are sent again: those whose failure may pass,
+            all, none, or those of these outcomes, such as ``["unusable"]``.
         store : path, optional
             The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
             the user's data folder.
@@ -342,10 +339,6 @@ class RequestNode(Node):
         return parse(self._asking(""), raw, prices, partial(check_free, self._answers))
 
 
-def _not(value: Any) -> str:
-    return ", whose values may be columns" if isinstance(value, Column) else f", not {type(value).__name__}"
-
-
 def _spread_out(rows: int, sample: int) -> list[int]:
     """Return the positions of a sample of rows, evenly over the table."""
     return sorted({at * rows // sample for at in range(sample)})
@@ -392,6 +385,14 @@ def _image_root(node: Any) -> str | None:
     return path
 
 
+def _checked_extra(value: Any) -> Any:
+    """Return a setting's value as the node's own, where it is a mapping."""
+    if value is not None and not isinstance(value, Mapping):
+        clause = ", whose values may be columns" if isinstance(value, Column) else f", not {type(value).__name__}"
+        raise SettingError(f"extra_body must be a mapping{clause}", place=EXTRA)
+    return own_copy(value, EXTRA)
+
+
 def _own_schema(value: Any) -> Any:
     return schemas.copied(value) if isinstance(value, Mapping) else value
 
@@ -417,8 +418,10 @@ def _checked_columns(columns: Any) -> Any:
 
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    **CHECKS,
     "client_timeout": _checked_seconds,
     "columns": _checked_columns,
+    EXTRA: _checked_extra,
     "image_root": _checked_folder,
     "schema": _own_schema,
 }

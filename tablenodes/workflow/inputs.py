@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..answers import ANSWER
 from ..engine.outcomes.answer_json import document_of
 from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..errors import WorkflowError, nearest
@@ -15,7 +16,6 @@ from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import UnreadArguments
-from .references import ANSWER
 
 if TYPE_CHECKING:
     from ..run.output import AnyOutput

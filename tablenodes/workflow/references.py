@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..answers import ANSWER
 from ..bodies.values import ArrayValue, ObjectValue, SpokenValue, TextValue, is_varying
 from ..column_names import INPUTS, OUTPUTS, RESERVED
 from ..errors import WorkflowError, nearest
@@ -41,7 +42,6 @@ _OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "respons
 _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
 
 
-ANSWER = "answer"
 """The step below a node's id that is its answer: what ``{{ ID }}`` is short for."""
 _TEXT = {"type": ["string", "null"]}
 ENDS: dict[str, Any] = {
