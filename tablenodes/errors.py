@@ -215,6 +215,8 @@ def nearest(name: str, candidates: Iterable[str], synonyms: Mapping[str, str] = 
 def among(name: str, candidates: Iterable[str]) -> str:
     """Return what `nearest` does; where nothing is near, the candidates: all of a few, else three."""
     known = list(candidates)
-    alike = difflib.get_close_matches(name, known, n=3, cutoff=0)
-    shown = f"; there are {', '.join(known)}" if len(known) <= _FEW else f"; the nearest are {', '.join(alike)}"
-    return nearest(name, known) or shown
+    if hint := nearest(name, known):
+        return hint
+    if len(known) <= _FEW:
+        return f"; there are {', '.join(known)}"
+    return f"; the nearest are {', '.join(difflib.get_close_matches(name, known, n=3, cutoff=0))}"

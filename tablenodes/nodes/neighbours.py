@@ -28,24 +28,23 @@ _OF_SERVERS = {
 }
 """Properties of well-known servers beside the API's own."""
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
-_CALLED = {"maxnewtokens": "max_tokens", "maxlength": "max_tokens", "maxoutputtokens": "max_tokens"}
-_CALLED |= {
+_CALLED = {
+    **dict.fromkeys(("maxnewtokens", "maxlength", "maxoutputtokens"), "max_tokens"),
+    **dict.fromkeys(("engine", "deployment", "modelname"), "model"),
+    **dict.fromkeys(("input", "question"), "prompt"),
+    **dict.fromkeys(("instructions", "systemprompt"), "system"),
     "temp": "temperature",
-    "engine": "model",
-    "deployment": "model",
-    "modelname": "model",
     "timeout": "client_timeout",
-}
-_CALLED |= {
-    "input": "prompt",
-    "question": "prompt",
-    "instructions": "system",
-    "systemprompt": "system",
     "extra": "extra_body",
 }
-_CONNECTED = {plainly(each.name): each.name for each in fields(Connection) if each.init}
-_CONNECTED |= {"apibase": "base_url", "endpoint": "base_url", "url": "base_url", "defaultheaders": "headers"}
-_CONNECTED |= {"extraheaders": "headers", "extraquery": "query"}
+"""What others call settings, written plainly, and what they are called here."""
+_CONNECTED = {
+    **{plainly(each.name): each.name for each in fields(Connection) if each.init},
+    **dict.fromkeys(("apibase", "endpoint", "url"), "base_url"),
+    **dict.fromkeys(("defaultheaders", "extraheaders"), "headers"),
+    "extraquery": "query",
+}
+"""The settings of a connection, and what others call them."""
 _LINES: Mapping[str, str] = {
     "python": 'extra_body={{"{name}": {value}}}',
     "yaml": "extra_body: {{{name}: {value}}}",
