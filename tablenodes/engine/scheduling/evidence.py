@@ -145,8 +145,8 @@ class Record:
 
     @property
     def is_in_one_piece(self) -> bool:
-        """Whether all sends of this round up to one were let in and the others refused, or the other way round."""
-        return self._changes == 1
+        """Whether all sends up to one were let in and the others, some, refused; or the other way round."""
+        return self._changes == 1 and self.refused > 1
 
     @property
     def is_clean(self) -> bool:
