@@ -12,7 +12,7 @@ from .errors import SettingError
 
 MIB = 2**20
 _MONTH = 30 * 86_400
-_ALIKE = "Rows that the server refuses alike after which the run stops if no row was answered. Default: 20."
+_ALIKE = "Stop if the server refuses this many rows alike and has answered none. Default: 20."
 _IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
 
 _USD = "USD that may be spent in all, the journal's earlier runs among them."
@@ -89,13 +89,12 @@ class Limits(_Ranged):
     token_budget : int, optional
         Tokens of this run after which nothing new is sent; those of what is in flight then come on top.
     max_cost : float, optional
-        USD that may be spent in all, earlier runs of the same journal among them. Requests in flight count with the
-        most that they can cost: set ``max_tokens``, so that many can be in flight. It is exceeded by one request at
-        most. A model without a price is refused before anything is sent (``Connection(prices=)``).
+        USD that may be spent in all, with everything that the journal holds, also of other servers. Requests in flight
+        count with the most that they can cost: set ``max_tokens``, so that many can be in flight. It is exceeded by one
+        request at most. A model without a price is refused before anything is sent (``Connection(prices=)``).
     stop_after_alike : int, optional
-        Rows that the server refused alike after which a run stops in which no row was answered, here or in the
-        journal's earlier runs, if three rows from further on are refused alike too; None for never. The same holds for
-        answers to ``answer=`` of which none is JSON.
+        Stop the run if the server refuses this many rows alike, then three rows from further on too, and has answered
+        none, here or in the journal's earlier runs; None for never. The same holds if no answer to ``answer=`` is JSON.
     body_bytes : int
         The longest answer in bytes, decompressed; a longer one is cut there. Also the longest texts of a row's
         request: a row with longer ones is ``too_large``, and they are not made.

@@ -14,7 +14,7 @@ from .printout import aligned, show, terminal_width
 if TYPE_CHECKING:
     from ..schemas import Schema
 
-_WHICH = "The operation, such as create_chat_completion; or workflow, for its file's schema. Default: list them all."
+_WHICH = "The operation, such as create_chat_completion; or workflow, for a workflow's file. Default: list them all."
 
 
 @command("graph", FILE)
@@ -27,7 +27,7 @@ def graph(given: Given) -> None:
 
 @command("convert", FILE, option("--output -o", "FILE", "Where the workflow goes. Default: the standard output."))
 def convert(given: Given) -> None:
-    """Write a flow of Kestra's, with tasks of its OpenAI plugin, as a workflow; what is not carried over is said."""
+    """Turn a Kestra flow, with tasks of its OpenAI plugin, into a workflow, and say what is not carried over."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
     from ..disk import write_file  # noqa: PLC0415

@@ -31,8 +31,8 @@ _HOW = (*options.JOURNAL, *options.SENDING, options.QUIET)
 _AGAIN = flag("--again", "Submit every row again, even if it was submitted before.")
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
 _ESTIMATE = (
-    flag("--estimate", "Show what a run would use, cost and take, too."),
-    option("--journal", "FILE", "The run's journal, whose answers say what others will use."),
+    flag("--estimate", "Also estimate the tokens, the cost and the time of a run."),
+    option("--journal", "FILE", "With --estimate: measure by the answers in this journal."),
 )
 _RETRY = "Which failed rows to have sent again first: those whose failure may pass, all, none, or some outcomes."
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
@@ -62,7 +62,7 @@ def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: 
 
 @command("check", options.FILE, options.TABLE, options.ROWS, options.INPUTS, options.STORE, options.LOCAL, *_ESTIMATE)
 def check(given: Given) -> int:
-    """Show what a workflow would send, what cannot be, and why; nothing is sent."""
+    """Show what a workflow would send, and which rows cannot be sent and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
     texts = pairs(given.inputs, "--input")

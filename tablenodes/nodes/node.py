@@ -158,7 +158,7 @@ class Node:
     def check(
         self, table: Any, connection: GivenConnection | None = None, *, store: str | os.PathLike[str] | None = None
     ) -> Check:
-        """Find out, without sending anything, what would be sent, what cannot be, and why.
+        """Return what would be sent, and which rows cannot be sent and why; nothing is sent.
 
         Parameters
         ----------

@@ -189,11 +189,11 @@ class RequestNode(Node):
             As in `run`; a stream that can be read only once is refused. What a request costs depends on whose server it
             is.
         journal : path, optional
-            The journal of the run. Rows that are answered there are not sent again, and what their answers used says
-            what the others will use.
+            The journal of the run. Rows that are answered there are not sent again; what their answers used measures
+            the others.
         sample : int
-            So many rows, evenly over the table, are sent now: their answers are paid for once, for they are kept in the
-            journal, which must be named.
+            Send this many rows now, evenly over the table, and measure by their answers. They are paid for once: the
+            journal, which must be named, keeps them.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Check: what would be sent, what cannot be, and why; nothing is sent."""
+"""Check: what would be sent, and which rows cannot be sent and why; nothing is sent."""
 
 from __future__ import annotations
 

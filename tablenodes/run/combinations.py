@@ -53,7 +53,7 @@ def cross(table: T, /, **settings: Mapping[str, Any] | Sequence[Any]) -> T:
     Raises
     ------
     UsageError
-        If the table has a column of one of these names, or a placeholder reads one that it has not.
+        If the table has a column of one of these names, or a placeholder reads one that it does not have.
     """
     view = tables.view(table)
     if not settings:

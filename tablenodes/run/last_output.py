@@ -35,7 +35,7 @@ def last_output(*, forget: bool = False) -> Any:
     Returns
     -------
     NodeOutput, or of a workflow its outputs by node
-        None where there was no run, or nobody has kept what it gave.
+        None if there was no run, or its output was not kept.
     """
     found = _LAST.held if _LAST.seen is None else _LAST.seen()
     if forget:

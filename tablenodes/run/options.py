@@ -56,7 +56,7 @@ class RunOptions:
     duplicates: Annotated[Duplicates, "What to do with rows that ask the same: send each, or only the first."] = "send"
     send: Annotated[bool, "Whether to send anything; if not, only the journal's answers are used."] = True
     submission: Annotated[Path | None, "A name for what is submitted: under it, no row is submitted twice."] = None
-    replace: Annotated[bool, "Write over a file of ids that would be lost; it is kept as NAME.before."] = False
+    replace: Annotated[bool, "Replace a file whose ids would be lost; it is kept as NAME.before."] = False
 
     @classmethod
     def of(cls, **given: Any) -> Self:

@@ -326,7 +326,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         ----------
         again : Responses
             The output of a second run of ``.failed``, with as many rows in the same order: of a pandas table with its
-            index, of any other with its cells; beside them, what is asked may be another.
+            index, of any other with its cells; other columns and settings may differ.
         rows : sequence of int, optional
             Which rows of this output the second run's are, by their positions from 0. Needed where the table was
             sorted, filtered or changed, or is of other rows than those that failed.

@@ -105,7 +105,7 @@ class Workflow(Definition):
     def graph(self) -> str:
         """Return the workflow as Mermaid text: its nodes, and what each reads of the table and of earlier ones.
 
-        A dotted line leads from a node of which only is read what became of its rows.
+        A dotted line: what became of the earlier node's rows is read, not what they were answered.
         """
         from .flow_graph import mermaid  # noqa: PLC0415 - loaded where it is used
 
@@ -153,7 +153,7 @@ class Workflow(Definition):
         *,
         store: str | os.PathLike[str] | None = None,
     ) -> dict[str, Check]:
-        """Find out, without sending anything, what each node would send, what cannot be, and why.
+        """Return what each node would send, and which rows cannot be sent and why; nothing is sent.
 
         What depends on an earlier node's answer is known only when that has come, and is left out; a row that cannot be
         sent at an earlier node whose answer is read is a problem of the later one too.
@@ -166,7 +166,7 @@ class Workflow(Definition):
         Returns
         -------
         dict of str to Check
-            By node id, in their order. What is to be said of the inputs is among the first one's warnings.
+            By node id, in their order. Warnings about the inputs are among the first one's.
         """
         from . import workflow_check  # noqa: PLC0415 - pandas is loaded where it is needed
 
@@ -224,7 +224,7 @@ class Workflow(Definition):
         Returns
         -------
         WorkflowOutput
-            A mapping of node ids, in their order, to what each node gave; ``.table`` is the table with the columns of
+            A mapping of node ids, in their order, to their outputs; ``.table`` is the table with the columns of
             every node. A row whose earlier answer is missing or not ok is ``upstream_failed``, or ``skipped`` where it
             was skipped there, unless each placeholder that reads it has a ``default(…)``.
 

@@ -14,7 +14,7 @@ from ..run.output import NodeOutput, Responses
 class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     """What became of every row, by node and in one table.
 
-    A mapping of the nodes' ids, in their order, to what each node gave: ``output["ask"]`` is a `Responses` for a node
+    A mapping of the nodes' ids, in their order, to their outputs: ``output["ask"]`` is a `Responses` for a node
     that asks, with its own ``.table``, ``.log`` and ``.failed``; ``output.table`` has the columns of all of them.
     """
 
