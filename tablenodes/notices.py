@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return ``1 row`` or ``2,000 rows``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def money(usd: float) -> str:
     """Return an amount of US dollars: ``$12.40``, ``$0.42``, ``$0.00031``."""
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${float(f'{usd:.2g}'):.12f}".rstrip("0").rstrip(".")

@@ -18,6 +18,7 @@ from servers import echo, fault_server
 
 import tablenodes as tn
 from tablenodes.errors import ConnectionSettingError, UsageError
+from tablenodes.testing import canned
 
 KEY = "sk-canary-0123456789"
 CHAT = tn.CreateChatCompletion(model="m", prompt="Read: {{ text }}", temperature=tn.col("heat"))
@@ -126,7 +127,7 @@ def test_a_row_that_cannot_be_sent_is_shown_with_its_problems():
     assert [(each.path, each.rule) for each in request.problems] == [("$.temperature", "maximum")]
     assert request.body["temperature"] == 7.5
     wording(repr(request).splitlines()[0])
-    assert "$.temperature must be at most 2" in request._repr_html_()
+    assert "$.temperature: must be at most 2" in request._repr_html_()
     for row, ask in ((0, found.curl), (1, found.curl), (1, found.request)):
         with wording.raises(UsageError) as caught:
             ask(row)
@@ -203,3 +204,22 @@ def test_what_every_row_lacks_has_no_label():
     assert refused["row"].isna().all()
     assert refused["index"].isna().all()
     assert list(CHAT.check(table(["a"])).problems["index"]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "table"),
+    [
+        ({"prompt": "a"}, {"text": ["a"]}),
+        ({"model": "m"}, {"text": ["a"]}),
+        ({"model": "m", "columns": ()}, {"text": ["a"]}),
+        ({"prompt": "a"}, {"model": [None, "m"]}),
+    ],
+)
+def test_a_missing_property_is_said_with_how_it_is_set_at_every_door(settings, table):
+    """By what sends, checks and estimates alike; a null of a column that is used needs another value."""
+    node, table = tn.CreateChatCompletion(**settings), pd.DataFrame(table)
+    (told, *_) = node.run(table, canned("a"), progress=False).log["message"]
+    wording(told)
+    assert told in str(node.check(table))
+    assert told in str(node.estimate(table))
+    assert told in str(node.check(table).request(0))

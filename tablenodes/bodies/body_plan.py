@@ -37,7 +37,6 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 """What may make a property's value depend on another's, which is not known before the row."""
 _BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
 _OTHERS = "(all others)"
-_PROMPT = "set prompt=, or add a prompt column"
 _NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -69,6 +68,7 @@ class BodyPlan(RowPlan):
         self._longest, self._room = body_bytes + _BESIDES, Room(body_bytes)
         constants = constants or {}
         given, recipe = recipe, recipe.with_system(table)
+        self._recipe = recipe
         made, extra = recipe.parsed(), recipe.parsed_extra()
         for value in (*made.values(), *extra.values()):
             if is_varying(value):
@@ -92,7 +92,8 @@ class BodyPlan(RowPlan):
         self.passed_over = tuple(self._passed_over(recipe, table, constants))
         row = self._row(values, table, constants, conversations)
         if image is not None and "messages" not in values and BODY not in self.taken:
-            raise SettingError(f"image is set, but there is no prompt that it could go with: {_PROMPT}", place=IMAGE)
+            hint = recipe.how_to_set("prompt")
+            raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
         self.images = None if image is None else Images(image, row, folder, body_bytes)
         self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
         self._bind(values, row, defaults or {})
@@ -153,7 +154,7 @@ class BodyPlan(RowPlan):
                 system = None
         if system is not None:
             spoken = isinstance(values.get("messages"), ConversationValue)
-            hint = "use AddSystemMessage for a conversation" if spoken else _PROMPT
+            hint = "use AddSystemMessage for a conversation" if spoken else recipe.how_to_set("prompt")
             raise SettingError(f"system is set, but there is no prompt: {hint}", place="system")
         return values
 
@@ -262,8 +263,11 @@ class BodyPlan(RowPlan):
         raise Rejected(*(self._with_why(problem, body) for problem in self.schema.problems(body)))
 
     def _with_why(self, problem: Problem, body: Mapping[str, Any]) -> Problem:
-        """Return a problem that also says why a text, where only a list or an object may be, could not be read."""
+        """Return a problem that also says how a missing property is set, or why a text could not be read as JSON."""
         name = problem.path.removeprefix("$.")
+        if problem.rule == "required" and name in self.schema.properties:
+            hint = ", but its value is null" if name in self._columns_of else f"; {self._recipe.how_to_set(name)}"
+            return problem._replace(message=f"{problem.message}{hint}")
         text = body.get(name) if problem.got == "string" else None
         if type(text) is not str or not self.schema.admits((name,)) <= STRUCTURES:
             return problem

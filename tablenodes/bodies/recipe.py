@@ -45,6 +45,11 @@ class Recipe:
         """Check whether a column of the table may be used because of its name."""
         return name not in NAMED_ONLY if self.columns == "auto" else name in self.columns
 
+    def how_to_set(self, name: str) -> str:
+        """Return what to do about a property that a row lacks."""
+        name = "prompt" if self.shortcuts and name == "messages" else name
+        return f"set {name}=, or add a column {name!r}" if self.may_use(name) else f"set {name}="
+
     def with_system(self, table: Collection[str]) -> Recipe:
         """Return the recipe whose prompt goes with the column ``system``, where the table has it for that."""
         is_for_it = self.shortcuts and "prompt" in self.settings and "system" not in self.settings

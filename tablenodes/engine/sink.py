@@ -18,6 +18,7 @@ OK = "ok"
 UNUSABLE = "unusable"
 SKIPPED = "skipped"
 SUBMITTED = "submitted"  # to a worker, which sends it later
+NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
 _AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

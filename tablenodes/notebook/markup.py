@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ..notices import counted
+
 ROWS = 10  # of a grid at the most
 COLUMNS = 10
 REASONS = 8
@@ -154,8 +156,8 @@ def _few(panel: Panel) -> Sequence[tuple[str, Any]]:
     return panel.facts if more <= 0 else [*panel.facts[:_FACTS], ("…", f"{more:,} more")]
 
 
-def _count(counted: tuple[str, int]) -> str:
-    name, count = counted
+def _count(each: tuple[str, int]) -> str:
+    name, count = each
     return f'<span class="tn-count"><span class="tn-dot tn-{_tone(name)}"></span>{count:,} {_text(name, _CELL)}</span>'
 
 
@@ -166,8 +168,8 @@ def _tone(outcome: str) -> str:
 def _listed(items: Iterable[str], count: int, what: str) -> Iterator[str]:
     if count:
         shown = "".join(item for item, _ in zip(items, range(REASONS), strict=False))
-        more, several = count - REASONS, "" if count - REASONS == 1 else "s"
-        rest = f'<li class="tn-dim">… {more:,} more {what}{several}</li>' if more > 0 else ""
+        more = count - REASONS
+        rest = f'<li class="tn-dim">… {counted(more, f"more {what}")}</li>' if more > 0 else ""
         yield f"<ul>{shown}{rest}</ul>"
 
 
@@ -199,9 +201,9 @@ def _row(grid: Grid, at: int, kinds: Sequence[str]) -> str:
 
 def _left_out(grid: Grid) -> str:
     rows = grid.more + max(0, len(grid.rows) - ROWS)
-    parts = [f"… {rows:,} more row{'' if rows == 1 else 's'}"] if rows else []
+    parts = [f"… {counted(rows, 'more row')}"] if rows else []
     if others := grid.columns[COLUMNS:]:
-        parts.append(f"… {len(others):,} more column{'' if len(others) == 1 else 's'}: {', '.join(others[:20])}")
+        parts.append(f"… {counted(len(others), 'more column')}: {', '.join(others[:20])}")
     return f'<div class="tn-dim">{_text("; ".join(parts), _LINE)}</div>' if parts else ""
 
 

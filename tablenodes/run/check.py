@@ -17,7 +17,7 @@ from ..bodies.documented_rules import broken
 from ..connection.endpoint import unset_variable
 from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
-from ..problems import Problem, Rejected, Remark, remarked
+from ..problems import Problem, Rejected, Remark, in_a_line, remarked
 from . import display
 from .prompts import RowPrompt
 from .row_request import Requests
@@ -183,6 +183,7 @@ class _What(NamedTuple):
 
     column: str
     path: str
+    rule: str
     message: str
     got: str
 
@@ -193,12 +194,13 @@ def _place(row: Any) -> str:
 
 def _worded(what: _What) -> str:
     where = f", column {what.column}" if what.column else ""
-    return f"{where}: {what.path}: {what.message}{f' (got {what.got})' if what.got else ''}"
+    told = in_a_line(what.message, what.path, (what.rule,))
+    return f"{where}: {told}{f' (got {what.got})' if what.got else ''}"
 
 
 def _more(count: int) -> Iterator[str]:
     if count > 0:
-        yield f"… and {count:,} more problem{'' if count == 1 else 's'}"
+        yield f"… and {display.counted(count, 'more problem')}"
 
 
 def check(plan: Callable[[TableView], RowPlan], table: Any, path: str, connection: Connection) -> Check:

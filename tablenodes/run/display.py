@@ -6,6 +6,7 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ..notices import counted as counted  # noqa: PLC0414
 from ..notices import money as money  # noqa: PLC0414
 from ..notices import printable as printable  # noqa: PLC0414 - said from here too
 from ..notices import say as say  # noqa: PLC0414
@@ -38,11 +39,6 @@ def reported_elsewhere() -> Iterator[None]:
         yield
     finally:
         REPORTED_ELSEWHERE.reset(before)
-
-
-def counted(number: int, thing: str) -> str:
-    """Return ``1 row`` or ``2,000 rows``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def by_outcome(outcomes: Mapping[str, int]) -> str:

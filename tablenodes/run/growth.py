@@ -125,8 +125,6 @@ def grow(
     rows: Iterable[Said | Rejected], replies: Replies | None, store: str | os.PathLike[str] | None
 ) -> Iterator[tuple[str] | Rejected]:
     """Yield the id of each row's longer conversation, or why it has none; answers are added before what is said."""
-    from ..store.conversations import Conversations  # noqa: PLC0415 - loaded where it is needed
-
     conversations = Conversations(store)
     with conversations.held():
         for some in _together(_grown(position, said, replies) for position, said in enumerate(rows)):

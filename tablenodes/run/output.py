@@ -266,12 +266,11 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         return dict(zip(types, ends, strict=True)), types
 
     def _answer_at(self, row: int) -> Any:
-        if self._answers.schema is None or self._answers.schema.wrapped:
+        if self._answers.is_one:
             return next(iter(self._answered.values()))[row]
         if self._records.outcome[row] != OK:
             return None
-        fields = zip(self._answers.schema.fields, self._answered.values(), strict=True)
-        return {field.name: values[row] for field, values in fields}
+        return {name: values[row] for name, values in zip(self._answers.fields, self._answered.values(), strict=True)}
 
     def _added(self) -> frozenset[str]:
         """Return the names of the columns that the table has beside the configuration."""

@@ -7,15 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from .. import tables
-from ..engine.sink import OK, SKIPPED, SUBMITTED
+from ..engine.sink import NOT_FAILED, OK, SKIPPED, SUBMITTED
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
-from ..problems import NAMING_THEIR_PLACE, Unfit, remarked
+from ..problems import NAMING_THEIR_PLACE, Unfit, in_a_line, remarked
 from .display import counted, duration, money
 
-_NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
 _VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
 """What differs from row to row in the same reason: ids of requests, and numbers."""
 
@@ -32,11 +29,11 @@ def summary_panel(summary: Any) -> Panel:
 def output_panel(output: Any) -> Panel:
     """Return what is shown of an output: its counts, its reasons, and some rows of its table."""
     ends = [*output._ends()]
-    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome not in _NOT_FAILED]
+    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome not in NOT_FAILED]
     made = summary_panel(output.summary)
     grid = _grid(output, failed, len(ends))
     about = f"{made.title} {made.about}"
-    return Panel(type(output).__name__, about, made.counts, _reasons(output, ends), made.facts, made.lines, grid=grid)
+    return Panel(type(output).__name__, about, made.counts, _reasons(ends), made.facts, made.lines, grid=grid)
 
 
 def outputs_panel(outputs: Mapping[str, Any], name: str) -> Panel:
@@ -79,9 +76,8 @@ def check_panel(check: Any) -> Panel:
 
 def request_panel(request: Any) -> Panel:
     """Return what is shown of one request: as it would be sent, and what is wrong with it."""
-    reasons = [
-        Reason(1, in_words(path, rule, message), "invalid_request") for path, rule, message, _ in request.problems
-    ]
+    told = (in_a_line(message, path, (rule,)) for path, rule, message, _ in request.problems)
+    reasons = [Reason(1, each, "invalid_request") for each in told]
     return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.shown())])
 
 
@@ -101,19 +97,12 @@ def estimate_panel(estimate: Any) -> Panel:
     return Panel("Estimate", about, shown, lines=[*estimate.problems, *estimate.assumptions], grid=grid)
 
 
-def in_words(path: str, rule: str, message: str) -> str:
-    """Return what is wrong with a part of a request, and of a missing property how it is given."""
-    named = not path or path == "$" or rule in NAMING_THEIR_PLACE
-    told, name = message if named else f"{path} {message}", path.removeprefix("$.")
-    return f"{told}: give {name}=" if rule == "required" and name.isidentifier() else told
-
-
 def _problems(problems: Any) -> list[Reason]:
     """Return a check's problems, once for all rows that have the same one."""
     columns = (problems[name].tolist() for name in ("row", "column", "path", "rule", "message", "got"))
     found: dict[tuple[str, ...], list[Any]] = {}
     for row, column, path, rule, message, got in zip(*columns, strict=True):
-        told = in_words(path, rule, message) + (f" (got {got})" if isinstance(got, str) and got else "")
+        told = in_a_line(message, path, (rule,)) + (f" (got {got})" if isinstance(got, str) and got else "")
         where = f"column {column}: " if isinstance(column, str) and rule not in NAMING_THEIR_PLACE else ""
         found.setdefault((_VARYING.sub("#", told), where), [told, row, 0])[2] += 1
     made = [
@@ -123,7 +112,7 @@ def _problems(problems: Any) -> list[Reason]:
     return sorted(made, key=lambda each: -each.count)
 
 
-def _reasons(output: Any, ends: Sequence[tuple[str, int | None, str | None]]) -> list[Reason]:
+def _reasons(ends: Sequence[tuple[str, int | None, str | None]]) -> list[Reason]:
     """Return why rows failed, once for all that failed alike, the most first."""
     first: dict[tuple[str, int | None, str], int] = {}
     counts: Counter[tuple[str, int | None, str]] = Counter()
@@ -137,21 +126,12 @@ def _reasons(output: Any, ends: Sequence[tuple[str, int | None, str | None]]) ->
         counts[key] += 1
         first.setdefault(key, row)
     return [
-        Reason(count, _told(output, first[key], key[1], ends[first[key]][2]), key[0], first[key])
-        for key, count in counts.most_common()
+        Reason(count, _told(key[1], ends[first[key]][2]), key[0], first[key]) for key, count in counts.most_common()
     ]
 
 
-def _told(output: Any, row: int, status: int | None, message: str | None) -> str:
-    """Return why a row failed; of one that was not sent, what is to be given."""
-    if status is not None:
-        return f"HTTP {status}: {message}" if message else f"HTTP {status}"
-    try:
-        error = orjson.loads(output._answer_to(row)[1] or "")["error"]
-        path, rule, told = error["param"], error["code"], error["message"]
-    except (ValueError, LookupError, TypeError):
-        return message or ""
-    return in_words(path, rule, told) if path and rule and told else message or ""
+def _told(status: int | None, message: str | None) -> str:
+    return ": ".join(filter(None, (f"HTTP {status}" if status is not None else "", message)))
 
 
 def _grid(output: Any, failed: Sequence[int], rows: int) -> Grid:

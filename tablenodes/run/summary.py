@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import NOT_SENT, OK, SKIPPED, SUBMITTED, UNUSABLE
+from ..engine.sink import NOT_FAILED, NOT_SENT, OK, SKIPPED, SUBMITTED, UNUSABLE
 from . import display
 from .display import by_outcome, counted, duration
 from .spending import Spent
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
 
-_NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
 _REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
 _NO_KEY_HERE = (
@@ -181,7 +180,7 @@ class Summary:
 
 def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progress: bool | None) -> None:
     """Print one line on how many rows failed, as what and why; nothing where none did, or whoever asked reports it."""
-    failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in _NOT_FAILED}
+    failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in NOT_FAILED}
     if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
     statuses: dict[str, set[int]] = {outcome: set() for outcome in failed}
@@ -208,7 +207,7 @@ def _reasons(messages: Counter[str]) -> str | None:
         return next(iter(messages), None)
     shown = [f"{count:,}: {message}" for message, count in messages.most_common(_REASONS)]
     rest = len(messages) - len(shown)
-    return "; ".join([*shown, *([f"{rest:,} more reasons" if rest > 1 else "1 more reason"] if rest else [])])
+    return "; ".join([*shown, *([counted(rest, "more reason")] if rest else [])])
 
 
 def _why(statuses: set[int], message: str | None) -> str:

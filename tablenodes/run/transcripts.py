@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 
 from .. import tables
-from ..errors import ColumnError, nearest
+from ..bodies.recipe import CONVERSATION
+from ..bodies.settings_plan import needed
 from ..problems import Rejected
 from ..store.commits import NO_ID, is_id
 from ..store.conversations import Conversations
 from .output import NodeOutput
 
-_CONVERSATION = "conversation"
 _TYPES = {
     "row": "integer",
     "position": "integer",
@@ -52,11 +52,10 @@ def transcript(table: Any, store: str | os.PathLike[str] | None = None) -> Any:
     if isinstance(table, NodeOutput | Mapping):  # a workflow's outputs are a mapping
         given = given.table
     view = tables.view(given).held()
-    if _CONVERSATION not in view.columns:
-        raise ColumnError(f"no column {_CONVERSATION!r}{nearest(_CONVERSATION, view.columns)}")
+    needed(CONVERSATION, view.columns)
     conversations = Conversations(store)
     with conversations.held():
-        rows = conversations.ahead(view.rows((_CONVERSATION,)), 0)
+        rows = conversations.ahead(view.rows((CONVERSATION,)), 0)
         lines = [line for row, (cell,) in enumerate(rows) for line in _lines(row, cell, conversations)]
     columns = {name: [line[at] for line in lines] for at, name in enumerate(_TYPES)}
     return view.make(columns, _TYPES, columns["row"])

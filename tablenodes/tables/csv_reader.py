@@ -14,7 +14,7 @@ import pyarrow
 from pyarrow import compute, csv
 
 from ..errors import ColumnError, TableError
-from ..notices import say
+from ..notices import counted, say
 from .text_files import check_encoding, line_of, without_mark
 from .views import checked_names
 
@@ -154,7 +154,7 @@ def _tell_lines(content: bytes, shape: _Shape, rows: int, lines: int, name: str)
     why = "blank lines are skipped"
     if swallowed is not None and shape.quotes:
         why = f"cells in quotes have line breaks in them, first in line {line_of(content, swallowed.end() - 1)}"
-    say(f"{name}: {rows:,} {'row' if rows == 1 else 'rows'} from {lines:,} lines: {why}")
+    say(f"{name}: {counted(rows, 'row')} from {lines:,} lines: {why}")
 
 
 def _shape(content: bytes, separators: str) -> _Shape:

@@ -12,7 +12,7 @@ import orjson
 import pandas
 
 from ..errors import ColumnError, TableError
-from ..notices import say
+from ..notices import counted, say
 from .pandas_view import pandas_array
 from .text_files import check_encoding, without_mark
 from .typed_columns import arrow_array
@@ -72,7 +72,7 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
             raise TableError(f"{name}, line {number}: a JSON {_kind(found)}, but a row must be an object")
         yield found
     if skipped:
-        say(f"{name}: {skipped:,} blank {'line' if skipped == 1 else 'lines'} between rows skipped")
+        say(f"{name}: {counted(skipped, 'blank line')} between rows skipped")
 
 
 def _parsed(line: bytes) -> Any:
