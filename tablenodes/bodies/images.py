@@ -42,7 +42,7 @@ _DATA = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,([A-Za-z0
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|data:)", re.IGNORECASE)
 _KEYS = ("url", "path", "bytes")  # of a mapping: where the image is
 _IN_A_FORM = "write it as {'url': …, 'detail': …}"
-_NO_MESSAGE = "the row has no message of the user's that an image could go with"
+_NO_MESSAGE = "the row has no user message that an image could go with"
 
 
 class ImageBytes(bytes):

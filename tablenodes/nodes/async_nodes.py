@@ -96,8 +96,8 @@ class AsyncRequestNode(RequestNode):
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         plan = super()._plan(columns, inputs)
         if (stop := separated(self._settings().get("stop"))) is not None:
-            hint = 'for a comma in one, write a list: stop=["…"]'
-            plan.note([Remark(f"stop is {counted(len(stop), 'sequence')}, with commas between them; {hint}", "stop")])
+            read = f"stop is read as {counted(len(stop), 'sequence')}, separated by commas"
+            plan.note([Remark(f'{read}; for a comma in one, write a list: stop=["…"]', "stop")])
         return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:

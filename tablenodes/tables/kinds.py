@@ -112,4 +112,4 @@ class _Unread(TableView):
             f"a {kind} can be read only once: read it into a table first, with .read_all() or pyarrow.table(it)"
         )
 
-    _column = cell = _take = _make = _series = _replacing = _refuse
+    _column = cell = without = _take = _make = _series = _replacing = _refuse

@@ -59,11 +59,9 @@ class TableView(ABC):
         """Return the view of rows that stay as they are now, whatever their owner writes into the table later."""
         return self
 
+    @abstractmethod
     def without(self, names: Collection[str]) -> TableView:
         """Return the view of the table without some of its columns; it has as many rows, also with no column left."""
-        kept = [name for name in self.columns if name not in names]
-        made: TableView = type(self)(self._replacing(self._make({}), kept))  # type: ignore[call-arg] # each kind takes a table
-        return made
 
     @property
     def index(self) -> Any:
