@@ -22,8 +22,8 @@ _TEXT = 8_000
 _ALL = 60_000  # bytes of it all; what comes after that is left out
 _SHOWN = "\n\t\u200c\u200d"  # beside what is printable: the last two join letters and emoji
 _TIMES = "\u00d7"
-_TONES = {"ok": "good", "valid": "good", "unusable": "warn", "pending": "wait", "submitted": "wait"}
-_TONES |= {"not_sent": "idle", "skipped": "idle"}
+_TONES = dict.fromkeys(("ok", "valid", "to send", "reused"), "good") | {"unusable": "warn"}
+_TONES |= dict.fromkeys(("pending", "submitted"), "wait") | dict.fromkeys(("not_sent", "skipped"), "idle")
 
 # Two classes, since a notebook's own rules for tables and lists have one. A host's own colours first; else the panel
 # brings a background of its own, so that the two always fit together.

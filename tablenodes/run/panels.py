@@ -87,12 +87,13 @@ def estimate_panel(estimate: Any) -> Panel:
     ranges = {
         "input tokens": (estimate.input_tokens, "{:,.0f}".format),
         "output tokens": (estimate.output_tokens, "{:,.0f}".format),
-        "cost": (estimate.cost or (None,) * 3, money),
+        **({} if estimate.cost is None else {"cost": (estimate.cost, money)}),
         "time": (estimate.seconds, duration),
     }
-    numbers = [[None if each is None else form(each) for each in given] for given, form in ranges.values()]
+    numbers = [[form(each) for each in given] for given, form in ranges.values()]
     grid = Grid(("low", "likely", "high"), [*ranges], numbers, label="")
-    about = f"{counted(estimate.rows, 'row')}, {counted(estimate.duplicates, 'duplicate')}; nothing was sent"
+    repeated = f", {estimate.duplicates:,} repeated" if estimate.duplicates else ""
+    about = f"{counted(estimate.rows, 'row')}{repeated}; nothing was sent"
     shown = {name: count for name, count in counts.items() if count}
     return Panel("Estimate", about, shown, lines=[*estimate.problems, *estimate.assumptions], grid=grid)
 
