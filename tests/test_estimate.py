@@ -108,12 +108,12 @@ def test_an_estimate_heeds_limits():
 
 
 def test_a_check_of_a_workflow_estimates_too(tmp_path, capsys):
-    """Each node that sends; what earlier nodes answer is not known."""
+    """Each node that sends; what earlier nodes answer is not known, and a row that `when` leaves out is no mistake."""
     ask = tn.CreateChatCompletion(model="m", prompt="{{ text }}", max_tokens=50)
     again = ask.replace(prompt="{{ outputs.ask.choices[0].message.content }}!")
     connection = tn.Connection("http://127.0.0.1:1/v1", prices=PRICES)
-    told = tn.Return(text="{{ text }}")
-    tn.Workflow({"ask": ask, "again": again, "told": told}, connection=connection).save(tmp_path / "w.yaml")
+    nodes = {"ask": ask, "again": again, "some": tn.Step(ask, when="text | length > 100")}
+    tn.Workflow({**nodes, "told": tn.Return(text="{{ text }}")}, connection=connection).save(tmp_path / "w.yaml")
     table_of("english", 8).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(SystemExit) as ended:
         main(["check", str(tmp_path / "w.yaml"), "--table", str(tmp_path / "t.csv"), "--estimate"])

@@ -33,6 +33,7 @@ from ..answers import (
 from ..connection.endpoint import Endpoint, base_url_of
 from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder
+from ..engine.sink import SKIPPED
 from ..errors import nearest
 from ..problems import Rejected, in_a_line
 from .display import counted, duration, money
@@ -75,6 +76,8 @@ class Estimate:
         What this rests on, one line each.
     problems : tuple of str
         Why rows cannot be sent, the most frequent reasons first, one line each; ``check`` has all of them.
+    skipped : int
+        Rows that a workflow's ``when`` leaves out, as far as that is known.
     """
 
     rows: int
@@ -88,9 +91,11 @@ class Estimate:
     seconds: Spread
     assumptions: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    skipped: int = 0
 
     def __repr__(self) -> str:
-        counts = {"invalid": self.invalid, "repeated": self.duplicates, "reused from the journal": self.reused}
+        counts = {"invalid": self.invalid, "skipped": self.skipped, "repeated": self.duplicates}
+        counts["reused from the journal"] = self.reused
         told = "".join(f"{count:,} {what}, " for what, count in counts.items() if count)
         lines = [
             ("", "low", "likely", "high"),
@@ -190,7 +195,7 @@ class _Rows:
     """What is known of the rows: those to send, by model and service tier, and what was answered of the others."""
 
     def __init__(self) -> None:
-        self.rows = self.invalid = self.duplicates = self.reused = 0
+        self.rows = self.invalid = self.skipped = self.duplicates = self.reused = 0
         self.sent: dict[Model, _Sent] = defaultdict(_Sent)
         self.answered: dict[str, list[tuple[float, int]]] = defaultdict(list)  # by model: the guess, and what it was
         self.wrote: list[float] = []  # tokens an answer
@@ -212,9 +217,7 @@ class _Rows:
         """Add a row; `entry` is what the journal has of it, where it need not be sent."""
         self.rows += 1
         if isinstance(data, Rejected):
-            self.invalid += 1
-            problem = data.problem
-            self.reasons[in_a_line(problem.message, problem.path, {problem.rule})] += 1
+            self._leave_out(data)
             return
         digest = hashlib.blake2b(data, digest_size=12).digest()
         self.duplicates += digest in self._seen
@@ -226,6 +229,14 @@ class _Rows:
         else:
             self.reused += 1
             self._learn(body, model, entry)
+
+    def _leave_out(self, why: Rejected) -> None:
+        if why.outcome == SKIPPED:
+            self.skipped += 1
+            return
+        self.invalid += 1
+        path, rule, message, _ = why.problem
+        self.reasons[in_a_line(message, path, {rule})] += 1
 
     def _learn(self, body: Mapping[str, Any], model: str, entry: Entry) -> None:
         if entry.last is None or entry.last.status != 200:
@@ -268,7 +279,7 @@ class _Estimating:
         if earlier:
             self.said.append("what earlier nodes answer is not known, and left out of the tokens")
         counts = rows.rows, rows.invalid, duplicates, rows.reused, rows.to_send
-        return Estimate(*counts, into, out, cost, seconds, tuple(self.said), rows.problems())
+        return Estimate(*counts, into, out, cost, seconds, tuple(self.said), rows.problems(), rows.skipped)
 
     def _inputs(self, model: str, guesses: Any) -> Any:
         """Return the tokens of prompts, one row a prompt; low, likely, high."""
@@ -353,7 +364,8 @@ class _Estimating:
         else:
             each = Spread(*(b + o / to_send / s for b, o, s in zip(_BEGIN, out, _SPEED, strict=True)))
         by = f"as in {self._measured(known)}" if known else "a guess"
-        self.said.append(f"a request takes {duration(each.likely)}: {by}; {at_once:,} are in flight at a time")
+        verb = "is" if at_once == 1 else "are"
+        self.said.append(f"a request takes {duration(each.likely)}: {by}; {at_once:,} {verb} in flight at a time")
         by_requests = to_send / (self.limits.requests_per_minute or math.inf) * 60
         per_minute = self.limits.tokens_per_minute or math.inf
         rounds, both = max(1.0, to_send / at_once), zip(into, out, each, strict=True)

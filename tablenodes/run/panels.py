@@ -83,7 +83,8 @@ def request_panel(request: Any) -> Panel:
 
 def estimate_panel(estimate: Any) -> Panel:
     """Return what is shown of an estimate: each range as low, likely and high."""
-    counts = {"to send": estimate.to_send, "reused": estimate.reused, "invalid_request": estimate.invalid}
+    counts = {"to send": estimate.to_send, "reused": estimate.reused, "skipped": estimate.skipped}
+    counts["invalid_request"] = estimate.invalid
     ranges = {
         "input tokens": (estimate.input_tokens, "{:,.0f}".format),
         "output tokens": (estimate.output_tokens, "{:,.0f}".format),
