@@ -413,6 +413,7 @@ def test_a_prompt_of_a_completion_is_null_where_its_author_says_so(settings):
         (tn.CreateCompletion, {"best_of": 1, "n": 2}, ["best_of"]),
         (tn.CreateCompletion, {"best_of": 2, "stream": True}, ["best_of"]),
         (tn.CreateCompletion, {"best_of": 2, "n": 2, "stream": False}, []),
+        (tn.CreateCompletion, {"best_of": 1, "n": 1, "stream": True}, []),
         (tn.CreateChatCompletion, {"top_logprobs": 2}, ["top_logprobs"]),
         (tn.CreateChatCompletion, {"top_logprobs": 2, "logprobs": "{{ yes }}"}, []),
         (tn.CreateChatCompletion, {"stream_options": {"include_usage": True}}, ["stream_options"]),

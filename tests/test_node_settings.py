@@ -154,6 +154,7 @@ FLOW = "nodes:\n- {id: a, type: CreateChatCompletion, model: m, prompt: p%s}\n"
         ),
         (lambda folder: _node(topK=5), 'extra_body={"top_k": 5}'),
         (lambda folder: _flow(folder, FLOW % ", top_k: 5"), "extra_body: {top_k: 5}"),
+        (lambda folder: _node(apiKey="sk-x"), "Connection(api_key_env=…)"),
         (lambda folder: _flow(folder, FLOW % ", apiKey: sk-x"), "api_key_env under connection"),
         (lambda folder: _flow(folder, "api_key: sk-x\n" + FLOW % ""), "api_key_env under connection"),
         (lambda folder: _node(base_url="https://x.example"), "Connection(base_url=…)"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..answers import ANSWER, ANSWER_MODES, BESIDE, RowAnswers, behind_ids, read_answer
@@ -60,11 +60,10 @@ def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
         )
 
 
-def beside_earlier(answers: RowAnswers, columns: Sequence[str], ids: Collection[str]) -> Iterator[str]:
-    """Yield a table's columns but those of an earlier retrieval, which stand together to the right of the ids."""
-    behind = behind_ids(columns, ids)
-    earlier = {name for names in answers.blocks(columns[behind:]) for name in names}
-    yield from (name for at, name in enumerate(columns) if at < behind or name not in earlier)
+def beside_earlier(answers: RowAnswers, columns: Sequence[str], ids: Collection[str]) -> list[str]:
+    """Return a table's columns but those of an earlier retrieval, which stand together to the right of the ids."""
+    earlier = {name for names in answers.blocks(columns[behind_ids(columns, ids) :]) for name in names}
+    return [name for name in columns if name not in earlier]
 
 
 def turn_in(columns: Sequence[str], conversation: str) -> tuple[str, ...]:

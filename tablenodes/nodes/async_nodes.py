@@ -245,7 +245,7 @@ class RetrieveResponse(Node):
         defaults, constants = self._declared.defaults, inputs.constants
         plan = SettingsPlan(self._parsed(), columns, defaults=defaults, constants=constants, becomes=_stored_id)
         answers = self._answers.within(inputs.prefix)
-        others = [*beside_earlier(answers, columns, plan.columns)]
+        others = beside_earlier(answers, columns, plan.columns)
         check_free(answers, others)
         plan.note(suffixed(answers, others))
         return plan

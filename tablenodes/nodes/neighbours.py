@@ -51,9 +51,9 @@ _LINES: Mapping[str, str] = {
     "command line": "--set extra_body='{{\"{name}\": {value}}}'",
 }
 _KEY = {
-    "python": "Connection(api_key_env=…), or --api-key-env",
-    "yaml": "api_key_env under connection",
-    "command line": "--api-key-env",
+    "python": "set a key in the connection: Connection(api_key_env=…)",
+    "yaml": "a key must not be in a file: name the environment variable that holds it as api_key_env under connection",
+    "command line": "set a key in the connection: --api-key-env",
 }
 
 
@@ -61,7 +61,7 @@ def neighbour(name: str, value: Any, names: Collection[str], door: Door = "pytho
     """Return what to write in the place of a setting that is none of `names` but is known elsewhere; else None."""
     plain = plainly(name)
     if plain == "apikey":
-        return f"set a key in the connection: {_KEY[door]}"
+        return _KEY[door]
     if (called := _CALLED.get(plain)) in names:
         return f"it is called {called!r} here"
     if plain in _OF_SERVERS and "extra_body" in names:

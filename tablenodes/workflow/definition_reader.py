@@ -269,9 +269,6 @@ class Reader:
         with self.locating((*path, "type")):
             kind = find_node(of_type)
         known, before = ("id", "type", *STEP_KEYS, *setting_names(kind)), len(self._errors)
-        if refused := next((each for each in ("api_key", "apiKey") if each in given), ""):
-            how = f"a key must not be in a node or a file: {_NAME_IT} under connection"
-            raise self.document.error((*path, refused), f"{refused}: {how}")
         for key in given:
             if key not in known:
                 told = instead(kind, key, given[key], door="yaml")
