@@ -72,15 +72,31 @@ def test_answers_under_other_names_are_compared_by_their_fields():
     nobody = node.parse(table.assign(status=500)).compare(node.parse(table))
     assert nobody.answered == 0
     assert nobody.agreement.isna().all()
+    wording(repr(nobody))
+
+
+def test_a_column_of_the_tables_own_keeps_its_name_and_a_cost_may_be_unknown():
+    """What stands beside it gets a suffix; of two models one may have a price."""
+    node = tn.CreateChatCompletion(model="m")
+    table = {"answer_other": ["mine"], "status": [200]}
+    made = [
+        node.parse(pd.DataFrame(table | {"body": [body(choice(text), model=model)]}))
+        for text, model in (("a", "gpt-4o-mini"), ("b", "nobody-s"))
+    ]
+    found = made[0].compare(made[1])
+    assert list(found.changed.columns) == ["answer_other", "answer", "answer_other_2"]
+    assert list(found.changed.iloc[0]) == ["mine", "a", "b"]
+    assert repr(found).endswith("other unknown")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_are_not_the_same_are_refused(kind):
     """Fewer of them, or others; a prompt and a model may differ. The message has no cell's value."""
     node = tn.CreateChatCompletion(model="m")
-    raw = {"body": [body(choice("x"))] * 2, "status": [200] * 2}
-    first = node.parse(kind(raw | {"review": ["secret", "b"], "model": ["m", "m"]}))
-    assert len(first.compare(node.parse(kind(raw | {"review": ["secret", "b"], "model": ["n", "n"]}))).changed) == 0
+    raw = {"body": [body(choice("x"))] * 2, "status": [200] * 2, "photo": [b"\xff", b"\xfe"]}
+    first = node.parse(kind(raw | {"review": ["secret", "b"], "model": ["m", "m"], "prompt_name": ["s", "s"]}))
+    second = node.parse(kind(raw | {"review": ["secret", "b"], "model": ["n", "n"], "prompt_name": ["l", "l"]}))
+    assert len(first.compare(second).changed) == 0
     for other in ({"review": ["b", "secret"]}, {"review": ["secret", None]}):
         with pytest.raises(UsageError) as caught:
             first.compare(node.parse(kind(raw | other)))

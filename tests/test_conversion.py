@@ -83,6 +83,7 @@ inputs:
   - {id: the-word, type: STRING}
   - {id: n, type: INT, defaults: 2}
   - {id: file, type: FILE, required: false}
+  - {id: 2nd, type: STRING, defaults: x, required: false}
 tasks:
   - id: ask-it
     type: io.kestra.plugin.openai.ChatCompletion
@@ -93,10 +94,15 @@ tasks:
     clientTimeout: 20
     retry: {type: constant}
     prompt: "{{ inputs['the-word'] }} {{ inputs.n }}"
+  - id: ask-it-2
+    type: io.kestra.plugin.openai.ChatCompletion
+    apiKey: "{{ secret('ANOTHER_KEY') }}"
+    model: gpt-4o
+    messages: [{role: user, content: "{{ inputs['the-word'] }} {{ inputs.2nd }}"}]
   - {id: log, type: io.kestra.plugin.core.log.Log, message: hello}
   - id: first
     type: io.kestra.plugin.core.debug.Return
-    format: "{{ outputs['ask-it'].choices[0].message.content | upper }}"
+    format: "{{ outputs['ask-it'].choices[0].message.content | upper }} {{ outputs.ask-it-2.id }}"
   - {id: last, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.first.value | slugify }}"}
 """
 

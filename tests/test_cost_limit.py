@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import random
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import tablenodes as tn
 from tablenodes.answers import Pricing
 from tablenodes.cli import main
 from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.journal import Journal
 from tablenodes.engine.journal.recorder import Recorder
 from tablenodes.engine.loop import Loop
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.scheduling import Scheduler
+from tablenodes.engine.scheduling.budget import Budget
 from tablenodes.engine.sink import Records
 from tablenodes.errors import SettingError
 from tablenodes.run.cost_limit import CostLimit
@@ -174,11 +177,45 @@ def test_the_highest_price_is_no_lower_than_any(corpus):
         assert limit.most(json.dumps(asked, ensure_ascii=False).encode()) >= actual
 
 
+def test_a_request_that_is_dearer_than_those_before_waits():
+    """What is in flight counts, whatever room there seemed to be."""
+    budget = Budget(1.0, lambda body: float(body), lambda *_: 0.0)
+    assert [budget.reserve(key, price) for key, price in enumerate([b"0.1", b"0.6", b"0.4", b"0.1"])] == [True] * 3 + [
+        False
+    ]
+
+
+def test_the_highest_price_has_all_choices_and_the_models_context():
+    """A model that takes more than most may write more."""
+    limit = CostLimit(Pricing("https://api.openai.com/v1"), [])
+
+    def most(**more):
+        return limit.most(json.dumps({"model": "gpt-4.1", "messages": [], **more}).encode())
+
+    one = most(n=1, max_tokens=1_000_000)
+    assert most(n=3, max_tokens=1_000_000) > 2.9 * one
+    assert most() >= 0.99 * one
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_journal_cannot_say_counts_as_the_dearest(tmp_path, lost):
+    """An answer of no model that has a price, and a send whose answer was lost."""
+    prices = PRICES | {"k": {"input": 20, "output": 200}}
+    replies = iter([lambda exchange: exchange.send(message(body(10, 10))), lambda exchange: exchange.reset()])
+    with fault_server(lambda exchange: next(replies)(exchange)) as running:
+        rows, retry = WORDS[: 1 + lost], tn.Retry(ambiguous=0)
+        how = {"limits": tn.Limits(concurrency=1), "retry": retry, "progress": False}
+        NODE.run(rows, tn.Connection(running.url, "", prices=prices), journal=tmp_path / "j", **how)
+    with closing(Journal(tmp_path / "j", looks=True)) as journal:
+        spent = CostLimit(Pricing("", prices), ["k", "m"]).budget(1, journal).spent
+    assert spent == pytest.approx((1 + lost) * 2 * USUAL)
+
+
 def test_doors_take_the_limit(server, tmp_path, capsys):
     """The command line, and YAML; over all nodes of a workflow."""
     connection = tn.Connection(server.url, "", prices=PRICES)
-    limits = tn.Limits(max_cost=10 * USUAL, concurrency=1)
-    flow = tn.Workflow({"ask": NODE, "again": NODE}, connection=connection, limits=limits)
+    limits = tn.Limits(max_cost=9.5 * USUAL, concurrency=1)
+    flow = tn.Workflow({"ask": NODE, "again": NODE, "more": NODE}, connection=connection, limits=limits)
     WORDS[:8].to_csv(tmp_path / "t.csv", index=False)
     flow.save(tmp_path / "w.yaml")
     assert tn.Workflow.load(tmp_path / "w.yaml").limits == limits

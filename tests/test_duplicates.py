@@ -14,6 +14,11 @@ from sentences import wording
 from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
+from tablenodes.engine.calls import Call, Request
+from tablenodes.engine.journal import Keys
+from tablenodes.engine.journal.recorder import Recorder
+from tablenodes.engine.sink import Records
+from tablenodes.engine.twins import Twins
 from tablenodes.testing import canned
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}", temperature=0, seed=1)
@@ -144,6 +149,20 @@ def test_no_answer_is_paid_for_twice_and_none_is_mixed_up(tmp_path_factory, runs
         assert [text[0] for text in out.texts()] == list(words)
         if duplicates == "send":
             assert len(set(out.texts())) == len(words)
+
+
+def test_a_twin_is_forgotten_where_calls_are_kept():
+    """Its call never begins, so nothing else would ever drop it."""
+    forgotten, request = [], Request("POST", "http://127.0.0.1:1/v1", ())
+
+    class Keeping(Recorder):
+        def forget(self, key):
+            forgotten.append(key)
+
+    twins = Twins(Records(4), Keys(request, ""), Keeping())
+    calls = [Call(key, request, body, 60.0, lambda *_: None) for key, body in enumerate([b"{}", b"[]", b"{}", b"{}"])]
+    assert [getattr(item, "key", None) for item in twins.unlike(iter(calls))] == [0, 1, None, None]
+    assert forgotten == [2, 3]
 
 
 def test_failed_twins_are_asked_again_once():

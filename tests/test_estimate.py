@@ -13,9 +13,10 @@ from sentences import wording
 from servers import fault_server, message
 
 import tablenodes as tn
-from tablenodes.answers import listed_prices
+from tablenodes.answers import answer_guess, listed_prices
 from tablenodes.cli import main
 from tablenodes.errors import SettingError, TableError
+from tablenodes.testing import canned
 
 TEXTS = json.loads(Path(__file__).with_name("token_counts.json").read_text())
 CORPORA = [name for name in TEXTS if name != "counted"]
@@ -106,6 +107,89 @@ def test_an_estimate_heeds_limits():
     fast = NODE.estimate(table_of("english"), connection, limits=tn.Limits(concurrency=60))
     assert slow.seconds.likely == pytest.approx(60 * fast.seconds.likely)
 
+    minute = NODE.estimate(table_of("english"), connection, limits=tn.Limits(tokens_per_minute=100))
+    tokens = zip(minute.input_tokens, minute.output_tokens, strict=True)
+    assert list(minute.seconds) == pytest.approx([(read + wrote) / 100 * 60 for read, wrote in tokens])
+
+
+def test_the_embedded_model_costs_nothing_and_has_its_own_places():
+    """However many might be in flight."""
+    found = NODE.replace(model=None).estimate(table_of("english"), tn.Connection.local())
+    assert found.cost is None
+    wording([each for each in found.assumptions if "embedded" in each or "in flight" in each])
+
+
+def test_a_service_tier_has_its_own_prices():
+    """Where the list has some."""
+    asked = NODE.replace(model="gpt-5-mini")
+    connection = tn.Connection("https://api.openai.com/v1")
+    usual, cheap = (
+        each.estimate(table_of("english", 3), connection).cost for each in (asked, asked.replace(service_tier="flex"))
+    )
+    assert cheap.likely == pytest.approx(usual.likely / 2)
+
+
+# What answers teach.
+
+TWENTY = pd.DataFrame({"text": [f"row {number}" for number in range(20, 40)]})
+
+
+def learned(journal, counts, model="m", **more):
+    """Return what is estimated of twenty rows after others had prompts of these tokens, and ten in each choice."""
+    left = iter(counts)
+
+    def reply(request):
+        number = request.get("n", 1)
+        usage = {"prompt_tokens": next(left), "completion_tokens": 10 * number}
+        choice = {"message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+        return 200, {"choices": [{"index": index, **choice} for index in range(number)], "usage": usage}
+
+    node = NODE.replace(model=None, **more)
+    known = pd.DataFrame({"text": [f"row {number}" for number in range(len(counts))], "model": "m"})
+    node.run(known, canned(reply), journal=journal, limits=tn.Limits(concurrency=1), progress=False)
+    return node.estimate(pd.concat([known, TWENTY.assign(model=model)]), canned("x"), journal=journal)
+
+
+def test_a_model_without_answers_is_measured_by_those_of_others(tmp_path):
+    """As well as the one that has them."""
+    same = learned(tmp_path / "a", [400] * 10)
+    assert same.input_tokens.likely == pytest.approx(20 * 400, rel=0.1)
+    assert learned(tmp_path / "b", [400] * 10, model="other").input_tokens == same.input_tokens
+
+
+def test_answers_that_differ_leave_a_wider_range(tmp_path):
+    """Those that do not leave a few percent."""
+    steady, uneven = (
+        learned(tmp_path / str(at), counts).input_tokens for at, counts in enumerate(([40] * 20, [10, 70] * 10))
+    )
+    assert steady.high - steady.low == pytest.approx(0.1 * steady.likely)
+    assert uneven.high - uneven.low > 0.5 * uneven.likely
+
+
+def test_each_answer_of_several_counts(tmp_path):
+    """Measured or guessed; what a refusal says of tokens does not."""
+    assert learned(tmp_path / "j", [40] * 20, n=3).output_tokens.likely == 20 * 3 * 10
+    one, three = (node.estimate(TWENTY, canned("x")).output_tokens for node in (NODE, NODE.replace(n=3)))
+    assert list(three) == [3 * each for each in one]
+    refusal = 400, {"error": {"message": "no"}, "usage": {"prompt_tokens": 10**6, "completion_tokens": 10**6}}
+    NODE.run(TWENTY[:1], canned(refusal), journal=tmp_path / "k", progress=False)
+    found = NODE.estimate(TWENTY, canned("x"), journal=tmp_path / "k")
+    assert (found.reused, found.input_tokens.likely < 10**5) == (1, True)
+
+
+def test_a_request_takes_as_long_as_the_one_in_the_middle_did(tmp_path):
+    """Neither as the quickest nor as the slowest one."""
+    pauses = iter([0, 0.1, 0.1])
+
+    def react(exchange):
+        exchange.pause(next(pauses))
+        counting({f"row {number}": 4 for number in range(20, 40)})(exchange)
+
+    with fault_server(react) as server:
+        connection, one = tn.Connection(server.url, ""), tn.Limits(concurrency=1)
+        NODE.run(TWENTY[:3], connection, journal=tmp_path / "j", limits=one, progress=False)
+        assert NODE.estimate(TWENTY, connection, journal=tmp_path / "j", limits=one).seconds.likely >= 17 * 0.1
+
 
 def test_a_check_of_a_workflow_estimates_too(tmp_path, capsys):
     """Each node that sends; what earlier nodes answer is not known, and a row that `when` leaves out is no mistake."""
@@ -128,7 +212,7 @@ def test_what_cannot_be_estimated_is_refused(tmp_path):
         with wording.raises(SettingError):
             NODE.estimate(table_of("english"), connection, **more)
     with wording.raises(TableError):
-        NODE.estimate(pd.DataFrame({"text": ["a"]}).__arrow_c_stream__ and Stream(), connection)
+        NODE.estimate(Stream(), connection)
     assert NODE.estimate(table_of("english", 0), connection).seconds == (0, 0, 0)
 
 
@@ -162,6 +246,17 @@ def test_what_an_answer_must_be_says_how_long_it_is(name):
     text = json.dumps(said if isinstance(said, dict) else {"answer": said}, indent=2)
     assert found.low <= len(text) / 4 <= found.high
     assert found.likely < 200
+
+
+def test_what_an_answer_must_be_counts_its_items_and_holds_for_a_tool_too():
+    """A list of thirty truth values has thirty tokens at the least."""
+    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 30, "maxItems": 30}
+    found = answer_guess({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}})
+    assert 30 <= found.low < found.high < 200
+    table, connection = pd.DataFrame(index=range(1)), tn.Connection("http://127.0.0.1:9", "")
+    node = tn.CreateChatCompletion(model="m", prompt="x", answer=["yes", "no"])
+    plain, tool = (each.estimate(table, connection) for each in (node, node.replace(answer_mode="tool")))
+    assert tool.output_tokens == plain.output_tokens
 
 
 def test_rows_that_cannot_be_sent_are_said_with_their_reason_and_nothing_is_guessed():

@@ -81,6 +81,7 @@ def test_a_journal_that_a_run_writes_to_is_read_as_of_its_last_commit(tmp_path):
         NODE.run(table, tn.Connection(server.url, ""), journal=path, limits=limits, on_text=look, progress=False)
     assert [len(each) for each in seen] == [1, 2]
     assert list(seen[1]["outcome"]) == ["ok", "in_doubt"]
+    assert list(seen[1]["attempts"]) == [1, 1]
     assert list(tn.read_journal(path)["outcome"]) == ["ok", "ok", "http_error"]
 
 
@@ -100,6 +101,24 @@ def test_a_journal_that_was_left_open_is_read_and_not_changed(tmp_path, kept):
     before = {name: (tmp_path / name).read_bytes() for name in ("j", "j-wal")}
     assert list(tn.read_journal(path)["outcome"]) == ["ok", "unusable", "http_error", "ok"]
     assert {name: (tmp_path / name).read_bytes() for name in ("j", "j-wal")} == before
+
+
+def test_what_a_run_decided_is_kept(tmp_path, kept):
+    """An answer that was good without choices; a row that was given up with nothing from the server."""
+    made = Journal(tmp_path / "j")
+    ends = [{"body": b"{}"}, {"outcome": "not_sent", "status": None, "body": b"", "message": "the deadline passed"}]
+    for entry, end in zip(Journal(kept[0], looks=True), ends, strict=False):
+        entry.place = 0
+        made.intend(entry)
+        made.commit()
+        made.done(entry, entry.last._replace(**end))
+    made.close()
+    table = tn.read_journal(tmp_path / "j")
+    assert table[["outcome", "message"]].fillna("-").to_numpy().tolist() == [
+        ["ok", "-"],
+        ["not_sent", "the deadline passed"],
+    ]
+    assert json.loads(table["body"][1])["error"]["message"] == "the deadline passed"
 
 
 def test_a_file_that_is_no_journal_gets_a_line(tmp_path):

@@ -133,7 +133,7 @@ def test_conversations_are_read_back(server, kind):
     assert list(found["row"]) == [0, 0, 0, 1, 1, 1]
     assert list(found["position"]) == [0, 1, 2] * 2
     assert list(found["content"]) == ["Be kind.", "a", "2 messages", "Be kind.", "b", "2 messages"]
-    assert found["problem"].isna().all()
+    assert found[["other", "problem"]].isna().all(axis=None)
     if kind == "pandas":
         assert list(found.index) == ["x"] * 3 + ["y"] * 3
 
@@ -141,7 +141,7 @@ def test_conversations_are_read_back(server, kind):
 def test_what_cannot_be_read_is_one_row_and_what_is_empty_is_none(tmp_path):
     """The others are read; a store that is not there says so."""
     table = begun()
-    strange = pd.concat([table, pd.DataFrame({"conversation": [None, "conv_" + "0" * 40, "nonsense"]})])
+    strange = pd.concat([table, pd.DataFrame({"conversation": [None, "conv_" + "0" * 40, "nonsense", ""]})])
     made = tn.transcript(strange)
     assert list(made["row"]) == [0, 0, 1, 1, 3, 4]
     assert made["role"].isna().tolist() == [False] * 4 + [True] * 2

@@ -165,6 +165,27 @@ def test_every_row_comes_once_and_the_first_of_each_prefix_before_the_rest(lette
     assert sorted(item[0] for item in came) == [*range(len(letters))]
 
 
+def test_a_prefix_is_all_that_a_server_puts_before_the_answer():
+    """The model and its tools too, of a plain completion the prompt; what is no prompt is none."""
+
+    def first_of(*bodies):
+        calls = [Call(key, REQUEST, orjson.dumps(body), 60.0, lambda *_: None) for key, body in enumerate(bodies)]
+        return [call.key for call in parted(calls)[0]]
+
+    long = "x" * 5000
+    asked = [{"model": model, "messages": [long]} for model in "abab"]
+    assert first_of(*asked) == [0, 1]
+    assert first_of(*({**each, "tools": [tool]} for each in asked[::2] for tool in "ab")) == [0, 1]
+    assert first_of(*({"prompt": letter * 5000} for letter in "abab")) == [0, 1]
+    assert first_of(*({"messages": ["x"], "user": long} for _ in range(3))) == [0, 1, 2]
+
+
+def test_rows_that_have_their_ends_do_not_hide_those_that_are_sent():
+    """A journal may have the first ones."""
+    items = [*((at, "an end") for at in range(policy.WARM_LOOK)), *calls_of("a" * policy.WARM_LOOK)]
+    assert isinstance(warm_start(iter(items), lambda key: False, lambda: False), WarmStart)
+
+
 @pytest.mark.parametrize("why", ["its first answer", "the end of the run", "its time"])
 def test_what_opens_the_way(why):
     """An answer, good or bad; and a run that sends nothing more looks at all rows."""

@@ -42,7 +42,6 @@ class Twins:
         self._sink, self._keys, self._recorder = sink, keys, recorder
         self._firsts: dict[bytes, int] = {}
         self._waiting: dict[int, list[int]] = {}
-        self._waiting_count = 0
         self._codes: dict[str, int] = {}  # by outcome, from 1 on
         self._ended = bytearray()  # of each row the code of its outcome, 0 while it has none
         self.are_sampled = False
@@ -64,8 +63,8 @@ class Twins:
 
     @property
     def room(self) -> int:
-        """How many rows may have begun and not ended, beside those that wait for their twins."""
-        return self._sink.room - self._waiting_count
+        """How many rows may have begun and not ended."""
+        return self._sink.room
 
     def accept(self, row: int, end: End | _Twin) -> None:
         """Accept the end of a row, and of those that ask the same."""
@@ -77,11 +76,8 @@ class Twins:
         if row >= len(self._ended):
             self._ended.extend(bytes(row + 1 - len(self._ended)))
         self._ended[row] = self._codes.setdefault(str(outcome), len(self._codes) + 1)
-        if self._waiting:
-            followers = self._waiting.pop(row, ())
-            self._waiting_count -= len(followers)
-            for follower in followers:
-                self._sink.share(follower, row, str(outcome))
+        for follower in self._waiting.pop(row, ()):
+            self._sink.share(follower, row, str(outcome))
 
     def _follow(self, row: int, first: int) -> None:
         """End a row as its first twin has ended; have it wait where that has not."""
@@ -90,7 +86,6 @@ class Twins:
             self._sink.share(row, first, [*self._codes][code - 1])
         else:
             self._waiting.setdefault(first, []).append(row)
-            self._waiting_count += 1
 
     def finish(self, reason: str | None) -> None:
         """End what never began, and with it what waits for it."""

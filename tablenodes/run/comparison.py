@@ -58,7 +58,8 @@ class Comparison(Generic[T]):
 
     def _about(self) -> str:
         differing = len(cast("Any", self.changed))
-        return f"{counted(self.rows, 'row')}, {self.answered:,} answered by both, {differing:,} differ"
+        differ = "differs" if differing == 1 else "differ"
+        return f"{counted(self.rows, 'row')}, {self.answered:,} answered by both, {differing:,} {differ}"
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         """Yield how often both agree in each column, and what each cost where that is known."""
