@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tablenodes.tables.views import Column, TableView
@@ -30,6 +30,9 @@ class ListedView(TableView):
 
     def __len__(self) -> int:
         return len(next(iter(self.table.columns.values()), ()))
+
+    def without(self, names: Collection[str]) -> ListedView:
+        return ListedView(Listed({name: cells for name, cells in self.table.columns.items() if name not in names}))
 
     def _column(self, name: str) -> Column:
         cells = self.table.columns[name]
