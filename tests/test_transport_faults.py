@@ -129,6 +129,22 @@ def test_a_tls_handshake_that_stalls(kind, tls):
     assert found.elapsed < 0.4 + LATE
 
 
+@pytest.mark.parametrize("by", ["curl", "requests"])
+def test_a_call_that_ends_within_its_tls_handshake_hangs_up(by):
+    """Its thread is woken, too: whoever interrupts a run waits for no connect timeout."""
+    with socket.create_server((LOOPBACK, 0)) as listener, transport_of(by, timeout=Timeout(connect=60)) as transport:
+        request = Request("POST", f"https://{LOOPBACK}:{listener.getsockname()[1]}/v1", ())
+        transport.start(Call(0, request, b"{}", 90.0, lambda *_: None))
+        transport.wait(0.05)
+        listener.settimeout(9)
+        with listener.accept()[0] as server:
+            transport.wait(0.05)
+            server.settimeout(9)
+            assert server.recv(9_999)[:2] == b"\x16\x03"
+            transport.end(0, "tls")
+            assert server.recv(1) == b""
+
+
 # --- proxies ---
 
 

@@ -543,7 +543,7 @@ def test_an_old_attempt_does_not_end_a_connection_that_has_another():
     """61: a connection may have gone on to the next call a moment before its last one is ended."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = types.SimpleNamespace(sock=ours, owner=None, lock=threading.Lock())
+        connection = types.SimpleNamespace(sock=ours, handshaking=None, owner=None, lock=threading.Lock())
         first, second, third = (requests_session.Attempt(Call(key, None, b"", 1.0), 0.0, 10) for key in range(3))
         first.own(connection)
         second.own(connection)

@@ -93,8 +93,8 @@ class Attempt:
         with contextlib.suppress(Exception):
             if (connection := self._connection) is not None:
                 with connection.lock:
-                    if connection.owner is self and connection.sock is not None:
-                        sock = getattr(connection.sock, "socket", connection.sock)  # TLS within TLS has it inside
+                    if connection.owner is self and (found := connection.handshaking or connection.sock) is not None:
+                        sock = getattr(found, "socket", found)  # TLS within TLS has it inside
                         # SSLSocket.shutdown would drop the TLS object under the feet of the thread that reads.
                         socket.socket.shutdown(sock, socket.SHUT_RDWR)
             elif self._response is not None:  # of a session of the user's, whose adapters may be any
@@ -196,6 +196,7 @@ class _OwnedConnection:
     current: Current
     lock: threading.Lock
     owner: Attempt | None = None
+    handshaking: socket.socket | None = None  # the same connection, while a handshake has taken it out of `sock`
     exchanges = 0
     debuglevel = 0  # whatever http.client's own is set to: it would print the key and the prompt
 
@@ -203,7 +204,18 @@ class _OwnedConnection:
         """Connect."""
         self.exchanges = 0
         self.current.attempt.own(self)
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            with self.lock:
+                handshaking, self.handshaking = self.handshaking, None
+            if handshaking is not None:
+                handshaking.close()
+
+    def _new_conn(self) -> socket.socket:
+        made: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self.handshaking = made.dup()
+        return made
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, unless its call was ended meanwhile."""
