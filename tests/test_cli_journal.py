@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 
 import pandas as pd
 import pytest
+from permissions import permissions_bind
 from sentences import wording
 from servers import answer, echo, fault_server
 
@@ -80,7 +80,7 @@ def test_looking_changes_nothing(journal, command):
     assert (journal.read_bytes(), journal.stat().st_mtime_ns, sorted(journal.parent.iterdir())) == before
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only for root")
+@permissions_bind
 def test_what_cannot_be_written_can_be_looked_at(journal, command):
     """Another's journal, or one on a medium that is read-only."""
     journal.chmod(0o400)

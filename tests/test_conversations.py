@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from commands import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from permissions import permissions_bind
 from sentences import wording
 from servers import answer, echo, fault_server
 
@@ -368,7 +368,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions bind no administrator")
+@permissions_bind
 def test_a_store_that_is_read_only_is_said(store):
     """At once and in one line."""
     table = asked()

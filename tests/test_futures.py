@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from killing import oracle
 from measuring import measures_seconds
+from permissions import permissions_bind
 from sentences import wording
 from servers import answer, completion, digest, echo, fault_server, held
 from signalling import Process
@@ -488,7 +489,7 @@ def test_a_store_that_cannot_be_written_is_said_in_every_row(store, tmp_path):
         assert server.requests == []
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only for root")
+@permissions_bind
 def test_a_folder_that_is_read_only_is_said_in_every_row(tmp_path):
     """Before a request is sent."""
     folder = tmp_path / "folder"

@@ -19,6 +19,7 @@ import pytest
 from background import ending
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import permissions_bind
 from sentences import wording
 from servers import echo, fault_server
 from test_bodies import plan_of, rejected
@@ -312,7 +313,7 @@ def test_what_cannot_be_read_is_the_rows_own_problem(folder):
     wording([f"{len([*each])} of these: {what}" for what, each in groupby(faults(*cells))])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@permissions_bind
 def test_a_file_without_permission_is_the_rows_own_problem(folder):
     """The system's reason is said."""
     (folder / "png.dat").chmod(0)

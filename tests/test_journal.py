@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import permissions_bind
 from sentences import wording
 from servers import echo, fault_server
 
@@ -407,44 +408,27 @@ def test_a_path_that_cannot_be_is_said_before_anything_is_sent(tmp_path, path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@contextmanager
-def as_nobody():
-    """Be a user whom permissions bind."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 @pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_what_is_read_only_is_said_before_anything_is_sent(what, there):
+@permissions_bind
+def test_what_is_read_only_is_said_before_anything_is_sent(tmp_path, what, there):
     """A folder without the right to write, or a file."""
-    with tempfile.TemporaryDirectory() as made:
-        os.chmod(made, 0o777)
-        folder = Path(made) / "folder"
-        path = folder / "run.journal"
-        with as_nobody():
-            folder.mkdir()
-            if there:
-                Journal(path).close()
-                path.chmod(0o400 if what == "file" else 0o600)
-            folder.chmod(0o500 if what == "folder" else 0o700)
-            with fault_server(echo()) as server:
-                if what == "file" and not there:
-                    assert outcomes(run(words(1), server, path)) == ["ok"]
-                else:
-                    with pytest.raises(JournalError, match=r"read-only|Permission denied"):
-                        run(words(1), server, path)
-                    assert server.requests == []
-            folder.chmod(0o700)
+    folder = tmp_path / "folder"
+    path = folder / "run.journal"
+    folder.mkdir()
+    if there:
+        Journal(path).close()
+        path.chmod(0o400 if what == "file" else 0o600)
+    folder.chmod(0o500 if what == "folder" else 0o700)
+    with fault_server(echo()) as server:
+        if what == "file" and not there:
+            assert outcomes(run(words(1), server, path)) == ["ok"]
+        else:
+            with pytest.raises(JournalError, match=r"read-only|Permission denied"):
+                run(words(1), server, path)
+            assert server.requests == []
+    folder.chmod(0o700)
 
 
 @pytest.mark.parametrize("killed_before", [False, True])

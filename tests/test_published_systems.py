@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from background import elsewhere, ending, nobody_at_work, told, work
 from servers import answer, fault_server
+from short_functions import REPLY, WRITTEN_OUT
 from streamed import TWINS, chunks_of, either, stream_of, streaming
 
 import tablenodes as tn
@@ -28,21 +29,6 @@ KEY = "sk-canary-0123456789"
 NO_RETRY = tn.Retry(not_executed=0, throttled=0, server_error=0, ambiguous=0)
 HI = [{"role": "user", "content": "Hi"}]
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
-SHORT_FUNCTION = {
-    "name": "respond_to_review",
-    "description": "Says how soon to reply, and what.",
-    "parameters": [
-        {
-            "name": "response_urgency",
-            "description": "How soon",
-            "type": "string",
-            "enumValues": ["reply_now", "reply_later"],
-            "required": True,
-        },
-        {"name": "response_text", "description": "What to say", "type": "string", "required": "true"},
-        {"name": "stars", "description": "How many", "type": "integer", "required": "false"},
-    ],
-}
 ARGUMENTS = {"response_urgency": "reply_later", "response_text": "Thank you!", "stars": 5}
 ASK = tn.CreateChatCompletion(model="echo", prompt="{{ word }}")
 LATER = tn.CreateChatCompletionAsync(model="echo", prompt="{{ word }}")
@@ -415,7 +401,7 @@ TASK = {
     "frequencyPenalty": ("frequency_penalty", 1.5),
     "logitBias": ("logit_bias", {"50256": -100}),
     "user": ("user", "u-1"),
-    "functions": ("functions", [SHORT_FUNCTION]),
+    "functions": ("functions", [REPLY]),
     "functionCall": ("function_call", "respond_to_review"),
 }
 
@@ -480,7 +466,7 @@ def test_task_bounds_of_stop_and_logit_bias():
 
 def test_task_function_call_is_auto_or_a_name():
     """Left out it is the server's default, which is auto."""
-    node = ASK.replace(functions=[SHORT_FUNCTION])
+    node = ASK.replace(functions=[REPLY])
     assert "function_call" not in body_of(node)
     assert body_of(node.replace(function_call="auto"))["function_call"] == "auto"
     assert body_of(node.replace(function_call="respond_to_review"))["function_call"] == {"name": "respond_to_review"}
@@ -488,24 +474,7 @@ def test_task_function_call_is_auto_or_a_name():
 
 def test_task_functions_are_simplified():
     """A flat list of parameters becomes a JSON Schema object."""
-    (function,) = body_of(ASK.replace(functions=[SHORT_FUNCTION]))["functions"]
-    assert function == {
-        "name": "respond_to_review",
-        "description": "Says how soon to reply, and what.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "response_urgency": {
-                    "type": "string",
-                    "description": "How soon",
-                    "enum": ["reply_now", "reply_later"],
-                },
-                "response_text": {"type": "string", "description": "What to say"},
-                "stars": {"type": "integer", "description": "How many"},
-            },
-            "required": ["response_urgency", "response_text"],
-        },
-    }
+    assert body_of(ASK.replace(functions=[REPLY]))["functions"] == [WRITTEN_OUT]
 
 
 FIRST = "outputs.completion.choices[0]"
@@ -530,7 +499,7 @@ FIRST = "outputs.completion.choices[0]"
 )
 def test_task_outputs_are_read_by_later_steps(server, expression, expected):
     """Every part of an answer, the arguments of a call parsed."""
-    ask = tn.CreateChatCompletion(model="echo", prompt="{{ inputs.prompt }}", functions=[SHORT_FUNCTION])
+    ask = tn.CreateChatCompletion(model="echo", prompt="{{ inputs.prompt }}", functions=[REPLY])
     nodes = [("completion", ask), ("said", tn.Return(text=f"{{{{ {expression} }}}}"))]
     flow = tn.Workflow(nodes, inputs={"prompt": "Hi"}, connection=tn.Connection(server.url))
     assert list(flow.run(progress=False)["said"].result["text"]) == [expected]
@@ -565,7 +534,7 @@ def test_task_published_example_of_a_review(tmp_path, environment, server):
     inputs = [{"id": "prompt", "type": "STRING", "defaults": "I love your product!"}]
     called = "outputs.completion.choices[0].message.function_call.arguments"
     tasks = [
-        chat_task(messages=[{"role": "user", "content": "{{ inputs.prompt }}"}], functions=[SHORT_FUNCTION]),
+        chat_task(messages=[{"role": "user", "content": "{{ inputs.prompt }}"}], functions=[REPLY]),
         return_task("response_urgency", f"{{{{ {called}.response_urgency }}}}"),
         return_task("response_text", f"{{{{ {called}.response_text }}}}"),
     ]

@@ -11,44 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentences import wording
 from servers import answer, fault_server
+from short_functions import REPLY, WRITTEN_OUT
 
 import tablenodes as tn
 from tablenodes.bodies import simplified_functions as simplified
 from tablenodes.errors import SettingError
 from tablenodes.problems import Rejected
-
-REPLY = {
-    "name": "respond_to_review",
-    "description": "Decides how to respond to a customer's review",
-    "parameters": [
-        {
-            "name": "response_urgency",
-            "description": "How fast",
-            "type": "string",
-            "enumValues": ["reply_now", "reply_later"],
-            "required": True,
-        },
-        {"name": "response_text", "description": "What to say", "type": "string", "required": "true"},
-        {"name": "stars", "type": "integer"},
-    ],
-}
-WRITTEN_OUT = {
-    "name": "respond_to_review",
-    "description": "Decides how to respond to a customer's review",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "response_urgency": {
-                "type": "string",
-                "description": "How fast",
-                "enum": ["reply_now", "reply_later"],
-            },
-            "response_text": {"type": "string", "description": "What to say"},
-            "stars": {"type": "integer"},
-        },
-        "required": ["response_urgency", "response_text"],
-    },
-}
 
 
 def with_parameter(**parameter):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import permissions_bind
 from sentences import wording
 
 from tablenodes.engine.journal import Journal, KeptAnswer
@@ -176,7 +177,7 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
         assert names(store) == ["conv_1"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only for root")
+@permissions_bind
 def test_a_store_that_is_read_only_is_said(tmp_path):
     """Before a statement fails."""
     with StoreFile(tmp_path / "store") as store:

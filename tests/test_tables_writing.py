@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import Command
+from permissions import permissions_bind
 from sentences import wording
 
 from tablenodes import tables
@@ -421,7 +422,7 @@ def test_what_is_no_table_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@permissions_bind
 def test_a_protected_file_or_folder_is_not_written_to(tmp_path):
     """Replacing is not a way around a write protection."""
     (tmp_path / "x.csv").write_text("old")

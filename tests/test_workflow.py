@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from permissions import permissions_bind
 from sentences import wording
 from servers import Exchange, answer, echo, fault_server, interrupting, message
 
@@ -391,7 +392,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent(tmp_path, name):
     assert (tmp_path / "in.csv").read_text() == "word\na\n"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions bind no administrator")
+@permissions_bind
 def test_a_write_protected_folder_is_found_before_anything_is_sent(tmp_path):
     """The table could not be written at the end."""
     tmp_path.chmod(0o500)

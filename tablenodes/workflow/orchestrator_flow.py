@@ -8,17 +8,16 @@ from functools import partial
 from typing import Any
 
 _CHAT, _RETURN = "plugin.openai.ChatCompletion", ("plugin.core.debug.Return", "core.tasks.debugs.Return")
-_SAME = ("model", "prompt", "messages", "temperature", "n", "stop", "user", "functions", "description")
-_RENAMED = {
-    "topP": "top_p",
-    "maxTokens": "max_tokens",
-    "presencePenalty": "presence_penalty",
-    "frequencyPenalty": "frequency_penalty",
-    "logitBias": "logit_bias",
-    "functionCall": "function_call",
-    "clientTimeout": "client_timeout",
-    "runIf": "when",
-} | {name: name for name in _SAME}
+_CARRIED = {"model", "prompt", "messages", "temperature", "n", "stop", "user", "functions", "description", "top_p"}
+_CARRIED |= {
+    "max_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "function_call",
+    "client_timeout",
+    "when",
+}
 _TYPES = {"STRING": "string", "INT": "integer", "FLOAT": "number", "BOOLEAN": "boolean", "BOOL": "boolean"}
 _TYPES |= {"JSON": "object", "ARRAY": "array", "SELECT": "string", "SECRET": "string"}
 _SECRET = re.compile(r"\{\{-?\s*secret\(\s*['\"](\w+)['\"]\s*\)\s*-?\}\}")
@@ -72,9 +71,9 @@ class _Conversion:
             self._leave(f"task {name}", task.keys() - {"id", "type", "format"})
         elif kind:
             made["connection"] = self._connection(name, task.get("apiKey"))
-            found = ((_RENAMED[key], value) for key, value in task.items() if key in _RENAMED and value is not None)
-            yield made | {key: self._text(value) for key, value in found}
-            self._leave(f"task {name}", task.keys() - {"id", "type", "apiKey", *_RENAMED})
+            carried = {key: _setting(key) for key in task if _setting(key) in _CARRIED}
+            yield made | {to: self._text(task[key]) for key, to in carried.items() if task[key] is not None}
+            self._leave(f"task {name}", task.keys() - {"id", "type", "apiKey", *carried})
         else:
             self._notes.append(f"task {name}: a task of type {task.get('type')} is not carried over")
 
@@ -107,6 +106,11 @@ def _step(of: str, name: str, found: re.Match[str]) -> str:
 def _kind(task: Mapping[str, Any]) -> str:
     of_type = str(task.get("type"))
     return "CreateChatCompletion" if of_type.endswith(_CHAT) else "Return" if of_type.endswith(_RETURN) else ""
+
+
+def _setting(key: str) -> str:
+    """Return what a task's property is called here: `top_p` for ``topP``."""
+    return "when" if key == "runIf" else re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", key)
 
 
 def _name(name: str) -> str:
