@@ -128,7 +128,7 @@ def test_a_run_stops_where_the_server_ignores_what_an_answer_is(tmp_path):
         replies["says"] = REPLIES["good"]
         out = run(NODE, table, server, journal=tmp_path / "j", limits=four)
         assert out.log["outcome"].value_counts().to_dict() == {"unusable": sent, "ok": 60 - sent}
-        out = run(NODE, table, server, journal=tmp_path / "j", limits=four, retry_failed=["unusable"])
+        out = run(NODE, table, server, journal=tmp_path / "j", limits=four, retry_failed=["transient", "unusable"])
     assert set(out.log["outcome"]) == {"ok"}
 
 

@@ -34,6 +34,14 @@ def test_rows_that_fail_are_said_in_one_line(capsys):
     wording(line)
 
 
+def test_why_a_run_was_stopped_is_said_once(capsys):
+    """Not of each row that was not sent for it; a row that failed by itself has its reason beside it."""
+    with fault_server(REFUSED) as server:
+        CHAT.run(TWO, tn.Connection(server.url, ""), limits=tn.Limits(max_requests=1, concurrency=1))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "failed" in line]
+    wording(line)
+
+
 def test_nothing_is_said_of_rows_that_are_ok(capsys):
     """No news is good news."""
     with fault_server(ended("stop")) as server:

@@ -51,6 +51,26 @@ def test_all_that_is_wrong_is_found_at_once(schema, tmp_path):
     wording([caught.value, *caught.value.__notes__])
 
 
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"nodes": []}, ["nodes"]),
+        ({"limits": {"max_costs": 1}}, ["limits"]),
+        ({"retry": {"throtled": 1}}, ["retry"]),
+        ({"connection": {"base-url": "x"}}, ["connection"]),
+        ({"inputs": {"n": {"type": "string", "defaults": 1}}}, ["inputs", "n"]),
+        ({"output": {"path": "x.csv", "colums": []}}, ["output"]),
+        ({"nodes": [{"id": "a", "type": "Return", "text": "x", "wen": "y"}]}, ["nodes", 0]),
+        ({"nodes": [{"id": "a", "type": "CreateChatCompletion", "stop": 3}]}, ["nodes", 0, "stop"]),
+        ({"nodes": [{"type": "Return"}]}, ["nodes", 0]),
+    ],
+)
+def test_an_editor_marks_the_place_of_a_mistake(schema, part, place):
+    """And no other."""
+    errors = [*schema.iter_errors({"nodes": [{"id": "a", "type": "Return", "text": "x"}], **part})]
+    assert [[*error.absolute_path] for error in errors] == [place]
+
+
 def test_the_command_line_prints_it(schema, capsys):
     """For an editor's settings."""
     with pytest.raises(SystemExit):

@@ -454,6 +454,7 @@ def test_base64_is_no_tokens():
     assert tokens_of(large) <= 1100
     assert prompt_bound(orjson.loads(large), len(large)) < 50_000
     assert tokens_of(b"x" * 400_000) == 100_000
+    assert prompt_bound({"messages": [{"role": "user", "content": "hi"}]}, 100) == 100
 
 
 # At every door.

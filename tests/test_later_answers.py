@@ -9,6 +9,7 @@ import pandas as pd
 import polars
 import pytest
 from background import ending, nobody_at_work, work
+from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
@@ -157,7 +158,7 @@ def test_one_id_is_a_table_of_one_row(store):
 
 
 @pytest.mark.parametrize(
-    ("again", "asked"), [("none", 0), ("transient", 0), ("all", 2), (["unusable"], 2), (["auth"], 0)]
+    ("again", "asked"), [("none", 0), ("transient", 0), ("all", 2), (["transient", "unusable"], 2), (["auth"], 0)]
 )
 def test_failed_rows_are_sent_again_when_that_is_asked_for(store, again, asked):
     """By the worker, once each; the others keep their answers."""
@@ -176,6 +177,24 @@ def test_failed_rows_are_sent_again_when_that_is_asked_for(store, again, asked):
         assert len(server.requests) == 3 + asked
     assert list(out.log["outcome"]) == ["ok", "ok" if asked else "unusable", "unusable"]
     assert list(out.log["attempts"]) == [1, *([2, 2] if asked else [1, 1])]
+
+
+def test_a_workflow_submits_again_only_where_the_rows_are(store):
+    """Not where it retrieves ids of others; those whose failure may pass are sent again if that is asked for."""
+    reactions = iter([answer(b"{}", 503), answer(b"{}", 400)])
+    manner = {"retry": tn.Retry(0, 0, 0), "limits": tn.Limits(concurrency=1), "store": store, "progress": False}
+    table, get = pd.DataFrame({"word": ["good", "cut"]}), tn.RetrieveResponse()
+    with fault_server(lambda exchange: next(reactions, react)(exchange)) as server:
+        with nobody_at_work(store):
+            ids = NODE.run(table, tn.Connection(server.url, ""), **manner).table
+        work(store)
+        with nobody_at_work(store):
+            found = tn.Workflow({"get": get}).run(ids, store=store, progress=False)["get"]
+        assert found.summary.outcomes == {"http_error": 2}
+        wording([note for note in found.summary.notes if "may pass" in note])
+        assert retrieved(ids, store, get, retry_failed="transient").summary.outcomes == {"pending": 1, "http_error": 1}
+        work(store)
+        assert len(server.requests) == 3
 
 
 def test_what_answer_says_is_read_when_the_node_is_made():

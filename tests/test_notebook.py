@@ -221,6 +221,12 @@ def test_an_output_of_no_rows_shows_itself():
     assert "0 of 0 rows" in page(CHAT.check(pd.DataFrame({"review": pd.Series([], dtype=str)}))).text
 
 
+def test_a_check_shows_what_it_got():
+    """Where the value of a setting is what is wrong."""
+    found = CHAT.replace(temperature="{{ t | tojson }}").check(pd.DataFrame({"review": ["x"], "t": [3.5]}))
+    assert "$.temperature: must be at most 2 (got 3.5)" in page(found).text
+
+
 def test_a_check_shows_the_first_prompt_and_the_longest():
     """Of rows that can be sent; a long one is cut, with its length."""
     table = pd.DataFrame({"review": [None, "short", "ä" * 5_000, HOSTILE]})

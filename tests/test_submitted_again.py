@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import sqlite3
 import time
@@ -224,6 +225,26 @@ def test_ids_are_not_written_over_by_another_node(store, folder):
             assert run(*["call", *command(server)[1:], "--no-journal"]) == 0
         assert Path("ids.csv.before").read_bytes() == before
         assert sorted(os.listdir()) == ["ids.csv", "ids.csv.before", "words.csv"]
+
+
+def test_ids_that_a_retrieval_reads_are_in_its_table(store, folder):
+    """So its output may take the place of their file, and nothing is kept beside it."""
+    with fault_server(echo()) as server:
+        assert run(*command(server)) == 0
+        ids = ids_in("ids.csv")
+        get = tn.Workflow({"get": tn.RetrieveResponse()}, output="ids.csv")
+        get.run(pd.read_csv("ids.csv"), store=store, progress=False)
+        assert (ids_in("ids.csv"), os.path.exists("ids.csv.before")) == (ids, False)
+
+
+def test_ids_in_a_large_file_are_found_where_it_names_its_columns(store, folder):
+    """At the end of a Parquet file."""
+    with fault_server(echo()) as server:
+        ids = submit(server.url, store, "a")
+        blob = random.Random(0).randbytes(300_000).hex()
+        pd.DataFrame({"blob": [blob], IDS: ids}).to_parquet("ids.parquet", compression=None)
+        assert run("call", "Return", "words.csv", "--set", "text=x", "--output", "ids.parquet") == 0
+        assert pd.read_parquet("ids.parquet.before")[IDS].tolist() == ids
 
 
 def test_equal_rows_that_are_submitted_again_without_a_name_are_said(store, capsys):

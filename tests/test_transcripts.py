@@ -216,6 +216,22 @@ def test_a_reply_that_a_message_is_made_of_is_not_said(text):
     assert tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))["say"].warnings == check_warnings(nodes)
 
 
+def test_an_answer_that_is_not_added_stays_for_later_nodes(server):
+    """It is in no conversation, so it does not leave the table; one that is added does."""
+    table, say = asked(begun(), server).table, tn.Return(text="{{ answer }}")
+    assert tn.Workflow({"more": ASK, "say": say}).check(table)["say"].valid == 2
+    with pytest.raises(tn.errors.ColumnError):
+        tn.Workflow({"add": tn.AppendReply(), "say": say}).check(table)
+
+
+@pytest.mark.parametrize("between", [CHAT.replace(prompt="{{ word }}"), tn.Return(text="{{ conversation }}")])
+def test_a_node_that_does_not_answer_the_conversation_leaves_no_reply(between):
+    """Whether it asks something else, or sends nothing."""
+    nodes = {"begin": tn.CreateConversation(system="x"), "between": between, "say": tn.AddUserMessage(text="hi")}
+    found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))["say"]
+    assert [each for each in found.warnings if "is not added" in each] == []
+
+
 def check_warnings(nodes):
     """Return the warnings of the last node but for what says that a reply is forgotten."""
     found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))["say"].warnings

@@ -482,3 +482,6 @@ def test_a_workflow_draws_itself(tmp_path, capsys):
     wording(capsys.readouterr().out)
     again = tn.Step(AGAIN, when="outputs.ask.outcome != 'ok'")
     assert "n0 -.-> n1" in tn.Workflow({"ask": ASK, "again": again}).graph()
+    asks_alike = {"ask": ASK.replace(prompt="x")}
+    assert "table[" not in tn.Workflow(asks_alike).graph()
+    assert 'table[("words.csv")]' in tn.Workflow(asks_alike, table="data/words.csv").graph()

@@ -79,7 +79,7 @@ def option_of_run(
     def checked(_: click.Context, __: click.Parameter, value: Any) -> Any:
         known = failures_known() if told.listed else ()
         names = [name.strip() for name in value.split(",")] if known else []
-        if names and {*names} <= {*known}:
+        if names and value not in told.choices and {*names} <= {*known, *told.choices}:
             return names
         return one_of(told.choices, value, listed=known) if told.choices else value
 

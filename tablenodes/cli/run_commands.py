@@ -100,8 +100,6 @@ def call(given: Given) -> int:
     a terminal as it arrives.
     """
     node = _one_node(given.node, _settings(given), _answer(given.answers))
-    if not any(each._declared.sends for _, each in node.steps) and given.retry_failed == "transient":
-        given.retry_failed = "none"  # what was submitted is sent again by retrieve alone, or where it is asked
     return _run(equipped(node, given), given, inputs={})
 
 
@@ -145,6 +143,8 @@ def retrieve(given: Given) -> int:
     if given.table.startswith("resp_") and not os.path.splitext(given.table)[1]:
         settings["future_response_id"], given.table = given.table, None
     given_texts = {name: str(value) for name, value in settings.items() if value is not None}
+    if isinstance(given.retry_failed, str):
+        given.retry_failed = [given.retry_failed]  # it was asked for, whatever a workflow's own default is
     workflow = _one_node("RetrieveResponse", given_texts, _answer(given.answers))
     return _run(workflow, _without_journal(given, no_journal=True), inputs={})
 

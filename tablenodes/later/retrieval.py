@@ -20,6 +20,7 @@ from ..answers import TEXTS, Pricing, RowAnswers, behind_ids
 from ..bodies.settings_plan import RowPlan
 from ..connection.connection import Connection
 from ..engine.interrupts import Interrupts
+from ..engine.journal.recorder import is_asked_again
 from ..engine.outcomes.judge import judge
 from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
 from ..errors import Interrupted, StoreError
@@ -291,8 +292,7 @@ class Retrieval:
         found = []
         for number, recipe, body, answered in self._ended(set(self._rows_of) - set(self._open)):
             outcome = self._end(orjson.loads(recipe), body, answered).outcome
-            wanted = answered.end.may_pass if again == "transient" else again == "all" or outcome in again
-            if outcome != OK and wanted:
+            if outcome != OK and is_asked_again(again, outcome, may_pass=answered.end.may_pass):
                 found.append(number)
         if found:
             self._futures.reopen(found, time.time())

@@ -251,8 +251,7 @@ class RetrieveResponse(Node):
         return plan
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
-        # In a workflow, those are submitted again where the same rows are.
-        if options.retry_failed == "transient" and (context.prefix or options.journal is not None):
+        if options.retry_failed == "transient":  # in a workflow, those are submitted again where the same rows are
             options = replace(options, retry_failed="none")
         try:
             return self._retrieved(table, connection, context, options)
@@ -320,7 +319,7 @@ class RetrieveResponse(Node):
             As in `CreateChatCompletion.run`: where the rows were submitted; rows without a valid id are invalid.
         retry_failed : {"none", "transient", "all"} or list of str
             Which rows that failed the worker sends again before anything is returned: those whose failure may pass,
-            all, or those of these outcomes, such as ``["unusable"]``. They have as much time as they had at first.
+            all, or those of a list: of outcomes, and "transient". They have as much time as they had at first.
 
         Returns
         -------

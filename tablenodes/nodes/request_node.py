@@ -268,7 +268,7 @@ class RequestNode(Node):
             `KeyboardInterrupt`, an `Interrupted` is raised). No bar is shown.
         retry_failed : {"transient", "all", "none"} or list of str
             Which rows that failed in an earlier run of the same journal are sent again: those whose failure may pass,
-            all, none, or those of these outcomes, such as ``["unusable"]``.
+            all, none, or those of a list: of outcomes, and "transient", such as ``["transient", "unusable"]``.
         store : path, optional
             The file that conversations are looked up in. Default: ``TABLENODES_STORE`` of the environment, else one in
             the user's data folder.

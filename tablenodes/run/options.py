@@ -114,7 +114,7 @@ def failures_known() -> tuple[str, ...]:
 
 def _check_choice(option: Option, value: Any) -> None:
     if option.listed and isinstance(value, list | tuple):
-        known = failures_known()
+        known = (*failures_known(), *option.choices)
         for each in value:
             if each not in known:
                 hint = nearest(each, known) if isinstance(each, str) else ""

@@ -209,7 +209,8 @@ class Workflow(Definition):
             once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
             the limits stands after `RetrieveResponse`.
         journal, progress, on_invalid, on_in_doubt, on_text, retry_failed, duplicates, send
-            As in `CreateChatCompletion.run`, for each node; they share the journal.
+            As in `CreateChatCompletion.run`, for each node; they share the journal. `RetrieveResponse` sends failed
+            rows again for "all" and lists alone: by "transient", they are submitted again where the same rows are.
         store : path, optional
             The file that keeps conversations, and answers that come later, of every node. Default: ``TABLENODES_STORE``
             of the environment, else one in the user's data folder.

@@ -71,6 +71,12 @@ class Recorder:
         """Bring what was recorded to the disk."""
 
 
+def is_asked_again(retry_failed: str | Sequence[str], outcome: str | None, *, may_pass: bool) -> bool:
+    """Check whether a row that failed so is one of those to send again: one of `RETRY_FAILED`, or outcomes and such."""
+    words = (retry_failed,) if isinstance(retry_failed, str) else retry_failed
+    return "all" in words or outcome in words or ("transient" in words and may_pass)
+
+
 @dataclass(eq=False, repr=False)
 class JournalRecorder(Recorder):
     """Keeps everything in a journal.
@@ -129,11 +135,7 @@ class JournalRecorder(Recorder):
             return self.resend_doubtful
         if entry.last.kind is None or (self.at_most_once and entry.billed):
             return False
-        if self.retry_failed == "transient":
-            return entry.last.may_pass
-        return self.retry_failed == "all" or (
-            not isinstance(self.retry_failed, str) and entry.last.outcome in self.retry_failed
-        )
+        return is_asked_again(self.retry_failed, entry.last.outcome, may_pass=entry.last.may_pass)
 
     def survey(self, prepared: Iterable[Body], keys: Keys, *, once: bool = False) -> tuple[int, int]:
         """Count the rows that need not be sent, and those that will be (`once`: if unlike); `keys` must be new ones."""
