@@ -313,6 +313,22 @@ def test_what_cannot_be_read_is_the_rows_own_problem(folder):
     wording([f"{len([*each])} of these: {what}" for what, each in groupby(faults(*cells))])
 
 
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video or a phone's photo"),
+        (b"II*\0\x08\0", "a TIFF image"),
+        (b"\xef\xbb\xbf\n <HTML>", "HTML"),
+    ],
+)
+def test_what_people_take_for_an_image_is_named(folder, data, what):
+    """Photos of phones first."""
+    (folder / "photo.jpg").write_bytes(data)
+    assert f"names a file that is {what}; an image must be PNG" in faults("photo.jpg")[0]
+
+
 @permissions_bind
 def test_a_file_without_permission_is_the_rows_own_problem(folder):
     """The system's reason is said."""

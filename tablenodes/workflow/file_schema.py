@@ -80,6 +80,6 @@ def _node(kind: type[Node]) -> Json:
     for name, words, text, limits, is_property in described(kind):
         settings[name] = {"description": f"{text} [{limits}]" if limits else text}
         types = [word for word in words.split(" or ") if word in _JSON_TYPES] if is_property else []
-        if types and types != ["any"]:  # a text may hold a placeholder, or be written as JSON
+        if types:  # a text may hold a placeholder, or be written as JSON
             settings[name]["type"] = [*dict.fromkeys((*types, "string", "null"))]
     return {"properties": settings, "additionalProperties": False}
