@@ -296,8 +296,9 @@ def checks(
             seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
             found = check_rows(plans[name], seen, _NOT_YET)
             later = Note(f"it reads the answers of {', '.join(ids or ())}: {_LATER}")
-            found = replace(found, prompts=(), warnings=(*found.warnings, later)) if ids else found
-            made[name] = replace(found, duplicates=0)
+            found = replace(found, warnings=(*found.warnings, later)) if ids else found
+            is_whole = ids is None and unknown.isdisjoint(plans[name].columns)
+            made[name] = replace(found, duplicates=0, prompts=found.prompts if is_whole else ())
         made[name] = with_key(made[name], node._declared.path, connections[name])
         skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
         unsent[name] = {**{int(row): "invalid_request" for row in made[name].problems["row"]}, **skipped}
