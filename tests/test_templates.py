@@ -91,6 +91,14 @@ def test_default_meets_a_null_cell():
     assert render("{{ cell['a'] | default('none') }}", cell={}) == "none"
 
 
+@pytest.mark.parametrize("source", ["{{ a | default('no ' ~ b) }}", "{{ a | d(b | upper) }}", "{{ a | default(b.c) }}"])
+def test_a_default_is_worked_out_only_where_it_is_needed(source):
+    """What it is made of may be missing elsewhere; where it is needed, the user learns which column is empty."""
+    assert render(source, a="there", b=None) == "there"
+    with wording.raises(Unfit):
+        render(source.replace(".c", ""), a=None, b=None)
+
+
 def test_items_come_before_attributes():
     """A field named like a method is the field."""
     assert render("{{ cell.items }} {{ cell.keys }}", cell={"items": 3, "keys": "k"}) == "3 k"

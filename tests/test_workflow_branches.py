@@ -17,6 +17,7 @@ from tablenodes.cli import main
 from tablenodes.errors import UsageError, WorkflowError
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+OTHER = tn.CreateChatCompletion(model="m", prompt="fine")
 AGAIN = tn.CreateChatCompletion(model="m", prompt="{{ outputs.ask.error.message }}")
 NO_RETRY = tn.Retry(throttled=0, server_error=0, ambiguous=0)
 
@@ -60,6 +61,10 @@ def outcomes(output):
         ("{{ outputs.ask.error.code | default('none') }}", "none", "word"),
         ("{{ ask | default('nothing') }} {{ outputs.ask.outcome }}", "<a> ok", "nothing http_error"),
         ("{{ outputs.ask.choices[0].finish_reason | default(outputs.ask.status) }}", "stop", "400"),
+        ("{{ ask | default('failed: ' ~ outputs.ask.error.message) }}", "<a>", "failed: No such word"),
+        ("{{ ask | default(outputs.ask.error.message | upper) }}", "<a>", "NO SUCH WORD"),
+        ("{{ ask if outputs.ask.outcome == 'ok' else outputs.ask.error.code }}", "<a>", "word"),
+        ("{{ outputs.ask.error.code if outputs.ask.status >= 400 else ask | upper }}", "<A>", "word"),
     ],
 )
 def test_a_later_node_reads_what_became_of_a_row(text, good, bad):
@@ -79,6 +84,13 @@ def test_a_failed_row_of_a_node_that_sends_nothing_has_an_error_too():
 def test_an_answer_is_still_needed_where_it_is_read_as_well():
     """Only what has a default goes on without it."""
     out, _ = run({"ask": ASK, "say": tn.Return(text="{{ ask }} {{ outputs.ask.outcome }}")}, "a", "bad")
+    assert outcomes(out["say"]) == ["ok", "upstream_failed"]
+
+
+def test_a_condition_about_another_node_does_not_excuse_what_is_missing():
+    """Only what the condition asks about may be missing behind it."""
+    nodes = {"ask": ASK, "other": OTHER, "say": tn.Return(text="{{ ask if outputs.other.outcome == 'ok' else 'x' }}")}
+    out, _ = run(nodes, "a", "bad")
     assert outcomes(out["say"]) == ["ok", "upstream_failed"]
 
 

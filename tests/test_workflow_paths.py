@@ -18,7 +18,8 @@ import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.errors import UsageError, WorkflowError
 from tablenodes.schemas.subschemas import applied, properties
-from tablenodes.templates.template import Template, paths
+from tablenodes.templates.template import Template
+from tablenodes.templates.template_ways import paths
 
 PARAMETERS = [
     {"name": "urgency", "type": "string", "enumValues": ["now", "later"]},

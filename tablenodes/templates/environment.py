@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any, NoReturn
 
 import jinja2
@@ -227,6 +227,23 @@ class _ShowingJson(NodeTransformer):
         self.generic_visit(node)
         given = {"lineno": node.lineno, "environment": node.environment}
         return nodes.Filter(nodes.List(node.nodes, **given), "join", [], [], None, None, **given)
+
+
+class _OnlyWhereNeeded(NodeTransformer):
+    """Has what a ``default(…)`` names worked out only in rows that need it: in others it may be missing itself."""
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Expr:  # noqa: N802 - the visitor looks for this name
+        self.generic_visit(node)
+        if node.name not in ("default", "d") or node.node is None or len(node.args) != 1 or node.kwargs:
+            return node
+        given = {"lineno": node.lineno, "environment": node.environment}
+        there = nodes.Test(node.node, "defined", [], [], None, None, **given)
+        return nodes.CondExpr(there, node.node, node.args[0], **given)
+
+
+def code_of(tree: nodes.Template) -> CodeType:
+    """Compile a template, whose tree it changes."""
+    return environment().compile(_OnlyWhereNeeded().visit(tree))
 
 
 def parsed(source: str) -> nodes.Template:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
 from .bounds import OF_TEXTS, Room
-from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment, parsed
+from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, code_of, environment, parsed
 from .template_faults import LITERALLY, Wording, empty, unread
+from .template_ways import Path, found, instead_of, names_in, paths
 
 Cells = tuple[Any, ...]
 Render = Callable[[Cells], str]
-Path = tuple[str | int, ...]  # the steps of ``outputs.ask.choices[0]`` below the name that it begins with
 ROW = "row"  # the name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"
@@ -107,13 +107,13 @@ class Template:
             tree = _parse(source)
             used = {node.name for node in tree.find_all(nodes.Name)}
             # Made here, not at the first row: filters are looked up as the code is made.
-            self._code = environment().compile(tree)
+            self._code = code_of(_parse(source))
         except jinja2.TemplateSyntaxError as error:
             where = f" (line {error.lineno})" if "\n" in source else ""
             said = unread(error, _expressions(source))
             raise TemplateError(f"{place}: a placeholder cannot be read{where}: {said}", place=place) from None
-        self._through_row, self.whole_row = _names_in(tree, ROW)
-        upstream, any_node = _names_in(tree, OUTPUTS)
+        self._through_row, self.whole_row = names_in(tree, ROW)
+        upstream, any_node = names_in(tree, OUTPUTS)
         self.upstream = tuple(sorted(upstream)) if not any_node else None
         if "self" in used:  # the one name that Jinja keeps for itself
             raise TemplateError(
@@ -130,8 +130,8 @@ class Template:
         self.filtered_last = only[0].name if len(only) == 1 and isinstance(only[0], nodes.Filter) else None
         self._wording = Wording(tree, ROW)
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
-        self.unmet = tuple(dict.fromkeys(_found(tree, OUTPUTS, unmet=True))) if OUTPUTS in used else ()
-        self.instead = tuple(_instead(tree, OUTPUTS)) if OUTPUTS in used else ()
+        self.unmet = tuple(dict.fromkeys(found(tree, OUTPUTS, unmet=True))) if OUTPUTS in used else ()
+        self.instead = tuple(instead_of(tree, OUTPUTS)) if OUTPUTS in used else ()
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
         """Raise `ColumnError` for a placeholder that names no column; `workflow` says which of `RESERVED` are there."""
@@ -341,104 +341,3 @@ def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
             else:
                 return None
     return parts
-
-
-def _names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
-    """Return the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
-    lookups: Iterator[Any] = tree.find_all((nodes.Getattr, nodes.Getitem))
-    below = [node for node in lookups if _is_named(node.node, mapping)]
-    steps = [node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None) for node in below]
-    named = [step for step in steps if isinstance(step, str)]
-    uses = sum(_is_named(node, mapping) for node in tree.find_all(nodes.Name))
-    return set(named), uses > len(named)
-
-
-def _is_named(node: nodes.Node, name: str) -> bool:
-    return isinstance(node, nodes.Name) and node.name == name
-
-
-def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
-    """Return the steps of every way that goes down from a name, until one is worked out, called or filtered."""
-    return tuple(dict.fromkeys(_found(tree, name)))
-
-
-def _found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path]:
-    if unmet and _is_default(node):
-        for part in _needed_in(_chain(node), name):
-            yield from _found(part, name, unmet=unmet)
-        return
-    if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name):
-        steps, root, aside = _steps(node)
-        if isinstance(root, nodes.Name):
-            if root.name == name:
-                yield tuple(steps[: steps.index(None)] if None in steps else steps)
-        else:
-            yield from _found(root, name, unmet=unmet)
-        for each in aside:
-            yield from _found(each, name, unmet=unmet)
-        return
-    for child in node.iter_child_nodes():
-        for path in _found(child, name, unmet=unmet):
-            is_method = isinstance(node, nodes.Call) and child is node.node and len(path) > 0
-            yield path[:-1] if is_method else path
-
-
-def _is_default(node: nodes.Node | None) -> bool:
-    return isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None
-
-
-def _chain(node: nodes.Node) -> list[nodes.Node]:
-    """Return what a value is, the first of which there is: ``a | default(b) | default("c")`` is a, b or "c"."""
-    if not _is_default(node):
-        return [node]
-    first: Any = node
-    return [*_chain(first.node), *(each for argument in first.args[:1] for each in _chain(argument))]
-
-
-def _needed_in(chain: Sequence[nodes.Node], name: str) -> Iterator[nodes.Node]:
-    """Return the parts of a chain without which it has no value, whatever is missing."""
-    *met, last = chain
-    for each in met:
-        _, root, aside = _steps(each)
-        yield from (*([] if isinstance(root, nodes.Name) else [each]), *aside)
-    if not (_way(last, name) and any(_way(each, name) for each in met)):
-        yield last
-
-
-def _way(node: nodes.Node, name: str) -> Path:
-    """Return the steps down from a name that a node is; none where it is something else."""
-    steps, root, _ = _steps(node)
-    return tuple(steps) if isinstance(root, nodes.Name) and root.name == name and None not in steps else ()
-
-
-def _instead(node: nodes.Node, name: str) -> Iterator[tuple[Path, tuple[Path, ...]]]:
-    """Return each way down from a name that is needed only where others, behind it, lead to nothing."""
-    parts = _chain(node)
-    *met, last = [_way(each, name) for each in parts]
-    if last and any(met):
-        yield last, tuple(filter(None, met))
-    for part in parts:
-        for child in part.iter_child_nodes():
-            yield from _instead(child, name)
-
-
-def _steps(node: nodes.Node) -> tuple[list[Any], nodes.Node, list[nodes.Node]]:
-    """Return the steps from the root on, None for those that are worked out; the root; and what works them out."""
-    steps: list[Any] = []
-    aside: list[nodes.Node] = []
-    while isinstance(node, nodes.Getattr | nodes.Getitem):
-        if isinstance(node, nodes.Getattr):
-            steps.append(node.attr)
-        else:
-            steps.append(_constant(node.arg))
-            aside.append(node.arg)
-        node = node.node
-    return steps[::-1], node, aside
-
-
-def _constant(argument: nodes.Expr) -> str | int | None:
-    try:
-        value = argument.as_const()
-    except nodes.Impossible:
-        return None
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

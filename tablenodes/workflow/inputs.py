@@ -207,7 +207,7 @@ def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
         except (ValueError, TypeError):
             raise _Missing("it is not readable JSON") from None
     if reading.ends and isinstance(found, dict):
-        found = {"error": None, **found, "outcome": outcome, "status": output._end_of(row)[1]}
+        found = {**found, "error": found.get("error") or _Ended(), "outcome": outcome, "status": output._end_of(row)[1]}
     if not reading.answer or not isinstance(found, dict):
         return found
     answer = output._answer_at(row)

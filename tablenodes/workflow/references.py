@@ -16,7 +16,8 @@ from ..nodes import Node
 from ..nodes.answer_shapes import CALLS, Shape
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
-from ..templates.template import Path, Template
+from ..templates.template import Template
+from ..templates.template_ways import Path
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _EXTENSIONS = frozenset(
