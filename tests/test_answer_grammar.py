@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from sentences import wording
 
 from tablenodes.answers import AnswerJudge, Field, FieldType, lint, read_answer, read_answer_texts
+from tablenodes.documents import yaml_reader
 from tablenodes.errors import SchemaError, SettingError
-from tablenodes.workflow import yaml_reader
 
 TEXT, INTEGER, NUMBER, BOOLEAN = (FieldType(kind) for kind in ("text", "integer", "number", "boolean"))
 

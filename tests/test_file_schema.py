@@ -11,8 +11,8 @@ from sentences import wording
 
 import tablenodes as tn
 from tablenodes.cli import main
+from tablenodes.documents import yaml_reader
 from tablenodes.errors import WorkflowError
-from tablenodes.workflow import yaml_reader
 
 SAMPLES = sorted((Path(__file__).parent.parent / "sample_workflows").glob("*.yaml"))
 WRONG = """\

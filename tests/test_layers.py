@@ -29,6 +29,7 @@ LAYERS = [
     ("engine.loop",),
     ("engine.transports", "engine.scheduling", "engine.journal"),
     ("engine",),
+    ("documents",),
     ("templates", "tables"),
     ("schemas",),
     ("*",),

@@ -15,8 +15,9 @@ from sentences import wording
 
 import tablenodes as tn
 from tablenodes.connection.endpoint import opened
+from tablenodes.documents import yaml_reader
 from tablenodes.errors import WorkflowError
-from tablenodes.workflow import yaml_reader, yaml_writer
+from tablenodes.workflow import yaml_writer
 from tablenodes.workflow.file_schema import file_schema
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"

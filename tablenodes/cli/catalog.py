@@ -31,7 +31,8 @@ def convert(given: Given) -> None:
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
     from ..disk import write_file  # noqa: PLC0415
-    from ..workflow import yaml_reader, yaml_writer  # noqa: PLC0415
+    from ..documents import yaml_reader  # noqa: PLC0415
+    from ..workflow import yaml_writer  # noqa: PLC0415
     from ..workflow.definition_reader import Reader  # noqa: PLC0415
     from ..workflow.orchestrator_flow import converted  # noqa: PLC0415
 

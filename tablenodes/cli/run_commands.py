@@ -200,7 +200,7 @@ def _answer(texts: Sequence[str]) -> dict[str, Any]:
     if not texts:
         return {}
     from ..answers import read_answer_texts  # noqa: PLC0415 - loaded where it is used
-    from ..workflow import yaml_reader  # noqa: PLC0415
+    from ..documents import yaml_reader  # noqa: PLC0415
 
     return {"answer": read_answer_texts(texts, lambda text: yaml_reader.parse(text, "--answer").value)}
 

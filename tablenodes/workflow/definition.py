@@ -9,12 +9,13 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from ..connection.connection import Connection, given_connection
+from ..documents.document_reader import rooted
 from ..errors import SchemaError, SettingError, UsageError, WorkflowError, framed
 from ..nodes import Node
 from ..run.options import RunOptions
 from ..settings import Limits, Retry
 from ..templates.template import Template
-from .definition_reader import Reader, anchored, rooted
+from .definition_reader import Reader, anchored
 from .destination import Destination, destination
 from .inputs import declared
 from .references import check_id, faults

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .. import schemas
 from ..bodies.recipe import EXTRA, parse_setting
-from ..column_names import plainly
 from ..connection.connection import LOCAL, Connection
-from ..errors import UsageError, WorkflowError, among, framed
+from ..connection.connection_reader import ConnectionReader, connection_keys
+from ..documents.document_reader import rooted
+from ..errors import UsageError, WorkflowError, framed
 from ..nodes import find_node
 from ..nodes.node import check_request_settings, instead, own_names, setting_names
 from ..run.options import RunOptions
-from ..settings import Limits, Retry, Timeout
+from ..settings import Limits, Retry
 from .destination import destination
 from .inputs import declared
 from .references import check_id, faults
@@ -24,34 +24,29 @@ from .short_names import written_out
 from .step import STEP_KEYS, Step, node_of, whens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from ..documents.yaml_reader import Document, Path_
     from ..nodes import Node
     from .destination import Destination
     from .inputs import Input
-    from .yaml_reader import Document, Path_
 
 LATER = ("submission", "store", "deadline")  # how rows are handed to a worker
 KEYS = ("id", "description", "connection", "table", "inputs", "limits", "retry", *LATER, "nodes", "output")
-
-_KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
-CONNECTION = [each.name for each in fields(Connection) if each.init and each.name not in ("session", "local_model")]
-_STEP = re.compile(r"\[(\d+)\]|(\w+)")
-_NAME_IT = "name the environment variable that holds it as api_key_env"
+CONNECTION = connection_keys(Connection)
 
 
-class Reader:
+class Reader(ConnectionReader):
     """Makes a workflow's parts of a document, whose paths are relative to a folder, but the output's."""
 
     def __init__(self, document: Document, folder: str) -> None:
-        self.document = document
-        self.folder = folder
+        super().__init__(document, folder)
         self._errors: list[WorkflowError] = []
 
     def read(self) -> dict[str, Any]:
         """Return the arguments of `Workflow`."""
         top = self.mapping(())
-        self._errors += [self._unknown_key((key,), KEYS) for key in top if key not in KEYS]
+        self._errors += [self.unknown_key((key,), KEYS) for key in top if key not in KEYS]
         if "nodes" not in top and self._errors:
             raise together(self._errors)
         if "nodes" not in top:
@@ -96,75 +91,7 @@ class Reader:
         except WorkflowError as error:
             self._errors.append(error)
 
-    # Values of a type.
-
-    def at(self, path: Path_) -> Any:
-        """Return the value at a path."""
-        value = self.document.value
-        for step in path:
-            value = value[step]
-        return value
-
-    @contextmanager
-    def locating(self, path: Path_) -> Iterator[None]:
-        """Raise an error of what is made inside with the file and the line."""
-        try:
-            yield
-        except UsageError as error:
-            raise self.document.error(self.meant(path, error.place), error, error.code) from None
-
-    def meant(self, path: Path_, place: str) -> Path_:
-        """Return the path of a place such as ``messages[0].content`` below another, as far as the document has it."""
-        for index, name in _STEP.findall(place):
-            longer = (*path, int(index) if index else name)
-            if longer not in self.document.lines:
-                spoken = (*path, "prompt")  # which makes the messages
-                return spoken if name == "messages" and spoken in self.document.lines else path
-            path = longer
-        return path
-
-    def mapping(self, path: Path_, known: Collection[str] | None = None) -> dict[str, Any]:
-        """Return a mapping, all of whose keys are known."""
-        value = self.at(path)
-        if not isinstance(value, dict):
-            raise self._wrong(path, "a mapping of keys to values", value)
-        for key in value:
-            if known is not None and key not in known:
-                raise self._unknown_key((*path, key), known)
-        return value
-
-    def _unknown_key(self, path: Path_, known: Collection[str], told: str | None = None) -> WorkflowError:
-        *above, key = map(str, path)
-        if plainly(key) == "apikey" and not told:
-            told = f"a key must not be in a file: {_NAME_IT}{'' if 'connection' in above else ' under connection'}"
-        hint = f"; {told}" if told else among(key, known)
-        where = f"{'.'.join(above)}: " if above and above[0] != "nodes" else ""
-        return self.document.error(path, f"{where}unknown key {key[:40]!r}{hint}")
-
-    def text(self, path: Path_) -> str:
-        """Return a text."""
-        value = self.at(path)
-        if not isinstance(value, str) or not value:
-            raise self._wrong(path, "a text", value)
-        return value
-
-    def path(self, path: Path_) -> str:
-        """Return the path of a file, made absolute from the document's folder."""
-        return rooted(self.text(path), self.folder)
-
-    def _wrong(self, path: Path_, wanted: str, value: Any) -> WorkflowError:
-        name = ".".join(map(str, path)) or "the file"
-        return self.document.error(path, f"{name}: must be {wanted}, not {_kind(value)}")
-
     # Parts of a workflow.
-
-    def settings(self, path: Path_, kind: type[Any]) -> Any:
-        """Return one of the frozen values of settings."""
-        given = self.mapping(path, [field.name for field in fields(kind)])
-        for name, value in given.items():
-            with self.locating((*path, name)):
-                kind(**{name: value})
-        return kind(**given)
 
     def connection(self, path: Path_) -> Connection:
         """Return a connection: ``local``, or a mapping of its settings."""
@@ -173,17 +100,9 @@ class Reader:
         if isinstance(self.at(path), str):
             such = "a mapping such as {base_url: …, api_key_env: OPENAI_API_KEY}"
             raise self.document.error(path, f"connection: must be {LOCAL}, or {such}")
-        given = self.mapping(path)
-        if given.get("api_key", "") != "":
-            how = f'{_NAME_IT}; api_key: "" means that the server needs none'
-            raise self.document.error((*path, "api_key"), f"connection: a key must not be in a file: {how}")
-        self.mapping(path, [*CONNECTION, LOCAL])
-        if LOCAL in given:
+        if LOCAL in self.mapping(path):
             return self._local((*path, LOCAL))
-        made = {name: self._connection_setting((*path, name)) for name, value in given.items() if value is not None}
-        for name, value in made.items():
-            with self.locating((*path, name)):
-                Connection(**{name: value})
+        made = self.connection_settings(path, Connection, LOCAL)
         with self.locating(path):
             return Connection(**made)
 
@@ -199,26 +118,6 @@ class Reader:
             with self.locating((*path, name)):
                 Connection.local(**{name: value})
         return Connection.local(**options)
-
-    def _connection_setting(self, path: Path_) -> Any:
-        name, value = str(path[-1]), self.at(path)
-        kind = _KINDS.get(name, "text")
-        if name == "timeout":
-            return self.settings(path, Timeout) if isinstance(value, dict) else value
-        if kind == "texts":
-            for name, item in self.mapping(path).items():
-                if isinstance(item, bool) or not isinstance(item, str | int | float):
-                    raise self._wrong((*path, name), "a text", item)
-            return {name: str(item) for name, item in value.items()}
-        if kind == "boolean":
-            if not isinstance(value, bool):
-                raise self._wrong(path, "true or false", value)
-            return value
-        if kind == "empty":
-            return ""
-        if name == "prices":
-            return value
-        return self.path(path) if kind == "path" else self.text(path)
 
     def inputs(self) -> dict[str, Input]:
         """Return the inputs by name."""
@@ -245,7 +144,7 @@ class Reader:
         if value == []:
             raise self.document.error(("nodes",), "nodes: the list is empty; a workflow needs at least one node")
         if not isinstance(value, list):
-            raise self._wrong(("nodes",), "a list of nodes", value)
+            raise self.wrong(("nodes",), "a list of nodes", value)
         made: list[tuple[str, Node | Step | None]] = []
         for position, given in enumerate(value):
             path = ("nodes", position)
@@ -272,7 +171,7 @@ class Reader:
         for key in given:
             if key not in known:
                 told = instead(kind, key, given[key], door="yaml")
-                self._errors.append(self._unknown_key((*path, key), known, told))
+                self._errors.append(self.unknown_key((*path, key), known, told))
         more = {key: value for key, value in given.items() if key in STEP_KEYS and value is not None}
         settings = {key: value for key, value in given.items() if key in setting_names(kind) and value is not None}
         with self.collecting(), self.locating(path):
@@ -311,18 +210,8 @@ def together(errors: Sequence[UsageError]) -> UsageError:
     return error
 
 
-def rooted(path: str, folder: str) -> str:
-    """Return the absolute path of what lies in a folder."""
-    return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
-
-
 def anchored(schema: str, folder: str) -> str:
     """Return the absolute path of a schema's file; the name of a bundled revision stays."""
     bare = os.path.basename(schema) == schema and not schema.endswith(".json")
     path = rooted(schema, folder)
     return schema if schema in schemas.revisions() or (bare and not os.path.isfile(path)) else path
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number") if value != "" else "an empty text"

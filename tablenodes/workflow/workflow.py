@@ -79,7 +79,7 @@ class Workflow(Definition):
             If it cannot be read or does not fit together; names the file and the line. Where more than one thing is
             wrong, the others are its notes (``__notes__``), a line each.
         """
-        from . import yaml_reader  # noqa: PLC0415 - the parser is loaded where it is needed
+        from ..documents import yaml_reader  # noqa: PLC0415 - the parser is loaded where it is needed
 
         if not isinstance(path, str | os.PathLike):
             raise WorkflowError(f"a workflow's file must be a path, not a {type(path).__name__}")

@@ -14,6 +14,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from .. import schemas
 from ..connection.connection import Connection
+from ..documents.yaml_reader import is_text
 from ..errors import WorkflowError
 from ..nodes import Node
 from ..nodes.node import setting_names
@@ -24,7 +25,6 @@ from ..settings import Timeout
 from ..templates.template import Column, LiteralText
 from .definition import Definition
 from .step import Step
-from .yaml_reader import is_text
 
 _TEXT = "tag:yaml.org,2002:str"
 _BARE = re.compile(r"[A-Za-z_/.](?:[\w ,./()+-]*[\w./)])?", re.ASCII)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Path_ = tuple[str | int, ...]
 
-MOST_BYTES = 2**20  # a workflow file is at most this long
+MOST_BYTES = 2**20  # a file is at most this long
 MOST_VALUES = 100_000  # it holds at most this many once its aliases are written out: the bound for those that multiply
 DEPTH = 100  # its lists and mappings are nested at most this deep
 
