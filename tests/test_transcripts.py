@@ -291,3 +291,40 @@ def test_what_was_submitted_and_retrieved_is_said_too():
     }
     found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"]}))
     assert "continue_from: got" in "".join(found["say"].warnings)
+
+
+TWO_CHATS = """
+table: words.csv
+nodes:
+  - {id: begin, type: CreateConversation, system: Be kind.}
+  - {id: first, type: CreateChatCompletion, model: m}
+BETWEEN
+  - {id: second, type: CreateChatCompletion, model: mMORE}
+AFTER
+"""
+
+
+@pytest.mark.parametrize(
+    ("between", "more", "after", "is_said"),
+    [
+        ("", "", "", True),
+        ("  - {id: reply, type: AppendReply, continue_from: first}", "", "", False),
+        ("", ', extra_body: {said: "{{ first }}"}', "", False),
+        ("", ', when: "{{ word == 1 }}"', "", False),
+        ("", "", "  - {id: reply, type: AppendReply, continue_from: first}", False),
+        ("", ', prompt: "{{ word }}"', "", False),
+    ],
+    ids=["forgotten", "added", "read", "a branch", "two on purpose", "another question"],
+)
+def test_a_second_chat_on_one_conversation_is_said(server, tmp_path, between, more, after, is_said):
+    """By check and by a run, where nothing shows that both are meant to answer the same messages."""
+    pd.DataFrame({"word": [1]}).to_csv(tmp_path / "words.csv", index=False)
+    text = TWO_CHATS.replace("BETWEEN", between).replace("MORE", more).replace("AFTER", after)
+    (tmp_path / "flow.yaml").write_text(text)
+    flow = tn.Workflow.load(tmp_path / "flow.yaml")
+    warned = [name for name, each in flow.check().items() if "continue_from: first" in "".join(each.warnings)]
+    assert warned == (["second"] if is_said else [])
+    _, said = told(lambda: flow.run(connection=tn.Connection(server.url)))
+    assert said.count("continue_from: first") == is_said
+    if is_said:
+        wording.line(next(line for line in said.splitlines() if "continue_from" in line))

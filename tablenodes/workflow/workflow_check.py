@@ -213,25 +213,31 @@ def plans(
 
 
 def unadded(workflow: Definition, plans: Mapping[str, RowPlan]) -> Iterator[tuple[str, Remark]]:
-    """Yield the nodes that make conversations longer which earlier nodes have answered, without their answers."""
+    """Yield the nodes that go on with conversations which earlier nodes have answered, without their answers."""
     asked: set[str] = set()  # nodes that send the conversations as they are now
     answered: list[str] = []  # those that have answers to them
     for position, (name, node) in enumerate(workflow.steps):
-        reads = CONVERSATION in plans[name].columns
-        if CONVERSATION in node._declared.makes:
-            read = upstream(node, answered) or ()
-            if (
-                answered
-                and reads
-                and not getattr(node, "_appends", True)
-                and not any(each in read for each in answered)
-            ):
-                replied = f"node {answered[-1]!r} answers the conversation, and its reply is not added"
-                yield name, Remark(f"{replied}: set continue_from: {answered[-1]}", "conversation")
+        reads, makes = CONVERSATION in plans[name].columns, CONVERSATION in node._declared.makes
+        asks = not makes and plans[name].schema is not None and reads
+        goes_on = asks or (makes and reads and not getattr(node, "_appends", True))
+        left = answered if makes else [each for each in answered if not _branches(workflow, position, each)]
+        if goes_on and left and not any(each in answered for each in upstream(node, answered) or ()):
+            replied = f"node {left[-1]!r} answers the conversation, and its reply is not added"
+            between = f"put a node {{type: AppendReply, continue_from: {left[-1]}}} between them"
+            way = f"set continue_from: {left[-1]}" if makes else between
+            yield name, Remark(f"{replied}: {way}", "conversation")
+        if makes:
             asked, answered = set(), []
-        elif (plans[name].schema is not None and reads) or node._retrieves(workflow.steps[:position]) in asked:
+        elif asks or node._retrieves(workflow.steps[:position]) in asked:
             asked.add(name)
             answered += [] if node._declared.later else [name]
+
+
+def _branches(workflow: Definition, position: int, earlier: str) -> bool:
+    """Check whether two nodes mean to ask one conversation: by a ``when``, or since the first's reply is added later."""
+    name = workflow.steps[position][0]
+    added = (node._follows().values() for _, node in workflow.steps[position:])
+    return bool({name, earlier} & {*workflow.whens}) or any(earlier in each for each in added)
 
 
 def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequence[str]) -> UsageError:
