@@ -205,6 +205,71 @@ def test_a_check_of_a_workflow_estimates_too(tmp_path, capsys):
     wording(capsys.readouterr().out)
 
 
+def replying(answer):
+    """Answer every request with one text, counting four signs as a token."""
+
+    def reply(request):
+        read = sum(len(each["content"]) // 4 + 4 for each in request["messages"])
+        choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+        return 200, {"choices": [choice], "usage": {"prompt_tokens": read, "completion_tokens": len(answer) // 4}}
+
+    return canned(reply, prices=PRICES)
+
+
+SPOKEN = {
+    "start": tn.CreateConversation(system="Be kind to {{ text }}."),
+    "ask": tn.AddUserMessage(text="{{ text }}?"),
+    "reply": tn.CreateChatCompletion(model="m", max_tokens=40),
+    "more": tn.AddUserMessage(text="And what of this: {{ text }}", continue_from="reply"),
+    "last": tn.CreateChatCompletion(model="m", max_tokens=40),
+}
+READING = {
+    "ask": NODE,
+    "told": tn.Return(text="In short, {{ ask }}"),
+    "again": NODE.replace(prompt="Translate: {{ told }}, then {{ text }}"),
+    "some": tn.Step(NODE.replace(prompt="Sum up: {{ again }}"), when="ask | length > 10"),
+}
+
+
+@pytest.mark.parametrize("nodes", [SPOKEN, READING], ids=["spoken", "reading"])
+@pytest.mark.parametrize("answer", ["Yes, by the end of this week.", "A somewhat longer answer. " * 6])
+def test_what_a_workflow_uses_lies_in_its_range(nodes, answer, tmp_path, monkeypatch):
+    """Also what later nodes are sent of conversations and earlier answers, which is not known before."""
+    monkeypatch.setenv("TABLENODES_STORE", str(tmp_path / "store"))
+    flow, table = tn.Workflow(nodes, connection=replying(answer)), table_of("english", 8)
+    found = flow.estimate(table)
+    out = flow.run(table, progress=False)
+    for name, each in found.items():
+        used = out[name].usage[["prompt_tokens", "completion_tokens", "cost"]].sum()
+        for spread, true in zip((each.input_tokens, each.output_tokens, each.cost), used, strict=True):
+            assert spread.low <= true <= spread.high
+    total = found.total
+    assert total.to_send == sum(each.to_send for each in found.values())
+    assert total.cost.high == pytest.approx(sum(each.cost.high for each in found.values()))
+    assert total.seconds.likely == sum(each.seconds.likely for each in found.values())
+    assert "in all" in found._repr_html_()
+    wording(repr(found).splitlines()[-6:])
+
+
+def test_an_estimate_of_a_workflow_keeps_what_every_row_asks():
+    """The model and its limit are known, although the messages are not."""
+    flow = tn.Workflow(SPOKEN, connection=replying("x"))
+    last = flow.estimate(table_of("english", 8))["last"]
+    assert (last.output_tokens.high, last.cost is None) == (8 * 40, False)
+    assert flow.estimate(table_of("english", 8), limits=tn.Limits(requests_per_minute=1))["last"].seconds.low == 8 * 60
+    assert flow.check(table_of("english", 8))["last"].prompts == ()
+
+
+def test_a_workflow_without_a_cost_or_a_request_says_so():
+    """Of the embedded model there is none; a stream is refused."""
+    found = tn.Workflow({"ask": NODE, "more": NODE}).estimate(table_of("english", 2), connection="local")
+    assert found.total.cost is None
+    nothing = tn.Workflow({"told": tn.Return(text="{{ text }}")})
+    assert repr(nothing.estimate(table_of("english", 2))) == "no node sends anything"
+    with wording.raises(TableError):
+        nothing.estimate(Stream())
+
+
 def test_what_cannot_be_estimated_is_refused(tmp_path):
     """A sample that would be lost, a stream that can be read only once."""
     connection = tn.Connection("http://127.0.0.1:1/v1")

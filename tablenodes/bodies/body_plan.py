@@ -213,6 +213,10 @@ class BodyPlan(RowPlan):
             return self._start["stream"] is not False
         return False if self._body_at is None else None
 
+    def outline(self) -> bytes:
+        """Return a body of the properties that are the same in every row."""
+        return self._asking(self._fixed, _dumps(self._fixed)) if self._answer else _dumps(self._fixed)
+
     def without_images(self) -> Self:
         """Return the plan of the same bodies without their images, whose files need not be read then."""
         if self.images is None:

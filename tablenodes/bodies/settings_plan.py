@@ -51,6 +51,10 @@ class RowPlan:
         """Return a row's body, and why it cannot be sent; raise `Rejected` where none can be made."""
         raise NotImplementedError
 
+    def outline(self) -> Any:
+        """Return what is known of what every row becomes, where the rest cannot be made yet."""
+        return b"{}"
+
     def column_of(self, path: str) -> str | None:
         """Return the column or columns that a place was filled from, or None."""
         return self._columns_of.get(top_of(path), self._else_from)

@@ -75,20 +75,9 @@ def check(given: Given) -> int:
     if any(len(each.problems) for each in found.values()):
         show("rows count from 0")
     if given.estimate:
-        _show_estimates(workflow, table, _inputs(workflow, texts), connection, given)
+        inputs = _inputs(workflow, texts)
+        show(repr(workflow.estimate(table, inputs, connection, journal=given.journal, store=given.store)))
     return OK if all(each.valid + each.skipped == each.rows for each in found.values()) else BAD_INPUT
-
-
-def _show_estimates(
-    workflow: Workflow, table: Any, inputs: Mapping[str, Any], connection: Connection | None, given: Given
-) -> None:
-    """Print what each node that sends would use, cost and take."""
-    from ..workflow.workflow_check import estimates  # noqa: PLC0415 - loaded where it is used
-
-    limits = workflow.limits or Limits()
-    store = given.store or workflow.store
-    for name, each in estimates(workflow, table, inputs, connection, store, limits, given.journal).items():
-        show(f"{name}: {each!r}")
 
 
 @command("call", *options.ONE_NODE, options.ANSWER, options.INTO, *_HOW)

@@ -131,11 +131,13 @@ def estimated(
     *,
     journal: str | os.PathLike[str] | None = None,
     scope: str = "",
-    earlier: bool = False,
+    earlier: Spread | None = None,
+    may_skip: bool = False,
 ) -> Estimate:
     """Estimate what a run sends of rows that are `prepared`; `path` and `scope` are those of the run's journal.
 
-    `earlier` says that rows read what earlier nodes answer, which is not known.
+    `earlier` is how many tokens what earlier nodes answer adds to each prompt, where rows read that; `may_skip` says
+    that it decides which rows are sent.
     """
     base_url = base_url_of(connection).strip().rstrip("/")
     endpoint = Endpoint(base_url, (), connection)
@@ -149,7 +151,7 @@ def estimated(
             known = JournalRecorder(opened).surveyed(prepared, Keys(request, scope))
         for body, _, entry in known:
             rows.add(body, entry)
-    return _Estimating(rows, pricing_of(connection, base_url), limits, endpoint.slots).made(earlier=earlier)
+    return _Estimating(rows, pricing_of(connection, base_url), limits, endpoint.slots).made(earlier, may_skip=may_skip)
 
 
 class _Sent:
@@ -259,10 +261,10 @@ class _Estimating:
     slots: int | None
     said: list[str] = field(default_factory=list)
 
-    def made(self, *, earlier: bool) -> Estimate:
+    def made(self, earlier: Spread | None, *, may_skip: bool) -> Estimate:
         """Return the estimate."""
         rows, answer = self.rows, self._answer()
-        inputs = {key: self._inputs(key[0], each.guesses()) for key, each in rows.sent.items()}
+        inputs = {key: self._inputs(key[0], each.guesses()) + (earlier or _NONE) for key, each in rows.sent.items()}
         outputs = {key: _outputs(answer, each) for key, each in rows.sent.items()}
         into, out = _total(inputs), _total(outputs)
         if rows.to_send:
@@ -270,14 +272,20 @@ class _Estimating:
             self._say_outputs(answer)
         cost = self._cost(inputs, outputs)
         seconds = self._seconds(rows.to_send, into, out)
-        duplicates = 0 if earlier else rows.duplicates
+        duplicates = 0 if earlier is not None else rows.duplicates
         if duplicates:
             ask = "row asks" if duplicates == 1 else "rows ask"
             self.said.append(
                 f"{duplicates:,} {ask} the same as an earlier row, and all are sent (with duplicates: once, one is)"
             )
-        if earlier:
-            self.said.append("what earlier nodes answer is not known, and left out of the tokens")
+        if earlier is not None and rows.to_send:
+            low, _, high = earlier
+            more = f"adds {low:,.0f} to {high:,.0f} tokens to each prompt: a guess" if high else "is not known"
+            self.said.append(f"what earlier nodes make {more}")
+        if may_skip and rows.to_send:
+            self.said.append("earlier answers decide which rows are sent: none to all of them, half is likely")
+            into, out, seconds = map(_some, (into, out, seconds))
+            cost = cost and _some(cost)
         counts = rows.rows, rows.invalid, duplicates, rows.reused, rows.to_send
         return Estimate(*counts, into, out, cost, seconds, tuple(self.said), rows.problems(), rows.skipped)
 
@@ -393,6 +401,11 @@ def _outputs(answer: Spread | None, sent: _Sent) -> Any:
     is_guessed = guesses[:, 2] == _ANSWER.high  # nothing is known: it may have all that it is allowed
     guesses[:, 2] = numpy.where(is_guessed & (limits < math.inf), limits, guesses[:, 2])
     return numpy.minimum(limits[:, None], guesses) * numbers[:, None]
+
+
+def _some(all_rows: Spread) -> Spread:
+    """Return what none, half and all of the rows use."""
+    return Spread(0, all_rows.likely / 2, all_rows.high)
 
 
 def _total(found: Mapping[Model, Any]) -> Spread:

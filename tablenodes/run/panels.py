@@ -81,7 +81,7 @@ def request_panel(request: Any) -> Panel:
     return Panel(f"{request.method} {request.url}", reasons=reasons, texts=[("", request.shown())])
 
 
-def estimate_panel(estimate: Any) -> Panel:
+def estimate_panel(estimate: Any, title: str = "Estimate") -> Panel:
     """Return what is shown of an estimate: each range as low, likely and high."""
     counts = {"to send": estimate.to_send, "reused": estimate.reused, "skipped": estimate.skipped}
     counts["invalid_request"] = estimate.invalid
@@ -96,7 +96,7 @@ def estimate_panel(estimate: Any) -> Panel:
     repeated = f", {estimate.duplicates:,} repeated" if estimate.duplicates else ""
     about = f"{counted(estimate.rows, 'row')}{repeated}; nothing was sent"
     shown = {name: count for name, count in counts.items() if count}
-    return Panel("Estimate", about, shown, lines=[*estimate.problems, *estimate.assumptions], grid=grid)
+    return Panel(title, about, shown, lines=[*estimate.problems, *estimate.assumptions], grid=grid)
 
 
 def _problems(problems: Any) -> list[Reason]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..run.check import Check
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
     from ..settings import Limits, Retry
+    from .workflow_estimate import WorkflowEstimate
     from .workflow_output import WorkflowOutput
 
     Table = Any
@@ -171,6 +172,42 @@ class Workflow(Definition):
         from . import workflow_check  # noqa: PLC0415 - pandas is loaded where it is needed
 
         return workflow_check.check(self, table, inputs, connection, self.store if store is None else store)
+
+    def estimate(
+        self,
+        table: Table = None,
+        inputs: Mapping[str, Any] | None = None,
+        connection: GivenConnection | None = None,
+        *,
+        limits: Limits | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        store: str | os.PathLike[str] | None = None,
+    ) -> WorkflowEstimate:
+        """Estimate what a run would send, use, cost and take, before anything is sent.
+
+        What a later node reads of earlier answers is known only when these have come. How long they are is a guess,
+        which widens the range of the tokens; where they decide for which rows a node runs (``when``), it begins at 0.
+        The assumptions say so.
+
+        Parameters
+        ----------
+        table, inputs, connection, limits, store
+            As in `run`; a stream that can be read only once is refused.
+        journal : path, optional
+            The journal of the run, as in `CreateChatCompletion.estimate`. Of a node that reads earlier answers, every
+            row counts as one to send.
+
+        Returns
+        -------
+        dict of str to Estimate
+            By node id, of the nodes that send; ``.total`` is all of them together.
+        """
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from .workflow_estimate import estimate  # noqa: PLC0415
+
+        store = self.store if store is None else store
+        options = RunOptions.of(limits=limits or self.limits, journal=journal, store=store)
+        return estimate(self, table, inputs, connection, options)
 
     def run(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from types import MappingProxyType
+from typing import Any, cast
 
 from .. import tables
 from ..answers import BESIDE
@@ -20,8 +21,7 @@ from ..problems import Note, Rejected, Remark
 from ..run.check import Check, check_rows, with_key
 from ..run.options import Path
 from ..run.row_request import Requests
-from ..run.rows import Context, PlanInputs, When, decided, prepared
-from ..settings import Limits
+from ..run.rows import Context, PlanInputs, When, decided
 from ..tables import TableView
 from ..templates.template_faults import LITERALLY
 from .definition import Definition
@@ -29,9 +29,6 @@ from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
 from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
-
-if TYPE_CHECKING:
-    from ..run.estimate import Estimate
 
 Inputs = Mapping[str, Any]
 Connections = Mapping[str, Connection]
@@ -202,7 +199,7 @@ def plans(
         except UsageError as error:
             errors.append(workflow.located(position, _of_node(error, ids, position, columns)))
         columns = node._hands_on(columns)
-        unknown |= _made_by(node, view)
+        unknown |= made_by(node, view)
         if CONVERSATION in node._declared.makes:
             empty = name if node._begins_empty() else ""
     if errors:
@@ -234,7 +231,7 @@ def unadded(workflow: Definition, plans: Mapping[str, RowPlan]) -> Iterator[tupl
 
 
 def _branches(workflow: Definition, position: int, earlier: str) -> bool:
-    """Check whether two nodes mean to ask one conversation: by a ``when``, or since the first's reply is added later."""
+    """Check whether two nodes are to ask one conversation: by a ``when``, or as the first's reply is added later."""
     name = workflow.steps[position][0]
     added = (node._follows().values() for _, node in workflow.steps[position:])
     return bool({name, earlier} & {*workflow.whens}) or any(earlier in each for each in added)
@@ -299,7 +296,7 @@ def checks(
             requests = Requests.of(plans[name], view, node._declared.path, connections[name])
             made[name] = check_rows(plans[name], view, requests)
         else:
-            seen = cast("TableView", _AnsweredView(view, ids or (), unknown, lost))
+            seen = cast("TableView", AnsweredView(view, ids or (), unknown, lost))
             found = check_rows(plans[name], seen, _NOT_YET)
             later = Note(f"it reads the answers of {', '.join(ids or ())}: {_LATER}")
             found = replace(found, warnings=(*found.warnings, later)) if ids else found
@@ -309,37 +306,8 @@ def checks(
         skipped = {row: SKIPPED for row, why in lost.items() if why.outcome == SKIPPED}
         unsent[name] = {**{int(row): "invalid_request" for row in made[name].problems["row"]}, **skipped}
         spoken = name if CONVERSATION in node._declared.makes else spoken
-        unknown |= _made_by(node, view)
+        unknown |= made_by(node, view)
     return made
-
-
-def estimates(
-    workflow: Definition,
-    table: Any,
-    inputs: Mapping[str, Any] | None,
-    connection: GivenConnection | None,
-    store: Path | None,
-    limits: Limits,
-    journal: Path | None,
-) -> dict[str, Estimate]:
-    """Estimate what each node that sends would use and cost; what earlier nodes answer is not known, and left out."""
-    from ..run.estimate import estimated  # noqa: PLC0415 - loaded where it is used
-
-    connections, values = connections_of(workflow, connection), values_of(workflow, inputs)
-    view = opened(workflow, table)
-    made, unknown = plans(workflow, view, values, connections, store), frozenset[str]()
-    found: dict[str, Estimate] = {}
-    for position, (name, node) in enumerate(workflow.steps):
-        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
-        if made[name].schema is not None:
-            reads = bool(ids) or not unknown.isdisjoint(made[name].columns)
-            left = left_out(workflow, name, view, values, unknown)
-            answered = cast("TableView", _AnsweredView(view, ids, unknown, left)) if reads or left else view
-            rows = prepared(made[name], answered, Context())
-            kept, path = None if node._declared.later else journal, node._declared.path
-            found[name] = estimated(rows, connections[name], limits, path, journal=kept, scope=name, earlier=reads)
-        unknown |= _made_by(node, view)
-    return found
 
 
 def unsendable(
@@ -349,11 +317,11 @@ def unsendable(
     unknown = frozenset[str]()
     for position, (name, node) in enumerate(workflow.steps):
         ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
-        rows = _AnsweredView(view, ids, unknown, {}).rows
+        rows = AnsweredView(view, ids, unknown, {}).rows
         able = (_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns))
         if len(view) and name not in workflow.whens and not any(able):
             return name, checks(workflow, view, inputs, plans, connections)[name]
-        unknown |= _made_by(node, view)
+        unknown |= made_by(node, view)
     return None
 
 
@@ -368,7 +336,7 @@ def left_out(
     return {row: why for row, why in enumerate(kept) if why is not None}
 
 
-def _made_by(node: Node, view: TableView) -> frozenset[str]:
+def made_by(node: Node, view: TableView) -> frozenset[str]:
     """Return the columns that a node makes, whose cells are not known before it has run."""
     return frozenset(node._declared.makes) - (frozenset(view.columns) - node._declared.handed_on)
 
@@ -394,21 +362,31 @@ class _Unknown(dict[str, Any]):
         return self
 
 
-class _AnsweredView:
+class AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
-    def __init__(self, view: TableView, ids: Iterable[str], made: frozenset[str], lost: Mapping[int, Rejected]) -> None:
+    def __init__(
+        self,
+        view: TableView,
+        ids: Iterable[str],
+        made: frozenset[str],
+        lost: Mapping[int, Rejected],
+        stand_ins: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._view = view
-        self._stand_ins = {OUTPUTS: {name: _Unknown() for name in ids}, **dict.fromkeys(made, _Unknown())}
+        self._stand_ins: dict[str, Any] = {OUTPUTS: {name: _Unknown() for name in ids}}
+        self._stand_ins |= {**dict.fromkeys(made, _Unknown()), **stand_ins}
         self._lost = lost
 
     def __len__(self) -> int:
         return len(self._view)
 
     def labels(self, positions: Sequence[int]) -> tuple[str, Sequence[Any]]:
+        """Return the labels of rows, as the table has them."""
         return self._view.labels(positions)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield each row's cells, or why it has none."""
         known = [name for name in columns if name not in self._stand_ins]
         for row, cells in enumerate(self._view.rows(known)):
             rest = iter(cells)
@@ -438,4 +416,4 @@ class _LenientPlan:
             known = [p for p, read in zip(rejected.problems, columns, strict=True) if self._unknown.isdisjoint(read)]
             if known:
                 raise Rejected(*known, outcome=rejected.outcome) from None
-            return b"{}"
+            return self._plan.outline()
