@@ -9,13 +9,18 @@ MASK = "***"
 
 
 class Secret:
-    """A key, a password or a header's value: compares by what it holds, prints as ``***``; pickled, it is `missing`."""
+    """A key, a password or a header's value: compares by what it holds, prints as ``***``; pickled, it is `missing`.
 
-    __slots__ = ("_value",)
+    `variable` is the environment variable that it was read from, where that is known.
+    """
+
+    __slots__ = ("_value", "variable")
     _value: str | None
+    variable: str | None
 
-    def __init__(self, value: str | None) -> None:
+    def __init__(self, value: str | None, variable: str | None = None) -> None:
         object.__setattr__(self, "_value", value)
+        object.__setattr__(self, "variable", variable)
 
     @property
     def missing(self) -> bool:

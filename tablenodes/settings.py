@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from .errors import SettingError
 
 MIB = 2**20
-_MONTH = 30 * 86_400
-_ALIKE = "Stop if the server refuses this many rows alike and has answered none. Default: 20."
+_DAY = 86_400
+_MONTH = 30 * _DAY
+_ALIKE = "Stop if the server refuses this many rows alike and has answered none."
 _IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
-
 _USD = "USD that may be spent in all, the journal's earlier runs among them."
+_SHORTEST = 0.001
 
 
 class Range(NamedTuple):
@@ -24,10 +25,6 @@ class Range(NamedTuple):
     low: float
     high: float
     description: str = ""
-
-
-Seconds = Annotated[float, Range(0.001, 86_400)]
-Times = Annotated[int, Range(0, 1000)]
 
 
 class _Ranged:
@@ -68,10 +65,10 @@ class Timeout(_Ranged):
         In a stream, from its first byte on: between two events with content.
     """
 
-    connect: Seconds = 10
-    total: Seconds = 600
-    idle: Seconds = 60
-    payload_idle: Seconds = 300
+    connect: Annotated[float, Range(_SHORTEST, _DAY, "Seconds until a connection stands.")] = 10
+    total: Annotated[float, Range(_SHORTEST, _DAY, "Seconds that one attempt may take in all.")] = 600
+    idle: Annotated[float, Range(_SHORTEST, _DAY, "Seconds between two bytes of a stream.")] = 60
+    payload_idle: Annotated[float, Range(_SHORTEST, _DAY, "Seconds between two pieces of a streamed answer.")] = 300
 
 
 @dataclass(frozen=True)
@@ -107,15 +104,15 @@ class Limits(_Ranged):
     """
 
     concurrency: Annotated[int, Range(1, 10_000, "Requests in flight at a time.")] = 64
-    requests_per_minute: Annotated[float | None, Range(0.001, 1e9)] = None
-    tokens_per_minute: Annotated[float | None, Range(0.001, 1e12)] = None
+    requests_per_minute: Annotated[float | None, Range(0.001, 1e9, "The pace of requests that a run keeps.")] = None
+    tokens_per_minute: Annotated[float | None, Range(0.001, 1e12, "The pace of tokens that a run keeps.")] = None
     max_requests: Annotated[int | None, Range(0, 2**53, _IN_ALL)] = None
-    token_budget: Annotated[int | None, Range(0, 2**53)] = None
+    token_budget: Annotated[int | None, Range(0, 2**53, "Tokens after which nothing new is sent.")] = None
     max_cost: Annotated[float | None, Range(0, 10**9, _USD)] = None
     stop_after_alike: Annotated[int | None, Range(1, 2**53, _ALIKE)] = 20
-    body_bytes: Annotated[int, Range(1, 2**40)] = 64 * MIB
-    grace: Annotated[float, Range(0, 86_400)] = 30
-    warm_up: Literal["auto", False] = "auto"
+    body_bytes: Annotated[int, Range(1, 2**40, "The longest answer, and the longest texts of a request.")] = 64 * MIB
+    grace: Annotated[float, Range(0, _DAY, "Seconds that requests in flight are given after Ctrl-C.")] = 30
+    warm_up: Annotated[Literal["auto", False], "One row goes first where many begin with the same long text."] = "auto"
 
 
 @dataclass(frozen=True)
@@ -148,23 +145,27 @@ class Retry(_Ranged):
         Seconds for which a server that answers nobody is probed before the rest is given up.
     """
 
-    not_executed: Times = 5
-    throttled: Times = 10
-    server_error: Times = 4
-    ambiguous: Times = 1
-    unusable: Times = 0
-    max_attempts: Annotated[int, Range(1, 10_000)] = 12
-    row_deadline: Annotated[float, Range(0, _MONTH)] = 3600
-    max_retry_after: Annotated[float, Range(0, _MONTH)] = 300
-    outage_patience: Annotated[float, Range(0, _MONTH)] = 600
+    not_executed: Annotated[int, Range(0, 1000, "Times after a failure that reached no server.")] = 5
+    throttled: Annotated[int, Range(0, 1000, "Times after 429, while the server serves nobody.")] = 10
+    server_error: Annotated[int, Range(0, 1000, "Times after an error of the server, such as 500.")] = 4
+    ambiguous: Annotated[int, Range(0, 1000, "Times after a failure that may be billed; 0: send once at most.")] = 1
+    unusable: Annotated[int, Range(0, 1000, "Times after an answer that does not fit; each is paid for.")] = 0
+    max_attempts: Annotated[int, Range(1, 10_000, "Attempts of one row in all.")] = 12
+    row_deadline: Annotated[float, Range(0, _MONTH, "Seconds from a row's first attempt to its last.")] = 3600
+    max_retry_after: Annotated[float, Range(0, _MONTH, "The longest Retry-After that is waited for.")] = 300
+    outage_patience: Annotated[float, Range(0, _MONTH, "Seconds until a server that answers nobody is given up.")] = 600
 
 
 @lru_cache(maxsize=8)
 def ranges(kind: Any) -> dict[str, tuple[Any, Range]]:
     """Return the type and the range of each number among the fields of `Timeout`, `Limits` or `Retry`."""
+    return {name: parts for name, parts in _annotations(kind).items() if isinstance(parts[-1], Range)}
+
+
+def _annotations(kind: Any) -> dict[str, tuple[Any, Any]]:
+    """Return each field's type, and what is said of it."""
     hints = get_type_hints(kind, include_extras=True)
-    found = {each.name: get_args(hints[each.name]) for each in fields(kind)}
-    return {name: parts for name, parts in found.items() if isinstance(parts[-1], Range)}
+    return {each.name: get_args(hints[each.name]) for each in fields(kind)}
 
 
 @lru_cache(maxsize=8)
@@ -172,3 +173,9 @@ def _choices(kind: Any) -> dict[str, tuple[Any, ...]]:
     """Return what each field may be that is no number."""
     hints = get_type_hints(kind)
     return {each.name: get_args(hints[each.name]) for each in fields(kind) if get_origin(hints[each.name]) is Literal}
+
+
+def described(kind: Any) -> dict[str, str]:
+    """Return what each field of `Timeout`, `Limits` or `Retry` is, in one line."""
+    told = {name: meta[-1] for name, (_, *meta) in _annotations(kind).items()}
+    return {name: each.description if isinstance(each, Range) else each for name, each in told.items()}

@@ -5,15 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import click
 
 from ..errors import nearest
-from ..run.options import described, failures_known
-from ..settings import Limits, ranges
+from ..run.options import DAY, described, failures_known
 
 Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
+
+
+OTHERS = "Others"
+_COLUMN = 32  # characters of an option and what it takes, where its description stands beside it
+
+
+class Option(click.Option):
+    """An option, with the heading under which the help has it."""
+
+    heading = OTHERS
 
 
 class Argument(click.Argument):
@@ -25,15 +34,19 @@ class Argument(click.Argument):
 
 
 class Command(click.Command):
-    """A command whose help begins with its arguments."""
+    """A command whose help begins with its arguments, and has its options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments, then the options."""
-        told = [(str(each.metavar), each.text) for each in self.params if isinstance(each, Argument)]
-        if told:
-            with formatter.section("Arguments"):
-                formatter.write_dl(told)
-        super().format_options(ctx, formatter)
+        told = {"Arguments": [(str(each.metavar), each.text) for each in self.params if isinstance(each, Argument)]}
+        for each in self.get_params(ctx):
+            if isinstance(each, click.Option) and (record := each.get_help_record(ctx)) is not None:
+                told.setdefault(getattr(each, "heading", OTHERS), []).append(record)
+        told[OTHERS] = told.pop(OTHERS, [])
+        for heading, records in told.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=_COLUMN)
 
 
 def command(name: str, *params: click.Parameter) -> Callable[[Callable[[Given], int | None]], Command]:
@@ -60,19 +73,29 @@ def one_of(choices: Sequence[str], value: str, option: str | None = None, listed
     )
 
 
-def option(names: str, metavar: str | None, text: str, **more: Any) -> click.Option:
+def chosen_of(*choices: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return what checks that an option is one of a few words, where it is given."""
+    return lambda _, __, value: value if value is None else one_of(choices, value)
+
+
+def option(names: str, metavar: str | None, text: str, **more: Any) -> Option:
     """Return an option with a value; its names have blanks between them."""
-    return click.Option(names.split(), metavar=metavar, help=text, **more)
+    return Option(names.split(), metavar=metavar, help=text, **more)
 
 
-def flag(name: str, text: str) -> click.Option:
+def flag(name: str, text: str) -> Option:
     """Return an option without a value."""
-    return click.Option([name], is_flag=True, help=text)
+    return Option([name], is_flag=True, help=text)
 
 
-def option_of_run(
-    *names: str, metavar: str = "", more: str = "", text: str = "", default: str | None = None
-) -> click.Option:
+def under(heading: str, *options: Option) -> tuple[Option, ...]:
+    """Return options that the help has under a heading."""
+    for each in options:
+        each.heading = heading
+    return options
+
+
+def option_of_run(*names: str, metavar: str = "", more: str = "", text: str = "", default: str | None = None) -> Option:
     """Return an option for one of the run's own, which its last name is: what is not given comes from there."""
     told = described()[names[-1]]
 
@@ -83,7 +106,7 @@ def option_of_run(
             return names
         return one_of(told.choices, value, listed=known) if told.choices else value
 
-    return click.Option(
+    return Option(
         names,
         metavar=metavar or "|".join((*told.choices, *(["OUTCOME,…"] if told.listed else ()))),
         default=default or told.default,
@@ -93,51 +116,42 @@ def option_of_run(
     )
 
 
-def limit(*names: str) -> click.Option:
-    """Return an option for one of the run's limits, which its last name is."""
-    kind_of, (low, high, description) = ranges(Limits)[names[-1]]
-    type_ = (get_args(kind_of) or (kind_of,))[0]
-    if type_ is float:
-        return click.Option(names, metavar="USD", type=click.FloatRange(low, high), help=description)
-    kind = click.IntRange(int(low), int(high) if high < 2**53 else None)
-    return click.Option(names, metavar="N", type=kind, help=description)
-
-
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
 NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
 SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
 IDS = Argument("table", "TABLE", "The table of ids to read: .csv, .jsonl, .parquet, …; or one id.")
-TABLE = option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …")
-_A_SETTING = "A setting of the node; tablenodes nodes NODE lists them."
-INTO = option("--into", "NAME", "What the answer's column is called; of fields, what stands before their names.")
-SETTINGS = option("settings --set -s", "NAME=VALUE", _A_SETTING, multiple=True)
-SHORT = (
+INPUT = under(  # what is read
+    "Input",
+    option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0)),
+)
+(TABLE,) = under("Input", option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …"))
+(INPUTS,) = under("Input", option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True))
+REQUEST = under(
+    "Request",
     option("--model", None, "Short for --set model=…"),
     option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
     option("--system", None, "Short for --set system=…"),
     option("--image", None, "Short for --set image=…, such as '{{ path }}'"),
-)
-ANSWER = option(
-    "answers --answer",
-    "[FIELD=]KIND",
-    "What an answer is: labels (yes,no), a type (int), @schema.json; or each of its fields, such as stars=int.",
-    multiple=True,
-)
-INPUTS = option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True)
-ROWS = option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0))
-_FORMS = "table: the table's own columns with the answers, status, outcome and message; raw: body and status."
-OUTPUT = (
     option(
-        "--output -o",
-        "FILE",
-        "Write the table to this file; its ending decides the format. Relative to the current directory."
-        " Use - for the standard output.",
+        "settings --set -s", "NAME=VALUE", "A setting of the node; tablenodes nodes NODE lists them.", multiple=True
     ),
+)
+_KIND = "Labels (yes,no), a type (int), @schema.json; or a field, such as stars=int."
+ANSWERS = under(
+    "Answers",
+    option("answers --answer", "[FIELD=]KIND", _KIND, multiple=True),
+    option("--into", "NAME", "What the answer's column is called, or begins with."),
+)
+_FORMS = "table: the table's own columns with the answers, status, outcome and message; raw: body and status."
+OUTPUT = under(
+    "Output",
+    option("--output -o", "FILE", "Write the table to this file, as its ending says; - is the standard output."),
     option("form --format", "table|raw", _FORMS),
     flag("--jsonl", "Write JSON lines, not CSV, to the standard output."),
 )
 _BESIDE = " Default: beside the output, with .journal at its end; none for the standard output."
-JOURNAL = (
+JOURNAL = under(
+    "Journal",
     option_of_run("--journal", "journal", metavar="FILE", more=_BESIDE),
     flag("--no-journal", "Keep no journal: answers that are lost are sent, and paid for, again."),
     flag("--no-send", "Send nothing: use only the answers that the journal has."),
@@ -146,31 +160,11 @@ JOURNAL = (
     option_of_run("--duplicates", "duplicates"),
 )
 _PLACE = "The store's file. Default: the file that TABLENODES_STORE names, else one in the user's data folder."
-STORE = option("--store", "FILE", _PLACE)
-LOCAL = flag("--local", "Use the embedded model on this machine.")
-LATER = (  # what says how rows are handed to a worker
+(STORE,) = under("Store", option("--store", "FILE", _PLACE))
+LATER = under(  # what says how rows are handed to a worker
+    "Store",
     option_of_run("--submission", "submission", metavar="NAME", more=" Default: it is known by its node and rows."),
-    option(
-        "--deadline", "SECONDS", described()["deadline"].description, type=float
-    ),  # what is not given may be a file's
+    option("--deadline", "SECONDS", f"{described()['deadline'].description} [{DAY:,.0f}]", type=float),
     flag("--replace", described()["replace"].description),
 )
 QUIET = flag("--no-progress", "Show no progress bar and print less.")
-ONE_NODE = (NODE, SOURCE, SETTINGS, *SHORT, ROWS, *OUTPUT)  # what names one node, the table, and where the answers go
-_ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1. Name the key for it with --api-key-env."
-SENDING = (  # what says how rows are sent, and where
-    STORE,
-    limit("--concurrency", "-c", "concurrency"),
-    limit("--max-requests", "max_requests"),
-    limit("--max-cost", "max_cost"),
-    limit("--stop-after-alike", "stop_after_alike"),
-    option("--base-url", "URL", _ADDRESS),
-    option(
-        "--api-key-env",
-        "NAME",
-        "The environment variable that holds the API key."
-        " Default: OPENAI_API_KEY, only for OPENAI_BASE_URL or https://api.openai.com/v1.",
-    ),
-    flag("--no-key", "Send no API key, for a server that needs none."),
-    LOCAL,
-)

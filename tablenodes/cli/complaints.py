@@ -30,12 +30,11 @@ _SENTENCES = {
     " --api-key-env, or use --no-key if the server needs none",
     "no_key_for_address": "no API key for {host}: name the environment variable that holds it with --api-key-env"
     " (OPENAI_API_KEY goes only to the environment's own base URL), or use --no-key if the server needs none",
-    "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or write allow_insecure: true under"
-    " connection in a workflow file",
+    "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or --allow-insecure",
     "variable_unset": "the environment variable {variable} is not set{hint}",
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
-    "no_price": "max_cost: no price is known for {model} at this server: set prices under connection in a workflow"
-    " file, or leave --max-cost out; nothing was sent",
+    "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
+    " --max-cost out; nothing was sent",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
 }

@@ -14,12 +14,13 @@ import click
 
 from ..connection.connection import Connection
 from ..errors import SettingError, TablenodesError
-from ..settings import Limits
+from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option, option_of_run
 from .complaints import BAD_INPUT, OK
 from .presentation import Presentation, located, table_of
 from .printout import show
+from .sending_options import LOCAL, SENDING, changed, connected_by
 
 if TYPE_CHECKING:
     from ..nodes import Node
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
-_HOW = (*options.JOURNAL, *options.SENDING, options.QUIET)
-_AGAIN = flag("--again", "Submit every row again, even if it was submitted before.")
+_HOW = (*options.JOURNAL, *SENDING, options.STORE, options.QUIET)
+_ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
+(_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
 _ESTIMATE = (
     flag("--estimate", "Also estimate the tokens, the cost and the time of a run."),
@@ -38,7 +40,7 @@ _RETRY = "Which failed rows to have sent again first: those whose failure may pa
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
-@command("run", options.FILE, options.TABLE, options.ROWS, *options.OUTPUT, options.INPUTS, *_HOW, *options.LATER)
+@command("run", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *options.OUTPUT, *_HOW, *options.LATER)
 def run(given: Given) -> int:
     """Run a workflow and write its table.
 
@@ -60,7 +62,7 @@ def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: 
     return shown.run(workflow, given.table, given.rows, inputs)
 
 
-@command("check", options.FILE, options.TABLE, options.ROWS, options.INPUTS, options.STORE, options.LOCAL, *_ESTIMATE)
+@command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, options.STORE, LOCAL, *_ESTIMATE)
 def check(given: Given) -> int:
     """Show what a workflow would send, and which rows cannot be sent and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
@@ -80,7 +82,7 @@ def check(given: Given) -> int:
     return OK if all(each.valid + each.skipped == each.rows for each in found.values()) else BAD_INPUT
 
 
-@command("call", *options.ONE_NODE, options.ANSWER, options.INTO, *_HOW)
+@command("call", *_ONE_NODE, *_HOW)
 def call(given: Given) -> int:
     """Run one node over a table.
 
@@ -92,7 +94,7 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *options.ONE_NODE, options.ANSWER, *options.SENDING, *options.LATER, _AGAIN, options.QUIET)
+@command("submit", *_ONE_NODE, *SENDING, *options.LATER, _AGAIN, options.STORE, options.QUIET)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
@@ -113,9 +115,8 @@ def submit(given: Given) -> int:
     "retrieve",
     options.IDS,
     _WAIT,
-    options.ANSWER,
-    options.INTO,
-    options.ROWS,
+    *options.ANSWERS,
+    *options.INPUT,
     *options.OUTPUT,
     option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
     options.STORE,
@@ -305,12 +306,10 @@ def connected(
 
 
 def equipped(workflow: Workflow, given: Given) -> Workflow:
-    """Return a workflow with the connection and the limits that the options say."""
+    """Return a workflow with the connection, the limits and the retries that the options say."""
     connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
-    named = ("concurrency", "max_requests", "max_cost", "stop_after_alike")
-    changed = {name: value for name in named if (value := getattr(given, name)) is not None}
-    limits = replace(workflow.limits or Limits(), **changed) if changed else workflow.limits
-    return workflow.replace(connection=connection, limits=limits)
+    limits, retry = changed(Limits, workflow.limits, given), changed(Retry, workflow.retry, given)
+    return workflow.replace(connection=connected_by(connection, given), limits=limits, retry=retry)
 
 
 def manner(workflow: Workflow, given: Given) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _header(name: str, value: str | Secret) -> str | Secret:
     if isinstance(plain, Secret):
         return plain
     addresses.check_header(name, plain)
-    return Secret(plain) if _SENSITIVE.search(name) else plain
+    return value if isinstance(value, Secret) else Secret(plain) if is_sensitive(name) else plain
 
 
 def _check_variable(name: str | None) -> None:
@@ -257,7 +257,12 @@ def _query_value(name: str, value: str | int | Secret) -> str | Secret:
         return value
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
-    return Secret(str(value)) if _SENSITIVE.search(_text(name, "query")) else str(value)
+    return Secret(str(value)) if is_sensitive(_text(name, "query")) else str(value)
+
+
+def is_sensitive(name: str) -> bool:
+    """Check whether a header or a part of a query may be a secret, by its name."""
+    return bool(_SENSITIVE.search(name))
 
 
 def _timeout(timeout: Timeout | float | None) -> Timeout | None:

@@ -127,6 +127,8 @@ class Requests:
 
     def _variable(self, name: str, value: Secret) -> str:
         """Return a secret as a variable of the shell's, after the word that says what kind of key it is."""
+        if value.variable is not None:
+            return f"${value.variable}"
         if name.casefold() != "authorization":
             return f"${''.join(sign if sign.isalnum() else '_' for sign in name).upper()}"
         scheme = "" if value.missing else value.reveal().partition(" ")[0]
