@@ -102,7 +102,7 @@ def test_the_table_has_every_nodes_columns(kind):
     nodes = {"ask": ASK, "note": PLAIN.replace(into="n"), "said": tn.Return(text="{{ note }}")}
     out, _ = run(nodes, table=kind(pd.DataFrame({"word": ["x", "bad"]})))
     names = ["word", "ask_kind", "ask_stars", *(f"ask_{each}" for each in BESIDE)]
-    names += ["n", *(f"n_{each}" for each in BESIDE), "said"]
+    names += ["n", *(f"n_{each}" for each in BESIDE), "said", "said_outcome", "said_message"]
     table = out.table
     assert type(table) is type(out["ask"].table)
     assert [*getattr(table, "column_names", table.columns)] == names
@@ -131,8 +131,9 @@ def test_conversations_and_ids_stand_in_the_table_as_the_last_node_left_them(tmp
     }
     out, asked = run(nodes, "x", store=tmp_path / "store")
     assert asked == ["x", "<x>?"]
-    names = ["word", "conversation", "reply", *(f"reply_{e}" for e in BESIDE), "end", *(f"end_{e}" for e in BESIDE)]
-    assert list(out.table.columns) == names
+    beside = {name: [name, *(f"{name}_{e}" for e in BESIDE)] for name in ("reply", "end")}
+    ends = (beside.get(name) or [f"{name}_outcome", f"{name}_message"] for name in nodes)
+    assert list(out.table.columns) == ["word", "conversation", *(column for each in ends for column in each)]
     assert out.table["conversation"][0] == out["second"].table["conversation"][0]
 
 

@@ -313,9 +313,9 @@ def test_return_makes_several_columns():
     say = tn.Return(text="{{ all.model }} {{ all.end }}")
     nodes = {"ask": ASK, "all": tn.Return(fields=fields), "more": ASK, "say": say}
     out, _ = run(nodes, "a", "bad")
-    made = ["all_model", "all_end"]
+    made = ["all_model", "all_end", "all_outcome", "all_message"]
     assert [name for name in out.table.columns if name.startswith("all")] == made
-    assert out.table[made].to_numpy().tolist() == [["a!", "ok"], ["bad!", "http_error"]]
+    assert out.table[made[:2]].to_numpy().tolist() == [["a!", "ok"], ["bad!", "http_error"]]
     assert texts(out["say"]) == ["a! ok", "bad! http_error"]
     assert json.loads(out["more"]._answer_to(0)[1])["choices"]
     alone = tn.Return(fields={"one": "{{ word }}", "two": 2}).run(pd.DataFrame({"word": ["a", None]}))
@@ -349,7 +349,13 @@ def test_the_columns_that_are_written_can_be_chosen(tmp_path, kind):
     flow = tn.Workflow({"say": tn.Return(text="{{ word }}!")}, output={"path": str(path), "columns": ["say", "word"]})
     out = flow.run(kind(pd.DataFrame({"word": ["a"], "n": [1]})), progress=False)
     assert path.read_text() == "say,word\na!,a\n"
-    assert list(getattr(out.table, "column_names", out.table.columns)) == ["word", "n", "say"]
+    assert list(getattr(out.table, "column_names", out.table.columns)) == [
+        "word",
+        "n",
+        "say",
+        "say_outcome",
+        "say_message",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -432,16 +438,8 @@ def test_each_failure_of_a_flow_stands_with_its_node_outcome_and_reason(tmp_path
         ("now", "x", "x", None),  # at the end
     ]
     columns = ["word", "first", "answerable", "last"]
-    shown = [
-        "ask_outcome",
-        "ask_message",
-        "reply",
-        "reply_outcome",
-        "reply_message",
-        "told_begin",
-        "told_turn",
-        "told_end",
-    ]
+    nodes = ("begin", "turn", "ask", "reply", "told")
+    shown = [*(f"{name}_{what}" for name in nodes for what in ("outcome", "message")), "reply", "told_end"]
     (tmp_path / "flow.yaml").write_text(
         FIVE.replace("OUT", str(tmp_path / "out.csv")).replace("COLUMNS", ", ".join(shown))
     )
@@ -461,6 +459,30 @@ def test_each_failure_of_a_flow_stands_with_its_node_outcome_and_reason(tmp_path
         "told": [*["ok"] * 6, "invalid_request"],
     }
     wording((tmp_path / "out.csv").read_text())
+    for name in nodes:
+        assert list(out.table[f"{name}_outcome"]) == outcomes(out[name])
+        assert [each is None or each != each for each in out.table[f"{name}_message"]] == [
+            each == "ok" for each in outcomes(out[name])
+        ]
+
+
+def test_the_columns_of_a_table_depend_on_no_row():
+    """A node that sends nothing has its outcome and message whether a row fails or not; a look at it does without."""
+    nodes = {"begin": tn.CreateConversation(system="{{ word }}"), "say": tn.Return(text="{{ word }}")}
+    flow = tn.Workflow(nodes)
+    fine, failing = (flow.run(pd.DataFrame({"word": words}), progress=False) for words in (["a", "b"], ["a", None]))
+    ends = ["begin_outcome", "begin_message", "say_outcome", "say_message"]
+    assert (
+        list(fine.table.columns) == list(failing.table.columns) == ["word", "conversation", *ends[:2], "say", *ends[2:]]
+    )
+    assert failing.table[ends].iloc[1].notna().all()
+    assert not any(name in repr(fine) for name in ends)
+    assert all(name in repr(failing) for name in ends)
+    assert flow.check(pd.DataFrame({"word": ["a"]}))
+    with pytest.raises(WorkflowError, match="both make the column"):
+        tn.Workflow({**nodes, "say_outcome": tn.Return(text="x")}).check(pd.DataFrame({"word": ["a"]}))
+    taken = flow.run(pd.DataFrame({"word": ["a"], "say_outcome": ["mine"]}), progress=False).table
+    assert taken[["say_outcome", "say_outcome_2"]].iloc[0].tolist() == ["mine", "ok"]
 
 
 # --- What a server may add, what an input is, and the drawing --------------------------------------------------------

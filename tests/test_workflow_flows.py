@@ -323,7 +323,7 @@ def test_an_input_of_the_command_line_is_of_its_type(folder, kind):
     code, out, _ = run_command("run", "w.yaml", "--jsonl", "--input", f"value={given}")
     assert code == 0
     shown = meant if isinstance(meant, str) else orjson.dumps(meant).decode()
-    assert orjson.loads(out) == {"show": shown}
+    assert orjson.loads(out) == {"show": shown, "show_outcome": "ok", "show_message": None}
     if kind != "string":
         for command in ("run", "check"):
             code, out, err = run_command(command, "w.yaml", "--input", "value=canary")

@@ -37,6 +37,7 @@ class Presentation:
     ) -> None:
         self._form, self._own, self._text = form, own, "jsonl" if jsonl else "csv"
         self._columns = getattr(own.output, "columns", None)
+        self._chosen = self._columns is not None or form != "table"
         self._asked, self._manner, self._later = asked, manner, later
         self._shows_part = is_terminal() and not asked and not jsonl
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
@@ -117,9 +118,9 @@ class Presentation:
             if output._is_answered or not self._replaces:
                 say(f"wrote {destination.path}: {rows}{self._earlier}")
             if is_terminal() or not self._asked:
-                _show_head(table)
+                _show_head(table if self._chosen else output._brief())
         elif self._shows_part:
-            show_table(table)
+            show_table(table if self._chosen else output._brief())
         else:
             write_table(table, self._text)
 

@@ -155,6 +155,11 @@ class NodeOutput(Generic[T]):
         made = self._columns.get("text")
         return ({}, {}) if made is None else ({prefix: made}, {prefix: "text"})
 
+    def _ended_beside(self, prefix: str, taken: Collection[str]) -> Columns:
+        """Return what a workflow's table says of the rows' ends, where that does not stand beside the answers."""
+        named = free_names((f"{prefix}_{name}" for name in BESIDE[1:]), taken)
+        return dict(zip(named.values(), (self._outcomes, self._messages), strict=True))
+
     def _answer_at(self, row: int) -> Any:
         """Return a row's answer: a text, a label, or a record of its fields; None where it has none."""
         if self._fields:
@@ -264,6 +269,9 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         types |= {free[named[name]]: kind for name, kind in _BESIDE.items()}
         ends = (*self._answered.values(), self._records.status, self._records.outcome, [*self._told()])
         return dict(zip(types, ends, strict=True)), types
+
+    def _ended_beside(self, prefix: str, taken: Collection[str]) -> Columns:
+        return {}
 
     def _answer_at(self, row: int) -> Any:
         if self._answers.is_one:

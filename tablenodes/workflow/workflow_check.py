@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from .. import tables
-from ..answers import BESIDE
+from ..answers import BESIDE, RowAnswers
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS, known
@@ -260,15 +260,19 @@ def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str
         if (other := written.setdefault(column, name)) != name:
             both = f"nodes {other!r} and {name!r} both make the column {column!r} of the workflow's table"
             yield WorkflowError(f"{both}: choose another id, or another name with into", place="into")
+    written |= dict.fromkeys(_beside(name, node), name)
 
 
 def _written(name: str, node: Node) -> Iterator[str]:
     """Return the columns that the workflow's table has of a node."""
-    made = node._answer_columns(name)
-    yield from made or node._declared.makes
-    answers = getattr(node, "_answers", None)
-    if made and answers is not None:
-        yield from map(answers.within(name).named, BESIDE)
+    yield from node._answer_columns(name) or node._declared.makes
+    yield from _beside(name, node)
+
+
+def _beside(name: str, node: Node) -> tuple[str, ...]:
+    """Return the columns that say what became of a node's rows."""
+    answers: RowAnswers | None = getattr(node, "_answers", None) if node._answer_columns(name) else None
+    return tuple(f"{name}_{each}" for each in BESIDE[1:]) if answers is None else answers.within(name).made[-3:]
 
 
 def _wrong_settings(plan: RowPlan) -> Iterator[SettingError]:

@@ -36,20 +36,35 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
         """The configuration with the columns of every node to its right.
 
         An answer's column is called as its node, ``ask``; the fields of one are ``ask_stars``; ``into`` takes the id's
-        place. Beside them are ``ask_status``, ``ask_outcome`` and ``ask_message`` of each node whose answers a server
-        wrote. ``conversation`` and the ids of answers that come later stand there as the last node left them.
+        place. Beside them are ``ask_outcome`` and ``ask_message``, which is null where the row is ok, of every node,
+        and ``ask_status`` of each that sends. ``conversation`` and the ids of answers that come later stand there as
+        the last node left them.
         """
+        return self._made[0]
+
+    @cached_property
+    def _made(self) -> tuple[Any, tuple[str, ...]]:
+        """The table, and the columns of it that say nothing: that all rows of a node which sends nothing are ok."""
         if self._alone and self._outputs:
-            return [*self.values()][-1].table
+            return [*self.values()][-1].table, ()
         view = tables.view(self._base)
         own = [name for name in view.columns if name not in self._renamed]
         columns: dict[str, Any] = {}
         types: dict[str, Any] = {}
+        idle: list[str] = []
         for name, output in self.items():
             made, kinds = output._beside(name, (*own, *columns))
-            columns |= made
-            types |= kinds
-        return view.replacing(columns, types, self._renamed)
+            ends = output._ended_beside(name, (*own, *columns, *made))
+            columns |= made | ends
+            types |= kinds | dict.fromkeys(ends, "text")
+            idle += ends if output.summary.ok == output.summary.rows else ()
+        return view.replacing(columns, types, self._renamed), tuple(idle)
+
+    def _brief(self) -> Any:
+        """Return the table as a person looks at it: without the columns that say nothing."""
+        table, idle = self._made
+        view = tables.view(table)
+        return view.select([name for name in view.columns if name not in idle]) if idle else table
 
     @property
     def _is_answered(self) -> bool:
@@ -67,11 +82,11 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
         return len(self._outputs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "table"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("table", "_made")}
 
     def __repr__(self) -> str:
         lines = [f"{name}: {output.summary}" for name, output in self.items()]
-        return "\n".join(["WorkflowOutput:", *lines, display.head(self.table)])
+        return "\n".join(["WorkflowOutput:", *lines, display.head(self._brief())])
 
     def _repr_html_(self) -> str:
         from ..notebook.markup import html  # noqa: PLC0415 - loaded where it is used
