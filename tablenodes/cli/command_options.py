@@ -11,6 +11,7 @@ import click
 
 from ..errors import nearest
 from ..run.options import DAY, described, failures_known
+from .selection import Rows
 
 Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
 
@@ -122,15 +123,16 @@ SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, 
 IDS = Argument("table", "TABLE", "The table of ids to read: .csv, .jsonl, .parquet, …; or one id.")
 INPUT = under(  # what is read
     "Input",
-    option("--rows", "N", "Use only the table's first N rows, to try it out.", type=click.IntRange(0)),
+    option("--rows", "N|A:B", "Only the first N rows, or rows A to before B; the first is row 0.", type=Rows()),
+    option("--where", "EXPRESSION", "Only rows for which it is true, such as \"lang == 'de'\"; others are skipped."),
 )
 (TABLE,) = under("Input", option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …"))
 (INPUTS,) = under("Input", option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True))
 REQUEST = under(
     "Request",
     option("--model", None, "Short for --set model=…"),
-    option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'"),
-    option("--system", None, "Short for --set system=…"),
+    option("--prompt", None, "Short for --set prompt=…, such as 'Sum up: {{ text }}'; @FILE reads it from a file."),
+    option("--system", None, "Short for --set system=…; @FILE reads it from a file."),
     option("--image", None, "Short for --set image=…, such as '{{ path }}'"),
     option(
         "settings --set -s", "NAME=VALUE", "A setting of the node; tablenodes nodes NODE lists them.", multiple=True
@@ -147,6 +149,7 @@ OUTPUT = under(
     "Output",
     option("--output -o", "FILE", "Write the table to this file, as its ending says; - is the standard output."),
     option("form --format", "table|raw", _FORMS),
+    option("written --columns", "NAME,…", "Write these columns of the table, in this order."),
     flag("--jsonl", "Write JSON lines, not CSV, to the standard output."),
 )
 _BESIDE = " Default: beside the output, with .journal at its end; none for the standard output."

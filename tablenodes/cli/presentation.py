@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
@@ -27,31 +27,37 @@ _NOT_FAILED = ("ok", "skipped", "submitted")
 class Presentation:
     """Runs a workflow, with `manner` as the keyword arguments of `Workflow.run`, and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `own` is the workflow as its file has it, whose output says which columns are shown;
-    `asked` says that the command line named the output, where the table goes then, and otherwise only to a person's
-    eyes; `later` says that rows are only submitted, and how the command that gets their answers ends.
+    `form` is ``table`` or ``raw``; `columns` are those that are written, where not all are; `asked` says that the
+    command line named the output, where the table goes then, and otherwise only to a person's eyes; `later` says that
+    rows are only submitted, and how the command that gets their answers ends.
     """
 
     def __init__(
-        self, form: str, jsonl: bool, own: Workflow, *, asked: bool, manner: dict[str, Any], later: str | None = None
+        self,
+        form: str,
+        jsonl: bool,
+        columns: Sequence[str] | None,
+        *,
+        asked: bool,
+        manner: dict[str, Any],
+        later: str | None = None,
     ) -> None:
-        self._form, self._own, self._text = form, own, "jsonl" if jsonl else "csv"
-        self._columns = getattr(own.output, "columns", None)
-        self._chosen = self._columns is not None or form != "table"
+        self._form, self._text = form, "jsonl" if jsonl else "csv"
+        self._columns = columns
+        self._chosen = columns is not None or form != "table"
         self._asked, self._manner, self._later = asked, manner, later
         self._shows_part = is_terminal() and not asked and not jsonl
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
 
-    def run(self, workflow: Workflow, table: str | None, rows: int | None, inputs: Mapping[str, Any]) -> int:
+    def run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
         """Run it and return the exit code; a run that is stopped shows what it has first."""
-        opened = table_of(workflow, table, rows)
-        if workflow.output is None and not self._shows_part:
-            opened = self._checked(workflow, opened)
+        if workflow.output is None and (self._columns or not self._shows_part):
+            table = self._checked(workflow, table)
         self._note_earlier(getattr(workflow.output, "path", ""))
-        live = LiveText() if _shows_live(workflow, opened) and self._manner["progress"] is None else None
+        live = LiveText() if _shows_live(workflow, table) and self._manner["progress"] is None else None
         try:
             with live or nullcontext():
-                outputs = workflow.run(opened, inputs, on_text=live, **self._manner)
+                outputs = workflow.run(table, inputs, on_text=live, **self._manner)
         except (EndedError, Interrupted) as stopped:
             outputs = cast("WorkflowOutput", stopped.output or {})
             try:
@@ -75,7 +81,7 @@ class Presentation:
         view = opened(workflow, table)
         check_content(view, self._form, self._text)
         if self._form == "table":
-            check_columns(self._own, view)
+            check_columns(workflow, view, self._columns)
         return view.table
 
     def _note_earlier(self, path: str) -> None:
@@ -169,18 +175,6 @@ def _shows_live(workflow: Workflow, table: Any) -> bool:
     from ..workflow.workflow_check import opened  # noqa: PLC0415 - loaded where it is used
 
     return len(opened(workflow, table)) == 1
-
-
-def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
-    """Return what a workflow is run on: a table's path, or its first rows."""
-    if rows is None:
-        return path
-    from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
-
-    check_output(workflow, file_of(workflow, path))
-    view = opened(workflow, path)
-    return tables.view(view.take(range(min(rows, len(view))))).table
 
 
 _Kind: TypeAlias = tuple[str, int | None, str | None]

@@ -18,8 +18,9 @@ from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option, option_of_run
 from .complaints import BAD_INPUT, OK
-from .presentation import Presentation, located, table_of
+from .presentation import Presentation, located
 from .printout import show
+from .selection import table_of
 from .sending_options import LOCAL, SENDING, changed, connected_by
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
+_FROM_FILES = ("prompt", "system")
 _HOW = (*options.JOURNAL, *SENDING, options.STORE, options.QUIET)
 _ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
 (_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
@@ -55,11 +57,11 @@ def run(given: Given) -> int:
 
 
 def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: str | None = None) -> int:
-    own = workflow
-    workflow, form = destined(workflow, given)
+    workflow = workflow if given.where is None else workflow._where(given.where, "--where")
+    workflow, form, columns = destined(workflow, given)
     how, asked = manner(workflow, given), given.output is not None
-    shown = Presentation(form, given.jsonl, own, asked=asked, manner=how, later=later)
-    return shown.run(workflow, given.table, given.rows, inputs)
+    shown = Presentation(form, given.jsonl, columns, asked=asked, manner=how, later=later)
+    return shown.run(workflow, table_of(workflow, given.table, given.rows), inputs)
 
 
 @command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, options.STORE, LOCAL, *_ESTIMATE)
@@ -69,6 +71,7 @@ def check(given: Given) -> int:
 
     texts = pairs(given.inputs, "--input")
     workflow = Workflow.load(given.file)
+    workflow = workflow if given.where is None else workflow._where(given.where, "--where")
     connection = connected(None, None, None, given.local)
     table = table_of(workflow, given.table, given.rows)
     found = workflow.check(table, _inputs(workflow, texts), connection, store=given.store)
@@ -182,7 +185,21 @@ def _settings(given: Given) -> dict[str, str]:
     short = {name: value for name in named if (value := getattr(given, name, None)) is not None}
     for name in [each for each in short if each in settings]:
         raise click.BadParameter(f"{name} is given twice", param_hint=f"--{name}")
-    return settings | short
+    return settings | {name: _text_of(name, text) if name in _FROM_FILES else text for name, text in short.items()}
+
+
+def _text_of(name: str, text: str) -> str:
+    """Return a text as it is, or that of the file that ``@FILE`` names; ``@@`` begins a text that begins with ``@``."""
+    if not text.startswith("@") or text.startswith("@@"):
+        return text[1:] if text.startswith("@@") else text
+    try:
+        with open(text[1:], encoding="utf-8-sig", newline="") as file:
+            return file.read().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SettingError(f"--{name} {text}: the file is not UTF-8 text", place=name) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no file has such a name"
+        raise SettingError(f"--{name} {text}: cannot read it ({why}); write @@ for an @", place=name) from None
 
 
 def _answer(texts: Sequence[str]) -> dict[str, Any]:
@@ -271,6 +288,13 @@ def _columns(text: str) -> Any:
     return text if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _names(text: str) -> Any:
+    """Return the columns that are written: a JSON list, or names with commas between."""
+    if text.lstrip().startswith("["):
+        return _json("--columns", text)
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     """Return ``NAME=VALUE`` texts as a dict; raise `click.BadParameter` for one of another form, or a second one."""
     found: dict[str, str] = {}
@@ -326,17 +350,19 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     return {"journal": journal, "send": not given.no_send, "progress": False if given.no_progress else None, **own}
 
 
-def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str]:
-    """Return a workflow whose output is where the options say (none: the standard output), and the table's format."""
-    from ..workflow.destination import FORMATS, Destination  # noqa: PLC0415 - loaded where it is used
+def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str, Sequence[str] | None]:
+    """Return a workflow whose output is where the options say (none: the standard output), its format and columns."""
+    from ..workflow.destination import FORMATS, Destination, checked_columns  # noqa: PLC0415 - loaded where it is used
 
     own = workflow.output if isinstance(workflow.output, Destination) else None
     form = one_of(FORMATS, given.form or (own.format if own else "table"), "--format")
+    columns = own.columns if own and form == own.format else None
+    if given.written is not None:
+        columns = checked_columns(_names(given.written), form)
     path = own.path if given.output is None and own else given.output
     if path is None or path == "-":
-        return workflow.replace(output=None), form
+        return workflow.replace(output=None), form, columns
     if given.jsonl:
         what = "this option is for the standard output: give the file a name that ends in .jsonl"
         raise click.BadParameter(what, param_hint="--jsonl")
-    columns = own.columns if own and form == own.format else None
-    return workflow.replace(output=Destination(path, form, columns)), form
+    return workflow.replace(output=Destination(path, form, columns)), form, columns

@@ -33,6 +33,7 @@ class When(NamedTuple):
 
     plan: Callable[[Sequence[str], Mapping[str, Any]], RowPlan]
     upstream: Upstream | None = None
+    name: str = "when"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def decided(when: When, view: TableView, context: Context) -> Iterator[Rejected 
         elif isinstance(found, Rejected):
             yield found
         else:
-            yield Rejected(Problem("$", "when", "when is false in this row"), outcome=SKIPPED)
+            yield Rejected(Problem("$", "when", f"{when.name} is false in this row"), outcome=SKIPPED)
 
 
 def _all_cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:

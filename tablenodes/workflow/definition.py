@@ -47,6 +47,7 @@ class Definition:
     _reader: Reader | None = field(default=None, init=False, compare=False)
     _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
     _steps: tuple[tuple[str, Node | Step], ...] = field(default=(), init=False, compare=False)
+    _only: Condition | None = field(default=None, init=False, compare=False)  # which rows any node runs for
     _alone: bool = field(default=False, init=False, compare=False)  # its table is that of its one node
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class Definition:
     @property
     def whens(self) -> Mapping[str, Condition]:
         """What decides for which rows nodes run, by their ids."""
-        return whens(self._steps)
+        return whens(self._steps, self._only)
 
     @property
     def expressions(self) -> Mapping[str, Template]:

@@ -39,7 +39,7 @@ class Destination:
             hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
             raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
         if self.columns is not None:
-            object.__setattr__(self, "columns", _checked_columns(self.columns, self.format))
+            object.__setattr__(self, "columns", checked_columns(self.columns, self.format))
 
     def check(self, table: str | None = None) -> None:
         """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
@@ -72,7 +72,8 @@ def chosen(output: WorkflowOutput, form: str, columns: Sequence[str] | None = No
     return view.select([name for name in columns if name in view.columns])
 
 
-def _checked_columns(columns: Any, form: str) -> tuple[str, ...]:
+def checked_columns(columns: Any, form: str) -> tuple[str, ...]:
+    """Return the columns that an output names, or raise `WorkflowError`."""
     names = () if isinstance(columns, str) or not isinstance(columns, Sequence) else tuple(columns)
     if not names or any(not isinstance(name, str) or not name for name in names):
         raise WorkflowError("output: columns must be a list of the table's columns", place="output.columns")

@@ -199,7 +199,7 @@ def _when(condition: Condition | None, outputs: WorkflowOutput) -> When | None:
     if condition is None:
         return None
     reading = reading_of([condition.template], tuple(outputs))
-    return When(condition.plan, None if reading is None else Answers(outputs, reading))
+    return When(condition.plan, None if reading is None else Answers(outputs, reading), condition.name)
 
 
 def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: bool) -> Limits:

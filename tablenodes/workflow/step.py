@@ -64,32 +64,40 @@ def node_of(given: Any) -> Any:
     return given.node if isinstance(given, Step) else given
 
 
-def whens(nodes: Sequence[tuple[str, Any]]) -> dict[str, Condition]:
-    """Return what decides for which rows nodes run, by their ids."""
-    steps = ((name, given.when) for name, given in nodes if isinstance(given, Step))
-    return {name: Condition(when) for name, when in steps if when is not None}
+def whens(nodes: Sequence[tuple[str, Any]], where: Condition | None = None) -> dict[str, Condition]:
+    """Return what decides for which rows nodes run, by their ids; `where` decides for each of them."""
+    steps = ((name, given.when if isinstance(given, Step) else None) for name, given in nodes)
+    made = {name: where if when is None else Condition(when) for name, when in steps}
+    return {
+        name: each if where in (None, each) else each.beside(where) for name, each in made.items() if each is not None
+    }
 
 
 class Condition:
     """The expression of a ``when``: what it reads, and how it decides."""
 
-    def __init__(self, text: str) -> None:
-        expression = _expression(text)
+    def __init__(self, text: str, name: str = WHEN) -> None:
+        self.name = name
+        self._expression = expression = _expression(text, name)
         self.written = f"{{{{ {expression} }}}}"
-        self.template = Template(self.written, WHEN)
+        self.template = Template(self.written, name)
         # What is missing at the end of the way is null and so false; an answer that is missing is not met by that.
-        self._value = TextValue(Template(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", WHEN))
+        self._value = TextValue(Template(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", name))
+
+    def beside(self, other: Condition) -> Condition:
+        """Return the condition that both are true, the other first."""
+        return Condition(f"({other._expression}) and ({self._expression})", f"{other.name} and {self.name}")
 
     def plan(self, columns: Sequence[str], constants: Mapping[str, Any]) -> RowPlan:
         """Return what makes True or False of each row of a table."""
         return SettingsPlan({WHEN: self._value}, columns, constants=constants, becomes=lambda made: bool(made[WHEN]))
 
 
-def _expression(text: str) -> str:
+def _expression(text: str, name: str) -> str:
     pieces = pieces_of(text.strip()) if "{{" in text else []
     if pieces and (len(pieces) != 3 or pieces[0] or pieces[2]):
-        raise WorkflowError("when: must be one expression: {{ … and … }}, with nothing beside it", place=WHEN)
+        raise WorkflowError(f"{name}: must be one expression: {{{{ … and … }}}}, with nothing beside it", place=name)
     expression = inner(pieces[1]) if pieces else re.sub(r"[{}]{2}", "", text).strip()
     if not expression:
-        raise WorkflowError('when: is empty; write an expression such as "{{ stars < 3 }}"', place=WHEN)
+        raise WorkflowError(f'{name}: is empty; write an expression such as "{{{{ stars < 3 }}}}"', place=name)
     return expression

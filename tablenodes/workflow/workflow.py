@@ -12,6 +12,7 @@ from ..disk import write_file
 from ..errors import WorkflowError, nearest
 from .definition import Definition
 from .definition_reader import LATER, Reader
+from .step import Condition
 
 if TYPE_CHECKING:
     from ..connection.connection import GivenConnection
@@ -131,10 +132,17 @@ class Workflow(Definition):
             if name not in known:
                 raise WorkflowError(f"a workflow has no part {name!r}{nearest(name, known)}")
         made = replace(self, **parts)
-        object.__setattr__(made, "_alone", self._alone)
+        for kept in ("_alone", "_only"):
+            object.__setattr__(made, kept, getattr(self, kept))
         object.__setattr__(made, "_reader", None if "nodes" in parts else self._reader)
         changed = {name for name in parts if getattr(made, name) != getattr(self, name)}
         object.__setattr__(made, "_replaced", self._replaced | changed)
+        return made
+
+    def _where(self, expression: str, name: str) -> Self:
+        """Return the workflow with all its nodes run only for rows for which an expression of the table is true."""
+        made = self.replace()
+        object.__setattr__(made, "_only", Condition(expression, name))
         return made
 
     def _repr_html_(self) -> str:

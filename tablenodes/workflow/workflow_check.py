@@ -12,7 +12,7 @@ from .. import tables
 from ..answers import BESIDE, RowAnswers
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
-from ..column_names import OUTPUTS, known
+from ..column_names import OUTPUTS, free_names, known
 from ..connection.connection import Connection, GivenConnection, given_connection
 from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
@@ -113,11 +113,14 @@ def check_content(workflow: Definition, view: TableView) -> None:
             raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
 
 
-def check_columns(workflow: Definition, view: TableView) -> None:
-    """Raise `WorkflowError` for a column that the output names, and the workflow's table will not have."""
-    known = [*view.columns, *(column for name, node in workflow.steps for column in _written(name, node))]
-    wanted: Any = workflow.output and workflow.output.columns  # type: ignore[union-attr]
-    for name in wanted or ():
+def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] | None = None) -> None:
+    """Raise `WorkflowError` for a column that is written, by default of the output, and the table will not have."""
+    if wanted is None:
+        wanted = getattr(workflow.output, "columns", None) or ()
+    known = [*view.columns]
+    for name, node in workflow.steps:
+        known += _written("" if workflow._alone else name, node, known)
+    for name in wanted:
         if name not in known:
             where = workflow.at("output", "columns")
             raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
@@ -171,6 +174,8 @@ def plans(
     workflow: Definition, view: TableView, inputs: Inputs, connections: Connections, store: Path | None
 ) -> dict[str, RowPlan]:
     """Return each node's plan for a table, or raise `UsageError`: the first that does not fit, the others as notes."""
+    if workflow._only is not None:
+        workflow._only.plan(view.columns, Context(inputs).constants)
     made: dict[str, RowPlan] = {}
     unsure = doubts(workflow.steps, view.columns, workflow.expressions)
     ids = [name for name, _ in workflow.steps]
@@ -263,10 +268,12 @@ def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str
     written |= dict.fromkeys(_beside(name, node), name)
 
 
-def _written(name: str, node: Node) -> Iterator[str]:
-    """Return the columns that the workflow's table has of a node."""
-    yield from node._answer_columns(name) or node._declared.makes
-    yield from _beside(name, node)
+def _written(name: str, node: Node, columns: Sequence[str]) -> Iterator[str]:
+    """Return the columns that the table has of a node beside others; without a name it is the only one."""
+    made = node._answer_columns(name) if name or hasattr(node, "_answers") else {}
+    found = [*(made or node._declared.makes)]
+    yield from found
+    yield from free_names(_beside(name, node) if name or made else (), (*columns, *found)).values()
 
 
 def _beside(name: str, node: Node) -> tuple[str, ...]:
@@ -336,7 +343,7 @@ def left_out(
     condition = workflow.whens.get(name)
     if condition is None or OUTPUTS in condition.template.names or not unknown.isdisjoint(condition.template.columns):
         return {}
-    kept = decided(When(condition.plan), view, Context(inputs))
+    kept = decided(When(condition.plan, name=condition.name), view, Context(inputs))
     return {row: why for row, why in enumerate(kept) if why is not None}
 
 

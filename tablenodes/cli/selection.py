@@ -1,0 +1,49 @@
+"""Which rows of which table a command works on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import TableError
+from ..run.display import counted, say
+
+if TYPE_CHECKING:
+    from ..workflow import Workflow
+
+_ROWS = re.compile(r"(\d{1,15})|(\d{0,15}):(\d{0,15})")
+
+
+class Rows(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic since click 8.4
+    """Rows of a table as Python's slices have them: the first N, or A:B, from row A to before row B."""
+
+    name = "rows"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the slice that a text is."""
+        if isinstance(value, slice):
+            return value
+        found = _ROWS.fullmatch(value.strip())
+        if found is None:
+            self.fail("must be a number of rows, or A:B for rows A to before B, which count from 0", param, ctx)
+        first, start, end = found.groups()
+        return slice(0, int(first)) if first else slice(int(start or 0), int(end) if end else None)
+
+
+def table_of(workflow: Workflow, path: str | None, rows: slice | None) -> Any:
+    """Return what a workflow is run on: a table's path, or some of its rows."""
+    if rows is None:
+        return path
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
+
+    check_output(workflow, file_of(workflow, path))
+    view = opened(workflow, path)
+    wanted = range(*rows.indices(len(view)))
+    if rows.start and not wanted:
+        raise TableError(f"--rows: the table has {counted(len(view), 'row')}, which count from 0")
+    if rows.start:
+        say(f"using rows {wanted[0]:,} to {wanted[-1]:,} of the table; from here on, the first of them is row 0")
+    return tables.view(view.take(wanted)).table
