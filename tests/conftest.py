@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
+import uuid
 
+import database_server
 import pytest
 from hypothesis import HealthCheck, settings
 from killing import Victims
@@ -104,6 +106,26 @@ def embedded():
     """Return a connection to the embedded model, started once for all the tests that only ask it something."""
     with tn.Connection.local(slots=2, context=4096) as started:  # what rows have in common is computed in each slot
         yield started
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory):
+    """Return the address of a PostgreSQL server, one for all processes that run tests."""
+    if database_server.binaries() is None:
+        pytest.skip(database_server.HOW_TO_INSTALL)
+    base = tmp_path_factory.getbasetemp()
+    with database_server.address(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql(postgresql_server, monkeypatch):
+    """Return the address of a schema of its own in a database of that server."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        monkeypatch.delenv(name)
+    schema = f"t_{uuid.uuid4().hex[:12]}"
+    database_server.execute(f"{postgresql_server}/postgres", f"create schema {schema}")
+    return f"{postgresql_server}/postgres?options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture

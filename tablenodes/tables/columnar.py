@@ -45,14 +45,19 @@ def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pand
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise TableError(f"{name} is not a complete {kind} file, or is damaged") from error
     try:
-        checked_names(table.column_names)
-        return _data_frame(_changed(table, _known))
+        return data_frame(table)
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
     except MemoryError:
         raise
     except _NOT_TAKEN as error:
         raise TableError(f"{name} has a value or a type that pandas cannot read") from error
+
+
+def data_frame(table: Any) -> pandas.DataFrame:
+    """Return an Arrow table as a data frame; `ColumnError`, or one of Arrow's, says that it cannot be one."""
+    checked_names(table.column_names)
+    return _data_frame(_changed(table, _known))
 
 
 def _changed(table: Any, change: Callable[[Any], Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 from pyarrow import parquet
 
+from ..database_address import IN_MEMORY, DatabaseTable, database_address
 from ..errors import TableError, nearest
 from .columnar import read_arrow, read_parquet
 from .csv_reader import read_csv
@@ -26,8 +27,8 @@ _COUNTED = 16 * 2**20
 _PLAIN = (".csv", ".tsv", ".jsonl")  # a text file of more bytes is not read only to be counted
 
 
-def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.DataFrame:
-    """Read a table's file.
+def read_table(path: str | os.PathLike[str], *, query: str | None = None, what: str = "table") -> pandas.DataFrame:
+    """Read a table's file, or the rows that a query of a database returns.
 
     In CSV and TSV every column is text, and every text stays as it is (``NA``, ``None`` and ``007`` too); an empty cell
     is null, a quoted empty one (``""``) an empty text. In a file of one column, a blank line is a null cell;
@@ -42,6 +43,9 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     path : str or path
         The file; its ending says what it is: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.parquet``, ``.arrow``,
         ``.feather`` or ``.ipc``, the text formats also compressed (``.csv.gz``, ``.bz2``, ``.zst``).
+    query : str, optional
+        Of a database, whose address (``sqlite:///file.db``, ``duckdb:///file.duckdb``, ``postgresql://host/db``) stands
+        in the path's place: what to read of it, in SQL; or ``@file.sql``. The connection can only read.
     what : str
         What the file is called in messages.
 
@@ -58,7 +62,11 @@ def read_table(path: str | os.PathLike[str], *, what: str = "table") -> pandas.D
     ColumnError
         If two columns have one name.
     """
+    if (address := database_address(path)) is not None:
+        return _of_database(DatabaseTable(address, query), what)
     place = path_of(path, what)
+    if query is not None:
+        raise TableError(f"{what} {str(place)!r} is a file: query is for databases", place="query")
     form = format_of(place, what)
     name = f"{what} {str(place)!r}"
     _check_file(place, name)
@@ -90,6 +98,14 @@ def count_rows(path: str | os.PathLike[str]) -> int | None:
             return max(sum(1 for row in csv.reader(lines) if row) - 1, 0)
     except (OSError, TableError, pyarrow.ArrowException, csv.Error):
         return None
+
+
+def _of_database(table: DatabaseTable, what: str) -> pandas.DataFrame:
+    from .database_reader import read_query  # noqa: PLC0415 - loaded where it is used
+
+    if table.url.path not in ("", IN_MEMORY):
+        _check_file(Path(table.url.path), f"{what} {str(table.url)!r}")
+    return read_query(table, what=what)
 
 
 def _check_file(place: Path, name: str) -> None:
