@@ -153,6 +153,14 @@ def test_what_is_not_carried_over_is_said(tmp_path, capsys):
     wording(path.read_text())
 
 
+def test_a_task_waits_as_long_as_in_its_flow(tmp_path, capsys):
+    """Ten seconds where that does not say how long."""
+    path, said = convert(tmp_path, ODD.replace(" | slugify", ""), capsys)
+    nodes = [node for _, node in tn.Workflow.load(path).nodes if hasattr(node, "client_timeout")]
+    assert [node.client_timeout for node in nodes] == [20, 10]
+    assert said.count("10 s") == 1
+
+
 def test_what_is_no_flow_is_refused(tmp_path, capsys):
     """In one line."""
     (tmp_path / "x.yaml").write_text("nodes: []\n")

@@ -9,19 +9,14 @@ from typing import Any
 
 _CHAT, _RETURN = "plugin.openai.ChatCompletion", ("plugin.core.debug.Return", "core.tasks.debugs.Return")
 _CARRIED = {"model", "prompt", "messages", "temperature", "n", "stop", "user", "functions", "description", "top_p"}
-_CARRIED |= {
-    "max_tokens",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
-    "function_call",
-    "client_timeout",
-    "when",
-}
+_CARRIED |= {"max_tokens", "presence_penalty", "frequency_penalty", "logit_bias", "function_call", "when"}
+_TIMEOUT = "client_timeout"
 _TYPES = {"STRING": "string", "INT": "integer", "FLOAT": "number", "BOOLEAN": "boolean", "BOOL": "boolean"}
 _TYPES |= {"JSON": "object", "ARRAY": "array", "SELECT": "string", "SECRET": "string"}
 _SECRET = re.compile(r"\{\{-?\s*secret\(\s*['\"](\w+)['\"]\s*\)\s*-?\}\}")
 _KEY = "OPENAI_API_KEY"
+_SECONDS = 10  # that a task waits for an answer where its flow does not say how long
+_WAITS = f"a request may take {_SECONDS} s, as in the flow: raise client_timeout for longer answers"
 
 
 def converted(flow: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -71,8 +66,12 @@ class _Conversion:
             self._leave(f"task {name}", task.keys() - {"id", "type", "format"})
         elif kind:
             made["connection"] = self._connection(name, task.get("apiKey"))
-            carried = {key: _setting(key) for key in task if _setting(key) in _CARRIED}
-            yield made | {to: self._text(task[key]) for key, to in carried.items() if task[key] is not None}
+            carried = {key: _setting(key) for key in task if _setting(key) in {*_CARRIED, _TIMEOUT}}
+            settings = {to: self._text(task[key]) for key, to in carried.items() if task[key] is not None}
+            if _TIMEOUT not in settings:
+                settings[_TIMEOUT] = _SECONDS
+                self._notes.append(f"task {name}: {_WAITS}")
+            yield made | settings
             self._leave(f"task {name}", task.keys() - {"id", "type", "apiKey", *carried})
         else:
             self._notes.append(f"task {name}: a task of type {task.get('type')} is not carried over")
