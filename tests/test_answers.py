@@ -380,7 +380,7 @@ def test_a_workflow_file_says_what_an_answer_is(server, tmp_path):
     file = tmp_path / "w.yaml"
     node = "id: w\nnodes:\n  - {id: ask, type: CreateChatCompletion, model: m, prompt: x, %s}\n"
     file.write_text(node % 'answer: "@s.json"')
-    assert dict(tn.Workflow.load(file).steps)["ask"]._answers.types.keys() == {"stars"}
+    assert dict(tn.Workflow.load(file)._steps)["ask"]._answers.types.keys() == {"stars"}
     file.write_text(node % "labels: [a, b]")
     with pytest.raises(UsageError) as caught:
         tn.Workflow.load(file)
@@ -388,7 +388,7 @@ def test_a_workflow_file_says_what_an_answer_is(server, tmp_path):
     for answer in (FIELDS, bool, ["a", "b"], {"a": [{"b": float}]}):
         given = tn.CreateChatCompletion(model="m", prompt="x", answer=answer)
         tn.Workflow({"ask": given}).save(file)
-        assert dict(tn.Workflow.load(file).steps)["ask"]._answers == given._answers
+        assert dict(tn.Workflow.load(file)._steps)["ask"]._answers == given._answers
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -349,7 +349,7 @@ def test_all_nodes_of_a_run_share_its_limits(folder, command, server):
 def test_tokens_of_all_nodes_count(folder, server):
     """A budget is for the whole run."""
     workflow = tn.Workflow.load("w.yaml")
-    ask = workflow.steps[0][1]
+    ask = workflow._steps[0][1]
     with fault_server(echo()) as other:  # each answer uses two tokens
         out = workflow.replace(nodes={"a": ask, "b": ask}, output=None).run(
             connection=tn.Connection(other.url), limits=tn.Limits(concurrency=1, token_budget=5), progress=False

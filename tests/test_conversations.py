@@ -1143,7 +1143,7 @@ def test_the_command_line_takes_a_store(store, tmp_path, monkeypatch):
 def test_the_sample_chat_asks_its_second_turn_with_the_first(store):
     """For each customer, with the customer's name and both questions."""
     workflow = tn.Workflow.load(SAMPLE)
-    nodes = [(n, node.replace(model="m") if hasattr(node, "model") else node) for n, node in workflow.steps]
+    nodes = [(n, node.replace(model="m") if hasattr(node, "model") else node) for n, node in workflow._steps]
     table = tn.read_table(workflow.table)
     with fault_server(says("So.")) as server:
         out = workflow.replace(nodes=nodes, connection=tn.Connection(server.url), output=None).run(progress=False)

@@ -156,7 +156,7 @@ def test_what_is_not_carried_over_is_said(tmp_path, capsys):
 def test_a_task_waits_as_long_as_in_its_flow(tmp_path, capsys):
     """Ten seconds where that does not say how long."""
     path, said = convert(tmp_path, ODD.replace(" | slugify", ""), capsys)
-    nodes = [node for _, node in tn.Workflow.load(path).nodes if hasattr(node, "client_timeout")]
+    nodes = [node for _, node in tn.Workflow.load(path)._steps if isinstance(node, tn.CreateChatCompletion)]
     assert [node.client_timeout for node in nodes] == [20, 10]
     assert said.count("10 s") == 1
 

@@ -216,7 +216,7 @@ def test_a_file_says_what_both_nodes_answer(tmp_path):
         "- {id: review, type: RetrieveResponse, answer: '@review.json', into: r}\n"
         "- {id: said, type: Return, text: '{{ review.stars }}'}\n"
     )
-    nodes = dict(tn.Workflow.load(tmp_path / "w.yaml").steps)
+    nodes = dict(tn.Workflow.load(tmp_path / "w.yaml")._steps)
     assert nodes["ids"]._answers.schema == nodes["review"]._answers.schema
     assert [*nodes["review"]._answers.types] == ["r_stars"]
 
@@ -276,6 +276,10 @@ def test_a_workflow_types_what_it_retrieves_and_later_nodes_read_it(store):
         "word",
         "future_response_id",
         "error_message",
+        "asked_outcome",
+        "asked_message",
         *(f"review_{name}" for name in MADE),
         "said",
+        "said_outcome",
+        "said_message",
     ]

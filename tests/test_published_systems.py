@@ -440,7 +440,7 @@ def environment(server, monkeypatch):
 def test_task_optional_properties(tmp_path, environment, capsys, as_text):
     """All of them, each under our name; a number may be a text, as templates render."""
     given = {name: str(v) if as_text and isinstance(v, int | float) else v for name, (_, v) in TASK.items()}
-    (_, node), *_ = converted(tmp_path, [chat_task(prompt="Hi", **given)]).steps
+    (_, node), *_ = converted(tmp_path, [chat_task(prompt="Hi", **given)])._steps
     (said,) = (line for line in capsys.readouterr().err.splitlines() if "carried over" in line)
     assert "the key itself" in said
     body = body_of(node)
@@ -665,6 +665,6 @@ def test_endpoint_never_reports_a_cut_stream_as_whole(server):
 )
 def test_each_system_has_a_sample_workflow(name, kind):
     """Of its own kind of node; that of streaming asks for a stream."""
-    nodes = [node for _, node in tn.Workflow.load(SAMPLES / f"{name}.yaml").steps]
+    nodes = [node for _, node in tn.Workflow.load(SAMPLES / f"{name}.yaml")._steps]
     assert kind in {type(node).__name__ for node in nodes}
     assert (name == "streamed_answer") == any(getattr(node, "stream", None) is True for node in nodes)

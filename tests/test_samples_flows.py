@@ -28,7 +28,7 @@ def chat(**message):
 
 def on_a_server(workflow, url):
     """Return the workflow with a model that is asked for by name, and the server in place of the embedded model."""
-    nodes = [(n, node.replace(model="m") if hasattr(node, "model") else node) for n, node in workflow.steps]
+    nodes = [(n, node.replace(model="m") if hasattr(node, "model") else node) for n, node in workflow._steps]
     return workflow.replace(nodes=nodes, connection=tn.Connection(url), output=None)
 
 
@@ -79,7 +79,7 @@ def test_later_nodes_read_the_arguments_of_a_function_call(in_a_copy):
 def test_tools_work_as_functions_do(in_a_copy):
     """The same parameters as a tool, and its arguments read from tool_calls."""
     workflow = tn.Workflow.load("sample_workflows/review_reply.yaml")
-    first = workflow.steps[0][1]
+    first = workflow._steps[0][1]
     asking = first.replace(functions=None, function_call=None, tools=first.functions, tool_choice=first.function_call)
     said = "outputs.prioritize.choices[0].message.tool_calls[0].function.arguments"
     workflow = workflow.replace(

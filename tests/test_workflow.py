@@ -125,8 +125,8 @@ def test_a_schema_file_does_not_depend_on_the_current_directory(tmp_path, monkey
     """A path is made absolute when the workflow is made."""
     monkeypatch.chdir(tmp_path)
     made = tn.Workflow({"ask": ASK.replace(schema="my.json")})
-    assert made.steps[0][1].schema == str(tmp_path / "my.json")
-    assert tn.Workflow({"ask": ASK.replace(schema={"type": "object"})}).steps[0][1].schema == {"type": "object"}
+    assert made._steps[0][1].schema == str(tmp_path / "my.json")
+    assert tn.Workflow({"ask": ASK.replace(schema={"type": "object"})})._steps[0][1].schema == {"type": "object"}
 
 
 # --- what a run does -------------------------------------------------------------------------------------------------

@@ -281,9 +281,9 @@ def test_a_file_says_of_a_node_when_it_runs_and_where(tmp_path):
     """And reads back as the same; the short form stays."""
     (tmp_path / "w.yaml").write_text(FILE)
     flow = tn.Workflow.load(tmp_path / "w.yaml")
-    step = dict(flow.written)["more"]
+    step = dict(flow._as_given)["more"]
     assert (step.when, step.connection.base_url) == ("{{ ask == 'yes' }}", "http://127.0.0.1:2/v1")
-    assert dict(flow.written)["ask"].description == "The first question."
+    assert dict(flow._as_given)["ask"].description == "The first question."
     flow.save(tmp_path / "again.yaml")
     assert tn.Workflow.load(tmp_path / "again.yaml") == flow
 

@@ -125,7 +125,9 @@ def warnings_of(text):
     Path("w.yaml").write_text(text)
     workflow = tn.Workflow.load("w.yaml")
     found = workflow.check(pd.DataFrame({"word": ["a"]}), connection=NOWHERE)
-    return [f"{workflow.where(i, said.place)}{said}" for i, each in enumerate(found.values()) for said in each.warnings]
+    return [
+        f"{workflow._place_of(i, said.place)}{said}" for i, each in enumerate(found.values()) for said in each.warnings
+    ]
 
 
 def test_an_input_that_no_node_reads_is_a_warning(folder):

@@ -18,6 +18,7 @@ from tablenodes.connection.endpoint import opened
 from tablenodes.documents import yaml_reader
 from tablenodes.errors import WorkflowError
 from tablenodes.workflow import yaml_writer
+from tablenodes.workflow.definition_reader import KEYS
 from tablenodes.workflow.file_schema import file_schema
 
 NODE = "nodes:\n  - id: a\n    type: CreateChatCompletion\n"
@@ -235,7 +236,7 @@ def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path):
     """UTF-8 only, with or without a mark."""
     with wording.raises(WorkflowError):
         load(tmp_path, b"id: x\n# \xe4\n")
-    assert load(tmp_path, b"\xef\xbb\xbf" + NODE.encode()).steps[0][0] == "a"
+    assert load(tmp_path, b"\xef\xbb\xbf" + NODE.encode())._steps[0][0] == "a"
 
 
 def test_a_file_has_a_bounded_length(tmp_path):
@@ -267,7 +268,7 @@ def test_paths_are_relative_to_the_file_but_the_output(tmp_path, monkeypatch):
         + "    schema: ./schema.json\noutput: out.csv\n",
     )
     assert made.table == str(tmp_path / "data" / "x.csv")
-    assert made.steps[0][1].schema == str(tmp_path / "schema.json")
+    assert made._steps[0][1].schema == str(tmp_path / "schema.json")
     assert made.connection.ca_bundle == str(tmp_path / "certificates.pem")
     assert made.output.path == "out.csv"
 
@@ -408,7 +409,7 @@ def test_a_workflow_saved_and_loaded_is_the_same(
     )
     schema = node.get("schema")
     if isinstance(schema, str) and schema.startswith("/"):  # it is looked at when it is loaded
-        made = made.replace(nodes={"a": made.steps[0][1].replace(schema="openai-2024-05")})
+        made = made.replace(nodes={"a": made._steps[0][1].replace(schema="openai-2024-05")})
     made.save(monkeypatched)
     assert tn.Workflow.load(monkeypatched) == made
 
@@ -514,7 +515,7 @@ def test_a_loaded_workflow_can_be_pickled(tmp_path):
 def test_a_text_with_braces_inside_a_placeholder_is_read(tmp_path):
     """What only looks like the end of a placeholder is none."""
     node = tn.CreateChatCompletion(model="m", prompt="{{ '}}' }}{{ inputs.word }}")
-    assert tn.Workflow({"a": node}, inputs={"word": "x"}).steps[0][1] == node
+    assert tn.Workflow({"a": node}, inputs={"word": "x"})._steps[0][1] == node
 
 
 def test_a_file_on_another_drive_keeps_its_path(monkeypatch):
@@ -573,3 +574,10 @@ def test_what_a_worker_cannot_be_told_is_refused_with_its_line(tmp_path, key):
     with pytest.raises(WorkflowError, match=r"flow.yaml:2: ") as caught:
         tn.Workflow.load(tmp_path / "flow.yaml")
     assert key.partition(":")[0] in str(caught.value)
+
+
+def test_a_workflow_completes_to_its_parts_and_what_can_be_done():
+    """In a notebook: all that is described, and nothing of how it works."""
+    flow = tn.Workflow({"a": tn.Return(text="x")})
+    done = {"load", "save", "to_yaml", "graph", "replace", "check", "estimate", "run"}
+    assert {name for name in dir(flow) if not name.startswith("_")} == {*KEYS} | done

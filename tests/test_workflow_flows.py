@@ -259,7 +259,7 @@ def test_a_workflow_whose_nodes_read_no_column_is_one_row():
     )
     with wording.raises(WorkflowError):
         workflow.run(connection=NOWHERE)
-    workflow = workflow.replace(nodes=[*workflow.steps[:1], ("said", tn.Return(text="{{ outputs.ask.id }}"))])
+    workflow = workflow.replace(nodes=[*workflow._steps[:1], ("said", tn.Return(text="{{ outputs.ask.id }}"))])
     assert {name: found.rows for name, found in workflow.check(connection=NOWHERE).items()} == {"ask": 1, "said": 1}
     with fault_server(answer(chat())) as server:
         out = workflow.run(connection=tn.Connection(server.url), progress=False)

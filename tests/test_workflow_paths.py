@@ -370,7 +370,7 @@ def test_where_the_parameters_are_not_known_anything_may_be_there(node):
     """From a column (perhaps), without properties, or wrong themselves, which is said elsewhere."""
     for said in (ARGUMENTS, TOOL_ARGUMENTS):
         made = reading(f"{said}.{'a.b' if 'True' in repr(node) else 'anything'}", node)
-        assert [name for name, _ in made.steps][-1] == "later"
+        assert [name for name, _ in made._steps][-1] == "later"
 
 
 # --- answers that come later ----------------------------------------------------------------------------------------

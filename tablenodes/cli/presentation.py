@@ -165,12 +165,12 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
 
 def located(workflow: Workflow, position: int, path: str) -> str:
     """Return the file and the line of what a problem's path was made of."""
-    return workflow.where(position, path.removeprefix("$."))
+    return workflow._place_of(position, path.removeprefix("$."))
 
 
 def _shows_live(workflow: Workflow, table: Any) -> bool:
     """Check whether a text is shown as it comes: it is streamed, of one row, and a person is there to see it."""
-    if not sys.stderr.isatty() or not any(getattr(node, "stream", None) for _, node in workflow.steps):
+    if not sys.stderr.isatty() or not any(getattr(node, "stream", None) for _, node in workflow._steps):
         return False
     from ..workflow.workflow_check import opened  # noqa: PLC0415 - loaded where it is used
 

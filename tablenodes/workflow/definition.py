@@ -46,7 +46,7 @@ class Definition:
     deadline: float | None = None
     _reader: Reader | None = field(default=None, init=False, compare=False)
     _replaced: frozenset[str] = field(default=frozenset(), init=False, compare=False)
-    _steps: tuple[tuple[str, Node | Step], ...] = field(default=(), init=False, compare=False)
+    _written_out: tuple[tuple[str, Node | Step], ...] = field(default=(), init=False, compare=False)
     _only: Condition | None = field(default=None, init=False, compare=False)  # which rows any node runs for
     _alone: bool = field(default=False, init=False, compare=False)  # its table is that of its one node
 
@@ -69,55 +69,55 @@ class Definition:
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
         put(self, "output", destination(self.output))
-        put(self, "_steps", tuple(written_out(self.nodes)))  # type: ignore[arg-type]
-        for reference in faults(self.steps, self.inputs, whens=self.expressions):
-            node = self.steps[reference.node][0]
+        put(self, "_written_out", tuple(written_out(self.nodes)))  # type: ignore[arg-type]
+        for reference in faults(self._steps, self.inputs, whens=self._expressions):
+            node = self._steps[reference.node][0]
             raise WorkflowError(f"node {node!r}: {reference.place}: {reference.message}")
 
     @property
-    def steps(self) -> tuple[tuple[str, Node], ...]:
+    def _steps(self) -> tuple[tuple[str, Node], ...]:
         """The nodes with their ids, in their order; ``{{ ID }}`` is written out in them."""
-        return tuple((name, node_of(given)) for name, given in self._steps)
+        return tuple((name, node_of(given)) for name, given in self._written_out)
 
     @property
-    def whens(self) -> Mapping[str, Condition]:
+    def _whens(self) -> Mapping[str, Condition]:
         """What decides for which rows nodes run, by their ids."""
-        return whens(self._steps, self._only)
+        return whens(self._written_out, self._only)
 
     @property
-    def expressions(self) -> Mapping[str, Template]:
+    def _expressions(self) -> Mapping[str, Template]:
         """The texts of these."""
-        return {name: each.template for name, each in self.whens.items()}
+        return {name: each.template for name, each in self._whens.items()}
 
     @property
-    def written(self) -> tuple[tuple[str, Step], ...]:
+    def _as_given(self) -> tuple[tuple[str, Step], ...]:
         """The nodes with their ids and all that is said of them, as they were given."""
         given: Any = self.nodes
         return tuple((name, each if isinstance(each, Step) else Step(each)) for name, each in given)
 
-    def located(self, position: int, error: UsageError) -> UsageError:
+    def _located(self, position: int, error: UsageError) -> UsageError:
         """Return an error of a node's with the node's id, and with file and line where it was loaded from one."""
         place = error.place or ("schema" if isinstance(error, SchemaError) else "")
-        named = "" if self._alone else f"node {self.steps[position][0]!r}: "
-        return framed(error, f"{self.where(position, place)}{named}")
+        named = "" if self._alone else f"node {self._steps[position][0]!r}: "
+        return framed(error, f"{self._place_of(position, place)}{named}")
 
-    def where(self, position: int, place: str) -> str:
+    def _place_of(self, position: int, place: str) -> str:
         """Return ``FILE:LINE: `` of a place in a node's settings, or of ``inputs.NAME``; empty without a file."""
         if self._reader is None:
             return ""
         part, _, name = place.partition(".")
         if part == "inputs" and name in self.inputs:
-            return self.at(part, name)
+            return self._at(part, name)
         return self._reader.document.start(self._reader.meant(("nodes", position), place))
 
-    def at(self, part: str, *below: str | int) -> str:
+    def _at(self, part: str, *below: str | int) -> str:
         """Return ``FILE:LINE: `` of a part of the workflow, or of what is below it; empty where it is in no file."""
         if self._reader is None or part in self._replaced or part not in self._reader.at(()):
             return ""
         return self._reader.document.start((part, *below))
 
     def __repr__(self) -> str:
-        shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self.steps)]
+        shown = [", ".join(f"{name}: {type(node).__name__}" for name, node in self._steps)]
         shown += [f"{name}={value!r}" for name in _SHOWN if (value := getattr(self, name))]
         return f"{type(self).__name__}({'; '.join(shown)})"
 

@@ -19,17 +19,17 @@ _LONGEST = 60
 
 def mermaid(workflow: Definition) -> str:
     """Return the nodes and what each reads: dotted where that is only what became of an earlier one's rows."""
-    ids = [name for name, _ in workflow.steps]
-    reading = {name for name, _ in columns_read(workflow.steps, workflow.expressions)}
+    ids = [name for name, _ in workflow._steps]
+    reading = {name for name, _ in columns_read(workflow._steps, workflow._expressions)}
     lines = ["flowchart TD"]
     if workflow.table is not None or reading:
         lines.append(f'    table[("{_shown(os.path.basename(workflow.table or "table"))}")]')
-    for place, (name, step) in enumerate(workflow.written):
+    for place, (name, step) in enumerate(workflow._as_given):
         when = [f"when {step.when}"] if step.when is not None else []
         texts = [name, type(step.node).__name__, *when, *([step.description] if step.description else [])]
         lines.append(f'    n{place}["{"<br/>".join(map(_shown, texts))}"]')
     lines += [f"    table --> n{place}" for place, name in enumerate(ids) if name in reading]
-    for place, (name, node) in enumerate(workflow.steps):
+    for place, (name, node) in enumerate(workflow._steps):
         for earlier, is_read in _edges(workflow, place, name, node).items():
             lines.append(f"    n{ids.index(earlier)} {'-->' if is_read else '-.->'} n{place}")
     output: Any = workflow.output
@@ -40,9 +40,9 @@ def mermaid(workflow: Definition) -> str:
 
 def _edges(workflow: Definition, place: int, name: str, node: Node) -> dict[str, bool]:
     """Return the earlier nodes that a node reads, and whether it reads more than what became of their rows."""
-    earlier = workflow.steps[:place]
+    earlier = workflow._steps[:place]
     ids = [each for each, _ in earlier]
-    condition = workflow.whens.get(name)
+    condition = workflow._whens.get(name)
     found: dict[str, bool] = {}
     for read in (upstream(node, ids), condition and reading_of([condition.template], ids)):
         for each, reading in (read or {}).items():

@@ -62,8 +62,8 @@ def run(
     plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
     if options.progress is not False:
-        for each in doubts(workflow.steps, view.columns, workflow.expressions):
-            say(f"{workflow.steps[each.node][0]}: {each.place}: {each.message}")
+        for each in doubts(workflow._steps, view.columns, workflow._expressions):
+            say(f"{workflow._steps[each.node][0]}: {each.place}: {each.message}")
         for name, remark in workflow_check.unadded(workflow, plans):
             say(f"{name}: {remark}")
     if options.limits.max_cost is not None and options.send:
@@ -82,7 +82,7 @@ def run(
 
 def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections) -> None:
     """Raise `SettingError` where a node's cost cannot be limited, before any node sends anything."""
-    for name, node in workflow.steps:
+    for name, node in workflow._steps:
         pricing = pricing_of(connections[name], base_url_of(connections[name]))
         if node._declared.later:
             refuse_later()
@@ -93,12 +93,12 @@ def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connection
 def _replaced(workflow: Definition, options: RunOptions) -> frozenset[bytes]:
     """Return the ids in the file that the output replaces, for the one node that is to keep them; or copy the file."""
     destination: Any = workflow.output
-    later = [position for position, (_, node) in enumerate(workflow.steps) if node._declared.later]
+    later = [position for position, (_, node) in enumerate(workflow._steps) if node._declared.later]
     if destination is None or not os.path.exists(destination.path):
         return frozenset()
     from ..later.replaced_file import COLUMN, known_ids, set_aside  # noqa: PLC0415 - loaded where it is used
 
-    if not later and any(COLUMN in node._declared.defaults for _, node in workflow.steps):  # they are in the table
+    if not later and any(COLUMN in node._declared.defaults for _, node in workflow._steps):  # they are in the table
         return frozenset()
     found = known_ids(destination.path, options.store)
     if found and later != [0]:  # nothing is refused once another node has sent its rows
@@ -123,7 +123,7 @@ def _carried_out(
             _run_nodes(workflow, inputs, opened, options, outputs, Context(folder=view.folder, replaced=replaced))
     except BaseException as error:
         if isinstance(came := getattr(error, "output", None), NodeOutput):
-            outputs._add(workflow.steps[len(outputs)][0], came)
+            outputs._add(workflow._steps[len(outputs)][0], came)
         if outputs:
             remember(outputs, stopped=True)
         unwritten = _unwritten(workflow.output, outputs)
@@ -162,7 +162,7 @@ def _ended(
 def _opened(workflow: Definition, connections: Connections, stack: ExitStack) -> Connections:
     """Return the nodes' connections, opened: each once, of those that something is sent over."""
     opened: list[tuple[Connection, Connection]] = []
-    for name, node in workflow.steps:
+    for name, node in workflow._steps:
         own = connections[name]
         if node._declared.sends and all(own != known for known, _ in opened):
             opened.append((own, stack.enter_context(own)))
@@ -182,13 +182,13 @@ def _run_nodes(
     journal, path = options.journal, getattr(workflow.output, "path", None)
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(outputs._base).columns), frozenset[str]()
-    for name, node in workflow.steps:
+    for name, node in workflow._steps:
         reading = upstream(node, tuple(outputs))
         answers = None if reading is None else Answers(outputs, reading)
-        prefix, when = "" if workflow._alone else name, _when(workflow.whens.get(name), outputs)
+        prefix, when = "" if workflow._alone else name, _when(workflow._whens.get(name), outputs)
         context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, when=when)
         context = replace(context, folder=around.folder, replaced=around.replaced, output=path)
-        limits = _limits_left(options.limits, workflow.steps, outputs, journal=journal is not None)
+        limits = _limits_left(options.limits, workflow._steps, outputs, journal=journal is not None)
         output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)
         made |= frozenset(node._declared.makes) - own
@@ -255,8 +255,8 @@ def _tokens(output: AnyOutput) -> int:
 
 def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidRequests:
     """Return the error that keeps an earlier output from being replaced by one without a single answer."""
-    position = [each for each, _ in workflow.steps].index(name)
-    where = workflow.where(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
+    position = [each for each, _ in workflow._steps].index(name)
+    where = workflow._place_of(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
     none = f"none of the {counted(check.rows, 'row')} can be {check._done}; nothing was {check._done} or written"
     return InvalidRequests(f"{where}node {name!r}: {none}; first {check.first()}", check)
 

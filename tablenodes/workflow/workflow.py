@@ -150,7 +150,7 @@ class Workflow(Definition):
 
         named = ("description", "connection", "table", "inputs", "output", "limits", "retry", *LATER)
         facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
-        nodes = [(name, step.node) for name, step in self.written]
+        nodes = [(name, step.node) for name, step in self._as_given]
         parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in nodes]
         return html(Panel(f"Workflow {self.id or ''}", facts=facts, parts=parts))
 

@@ -70,7 +70,7 @@ class Checks(dict[str, Check]):
 
 def _warnings(workflow: Definition) -> Iterator[str]:
     """Return warnings about a workflow's inputs; they stand with the first node's."""
-    unread = unread_inputs(workflow.steps, workflow.inputs, workflow.expressions)
+    unread = unread_inputs(workflow._steps, workflow.inputs, workflow._expressions)
     for name, declaration in workflow.inputs.items():
         if name in unread:
             yield Remark(f"inputs.{name}: no node reads it", f"inputs.{name}")
@@ -83,13 +83,13 @@ def connections_of(workflow: Definition, connection: GivenConnection | None) -> 
     """Return the connections that a run uses: the one that it is given, else each node's own, else the workflow's."""
     given = given_connection(connection, WorkflowError)
     shared = given or workflow.connection or Connection()
-    own = {} if given is not None else {name: step.connection for name, step in workflow.written}
-    return {name: own.get(name) or shared for name, _ in workflow.steps}
+    own = {} if given is not None else {name: step.connection for name, step in workflow._as_given}
+    return {name: own.get(name) or shared for name, _ in workflow._steps}
 
 
 def values_of(workflow: Definition, inputs: Inputs | None) -> dict[str, Any]:
     """Return every input's value for a run, or raise an error with the line of the input's declaration."""
-    return resolved(workflow.inputs, inputs, lambda name: workflow.at("inputs", name))
+    return resolved(workflow.inputs, inputs, lambda name: workflow._at("inputs", name))
 
 
 def check_output(workflow: Definition, table: str | None) -> None:
@@ -99,7 +99,7 @@ def check_output(workflow: Definition, table: str | None) -> None:
         try:
             destination.check(table)
         except TableError as error:
-            raise TableError(f"{workflow.at('output', 'path')}{error}") from None
+            raise TableError(f"{workflow._at('output', 'path')}{error}") from None
 
 
 def check_content(workflow: Definition, view: TableView) -> None:
@@ -110,7 +110,7 @@ def check_content(workflow: Definition, view: TableView) -> None:
         try:
             content_fits(view, destination.format, destination.path)
         except TableError as error:
-            raise TableError(f"{workflow.at('output', 'path')}output {destination.path!r}: {error}") from error
+            raise TableError(f"{workflow._at('output', 'path')}output {destination.path!r}: {error}") from error
 
 
 def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] | None = None) -> None:
@@ -118,11 +118,11 @@ def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] |
     if wanted is None:
         wanted = getattr(workflow.output, "columns", None) or ()
     known = [*view.columns]
-    for name, node in workflow.steps:
+    for name, node in workflow._steps:
         known += _written("" if workflow._alone else name, node, known)
     for name in wanted:
         if name not in known:
-            where = workflow.at("output", "columns")
+            where = workflow._at("output", "columns")
             raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
 
 
@@ -143,7 +143,7 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
         try:
             table = tables.with_named_index(tables.read_table(path))
         except TableError as error:
-            raise TableError(f"{workflow.at('table') if table is None else ''}{error}") from None
+            raise TableError(f"{workflow._at('table') if table is None else ''}{error}") from None
     if table is None:
         _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})
@@ -152,13 +152,13 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
 
 def _refuse_reading(workflow: Definition) -> None:
     """Raise `WorkflowError` if a node reads a table that is not there."""
-    ids = [name for name, _ in workflow.steps]
-    for name, columns in columns_read(workflow.steps, workflow.expressions):
+    ids = [name for name, _ in workflow._steps]
+    for name, columns in columns_read(workflow._steps, workflow._expressions):
         position = ids.index(name)
-        hints = _nearly_read(workflow.steps[position][1], ids[:position])
+        hints = _nearly_read(workflow._steps[position][1], ids[:position])
         column = next(iter(hints), columns[0] if columns else None)
         what = "the row" if column is None else f"column {column!r}"
-        where = workflow.at("table") or workflow.where(position, "")
+        where = workflow._at("table") or workflow._place_of(position, "")
         how = f"set table in the workflow, or pass a table to the run{hints.get(column or '', '')}"
         raise WorkflowError(f"{where}no table, and node {name!r} reads {what}: {how}")
 
@@ -177,32 +177,32 @@ def plans(
     if workflow._only is not None:
         workflow._only.plan(view.columns, Context(inputs).constants)
     made: dict[str, RowPlan] = {}
-    unsure = doubts(workflow.steps, view.columns, workflow.expressions)
-    ids = [name for name, _ in workflow.steps]
+    unsure = doubts(workflow._steps, view.columns, workflow._expressions)
+    ids = [name for name, _ in workflow._steps]
     columns, unknown, empty, written = view.columns, frozenset[str](), "", dict[str, str]()
     errors: list[UsageError] = [
-        workflow.located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
-        for fault in faults(workflow.steps, workflow.inputs, columns, workflow.expressions)
+        workflow._located(fault.node, WorkflowError(f"{fault.place}: {fault.message}", place=fault.place))
+        for fault in faults(workflow._steps, workflow.inputs, columns, workflow._expressions)
     ]
-    for position, (name, node) in enumerate(workflow.steps):
+    for position, (name, node) in enumerate(workflow._steps):
         reads = upstream(node, ids[:position]) is not None
         prefix = "" if workflow._alone else name
         clashing = _taken(name, node, view.columns, written) if prefix else ()
-        errors += [workflow.located(position, error) for error in clashing]
+        errors += [workflow._located(position, error) for error in clashing]
         constants = Context(inputs, (lambda _: {}) if reads else None).constants
         try:
-            if (condition := workflow.whens.get(name)) is not None:
+            if (condition := workflow._whens.get(name)) is not None:
                 condition.plan(columns, Context(inputs, lambda _: {}).constants)
             inputs_of_plan = PlanInputs(constants, connections[name], store, prefix=prefix, folder=view.folder)
             plan = node._plan(columns, inputs_of_plan)
             plan.note([Remark(f"{each.place}: {each.message}", each.place) for each in unsure if each.node == position])
             made[name] = cast("RowPlan", _LenientPlan(plan, unknown | {OUTPUTS}))
-            errors += [workflow.located(position, error) for error in _wrong_settings(plan)]
+            errors += [workflow._located(position, error) for error in _wrong_settings(plan)]
             if empty and plan.schema is not None and CONVERSATION in plan.columns:
                 begun = f"conversation: node {empty!r} starts it without a message, and none is added: {_SAY}"
-                errors.append(workflow.located(position, WorkflowError(begun, place="conversation")))
+                errors.append(workflow._located(position, WorkflowError(begun, place="conversation")))
         except UsageError as error:
-            errors.append(workflow.located(position, _of_node(error, ids, position, columns)))
+            errors.append(workflow._located(position, _of_node(error, ids, position, columns)))
         columns = node._hands_on(columns)
         unknown |= made_by(node, view)
         if CONVERSATION in node._declared.makes:
@@ -218,7 +218,7 @@ def unadded(workflow: Definition, plans: Mapping[str, RowPlan]) -> Iterator[tupl
     """Yield the nodes that go on with conversations which earlier nodes have answered, without their answers."""
     asked: set[str] = set()  # nodes that send the conversations as they are now
     answered: list[str] = []  # those that have answers to them
-    for position, (name, node) in enumerate(workflow.steps):
+    for position, (name, node) in enumerate(workflow._steps):
         reads, makes = CONVERSATION in plans[name].columns, CONVERSATION in node._declared.makes
         asks = not makes and plans[name].schema is not None and reads
         goes_on = asks or (makes and reads and not getattr(node, "_appends", True))
@@ -230,16 +230,17 @@ def unadded(workflow: Definition, plans: Mapping[str, RowPlan]) -> Iterator[tupl
             yield name, Remark(f"{replied}: {way}", "conversation")
         if makes:
             asked, answered = set(), []
-        elif asks or node._retrieves(workflow.steps[:position]) in asked:
+        elif asks or node._retrieves(workflow._steps[:position]) in asked:
             asked.add(name)
             answered += [] if node._declared.later else [name]
 
 
 def _branches(workflow: Definition, position: int, earlier: str) -> bool:
     """Check whether two nodes are to ask one conversation: by a ``when``, or as the first's reply is added later."""
-    name = workflow.steps[position][0]
-    added = (node._follows().values() for _, node in workflow.steps[position:])
-    return bool({name, earlier} & {*workflow.whens}) or any(earlier in each for each in added)
+    both = (workflow._steps[position][0], earlier)
+    added = (node._follows().values() for _, node in workflow._steps[position:])
+    is_branch = any(step.when is not None for name, step in workflow._as_given if name in both)
+    return is_branch or any(earlier in each for each in added)
 
 
 def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequence[str]) -> UsageError:
@@ -296,7 +297,7 @@ def checks(
     made: dict[str, Check] = {}
     unsent: dict[str, dict[int, str]] = {}  # by node: the rows of which it is known that they have no answer
     unknown, spoken = frozenset[str](), ""
-    for name, node in workflow.steps:
+    for name, node in workflow._steps:
         ids = upstream(node, tuple(made))
         needed = [each for each, reading in (ids or {}).items() if reading.needs_answer or reading.needs_rest]
         before = [*node._follows().values(), *([spoken] if spoken and CONVERSATION in plans[name].columns else ())]
@@ -326,11 +327,11 @@ def unsendable(
 ) -> tuple[str, Check] | None:
     """Return the first node that could send none of a table's rows, and why; None where there is none."""
     unknown = frozenset[str]()
-    for position, (name, node) in enumerate(workflow.steps):
-        ids = upstream(node, [earlier for earlier, _ in workflow.steps[:position]]) or ()
+    for position, (name, node) in enumerate(workflow._steps):
+        ids = upstream(node, [earlier for earlier, _ in workflow._steps[:position]]) or ()
         rows = AnsweredView(view, ids, unknown, {}).rows
         able = (_can_be_sent(plans[name], cells) for cells in rows(plans[name].columns))
-        if len(view) and name not in workflow.whens and not any(able):
+        if len(view) and name not in workflow._whens and not any(able):
             return name, checks(workflow, view, inputs, plans, connections)[name]
         unknown |= made_by(node, view)
     return None
@@ -340,7 +341,7 @@ def left_out(
     workflow: Definition, name: str, view: TableView, inputs: Inputs, unknown: frozenset[str]
 ) -> dict[int, Rejected]:
     """Return the rows for which a node does not run, by its ``when``, and why; none where earlier answers decide."""
-    condition = workflow.whens.get(name)
+    condition = workflow._whens.get(name)
     if condition is None or OUTPUTS in condition.template.names or not unknown.isdisjoint(condition.template.columns):
         return {}
     kept = decided(When(condition.plan, name=condition.name), view, Context(inputs))

@@ -71,8 +71,8 @@ def estimate(
         raise TableError("the table is a stream, which can be read only once: read it into a table first")
     made, unknown = plans(workflow, view, values, connections, options.store), frozenset[str]()
     found, growth = WorkflowEstimate(), _Growth()
-    for position, (name, node) in enumerate(workflow.steps):
-        earlier, plan = workflow.steps[:position], made[name]
+    for position, (name, node) in enumerate(workflow._steps):
+        earlier, plan = workflow._steps[:position], made[name]
         ids = upstream(node, [each for each, _ in earlier])
         before = growth.before(node, ids or (), plan, unknown)
         left = left_out(workflow, name, view, values, unknown)
@@ -81,7 +81,7 @@ def estimate(
         else:
             reads = ids is not None or not unknown.isdisjoint(plan.columns)
             answered = AnsweredView(view, ids or (), unknown, left) if reads or left else view
-            condition = workflow.whens.get(name)
+            condition = workflow._whens.get(name)
             decided = condition and reading_of([condition.template], [each for each, _ in earlier])
             found[name] = estimated(
                 prepared(plan, cast("TableView", answered), Context()),

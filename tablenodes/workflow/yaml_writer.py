@@ -86,7 +86,7 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
     store = None if workflow.store is None else _relative(os.fspath(workflow.store), folder)
     made |= {"submission": workflow.submission, "store": store, "deadline": workflow.deadline}
     made = {name: value for name, value in made.items() if value is not None}
-    made["nodes"] = [_step(name, step, folder) for name, step in workflow.written]
+    made["nodes"] = [_step(name, step, folder) for name, step in workflow._as_given]
     output: Any = workflow.output
     if output is not None:
         made["output"] = _output(output)
