@@ -150,8 +150,10 @@ class OutputError(EndedError, TableError):
 class InvalidRequests(TablenodesError):  # noqa: N818 - a fixed public name
     """Some rows cannot be sent, and ``on_invalid="raise"`` was asked for; ``check`` has what was found, row by row."""
 
-    def __init__(self, message: str, check: Any = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, check: Any = None, *, code: str = "", values: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, code=code, values=values)
         self.check = check
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -54,14 +54,19 @@ def in_a_line(message: str, path: str | None, rules: Iterable[str]) -> str:
 
 
 class Remark(str):
-    """A warning's text that also knows which setting it is about: ``place``, such as ``stop`` or ``inputs.verb``."""
+    """A warning's text that also knows which setting it is about: ``place``, such as ``stop`` or ``inputs.verb``.
+
+    A door that says the same in other words makes them of its ``code`` and its ``values``.
+    """
 
     place: str
+    code: str
+    values: Mapping[str, Any]
 
-    def __new__(cls, text: str, place: str = "") -> Self:
+    def __new__(cls, text: str, place: str = "", code: str = "", values: Mapping[str, Any] | None = None) -> Self:
         """Return the text, with its place."""
         made = super().__new__(cls, text)
-        made.place = place
+        made.place, made.code, made.values = place, code, values or {}
         return made
 
 

@@ -93,7 +93,7 @@ def test_a_refusal_where_no_key_was_sent_says_so(capsys, monkeypatch):
         out = CHAT.run(TWO, tn.Connection(server.url))
     (note,) = out.summary.notes
     wording.line(note)
-    assert "api_key_env= (--api-key-env)" in note
+    assert "api_key_env=" in note
     err = capsys.readouterr().err
     assert note in err
     assert "sk-canary" not in err

@@ -144,7 +144,7 @@ def test_what_every_row_lacks_is_said_once_with_what_to_give(asked, server):
     node, table = tn.CreateChatCompletion(prompt="{{ id }}"), pd.DataFrame({"id": range(30)})
     made = node.check(table) if asked == "check" else node.run(table, tn.Connection(server.url, ""), progress=False)
     (only,) = page(made).items
-    assert only.startswith("30 × $.model: is required; set model=, or add a column 'model' (")
+    assert only.startswith("30 × $.model: is required; set model, or add a column 'model' (")
 
 
 def test_a_wide_and_long_table_of_long_cells_stays_small(server):

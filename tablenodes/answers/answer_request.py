@@ -54,7 +54,7 @@ def check_settings(settings: Collection[str], mode: str = "json_schema", *, has_
     if not taken:
         return
     if taken[0] == "response_format":
-        way = "answer= makes it: set one of the two"
+        way = "answer makes it: set one of the two"
     else:
-        way = 'answer_mode="tool" asks for the answer by a tool of its own: use answer_mode="json_schema" beside tools'
+        way = 'answer_mode "tool" asks for the answer by a tool of its own: use "json_schema" beside tools'
     raise SettingError(f"{taken[0]}: {way}", code="answer_settings", place=taken[0], values={"mode": mode})

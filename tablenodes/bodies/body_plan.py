@@ -37,7 +37,7 @@ _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas
 """What may make a property's value depend on another's, which is not known before the row."""
 _BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
 _OTHERS = "(all others)"
-_NO_REQUESTS = "if the column has no requests, pass columns=() (--set columns=[] on the command line)"
+_NO_REQUESTS = "if the column has no requests, set columns to an empty list"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -348,7 +348,8 @@ def _whole_body(cell: Any, conversations: Conversations | None) -> dict[str, Any
         if answer in cell:
             if conversations is not None:  # an answer that was added to them is often still there
                 return {}
-            message = f"column 'body' has an answer ({answer}), not a request: pass columns=() or drop the column"
+            what = f"column 'body' has an answer ({answer}), not a request"
+            message = f"{what}: set columns to an empty list, or drop the column"
             raise Rejected(Problem("$", "answer", message, "object"))
     return cell
 

@@ -48,7 +48,7 @@ class Recipe:
     def how_to_set(self, name: str) -> str:
         """Return what to do about a property that a row lacks."""
         name = "prompt" if self.shortcuts and name == "messages" else name
-        return f"set {name}=, or add a column {name!r}" if self.may_use(name) else f"set {name}="
+        return f"set {name}, or add a column {name!r}" if self.may_use(name) else f"set {name}"
 
     def with_system(self, table: Collection[str]) -> Recipe:
         """Return the recipe whose prompt goes with the column ``system``, where the table has it for that."""
@@ -185,8 +185,7 @@ def taken(
     if shortcuts and len(speaking) > 1:
         one, other = speaking[:2]
         raise ColumnError(
-            f"the table has both a {one} and a {other} column: choose one with "
-            f'{one}=col("{one}") or {other}=col("{other}")'
+            f'the table has both a {one} and a {other} column: set columns to ["{one}"] or to ["{other}"]'
         )
     return found
 

@@ -16,7 +16,7 @@ from ..errors import Interrupted, OutputError, TablenodesError, nearest
 from ..run.display import reported_elsewhere
 from .catalog import convert, graph, nodes, schema
 from .command_options import option
-from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, misused, shortage, worded
+from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, complain_of, misused, shortage
 from .printout import quiet_pipe
 from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
@@ -136,9 +136,7 @@ def _carried_out(given: list[str]) -> int:
         complain(stopped.message if isinstance(stopped, Interrupted) else "interrupted")
         code = INTERRUPTED
     except TablenodesError as error:
-        for line in (worded(error), *getattr(error, "__notes__", ())):  # the notes: what else is wrong
-            complain(line, "error")
-        code = BAD_INPUT
+        code = complain_of(error)
     except Exception as error:
         if (words := shortage(error)) is None:  # an error in this program
             raise

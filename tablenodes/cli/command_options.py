@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 
 import click
 
-from ..errors import nearest
+from ..errors import TablenodesError, nearest
+from ..notices import voiced
 from ..run.options import DAY, described, failures_known
+from .complaints import complain_of, worded
 from .selection import Rows
 
 Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
@@ -49,6 +51,14 @@ class Command(click.Command):
                 with formatter.section(heading):
                     formatter.write_dl(records, col_max=_COLUMN)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what is wrong is said while it is known which options there are."""
+        with voiced(worded):
+            try:
+                return super().invoke(ctx)
+            except TablenodesError as error:
+                return complain_of(error)
+
 
 def command(name: str, *params: click.Parameter) -> Callable[[Callable[[Given], int | None]], Command]:
     """Make a command of a function from the values of its parameters to an exit code; None is all right."""
@@ -84,9 +94,9 @@ def option(names: str, metavar: str | None, text: str, **more: Any) -> Option:
     return Option(names.split(), metavar=metavar, help=text, **more)
 
 
-def flag(name: str, text: str) -> Option:
-    """Return an option without a value."""
-    return Option([name], is_flag=True, help=text)
+def flag(names: str, text: str) -> Option:
+    """Return an option without a value; its names have blanks between them."""
+    return Option(names.split(), is_flag=True, help=text)
 
 
 def under(heading: str, *options: Option) -> tuple[Option, ...]:
@@ -170,4 +180,11 @@ LATER = under(  # what says how rows are handed to a worker
     option("--deadline", "SECONDS", f"{described()['deadline'].description} [{DAY:,.0f}]", type=float),
     flag("--replace", described()["replace"].description),
 )
-QUIET = flag("--no-progress", "Show no progress bar and print less.")
+_LOG = "Write what became of each row to this file: outcome, reason, message, attempts, latency, tokens, …"
+TOLD = under(  # what is said of a run
+    "Messages",
+    option("--log", "FILE", _LOG),
+    flag("--quiet -q", "Print errors only; the exit code says how the rows went."),
+    flag("--verbose -v", "Say while it runs what is sent, what is tried again and why, and what is waited for."),
+    flag("--no-progress", "Show no progress bar, and print less while it runs."),
+)

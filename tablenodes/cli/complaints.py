@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import EndedError, nearest
-from ..run.display import printable
+from ..notices import printable, put
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..errors import TablenodesError
 
 OK = 0
@@ -27,8 +28,8 @@ _ERRNO = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 _ARROW = "thread"  # what Arrow says of a thread that could not be started; its errors have no code
 _SENTENCES = {
     "no_key": "no API key for {host}: set the environment variable OPENAI_API_KEY, or name another one with"
-    " --api-key-env, or use --no-key if the server needs none",
-    "no_key_for_address": "no API key for {host}: name the environment variable that holds it with --api-key-env"
+    " {api_key_env}, or use --no-key if the server needs none",
+    "no_key_for_address": "no API key for {host}: name the environment variable that holds it with {api_key_env}"
     " (OPENAI_API_KEY goes only to the environment's own base URL), or use --no-key if the server needs none",
     "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or --allow-insecure",
     "variable_unset": "the environment variable {variable} is not set{hint}",
@@ -37,22 +38,83 @@ _SENTENCES = {
     " --max-cost out; nothing was sent",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
+    "sends_later": "--no-send: {what}; leave it out",
+    "answer_column": "the table already has the {column} {told}, which is what the answer's {column} would be called:"
+    " choose another name with {into}, such as {other}",
+    "no_journal": "no journal: if this process ends before the run does, the answers are lost; write the table to a"
+    " file (--output FILE), or keep them with --journal FILE",
+    "no_key_sent": "no API key was sent: name the variable that holds it with {api_key_env}",
+    "no_key_sent_here": "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; for another"
+    " server, name the variable that holds it with {api_key_env}",
+    "may_pass": "{failed}: --retry-failed transient has {them} sent again",
 }
-"""What the command line says, by an error's code, where Python's own message names arguments of Python."""
+"""What the command line says, by the code of an error or a remark, where Python's own message names what is Python's.
+
+A name in braces that is none of its values is a setting, and stands for how that is set at the command line.
+"""
+_EXAMPLES = {"prompt": "'Sum up: {{ text }}'", "model": "gpt-4o-mini"}
+
+
+class _Words(dict[str, Any]):
+    """The values of a sentence; of a setting, how it is set."""
+
+    def __missing__(self, name: str) -> str:
+        return option_for(name)
+
+
+def option_for(setting: str) -> str:
+    """Return how a setting is set by the command that runs: by an option of its own, by --set, or in its file."""
+    context = click.get_current_context(silent=True)
+    known = {name for each in (context.command.params if context else ()) for name in each.opts}
+    if (own := f"--{setting.replace('_', '-')}") in known or context is None:
+        return own
+    name = "NAME" if setting == "settings" else setting
+    if "--set" in known:
+        return f"--set {name}=…"
+    file = context.params.get("file")
+    return f"{name} in {file}" if isinstance(file, str) else f"{own} of tablenodes submit"
+
+
+def said(sentence: str) -> str:
+    """Return a sentence with how its settings are set in the places of their names."""
+    return sentence.format_map(_Words())
 
 
 def complain(text: str, kind: str = "") -> None:
     """Write one line that says what is wrong."""
     line = printable(" ".join(text.split()))
-    print(f"tablenodes: {kind}{': ' if kind else ''}{line}", file=sys.stderr)
+    put(f"tablenodes: {kind}{': ' if kind else ''}{line}")
 
 
-def worded(error: TablenodesError) -> str:
-    """Return an error's message in words of the command line, which has options and no ``.output``."""
-    if error.code in _SENTENCES:
-        variable = error.values.get("variable") or "that --api-key-env or api_key_env names"
-        return _SENTENCES[error.code].format_map({**error.values, "variable": variable})
-    return error.message if isinstance(error, EndedError) else str(error)
+def complain_of(error: TablenodesError) -> int:
+    """Write what is wrong, and what else is, a line each; return the exit code."""
+    for line in (worded(error), *getattr(error, "__notes__", ())):
+        complain(line, "error")
+    return BAD_INPUT
+
+
+def worded(told: TablenodesError | str) -> str:
+    """Return the message of an error, or a remark, in words of the command line, which has options, no ``.output``."""
+    code, values = getattr(told, "code", ""), dict(getattr(told, "values", {}))
+    if code == "lacking":
+        return _lacking(told, values)
+    if code in _SENTENCES:
+        if not values.get("variable"):
+            values["variable"] = "that --api-key-env or api_key_env names"
+        return _SENTENCES[code].format_map(_Words(values))
+    return told.message if isinstance(told, EndedError) else str(told)
+
+
+def _lacking(told: TablenodesError | str, values: Mapping[str, str]) -> str:
+    """Return what to say where all rows lack a property: which option sets it, and an example."""
+    name = values["lacking"]
+    option, example = option_for(name), _EXAMPLES.get(name)
+    if not option.startswith("--"):
+        return str(told)
+    such = f", such as {option.removesuffix('=…')}{'=' if option.endswith('=…') else ' '}{example}" if example else ""
+    context = click.get_current_context(silent=True)
+    command = f"{context.info_name} " if context else ""
+    return f"{command}{values['kind']} needs {option}{such}, or a column {name!r}; nothing was sent or written"
 
 
 def misused(error: click.ClickException) -> str:

@@ -1,87 +1,114 @@
-"""Run a workflow and show what came of it: the numbers, why rows failed, and the table where it is looked for."""
+"""Run a workflow and show what came of it: the first rows, then how it went, and where things are."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ..errors import EndedError, Interrupted, InvalidRequests, JournalError, OutputError, TableError
-from ..run.display import counted, say
-from .complaints import OK, SOME_FAILED, complain
-from .printout import LiveText, is_terminal, show_table, write_table, write_text_part
+from ..errors import EndedError, Interrupted, JournalError, OutputError, TableError
+from ..notices import counted, say, voiced
+from ..run.display import detailed
+from .complaints import BAD_INPUT, OK, SOME_FAILED, complain, worded
+from .printout import PREVIEW, LiveText, is_terminal, show_table, write_table, write_text_part
 
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
     from ..workflow import Workflow
     from ..workflow.workflow_output import WorkflowOutput
 
-_KINDS_EXPLAINED = 5
-_NOT_FAILED = ("ok", "skipped", "submitted")
+
+class Manner(NamedTuple):
+    """How a command shows a run.
+
+    `form` is ``table`` or ``raw``, and `jsonl` says whether the standard output is that; `columns` are those that are
+    written, where not all are; `asked` says that the command line named the output, where the table goes then, and
+    otherwise only to a person's eyes; `log` is the file for what became of each row; `is_quiet` says that nothing but
+    errors is told, `is_detailed` that it is told what a run does.
+    """
+
+    form: str
+    jsonl: bool
+    columns: Sequence[str] | None
+    asked: bool
+    log: str | None = None
+    is_quiet: bool = False
+    is_detailed: bool = False
 
 
 class Presentation:
-    """Runs a workflow, with `manner` as the keyword arguments of `Workflow.run`, and shows what came of it.
+    """Runs a workflow, with `given` as the keyword arguments of `Workflow.run`, and shows what came of it.
 
-    `form` is ``table`` or ``raw``; `columns` are those that are written, where not all are; `asked` says that the
-    command line named the output, where the table goes then, and otherwise only to a person's eyes; `later` says that
-    rows are only submitted, and how the command that gets their answers ends.
+    `later` says that rows are only submitted, and how the command that gets their answers ends; `keeps` that the
+    command may have a journal.
     """
 
-    def __init__(
-        self,
-        form: str,
-        jsonl: bool,
-        columns: Sequence[str] | None,
-        *,
-        asked: bool,
-        manner: dict[str, Any],
-        later: str | None = None,
-    ) -> None:
-        self._form, self._text = form, "jsonl" if jsonl else "csv"
-        self._columns = columns
-        self._chosen = columns is not None or form != "table"
-        self._asked, self._manner, self._later = asked, manner, later
-        self._shows_part = is_terminal() and not asked and not jsonl
+    def __init__(self, manner: Manner, given: dict[str, Any], *, later: str | None = None, keeps: bool = True) -> None:
+        self._manner, self._text = manner, "jsonl" if manner.jsonl else "csv"
+        self._chosen = manner.columns is not None or manner.form != "table"
+        self._given, self._later, self._keeps = given, later, keeps
+        self._shows_part = is_terminal() and not manner.asked and not manner.jsonl
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
+        self._is_unlogged = False
 
     def run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
         """Run it and return the exit code; a run that is stopped shows what it has first."""
-        if workflow.output is None and (self._columns or not self._shows_part):
+        with voiced(_silent) if self._manner.is_quiet else nullcontext(), detailed(shown=self._manner.is_detailed):
+            return self._run(workflow, table, inputs)
+
+    def _run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
+        if self._manner.log is not None:
+            self._check_log(workflow, table, self._manner.log)
+        if workflow.output is None and (self._manner.columns or not self._shows_part):
             table = self._checked(workflow, table)
         self._note_earlier(getattr(workflow.output, "path", ""))
-        live = LiveText() if _shows_live(workflow, table) and self._manner["progress"] is None else None
+        live = LiveText() if self._given["progress"] is None and _shows_live(workflow, table) else None
         try:
             with live or nullcontext():
-                outputs = workflow.run(table, inputs, on_text=live, **self._manner)
+                outputs = workflow.run(table, inputs, on_text=live, **self._given)
         except (EndedError, Interrupted) as stopped:
             outputs = cast("WorkflowOutput", stopped.output or {})
             try:
-                self._show(workflow, outputs, written=not isinstance(stopped.__cause__, TableError))
+                self._show(workflow, outputs, stopped=stopped)
             except OutputError as unprinted:  # why the run ended is said as well
                 complain(str(unprinted), "error")
-            if self._manner["journal"] is not None and outputs:
-                say(_how_to_go_on(stopped, outputs, self._manner["journal"]))
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
+        if self._is_unlogged:
+            return BAD_INPUT
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
+
+    def _check_log(self, workflow: Workflow, table: str | None, log: str) -> None:
+        """Raise an error where the log cannot be written, or is another file of the run."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..workflow.destination import is_same  # noqa: PLC0415
+        from ..workflow.workflow_check import file_of  # noqa: PLC0415
+
+        tables.check_output(log, what="log")
+        others = {
+            "the table that the run reads": file_of(workflow, table),
+            "the output": getattr(workflow.output, "path", None),
+            "the journal": self._given["journal"],
+        }
+        for what, path in others.items():
+            if path is not None and is_same(log, os.fspath(path)):
+                raise TableError(f"log {log!r} is {what}: choose another file")
 
     def _checked(self, workflow: Workflow, table: Any) -> Any:
         """Read the table that the standard output must hold, and make sure that it can."""
         from ..workflow.destination import check_content, refuse_as_journal  # noqa: PLC0415
         from ..workflow.workflow_check import check_columns, file_of, opened  # noqa: PLC0415 - loads pandas
 
-        if self._manner["journal"] is not None:
-            refuse_as_journal(self._manner["journal"], table=file_of(workflow, table), output=None)
+        if self._given["journal"] is not None:
+            refuse_as_journal(self._given["journal"], table=file_of(workflow, table), output=None)
         view = opened(workflow, table)
-        check_content(view, self._form, self._text)
-        if self._form == "table":
-            check_columns(workflow, view, self._columns)
+        check_content(view, self._manner.form, self._text)
+        if self._manner.form == "table":
+            check_columns(workflow, view, self._manner.columns)
         return view.table
 
     def _note_earlier(self, path: str) -> None:
@@ -94,47 +121,83 @@ class Presentation:
             earlier = "an earlier file" if rows is None else f"an earlier file of {counted(rows, 'row')}"
             self._earlier = f", in place of {earlier}"
 
-    def _show(self, workflow: Workflow, outputs: WorkflowOutput, *, written: bool = True) -> None:
+    def _show(
+        self, workflow: Workflow, outputs: WorkflowOutput, *, stopped: EndedError | Interrupted | None = None
+    ) -> None:
+        """Show the table or its first rows, then how it went and where things are: that is to be seen at the end."""
+        from .closing_report import report  # noqa: PLC0415 - loads the engine
+
         if not outputs:
             return
-        for name, output in outputs.items():
-            summary = output.summary
-            say(f"{name}: {summary}" if len(outputs) > 1 else str(summary))
-            for line in failures(output):
+        is_written = stopped is None or not isinstance(stopped.__cause__, TableError)
+        places = self._places(workflow.output, outputs, is_written=is_written)
+        try:
+            self._put_out(workflow.output, outputs, is_written=is_written)
+        finally:
+            keeps = self._keeps and stopped is None
+            has_journal = self._given["journal"] is not None
+            for line in report(outputs, places, keeps=keeps, has_journal=has_journal, details=self._manner.is_detailed):
                 say(line)
         last = list(outputs.values())[-1]
-        self._put_out(workflow.output, outputs, written=written)
         if self._later is not None and last.summary.submitted:
             place = getattr(workflow.output, "path", None)
             ids = "FILE, a file of these ids," if place is None else quote(place)
             say(f"tablenodes retrieve {ids}{self._later} gets the answers")
+        if stopped is not None and has_journal:
+            say(_how_to_go_on(stopped, outputs, self._given["journal"]))
 
-    def _put_out(self, destination: Any, output: WorkflowOutput, *, written: bool) -> None:
+    def _places(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> list[str]:
+        """Write the log, and return where everything is."""
+        rows = counted(next(iter(outputs.values())).summary.rows, "row")
+        places = []
+        if not is_written:
+            places.append(f"the table went to the standard output: {rows}")
+        elif destination is not None and (outputs._is_answered or not self._replaces):
+            places.append(f"wrote {destination.path}: {rows}{self._earlier}")
+        elif destination is None and self._shows_part:
+            places.append("the table was only shown: --output FILE keeps it")
+        if self._given["journal"] is not None:
+            places.append(f"journal {self._given['journal']}")
+        if (log := self._manner.log) is not None and self._write_log(outputs, log):
+            places.append(f"log {log}")
+        return ["; ".join(places)] if places else []
+
+    def _write_log(self, outputs: WorkflowOutput, log: str) -> bool:
+        """Write what became of each row; return whether it could be written."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        try:
+            tables.write_table(outputs._log, log)
+        except TableError as error:
+            complain(worded(error), "error")
+            self._is_unlogged = True
+        return not self._is_unlogged
+
+    def _put_out(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
         from ..workflow.destination import chosen  # noqa: PLC0415 - loaded where it is used
 
-        table, rows = (
-            chosen(output, self._form, self._columns),
-            counted(next(iter(output.values())).summary.rows, "row"),
-        )
-        if not written:  # then it is nowhere else but in a journal, if there is one
+        table = chosen(outputs, self._manner.form, self._manner.columns)
+        if not is_written:  # then it is nowhere else but in a journal, if there is one
             write_text_part(table, self._text)
-            say(f"the table went to the standard output: {rows}")
         elif destination is not None:
-            if output._is_answered or not self._replaces:
-                say(f"wrote {destination.path}: {rows}{self._earlier}")
-            if is_terminal() or not self._asked:
-                _show_head(table if self._chosen else output._brief())
+            if (is_terminal() or not self._manner.asked) and not self._manner.is_quiet:
+                _show_head(table if self._chosen else outputs._brief())
         elif self._shows_part:
-            show_table(table if self._chosen else output._brief())
+            show_table(table if self._chosen else outputs._brief())
         else:
             write_table(table, self._text)
+        sys.stdout.flush()
+
+
+def _silent(_: str) -> None:
+    """Have nothing said."""
 
 
 def _show_head(table: Any) -> None:
     """Show the first rows of a table that is in its file; that they cannot be shown is no error."""
     try:
-        show_table(table)
+        show_table(table, PREVIEW)
         sys.stdout.flush()
     except OutputError as error:
         say(f"cannot show its first rows: {error}")
@@ -156,11 +219,14 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
     unsent = [each.get("invalid_request", 0) + each.get("upstream_failed", 0) for each in counts]
     rows = [output.summary.rows for output in outputs.values()]
     if any(rows) and unsent == rows:
+        from ..run.failures import failures  # noqa: PLC0415 - loaded by now
+        from ..workflow.runner import none_sendable  # noqa: PLC0415
+
         name, output = next(iter(outputs.items()))
-        first = first_failures(output)[0]
+        first = min(failures(output._ends()), key=lambda each: each.row)
         none = f"none of the {counted(rows[0], 'row')} can be sent; nothing was sent or written"
-        why = f"first row {first.row} (rows count from 0): {first.why}"
-        raise InvalidRequests(f"{located(workflow, 0, first.path)}node {name!r}: {none}; {why}")
+        why = f"{none}; first row {first.row} (rows count from 0): {first.message}"
+        raise none_sendable(workflow, name, *_place(output._answer_to(first.row)[1]), why)
 
 
 def located(workflow: Workflow, position: int, path: str) -> str:
@@ -177,66 +243,24 @@ def _shows_live(workflow: Workflow, table: Any) -> bool:
     return len(opened(workflow, table)) == 1
 
 
-_Kind: TypeAlias = tuple[str, int | None, str | None]
+def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
+    """Return what a workflow is run on: a table's path, or its first rows."""
+    if rows is None:
+        return path
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
+
+    check_output(workflow, file_of(workflow, path))
+    view = opened(workflow, path)
+    return tables.view(view.take(range(min(rows, len(view))))).table
 
 
-class Failed(NamedTuple):
-    """The first row that failed in a way: how many did, which it is, at which part of its request, and why."""
-
-    outcome: str
-    status: int | None
-    rows: int
-    row: int
-    path: str
-    why: str
-
-
-def failures(output: NodeOutput[Any]) -> list[str]:
-    """Return one line for each kind of failure: how many rows, why, and which is the first."""
-    found = enumerate(first_failures(output))
-    return [f"{_failed(each)} (first at row {each.row}{'' if i else ', rows count from 0'})" for i, each in found]
-
-
-def _failed(first: Failed) -> str:
-    rows, one = counted(first.rows, "row"), first.rows == 1
-    if first.outcome == "pending":
-        return f"{rows} {'is' if one else 'are'} pending: {first.why.replace('not answered yet: ', '')}"
-    if first.outcome == "not_sent":
-        return f"{rows} {'was' if one else 'were'} not sent: {first.why.replace('not sent: ', '')}"
-    how = first.outcome if first.status is None else f"HTTP {first.status}"
-    return f"{rows} failed with {how}: {first.why}"
-
-
-def first_failures(output: NodeOutput[Any]) -> list[Failed]:
-    """Return the first row of each kind of failure, with its message, in the server's words where it has some."""
-    if not output.summary.failed:
-        return []
-    ends = [*output._ends()]
-    kinds = Counter(_kind(*end) for end in ends if end[0] not in _NOT_FAILED)
-    first: dict[_Kind, Failed] = {}
-    for row, end in enumerate(ends):
-        kind = _kind(*end)
-        if kind in kinds and kind not in first:
-            _, status, message = end
-            path = "" if status is not None else _place(output._answer_to(row)[1])
-            first[kind] = Failed(*kind[:2], kinds[kind], row, path, message or f"HTTP {status}")
-            if len(first) == min(len(kinds), _KINDS_EXPLAINED):
-                break
-    return [*first.values()]
-
-
-def _kind(outcome: str, status: int | None, message: str | None = None) -> _Kind:
-    """Return what rows fail alike in: answers that are no use have a status that says nothing, but a reason each."""
-    if outcome == "unusable":
-        return outcome, None, message
-    return outcome, status if status is not None and status >= 300 else None, None
-
-
-def _place(body: str | None) -> str:
-    """Return what part of the request a row is about that was not sent, if it says so."""
+def _place(body: str | None) -> tuple[str, str]:
+    """Return what part of the request a row is about that was not sent, and the rule that it broke, if it says so."""
     import orjson  # noqa: PLC0415 - loaded where it is used
 
     try:
-        return orjson.loads(body or "")["error"].get("param") or ""
+        error = orjson.loads(body or "")["error"]
+        return error.get("param") or "", error.get("code") or ""
     except (ValueError, LookupError, TypeError, AttributeError):
-        return ""
+        return "", ""

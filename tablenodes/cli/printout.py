@@ -12,9 +12,10 @@ from itertools import islice
 from typing import Any
 
 from ..errors import OutputError
-from ..run.display import counted, printable, say
+from ..notices import columns_of, counted, printable, say
 
 ROWS_SHOWN = 25
+PREVIEW = 5  # rows that are shown of a table that is in its file
 _WIDTH_ELSEWHERE = 120
 _GAP = "  "
 _LEAST = 8
@@ -160,15 +161,6 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[bool] = (), width:
         texts = row if number else [_without_middle(text, widths[at]) for at, text in enumerate(row)]
         cells = [_fit(text, widths[at], bool(right and right[at])) for at, text in enumerate(texts)]
         yield _GAP.join(cells).rstrip()
-
-
-def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    import wcwidth  # noqa: PLC0415 - loaded where it is used
-
-    return wcwidth.width(text)
 
 
 def _without_middle(text: str, width: int) -> str:

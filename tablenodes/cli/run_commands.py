@@ -18,7 +18,7 @@ from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option, option_of_run
 from .complaints import BAD_INPUT, OK
-from .presentation import Presentation, located
+from .presentation import Manner, Presentation, located
 from .printout import show
 from .selection import table_of
 from .sending_options import LOCAL, SENDING, changed, connected_by
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _FROM_FILES = ("prompt", "system")
-_HOW = (*options.JOURNAL, *SENDING, options.STORE, options.QUIET)
+_HOW = (*options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
 _ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
 (_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
@@ -56,12 +56,17 @@ def run(given: Given) -> int:
     return _run(workflow, given, inputs=_inputs(workflow, texts))
 
 
-def _run(workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: str | None = None) -> int:
+def _run(
+    workflow: Workflow, given: Given, *, inputs: Mapping[str, Any], later: str | None = None, keeps: bool = True
+) -> int:
+    if given.quiet and given.verbose:
+        raise click.BadParameter("--verbose is set too: keep one of them", param_hint="--quiet")
     workflow = workflow if given.where is None else workflow._where(given.where, "--where")
     workflow, form, columns = destined(workflow, given)
-    how, asked = manner(workflow, given), given.output is not None
-    shown = Presentation(form, given.jsonl, columns, asked=asked, manner=how, later=later)
-    return shown.run(workflow, table_of(workflow, given.table, given.rows), inputs)
+    asked = given.output is not None
+    shown = Manner(form, given.jsonl, columns, asked, given.log, given.quiet, given.verbose)
+    presented = Presentation(shown, manner(workflow, given), later=later, keeps=keeps)
+    return presented.run(workflow, table_of(workflow, given.table, given.rows), inputs)
 
 
 @command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, options.STORE, LOCAL, *_ESTIMATE)
@@ -97,7 +102,7 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *_ONE_NODE, *SENDING, *options.LATER, _AGAIN, options.STORE, options.QUIET)
+@command("submit", *_ONE_NODE, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
@@ -111,7 +116,7 @@ def submit(given: Given) -> int:
     _use(given.store)
     given.replace = given.replace or given.again
     workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
-    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=kept)
+    return _run(workflow, _without_journal(given, no_journal=given.again), inputs={}, later=kept, keeps=False)
 
 
 @command(
@@ -123,7 +128,7 @@ def submit(given: Given) -> int:
     *options.OUTPUT,
     option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
     options.STORE,
-    options.QUIET,
+    *options.TOLD,
 )
 def retrieve(given: Given) -> int:
     """Get the answers of submitted requests by the ids in the column future_response_id, or the answer of one id.
@@ -139,7 +144,7 @@ def retrieve(given: Given) -> int:
     if isinstance(given.retry_failed, str):
         given.retry_failed = [given.retry_failed]  # it was asked for, whatever a workflow's own default is
     workflow = _one_node("RetrieveResponse", given_texts, _answer(given.answers))
-    return _run(workflow, _without_journal(given, no_journal=True), inputs={})
+    return _run(workflow, _without_journal(given, no_journal=True), inputs={}, keeps=False)
 
 
 def _without_journal(given: Given, *, no_journal: bool) -> Given:
@@ -347,7 +352,12 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     if getattr(given, "local", False) or getattr(given, "base_url", None):  # before the nodes' own connections too
         own["connection"] = workflow.connection
     own |= {name: getattr(given, name) for name in ("submission", "deadline", "replace") if hasattr(given, name)}
-    return {"journal": journal, "send": not given.no_send, "progress": False if given.no_progress else None, **own}
+    return {
+        "journal": journal,
+        "send": not given.no_send,
+        "progress": False if given.no_progress or given.quiet else None,
+        **own,
+    }
 
 
 def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str, Sequence[str] | None]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from ..problems import Rejected, error_body, in_a_line
 from .calls import Answer, Call
 from .outcomes.judge import Verdict
+from .outcomes.rules import Failure
 
 Source = Iterator[Call | tuple[int, "End"]]
 NOT_SENT = "not_sent"
@@ -47,16 +48,17 @@ class End(NamedTuple):
     total_tokens: int | None = None
     reason: str | None = None
     message: str | None = None
+    kind: Failure | None = None
 
 
 _DEFAULTS = End._field_defaults
-_SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message")
+_SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""
 
 
 def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
     """Return the end of a row by its last answer, whatever that means."""
-    outcome, _, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
+    outcome, kind, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
     _, status, _, given, _, _, _, _, latency = answer
     if status is None:
         body = error_body(outcome, message)
@@ -65,7 +67,7 @@ def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, 
     # fmt: off
     end: End = _new(End, (
         outcome, body, status, attempts, maybe_billed, reused, latency,
-        request_id, finish_reason, wait, prompt, completion, total, why, message or None,
+        request_id, finish_reason, wait, prompt, completion, total, why, message or None, kind,
     ))
     # fmt: on
     return end
@@ -145,6 +147,7 @@ class Records(Tally):
         self.total_tokens: list[int | None] = [None] * rows
         self.reason: list[str | None] = [None] * rows
         self.message: list[str | None] = [None] * rows
+        self.kind: list[Failure | None] = [None] * rows
 
     def __len__(self) -> int:
         return len(self.outcome)

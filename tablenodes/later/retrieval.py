@@ -24,7 +24,7 @@ from ..engine.journal.recorder import is_asked_again
 from ..engine.outcomes.judge import judge
 from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
 from ..errors import Interrupted, StoreError
-from ..problems import Rejected
+from ..problems import Rejected, Remark
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.display import counted
@@ -138,9 +138,10 @@ class Retrieval:
         if self._use is not None:
             yield from self._use.noted()
         if self._passing:
-            again = 'retry_failed="transient" (--retry-failed transient)'
+            them = "it" if self._passing == 1 else "them"
             failed = f"{counted(self._passing, 'row')} failed in a way that may pass"
-            yield f"{failed}: a retrieval with {again} sends {'it' if self._passing == 1 else 'them'} again"
+            told = f'{failed}: a retrieval with retry_failed="transient" sends {them} again'
+            yield Remark(told, code="may_pass", values={"failed": failed, "them": them})
 
     def _find(self, wanted: Iterable[bytes | Rejected]) -> None:
         """Look the ids up; those that are not there have their end."""

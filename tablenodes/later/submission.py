@@ -143,8 +143,8 @@ class _Submission:
         with suppress(StoreError):
             if not self._is_named and submitted and self._futures.equal(about) is not None:
                 display.say(
-                    f"{name}: the same rows were submitted before, and are sent again. With a name (submission=, "
-                    "--submission) rows keep their ids from then on; tablenodes store --ids lists the earlier ones."
+                    f"{name}: the same rows were submitted before, and are sent again. With a name "
+                    "(submission) rows keep their ids from then on; tablenodes store --ids lists the earlier ones."
                 )
 
     def _salt(self) -> bytes:

@@ -53,10 +53,10 @@ def check_free(answers: RowAnswers, columns: Sequence[str]) -> None:
         other = f"new_{clash[0]}" if answers.is_one else "new"
         raise ColumnError(
             f"the table already has {'a ' if len(clash) == 1 else ''}{column} {told}, which is what the answer's "
-            f"{column} would be called: choose another name with into= (--into), such as {other!r}",
+            f"{column} would be called: choose another name with into, such as {other!r}",
             code="answer_column",
             place="into",
-            values={"columns": clash},
+            values={"columns": clash, "told": told, "column": column, "other": other},
         )
 
 
@@ -89,7 +89,7 @@ def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str,
         told, one = ", ".join(map(repr, found)), len(found) == 1
         would = "would use it as a request setting" if one else "would use them as request settings"
         used = f"a later node that is given the answer's {'column' if one else 'columns'} {told} {would}"
-        return (f"{used}: choose another name with into= (--into), or set columns there",)
+        return (f"{used}: choose another name with into, or set columns there",)
     return ()
 
 

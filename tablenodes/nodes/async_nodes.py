@@ -105,7 +105,8 @@ class AsyncRequestNode(RequestNode):
 
         if not options.send:
             what = f"{context.scope or type(self).__name__} hands its rows to a worker, which sends them"
-            raise SettingError(f"send=False: {what}; leave it out", place="send")
+            told = f"send=False: {what}; leave it out"
+            raise SettingError(told, code="sends_later", place="send", values={"what": what})
         return submit(self._asking(context.scope), self._declared.makes, table, connection, context, options)
 
     def run(  # type: ignore[override] # what comes back is no answer yet, and there is no journal beside the store

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CELL_WIDTH = 40
 REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
 
+DETAILED: ContextVar[bool] = ContextVar("detailed", default=False)  # whether a run says in lines what it does
+
 
 def announce(name: str, plan: BodyPlan) -> None:
     """Print which columns are used as settings, and which are not though one may think so."""
@@ -26,7 +28,7 @@ def announce(name: str, plan: BodyPlan) -> None:
         columns = ", ".join(map(repr, taken))
         several = len(taken) > 1
         used = f"columns {columns} as request settings" if several else f"column {columns} as a request setting"
-        say(f"{name}: using the {used} (columns=() uses none)")
+        say(f"{name}: using the {used} (columns=[] uses none)")
     for line in plan.passed_over:
         say(f"{name}: {line}")
 
@@ -39,6 +41,16 @@ def reported_elsewhere() -> Iterator[None]:
         yield
     finally:
         REPORTED_ELSEWHERE.reset(before)
+
+
+@contextlib.contextmanager
+def detailed(*, shown: bool) -> Iterator[None]:
+    """Have every run say what it does, where that is `shown`."""
+    before = DETAILED.set(shown)
+    try:
+        yield
+    finally:
+        DETAILED.reset(before)
 
 
 def by_outcome(outcomes: Mapping[str, int]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..engine.sink import Records
     from ..settings import Limits, Retry
     from ..tables import TableView
+    from .failures import RowEnd
     from .options import OnText, Path
     from .spending import Spending
     from .summary import Summary
@@ -142,9 +143,9 @@ class NodeOutput(Generic[T]):
         )
         return [row for row, is_wanted in enumerate(wanted) if is_wanted]
 
-    def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
-        """Return each row's outcome, status and message."""
-        return zip(self._outcomes, repeat(None), self._messages, strict=False)
+    def _ends(self) -> Iterator[RowEnd]:
+        """Return each row's outcome, status, message, reason and class of failure."""
+        return zip(self._outcomes, repeat(None), self._messages, repeat(None), repeat(None), strict=False)
 
     def _beside(self, prefix: str = "", taken: Collection[str] | None = None) -> tuple[Columns, dict[str, Any]]:
         """Return the columns of the answers, as a workflow's table has them, and their types; none without answers."""
@@ -307,9 +308,9 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         taken = free_names(map(self._answers.named, BESIDE[1:]), (*self._view.columns, *made))
         return made | _ends_of(positions, records.outcome, records.message, [*taken.values()])
 
-    def _ends(self) -> Iterator[tuple[str, int | None, str | None]]:
+    def _ends(self) -> Iterator[RowEnd]:
         records = self._records
-        return zip(records.outcome, records.status, records.message, strict=True)
+        return zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
 
     def _end_of(self, row: int) -> tuple[str, int | None, str | None]:
         records = self._records

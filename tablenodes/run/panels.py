@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import tables
-from ..engine.sink import NOT_FAILED, OK, SKIPPED, SUBMITTED
+from ..engine.sink import NOT_FAILED
 from ..notebook.markup import COLUMNS, ROWS, Grid, Panel, Reason
 from ..problems import NAMING_THEIR_PLACE, Unfit, in_a_line, remarked
 from .display import counted, duration, money
-
-_VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
-"""What differs from row to row in the same reason: ids of requests, and numbers."""
+from .failures import alike, failures
 
 
 def summary_panel(summary: Any) -> Panel:
@@ -28,12 +24,12 @@ def summary_panel(summary: Any) -> Panel:
 
 def output_panel(output: Any) -> Panel:
     """Return what is shown of an output: its counts, its reasons, and some rows of its table."""
-    ends = [*output._ends()]
-    failed = [row for row, (outcome, *_) in enumerate(ends) if outcome not in NOT_FAILED]
+    ends = [outcome for outcome, *_ in output._ends()]
+    failed = [row for row, outcome in enumerate(ends) if outcome not in NOT_FAILED]
     made = summary_panel(output.summary)
     grid = _grid(output, failed, len(ends))
     about = f"{made.title} {made.about}"
-    return Panel(type(output).__name__, about, made.counts, _reasons(ends), made.facts, made.lines, grid=grid)
+    return Panel(type(output).__name__, about, made.counts, _reasons(output), made.facts, made.lines, grid=grid)
 
 
 def outputs_panel(outputs: Mapping[str, Any], name: str) -> Panel:
@@ -106,7 +102,7 @@ def _problems(problems: Any) -> list[Reason]:
     for row, column, path, rule, message, got in zip(*columns, strict=True):
         told = in_a_line(message, path, (rule,)) + (f" (got {got})" if isinstance(got, str) and got else "")
         where = f"column {column}: " if isinstance(column, str) and rule not in NAMING_THEIR_PLACE else ""
-        found.setdefault((_VARYING.sub("#", told), where), [told, row, 0])[2] += 1
+        found.setdefault((alike(told), where), [told, row, 0])[2] += 1
     made = [
         Reason(count, where + told, first=row if isinstance(row, int) else None)
         for (_, where), (told, row, count) in found.items()
@@ -114,22 +110,10 @@ def _problems(problems: Any) -> list[Reason]:
     return sorted(made, key=lambda each: -each.count)
 
 
-def _reasons(ends: Sequence[tuple[str, int | None, str | None]]) -> list[Reason]:
+def _reasons(output: Any) -> list[Reason]:
     """Return why rows failed, once for all that failed alike, the most first."""
-    first: dict[tuple[str, int | None, str], int] = {}
-    counts: Counter[tuple[str, int | None, str]] = Counter()
-    alike: dict[str | None, str] = {}
-    for row, (outcome, status, message) in enumerate(ends):
-        if outcome in (OK, SKIPPED, SUBMITTED):
-            continue
-        if message not in alike:
-            alike[message] = _VARYING.sub("#", message or "")
-        key = outcome, status if outcome != "unusable" else None, alike[message]
-        counts[key] += 1
-        first.setdefault(key, row)
-    return [
-        Reason(count, _told(key[1], ends[first[key]][2]), key[0], first[key]) for key, count in counts.most_common()
-    ]
+    found = failures(output._ends())
+    return [Reason(each.rows, _told(each.status, each.message), each.outcome, each.row) for each in found]
 
 
 def _told(status: int | None, message: str | None) -> str:

@@ -24,6 +24,7 @@ from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
+from ..problems import Remark
 from . import display
 from .check import check_rows, refuse_invalid
 from .cost_limit import CostLimit, refuse_unpriced
@@ -132,7 +133,7 @@ def run(
         if options.progress is not False:
             display.announce(asking.name, plan)
             if options.journal is None and len(view) > _WORTH_A_JOURNAL:
-                display.say(f"no journal: {_LOST}; keep them with journal= (Python) or --journal (command line)")
+                display.say(Remark(f"no journal: {_LOST}; keep them with journal=", code="no_journal"))
         for problem in plan.refused:
             raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
         if options.on_invalid == "raise":

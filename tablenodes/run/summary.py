@@ -8,28 +8,30 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import NOT_FAILED, NOT_SENT, OK, SKIPPED, SUBMITTED, UNUSABLE
+from ..engine.sink import NOT_FAILED, NOT_SENT, OK, SKIPPED, SUBMITTED
+from ..problems import Remark
 from . import display
 from .display import by_outcome, counted, duration
+from .failures import failures
 from .spending import Spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.sink import Records
+    from .failures import Failed, RowEnd
     from .spending import Spending
-
-    RowEnd = tuple[str, int | None, str | None]  # a row's outcome, status and message
 
 _REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
-_NO_KEY_HERE = (
+_NO_KEY_HERE = Remark(
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
-    "for another server, name it with api_key_env= (--api-key-env)"
+    "for another server, name it with api_key_env=",
+    code="no_key_sent_here",
 )
-_NO_KEY = "no API key was sent: name one with api_key_env= (--api-key-env)"
+_NO_KEY = Remark("no API key was sent: name one with api_key_env=", code="no_key_sent")
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,9 +139,12 @@ class Summary:
         """Rows that were handed to a worker, which sends them later."""
         return self.outcomes.get(SUBMITTED, 0)
 
+    @property
+    def _head(self) -> str:
+        return f"{counted(self.rows, 'row')} in {duration(self.seconds)}: {by_outcome(self.outcomes)}"
+
     def __str__(self) -> str:
-        head = f"{counted(self.rows, 'row')} in {duration(self.seconds)}: {by_outcome(self.outcomes)}"
-        return "\n".join([head, *(f"  {name:<9}{value}" for name, value in self._details())])
+        return "\n".join([self._head, *(f"  {name:<9}{value}" for name, value in self._details())])
 
     __repr__ = __str__
 
@@ -183,17 +188,8 @@ def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progres
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in NOT_FAILED}
     if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
-    statuses: dict[str, set[int]] = {outcome: set() for outcome in failed}
-    messages: dict[str, Counter[str]] = {outcome: Counter() for outcome in failed}
-    for outcome, status, message in ends:
-        if outcome in failed:
-            if status is not None and outcome != UNUSABLE:
-                statuses[outcome].add(status)
-            told = message and not (outcome == NOT_SENT and summary.stopped)
-            if told and (outcome == UNUSABLE or not messages[outcome]):
-                messages[outcome][str(message)] += 1
-    causes = {outcome: _why(statuses[outcome], _reasons(messages[outcome])) for outcome in failed}
-    why = (f"{count:,} {outcome}{causes[outcome]}" for outcome, count in failed.items())
+    found = failures(ends)
+    why = (f"{count:,} {outcome}{_why(outcome, found, summary)}" for outcome, count in failed.items())
     rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {'; '.join(why)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
     display.say(f"{name}: {rows}{stopped}; the output's .failed has the rows, .log has the reasons")
@@ -201,20 +197,16 @@ def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progres
         display.say(f"{name}: {note}")
 
 
-def _reasons(messages: Counter[str]) -> str | None:
-    """Return why rows failed: what the first one's message says, or each reason with its rows, the most first."""
-    if len(messages) <= 1:
-        return next(iter(messages), None)
-    shown = [f"{count:,}: {message}" for message, count in messages.most_common(_REASONS)]
-    rest = len(messages) - len(shown)
-    return "; ".join([*shown, *([counted(rest, "more reason")] if rest else [])])
-
-
-def _why(statuses: set[int], message: str | None) -> str:
-    """Return the statuses that rows failed with and what the first one's message says, in brackets."""
-    status = f"HTTP {', '.join(map(str, sorted(statuses)))}" if statuses else ""
-    told = ": ".join(filter(None, (status, message)))
-    return f" ({told})" if told else ""
+def _why(outcome: str, found: Sequence[Failed], summary: Summary) -> str:
+    """Return the statuses that rows of an outcome failed with and why, in brackets: each reason with its rows."""
+    own = [each for each in found if each.outcome == outcome]
+    statuses = sorted({each.status for each in own if each.status is not None})
+    status = f"HTTP {', '.join(map(str, statuses))}" if statuses else ""
+    told = [each for each in own if each.message and not (outcome == NOT_SENT and summary.stopped)]
+    reasons = [each.message if len(told) == 1 else f"{each.rows:,}: {each.message}" for each in told[:_REASONS]]
+    rest = [counted(len(told) - _REASONS, "more reason")] if len(told) > _REASONS else []
+    made = ": ".join(filter(None, (status, "; ".join([*reasons, *rest]))))
+    return f" ({made})" if made else ""
 
 
 def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:

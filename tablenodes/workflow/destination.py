@@ -45,7 +45,7 @@ class Destination:
         """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
-        if table is not None and _same(self.path, table):
+        if table is not None and is_same(self.path, table):
             raise TableError(f"output {self.path!r} is the table that the run reads: choose another file")
         tables.check_output(self.path)
 
@@ -114,11 +114,12 @@ def refuse_as_journal(journal: str | os.PathLike[str], *, table: str | None, out
     if not isinstance(journal, str | os.PathLike):
         return  # the run itself words that
     for path, what in ((table, "the table that the run reads"), (output, "the output")):
-        if path is not None and _same(os.fspath(journal), path):
+        if path is not None and is_same(os.fspath(journal), path):
             raise JournalError(f"journal {os.fspath(journal)!r} is {what}: choose another file")
 
 
-def _same(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
+    """Check whether two paths are those of one file."""
     paths = [Path(each).expanduser() for each in (one, other)]
     try:
         return paths[0].samefile(paths[1])

@@ -255,10 +255,22 @@ def _tokens(output: AnyOutput) -> int:
 
 def _empty_handed(workflow: Definition, name: str, check: Check) -> InvalidRequests:
     """Return the error that keeps an earlier output from being replaced by one without a single answer."""
-    position = [each for each, _ in workflow._steps].index(name)
-    where = workflow._place_of(position, str(next(iter(check.problems["path"]))).removeprefix("$."))
+    path, rule = (str(next(iter(check.problems[name]))) for name in ("path", "rule"))
     none = f"none of the {counted(check.rows, 'row')} can be {check._done}; nothing was {check._done} or written"
-    return InvalidRequests(f"{where}node {name!r}: {none}; first {check.first()}", check)
+    return none_sendable(workflow, name, path, rule, f"{none}; first {check.first()}", check)
+
+
+def none_sendable(
+    workflow: Definition, name: str, path: str, rule: str, why: str, check: Check | None = None
+) -> InvalidRequests:
+    """Return the error for a node no row of which can be sent; a property that all lack is among its values."""
+    position = [each for each, _ in workflow._steps].index(name)
+    where, place = workflow._place_of(position, path.removeprefix("$.")), path.removeprefix("$.")
+    is_lacking = rule == "required" and place.isidentifier()
+    lacking = "prompt" if place == "messages" and workflow._steps[position][1]._declared.shortcuts else place
+    values = {"where": where, "node": name, "kind": type(workflow._steps[position][1]).__name__, "lacking": lacking}
+    code = "lacking" if is_lacking else "none_sendable"
+    return InvalidRequests(f"{where}node {name!r}: {why}", check, code=code, values=values)
 
 
 def _unwritten(destination: Any, outputs: WorkflowOutput) -> TableError | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import tables
 from ..run import display
-from ..run.output import NodeOutput, Responses
+from ..run.output import LOG_TYPES, NodeOutput, Responses
 
 
 class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
@@ -65,6 +65,22 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
         table, idle = self._made
         view = tables.view(table)
         return view.select([name for name in view.columns if name not in idle]) if idle else table
+
+    @property
+    def _log(self) -> Any:
+        """One row for each row of each node: what became of it; of several nodes, which one and which row."""
+        if self._alone and self._outputs:
+            return [*self.values()][-1].log
+        columns: dict[str, list[Any]] = {name: [] for name in ("node", "row", *LOG_TYPES)}
+        for name, output in self.items():
+            log = tables.view(output.log)
+            count = len(log)
+            columns["node"] += [name] * count
+            columns["row"] += range(count)
+            for each in LOG_TYPES:
+                known = each in log.columns
+                columns[each] += (cell for (cell,) in log.rows((each,))) if known else [None] * count
+        return tables.frame(columns, {"node": "text", "row": "integer", **LOG_TYPES})
 
     @property
     def _is_answered(self) -> bool:

@@ -25,8 +25,13 @@ _KEPT_HEADERS = re.compile(
 """What an answer is judged by, and found again by; a cookie is neither."""
 _ANOTHER_TIME = frozenset({"auth", "quota_exhausted", "rate_limited", "not_sent", "in_doubt"})
 """Final for a run, but not for the row: another key, a paid bill or a later hour mends them."""
-_SETTLED = (None, Failure.FINAL.value, Failure.UNUSABLE.value)
+_SETTLED = (None, Failure.FINAL, Failure.UNUSABLE)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+
+def may_pass(outcome: str | None, kind: Failure | None) -> bool:
+    """Check whether a failure may well be none another time."""
+    return outcome in _ANOTHER_TIME or kind not in _SETTLED
 
 
 class Key(NamedTuple):
@@ -106,9 +111,7 @@ class KeptAnswer(NamedTuple):
     @property
     def may_pass(self) -> bool:
         """Whether it is a failure that may well be none another time."""
-        if self.outcome in _ANOTHER_TIME:
-            return True
-        return self.kind not in _SETTLED
+        return may_pass(self.outcome, None if self.kind is None else Failure(self.kind))
 
     def answer(self, key: int, sends: int) -> Answer:
         """Return the answer again, as that of the call `key`, for which `sends` were begun."""

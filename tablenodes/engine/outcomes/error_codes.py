@@ -58,19 +58,24 @@ _KEY = frozenset(
 
 _KEY_IN_DETAILS = b'"API_KEY_INVALID"'  # Google's
 
-_OF_ONE_REQUEST = frozenset(
+_SIZES = frozenset(
     (
         *("context_length_exceeded", "context_window_exceeded", "contextwindowexceedederror"),
         *("string_above_max_length", "input_too_long", "input_length_exceeded"),
         *("max_tokens_exceeded", "token_limit_exceeded", "tokens_limit_reached", "string_too_long", "prompt_too_long"),
         *("request_too_large", "requesttoolarge", "payload_too_large", "token_reservation_exceeds_limit"),
-        *("array_above_max_length", "image_too_large", "invalid_image", "invalid_image_url", "image_parse_error"),
+        *("array_above_max_length", "image_too_large"),
+    )
+)
+_CONTENTS = frozenset(
+    (
         *("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "contentpolicyviolationerror"),
         *("data_inspection_failed", "datainspectionfailed", "moderation_blocked", "content_blocked", "invalid_prompt"),
         *("1301", "sensitive_words_detected", "sensitive_content_detected", "inputtextsensitivecontentdetected"),
         *("inputimagesensitivecontentdetected", "cyber_policy_violation", "safety_violations", "prompt_blocked"),
     )
 )
+_OF_ONE_REQUEST = _SIZES | _CONTENTS | {"invalid_image", "invalid_image_url", "image_parse_error"}
 """What one request is, or holds: its size, or what a filter dislikes."""
 
 _ABOUT_CONTENT = re.compile(rb'"(flagged_input|reasons|content_filter_results?)"\s*:')
@@ -85,6 +90,16 @@ _ASKED = re.compile(rf"\b(?:requested|request(?:ed)?\s+(?:of|for|has|with|is|was
 
 def _codes(error: ServerError) -> frozenset[str]:
     return frozenset((*map(str.casefold, error.words), str(error.number)))
+
+
+def is_about_size(code: str) -> bool:
+    """Check whether a code is about how large one request is."""
+    return code.casefold() in _SIZES
+
+
+def is_about_content(code: str) -> bool:
+    """Check whether a code says that a filter dislikes what one request holds."""
+    return code.casefold() in _CONTENTS
 
 
 def is_spent(error: ServerError) -> bool:

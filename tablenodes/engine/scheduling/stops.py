@@ -17,8 +17,8 @@ NOT_SENT_BECAUSE = {
     "setup": "the server cannot be reached as it was set up",
     "alike": "no row was answered, and all that were sent were refused alike",
     "not_json": (
-        "none of the answers was JSON, so the server ignores what answer= asks it for (response_format, or a tool); "
-        'use another answer_mode=, such as "json_object" or "tool", or another model'
+        "none of the answers was JSON, so the server ignores what an answer is to be (response_format, or a tool); "
+        "use another answer_mode, such as json_object or tool, or another model"
     ),
     "dns": "the server's name was not found",
     "rate_limited": "the server asks to wait longer than this run does; run again later",

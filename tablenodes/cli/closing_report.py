@@ -1,0 +1,114 @@
+"""What is said at the end of a run: the numbers, why rows failed and what to do, and where the table is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from ..notices import counted, folded, width_of
+from ..run.failures import Failed, failures
+from .complaints import worded
+from .cures import cure
+
+if TYPE_CHECKING:
+    from ..run.output import NodeOutput
+
+    Outputs = Mapping[str, NodeOutput[Any]]
+
+_KINDS = 5  # kinds of failure that are told, of each node
+_LENGTHS = (
+    None,
+    170,
+    145,
+    125,
+    110,
+    95,
+    80,
+    65,
+    50,
+)  # characters of a server's words: so many that all fits on the screen
+_NEVER_SENT = ("invalid_request", "upstream_failed", "invalid_id", "unknown_id")
+_PENDING, _NOT_SENT = "pending", "not_sent"
+
+
+def report(
+    outputs: Outputs, places: Sequence[str], *, keeps: bool, has_journal: bool, details: bool = False
+) -> list[str]:
+    """Return the lines of a run's end; on a terminal, as few as its screen can show.
+
+    `places` say where things are; `keeps` says whether the command could have a journal.
+    """
+    found = {name: failures(output._ends()) if output.summary.failed else [] for name, output in outputs.items()}
+    every = [*chain(*found.values())]
+    again = _again(every, has_journal=has_journal) if keeps else []
+    is_mixed = bool(again) and has_journal and not all(each.passes for each in every)
+    tail = [*places, *again]
+    width, room = width_of(sys.stderr), shutil.get_terminal_size((80, 24)).lines - 2
+    lines: list[str] = []
+    for longest in _LENGTHS:
+        lines = [*_numbers(outputs, found, longest, sent_again=is_mixed), *tail]
+        if width is None or sum(folded(f"tablenodes: {each}", width).count("\n") + 1 for each in lines) <= room:
+            break
+    return lines
+
+
+def _numbers(
+    outputs: Outputs, found: Mapping[str, Sequence[Failed]], longest: int | None, *, sent_again: bool
+) -> list[str]:
+    """Return the summary of each node, and why its rows failed."""
+    lines = []
+    for name, output in outputs.items():
+        summary = output.summary
+        details = [f"  {what:<9}{worded(value)}" for what, value in summary._details()]
+        lines.append("\n".join([f"{name}: {summary._head}" if len(outputs) > 1 else summary._head, *details]))
+        told = found[name][:_KINDS]
+        lines += [_failed(each, number == 0, longest, sent_again=sent_again) for number, each in enumerate(told)]
+        if rest := found[name][_KINDS:]:
+            rows = counted(sum(each.rows for each in rest), "more row")
+            lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")
+    return lines
+
+
+def _failed(failed: Failed, is_first: bool, longest: int | None, *, sent_again: bool) -> str:
+    """Return how many rows failed, of what, which is the first of them, and what to do."""
+    why = failed.message or f"HTTP {failed.status}"
+    if longest is not None and len(why) > longest:  # what to do is mostly said last
+        begin, end = why[: longest // 3], why[2 - longest + longest // 3 :]
+        why = f"{begin.rpartition(' ')[0] or begin} … {end.partition(' ')[2] or end}"
+    place = f"(first at row {failed.row}{', rows count from 0' if is_first else ''})"
+    line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')} {place}"
+    fix = cure(failed, sent_again=sent_again)
+    return f"{line}\n  to do    {fix}" if fix else line
+
+
+def _how(failed: Failed) -> str:
+    rows, one = counted(failed.rows, "row"), failed.rows == 1
+    if failed.outcome == _PENDING:
+        return f"{rows} {'is' if one else 'are'} pending"
+    if failed.outcome == _NOT_SENT:
+        return f"{rows} {'was' if one else 'were'} not sent"
+    if failed.outcome == "invalid_request":
+        return f"{rows} cannot be sent"
+    if failed.outcome == "unusable":
+        return f"{rows} {'has' if one else 'have'} no usable answer"
+    is_error = failed.status is not None and failed.status >= 300
+    return f"{rows} failed with {f'HTTP {failed.status}' if is_error else failed.outcome}"
+
+
+def _again(found: Sequence[Failed], *, has_journal: bool) -> list[str]:
+    """Return what the same command does about the rows that failed."""
+    sent = [each for each in found if each.outcome not in _NEVER_SENT]
+    rows, passing = sum(each.rows for each in sent), sum(each.rows for each in sent if each.passes)
+    if not rows:
+        return []
+    if not has_journal:
+        return ["no journal was kept: the same command sends every row again; with --output or --journal, only these"]
+    if passing == rows:
+        return ["run the same command again to send what failed again, and nothing else"]
+    if not passing:
+        return ["the same command sends these rows again once they or the settings change, or with --retry-failed all"]
+    head = f"run the same command again to send {passing:,} of the {rows:,} failed rows again"
+    return [f"{head}; the others once they or the settings change, or with --retry-failed all"]

@@ -1,0 +1,86 @@
+"""What to do about rows that failed: a sentence for each kind of failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.outcomes.error_codes import is_about_content, is_about_size
+from .complaints import option_for, said
+
+if TYPE_CHECKING:
+    from ..run.failures import Failed
+
+_ADDRESS = "check that the server is running, and its address ({base_url})"
+_LONGER = "shorten these rows, or use a model with a longer context ({model})"
+_OF_OUTCOME = {
+    "auth": "use a key that this server accepts ({api_key_env})",
+    "quota_exhausted": "add credit to the account, or raise its limit, at the provider",
+    "rate_limited": "run again later, or send fewer at a time ({concurrency})",
+    "connect": _ADDRESS,
+    "timeout_connect": _ADDRESS,
+    "dns": "check the server's address ({base_url})",
+    "tls": "check the server's address and its certificate ({base_url})",
+    "proxy": "check the proxy in the variables HTTPS_PROXY and NO_PROXY",
+    "redirect_refused": "use the address that the server redirects to ({base_url})",
+    "protocol": "check that the address is that of an API ({base_url})",
+    "decode_error": "check that the address is that of an API ({base_url})",
+    "timeout_first_byte": "give an answer more time ({client_timeout}), or ask for shorter ones",
+    "timeout_total": "give an answer more time ({client_timeout}), or ask for shorter ones",
+    "too_large": _LONGER,
+    "internal_error": "this is a mistake in tablenodes: please report it",
+    "unknown_id": "name the store that has these ids ({store})",
+    "upstream_failed": "see what failed at the earlier node",
+    "invalid_request": "correct these cells, or the settings that read them",
+}
+_OF_REASON = {
+    "cut": "raise {max_completion_tokens}, or max_tokens where that is set; or ask for shorter ones",
+    "filtered": "change these rows: a content filter held the answers back",
+    "refused": "change the prompt or these rows: the model would not answer",
+    "empty": "ask these rows again, or use another model ({model})",
+    "called_tool": "leave the tools out, or let the model answer ({tool_choice})",
+    "not_json": "say in the prompt what is wanted, or use another model ({model}) or {answer_mode}",
+    "does_not_fit": "say in the prompt what is wanted, or allow more ({answer})",
+}
+_OF_STATUS = {
+    402: _OF_OUTCOME["quota_exhausted"],
+    403: "use a key that may do this ({api_key_env}), or another model ({model})",
+    413: _LONGER,
+}
+_DISLIKED = "change these rows, or leave them out: the server refuses what they hold"
+_REFUSED = "change that setting ({settings}), or these rows"
+
+
+def cure(failed: Failed, *, sent_again: bool) -> str:
+    """Return what to do about rows that failed alike; empty where there is nothing to add to what is said.
+
+    `sent_again` says that the same command sends again what may pass, and not the others.
+    """
+    text = _sentence(failed)
+    if not text:
+        return "run the same command again" if failed.passes and sent_again else ""
+    return said(text)
+
+
+def _sentence(failed: Failed) -> str:
+    outcome, reason = failed.outcome, failed.reason or ""
+    if outcome == "invalid_request" and reason == "required":
+        return _fill(failed)
+    if outcome == "unusable":
+        return _OF_REASON.get(reason, "")
+    if is_about_size(reason) or is_about_content(reason):
+        return _LONGER if is_about_size(reason) else _DISLIKED
+    return _of_status(failed.status or 0, reason, failed) if outcome == "http_error" else _OF_OUTCOME.get(outcome, "")
+
+
+def _of_status(status: int, reason: str, failed: Failed) -> str:
+    if status == 404:
+        return "name a model that this server has ({model})" if reason else "check the server's address ({base_url})"
+    is_refused = 400 <= status < 500 and not failed.passes
+    return _OF_STATUS.get(status, _REFUSED) if is_refused else ""
+
+
+def _fill(failed: Failed) -> str:
+    """Return how to set what some rows lack, which the message begins with."""
+    name = failed.message.removeprefix("$.").partition(":")[0]
+    name = "prompt" if name == "messages" else name
+    return f"fill it in these rows, or set it for all ({option_for(name)})" if name.isidentifier() else ""
