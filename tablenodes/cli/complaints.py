@@ -33,6 +33,7 @@ _SENTENCES = {
     " (OPENAI_API_KEY goes only to the environment's own base URL), or use --no-key if the server needs none",
     "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or --allow-insecure",
     "variable_unset": "the environment variable {variable} is not set{hint}",
+    "no_address": "the embedded model has an address only while it runs, so there is no curl command: use --dry-run",
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
     " --max-cost out; nothing was sent",

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,10 @@ from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option, option_of_run
-from .complaints import BAD_INPUT, OK
-from .presentation import Manner, Presentation, located
-from .printout import show
+from .presentation import Manner, Presentation
+from .preview import PREVIEWS, previewed, show_check, show_estimate
 from .selection import table_of
-from .sending_options import LOCAL, SENDING, changed, connected_by
+from .sending_options import SENDING, changed, connected_by
 
 if TYPE_CHECKING:
     from ..nodes import Node
@@ -30,12 +28,13 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _FROM_FILES = ("prompt", "system")
-_HOW = (*options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
+_HOW = (*PREVIEWS, *options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
 _ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
 (_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
-_ESTIMATE = (
-    flag("--estimate", "Also estimate the tokens, the cost and the time of a run."),
+_ESTIMATE = options.under(
+    "Before sending",
+    flag("--estimate", "Show the tokens, the cost and the time of a run too."),
     option("--journal", "FILE", "With --estimate: measure by the answers in this journal."),
 )
 _RETRY = "Which failed rows to have sent again first: those whose failure may pass, all, none, or some outcomes."
@@ -63,31 +62,29 @@ def _run(
         raise click.BadParameter("--verbose is set too: keep one of them", param_hint="--quiet")
     workflow = workflow if given.where is None else workflow._where(given.where, "--where")
     workflow, form, columns = destined(workflow, given)
-    asked = given.output is not None
+    how, asked = manner(workflow, given), given.output is not None
+    code = previewed(workflow, given, inputs, how.get("connection"), how["journal"])
+    if code is not None:
+        return code
     shown = Manner(form, given.jsonl, columns, asked, given.log, given.quiet, given.verbose)
-    presented = Presentation(shown, manner(workflow, given), later=later, keeps=keeps)
+    presented = Presentation(shown, how, later=later, keeps=keeps)
     return presented.run(workflow, table_of(workflow, given.table, given.rows), inputs)
 
 
-@command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, options.STORE, LOCAL, *_ESTIMATE)
+@command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *_ESTIMATE, *SENDING, options.STORE)
 def check(given: Given) -> int:
     """Show what a workflow would send, and which rows cannot be sent and why; nothing is sent."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
     texts = pairs(given.inputs, "--input")
-    workflow = Workflow.load(given.file)
+    workflow = equipped(Workflow.load(given.file), given)
     workflow = workflow if given.where is None else workflow._where(given.where, "--where")
-    connection = connected(None, None, None, given.local)
+    connection, inputs = _before_all(workflow, given), _inputs(workflow, texts)
     table = table_of(workflow, given.table, given.rows)
-    found = workflow.check(table, _inputs(workflow, texts), connection, store=given.store)
-    for position, (name, each) in enumerate(found.items()):
-        show(f"{name}: {each.described(partial(located, workflow, position))}")
-    if any(len(each.problems) for each in found.values()):
-        show("rows count from 0")
+    code = show_check(workflow, table, inputs, connection, given.store)
     if given.estimate:
-        inputs = _inputs(workflow, texts)
-        show(repr(workflow.estimate(table, inputs, connection, journal=given.journal, store=given.store)))
-    return OK if all(each.valid + each.skipped == each.rows for each in found.values()) else BAD_INPUT
+        show_estimate(workflow, table, inputs, connection, given.store, given.journal)
+    return code
 
 
 @command("call", *_ONE_NODE, *_HOW)
@@ -102,7 +99,7 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *_ONE_NODE, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
+@command("submit", *_ONE_NODE, *PREVIEWS, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
@@ -349,8 +346,7 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     if journal is None and not given.no_journal and workflow.output is not None:
         journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
     own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "duplicates", "store")}
-    if getattr(given, "local", False) or getattr(given, "base_url", None):  # before the nodes' own connections too
-        own["connection"] = workflow.connection
+    own["connection"] = _before_all(workflow, given)
     own |= {name: getattr(given, name) for name in ("submission", "deadline", "replace") if hasattr(given, name)}
     return {
         "journal": journal,
@@ -358,6 +354,11 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
         "progress": False if given.no_progress or given.quiet else None,
         **own,
     }
+
+
+def _before_all(workflow: Workflow, given: Given) -> Connection | None:
+    """Return the connection that the options name by its address, which goes before the nodes' own; else None."""
+    return workflow.connection if getattr(given, "local", False) or getattr(given, "base_url", None) else None
 
 
 def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str, Sequence[str] | None]:

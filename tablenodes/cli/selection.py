@@ -11,6 +11,7 @@ from ..errors import TableError
 from ..run.display import counted, say
 
 if TYPE_CHECKING:
+    from ..tables import TableView
     from ..workflow import Workflow
 
 _ROWS = re.compile(r"(\d{1,15})|(\d{0,15}):(\d{0,15})")
@@ -32,15 +33,21 @@ class Rows(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic 
         return slice(0, int(first)) if first else slice(int(start or 0), int(end) if end else None)
 
 
+def opened_table(workflow: Workflow, path: str | None) -> TableView:
+    """Return the view of the table that a command works on, which is not the output too."""
+    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415 - loads pandas
+
+    check_output(workflow, file_of(workflow, path))
+    return opened(workflow, path)
+
+
 def table_of(workflow: Workflow, path: str | None, rows: slice | None) -> Any:
     """Return what a workflow is run on: a table's path, or some of its rows."""
     if rows is None:
         return path
     from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
 
-    check_output(workflow, file_of(workflow, path))
-    view = opened(workflow, path)
+    view = opened_table(workflow, path)
     wanted = range(*rows.indices(len(view)))
     if rows.start and not wanted:
         raise TableError(f"--rows: the table has {counted(len(view), 'row')}, which count from 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlencode
@@ -75,12 +75,13 @@ class RowRequest:
 
 @dataclass(frozen=True, repr=False)
 class Requests:
-    """The requests that the rows of a checked table would be."""
+    """The requests that the rows of a checked table would be; `stand_ins` are cells that no row has yet, by column."""
 
     plan: RowPlan
     view: TableView
     path: str
     connection: Connection
+    stand_ins: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: RowPlan, view: TableView, path: str, connection: Connection) -> Requests | str:
@@ -158,8 +159,10 @@ class Requests:
             most = f"its rows are counted from 0 to {count - 1:,}" if count else "it has no rows"
             raise UsageError(f"the table has no row {row:,}: {most}", code="no_row", place="row")
         part = tables.view(self.view.take([int(row)]))
+        names = [name for name in self.plan.columns if name not in self.stand_ins]
         try:
-            (cells,) = self.plan.ahead(part.rows(self.plan.columns))
+            known = [dict(zip(names, cells, strict=True)) | self.stand_ins for cells in part.rows(names)]
+            (cells,) = self.plan.ahead(tuple(each[name] for name in self.plan.columns) for each in known)
             data, problems = self.plan.draft(cells)
         except Rejected as rejected:
             raise _refused(row, rejected.problems) from None
