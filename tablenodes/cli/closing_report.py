@@ -37,7 +37,7 @@ _PENDING, _NOT_SENT = "pending", "not_sent"
 def report(
     outputs: Outputs, places: Sequence[str], *, keeps: bool, has_journal: bool, details: bool = False
 ) -> list[str]:
-    """Return the lines of a run's end; on a terminal, as few as its screen can show.
+    """Return what is said at a run's end, a line each; on a terminal together, as short as its screen needs it.
 
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
@@ -50,9 +50,11 @@ def report(
     lines: list[str] = []
     for longest in _LENGTHS:
         lines = [*_numbers(outputs, found, longest, sent_again=is_mixed), *tail]
-        if width is None or sum(folded(f"tablenodes: {each}", width).count("\n") + 1 for each in lines) <= room:
+        if width is None:
+            return lines
+        if folded("\n".join(lines), width).count("\n") < room:
             break
-    return lines
+    return ["\n".join(lines)]  # a person sees at once who says it
 
 
 def _numbers(
@@ -102,13 +104,17 @@ def _again(found: Sequence[Failed], *, has_journal: bool) -> list[str]:
     """Return what the same command does about the rows that failed."""
     sent = [each for each in found if each.outcome not in _NEVER_SENT]
     rows, passing = sum(each.rows for each in sent), sum(each.rows for each in sent if each.passes)
+    if not rows and found and has_journal:
+        return ["correct them and run the same command again: what was answered is not sent again"]
     if not rows:
         return []
     if not has_journal:
         return ["no journal was kept: the same command sends every row again; with --output or --journal, only these"]
     if passing == rows:
         return ["run the same command again to send what failed again, and nothing else"]
+    kept = {each.outcome for each in sent if not each.passes}
+    unchanged = f"--retry-failed {kept.pop() if len(kept) == 1 else 'all'}"
     if not passing:
-        return ["the same command sends these rows again once they or the settings change, or with --retry-failed all"]
+        return [f"the same command sends these rows again once they or the settings change, or with {unchanged}"]
     head = f"run the same command again to send {passing:,} of the {rows:,} failed rows again"
-    return [f"{head}; the others once they or the settings change, or with --retry-failed all"]
+    return [f"{head}; the others once they or the settings change, or with {unchanged}"]

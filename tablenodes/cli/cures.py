@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _ADDRESS = "check that the server is running, and its address ({base_url})"
 _LONGER = "shorten these rows, or use a model with a longer context ({model})"
 _OF_OUTCOME = {
-    "auth": "use a key that this server accepts ({api_key_env})",
+    "auth": "use a key that this server accepts: in OPENAI_API_KEY, or in the variable that {api_key_env} names",
     "quota_exhausted": "add credit to the account, or raise its limit, at the provider",
     "rate_limited": "run again later, or send fewer at a time ({concurrency})",
     "connect": _ADDRESS,
@@ -24,8 +24,8 @@ _OF_OUTCOME = {
     "redirect_refused": "use the address that the server redirects to ({base_url})",
     "protocol": "check that the address is that of an API ({base_url})",
     "decode_error": "check that the address is that of an API ({base_url})",
-    "timeout_first_byte": "give an answer more time ({client_timeout}), or ask for shorter ones",
-    "timeout_total": "give an answer more time ({client_timeout}), or ask for shorter ones",
+    "timeout_first_byte": "give an answer more time ({timeout}), or ask for shorter ones",
+    "timeout_total": "give an answer more time ({timeout}), or ask for shorter ones",
     "too_large": _LONGER,
     "internal_error": "this is a mistake in tablenodes: please report it",
     "unknown_id": "name the store that has these ids ({store})",
@@ -33,7 +33,7 @@ _OF_OUTCOME = {
     "invalid_request": "correct these cells, or the settings that read them",
 }
 _OF_REASON = {
-    "cut": "raise {max_completion_tokens}, or max_tokens where that is set; or ask for shorter ones",
+    "cut": "allow longer answers ({max_completion_tokens}, or max_tokens where that is set), or ask for shorter ones",
     "filtered": "change these rows: a content filter held the answers back",
     "refused": "change the prompt or these rows: the model would not answer",
     "empty": "ask these rows again, or use another model ({model})",
@@ -74,7 +74,11 @@ def _sentence(failed: Failed) -> str:
 
 def _of_status(status: int, reason: str, failed: Failed) -> str:
     if status == 404:
-        return "name a model that this server has ({model})" if reason else "check the server's address ({base_url})"
+        return (
+            "name a model that this server has ({model})"
+            if reason
+            else "check the server's address ({base_url}); it mostly ends in /v1"
+        )
     is_refused = 400 <= status < 500 and not failed.passes
     return _OF_STATUS.get(status, _REFUSED) if is_refused else ""
 
