@@ -16,6 +16,8 @@ from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, one_of, option, option_of_run
+from .complaints import INTERRUPTED
+from .consent import YES, Intended, consented
 from .presentation import Manner, Presentation
 from .preview import PREVIEWS, previewed, show_check, show_estimate
 from .selection import table_of
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _FROM_FILES = ("prompt", "system")
-_HOW = (*PREVIEWS, *options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
+_HOW = (*PREVIEWS, YES, *options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
 _ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
 (_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
@@ -68,7 +70,9 @@ def _run(
         return code
     shown = Manner(form, given.jsonl, columns, asked, given.log, given.quiet, given.verbose)
     presented = Presentation(shown, how, later=later, keeps=keeps)
-    return presented.run(workflow, table_of(workflow, given.table, given.rows), inputs)
+    table = table_of(workflow, given.table, given.rows)
+    table, agreed = consented(Intended(workflow, table, inputs, how), given)
+    return presented.run(workflow, table, inputs) if agreed else INTERRUPTED
 
 
 @command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *_ESTIMATE, *SENDING, options.STORE)
@@ -99,7 +103,7 @@ def call(given: Given) -> int:
     return _run(equipped(node, given), given, inputs={})
 
 
-@command("submit", *_ONE_NODE, *PREVIEWS, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
+@command("submit", *_ONE_NODE, *PREVIEWS, YES, *SENDING, *options.LATER, _AGAIN, options.STORE, *options.TOLD)
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 

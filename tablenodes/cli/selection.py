@@ -33,12 +33,16 @@ class Rows(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic 
         return slice(0, int(first)) if first else slice(int(start or 0), int(end) if end else None)
 
 
-def opened_table(workflow: Workflow, path: str | None) -> TableView:
-    """Return the view of the table that a command works on, which is not the output too."""
-    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415 - loads pandas
+def opened_table(workflow: Workflow, table: Any, journal: str | None = None) -> TableView:
+    """Return the view of the table that a command works on, which is not the output or the journal too."""
+    from ..workflow.destination import refuse_as_journal  # noqa: PLC0415 - loads pandas
+    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
 
-    check_output(workflow, file_of(workflow, path))
-    return opened(workflow, path)
+    source = file_of(workflow, table)
+    check_output(workflow, source)
+    if journal is not None:
+        refuse_as_journal(journal, table=source, output=getattr(workflow.output, "path", None))
+    return opened(workflow, table)
 
 
 def table_of(workflow: Workflow, path: str | None, rows: slice | None) -> Any:

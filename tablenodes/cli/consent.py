@@ -1,0 +1,100 @@
+"""The question before a run that is likely to be dear."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import TablenodesError
+from ..run.display import counted, money, say
+from .command_options import Given, flag, under
+from .selection import opened_table
+
+if TYPE_CHECKING:
+    from ..answers import Spread
+    from ..tables import TableView
+    from ..workflow import Workflow
+
+_ASKED_ABOVE = 1.0  # USD
+_WEIGHED = 1_000  # rows of a longer table by which it is weighed, evenly over it
+(YES,) = under("Before sending", flag("--yes", "Do not ask before a run that is likely to cost more than $1."))
+
+
+class Intended(NamedTuple):
+    """A run that is about to begin: of which workflow, over which table, and how."""
+
+    workflow: Workflow
+    table: Any
+    inputs: Mapping[str, Any]
+    manner: Mapping[str, Any]
+
+
+def consented(run: Intended, given: Given) -> tuple[Any, bool]:
+    """Return a run's table, and whether it may begin: somebody at a terminal is asked where it is likely to be dear."""
+    limits = run.workflow.limits
+    if getattr(given, "yes", True) or not run.manner["send"] or (limits and limits.max_cost is not None):
+        return run.table, True
+    if not is_at_terminal() or not _is_priced(run):
+        return run.table, True
+    try:
+        view = opened_table(run.workflow, run.table, run.manner["journal"])
+        likely = _likely_cost(run, view)
+    except TablenodesError:  # the run says it, in its own place
+        return run.table, True
+    return view.table, likely is None or _agreed(*likely)
+
+
+def is_at_terminal() -> bool:
+    """Check whether a person can be asked, and answer."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
+
+
+def _agreed(cost: Spread, rows: int) -> bool:
+    range_ = f"{money(cost.low)[1:]} to {money(cost.high)[1:]}"
+    about = f"This is likely to cost about {money(cost.likely)} ({range_}) for {counted(rows, 'row')}."
+    sys.stderr.write(f"{about} Go on? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().casefold() in ("y", "yes"):
+        return True
+    say("nothing was sent: --max-cost sets a limit, --rows takes a part, and --yes does not ask")
+    return False
+
+
+def _is_priced(run: Intended) -> bool:
+    """Check whether a price is known at a server that anything is sent to."""
+    from ..connection.endpoint import base_url_of  # noqa: PLC0415 - loaded where somebody is asked
+    from ..run.spending import pricing_of  # noqa: PLC0415
+    from ..workflow.workflow_check import connections_of  # noqa: PLC0415
+
+    places = connections_of(run.workflow, run.manner.get("connection")).values()
+    return any(pricing_of(each, base_url_of(each)).is_known for each in places)
+
+
+def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int] | None:
+    """Return what a run costs, and of how many rows, where that is likely to be dear; None of any other."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    whole = len(view)
+    step = max(1.0, whole / _WEIGHED)
+    part = view.table if step == 1 else view.take([int(at * step) for at in range(_WEIGHED)])
+    found = _cost(run, part, None, step)
+    journal = run.manner["journal"]
+    if found is not None and found[0].likely > _ASKED_ABOVE and journal is not None and os.path.exists(journal):
+        found = _cost(run, tables.view(part).table, journal, step)
+    return found if found is not None and found[0].likely > _ASKED_ABOVE else None
+
+
+def _cost(run: Intended, table: Any, journal: str | None, scale: float) -> tuple[Spread, int] | None:
+    """Return what the nodes with a price cost together, and how many rows the first sends; `scale` is of a sample."""
+    from ..answers import Spread  # noqa: PLC0415 - loaded where somebody is asked
+
+    how = run.manner
+    made = run.workflow.estimate(table, run.inputs, how.get("connection"), journal=journal, store=how["store"])
+    priced = [each for each in made.values() if each.cost is not None and each.to_send]
+    once = how["duplicates"] == "once"
+    shares = [scale * (1 - once * each.duplicates / each.to_send) for each in priced]
+    costs = [[amount * share for amount in each.cost or ()] for each, share in zip(priced, shares, strict=True)]
+    rows = max((round(each.to_send * share) for each, share in zip(priced, shares, strict=True)), default=0)
+    return (Spread(*map(sum, zip(*costs, strict=True))), rows) if costs else None
