@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import click
 
 from ..errors import SchemaError, UsageError, WorkflowError, nearest
 from ..notices import say
@@ -15,14 +18,22 @@ if TYPE_CHECKING:
     from ..schemas import Schema
 
 _WHICH = "The operation, such as create_chat_completion; or workflow, for a workflow's file. Default: list them all."
+_DRAWN = "Where the drawing goes: an .svg, or Mermaid text in an .mmd. Default: Mermaid text to the standard output."
 
 
-@command("graph", FILE)
+@command("graph", FILE, option("--output -o", "FILE", _DRAWN))
 def graph(given: Given) -> None:
-    """Show a workflow's nodes and what each reads, as Mermaid text."""
+    """Show a workflow's nodes and what each reads, as Mermaid text or as an SVG."""
     from ..workflow import Workflow  # noqa: PLC0415 - loaded where it is used
 
-    print(Workflow.load(given.file).graph(), end="")
+    workflow = Workflow.load(given.file)
+    if given.output is None:
+        print(workflow.graph(), end="")
+        return
+    ending = os.path.splitext(given.output)[1].lower()
+    if ending not in (".svg", ".mmd"):
+        raise click.BadParameter("must end with .svg or .mmd", param_hint="--output")
+    _write(given.output, workflow.graph("svg" if ending == ".svg" else "mermaid"))
 
 
 @command("convert", FILE, option("--output -o", "FILE", "Where the workflow goes. Default: the standard output."))
@@ -30,7 +41,6 @@ def convert(given: Given) -> None:
     """Turn a Kestra flow, with tasks of its OpenAI plugin, into a workflow, and say what is not carried over."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
 
-    from ..disk import write_file  # noqa: PLC0415
     from ..documents import yaml_reader  # noqa: PLC0415
     from ..workflow import yaml_writer  # noqa: PLC0415
     from ..workflow.definition_reader import Reader  # noqa: PLC0415
@@ -50,11 +60,20 @@ def convert(given: Given) -> None:
     if given.output is None:
         print(text, end="")
     else:
-        try:
-            write_file(Path(given.output), text.encode())
-        except OSError as error:
-            raise WorkflowError(f"{given.output}: cannot write it ({error.strerror})") from None
-        say(f"wrote {given.output}")
+        _write(given.output, text)
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file and say so; raise `WorkflowError` where it cannot be written."""
+    from pathlib import Path  # noqa: PLC0415 - loaded where it is used
+
+    from ..disk import write_file  # noqa: PLC0415
+
+    try:
+        write_file(Path(path), text.encode())
+    except OSError as error:
+        raise WorkflowError(f"{path}: cannot write it ({error.strerror})") from None
+    say(f"wrote {path}")
 
 
 @command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))

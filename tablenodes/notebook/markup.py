@@ -103,6 +103,7 @@ class Panel:
     facts: Sequence[tuple[str, Any]] = ()
     lines: Sequence[str] = ()
     texts: Sequence[tuple[str, str]] = ()  # longer ones, with their captions
+    drawing: str = ""  # SVG, whose texts are escaped
     grid: Grid | None = None
     parts: Sequence[Panel] = ()
 
@@ -140,6 +141,8 @@ def _pieces(panel: Panel) -> Iterator[str]:
     if panel.facts:
         rows = "".join(f"<tr><th>{_text(name, _CELL)}</th><td>{_cell(value)}</td></tr>" for name, value in _few(panel))
         yield f'<div class="tn-wide"><table><tbody>{rows}</tbody></table></div>'
+    if len(panel.drawing) <= _ALL // 2:
+        yield f'<div class="tn-wide">{panel.drawing}</div>' if panel.drawing else ""
     yield from _listed((f"<li>{_text(line, _LINE)}</li>" for line in panel.lines), len(panel.lines), "line")
     for caption, text in panel.texts:
         yield f'<div class="tn-dim">{_text(caption, _LINE)}</div><pre>{_text(text, _TEXT)}</pre>'

@@ -29,8 +29,8 @@ def mermaid(workflow: Definition) -> str:
         texts = [name, type(step.node).__name__, *when, *([step.description] if step.description else [])]
         lines.append(f'    n{place}["{"<br/>".join(map(_shown, texts))}"]')
     lines += [f"    table --> n{place}" for place, name in enumerate(ids) if name in reading]
-    for place, (name, node) in enumerate(workflow._steps):
-        for earlier, is_read in _edges(workflow, place, name, node).items():
+    for place in range(len(ids)):
+        for earlier, is_read in edges_of(workflow, place).items():
             lines.append(f"    n{ids.index(earlier)} {'-->' if is_read else '-.->'} n{place}")
     output: Any = workflow.output
     if output is not None:
@@ -38,9 +38,9 @@ def mermaid(workflow: Definition) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _edges(workflow: Definition, place: int, name: str, node: Node) -> dict[str, bool]:
+def edges_of(workflow: Definition, place: int) -> dict[str, bool]:
     """Return the earlier nodes that a node reads, and whether it reads more than what became of their rows."""
-    earlier = workflow._steps[:place]
+    earlier, (name, node) = workflow._steps[:place], workflow._steps[place]
     ids = [each for each, _ in earlier]
     condition = workflow._whens.get(name)
     found: dict[str, bool] = {}
@@ -61,5 +61,10 @@ def _conversation(node: Node, earlier: Any) -> Iterator[str]:
 
 
 def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return "".join(_SIGNS.get(sign, sign) for sign in (line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"))
+    return "".join(_SIGNS.get(sign, sign) for sign in in_a_line(text, _LONGEST))
+
+
+def in_a_line(text: str, longest: int) -> str:
+    """Return a text in one line of so many signs at most, each of them printable."""
+    line = "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

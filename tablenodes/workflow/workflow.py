@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..disk import write_file
 from ..errors import WorkflowError, nearest
@@ -104,11 +104,18 @@ class Workflow(Definition):
 
         return yaml_writer.write(yaml_writer.document(self, os.path.abspath(folder)))
 
-    def graph(self) -> str:
-        """Return the workflow as Mermaid text: its nodes, and what each reads of the table and of earlier ones.
+    def graph(self, form: Literal["mermaid", "svg"] = "mermaid") -> str:
+        """Return the workflow as Mermaid text or as SVG: its nodes, and what each reads of the table and earlier ones.
 
-        A dotted line: what became of the earlier node's rows is read, not what they were answered.
+        A dotted line: what became of the earlier node's rows is read, not what they were answered. A notebook shows
+        the SVG with the workflow; it follows light and dark.
         """
+        if form not in ("mermaid", "svg"):
+            raise WorkflowError(f"form must be 'mermaid' or 'svg', not {form!r}")
+        if form == "svg":
+            from .flow_drawing import svg  # noqa: PLC0415 - loaded where it is used
+
+            return svg(self)
         from .flow_graph import mermaid  # noqa: PLC0415 - loaded where it is used
 
         return mermaid(self)
@@ -147,12 +154,13 @@ class Workflow(Definition):
 
     def _repr_html_(self) -> str:
         from ..notebook.markup import Panel, html  # noqa: PLC0415 - loaded where it is used
+        from .flow_drawing import svg  # noqa: PLC0415
 
         named = ("description", "connection", "table", "inputs", "output", "limits", "retry", *LATER)
-        facts = [(name, str(getattr(self, name))) for name in named if getattr(self, name)]
+        facts = [(name, str(getattr(given, "path", given))) for name in named if (given := getattr(self, name))]
         nodes = [(name, step.node) for name, step in self._as_given]
         parts = [replace(node._panel(), title=f"{name}: {type(node).__name__}") for name, node in nodes]
-        return html(Panel(f"Workflow {self.id or ''}", facts=facts, parts=parts))
+        return html(Panel(f"Workflow {self.id or ''}", facts=facts, drawing=svg(self, alone=False), parts=parts))
 
     def check(
         self,
