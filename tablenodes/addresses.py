@@ -52,9 +52,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def origin(base_url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port, in one spelling."""
-    parts = split_base_url(base_url)
+def origin(base_url: str, name: str = "base_url") -> tuple[str, str, int]:
+    """Return scheme, host and port, in one spelling; an error calls the address `name`."""
+    parts = split_base_url(base_url, name)
     return (parts.scheme, str(parts.hostname).rstrip("."), parts.port or (443 if parts.scheme == "https" else 80))
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from .errors import SettingError
 
@@ -30,6 +43,8 @@ class Range(NamedTuple):
 class _Ranged:
     """Settings that are numbers, each of its range."""
 
+    _given: ClassVar[frozenset[str]] = frozenset()  # the names of the fields that were given
+
     def __post_init__(self) -> None:
         """Raise `SettingError` for the first field that is no number of its range."""
         settings: Any = type(self)
@@ -47,6 +62,38 @@ class _Ranged:
                 what = "a whole number" if number is int else "a number"
                 message = f"{settings.__name__}.{name} must be {what} from {low:,} to {high:,}"
                 raise SettingError(f"{message}{', or None' if optional else ''}")
+
+
+S = TypeVar("S", bound=_Ranged)
+
+
+def _remembering(kind: type[S]) -> type[S]:
+    """Have a value remember which of its fields were given: the others may be said elsewhere."""
+    initialize: Callable[..., None] = kind.__init__
+
+    @functools.wraps(initialize)
+    def __init__(self: S, *given: Any, **named: Any) -> None:  # noqa: N807
+        initialize(self, *given, **named)
+        known = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
+        names = {*list(known)[: len(given)], *named}
+        if len(names) == len(known):  # as `dataclasses.replace` says them, which gives each
+            names = {name for name in names if getattr(self, name) != known[name]}
+        object.__setattr__(self, "_given", frozenset(names))
+
+    kind.__init__ = __init__  # type: ignore[assignment,method-assign]
+    return kind
+
+
+@overload
+def beneath(settings: S, others: S | None) -> S: ...
+@overload
+def beneath(settings: S | None, others: S | None) -> S | None: ...
+def beneath(settings: S | None, others: S | None) -> S | None:
+    """Return settings in which each field that was not given is as `others` say it."""
+    if settings is None or others is None:
+        return others if settings is None else settings
+    named = ((each, name) for each in (others, settings) for name in each._given)  # noqa: SLF001
+    return type(settings)(**{name: getattr(each, name) for each, name in named})
 
 
 @dataclass(frozen=True)
@@ -71,6 +118,7 @@ class Timeout(_Ranged):
     payload_idle: Annotated[float, Range(_SHORTEST, _DAY, "Seconds between two pieces of a streamed answer.")] = 300
 
 
+@_remembering
 @dataclass(frozen=True)
 class Limits(_Ranged):
     """What a run may use at most; a number out of its range is a `SettingError`.
@@ -115,6 +163,7 @@ class Limits(_Ranged):
     warm_up: Annotated[Literal["auto", False], "One row goes first where many begin with the same long text."] = "auto"
 
 
+@_remembering
 @dataclass(frozen=True)
 class Retry(_Ranged):
     """How often a row is tried again, by what went wrong; a number out of its range is a `SettingError`.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from .. import addresses
@@ -16,6 +16,9 @@ from ..engine.transports import TRANSPORTS
 from ..errors import ConnectionSettingError, SettingError, UsageError, nearest
 from ..secret import MASK, Secret
 from ..settings import Timeout
+from .environment import VARIABLE, check_variables, variables
+from .profile import Profile
+from .profile_register import default_profile, find_profile
 
 if TYPE_CHECKING:
     import requests
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 LOCAL = "local"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -55,12 +57,19 @@ class Connection:
     ----------
     base_url : str, optional
         The API's address, such as ``http://127.0.0.1:8080/v1``. Default: ``OPENAI_BASE_URL`` of the environment, else
-        ``https://api.openai.com/v1``.
+        ``https://api.openai.com/v1``. Here, in headers and in the query, ``${NAME}`` stands for an environment
+        variable, which is read at each run.
     api_key : str, optional
         The key, sent as a bearer token. Default: ``OPENAI_API_KEY``, which goes to the environment's own base URL (or
         ``https://api.openai.com/v1``) and nowhere else. ``""`` sends no key.
     api_key_env : str, optional
         The environment variable that holds the key, read at each run.
+    api_key_header : str, optional
+        The header in which the key is sent as it is, such as ``api-key``. Default: ``Authorization``, as a bearer
+        token.
+    env_file : path, optional
+        A file with lines ``NAME=VALUE``. What the environment does not have is looked up there, at each run; nothing of
+        it goes into the environment.
     headers : mapping of str to str, optional
         Further headers of every request.
     query : mapping of str to str, optional
@@ -85,6 +94,8 @@ class Connection:
         built-in prices, which are those of known providers' addresses alone.
     local_model : LocalModel, optional
         The embedded model, as `Connection.local` sets it.
+    profile : Profile, optional
+        The profile that this comes from, as `Connection.from_profile` sets it.
 
     Raises
     ------
@@ -96,6 +107,8 @@ class Connection:
     api_key: str | Secret | None = None
     _: KW_ONLY
     api_key_env: str | None = None
+    api_key_header: str | None = None
+    env_file: str | os.PathLike[str] | None = None
     headers: Mapping[str, str | Secret] | None = None
     query: Mapping[str, str | Secret] | None = None
     timeout: Timeout | float | None = None
@@ -106,6 +119,7 @@ class Connection:
     allow_insecure: bool = False
     prices: Mapping[str, Mapping[str, float]] | None = None
     local_model: LocalModel | None = None
+    profile: Profile | None = None
     server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)
     _running: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -113,7 +127,9 @@ class Connection:
         """Check and convert each field, also one given alone, as a YAML file's are; what this made passes again."""
         put = object.__setattr__
         _refuse_placeholders({f.name: getattr(self, f.name) for f in fields(self)})
-        if self.base_url is not None:
+        if variables(self.base_url):
+            check_variables(str(self.base_url), "base_url")
+        elif self.base_url is not None:
             addresses.split_base_url(_text(self.base_url, "base_url"))
         if isinstance(self.api_key, str):
             key = addresses.check_key(self.api_key, "api_key") if self.api_key else ""
@@ -123,6 +139,10 @@ class Connection:
         if self.api_key is not None and self.api_key_env is not None:
             raise ConnectionSettingError("api_key and api_key_env are both set: keep one of them", place="api_key")
         _check_variable(self.api_key_env)
+        if self.api_key_header is not None:
+            addresses.check_header(_text(self.api_key_header, "api_key_header"), "")
+        if self.env_file is not None and not isinstance(self.env_file, str | os.PathLike):
+            raise ConnectionSettingError(f"env_file must be a path, not {type(self.env_file).__name__}")
         if not isinstance(self.allow_insecure, bool):
             raise ConnectionSettingError("allow_insecure must be True or False")
         put(self, "headers", _each("headers", self.headers, _header))
@@ -158,6 +178,25 @@ class Connection:
             wrong = next((name for name in options if name not in allowed), "")
             raise SettingError(f"Connection.local() has no option {wrong!r}{nearest(wrong, allowed)}") from None
         return cls(local_model=model)
+
+    @classmethod
+    def from_profile(cls, name: str) -> Connection:
+        """Return the connection of a profile: a name for an address, the variable that holds its key, and more.
+
+        Profiles are built in for known servers (``tablenodes connections`` lists them), and are written into
+        ``config.yaml`` in the user's configuration folder or ``tablenodes.yaml`` in the current one, which goes before
+        it. Its ``limits``, ``retry`` and ``model`` are used where a run and a node do not say others. A profile's name
+        may stand wherever a connection goes; "local" is the embedded model.
+
+        Raises
+        ------
+        ConnectionSettingError
+            If there is no such profile, or a file with profiles cannot be used: names the file and the line.
+        """
+        if name == LOCAL:
+            return cls.local()
+        profile = find_profile(_text(name, "profile"), cls)
+        return cls(**profile.settings, profile=profile)
 
     def __repr__(self) -> str:
         if self.local_model is not None:
@@ -232,11 +271,14 @@ def _header(name: str, value: str | Secret) -> str | Secret:
     if isinstance(plain, Secret):
         return plain
     addresses.check_header(name, plain)
-    return value if isinstance(value, Secret) else Secret(plain) if is_sensitive(name) else plain
+    check_variables(plain, f"headers: {name}")
+    if isinstance(value, Secret):
+        return value
+    return Secret(plain) if is_sensitive(name) and not variables(plain) else plain
 
 
 def _check_variable(name: str | None) -> None:
-    if name is not None and not _VARIABLE.fullmatch(_text(name, "api_key_env")):
+    if name is not None and not VARIABLE.fullmatch(_text(name, "api_key_env")):
         raise ConnectionSettingError(
             "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY; never the key itself",
             code="no_variable_name",
@@ -257,7 +299,8 @@ def _query_value(name: str, value: str | int | Secret) -> str | Secret:
         return value
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ConnectionSettingError(f"query: the value of {_text(name, 'query')} must be a text or a number")
-    return Secret(str(value)) if is_sensitive(_text(name, "query")) else str(value)
+    check_variables(str(value), f"query: {_text(name, 'query')}")
+    return Secret(str(value)) if is_sensitive(name) and not variables(value) else str(value)
 
 
 def is_sensitive(name: str) -> bool:
@@ -311,15 +354,27 @@ def is_custom(transport: object) -> bool:
     return transport is not None and not isinstance(transport, str)
 
 
-GivenConnection: TypeAlias = Connection | Literal["local"]
+GivenConnection: TypeAlias = Connection | str
+"""A connection, or the name of a profile, of which "local" is the embedded model."""
 
 
 def given_connection(given: Any, error: type[UsageError]) -> Connection | None:
-    """Return the connection that is given, as itself or as ``"local"``; None where none is."""
-    if isinstance(given, str) and given == LOCAL:
-        return Connection.local()
+    """Return the connection that is given, as itself or as the name of a profile; None where none is."""
+    if isinstance(given, str):
+        if "/" in given:
+            how = "for a server, pass Connection(base_url)"
+            raise error(f"connection must be a Connection or the name of a profile: {how}", place="connection")
+        return Connection.from_profile(given)
     if given is not None and not isinstance(given, Connection):
-        how = ": for a server, pass Connection(base_url)" if isinstance(given, str) else ""
-        what = f'connection must be a Connection or "{LOCAL}", not {type(given).__name__}{how}'
+        what = f"connection must be a Connection or the name of a profile, not {type(given).__name__}"
         raise error(what, place="connection")
     return given
+
+
+def default_connection() -> Connection:
+    """Return the connection of a run that is given none: of the default profile, else the environment's."""
+    profile = default_profile(Connection)
+    if profile is None:
+        return Connection()
+    made = Connection.local() if profile.name == LOCAL else Connection(**profile.settings)
+    return replace(made, profile=profile)

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from ..documents.yaml_reader import Path_
 
 _KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
+_KINDS |= {"env_file": "path"}
+
+_UNSAID = ("session", "local_model", "profile")
 
 
 def connection_keys(kind: type[Any]) -> list[str]:
     """Return the settings of a connection that a file can say."""
-    return [each.name for each in fields(kind) if each.init and each.name not in ("session", "local_model")]
+    return [each.name for each in fields(kind) if each.init and each.name not in _UNSAID]
 
 
 class ConnectionReader(DocumentReader):

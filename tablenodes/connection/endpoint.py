@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,21 +18,27 @@ from ..errors import ConnectionSettingError, nearest
 from ..secret import Secret, Veiled
 from ..settings import Limits, Timeout
 from .connection import OPENAI, Connection, is_custom
+from .environment import address, filled_in, surrounding, variables
 
 Headers = list[tuple[str, str | Secret]]
 _EMBEDDED = "embedded://model/"
 _USER_AGENT = ("User-Agent", f"tablenodes/{__version__}")
-_NO_KEY = ("no_key", "no_key_for_address", "variable_unset")
+_NO_KEY = ("no_key", "no_key_for_address")
 _OF_THE_ENVIRONMENT = (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What one run talks to: `base_url` has no slash at its end, `headers` are all of ours but those of the body."""
+    """What one run talks to: `base_url` has no slash at its end, `headers` are all of ours but those of the body.
+
+    `query` and the headers have the values of the environment's variables in them; the key is among the headers.
+    """
 
     base_url: str
     headers: tuple[tuple[str, str | Secret], ...]
     connection: Connection
+    query: Mapping[str, str | Secret] = field(default_factory=dict)
+    key: Secret | None = None
 
     @property
     def slots(self) -> int | None:
@@ -49,7 +54,7 @@ class Endpoint:
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """What must never be in a result: the keys as they may be echoed."""
-        values = (*dict(self.headers).values(), *(self.connection.query or {}).values())
+        values = (*dict(self.headers).values(), *self.query.values())
         found = (value.reveal().removeprefix("Bearer ") for value in values if isinstance(value, Secret))
         return tuple(secret.encode("latin-1") for secret in found if len(secret) >= 6)
 
@@ -62,13 +67,13 @@ class Endpoint:
     @property
     def sends_key(self) -> bool:
         """Whether a key goes with every request, or may, for all that is known of a session or transport."""
-        values = (*dict(self.headers).values(), *(self.connection.query or {}).values())
+        values = (*dict(self.headers).values(), *self.query.values())
         unknown = self.connection.session is not None or is_custom(self.connection.transport)
         return unknown or any(isinstance(value, Secret) for value in values)
 
     def request(self, method: str, path: str) -> Request:
         """Return what all calls to one path have in common."""
-        query = {name: _plain(value) for name, value in (self.connection.query or {}).items()}
+        query = {name: _plain(value) for name, value in self.query.items()}
         url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
         revealed = tuple((name, _plain(value)) for name, value in self.headers)
         return Request(method, url, (*revealed, ("Content-Type", "application/json")))
@@ -113,13 +118,24 @@ def _plain(value: str | Secret) -> str:
 
 def base_url_of(connection: Connection | None) -> str:
     """Return where a connection's requests go, by the process's environment where it does not say."""
-    return _base_url(connection, os.environ)[0] if connection else os.environ.get("OPENAI_BASE_URL") or OPENAI
+    connection = connection or Connection()
+    return _base_url(connection, surrounding(connection.env_file))[0]
+
+
+def shown_base_url(connection: Connection | None) -> str:
+    """Return the same for a person; a variable that is not set stands as ``${NAME}``."""
+    try:
+        return base_url_of(connection)
+    except ConnectionSettingError:
+        return str(connection and connection.base_url)
 
 
 def default_properties(connection: Connection | None) -> dict[str, str]:
     """Return the request properties that a connection supplies where nobody sets them."""
-    if connection is None or connection.local_model is None:
+    if connection is None:
         return {}
+    if connection.local_model is None:
+        return {"model": connection.profile.model} if connection.profile and connection.profile.model else {}
     from ..local import DEFAULT_MODEL  # noqa: PLC0415 - the embedded model is an extra
 
     return {"model": DEFAULT_MODEL}
@@ -136,13 +152,20 @@ def opened(
     Raises `ConnectionSettingError` or `ModelError` where there is no key, it would travel in the open, or no model.
     """
     if not sends:
-        yield Endpoint(base_url_of(connection).strip().rstrip("/"), (), connection)
+        yield unsent(connection)
         return
     if connection.local_model is not None and connection.base_url is None:
         with connection as started:
             yield _endpoint(started, {})
         return
-    yield _endpoint(connection, Veiled(os.environ if environ is None else environ))
+    yield _endpoint(connection, surrounding(connection.env_file, environ))
+
+
+def unsent(connection: Connection) -> Endpoint:
+    """Return what a connection comes to where nothing is sent: no key is needed."""
+    environ = surrounding(connection.env_file)
+    query = {name: _filled_in(value, environ) for name, value in (connection.query or {}).items()}
+    return Endpoint(base_url_of(connection).strip().rstrip("/"), (), connection, query)
 
 
 def as_shown(connection: Connection) -> Endpoint:
@@ -153,40 +176,54 @@ def as_shown(connection: Connection) -> Endpoint:
     if connection.local_model is not None and connection.base_url is None:
         model = quote(connection.local_model.path or default_properties(connection)["model"])
         return Endpoint(f"{_EMBEDDED}{model}", (_USER_AGENT,), connection)
+    environ = surrounding(connection.env_file)
+    texts = (*(connection.headers or {}).values(), *(connection.query or {}).values())
+    named = [connection.api_key_env, *(name for text in texts for name in variables(text))]
+    unset = {name: "unknown" for name in named if name and not environ.get(name)}
     try:
-        return _endpoint(connection, Veiled(os.environ))
+        return _endpoint(connection, Veiled({**environ, **unset}))
     except ConnectionSettingError as error:
         if error.code not in _NO_KEY:
             raise
-    return _endpoint(replace(connection, api_key=Secret("unknown"), api_key_env=None), Veiled(os.environ))
+    return _endpoint(replace(connection, api_key=Secret("unknown"), api_key_env=None), environ)
 
 
 def unset_variable(connection: Connection) -> Iterator[str]:
     """Yield why a run would be refused where the variable that is to hold the connection's key is not set."""
     try:
         if connection.local_model is None:
-            _endpoint(connection, Veiled(os.environ))
+            _endpoint(connection, surrounding(connection.env_file))
     except ConnectionSettingError as error:
         if error.code == "variable_unset":
-            yield f"{error}: a run needs the key that it holds"
+            yield f"{error}: a run needs what it holds"
 
 
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     base_url, from_environment = _base_url(connection, environ)
-    parts = addresses.split_base_url(base_url, "base_url" if connection.base_url else "OPENAI_BASE_URL")
-    query = connection.query or {}
+    parts = addresses.split_base_url(base_url, _name_of_address(connection))
+    host = str(parts.hostname)
     _check_present("header", connection.headers or {})
-    _check_present("query", query)
-    headers = _all_headers(connection, environ, str(parts.hostname), from_environment=from_environment)
+    _check_present("query", connection.query or {})
+    query = {name: _filled_in(value, environ) for name, value in (connection.query or {}).items()}
+    headers: Headers = [(name, _filled_in(value, environ)) for name, value in (connection.headers or {}).items()]
+    for name, value in headers:
+        addresses.check_header(name, _plain(value))  # what a variable holds was not checked yet
+    own = {name.casefold() for name, _ in headers}
+    key_header = connection.api_key_header or "Authorization"
+    key = None
+    if key_header.casefold() not in own:
+        key = _key(connection, environ, host, headers, from_environment=from_environment)
+    if key is not None:
+        headers.append((key_header, key if connection.api_key_header else Secret(f"Bearer {key.reveal()}")))
+    headers += _further_headers(environ if from_environment else {}, own)
     travels = any(isinstance(value, Secret) for value in (*dict(headers).values(), *query.values()))
-    in_the_open = parts.scheme == "http" and not addresses.is_loopback(str(parts.hostname))
-    if travels and in_the_open and not connection.allow_insecure:
+    if travels and parts.scheme == "http" and not addresses.is_loopback(host) and not connection.allow_insecure:
         raise ConnectionSettingError(
-            f"the API key would be sent unencrypted to {parts.hostname}: use https, or set allow_insecure=True",
+            f"the API key would be sent unencrypted to {host}: use https, or set allow_insecure=True",
             code="key_unencrypted",
-            values={"host": parts.hostname},
+            values={"host": host},
         )
-    return Endpoint(base_url.strip().rstrip("/"), tuple(headers), connection)
+    return Endpoint(base_url.strip().rstrip("/"), tuple(headers), connection, query, key)
 
 
 def _base_url(connection: Connection, environ: Mapping[str, str]) -> tuple[str, bool]:
@@ -194,27 +231,33 @@ def _base_url(connection: Connection, environ: Mapping[str, str]) -> tuple[str, 
     theirs = environ.get("OPENAI_BASE_URL") or OPENAI
     if connection.base_url is None:
         return theirs, True
+    own = address(connection.base_url, environ) if variables(connection.base_url) else connection.base_url
     addresses.split_base_url(theirs, "OPENAI_BASE_URL")
-    return connection.base_url, addresses.origin(connection.base_url) == addresses.origin(theirs)
+    return own, addresses.origin(own, _name_of_address(connection)) == addresses.origin(theirs)
 
 
-def _all_headers(connection: Connection, environ: Mapping[str, str], host: str, *, from_environment: bool) -> Headers:
-    """Return every header of ours but those of the body; the connection's own come first and are never replaced."""
-    headers: Headers = list((connection.headers or {}).items())
-    names = {name.casefold() for name, _ in headers}
-    if "authorization" not in names:
-        key = _key(connection, environ, host, from_environment=from_environment)
-        if key is not None:
-            headers.append(("Authorization", Secret(f"Bearer {key.reveal()}")))
-    for variable, name in _OF_THE_ENVIRONMENT if from_environment else ():
-        if environ.get(variable) and name.casefold() not in names:
-            headers.append(addresses.check_header(name, environ[variable]))
-    if "user-agent" not in names:
-        headers.append(_USER_AGENT)
-    return headers
+def _name_of_address(connection: Connection) -> str:
+    """Return what an error calls the address."""
+    return next(iter(variables(connection.base_url)), "base_url" if connection.base_url else "OPENAI_BASE_URL")
 
 
-def _key(connection: Connection, environ: Mapping[str, str], host: str, *, from_environment: bool) -> Secret | None:
+def _filled_in(value: str | Secret, environ: Mapping[str, str]) -> str | Secret:
+    """Return a header's or a query's value; one that comes from the environment is a secret."""
+    return Secret(filled_in(value, environ)) if isinstance(value, str) and variables(value) else value
+
+
+def _further_headers(environ: Mapping[str, str], own: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the account's headers that an environment says, and who we are; those of a connection's own stay."""
+    for variable, name in _OF_THE_ENVIRONMENT:
+        if environ.get(variable) and name.casefold() not in own:
+            yield addresses.check_header(name, environ[variable])
+    if "user-agent" not in own:
+        yield _USER_AGENT
+
+
+def _key(
+    connection: Connection, environ: Mapping[str, str], host: str, headers: Headers, *, from_environment: bool
+) -> Secret | None:
     given, named = connection.api_key, connection.api_key_env
     if isinstance(given, Secret):
         if given.missing:
@@ -234,7 +277,7 @@ def _key(connection: Connection, environ: Mapping[str, str], host: str, *, from_
             code="variable_unset",
             values={"variable": named if named == named.upper() else None, "hint": close},
         )
-    keyed = connection.session is not None or any(isinstance(v, Secret) for v in (connection.headers or {}).values())
+    keyed = connection.session is not None or any(isinstance(each, Secret) for _, each in headers)
     if keyed or addresses.is_loopback(host) or is_custom(connection.transport):
         return None
     if from_environment:

@@ -68,6 +68,11 @@ class Document:
 
 def read(path: Path, name: str) -> Document:
     """Read a YAML file."""
+    return parse(text_of(path, name), name)
+
+
+def text_of(path: Path, name: str) -> str:
+    """Return what a file holds."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -76,13 +81,12 @@ def read(path: Path, name: str) -> Document:
     except OSError as error:
         raise WorkflowError(f"{name}: cannot read it ({error.strerror})") from None
     if len(content) > MOST_BYTES:
-        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the limit for a workflow file")
+        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the limit for such a file")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise WorkflowError(f"{name}:{line}: is not UTF-8 text") from None
-    return parse(text, name)
 
 
 def parse(text: str, name: str) -> Document:

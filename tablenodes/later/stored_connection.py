@@ -10,6 +10,7 @@ from typing import Any
 
 from ..connection.connection import Connection
 from ..connection.endpoint import Endpoint, opened
+from ..connection.environment import variables
 from ..errors import ConnectionSettingError, TablenodesError
 from ..secret import Secret
 from ..settings import Timeout
@@ -25,6 +26,7 @@ _ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 """Variables of the environment whose values travel with a recipe: no worker takes its own."""
 _HEADERS_OF_THE_ACCOUNT = ("OpenAI-Organization", "OpenAI-Project")
 _VARIABLE = "variable"
+_OF_THE_KEY = ("api_key_header", "env_file")  # earlier versions knew neither
 _PREFIX = "TABLENODES_KEY_"
 
 
@@ -58,7 +60,7 @@ class Travelling:
         connection = self._connection
         with opened(connection) as endpoint:
             base_url = endpoint.base_url
-            is_keyed = any(name == "Authorization" for name, _ in endpoint.headers)
+            is_keyed = _is_keyed(endpoint)
             account = {name: value for name, value in endpoint.headers if name in _HEADERS_OF_THE_ACCOUNT}
             found = _found_key(connection, endpoint)
         key = connection.api_key
@@ -68,6 +70,8 @@ class Travelling:
             "is_keyed": is_keyed,
             "api_key": self._named(key, origin) if isinstance(key, Secret) and key.reveal() else key and "",
             "api_key_env": connection.api_key_env,
+            "api_key_header": connection.api_key_header,
+            "env_file": None if connection.env_file is None else os.path.abspath(connection.env_file),
             "found_key": None if found is None else _name_of(found, self._salt + origin),
             "headers": self._all_named(account | dict(connection.headers or {}), origin),
             "query": self._all_named(connection.query or {}, origin),
@@ -76,7 +80,8 @@ class Travelling:
         }
 
     def _all_named(self, values: Mapping[str, str | Secret], origin: bytes) -> dict[str, Any]:
-        closed = {name for name, value in values.items() if isinstance(value, str) and name.casefold() not in _OPEN}
+        texts = {name: value for name, value in values.items() if isinstance(value, str) and not variables(value)}
+        closed = {name for name in texts if name.casefold() not in _OPEN}
         return {n: self._named(Secret(str(v)) if n in closed else v, origin) for n, v in values.items()}
 
     def _named(self, value: str | Secret | None, origin: bytes) -> Any:
@@ -95,11 +100,12 @@ def _name_of(secret: Secret, salt: bytes) -> str:
 
 def _found_key(connection: Connection, endpoint: Endpoint) -> Secret | None:
     """Return the key that was found in the environment, None where there is none or one was given."""
-    given = {name.casefold() for name in connection.headers or {}}
-    if isinstance(connection.api_key, Secret) or "authorization" in given:
-        return None
-    values = [value for name, value in endpoint.headers if name == "Authorization"]
-    return Secret(values[0].reveal().removeprefix("Bearer ")) if values and isinstance(values[0], Secret) else None
+    return None if isinstance(connection.api_key, Secret) else endpoint.key
+
+
+def _is_keyed(endpoint: Endpoint) -> bool:
+    """Check whether a key goes with requests, in the header that is for it."""
+    return endpoint.key is not None or any(name == "Authorization" for name, _ in endpoint.headers)
 
 
 def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +122,7 @@ def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
     name = recipe.get("found_key")
     if name is None:
         return {}
-    how = {each: recipe[each] for each in ("api_key_env", "allow_insecure")}
+    how: dict[str, Any] = {each: recipe.get(each) for each in ("api_key_env", "allow_insecure", *_OF_THE_KEY)}
     connection = Connection(recipe["base_url"], **how)
     try:
         with opened(connection, environ) as endpoint:
@@ -149,7 +155,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
         return replace(Connection.local(**recipe["local"]), timeout=_timeout(recipe))
     connection = _with_secrets(recipe, environ)
     with opened(connection, surroundings(recipe, environ)) as endpoint:
-        if recipe["is_keyed"] and not any(name == "Authorization" for name, _ in endpoint.headers):
+        if recipe["is_keyed"] and not _is_keyed(endpoint):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, where the rows are sent: set OPENAI_API_KEY and "
                 "OPENAI_BASE_URL as they were when you submitted, or retrieve the rows with connection="
@@ -185,6 +191,9 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
     name = recipe.get("found_key")
     names = () if name is None else (name, _name_now(recipe))
     key = next((Secret(environ[each]) for each in names if environ.get(each)), None) or found(recipe["api_key"])
+    plain: dict[str, Any] = {
+        each: recipe.get(each) for each in ("ca_bundle", "transport", "allow_insecure", *_OF_THE_KEY)
+    }
     key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
     return Connection(
         recipe["base_url"],
@@ -194,5 +203,5 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
         proxy=found(recipe["proxy"]),
         headers={name: found(value) for name, value in recipe["headers"].items()} or None,
         query={name: found(value) for name, value in recipe["query"].items()} or None,
-        **{each: recipe[each] for each in ("ca_bundle", "transport", "allow_insecure")},
+        **plain,
     )

@@ -27,7 +27,7 @@ from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.cost_limit import refuse_later
 from ..run.display import counted
-from ..run.options import RunOptions, checked
+from ..run.options import RunOptions, checked, over
 from ..run.output import NodeOutput
 from ..run.rows import Asking, Context, PlanInputs, prepared
 from ..run.summary import Summary, say_failures
@@ -53,7 +53,8 @@ def submit(
     options: RunOptions,
 ) -> NodeOutput[Any]:
     """Store every row and return the ids under which the answers will be found, in columns `makes`."""
-    connection = checked(connection)
+    given, connection = connection, checked(connection)
+    options = over(connection.profile, options)
     view = tables.view(table).held()
     plan = asking.plan(
         view.columns,
@@ -66,6 +67,8 @@ def submit(
         ),
     )
     if options.progress is not False:
+        if given is None:
+            display.announce_default(connection)
         display.announce(asking.name, plan)
     if options.limits.max_cost is not None:
         refuse_later()

@@ -13,7 +13,7 @@ from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_o
 from ..bodies.images import IMAGE, own_image
 from ..bodies.recipe import BODY, CONVERSATION, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
 from ..connection.connection import given_connection
-from ..connection.endpoint import base_url_of, default_properties
+from ..connection.endpoint import default_properties, shown_base_url
 from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
 from ..run.rows import Asking, Context
@@ -400,7 +400,7 @@ def _own_schema(value: Any) -> Any:
 def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """Return what a server may not heed in an answer's schema, and what it refuses."""
     is_local = connection is not None and connection.local_model is not None
-    found = lint(answer.document, provider_of("" if is_local else base_url_of(connection), local=is_local))
+    found = lint(answer.document, provider_of("" if is_local else shown_base_url(connection), local=is_local))
     places = [(f"answer{path[1:]}", rule, message, severity) for path, rule, message, severity in found]
     warned = tuple(Remark(f"{place}: {message}", place) for place, _, message, each in places if each == "warning")
     return warned, tuple(Problem(place, rule, message) for place, rule, message, each in places if each == "error")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..bodies.body_plan import BodyPlan
+    from ..connection.connection import Connection
 
 _CELL_WIDTH = 40
 REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
@@ -31,6 +32,18 @@ def announce(name: str, plan: BodyPlan) -> None:
         say(f"{name}: using the {used} (columns=[] uses none)")
     for line in plan.passed_over:
         say(f"{name}: {line}")
+
+
+def announce_default(*connections: Connection) -> None:
+    """Print where requests go that nobody said, unless it is the environment's own address."""
+    for connection in connections:
+        profile = connection.profile
+        if profile is not None and profile.chosen_by:
+            from ..connection.endpoint import shown_base_url  # noqa: PLC0415 - help is shown without the engine
+
+            where = "the embedded model" if connection.local_model else shown_base_url(connection)
+            say(f"sending to {where}: profile {profile.name!r}, by {profile.chosen_by}")
+            return
 
 
 @contextlib.contextmanager

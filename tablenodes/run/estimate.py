@@ -30,19 +30,19 @@ from ..answers import (
     prompt_of,
     usage_columns,
 )
-from ..connection.endpoint import Endpoint, base_url_of
+from ..connection.endpoint import unsent
 from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder
 from ..engine.sink import SKIPPED
 from ..errors import nearest
 from ..problems import Rejected, in_a_line
+from ..settings import Limits, beneath
 from .display import counted, duration, money
 from .spending import pricing_of
 
 if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..engine.journal.entry import Entry
-    from ..settings import Limits
 
 _ANSWER = Spread(5, 200, 1000)  # tokens of an answer of which nothing is known
 _SPEED = Spread(200, 60, 20)  # tokens a second in which an answer comes
@@ -139,8 +139,8 @@ def estimated(
     `earlier` is how many tokens what earlier nodes answer adds to each prompt, where rows read that; `may_skip` says
     that it decides which rows are sent.
     """
-    base_url = base_url_of(connection).strip().rstrip("/")
-    endpoint = Endpoint(base_url, (), connection)
+    endpoint, profile = unsent(connection), connection.profile
+    limits = limits if profile is None else beneath(limits, profile.limits)
     rows = _Rows()
     with ExitStack() as stack:
         known: Iterable[tuple[Any, Any, Entry | None]] = ((body, None, None) for body in prepared)
@@ -151,7 +151,8 @@ def estimated(
             known = JournalRecorder(opened).surveyed(prepared, Keys(request, scope))
         for body, _, entry in known:
             rows.add(body, entry)
-    return _Estimating(rows, pricing_of(connection, base_url), limits, endpoint.slots).made(earlier, may_skip=may_skip)
+    pricing = pricing_of(connection, endpoint.base_url)
+    return _Estimating(rows, pricing, limits, endpoint.slots).made(earlier, may_skip=may_skip)
 
 
 class _Sent:

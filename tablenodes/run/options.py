@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-from ..connection.connection import Connection, given_connection
+from ..connection.connection import Connection, default_connection, given_connection
+from ..connection.profile import Profile
 from ..errors import SettingError, nearest
-from ..settings import Limits, Retry
+from ..settings import Limits, Retry, beneath
 
 Path = str | os.PathLike[str]
 OnInvalid = Literal["report", "raise"]
@@ -129,5 +130,13 @@ def _check_choice(option: Option, value: Any) -> None:
 
 
 def checked(connection: Any) -> Connection:
-    """Return the connection of a run; by default the environment's."""
-    return given_connection(connection, SettingError) or Connection()
+    """Return the connection of a run; by default the default profile's, else the environment's."""
+    return given_connection(connection, SettingError) or default_connection()
+
+
+def over(profile: Profile | None, options: RunOptions) -> RunOptions:
+    """Return options whose limits and retries are a profile's where they were not given."""
+    if profile is None:
+        return options
+    limits, retry = beneath(options.limits, profile.limits), beneath(options.retry, profile.retry)
+    return replace(options, limits=limits, retry=retry)

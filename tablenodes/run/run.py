@@ -30,7 +30,7 @@ from .check import check_rows, refuse_invalid
 from .cost_limit import CostLimit, refuse_unpriced
 from .display import counted
 from .last_output import HAS_THEM, remember
-from .options import checked
+from .options import checked, over
 from .output import Responses
 from .progress import Progress
 from .row_request import Requests
@@ -114,7 +114,10 @@ def run(
     part: _Part | None = None,
 ) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
-    view, connection = tables.view(table).held(), checked(connection)
+    view, given, connection = tables.view(table).held(), connection, checked(connection)
+    options = over(connection.profile, options)
+    if given is None and options.progress is not False:
+        display.announce_default(connection)
     with ExitStack() as stack:
         endpoint = stack.enter_context(opened(connection, sends=options.send))
         if part is not None and part.place not in (None, endpoint.identity(asking.path)):

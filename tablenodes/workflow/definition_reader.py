@@ -94,12 +94,14 @@ class Reader(ConnectionReader):
     # Parts of a workflow.
 
     def connection(self, path: Path_) -> Connection:
-        """Return a connection: ``local``, or a mapping of its settings."""
-        if self.at(path) == LOCAL:
-            return Connection.local()
-        if isinstance(self.at(path), str):
-            such = "a mapping such as {base_url: …, api_key_env: OPENAI_API_KEY}"
-            raise self.document.error(path, f"connection: must be {LOCAL}, or {such}")
+        """Return a connection: the name of a profile, of which ``local`` is the embedded model, or its settings."""
+        named = self.at(path)
+        if isinstance(named, str):
+            if not named or "/" in named:
+                such = "a mapping such as {base_url: …, api_key_env: OPENAI_API_KEY}"
+                raise self.document.error(path, f"connection: must be the name of a profile, {LOCAL}, or {such}")
+            with self.locating(path):
+                return Connection.from_profile(named)
         if LOCAL in self.mapping(path):
             return self._local((*path, LOCAL))
         made = self.connection_settings(path, Connection, LOCAL)

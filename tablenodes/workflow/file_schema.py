@@ -25,7 +25,8 @@ _TEXT: Json = {"type": ["string", "null"]}
 def file_schema() -> Json:
     """Return the schema. What a setting's value may be is checked where the file is read, with its placeholders."""
     kinds = known_nodes()
-    connection = {"anyOf": [{"const": LOCAL}, _object([*CONNECTION, LOCAL])]}
+    named: Json = {"type": "string", "description": f"The name of a profile, or {LOCAL}.", "examples": [LOCAL]}
+    connection = {"anyOf": [named, _object([*CONNECTION, LOCAL])]}
     declared: Json = _object(DECLARATION) | {"required": ["type"]}
     declared["properties"]["type"] = {"enum": list(TYPES)}
     is_declared = {"type": "object", "required": ["type"]}

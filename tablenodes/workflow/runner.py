@@ -15,13 +15,13 @@ from ..errors import EndedError, Interrupted, InvalidRequests, OutputError, Tabl
 from ..nodes import Node
 from ..run.check import Check, refuse_invalid
 from ..run.cost_limit import refuse_later, refuse_unpriced
-from ..run.display import counted, say, so_far
+from ..run.display import announce_default, counted, say, so_far
 from ..run.last_output import HAS_THEM, remember
-from ..run.options import RunOptions
+from ..run.options import RunOptions, over
 from ..run.output import AnyOutput, NodeOutput
 from ..run.rows import Context, When
 from ..run.spending import pricing_of
-from ..settings import Limits
+from ..settings import Limits, beneath
 from ..tables import TableView
 from . import workflow_check
 from .definition import Definition
@@ -52,6 +52,8 @@ def run(
 ) -> WorkflowOutput:
     """Run a workflow; see `Workflow.run`."""
     connections = workflow_check.connections_of(workflow, connection)
+    if options.progress is not False:
+        announce_default(*connections.values())
     values = workflow_check.values_of(workflow, inputs)
     destination: Any = workflow.output
     source = workflow_check.file_of(workflow, table)
@@ -66,8 +68,7 @@ def run(
             say(f"{workflow._steps[each.node][0]}: {each.place}: {each.message}")
         for name, remark in workflow_check.unadded(workflow, plans):
             say(f"{name}: {remark}")
-    if options.limits.max_cost is not None and options.send:
-        _check_prices(workflow, plans, connections)
+    _check_prices(workflow, plans, connections, options)
     if options.on_invalid == "raise":
         for name, found in workflow_check.checks(workflow, view, values, plans, connections).items():
             refuse_invalid(found, name)
@@ -80,9 +81,13 @@ def run(
     return _carried_out(workflow, view, values, connections, options, _replaced(workflow, options))
 
 
-def _check_prices(workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections) -> None:
+def _check_prices(
+    workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections, options: RunOptions
+) -> None:
     """Raise `SettingError` where a node's cost cannot be limited, before any node sends anything."""
     for name, node in workflow._steps:
+        if not options.send or over(connections[name].profile, options).limits.max_cost is None:
+            continue
         pricing = pricing_of(connections[name], base_url_of(connections[name]))
         if node._declared.later:
             refuse_later()
@@ -188,7 +193,7 @@ def _run_nodes(
         prefix, when = "" if workflow._alone else name, _when(workflow._whens.get(name), outputs)
         context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, when=when)
         context = replace(context, folder=around.folder, replaced=around.replaced, output=path)
-        limits = _limits_left(options.limits, workflow._steps, outputs, journal=journal is not None)
+        limits = _limits_of(name, workflow._steps, outputs, connections, options)
         output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)
         made |= frozenset(node._declared.makes) - own
@@ -200,6 +205,18 @@ def _when(condition: Condition | None, outputs: WorkflowOutput) -> When | None:
         return None
     reading = reading_of([condition.template], tuple(outputs))
     return When(condition.plan, None if reading is None else Answers(outputs, reading), condition.name)
+
+
+def _limits_of(name: str, steps: Steps, outputs: Outputs, connections: Connections, options: RunOptions) -> Limits:
+    """Return the limits for the next node: what is left of the run's, and of its profile's to nodes of that profile."""
+    has_journal, profile = options.journal is not None, connections[name].profile
+    limits = _limits_left(options.limits, steps, outputs, journal=has_journal)
+    if profile is None or profile.limits is None:
+        return limits
+    alike = [each for each, _ in steps if connections[each].profile == profile]
+    own_steps = [(each, node) for each, node in steps if each in alike]
+    own_outputs = {each: outputs[each] for each in outputs if each in alike}
+    return beneath(limits, _limits_left(profile.limits, own_steps, own_outputs, journal=has_journal))
 
 
 def _limits_left(limits: Limits, steps: Steps, outputs: Outputs, *, journal: bool) -> Limits:

@@ -13,7 +13,7 @@ from ..answers import BESIDE, RowAnswers
 from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS, free_names, known
-from ..connection.connection import Connection, GivenConnection, given_connection
+from ..connection.connection import Connection, GivenConnection, default_connection, given_connection
 from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
 from ..nodes import Node
@@ -82,8 +82,10 @@ def _warnings(workflow: Definition) -> Iterator[str]:
 def connections_of(workflow: Definition, connection: GivenConnection | None) -> Connections:
     """Return the connections that a run uses: the one that it is given, else each node's own, else the workflow's."""
     given = given_connection(connection, WorkflowError)
-    shared = given or workflow.connection or Connection()
     own = {} if given is not None else {name: step.connection for name, step in workflow._as_given}
+    shared = given or workflow.connection
+    if shared is None:
+        shared = Connection() if all(own.get(name) for name, _ in workflow._steps) else default_connection()
     return {name: own.get(name) or shared for name, _ in workflow._steps}
 
 

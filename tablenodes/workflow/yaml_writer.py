@@ -146,9 +146,14 @@ def _connection(connection: Connection, folder: str) -> Any:
         if local.get("path") is not None:
             local["path"] = _relative(os.path.abspath(local["path"]), folder)
         return {"local": local} if local else "local"
+    profile = connection.profile
+    if profile is not None and connection == Connection(**profile.settings, profile=profile):
+        return profile.name
     made: dict[str, Any] = {}
     for each in fields(connection):
         value = getattr(connection, each.name)
+        if each.name == "profile":
+            continue
         if each.init and value is not None and value != each.default:
             made[each.name] = _connection_setting(each.name, value, folder)
     return made
@@ -161,7 +166,7 @@ def _connection_setting(name: str, value: Any, folder: str) -> Any:
         raise WorkflowError("connection: a key is never written to a file: use api_key_env instead of api_key")
     if isinstance(value, Timeout):
         return _changed(value)
-    if name == "ca_bundle":
+    if name in ("ca_bundle", "env_file"):
         return _relative(os.path.abspath(value), folder)
     items = value.values() if isinstance(value, Mapping) else (value,)
     if any(isinstance(item, Secret) for item in items):
