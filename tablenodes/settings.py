@@ -84,6 +84,11 @@ def _remembering(kind: type[S]) -> type[S]:
     return kind
 
 
+def altered(settings: S, **more: Any) -> S:
+    """Return settings with some fields changed; of the others, those that were not given still are not."""
+    return type(settings)(**({name: getattr(settings, name) for name in settings._given} | more))  # noqa: SLF001
+
+
 @overload
 def beneath(settings: S, others: S | None) -> S: ...
 @overload
@@ -96,6 +101,7 @@ def beneath(settings: S | None, others: S | None) -> S | None:
     return type(settings)(**{name: getattr(each, name) for each, name in named})
 
 
+@_remembering
 @dataclass(frozen=True)
 class Timeout(_Ranged):
     """Seconds that one attempt may take, each between 0.001 and 86,400; others are a `SettingError`.

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pandas as pd
@@ -525,16 +526,24 @@ def test_nothing_moves_the_terminals_cursor(folder, command):
 # --- the connection --------------------------------------------------------------------------------------------------
 
 
+def connected_over(connection, **options):
+    nothing = dict.fromkeys(("profile", "base_url", "api_key_env", "local", "no_key"))
+    return connected(connection, SimpleNamespace(**nothing | options))
+
+
 def test_a_key_for_one_address_does_not_go_to_another():
     """``--base-url`` leaves the workflow's key and headers behind, and keeps how it is connected."""
     own = tn.Connection("https://a.de/v1", api_key_env="A_KEY", headers={"X-Key": "secret"}, timeout=5)
-    assert connected(own, "https://b.de/v1", None, local=False) == tn.Connection("https://b.de/v1", timeout=5)
-    assert connected(own, None, "B_KEY", local=False) == tn.Connection(
+    assert connected_over(own, base_url="https://b.de/v1") == tn.Connection("https://b.de/v1", timeout=5)
+    assert connected_over(own, api_key_env="B_KEY") == tn.Connection(
         "https://a.de/v1", api_key_env="B_KEY", headers={"X-Key": "secret"}, timeout=5
     )
-    assert connected(own, None, None, local=False) is own
-    assert connected(own, None, None, local=True) == tn.Connection.local()
-    assert connected(tn.Connection.local(), "https://b.de/v1", None, local=False) == tn.Connection("https://b.de/v1")
+    assert connected_over(own) is own
+    assert connected_over(own, local=True) == tn.Connection.local()
+    assert connected_over(tn.Connection.local(), base_url="https://b.de/v1") == tn.Connection("https://b.de/v1")
+    assert connected_over(tn.Connection.from_profile("azure"), base_url="https://b.de/v1") == tn.Connection(
+        "https://b.de/v1"
+    )
 
 
 def test_the_key_comes_from_the_variable_that_is_named(folder, command, server, monkeypatch):
@@ -567,7 +576,8 @@ def test_a_server_without_keys_gets_none(folder, command, server, monkeypatch):
         assert command(*arguments, "--no-key")[0] == 0
     assert len(server.requests) == 6
     assert {"authorization" in request.headers for request in server.requests} == {False}
-    assert connected(None, "http://gpu-box:8000/v1", None, False, True) == tn.Connection("http://gpu-box:8000/v1", "")
+    made = connected_over(None, base_url="http://gpu-box:8000/v1", no_key=True)
+    assert made == tn.Connection("http://gpu-box:8000/v1", "")
 
 
 # --- check -----------------------------------------------------------------------------------------------------------

@@ -112,9 +112,12 @@ def test_each_setting_of_a_connection_arrives(tmp_path, monkeypatch):
     options = ["--base-url", "https://example.test/v1", "--api-key-env", "MY_KEY", "--header", "X-Team: a: b"]
     options += ["--header-env", "x-gateway=GATEWAY", "--query-param", "api-version=2024=06", "--timeout", "7"]
     options += ["--proxy", "http://127.0.0.1:9", "--ca-bundle", "ca.pem", "--transport", "requests"]
+    options += ["--api-key-header", "api-key", "--env-file", ".env"]
     made = equipped_by(*options, "--allow-insecure", "--prices", "prices.json").connection
     own = {
         "api_key_env": "MY_KEY",
+        "api_key_header": "api-key",
+        "env_file": ".env",
         "query": {"api-version": "2024=06"},
         "timeout": tn.Timeout(total=7),
         "proxy": "http://127.0.0.1:9",
@@ -123,17 +126,25 @@ def test_each_setting_of_a_connection_arrives(tmp_path, monkeypatch):
         "allow_insecure": True,
         "prices": {"m": {"input": 1, "output": 2.5}},
     }
-    assert made.headers["x-gateway"].reveal() == "secret-canary-1"
+    assert made.headers["x-gateway"] == "${GATEWAY}"
     assert "canary" not in repr(made)
     assert made == tn.Connection("https://example.test/v1", headers=made.headers, **own)
-    assert {each.name for each in fields(made) if each.init} == {"base_url", "headers", *own, *NEVER, "local_model"}
+    assert {each.name for each in fields(made) if each.init} == {
+        "base_url",
+        "headers",
+        *own,
+        *NEVER,
+        "local_model",
+        "profile",
+    }
     text = "headers: {X-Team: x}, query: {api-version: 1}, timeout: {total: 7}, proxy: 'http://127.0.0.1:9'"
     more = "transport: requests, allow_insecure: true, ca_bundle: ca.pem, prices: {m: {input: 1, output: 2.5}}"
+    more += ", api_key_header: api-key, env_file: .env"
     read = read_yaml(
         tmp_path, f"connection: {{base_url: 'https://example.test/v1', api_key_env: MY_KEY, {text}, {more}}}"
     )
     again = equipped_by("--header", "x-team: a", "--query-param", "api-version=2024=06", connection=read.connection)
-    kept = own | {"ca_bundle": str(tmp_path / "ca.pem")}
+    kept = own | {name: str(tmp_path / own[name]) for name in ("ca_bundle", "env_file")}
     assert again.connection == tn.Connection("https://example.test/v1", headers={"x-team": "a"}, **kept)
 
 

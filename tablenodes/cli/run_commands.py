@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..connection.connection import Connection
+from ..connection.connection import Connection, default_connection
 from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
@@ -21,7 +21,7 @@ from .consent import YES, Intended, consented
 from .presentation import Manner, Presentation
 from .preview import PREVIEWS, previewed, show_check, show_estimate
 from .selection import table_of
-from .sending_options import SENDING, changed, connected_by
+from .sending_options import PROFILE, SENDING, changed, connected_by
 
 if TYPE_CHECKING:
     from ..nodes import Node
@@ -128,6 +128,7 @@ def submit(given: Given) -> int:
     *options.INPUT,
     *options.OUTPUT,
     option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
+    PROFILE,
     options.STORE,
     *options.TOLD,
 )
@@ -145,6 +146,8 @@ def retrieve(given: Given) -> int:
     if isinstance(given.retry_failed, str):
         given.retry_failed = [given.retry_failed]  # it was asked for, whatever a workflow's own default is
     workflow = _one_node("RetrieveResponse", given_texts, _answer(given.answers))
+    if given.profile is not None:
+        workflow = workflow.replace(connection=given.profile)
     return _run(workflow, _without_journal(given, no_journal=True), inputs={}, keeps=False)
 
 
@@ -314,13 +317,13 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def connected(
-    connection: Connection | None, base_url: str | None, api_key_env: str | None, local: bool, no_key: bool = False
-) -> Connection | None:
+def connected(connection: Connection | None, given: Given) -> Connection | None:
     """Return a connection with what the options say in place of its own.
 
     A key that was meant for another address never goes to ``--base-url``: it is named with it, or none is sent.
     """
+    base_url, api_key_env, local = given.base_url, given.api_key_env, given.local
+    no_key, connection = given.no_key, named(given) or connection
     if local and (base_url or api_key_env or no_key):
         what = "the embedded model needs no address and no key: leave out --base-url, --api-key-env and --no-key"
         raise click.BadParameter(what, param_hint="--local")
@@ -328,16 +331,27 @@ def connected(
         raise click.BadParameter("--api-key-env is set too: keep one of them", param_hint="--no-key")
     if not (base_url or api_key_env or no_key):
         return Connection.local() if local else connection
-    kept = connection if connection is not None and connection.local_model is None else Connection()
+    kept = connection if connection is not None and connection.local_model is None else None
     key = "" if no_key else None
     if base_url is None:
-        return replace(kept, api_key=key, api_key_env=api_key_env)
-    return replace(kept, base_url=base_url, api_key=key, api_key_env=api_key_env, headers=None, query=None)
+        return replace(kept or default_connection(), api_key=key, api_key_env=api_key_env)
+    of_another: dict[str, Any] = {"headers": None, "query": None, "api_key_header": None, "profile": None}
+    return replace(kept or Connection(), base_url=base_url, api_key=key, api_key_env=api_key_env, **of_another)
+
+
+def named(given: Given) -> Connection | None:
+    """Return the connection that ``--profile`` or ``--local`` says, None where neither is given."""
+    if given.profile is None:
+        return Connection.local() if given.local else None
+    for name in ("local", "base_url"):
+        if getattr(given, name, None):
+            raise click.BadParameter(f"--{name.replace('_', '-')} is set too: keep one of them", param_hint="--profile")
+    return Connection.from_profile(given.profile)
 
 
 def equipped(workflow: Workflow, given: Given) -> Workflow:
     """Return a workflow with the connection, the limits and the retries that the options say."""
-    connection = connected(workflow.connection, given.base_url, given.api_key_env, given.local, given.no_key)
+    connection = connected(workflow.connection, given)
     limits, retry = changed(Limits, workflow.limits, given), changed(Retry, workflow.retry, given)
     return workflow.replace(connection=connected_by(connection, given), limits=limits, retry=retry)
 
@@ -361,8 +375,9 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
 
 
 def _before_all(workflow: Workflow, given: Given) -> Connection | None:
-    """Return the connection that the options name by its address, which goes before the nodes' own; else None."""
-    return workflow.connection if getattr(given, "local", False) or getattr(given, "base_url", None) else None
+    """Return the connection that the options name, by its address too, which goes before the nodes' own; else None."""
+    is_named = any(getattr(given, name, None) for name in ("local", "base_url", "profile"))
+    return workflow.connection if is_named else None
 
 
 def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str, Sequence[str] | None]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ..connection.connection import Connection, is_sensitive
+from ..connection.connection import Connection, default_connection, is_sensitive
 from ..engine.transports import TRANSPORTS
-from ..errors import ConnectionSettingError, SettingError, nearest
-from ..secret import Secret
-from ..settings import Limits, Retry, Timeout, described, ranges
+from ..errors import SettingError
+from ..settings import Limits, Retry, Timeout, altered, described, ranges
 from .command_options import Given, Option, chosen_of, flag, option, under
 
 if TYPE_CHECKING:
@@ -71,13 +69,18 @@ def _number_option(kind: Any, name: str, text: str) -> Option:
 
 _ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1."
 _KEY = "The environment variable of the key. Default: OPENAI_API_KEY, for OPENAI_BASE_URL or api.openai.com alone."
-(LOCAL,) = under("Connection", flag("--local", "Use the embedded model on this machine."))
+(PROFILE,) = under(
+    "Connection", option("--profile", "NAME", "A connection with a name; tablenodes connections lists them.")
+)
 CONNECTION = under(
     "Connection",
+    PROFILE,
     option("--base-url", "URL", f"{_ADDRESS} Name the key for it with --api-key-env."),
     option("--api-key-env", "NAME", _KEY),
+    option("--api-key-header", "NAME", "The header of the key, such as api-key. [Authorization, as a bearer token]"),
+    option("--env-file", "FILE", "A file of NAME=VALUE lines, for variables that the environment does not have."),
     flag("--no-key", "Send no API key, for a server that needs none."),
-    LOCAL,
+    flag("--local", "Use the embedded model on this machine."),
     option("headers --header", "'NAME: VALUE'", "A further header, which is no secret.", multiple=True),
     option("header_envs --header-env", "NAME=VARIABLE", "A header from an environment variable.", multiple=True),
     option("query --query-param", "NAME=VALUE", "A part of every address's query.", multiple=True),
@@ -101,7 +104,7 @@ def changed(kind: Any, before: Any, given: Given) -> Any:
     found = {each.name: getattr(given, f"{prefix}{each.name}", None) for each in fields(kind)}
     words = {_NONE: None, "no": False}
     made = {name: words.get(value, value) for name, value in found.items() if value is not None}
-    return replace(before or kind(), **made) if made else before
+    return altered(before or kind(), **made) if made else before
 
 
 def sends(given: Given) -> bool:
@@ -114,7 +117,7 @@ def connected_by(connection: Connection | None, given: Given) -> Connection | No
     before = None if connection is None else connection.timeout
     timeout = changed(Timeout, before if isinstance(before, Timeout) else None, given)
     made: dict[str, Any] = {} if timeout is before else {"timeout": timeout}
-    own = connection or Connection()
+    own = connection or default_connection()
     if found := _headers(given):
         kept = {name: value for name, value in (own.headers or {}).items() if name.casefold() not in found}
         made["headers"] = kept | dict(found.values())
@@ -122,7 +125,8 @@ def connected_by(connection: Connection | None, given: Given) -> Connection | No
         made["query"] = {**(own.query or {}), **query}
     if given.proxy is not None:
         made["proxy"] = _without_password(given.proxy)
-    made |= {name: value for name in ("ca_bundle", "transport") if (value := getattr(given, name)) is not None}
+    plain = ("ca_bundle", "transport", "api_key_header", "env_file")
+    made |= {name: value for name in plain if (value := getattr(given, name)) is not None}
     if given.allow_insecure:
         made["allow_insecure"] = True
     if given.prices is not None:
@@ -133,9 +137,9 @@ def connected_by(connection: Connection | None, given: Given) -> Connection | No
     return replace(own, **made) if made else connection
 
 
-def _headers(given: Given) -> dict[str, tuple[str, str | Secret]]:
+def _headers(given: Given) -> dict[str, tuple[str, str]]:
     """Return the headers that the options say, by their names in small letters."""
-    found: dict[str, tuple[str, str | Secret]] = {}
+    found: dict[str, tuple[str, str]] = {}
     for text in given.headers:
         name, colon, value = text.partition(":")
         if not colon or not name.strip():
@@ -148,24 +152,14 @@ def _headers(given: Given) -> dict[str, tuple[str, str | Secret]]:
         name, equals, variable = text.partition("=")
         if not equals or not name or not variable:
             raise click.BadParameter("write it as NAME=VARIABLE", param_hint="--header-env")
-        _put(found, name, _variable(variable, given), "--header-env")
+        _put(found, name, f"${{{variable}}}", "--header-env")
     return found
 
 
-def _put(found: dict[str, tuple[str, str | Secret]], name: str, value: str | Secret, hint: str) -> None:
+def _put(found: dict[str, tuple[str, str]], name: str, value: str, hint: str) -> None:
     if name.casefold() in found:
         raise click.BadParameter(f"{name} is given twice", param_hint=hint)
     found[name.casefold()] = name, value
-
-
-def _variable(name: str, given: Given) -> Secret:
-    """Return the value of a variable that holds a secret; where nothing is sent, it need not be there."""
-    value = os.environ.get(name)
-    if value or not sends(given):
-        return Secret(value or "unknown", name)
-    hint = nearest(name, os.environ)
-    shown = name if name == name.upper() and name.isidentifier() else "that --header-env names"
-    raise ConnectionSettingError(f"the environment variable {shown} is not set{hint}")
 
 
 def _query(texts: Sequence[str]) -> dict[str, str]:

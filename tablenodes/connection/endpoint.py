@@ -268,7 +268,8 @@ def _key(
         return given if given.reveal() else None
     variable = named or ("OPENAI_API_KEY" if from_environment else None)
     if variable and environ.get(variable):
-        return Secret(addresses.check_key(environ[variable].strip(), f"the environment variable {variable}"))
+        key = addresses.check_key(environ[variable].strip(), f"the environment variable {variable}")
+        return Secret(key, variable)
     if named:
         close = nearest(named, [n for n in environ if "KEY" in n.upper()])
         shown = named if named == named.upper() else "that api_key_env names"

@@ -51,10 +51,11 @@ def value_of(name: str, environ: Mapping[str, str]) -> str:
         return environ[name].strip()
     word = name.rpartition("_")[2].upper()
     close = nearest(name, [each for each in environ if word in each.upper()])
+    is_name = name == name.upper()  # else it may be the key itself
     raise ConnectionSettingError(
-        f"the environment variable {name} is not set{close}",
+        f"the environment variable {name if is_name else 'that is named there'} is not set{close}",
         code="variable_unset",
-        values={"variable": name, "hint": close},
+        values={"variable": name if is_name else None, "hint": close},
     )
 
 

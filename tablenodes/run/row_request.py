@@ -14,6 +14,7 @@ import orjson
 
 from .. import tables
 from ..connection.endpoint import as_shown
+from ..connection.environment import pieces, variables
 from ..engine.transports.streams import extended
 from ..errors import UsageError
 from ..notices import printable
@@ -128,6 +129,9 @@ class Requests:
 
     def _variable(self, name: str, value: Secret) -> str:
         """Return a secret as a variable of the shell's, after the word that says what kind of key it is."""
+        own = (self.connection.headers or {}).get(name) or (self.connection.query or {}).get(name)
+        if isinstance(own, str) and variables(own):
+            return "".join(f"${{{each}}}" if at % 2 else _escaped(each) for at, each in enumerate(pieces(own)))
         if value.variable is not None:
             return f"${value.variable}"
         if name.casefold() != "authorization":
@@ -142,7 +146,7 @@ class Requests:
     def _address(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         """Yield the address in parts: a text, and of a secret the variable that stands for it."""
         yield f"{endpoint.base_url}{self.path}", ""
-        for at, (name, value) in enumerate((self.connection.query or {}).items()):
+        for at, (name, value) in enumerate(endpoint.query.items()):
             sign = "&" if at else "?"
             if isinstance(value, Secret):
                 yield f"{sign}{quote_plus(name)}=", ""
@@ -172,6 +176,11 @@ class Requests:
 def _refused(row: int, problems: tuple[Problem, ...]) -> UsageError:
     told = "; ".join(in_a_line(message, path, (rule,)) for path, rule, message, _ in problems)
     return UsageError(f"row {row:,} cannot be sent: {told}", code="row_refused", place="row", values={"row": int(row)})
+
+
+def _escaped(text: str) -> str:
+    """Return a text as it stands between a shell's double quotes."""
+    return re.sub(r'([\\"$`])', r"\\\1", text)
 
 
 def _masked(value: str | Secret) -> str:
