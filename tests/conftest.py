@@ -88,7 +88,7 @@ def _heed_signals():
 def _plain_environment(monkeypatch, tmp_path_factory):
     """Remove keys, addresses and proxies of the machine from the environment; leave the user's own store alone."""
     for name in list(os.environ):
-        if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
+        if name.startswith(("OPENAI_", "TABLENODES_PROFILE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TABLENODES_STORE", str(tmp_path_factory.getbasetemp() / "store.sqlite"))
 

@@ -17,6 +17,7 @@ from ..run.display import reported_elsewhere
 from .catalog import convert, graph, nodes, schema
 from .command_options import option
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, complain_of, misused, shortage
+from .connection_list import connections
 from .printout import quiet_pipe
 from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
@@ -64,7 +65,7 @@ application = Group(
     "tablenodes",
     "Send every row of a table as a request to a language-model API; every answer comes back as a row.",
     [
-        *(run, check, call, submit, retrieve, store, worker, nodes, schema, graph, convert, journal),
+        *(run, check, call, submit, retrieve, store, worker, connections, nodes, schema, graph, convert, journal),
         Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
     ],
     params=[option("--version", None, "Show the version.", is_flag=True, is_eager=True, callback=_show_version)],

@@ -127,10 +127,10 @@ class Connection:
         """Check and convert each field, also one given alone, as a YAML file's are; what this made passes again."""
         put = object.__setattr__
         _refuse_placeholders({f.name: getattr(self, f.name) for f in fields(self)})
-        if variables(self.base_url):
-            check_variables(str(self.base_url), "base_url")
-        elif self.base_url is not None:
-            addresses.split_base_url(_text(self.base_url, "base_url"))
+        if self.base_url is not None:
+            check_variables(_text(self.base_url, "base_url"), "base_url")
+            if not variables(self.base_url):
+                addresses.split_base_url(self.base_url)
         if isinstance(self.api_key, str):
             key = addresses.check_key(self.api_key, "api_key") if self.api_key else ""
             put(self, "api_key", Secret(key))

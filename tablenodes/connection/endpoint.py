@@ -195,7 +195,8 @@ def unset_variable(connection: Connection) -> Iterator[str]:
             _endpoint(connection, surrounding(connection.env_file))
     except ConnectionSettingError as error:
         if error.code == "variable_unset":
-            yield f"{error}: a run needs what it holds"
+            is_key = not {error.values["variable"]} & {*variables(connection.base_url)}
+            yield f"{error}: a run needs the {'key' if is_key else 'address'} that it holds"
 
 
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:

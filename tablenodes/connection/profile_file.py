@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..documents import yaml_reader
 from ..documents.document_reader import NAME_IT
-from ..errors import ConnectionSettingError, WorkflowError
+from ..errors import ConnectionSettingError, WorkflowError, nearest
 from ..settings import Limits, Retry, beneath
 from .connection_reader import ConnectionReader
 from .environment import variables
@@ -49,7 +49,7 @@ class ProfileFile(ConnectionReader):
         try:
             names = [name for name in self.mapping(()) if name != _DEFAULT]
             default = "" if self.at(()).get(_DEFAULT) is None else self._default()
-            return {name: self._profile(name, below.get(name), kind) for name in names if kind is not None}, default
+            return {name: self._profile(name, below, kind) for name in names if kind is not None}, default
         except WorkflowError as error:
             raise _of_connections(error) from None
 
@@ -59,8 +59,9 @@ class ProfileFile(ConnectionReader):
             raise self.document.error((_DEFAULT,), f"default: {how}")
         return self.text((_DEFAULT,))
 
-    def _profile(self, name: str, under: Profile | None, kind: type[Any]) -> Profile:
+    def _profile(self, name: str, below: Mapping[str, Profile], kind: type[Any]) -> Profile:
         path: Path_ = (name,)
+        under = below.get(name)
         if name == EMBEDDED:
             raise self.document.error(path, f"{name}: is the embedded model's name; choose another")
         settings = self.connection_settings(path, kind, *_MORE)
@@ -72,7 +73,10 @@ class ProfileFile(ConnectionReader):
         if "base_url" in settings or under is None:
             under = None
             if "base_url" not in settings:
-                raise self.document.error(path, f"{name}: base_url: is missing, and no other profile has this name")
+                hint = nearest(name, below)
+                raise self.document.error(
+                    path, f"{name}: base_url: is missing, and no other profile has this name{hint}"
+                )
         with self.locating(path):
             kind(**settings)
         given = self.at(path)
