@@ -447,7 +447,7 @@ def test_a_command_alone_shows_its_help_as_bad_usage(command):
         assert (code, out) == (2, "")
         assert err.startswith(f"Usage: {' '.join(['tablenodes', *arguments])} [OPTIONS] COMMAND [ARGS]...\n")
     names = [line.split()[0] for line in command()[2].partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
-    assert names[:13] == [
+    assert names[:14] == [
         "run",
         "check",
         "call",
@@ -455,6 +455,7 @@ def test_a_command_alone_shows_its_help_as_bad_usage(command):
         "retrieve",
         "store",
         "worker",
+        "connections",
         "nodes",
         "schema",
         "graph",

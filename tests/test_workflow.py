@@ -353,7 +353,7 @@ REFUSED = {
         lambda folder: ({"nodes": {"a": ASK, "b": ASK.replace(prompt="{{ wrd }}")}}, {"table": words()}),
         ColumnError,
     ),
-    "connection": (lambda folder: ({}, {"table": words(), "connection": "x"}), WorkflowError),
+    "connection": (lambda folder: ({}, {"table": words(), "connection": "x"}), tn.errors.ConnectionSettingError),
     "output is the table": (
         lambda folder: ({"output": str(folder / "in.csv")}, {"table": folder / "in.csv"}),
         TableError,

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..connection.connection import LOCAL, Connection
+from ..notices import columns_of
 from .command_options import Argument, Given, command, flag
 from .complaints import BAD_INPUT, OK
-from .printout import aligned, columns_of, show, terminal_width
+from .printout import aligned, show, terminal_width
 
 if TYPE_CHECKING:
     from ..connection.profile import Profile
