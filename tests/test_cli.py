@@ -134,8 +134,7 @@ def test_options_go_before_the_file(folder, command):
         "verb=sing",
         "--output",
         "o.jsonl",
-        "--format",
-        "raw",
+        "--raw",
     ]
     assert command(*arguments)[0] == 0
     written = json.loads(Path("o.jsonl").read_text())
@@ -145,8 +144,8 @@ def test_options_go_before_the_file(folder, command):
 
 
 def test_a_file_keeps_its_format_when_only_the_path_changes(folder, command):
-    """``format: raw`` holds for another output too, unless the command line says otherwise."""
-    Path("w.yaml").write_text(Path("w.yaml").read_text().replace("out.csv", "{path: out.csv, format: raw}"))
+    """``raw: true`` holds for another output too, unless the command line says otherwise."""
+    Path("w.yaml").write_text(Path("w.yaml").read_text().replace("out.csv", "{path: out.csv, raw: true}"))
     command("run", "w.yaml", "--output", "o.csv")
     assert Path("o.csv").read_text().startswith("body,status\n")
     _, out, _ = command("run", "w.yaml", "--output", "-")
@@ -166,9 +165,9 @@ def test_the_standard_output_gets_the_table_alone(folder, command, options):
 
 def test_json_lines_go_to_the_standard_output(folder, command):
     """One object a row."""
-    _, out, _ = command("run", "w.yaml", "--output", "-", "--jsonl", "--rows", "1")
+    _, out, _ = command("run", "w.yaml", "--output", "-", "--format", "jsonl", "--rows", "1")
     assert [json.loads(line)["ask"] for line in out.splitlines()] == ["SAY A"]
-    code, _, err = command("run", "w.yaml", "--jsonl")
+    code, _, err = command("run", "w.yaml", "--format", "jsonl")
     assert code == 2
     wording.line(err)
 
@@ -249,7 +248,9 @@ def test_an_earlier_output_whose_rows_cannot_be_counted_is_said_too(folder, comm
     wording.line(command("run", "w.yaml")[2])
 
 
-@pytest.mark.parametrize("options", [["-o", "out.csv"], ["-o", "out.jsonl"], ["-o", "-"], ["-o", "-", "--jsonl"]])
+@pytest.mark.parametrize(
+    "options", [["-o", "out.csv"], ["-o", "out.jsonl"], ["-o", "-"], ["-o", "-", "--format", "jsonl"]]
+)
 @pytest.mark.parametrize("rows", [[], ["--rows", "1"]])
 def test_a_table_that_the_output_cannot_hold_is_refused_before_anything_is_sent(folder, command, server, options, rows):
     """Else its answers are paid for, and are nowhere."""
@@ -259,9 +260,9 @@ def test_a_table_that_the_output_cannot_hold_is_refused_before_anything_is_sent(
     wording.line(err)
 
 
-@pytest.mark.parametrize("options", [["-o", "out.parquet"], ["-o", "out.csv", "--format", "raw"]])
+@pytest.mark.parametrize("options", [["-o", "out.parquet"], ["-o", "out.csv", "--raw"]])
 def test_a_column_that_the_output_holds_or_leaves_out_is_no_fault(folder, command, options):
-    """Parquet holds bytes, and the raw format has no column of the table."""
+    """Parquet holds bytes, and the raw table has no column of the table."""
     pd.DataFrame({"word": ["a"], "b": [b"x"]}).to_parquet("t.parquet")
     assert command("run", "w.yaml", "--table", "t.parquet", *options)[0] == 0
 
@@ -422,7 +423,7 @@ def test_bad_input_is_one_line(folder, command, server, monkeypatch, name):
         ["run", "w.yaml", "--local", "--base-url", "http://127.0.0.1"],
         ["run", "w.yaml", "--local", "--no-key"],
         ["run", "w.yaml", "--no-key", "--api-key-env", "A_KEY"],
-        ["run", "w.yaml", "--format", "csv"],
+        ["run", "w.yaml", "--format", "cvs"],
         ["run", "w.yaml", "--rows", "-1"],
         ["run", "w.yaml", "--concurrency", "0"],
         ["run", "w.yaml", "-c", "10001"],

@@ -157,7 +157,10 @@ def test_ctrl_c_leaves_what_it_has(table, tmp_path):
 
 def test_ctrl_c_leaves_what_it_has_on_the_standard_output(table):
     """The whole table, with what became of each row."""
-    with fault_server(held_after(4)) as server, start(*call(table, server, "--concurrency", "1", "--jsonl")) as process:
+    with (
+        fault_server(held_after(4)) as server,
+        start(*call(table, server, "--concurrency", "1", "--format", "jsonl")) as process,
+    ):
         out, _ = interrupted(process, server)
     assert process.returncode == 130
     outcomes = [json.loads(line)["outcome"] for line in out.splitlines()]

@@ -87,7 +87,7 @@ def call(server, *more):
 
 
 @pytest.mark.parametrize(
-    ("unbuffered", "form"), [("1", ()), ("1", ("--jsonl",)), ("1", ("--format", "raw", "-o", "-")), ("", ())]
+    ("unbuffered", "form"), [("1", ()), ("1", ("--format", "jsonl")), ("1", ("--raw", "-o", "-")), ("", ())]
 )
 def test_a_table_that_is_cut_is_an_error(tmp_path, monkeypatch, unbuffered, form):
     """Never a part of it with the exit code of the whole: an unbuffered stream takes a part, and is silent about it."""
@@ -103,7 +103,7 @@ def test_a_table_that_is_cut_is_an_error(tmp_path, monkeypatch, unbuffered, form
 
 @pytest.mark.parametrize(
     ("unbuffered", "redirected", "form", "ending"),
-    [("", "> /dev/full", (), "csv"), ("1", "> /dev/full", ("--jsonl",), "jsonl"), ("", ">&-", (), "csv")],
+    [("", "> /dev/full", (), "csv"), ("1", "> /dev/full", ("--format", "jsonl"), "jsonl"), ("", ">&-", (), "csv")],
 )
 def test_a_table_that_cannot_be_printed_is_in_a_file(tmp_path, unbuffered, redirected, form, ending):
     """What was paid for is not lost; the last line says where it is."""
@@ -176,8 +176,8 @@ def test_whatever_is_printed_arrives_or_is_an_error():
 def test_an_unbuffered_stream_gets_the_same_bytes():
     """All of them, in order."""
     with fault_server(answer(ANSWER)) as server:
-        found = [how("", call(server, "--jsonl"), unbuffered="1")[1] for how in (run_anew, run)]
-        found.append(run("", call(server, "--jsonl"))[1])
+        found = [how("", call(server, "--format", "jsonl"), unbuffered="1")[1] for how in (run_anew, run)]
+        found.append(run("", call(server, "--format", "jsonl"))[1])
     assert found[0] == found[1] == found[2]
     assert [json.loads(line)["word"] for line in found[0].splitlines()] == [f"w{i}" for i in range(10)]
 

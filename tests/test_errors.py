@@ -31,7 +31,7 @@ TABLE = pd.DataFrame({"word": ["a"]})
             "n.default",
         ),
         (lambda: tn.Workflow({"1": tn.Return(text="x")}), "id"),
-        (lambda: tn.Workflow({"a": tn.Return(text="x")}, output={"path": "o.csv", "form": "raw"}), "output.form"),
+        (lambda: tn.Workflow({"a": tn.Return(text="x")}, output={"path": "o.csv", "rw": True}), "output.rw"),
     ],
 )
 def test_an_error_has_the_place_that_is_meant(make, place):

@@ -18,7 +18,7 @@ SAMPLES = sorted((Path(__file__).parent.parent / "sample_workflows").glob("*.yam
 WRONG = """\
 naem: x
 inputs: {n: {type: FLOAT}}
-output: {path: out.csv, formt: raw}
+output: {path: out.csv, rw: true}
 nodes:
   - {id: ask, type: CreateChatCompletion, modle: m, promt: x}
   - {id: say, type: Retrun, text: x}

@@ -30,7 +30,7 @@ TABLE = pd.DataFrame({"a": ["x", None], "n": [1, 2]})
 def text(table, form="csv"):
     """Return a table as text."""
     stream = io.StringIO()
-    tables.write_text(table, stream, form)
+    tables.write_stream(table, stream, form)
     return stream.getvalue()
 
 
@@ -273,7 +273,7 @@ def test_a_stream_over_bytes_gets_utf_8():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="latin-1", newline="\r\n")
     stream.write("before\n")
-    tables.write_text(pd.DataFrame({"a": ["é€"]}), stream)
+    tables.write_stream(pd.DataFrame({"a": ["é€"]}), stream)
     assert raw.getvalue() == b"before\r\n" + "a\né€\n".encode()
 
 
@@ -281,7 +281,7 @@ def test_a_reader_that_has_gone_is_not_our_error():
     """`… | head` ends the program as it ends any other."""
     program = (
         "import sys, pandas as pd\nfrom tablenodes import tables\n"
-        "try:\n    tables.write_text(pd.DataFrame({'a': ['x' * 100] * 100_000}), sys.stdout)\n"
+        "try:\n    tables.write_stream(pd.DataFrame({'a': ['x' * 100] * 100_000}), sys.stdout)\n"
         "except BrokenPipeError:\n    sys.stderr.write('gone')\n    sys.stderr.flush()\n    import os; os._exit(0)\n"
     )
     child = Command([], program, text=False)

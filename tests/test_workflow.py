@@ -83,9 +83,7 @@ def test_nodes_are_given_as_a_mapping_or_as_pairs():
 def test_a_workflow_shows_what_it_is():
     """Nodes, then what was set."""
     made = tn.Workflow({"ask": ASK}, id="x", output="o.csv")
-    assert repr(made) == (
-        "Workflow(ask: CreateChatCompletion; id='x'; output=Destination(path='o.csv', format='table'))"
-    )
+    assert repr(made) == ("Workflow(ask: CreateChatCompletion; id='x'; output=Destination(path='o.csv', raw=False))")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_a_workflow_reads_its_table_and_writes_its_output(tmp_path, monkeypatch)
 def test_a_raw_output_is_body_and_status(tmp_path):
     """The last node's Raw Response."""
     path = tmp_path / "out.jsonl"
-    run(tn.Workflow({"ask": ASK}, output={"path": str(path), "format": "raw"}), words(1))
+    run(tn.Workflow({"ask": ASK}, output={"path": str(path), "raw": True}), words(1))
     written = json.loads(path.read_text())
     assert sorted(written) == ["body", "status"]
     assert json.loads(written["body"])["choices"][0]["message"]["content"] == "FIRST W0"

@@ -360,7 +360,7 @@ def test_the_columns_that_are_written_can_be_chosen(tmp_path, kind):
 
 @pytest.mark.parametrize(
     "output",
-    [{"columns": ["sai"]}, {"columns": "say"}, {"columns": ["say"] * 2}, {"columns": ["body"], "format": "raw"}],
+    [{"columns": ["sai"]}, {"columns": "say"}, {"columns": ["say"] * 2}, {"columns": ["body"], "raw": True}],
 )
 def test_a_column_that_will_not_be_there_is_refused(tmp_path, output):
     """Before anything is sent."""

@@ -48,7 +48,7 @@ def test_an_output_of_an_unknown_kind_is_refused_by_the_check(folder):
 
 def test_an_output_in_a_folder_that_is_not_there_is_refused_by_the_check(folder):
     """The line is that of the path, where it has one of its own."""
-    said = refusal(f"table: words.csv\n{NODES}output:\n  format: raw\n  path: nodir/x.csv\n")
+    said = refusal(f"table: words.csv\n{NODES}output:\n  raw: true\n  path: nodir/x.csv\n")
     wording(said)
 
 

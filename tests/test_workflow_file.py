@@ -179,9 +179,9 @@ WRONG = {
     "input description": "inputs:\n  n: {description: 5}\n" + NODE,
     "input col": "inputs:\n  n: !col x\n" + NODE,
     "output": NODE + "output: [x]\n",
-    "output path": NODE + "output: {format: raw}\n",
-    "output key": NODE + "output: {path: x.csv, form: raw}\n",
-    "output format": NODE + "output: {path: x.csv, format: rae}\n",
+    "output path": NODE + "output: {raw: true}\n",
+    "output key": NODE + "output: {path: x.csv, format: csv}\n",
+    "output format": NODE + "output: {path: x.csv, raw: yes}\n",
     "later node": NODE + '    prompt: "{{ outputs.b.x }}"\n  - {id: b, type: CreateCompletion}\n',
     "own answer": NODE + '    prompt: "{{ outputs.a.x }}"\n',
     "first node": NODE + '    prompt: "{{ outputs.b.x }}"\n',
@@ -387,7 +387,7 @@ CONNECTIONS = st.sampled_from([None, tn.Connection("http://gpu:8000/v1", "")]) |
     CONNECTIONS,
     st.none() | st.builds(tn.Limits, concurrency=st.integers(1, 9)),
     st.none() | st.builds(tn.Retry, ambiguous=st.integers(0, 2)),
-    st.sampled_from([None, "x.csv", {"path": "x.parquet", "format": "raw"}]),
+    st.sampled_from([None, "x.csv", {"path": "x.parquet", "raw": True}]),
     st.sampled_from([None, "t.csv", "/t/t.csv"]),
 )
 @settings(max_examples=40, deadline=None)

@@ -320,7 +320,7 @@ def test_an_input_of_the_command_line_is_of_its_type(folder, kind):
     """A text that is read as JSON, but for texts; a wrong one is named in one line."""
     Path("w.yaml").write_text(FLOW.format(kind=kind))
     given, meant = TYPED[kind]
-    code, out, _ = run_command("run", "w.yaml", "--jsonl", "--input", f"value={given}")
+    code, out, _ = run_command("run", "w.yaml", "--format", "jsonl", "--input", f"value={given}")
     assert code == 0
     shown = meant if isinstance(meant, str) else orjson.dumps(meant).decode()
     assert orjson.loads(out) == {"show": shown, "show_outcome": "ok", "show_message": None}
@@ -406,7 +406,7 @@ def test_a_wrong_setting_is_found_without_any_row(folder):
 def test_return_is_there_on_the_command_line(folder):
     """Over a table, with a cell that is empty."""
     Path("words.csv").write_text("word,number\na,1\n,2\n")
-    code, out, err = run_command("call", "Return", "words.csv", "--set", "text={{ word }}!", "--jsonl")
+    code, out, err = run_command("call", "Return", "words.csv", "--set", "text={{ word }}!", "--format", "jsonl")
     assert code == 3
     assert [orjson.loads(line)["text"] for line in out.splitlines()] == ["a!", None]
     wording.line(err)
@@ -453,7 +453,7 @@ def test_the_exit_code_of_a_run_is_about_every_node(folder, cells, expected):
     pd.DataFrame({"word": cells, "number": [1, 2]}).to_csv("words.csv", index=False)
     nodes = {"said": tn.Return(text="{{ word }}"), "aside": tn.Return(text="{{ number }}")}
     tn.Workflow(nodes, table="words.csv").save("w.yaml")
-    code, out, err = run_command("run", "w.yaml", "--jsonl")
+    code, out, err = run_command("run", "w.yaml", "--format", "jsonl")
     assert code == expected
     assert [orjson.loads(line)["aside"] for line in out.splitlines()] == ["1", "2"]
     assert ("1 row failed with invalid_request" in err) == (expected == 3)

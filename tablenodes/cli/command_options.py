@@ -127,16 +127,28 @@ def option_of_run(*names: str, metavar: str = "", more: str = "", text: str = ""
     )
 
 
+def checked_as(choices: Sequence[str]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return the check of an option whose value is one of a few words."""
+    return lambda _context, _option, value: None if value is None else one_of(choices, value)
+
+
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
 NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
-SOURCE = Argument("table", "TABLE", "The table to read: .csv, .jsonl, .parquet, …")
-IDS = Argument("table", "TABLE", "The table of ids to read: .csv, .jsonl, .parquet, …; or one id.")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
+BINARY = ("parquet", "arrow")
+"""What a table may be written as, and read as; `tables` has all that is done with it."""
+_FILES = ".csv, .jsonl, .json, .parquet, …; - is the standard input"
+SOURCE = Argument("table", "TABLE", f"The table to read: {_FILES}.")
+IDS = Argument("table", "TABLE", f"The table of ids to read: {_FILES}; or one id.")
 INPUT = under(  # what is read
     "Input",
+    option("--input-format", "FORMAT", f"What the table is, whatever its name: {', '.join(FORMATS)}, csv.gz, …"),
+    option("--encoding", "NAME", "The encoding of a text file, such as cp1252. Default: UTF-8."),
+    option("--separator", "CHARACTER", "What separates the cells of CSV, such as ';' or tab. Default: it is found."),
     option("--rows", "N|A:B", "Only the first N rows, or rows A to before B; the first is row 0.", type=Rows()),
     option("--where", "EXPRESSION", "Only rows for which it is true, such as \"lang == 'de'\"; others are skipped."),
 )
-(TABLE,) = under("Input", option("--table -t", "FILE", "The table to read: .csv, .jsonl, .parquet, …"))
+(TABLE,) = under("Input", option("--table -t", "FILE", f"The table to read: {_FILES}."))
 (INPUTS,) = under("Input", option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True))
 REQUEST = under(
     "Request",
@@ -154,13 +166,13 @@ ANSWERS = under(
     option("answers --answer", "[FIELD=]KIND", _KIND, multiple=True),
     option("--into", "NAME", "What the answer's column is called, or begins with."),
 )
-_FORMS = "table: the table's own columns with the answers, status, outcome and message; raw: body and status."
+_FORMAT = "The standard output's format; a file's ending decides its own. Default: csv."
 OUTPUT = under(
     "Output",
     option("--output -o", "FILE", "Write the table to this file, as its ending says; - is the standard output."),
-    option("form --format", "table|raw", _FORMS),
+    option("form --format", "|".join(FORMATS), _FORMAT, callback=checked_as(FORMATS)),
+    flag("--raw", "Write the last node's body and status, not the table's columns with the answers beside them."),
     option("written --columns", "NAME,…", "Write these columns of the table, in this order."),
-    flag("--jsonl", "Write JSON lines, not CSV, to the standard output."),
 )
 _BESIDE = " Default: beside the output, with .journal at its end; none for the standard output."
 JOURNAL = under(

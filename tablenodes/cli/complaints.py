@@ -37,6 +37,9 @@ _SENTENCES = {
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
     " --max-cost out; nothing was sent",
+    "encoding": "{place}: not UTF-8 but {title}, as it seems; to read it as such, add --encoding {encoding}",
+    "encoding_unknown": "{place}: not UTF-8; name its encoding, such as --encoding cp1252",
+    "input_format": "{place} is {title}{why}; to read it as such, add --input-format {form}",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
     "sends_later": "--no-send: {what}; leave it out",

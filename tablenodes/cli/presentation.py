@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class Manner(NamedTuple):
     """How a command shows a run.
 
-    `form` is ``table`` or ``raw``, and `jsonl` says whether the standard output is that; `columns` are those that are
-    written, where not all are; `asked` says that the command line named the output, where the table goes then, and
-    otherwise only to a person's eyes; `log` is the file for what became of each row; `is_quiet` says that nothing but
-    errors is told, `is_detailed` that it is told what a run does.
+    `is_raw` says that the last node's body and status are shown, and `form` is the format that the standard output was
+    asked for; `columns` are those that are written, where not all are; `asked` says that the command line named the
+    output, where the table goes then, and otherwise only to a person's eyes; `log` is the file for what became of each
+    row; `is_quiet` says that nothing but errors is told, `is_detailed` that it is told what a run does.
     """
 
-    form: str
-    jsonl: bool
+    is_raw: bool
+    form: str | None
     columns: Sequence[str] | None
     asked: bool
     log: str | None = None
@@ -47,10 +47,10 @@ class Presentation:
     """
 
     def __init__(self, manner: Manner, given: dict[str, Any], *, later: str | None = None, keeps: bool = True) -> None:
-        self._manner, self._text = manner, "jsonl" if manner.jsonl else "csv"
-        self._chosen = manner.columns is not None or manner.form != "table"
+        self._manner, self._form = manner, manner.form or "csv"
+        self._chosen = manner.columns is not None or manner.is_raw
         self._given, self._later, self._keeps = given, later, keeps
-        self._shows_part = is_terminal() and not manner.asked and not manner.jsonl
+        self._shows_part = is_terminal() and not manner.asked and manner.form is None
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
         self._is_unlogged = False
 
@@ -106,8 +106,8 @@ class Presentation:
         if self._given["journal"] is not None:
             refuse_as_journal(self._given["journal"], table=file_of(workflow, table), output=None)
         view = opened(workflow, table)
-        check_content(view, self._manner.form, self._text)
-        if self._manner.form == "table":
+        check_content(view, self._form, raw=self._manner.is_raw)
+        if not self._manner.is_raw:
             check_columns(workflow, view, self._manner.columns)
         return view.table
 
@@ -177,16 +177,16 @@ class Presentation:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
         from ..workflow.destination import chosen  # noqa: PLC0415 - loaded where it is used
 
-        table = chosen(outputs, self._manner.form, self._manner.columns)
+        table = chosen(outputs, raw=self._manner.is_raw, columns=self._manner.columns)
         if not is_written:  # then it is nowhere else but in a journal, if there is one
-            write_text_part(table, self._text)
+            write_text_part(table, self._form)
         elif destination is not None:
             if (is_terminal() or not self._manner.asked) and not self._manner.is_quiet:
                 _show_head(table if self._chosen else outputs._brief())
         elif self._shows_part:
             show_table(table if self._chosen else outputs._brief())
         else:
-            write_table(table, self._text)
+            write_table(table, self._form)
         sys.stdout.flush()
 
 
@@ -243,13 +243,14 @@ def _shows_live(workflow: Workflow, table: Any) -> bool:
     return len(opened(workflow, table)) == 1
 
 
-def table_of(workflow: Workflow, path: str | None, rows: int | None) -> Any:
-    """Return what a workflow is run on: a table's path, or its first rows."""
-    if rows is None:
-        return path
+def table_of(workflow: Workflow, path: Any, rows: int | None) -> Any:
+    """Return what a workflow is run on: a table's path, its first rows, or what the standard input has."""
     from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.table_source import STANDARD_INPUT  # noqa: PLC0415
     from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
 
+    if rows is None:  # the standard input can be read but once
+        return opened(workflow, path).table if file_of(workflow, path) == STANDARD_INPUT else path
     check_output(workflow, file_of(workflow, path))
     view = opened(workflow, path)
     return tables.view(view.take(range(min(rows, len(view))))).table

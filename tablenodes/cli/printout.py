@@ -77,7 +77,8 @@ def write_table(table: Any, form: str) -> None:
 
     try:
         with quiet_pipe():
-            tables.write_text(table, sys.stdout, form)
+            for remark in tables.write_stream(table, sys.stdout, form):
+                say(f"the standard output: {remark}")
     except OutputError as error:
         place = _saved(table, form)
         where = f"the whole table is in {place}" if place else "no other file could be written: the table is lost"
@@ -93,7 +94,7 @@ def _saved(table: Any, form: str) -> str | None:
         try:
             descriptor, place = tempfile.mkstemp(f".{form}", "tablenodes-unwritten-", folder())
             with open(descriptor, "w", encoding="utf-8", newline="") as handle:
-                tables.write_text(table, handle, form)
+                tables.write_stream(table, handle, form)
                 os.fsync(descriptor)
         except OSError:
             if place is not None:

@@ -15,11 +15,12 @@ from ..connection.connection import Connection, default_connection
 from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
-from .command_options import Given, command, flag, one_of, option, option_of_run
+from .command_options import Given, command, flag, option, option_of_run
 from .complaints import INTERRUPTED
 from .consent import YES, Intended, consented
 from .presentation import Manner, Presentation
 from .preview import PREVIEWS, previewed, show_check, show_estimate
+from .printout import is_terminal
 from .selection import table_of
 from .sending_options import PROFILE, SENDING, changed, connected_by
 
@@ -63,12 +64,13 @@ def _run(
     if given.quiet and given.verbose:
         raise click.BadParameter("--verbose is set too: keep one of them", param_hint="--quiet")
     workflow = workflow if given.where is None else workflow._where(given.where, "--where")
-    workflow, form, columns = destined(workflow, given)
+    given.table = source_of(workflow, given)
+    workflow, raw, columns = destined(workflow, given)
     how, asked = manner(workflow, given), given.output is not None
     code = previewed(workflow, given, inputs, how.get("connection"), how["journal"])
     if code is not None:
         return code
-    shown = Manner(form, given.jsonl, columns, asked, given.log, given.quiet, given.verbose)
+    shown = Manner(raw, given.form, columns, asked, given.log, given.quiet, given.verbose)
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)
@@ -83,6 +85,7 @@ def check(given: Given) -> int:
     texts = pairs(given.inputs, "--input")
     workflow = equipped(Workflow.load(given.file), given)
     workflow = workflow if given.where is None else workflow._where(given.where, "--where")
+    given.table = source_of(workflow, given)
     connection, inputs = _before_all(workflow, given), _inputs(workflow, texts)
     table = table_of(workflow, given.table, given.rows)
     code = show_check(workflow, table, inputs, connection, given.store)
@@ -356,6 +359,18 @@ def equipped(workflow: Workflow, given: Given) -> Workflow:
     return workflow.replace(connection=connected_by(connection, given), limits=limits, retry=retry)
 
 
+def source_of(workflow: Workflow, given: Given) -> Any:
+    """Return the table's path with what the options say of it; None for a workflow's own."""
+    from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
+
+    said = {"format": given.input_format, "encoding": given.encoding, "separator": given.separator}
+    said = {name: value for name, value in said.items() if value is not None}
+    own: Any = workflow.table if given.table is None else given.table
+    if not said or own is None:
+        return given.table
+    return replace(own, **said) if isinstance(own, TableSource) else TableSource(own, **said)
+
+
 def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
     """Return the keyword arguments of `Workflow.run` that the options say."""
     if given.no_journal and given.journal is not None:
@@ -380,19 +395,22 @@ def _before_all(workflow: Workflow, given: Given) -> Connection | None:
     return workflow.connection if is_named else None
 
 
-def destined(workflow: Workflow, given: Given) -> tuple[Workflow, str, Sequence[str] | None]:
-    """Return a workflow whose output is where the options say (none: the standard output), its format and columns."""
-    from ..workflow.destination import FORMATS, Destination, checked_columns  # noqa: PLC0415 - loaded where it is used
+def destined(workflow: Workflow, given: Given) -> tuple[Workflow, bool, Sequence[str] | None]:
+    """Return a workflow whose output is where the options say (none: standard output), if it is raw, its columns."""
+    from ..workflow.destination import Destination, checked_columns  # noqa: PLC0415 - loaded where it is used
 
     own = workflow.output if isinstance(workflow.output, Destination) else None
-    form = one_of(FORMATS, given.form or (own.format if own else "table"), "--format")
-    columns = own.columns if own and form == own.format else None
+    raw = given.raw or bool(own and own.raw)
+    columns = own.columns if own and raw == own.raw else None
     if given.written is not None:
-        columns = checked_columns(_names(given.written), form)
+        columns = checked_columns(_names(given.written), raw=raw)
     path = own.path if given.output is None and own else given.output
     if path is None or path == "-":
-        return workflow.replace(output=None), form, columns
-    if given.jsonl:
-        what = "this option is for the standard output: give the file a name that ends in .jsonl"
-        raise click.BadParameter(what, param_hint="--jsonl")
-    return workflow.replace(output=Destination(path, form, columns)), form, columns
+        if given.form in options.BINARY and is_terminal():
+            what = f"{given.form} is not for a terminal: name a file with --output, or use a pipe"
+            raise click.BadParameter(what, param_hint="--format")
+        return workflow.replace(output=None), raw, columns
+    if given.form is not None:
+        what = f"this option is for the standard output: give the file a name that ends in .{given.form}"
+        raise click.BadParameter(what, param_hint="--format")
+    return workflow.replace(output=Destination(path, raw, columns)), raw, columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +46,19 @@ def opened_table(workflow: Workflow, table: Any, journal: str | None = None) -> 
     return opened(workflow, table)
 
 
-def table_of(workflow: Workflow, path: str | None, rows: slice | None) -> Any:
-    """Return what a workflow is run on: a table's path, or some of its rows."""
-    if rows is None:
+def table_of(workflow: Workflow, path: Any, rows: slice | None) -> Any:
+    """Return what a workflow is run on: a table's path, some of its rows, or what the standard input has."""
+    from ..workflow.table_source import STANDARD_INPUT  # noqa: PLC0415 - loaded where it is used
+
+    source = workflow.table if path is None else path
+    is_stream = isinstance(source, str | os.PathLike) and os.fspath(source) == STANDARD_INPUT  # which is read but once
+    if rows is None and not is_stream:
         return path
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     view = opened_table(workflow, path)
+    if rows is None:
+        return view.table
     wanted = range(*rows.indices(len(view)))
     if rows.start and not wanted:
         raise TableError(f"--rows: the table has {counted(len(view), 'row')}, which count from 0")

@@ -6,7 +6,7 @@ from .kinds import view
 from .pandas_view import frame, long_frame, with_named_index
 from .table_files import count_rows, read_table
 from .views import TableView
-from .writer import check_output, check_writing, text_part, write_table, write_text
+from .writer import check_output, check_writing, text_part, write_stream, write_table
 
 __all__ = [
     "TableView",
@@ -19,6 +19,6 @@ __all__ = [
     "text_part",
     "view",
     "with_named_index",
+    "write_stream",
     "write_table",
-    "write_text",
 ]

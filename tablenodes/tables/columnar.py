@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import BytesIO  # noqa: TC003 - beside what is used
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,18 @@ from .arrow_cells import PYTHONS_OWN, arrow_column
 from .origin import without_origin
 from .views import TableView, checked_names
 
+_ONE_TYPE = "in such a file all values of a column have one type"
 _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowError)
 
 
-def read_parquet(place: Path, name: str) -> pandas.DataFrame:
+def read_parquet(file: Path | BytesIO, name: str) -> pandas.DataFrame:
     """Read a Parquet file."""
-    return _read(place, name, "Parquet", lambda source: parquet.ParquetFile(source).read())
+    return _read(file, name, "Parquet", lambda source: parquet.ParquetFile(source).read())
 
 
-def read_arrow(place: Path, name: str) -> pandas.DataFrame:
+def read_arrow(file: Path | BytesIO, name: str) -> pandas.DataFrame:
     """Read an Arrow file: the file format, which Feather is too, or the stream format."""
-    return _read(place, name, "Arrow", _from_ipc)
+    return _read(file, name, "Arrow", _from_ipc)
 
 
 def _from_ipc(source: Any) -> Any:
@@ -35,9 +37,9 @@ def _from_ipc(source: Any) -> Any:
     return (ipc.open_file if start == b"ARROW1" else ipc.open_stream)(source).read_all()
 
 
-def _read(place: Path, name: str, kind: str, read: Callable[[Any], Any]) -> pandas.DataFrame:
+def _read(file: Path | BytesIO, name: str, kind: str, read: Callable[[Any], Any]) -> pandas.DataFrame:
     try:
-        with pyarrow.OSFile(str(place)) as source:
+        with _opened(file) as source:
             table = _changed(read(source), _stored)
         table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
     except MemoryError:
@@ -58,6 +60,10 @@ def data_frame(table: Any) -> pandas.DataFrame:
     """Return an Arrow table as a data frame; `ColumnError`, or one of Arrow's, says that it cannot be one."""
     checked_names(table.column_names)
     return _data_frame(_changed(table, _known))
+
+
+def _opened(file: Path | BytesIO) -> Any:
+    return pyarrow.OSFile(str(file)) if isinstance(file, Path) else pyarrow.BufferReader(file.getbuffer())
 
 
 def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
@@ -114,15 +120,15 @@ def _data_frame(table: Any) -> pandas.DataFrame:
 def write_columnar(
     source: TableView, form: str, handle: Any, text: Callable[[TableView, str], list[str | None]]
 ) -> list[str]:
-    """Write a table as Parquet, or in Arrow's file format."""
+    """Write a table as Parquet, or in Arrow's file format; return what is to be said of how."""
     as_text = [name for name in source.columns if not _holds(source.table, name, form)]
     table = _arrow_table(source, as_text, text)
     if form == "parquet":
         parquet.write_table(table, handle)
-        return as_text
-    with ipc.new_file(handle, table.schema) as writer:
-        writer.write_table(table)
-    return as_text
+    else:
+        with ipc.new_file(handle, table.schema) as writer:
+            writer.write_table(table)
+    return [f"column {name!r} is written as text: {_ONE_TYPE}" for name in as_text]
 
 
 def check_columnar(source: TableView, form: str, check: Callable[[TableView, str], None]) -> None:

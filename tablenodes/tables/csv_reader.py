@@ -15,7 +15,7 @@ from pyarrow import compute, csv
 
 from ..errors import ColumnError, TableError
 from ..notices import counted, say
-from .text_files import check_encoding, line_of, without_mark
+from .text_files import check_encoding, line_of
 from .views import checked_names
 
 if TYPE_CHECKING:
@@ -53,17 +53,17 @@ class _Shape(NamedTuple):
 
 
 def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
-    """Read a CSV file, every cell as text."""
-    content, is_marked = _with_returns_marked(without_mark(content, name))
+    """Read the text of a CSV file, every cell as text; one separator of several is found."""
+    content, is_marked = _with_returns_marked(content)
     shape = _shape(content, separators)
     if shape.names == [b""]:
         raise TableError(f"{name} is empty")
     if shape.good < len(content):
         shape = _with_ordinary_quotes(content, shape) or shape
     if shape.good < len(content):
-        check_encoding(content[: shape.good], name)
+        check_encoding(content, name, shape.good)
         raise _complaint(content, shape, name)
-    check_encoding(content[: shape.body], name)
+    check_encoding(content, name, shape.body)
     try:
         table = _converted(content, shape)
         lines = _lines(content, shape)

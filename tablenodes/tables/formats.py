@@ -1,4 +1,4 @@
-"""What a file's ending says about how it is written."""
+"""What a file's ending says about how it is written, and what a reader may be told of it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,70 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import TableError
+from ..errors import TableError, nearest
+from .encodings import checked_encoding
 
 _FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
 }
-_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-TEXTS = ("csv", "tsv", "jsonl")
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
+FORMATS = tuple(dict.fromkeys(_FORMATS.values()))
+TEXTS = ("csv", "tsv", "jsonl", "json")
 SEPARATORS = {"csv": ",", "tsv": "\t"}
+_TAB = ("\\t", "tab")
+_BEGINNINGS = {  # of what is no text
+    b"PAR1": ("Parquet", "parquet"),
+    b"ARROW1": ("Arrow", "arrow"),
+    b"\xff\xff\xff\xff": ("an Arrow stream", "arrow"),
+}
+_PACKED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ\0": "xz"}
 
 
 class Format(NamedTuple):
-    """How a table's file is written; a text format may be compressed: ``gzip``, ``bz2`` or ``zstd``."""
+    """How a table's file is written; a text format may be compressed: ``gzip``, ``bz2``, ``zstd`` or ``xz``."""
 
     name: str
     compression: str | None = None
+
+
+class Reading(NamedTuple):
+    """What is said of a file that is read; None is what the file says, or its ending."""
+
+    format: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+
+    def checked(self) -> Reading:
+        """Return it with the names that Python has; raise `TableError` for what cannot be."""
+        encoding = None if self.encoding is None else checked_encoding(self.encoding)
+        separator = "\t" if self.separator in _TAB else self.separator
+        if separator is not None and (len(separator) != 1 or not separator.isascii() or separator in '"\r\n\0'):
+            raise TableError("separator must be one ASCII character, such as ';', or tab", place="separator")
+        if self.format is not None and _named(f"x.{self.format}") is None:
+            raise TableError(f"no format is called {self.format[:40]!r}{nearest(self.format, FORMATS)}", place="format")
+        return Reading(self.format, encoding, separator)
+
+    def refuse_all(self, where: str) -> None:
+        """Raise `TableError` for whatever is said of a table that is in no file."""
+        for name in (each for each, value in self._asdict().items() if value is not None):
+            raise TableError(f"{name}: only for files, but the table is in {where}", place=name)
+
+    def format_of(self, path: Path, what: str) -> Format:
+        """Return the format of a file, to which all that is said fits."""
+        found = _named(f"x.{self.format}") or format_of(path, what)
+        for name, formats in (("encoding", TEXTS), ("separator", tuple(SEPARATORS))):
+            if getattr(self, name) is not None and found.name not in formats:
+                wrong = f"{name}: only for {', '.join(formats)}, but {str(path)!r} is {found.name}"
+                raise TableError(wrong, place=name)
+        return found
 
 
 def path_of(path: str | os.PathLike[str], what: str) -> Path:
@@ -44,12 +86,34 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
 
 def format_of(path: Path, what: str) -> Format:
     """Return the format that a path's ending stands for."""
-    endings = [ending.lower() for ending in path.suffixes]
+    found = _named(path.name)
+    if found is None:
+        endings = f"{', '.join(_FORMATS)} (the text formats also with {', '.join(_COMPRESSIONS)})"
+        raise TableError(f"{what} {str(path)!r} must end in one of {endings}")
+    return found
+
+
+def _named(name: str) -> Format | None:
+    endings = [ending.lower() for ending in Path(name).suffixes]
     compression = _COMPRESSIONS.get(endings.pop()) if endings and endings[-1] in _COMPRESSIONS else None
-    name = _FORMATS.get(endings[-1]) if endings else None
-    if name is None or (compression and name not in TEXTS):
-        raise TableError(
-            f"{what} {str(path)!r} must end in one of {', '.join(_FORMATS)}"
-            f" (the text formats also with {', '.join(_COMPRESSIONS)})"
-        )
-    return Format(name, compression)
+    found = _FORMATS.get(endings[-1]) if endings else None
+    return None if found is None or (compression and found not in TEXTS) else Format(found, compression)
+
+
+def other_format(name: str, title: str, form: str, why: str = "") -> TableError:
+    """Return what is to be said of a file of another format than it was taken for."""
+    return TableError(
+        f'{name} is {title}{why}; to read it as such, add format="{form}"',
+        code="input_format",
+        values={"place": name, "title": title, "form": form, "why": why},
+    )
+
+
+def check_is_text(content: bytes, form: Format, name: str) -> None:
+    """Raise `TableError` for what is no text, by how it begins."""
+    for start, (title, found) in _BEGINNINGS.items():
+        if content.startswith(start):
+            raise other_format(name, title, found)
+    for start, ending in _PACKED.items():
+        if content.startswith(start):
+            raise other_format(name, f"compressed ({ending})", f"{form.name}.{ending}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy
@@ -14,7 +14,7 @@ import pandas
 from ..errors import ColumnError, TableError
 from ..notices import counted, say
 from .pandas_view import pandas_array
-from .text_files import check_encoding, without_mark
+from .text_files import check_encoding
 from .typed_columns import arrow_array
 from .views import WrittenNaN, checked_names, is_text
 
@@ -29,10 +29,14 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
 
     A column of only texts, integers, booleans or numbers with a fraction is of that type; others hold the values.
     """
-    content = without_mark(content, name)
+    return frame_of(_objects(content, name), name)
+
+
+def frame_of(objects: Iterable[dict[str, Any]], name: str) -> pandas.DataFrame:
+    """Return the data frame of JSON objects, each a row."""
     columns: dict[str, list[Any]] = {}
     rows = 0
-    for row in _objects(content, name):
+    for row in objects:
         for key, value in row.items():
             column = columns.get(key)
             if column is None:
@@ -49,7 +53,7 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
         checked_names(columns)
     except ColumnError as error:
         raise ColumnError(f"{name}: {error}") from None
-    arrays = {key: _array(column) for key, column in columns.items()}
+    arrays = {key: column_array(column) for key, column in columns.items()}
     return pandas.DataFrame(arrays, index=pandas.RangeIndex(rows), copy=False)
 
 
@@ -61,7 +65,7 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
             continue
         blank, skipped = 0, skipped + (blank if number > blank + 1 else 0)
         try:
-            found = _parsed(line)
+            found = parsed(line)
         except ValueError as error:
             if not isinstance(error, json.JSONDecodeError) or error.__cause__ is None:
                 check_encoding(content, name)
@@ -69,13 +73,14 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
         except RecursionError:
             raise TableError(f"{name}, line {number}: JSON that is nested too deeply") from None
         if not isinstance(found, dict):
-            raise TableError(f"{name}, line {number}: a JSON {_kind(found)}, but a row must be an object")
+            raise TableError(f"{name}, line {number}: a JSON {kind_of(found)}, but a row must be an object")
         yield found
     if skipped:
         say(f"{name}: {counted(skipped, 'blank line')} between rows skipped")
 
 
-def _parsed(line: bytes) -> Any:
+def parsed(line: bytes) -> Any:
+    """Return the value that a text of JSON is; numbers that JSON has not, such as NaN, included."""
     try:
         found = orjson.loads(line)
     except orjson.JSONDecodeError:  # halves of surrogate pairs, NaN and infinity are for their rows to answer for
@@ -102,11 +107,14 @@ def _broken(line: bytes, number: int, error: ValueError, name: str) -> TableErro
     return TableError(f"{name}, {place}: not valid JSON{whole}")
 
 
-def _kind(value: Any) -> str:
-    return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
+def kind_of(value: Any) -> str:
+    """Return what JSON calls a value."""
+    kinds = {list: "array", dict: "object", str: "string", bool: "boolean", type(None): "null"}
+    return kinds.get(type(value), "number")
 
 
-def _array(values: list[Any]) -> Any:
+def column_array(values: list[Any]) -> Any:
+    """Return JSON values as a column: of one type, or of Python's objects."""
     kinds = {*map(type, values)} - {type(None)}
     known = _TYPES.get(kinds.pop()) if len(kinds) == 1 else None
     if known and not (known == "integer" and _is_wide(values)) and not (known == "text" and _has_halves(values)):

@@ -6,41 +6,41 @@ import codecs
 import re
 
 from ..errors import TableError
+from .encodings import not_utf8, recoded
 
-_OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-_SAVE = "save it as UTF-8, or convert it: iconv -f {} -t UTF-8 OLD > NEW"
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16"}
+_MARKS |= {codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def without_mark(content: bytes, name: str) -> bytes:
-    """Return a file's text without its byte order mark."""
-    if content.startswith(_OTHER_ENCODINGS):
-        width = 32 if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)) else 16
-        raise TableError(f"{name} is in UTF-{width}: {_SAVE.format(f'UTF-{width}')}")
+def in_utf8(content: bytes, name: str, encoding: str | None) -> bytes:
+    """Return a file's text in UTF-8, without its byte order mark; what is said to be UTF-8 is not checked to be."""
+    if encoding not in (None, "utf-8", "utf-8-sig"):
+        content = recoded(content, str(encoding), name)
+    elif other := _other(content):
+        raise not_utf8(content, 0, None, name, other)
     if content.startswith(b"PK\x03\x04"):
-        raise TableError(f"{name} is a spreadsheet or an archive, not text: save it as CSV, in UTF-8")
-    if b"\0" in content[:4]:  # the first letters of UTF-16 without a mark
-        encoding = _unmarked(content[:4])
-        raise TableError(f"{name} is not text, or is in {encoding}: {_SAVE.format(encoding)}")
+        raise TableError(f"{name} is a spreadsheet or an archive, not text: its name should end in .xlsx or .ods")
     content = content.removeprefix(codecs.BOM_UTF8)
     if not content.strip(b"\r\n"):
         raise TableError(f"{name} is empty")
     return content
 
 
-def _unmarked(start: bytes) -> str:
-    """Return the name of the encoding without a mark in which a text of ASCII begins so."""
-    width = 32 if b"\0\0" in start else 16
-    return f"UTF-{width}{'BE' if start.startswith(bytes(1)) else 'LE'}"
+def _other(content: bytes) -> str:
+    """Return the encoding that a text begins with: by its mark, or by the NULs among its first letters."""
+    marked = next((found for mark, found in _MARKS.items() if content.startswith(mark)), "")
+    if marked or b"\0" not in content[:4]:
+        return marked
+    width = 32 if b"\0\0" in content[:4] else 16
+    return f"utf-{width}-{'be' if content.startswith(bytes(1)) else 'le'}"
 
 
-def check_encoding(content: bytes, name: str) -> None:
-    """Raise `TableError`, with the line, for what is not UTF-8."""
+def check_encoding(content: bytes, name: str, end: int | None = None) -> None:
+    """Raise `TableError`, with the line, for what is not UTF-8 before `end`."""
     try:
-        content.decode()
+        content[:end].decode()
     except UnicodeDecodeError as error:
-        line = line_of(content, error.start)
-        why = f"not UTF-8 (perhaps Latin-1 or Windows-1252); {_SAVE.format('WINDOWS-1252')}"
-        raise TableError(f"{name}, line {line}: {why}") from None
+        raise not_utf8(content, error.start, line_of(content, error.start), name) from None
 
 
 def line_of(content: bytes, position: int) -> int:

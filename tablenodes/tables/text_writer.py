@@ -1,4 +1,4 @@
-"""A table as CSV or JSON Lines: what is read back is what was written."""
+"""A table as CSV, JSON Lines or JSON: what is read back is what was written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
 
 def text_pieces(source: TableView, form: str) -> Iterator[str]:
     """Return a table as text, some lines at a time."""
-    lines = _json_lines(source) if form == "jsonl" else _csv_lines(source, SEPARATORS[form])
+    lines = _csv_lines(source, SEPARATORS[form]) if form in SEPARATORS else _json_lines(source)
+    if form == "json":
+        lines = _as_array(lines)
     gathered = []
     for line in lines:
         gathered.append(line)
@@ -84,6 +86,15 @@ def _text(cell: Any) -> str | None:
 def _json_lines(source: TableView) -> Iterator[str]:
     for row in _rows(source, source.columns):
         yield orjson.dumps(dict(zip(source.columns, row, strict=True))).decode() + "\n"
+
+
+def _as_array(lines: Iterator[str]) -> Iterator[str]:
+    """Return lines of JSON as those of one array: an object a line, too."""
+    before = "["
+    for line in lines:
+        yield f"{before}\n{line[:-1]}"
+        before = ","
+    yield "\n]\n" if before == "," else "[]\n"
 
 
 def _rows(source: TableView, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import stat
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -15,7 +17,7 @@ import pyarrow
 from ..disk import new_file
 from ..errors import TableError
 from .columnar import check_columnar, write_columnar
-from .formats import TEXTS, Format, format_of, path_of
+from .formats import FORMATS, TEXTS, Format, format_of, path_of
 from .kinds import view
 from .pandas_view import with_named_index
 from .text_writer import check_texts, column_texts, text_pieces
@@ -25,7 +27,10 @@ _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
 
 def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output") -> list[str]:
-    """Write a table to a file, by its ending, in one step: after a failure, the old file is still there."""
+    """Write a table to a file, by its ending, in one step: after a failure, the old file is still there.
+
+    Return what is to be said of how it was written.
+    """
     place = path_of(path, what)
     form = format_of(place, what)
     name = f"{what} {str(place)!r}"
@@ -52,7 +57,7 @@ def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
 
 def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
     """Check, before anything is sent, that a table can be written; cells are looked at where a type does not tell."""
-    name = form if form in TEXTS else format_of(path_of(form, "output"), "output").name
+    name = form if form in FORMATS else format_of(path_of(form, "output"), "output").name
     if name in TEXTS:
         check_texts(_source(table))
     else:
@@ -75,17 +80,23 @@ def _can_be_text(source: TableView, name: str) -> bool:
     return True
 
 
-def write_text(table: Any, stream: TextIO, form: str = "csv") -> None:
-    """Write a table to an open text stream, such as the standard output."""
-    pieces = text_pieces(_source(table), form)
-    binary = getattr(stream, "buffer", None)
+def write_stream(table: Any, stream: TextIO, form: str = "csv") -> list[str]:
+    """Write a table to an open stream, such as the standard output; return what is to be said of how."""
+    binary: Any = getattr(stream, "buffer", None)
     stream.flush()
-    for piece in pieces:
+    if form not in TEXTS:
+        packed = BytesIO()
+        remarks = _write(table, Format(form), packed)
+        binary.write(packed.getbuffer())
+        stream.flush()
+        return remarks
+    for piece in text_pieces(_source(table), form):
         if binary is None:
             stream.write(piece)
         else:
             binary.write(piece.encode())
     stream.flush()
+    return []
 
 
 def _source(table: Any) -> Any:
@@ -100,10 +111,14 @@ def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
         for piece in pieces:
             handle.write(piece.encode())
         return []
-    with pyarrow.CompressedOutputStream(handle, form.compression) as packed:
+    with _compressing(handle, form.compression) as packed:
         for piece in pieces:
             packed.write(piece.encode())
     return []
+
+
+def _compressing(handle: IO[bytes], compression: str) -> Any:
+    return lzma.open(handle, "wb") if compression == "xz" else pyarrow.CompressedOutputStream(handle, compression)
 
 
 def _check_target(place: Path, name: str) -> str:

@@ -21,6 +21,7 @@ from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
 from .step import Condition, Step, node_of, whens
+from .table_source import table_source
 
 Nodes = Mapping[str, Node | Step] | Sequence[tuple[str, Node | Step]]
 
@@ -36,7 +37,7 @@ class Definition:
     id: str | None = None
     description: str | None = None
     connection: Connection | None = None
-    table: str | os.PathLike[str] | None = None
+    table: str | os.PathLike[str] | Mapping[str, str] | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     output: Destination | str | os.PathLike[str] | Mapping[str, str] | None = None
     limits: Limits | None = None
@@ -61,7 +62,7 @@ class Definition:
         if self.id is not None and not _ID.fullmatch(self.id):
             how = "made of letters, digits, dots, hyphens and underscores, at most 100"
             raise WorkflowError(f"id must be {how}", place="id")
-        put(self, "table", _file("table", self.table, "; pass a table itself to run() or check()"))
+        put(self, "table", table_source(self.table))
         put(self, "store", _file("store", self.store))
         for name in ("submission", "deadline"):
             _check_option(name, getattr(self, name))
@@ -126,12 +127,12 @@ _KINDS: Mapping[str, type] = {"id": str, "description": str, "limits": Limits, "
 _SHOWN = ("id", "connection", "table", "inputs", "output", "limits", "retry", "submission", "store", "deadline")
 
 
-def _file(name: str, path: Any, hint: str = "") -> str | None:
+def _file(name: str, path: Any) -> str | None:
     """Return the absolute path of a file; None stays."""
     if path is None:
         return None
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise WorkflowError(f"{name} must be the path of a file{hint}")
+        raise WorkflowError(f"{name} must be the path of a file")
     return os.path.abspath(os.path.expanduser(os.fspath(path)))
 
 

@@ -22,6 +22,7 @@ from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
 from .step import STEP_KEYS, Step, node_of, whens
+from .table_source import Source, table_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,7 @@ class Reader(ConnectionReader):
         parts: dict[str, Callable[[], Any]] = {
             "id": lambda: self.text(("id",)),
             "description": lambda: self.text(("description",)),
-            "table": lambda: self.path(("table",)),
+            "table": self.table,
             "connection": lambda: self.connection(("connection",)),
             "limits": lambda: self.settings(("limits",), Limits),
             "retry": lambda: self.settings(("retry",), Retry),
@@ -134,6 +135,13 @@ class Reader(ConnectionReader):
         """Return within how many seconds a worker must send a row."""
         with self.locating(("deadline",)):
             return RunOptions.of(deadline=self.at(("deadline",))).deadline
+
+    def table(self) -> Source | None:
+        """Return where the table is read."""
+        if not isinstance(self.at(("table",)), dict):
+            return table_source(self.text(("table",)), self.folder)
+        with self.locating(()):
+            return table_source(self.at(("table",)), self.folder)
 
     def output(self) -> Destination | None:
         """Return where the table goes."""

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from ..tables import TableView
     from .workflow_output import WorkflowOutput
 
-FORMATS = ("table", "raw")
+_ENDING = "the ending of the path decides the format; write raw: true for the last node's body and status"
 
 
 @dataclass(frozen=True)
 class Destination:
     """Where the table goes: a file, relative to the current directory when it runs, and what is written.
 
-    ``table`` is the configuration with every node's columns beside it, or those of its `columns` alone, in this order;
-    ``raw`` is the last node's body and status.
+    It is the configuration with every node's columns beside it, or those of its `columns` alone, in this order;
+    `raw`, it is the last node's body and status.
     """
 
     path: str
-    format: str = "table"
+    raw: bool = False
     columns: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -35,11 +35,10 @@ class Destination:
             kind = "nothing" if self.path in (None, "") else type(self.path).__name__
             raise WorkflowError(f"output: path must be a file's path, not {kind}", place="output.path")
         object.__setattr__(self, "path", os.fspath(self.path))
-        if self.format not in FORMATS:
-            hint = nearest(self.format, FORMATS) if isinstance(self.format, str) else ""
-            raise WorkflowError(f"output: format must be one of {' and '.join(FORMATS)}{hint}", place="output.format")
+        if not isinstance(self.raw, bool):
+            raise WorkflowError("output: raw must be true or false", place="output.raw")
         if self.columns is not None:
-            object.__setattr__(self, "columns", checked_columns(self.columns, self.format))
+            object.__setattr__(self, "columns", checked_columns(self.columns, raw=self.raw))
 
     def check(self, table: str | None = None) -> None:
         """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
@@ -56,15 +55,15 @@ class Destination:
         if not output._is_answered and os.path.exists(self.path):
             say(f"{self.path} was not changed: no row was answered")
             return
-        for name in tables.write_table(chosen(output, self.format, self.columns), self.path):
-            say(f"{self.path}: column {name!r} is written as text: in such a file all values of a column have one type")
+        for remark in tables.write_table(chosen(output, raw=self.raw, columns=self.columns), self.path):
+            say(f"{self.path}: {remark}")
 
 
-def chosen(output: WorkflowOutput, form: str, columns: Sequence[str] | None = None) -> Any:
-    """Return the table of a run that a format means, or those of its columns that are there: a run may end early."""
+def chosen(output: WorkflowOutput, *, raw: bool, columns: Sequence[str] | None = None) -> Any:
+    """Return the table of a run that is written, or those of its columns that are there: a run may end early."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
-    if form == "raw":
+    if raw:
         return [*output.values()][-1].result
     if columns is None:
         return output.table
@@ -72,24 +71,24 @@ def chosen(output: WorkflowOutput, form: str, columns: Sequence[str] | None = No
     return view.select([name for name in columns if name in view.columns])
 
 
-def checked_columns(columns: Any, form: str) -> tuple[str, ...]:
+def checked_columns(columns: Any, *, raw: bool) -> tuple[str, ...]:
     """Return the columns that an output names, or raise `WorkflowError`."""
     names = () if isinstance(columns, str) or not isinstance(columns, Sequence) else tuple(columns)
     if not names or any(not isinstance(name, str) or not name for name in names):
         raise WorkflowError("output: columns must be a list of the table's columns", place="output.columns")
     if twice := next((name for at, name in enumerate(names) if name in names[:at]), None):
         raise WorkflowError(f"output: columns has {twice!r} twice", place="output.columns")
-    if form != "table":
-        raise WorkflowError("output: columns are those of the format table: leave them out", place="output.columns")
+    if raw:
+        raise WorkflowError("output: a raw table has its own columns: leave columns out", place="output.columns")
     return names
 
 
-def check_content(view: TableView, form: str, to: str) -> None:
-    """Raise `TableError` if a run's table cannot be written to a file, or as ``csv`` or ``jsonl``."""
+def check_content(view: TableView, to: str, *, raw: bool) -> None:
+    """Raise `TableError` if a run's table cannot be written to a file, or in a format that is named."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     try:
-        tables.check_writing(view.make({}, {}) if form == "raw" else view.table, to)
+        tables.check_writing(view.make({}, {}) if raw else view.table, to)
     except TableError as error:
         raise TableError(f"{error}; nothing was sent") from error
 
@@ -102,7 +101,7 @@ def destination(value: Any) -> Destination | None:
         return Destination(value)
     known = [each.name for each in fields(Destination)]
     for key in (str(name) for name in value if name not in known):
-        hint = nearest(key, known)
+        hint = f": {_ENDING}" if key == "format" else nearest(key, known)
         raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
     if "path" not in value:
         raise WorkflowError("output: path is missing", place="output")

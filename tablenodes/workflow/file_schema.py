@@ -11,8 +11,8 @@ from ..nodes.reference import described, summary
 from ..run.options import described as described_options
 from ..settings import Limits, Retry
 from .definition_reader import CONNECTION, KEYS
-from .destination import FORMATS
 from .inputs import DECLARATION, TYPES
+from .table_source import TableSource
 
 if TYPE_CHECKING:
     from ..nodes import Node
@@ -30,15 +30,16 @@ def file_schema() -> Json:
     declared: Json = _object(DECLARATION) | {"required": ["type"]}
     declared["properties"]["type"] = {"enum": list(TYPES)}
     is_declared = {"type": "object", "required": ["type"]}
-    output = _object(["path", "format", "columns"]) | {"required": ["path"]}
+    output = _object(["path", "raw", "columns"]) | {"required": ["path"]}
     output["properties"] |= {
-        "format": {"enum": list(FORMATS)},
+        "raw": {"type": "boolean"},
         "columns": {"type": "array", "items": {"type": "string"}},
     }
+    table = _object(each.name for each in fields(TableSource)) | {"required": ["path"]}
     parts: Json = {
         "id": _TEXT,
         "description": _TEXT,
-        "table": _TEXT | {"description": "The configuration table's file."},
+        "table": {"anyOf": [_TEXT, table], "description": "The configuration table's file."},
         "connection": connection,
         "inputs": {"type": ["object", "null"], "additionalProperties": {"if": is_declared, "then": declared}},
         "limits": _object([each.name for each in fields(Limits)]),

@@ -83,7 +83,7 @@ def _graph(workflow: Definition) -> tuple[list[Box], dict[tuple[int, int], bool]
     """Return what is drawn, each in its layer, and what is read by what: True for more than what became of rows."""
     reading = dict(columns_read(workflow._steps, workflow._expressions))
     ids = [name for name, _ in workflow._steps]
-    name = "table" if workflow.table is None else os.path.basename(workflow.table)
+    name = os.path.basename(workflow.table or "table")  # type: ignore[arg-type]
     boxes = [Box((_short(name),), is_file=True)] if reading or workflow.table is not None else []
     first, edges = len(boxes), dict[tuple[int, int], bool]()
     for place, (name, step) in enumerate(workflow._as_given):

@@ -22,8 +22,9 @@ def mermaid(workflow: Definition) -> str:
     ids = [name for name, _ in workflow._steps]
     reading = {name for name, _ in columns_read(workflow._steps, workflow._expressions)}
     lines = ["flowchart TD"]
+    table: Any = workflow.table or "table"
     if workflow.table is not None or reading:
-        lines.append(f'    table[("{_shown(os.path.basename(workflow.table or "table"))}")]')
+        lines.append(f'    table[("{_shown(os.path.basename(table))}")]')
     for place, (name, step) in enumerate(workflow._as_given):
         when = [f"when {step.when}"] if step.when is not None else []
         texts = [name, type(step.node).__name__, *when, *([step.description] if step.description else [])]

@@ -45,14 +45,15 @@ class Workflow(Definition):
         What it is for.
     connection : Connection, optional
         Where requests go, but of nodes that have their own. Default: ``Connection()``, which reads the environment.
-    table : path, optional
-        The configuration table's file, where a run names no other.
+    table : path or mapping, optional
+        The configuration table's file, or ``-`` for the standard input, where a run names no other. A mapping has
+        ``path``, and ``format``, ``encoding`` and ``separator`` as `read_table` has them.
     inputs : mapping, optional
         Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
     output : path or mapping, optional
         Where the table with every node's columns is written; relative to the current directory of the run. A mapping
-        has ``path``, ``format`` (``table``, the default, or ``raw``: the last node's body and status), and ``columns``,
-        a list that chooses and orders them.
+        has ``path``, and ``columns``, a list that chooses and orders them, or ``raw`` (True: the last node's body and
+        status instead).
     limits : Limits, optional
         What a run may use at most.
     retry : Retry, optional

@@ -15,7 +15,7 @@ from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS, free_names, known
 from ..connection.connection import Connection, GivenConnection, default_connection, given_connection
 from ..engine.sink import SKIPPED
-from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, nearest
+from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, framed, nearest
 from ..nodes import Node
 from ..problems import Note, Rejected, Remark
 from ..run.check import Check, check_rows, with_key
@@ -29,6 +29,7 @@ from .definition_reader import together
 from .destination import check_content as content_fits
 from .inputs import failed, resolved
 from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
+from .table_source import read as read_source
 
 Inputs = Mapping[str, Any]
 Connections = Mapping[str, Connection]
@@ -110,7 +111,7 @@ def check_content(workflow: Definition, view: TableView) -> None:
     check_columns(workflow, view)
     if destination is not None:
         try:
-            content_fits(view, destination.format, destination.path)
+            content_fits(view, destination.path, raw=destination.raw)
         except TableError as error:
             raise TableError(f"{workflow._at('output', 'path')}output {destination.path!r}: {error}") from error
 
@@ -131,7 +132,7 @@ def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] |
 def file_of(workflow: Definition, table: Any) -> str | None:
     """Return the path of the table that a run reads; None where it is given a table itself."""
     if table is None:
-        return None if workflow.table is None else os.fspath(workflow.table)
+        return None if workflow.table is None else os.fspath(workflow.table)  # type: ignore[arg-type]
     return os.fspath(table) if isinstance(table, str | os.PathLike) else None
 
 
@@ -140,12 +141,12 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
 
     Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
     """
-    path = file_of(workflow, table)
-    if path is not None:
+    if file_of(workflow, table) is not None:
+        source: Any = workflow.table if table is None else table
         try:
-            table = tables.with_named_index(tables.read_table(path))
+            table = tables.with_named_index(read_source(source))
         except TableError as error:
-            raise TableError(f"{workflow._at('table') if table is None else ''}{error}") from None
+            raise framed(error, workflow._at("table") if table is None else "") from None
     if table is None:
         _refuse_reading(workflow)
         table = tables.view(tables.frame({"row": [1]}, {"row": "integer"})).make({}, {})

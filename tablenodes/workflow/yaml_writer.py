@@ -25,6 +25,7 @@ from ..settings import Timeout
 from ..templates.template import Column, LiteralText
 from .definition import Definition
 from .step import Step
+from .table_source import STANDARD_INPUT, TableSource
 
 _TEXT = "tag:yaml.org,2002:str"
 _BARE = re.compile(r"[A-Za-z_/.](?:[\w ,./()+-]*[\w./)])?", re.ASCII)
@@ -79,7 +80,7 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
     if workflow.connection is not None:
         made["connection"] = _connection(workflow.connection, folder)
     if workflow.table is not None:
-        made["table"] = _relative(os.fspath(workflow.table), folder)
+        made["table"] = _table(workflow.table, folder)
     if workflow.inputs:
         made["inputs"] = {name: declaration.document() for name, declaration in workflow.inputs.items()}
     made |= {"limits": _changed(workflow.limits), "retry": _changed(workflow.retry)}
@@ -93,8 +94,14 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
     return made
 
 
+def _table(table: Any, folder: str) -> Any:
+    path = os.fspath(table)
+    path = path if path == STANDARD_INPUT else _relative(path, folder)
+    return {"path": path, **table.options()} if isinstance(table, TableSource) else path
+
+
 def _output(output: Any) -> Any:
-    made = {name: value for name, value in asdict(output).items() if value not in (None, "table")}
+    made = {name: value for name, value in asdict(output).items() if value not in (None, False)}
     return output.path if len(made) == 1 else made
 
 
