@@ -28,6 +28,23 @@ ALL = 60_000
 HOSTILE = '<script>alert("x")</script>&amp;\x1b[2J\ud800\u202e\'`{{ 1 }}'.replace("\ud800", "")
 VOID = {"br", "hr"}
 ALLOWED = {"style", "div", "span", "p", "b", "i", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "pre"}
+ALLOWED |= {"svg", "g", "title", "rect", "path", "text"}
+SHAPES = {
+    "xmlns",
+    "role",
+    "width",
+    "height",
+    "viewbox",
+    "fill",
+    "stroke",
+    "x",
+    "y",
+    "rx",
+    "d",
+    "opacity",
+    "text-anchor",
+}
+SHAPES |= {"font-family", "font-size", "font-weight", "stroke-opacity", "fill-opacity", "stroke-dasharray"}
 CHAT = tn.CreateChatCompletion(model="m", prompt="Read: {{ review }}", answer={"sentiment": str, "stars": int})
 KINDS = {
     "pandas": pd.DataFrame,
@@ -50,8 +67,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        assert not [name for name, _ in attrs if name not in ("class", "style")]
         self.open.append(tag)
+        drawn = SHAPES if "svg" in self.open else set()
+        assert not [name for name, _ in attrs if name not in {"class", "style"} | drawn]
         if tag == "li":
             self.items.append("")
         elif tag == "tr":
