@@ -22,6 +22,7 @@ _SIGN, _LONGEST = 7.2, 30  # pixels of a sign, and the most of a line
 _ABOUT = 500  # signs of a line that is shown when somebody points at a node
 _BEND = 8  # the width of a line on its way past a layer
 _ROUNDS = 12
+_SPACE = ' xmlns="http://www.w3.org/2000/svg"'
 _STYLE = (
     "<style>svg.tablenodes-flow{color:#1f2328}"
     "@media(prefers-color-scheme:dark){svg.tablenodes-flow{color:#e6edf3}}</style>"
@@ -56,10 +57,10 @@ class Box:
 
 def svg(workflow: Definition, *, alone: bool = True) -> str:
     """Return the drawing; `alone` says that it is a file of its own, and brings its colours, light and dark."""
-    return drawing(*_graph(workflow), _STYLE if alone else "")
+    return drawing(*_graph(workflow), alone=alone)
 
 
-def drawing(boxes: Sequence[Box], edges: Mapping[tuple[int, int], bool], style: str = "") -> str:
+def drawing(boxes: Sequence[Box], edges: Mapping[tuple[int, int], bool], *, alone: bool = True) -> str:
     """Return boxes, and lines down from one to another by their places, as SVG; a line is solid or dotted."""
     layers: dict[int, list[Box]] = defaultdict(list)
     for box in boxes:
@@ -74,9 +75,9 @@ def drawing(boxes: Sequence[Box], edges: Mapping[tuple[int, int], bool], style: 
     width = max(box.x + box.width / 2 for row in rows for box in row) - left + 2
     size = f'width="{width:.0f}" height="{tops[-1] - _BETWEEN + 2:.0f}"'
     view = f'viewBox="{left:.1f} 0 {width:.1f} {tops[-1] - _BETWEEN + 2:.1f}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="tablenodes-flow" role="img" {size} {view} fill="none"'
+    head = f'<svg{_SPACE if alone else ""} class="tablenodes-flow" role="img" {size} {view} fill="none"'
     font = 'stroke="currentColor" font-family="system-ui,sans-serif" font-size="13"'
-    return f"{head} {font}>{style}{''.join(drawn)}</svg>"
+    return f"{head} {font}>{_STYLE if alone else ''}{''.join(drawn)}</svg>"
 
 
 def _graph(workflow: Definition) -> tuple[list[Box], dict[tuple[int, int], bool]]:
