@@ -131,6 +131,9 @@ class Requests:
         """Return a secret as a variable of the shell's, after the word that says what kind of key it is."""
         own = (self.connection.headers or {}).get(name) or (self.connection.query or {}).get(name)
         if isinstance(own, str) and variables(own):
+            first, name, *rest = pieces(own)
+            if not any((first, *rest)):
+                return f"${name}"
             return "".join(f"${{{each}}}" if at % 2 else _escaped(each) for at, each in enumerate(pieces(own)))
         if value.variable is not None:
             return f"${value.variable}"
