@@ -46,7 +46,7 @@ def command(capsys, tmp_path, monkeypatch):
 
 
 def parsed(name, *arguments):
-    own = application.commands[name]
+    own = application.get_command(None, name)
     values = own.make_context(name, [*arguments]).params
     return SimpleNamespace(**values)
 
@@ -65,7 +65,7 @@ def read_yaml(tmp_path, text):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_setting_of_sending_is_an_option(name):
     """So a new field of these is one, or this fails."""
-    known = {each.name for each in application.commands[name].params}
+    known = {each.name for each in application.get_command(None, name).params}
     numbers = {f"{PREFIXES[kind]}{field}" for kind, field in NUMBERS}
     connection = {each.name for each in fields(tn.Connection) if each.init} - NEVER
     assert numbers - known == set()

@@ -122,7 +122,9 @@ def test_what_is_no_expression_of_the_table_is_one_line(command, server, name, e
     wording(err)
 
 
-@pytest.mark.parametrize("form", [[], ["--jsonl"], ["--output", "out.csv"], ["--output", "out.jsonl"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "form", [[], ["--format", "jsonl"], ["--output", "out.csv"], ["--output", "out.jsonl"]], ids=" ".join
+)
 def test_columns_are_chosen_and_in_this_order(command, form):
     """Those of the answers too, by the names that the table has them by."""
     code, out, _ = command("call", *ASK, "--columns", "status_2, answer,word", "--rows", "1", *form)
@@ -137,7 +139,7 @@ def test_columns_are_chosen_and_in_this_order(command, form):
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize(
     "arguments",
-    [["answr"], ["answer,answer"], [""], ["answer", "--format", "raw"], ["['answer'"], ["word,answr", "-o", "out.csv"]],
+    [["answr"], ["answer,answer"], [""], ["answer", "--raw"], ["['answer'"], ["word,answr", "-o", "out.csv"]],
     ids=" ".join,
 )
 def test_columns_that_will_not_be_there_are_refused(command, server, monkeypatch, arguments, terminal):

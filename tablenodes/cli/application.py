@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import click
@@ -14,14 +16,10 @@ from .._version import __version__
 from ..engine.interrupts import HANGUP
 from ..errors import Interrupted, OutputError, TablenodesError, nearest
 from ..run.display import reported_elsewhere
-from .catalog import convert, graph, nodes, schema
-from .command_options import option
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, complain_of, misused, shortage
-from .connection_list import connections
 from .printout import quiet_pipe
-from .run_commands import call, check, retrieve, run, submit
 from .standard_streams import standard_streams
-from .upkeep_commands import install, journal, remove, status, store, worker
+from .suggestions import VARIABLE, complete
 
 _EXIT_CODES = "Exit codes: 0 all ok, 1 bad input, 2 bad usage, 3 some rows failed, 130 interrupted."
 _KEY = (
@@ -32,18 +30,32 @@ _PUT_IT = "put it into an environment variable, and name that with --api-key-env
 
 
 class Group(click.Group):
-    """Commands, listed in their order; without one of them, the help goes to the standard error stream."""
+    """Commands, in their order, of which one is loaded when it is asked for: by name, its module and what it does.
 
-    def __init__(self, name: str, text: str, commands: Sequence[click.Command], **more: Any) -> None:
+    Without one of them, the help goes to the standard error stream.
+    """
+
+    def __init__(self, name: str, text: str, homes: Mapping[str, tuple[str, str]], **more: Any) -> None:
         more |= {"invoke_without_command": True, "subcommand_metavar": "COMMAND [ARGS]..."}
-        super().__init__(name, commands=commands, help=text, callback=self._alone, **more)
+        super().__init__(name, help=text, callback=self._alone, **more)
+        self.homes = homes
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(self.homes)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.homes:
+            return None
+        found: click.Command = getattr(import_module(self.homes[cmd_name][0], __package__), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, does) for name, (_, does) in self.homes.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        if args[0] not in self.homes and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.homes)}", ctx)
         return super().resolve_command(ctx, args)
 
     @staticmethod
@@ -61,14 +73,38 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         context.exit()
 
 
+_RUNS, _LISTS, _KEPT = ".run_commands", ".catalog", ".upkeep_commands"
+_MODEL = "The embedded model: a small language model on this machine."
+model = Group(
+    "model",
+    _MODEL,
+    {
+        "install": (_KEPT, "Download the embedded model, if it is not there."),
+        "status": (_KEPT, "Show whether the embedded model can be used."),
+        "remove": (_KEPT, "Delete the embedded model from the cache folder."),
+    },
+)
 application = Group(
     "tablenodes",
     "Send every row of a table as a request to a language-model API; every answer comes back as a row.",
-    [
-        *(run, check, call, submit, retrieve, store, worker, connections, nodes, schema, graph, convert, journal),
-        Group("model", "The embedded model: a small language model on this machine.", [install, status, remove]),
-    ],
-    params=[option("--version", None, "Show the version.", is_flag=True, is_eager=True, callback=_show_version)],
+    {
+        "run": (_RUNS, "Run a workflow and write its table."),
+        "check": (_RUNS, "Show what a workflow would send, and which rows cannot be sent."),
+        "call": (_RUNS, "Run one node over a table."),
+        "submit": (_RUNS, "Hand a node's requests to a worker in the background."),
+        "retrieve": (_RUNS, "Get the answers of submitted requests."),
+        "store": (_KEPT, "Show what is in the store, pending and answered."),
+        "worker": (_KEPT, "Send what is pending in the store, then end."),
+        "connections": (".connection_list", "List the connections that have a name, and check them."),
+        "nodes": (_LISTS, "List the nodes, or one node's settings."),
+        "schema": (_LISTS, "Show what a request may hold."),
+        "graph": (_LISTS, "Show a workflow's nodes and what each reads."),
+        "convert": (_LISTS, "Turn a Kestra flow into a workflow."),
+        "journal": (_KEPT, "Show what is in a journal."),
+        "model": (".application", _MODEL),
+        "completion": (".completion", "Print a script by which a shell completes commands."),
+    },
+    params=[click.Option(["--version"], is_flag=True, is_eager=True, callback=_show_version, help="Show the version.")],
     epilog=f"{_EXIT_CODES} {_KEY}",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
@@ -110,6 +146,8 @@ def _exit_code(given: list[str]) -> int:
     """Run a command and return the exit code; what was printed has arrived by then, or that it has not is said."""
     try:
         _refuse_keys(given)
+        if VARIABLE in os.environ:
+            return complete(application)
         code = _carried_out(given)
         with quiet_pipe():
             pass

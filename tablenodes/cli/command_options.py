@@ -14,6 +14,7 @@ from ..notices import voiced
 from ..run.options import DAY, described, failures_known
 from .complaints import complain_of, worded
 from .selection import Rows
+from .suggestions import suggested
 
 Given: TypeAlias = Any  # the values of a command's arguments and options, by their names
 
@@ -22,13 +23,20 @@ OTHERS = "Others"
 _COLUMN = 32  # characters of an option and what it takes, where its description stands beside it
 
 
-class Option(click.Option):
+class _Suggesting(click.Parameter):
+    """What is completed by what it takes."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        return suggested(self, ctx, incomplete)
+
+
+class Option(_Suggesting, click.Option):
     """An option, with the heading under which the help has it."""
 
     heading = OTHERS
 
 
-class Argument(click.Argument):
+class Argument(_Suggesting, click.Argument):
     """An argument that the help describes."""
 
     def __init__(self, name: str, metavar: str, help: str, *, required: bool = True) -> None:  # noqa: A002
@@ -37,7 +45,7 @@ class Argument(click.Argument):
 
 
 class Command(click.Command):
-    """A command whose help begins with its arguments, and has its options under headings."""
+    """A command whose help begins with its arguments, has its options under headings, and ends with examples."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments, then the options."""
@@ -50,6 +58,15 @@ class Command(click.Command):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records, col_max=_COLUMN)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each as it is typed."""
+        from .examples import EXAMPLES  # noqa: PLC0415 - loaded where help is shown
+
+        with formatter.section("Examples"):
+            before = " " * formatter.current_indent
+            for example in EXAMPLES[str(self.name)]:
+                formatter.write("".join(f"{before}{line}\n" for line in example.splitlines()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; what is wrong is said while it is known which options there are."""

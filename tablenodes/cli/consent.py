@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..workflow import Workflow
 
 _ASKED_ABOVE = 1.0  # USD
-_WEIGHED = 1_000  # rows of a longer table by which it is weighed, evenly over it
+_WEIGHED = 500  # rows of a longer table by which it is weighed, evenly over it
 (YES,) = under("Before sending", flag("--yes", "Do not ask before a run that is likely to cost more than $1."))
 
 
