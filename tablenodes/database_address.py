@@ -152,6 +152,8 @@ def database_table(given: Any) -> DatabaseTable | None:
     if not isinstance(given, Mapping):
         address = database_address(given)
         return None if address is None else DatabaseTable(address)
+    if "url" not in given:
+        return None
     known = [each.name for each in fields(DatabaseTable)]
     for key in (str(name) for name in given if name not in known):
         raise TableError(f"table: unknown key {key[:40]!r}{among(key, known)}", place=f"table.{key}")

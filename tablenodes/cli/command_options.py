@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from ..database_address import IF_EXISTS
 from ..errors import TablenodesError, nearest
 from ..notices import voiced
 from ..run.options import DAY, described, failures_known
@@ -154,7 +155,7 @@ NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
 BINARY = ("parquet", "arrow")
 """What a table may be written as, and read as; `tables` has all that is done with it."""
-_FILES = ".csv, .jsonl, .json, .parquet, …; - is the standard input"
+_FILES = ".csv, .jsonl, .json, .parquet, …; - is the standard input; or a database's URL"
 SOURCE = Argument("table", "TABLE", f"The table to read: {_FILES}.")
 IDS = Argument("table", "TABLE", f"The table of ids to read: {_FILES}; or one id.")
 INPUT = under(  # what is read
@@ -163,6 +164,7 @@ INPUT = under(  # what is read
     option("--encoding", "NAME", "The encoding of a text file, such as cp1252. Default: UTF-8."),
     option("--separator", "CHARACTER", "What separates the cells of CSV, such as ';' or tab. Default: it is found."),
     option("--rows", "N|A:B", "Only the first N rows, or rows A to before B; the first is row 0.", type=Rows()),
+    option("sql --query", "SQL", "What to read of a database, whose URL is the table; @FILE reads it from a file."),
     option("--where", "EXPRESSION", "Only rows for which it is true, such as \"lang == 'de'\"; others are skipped."),
 )
 (TABLE,) = under("Input", option("--table -t", "FILE", f"The table to read: {_FILES}."))
@@ -184,11 +186,15 @@ ANSWERS = under(
     option("--into", "NAME", "What the answer's column is called, or begins with."),
 )
 _FORMAT = "The standard output's format; a file's ending decides its own. Default: csv."
+_IF_EXISTS = "What to do where that is there already. [fail; with a key, append]"
 OUTPUT = under(
     "Output",
     option("--output -o", "FILE", "Write the table to this file, as its ending says; - is the standard output."),
     option("form --format", "|".join(FORMATS), _FORMAT, callback=checked_as(FORMATS)),
     flag("--raw", "Write the last node's body and status, not the table's columns with the answers beside them."),
+    option("--output-table", "NAME", "The table to write, where the output is a database's URL."),
+    option("--if-exists", "|".join(IF_EXISTS), _IF_EXISTS, callback=checked_as(IF_EXISTS)),
+    option("--key-column", "NAME", "Update the rows that have the same value in this column, and add the others."),
     option("written --columns", "NAME,…", "Write these columns of the table, in this order."),
 )
 _BESIDE = " Default: beside the output, with .journal at its end; none for the standard output."

@@ -34,6 +34,9 @@ _SENTENCES = {
     "key_unencrypted": "the API key would be sent unencrypted to {host}: use https, or --allow-insecure",
     "variable_unset": "the environment variable {variable} is not set{hint}",
     "no_address": "the embedded model has an address only while it runs, so there is no curl command: use --dry-run",
+    "no_query": "{name} is a database: say what to read of it, such as --query 'select * from {table}'; {there}",
+    "target_exists": "{target} is there already: append to it or replace it with --if-exists, or name a key with"
+    " --key-column, by which its rows are updated",
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
     " --max-cost out; nothing was sent",

@@ -141,7 +141,7 @@ class Presentation:
         last = list(outputs.values())[-1]
         if self._later is not None and last.summary.submitted:
             place = getattr(workflow.output, "path", None)
-            ids = "FILE, a file of these ids," if place is None else quote(place)
+            ids = "FILE, a file of these ids," if not place else quote(place)
             say(f"tablenodes retrieve {ids}{self._later} gets the answers")
         if stopped is not None and has_journal:
             say(_how_to_go_on(stopped, outputs, self._given["journal"]))
@@ -152,8 +152,8 @@ class Presentation:
         places = []
         if not is_written:
             places.append(f"the table went to the standard output: {rows}")
-        elif destination is not None and (outputs._is_answered or not self._replaces):
-            places.append(f"wrote {destination.path}: {rows}{self._earlier}")
+        elif outputs._written is not None:
+            places.append(f"wrote {destination}: {counted(outputs._written, 'row')}{self._earlier}")
         elif destination is None and self._shows_part:
             places.append("the table was only shown: --output FILE keeps it")
         if self._given["journal"] is not None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..connection.connection import Connection, default_connection
+from ..database_address import database_table
 from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, option, option_of_run
 from .complaints import INTERRUPTED
 from .consent import YES, Intended, consented
+from .database_options import database_output, queried
 from .presentation import Manner, Presentation
 from .preview import PREVIEWS, previewed, show_check, show_estimate
 from .printout import is_terminal
@@ -366,6 +368,8 @@ def source_of(workflow: Workflow, given: Given) -> Any:
     said = {"format": given.input_format, "encoding": given.encoding, "separator": given.separator}
     said = {name: value for name, value in said.items() if value is not None}
     own: Any = workflow.table if given.table is None else given.table
+    if given.sql is not None or database_table(own) is not None:
+        return queried(own, given.sql, said)
     if not said or own is None:
         return given.table
     return replace(own, **said) if isinstance(own, TableSource) else TableSource(own, **said)
@@ -377,7 +381,7 @@ def manner(workflow: Workflow, given: Given) -> dict[str, Any]:
         raise click.BadParameter("--journal is set too: keep one of them", param_hint="--no-journal")
     journal = given.journal
     if journal is None and not given.no_journal and workflow.output is not None:
-        journal = f"{os.fspath(getattr(workflow.output, 'path', ''))}.journal"
+        journal = getattr(workflow.output, "journal", None)
     own = {name: getattr(given, name) for name in ("retry_failed", "on_in_doubt", "duplicates", "store")}
     own["connection"] = _before_all(workflow, given)
     own |= {name: getattr(given, name) for name in ("submission", "deadline", "replace") if hasattr(given, name)}
@@ -404,6 +408,8 @@ def destined(workflow: Workflow, given: Given) -> tuple[Workflow, bool, Sequence
     columns = own.columns if own and raw == own.raw else None
     if given.written is not None:
         columns = checked_columns(_names(given.written), raw=raw)
+    if (output := database_output(given, workflow.output, raw=raw, columns=columns)) is not None:
+        return workflow.replace(output=output), raw, columns
     path = own.path if given.output is None and own else given.output
     if path is None or path == "-":
         if given.form in options.BINARY and is_terminal():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .database_writer import check_key, check_target, write_rows
 from .kinds import view
 from .pandas_view import frame, long_frame, with_named_index
 from .table_files import count_rows, read_table
@@ -10,7 +11,9 @@ from .writer import check_output, check_writing, text_part, write_stream, write_
 
 __all__ = [
     "TableView",
+    "check_key",
     "check_output",
+    "check_target",
     "check_writing",
     "count_rows",
     "frame",
@@ -19,6 +22,7 @@ __all__ = [
     "text_part",
     "view",
     "with_named_index",
+    "write_rows",
     "write_stream",
     "write_table",
 ]

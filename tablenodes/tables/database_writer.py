@@ -81,7 +81,8 @@ def _statements(engine: Engine, target: DatabaseTarget, rows: Mapping[str, Stage
     there = engine.columns(target.table)
     if there and target.if_exists == "fail":
         how = "append to it or replace it (if_exists), or name a key, by which its rows are updated"
-        raise TableError(f"{target} is there already: {how}", place="if_exists", code="target_exists")
+        code, values = "target_exists", {"target": str(target)}
+        raise TableError(f"{target} is there already: {how}", place="if_exists", code=code, values=values)
     if there and target.if_exists == "append":
         fold = str.casefold if engine.folds_names else str
         types = {fold(each.name): each.type for each in there}

@@ -15,8 +15,9 @@ from ..nodes import Node
 from ..run.options import RunOptions
 from ..settings import Limits, Retry
 from ..templates.template import Template
+from .database_output import DatabaseOutput, output_of
 from .definition_reader import Reader, anchored
-from .destination import Destination, destination
+from .destination import Destination
 from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
@@ -39,7 +40,7 @@ class Definition:
     connection: Connection | None = None
     table: str | os.PathLike[str] | Mapping[str, str] | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    output: Destination | str | os.PathLike[str] | Mapping[str, str] | None = None
+    output: Destination | DatabaseOutput | str | os.PathLike[str] | Mapping[str, str] | None = None
     limits: Limits | None = None
     retry: Retry | None = None
     submission: str | None = None
@@ -69,7 +70,7 @@ class Definition:
         if not isinstance(self.inputs, Mapping):
             raise WorkflowError(f"inputs must be a mapping of names to defaults, not {type(self.inputs).__name__}")
         put(self, "inputs", {name: declared(name, value) for name, value in self.inputs.items()})
-        put(self, "output", destination(self.output))
+        put(self, "output", output_of(self.output))
         put(self, "_written_out", tuple(written_out(self.nodes)))  # type: ignore[arg-type]
         for reference in faults(self._steps, self.inputs, whens=self._expressions):
             node = self._steps[reference.node][0]

@@ -11,13 +11,14 @@ from .. import schemas
 from ..bodies.recipe import EXTRA, parse_setting
 from ..connection.connection import LOCAL, Connection
 from ..connection.connection_reader import ConnectionReader, connection_keys
+from ..database_address import DatabaseTable
 from ..documents.document_reader import rooted
 from ..errors import UsageError, WorkflowError, framed
 from ..nodes import find_node
 from ..nodes.node import check_request_settings, instead, own_names, setting_names
 from ..run.options import RunOptions
 from ..settings import Limits, Retry
-from .destination import destination
+from .database_output import DatabaseOutput, output_of
 from .inputs import declared
 from .references import check_id, faults
 from .short_names import written_out
@@ -27,6 +28,7 @@ from .table_source import Source, table_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ..database_address import DatabaseAddress
     from ..documents.yaml_reader import Document, Path_
     from ..nodes import Node
     from .destination import Destination
@@ -139,14 +141,26 @@ class Reader(ConnectionReader):
     def table(self) -> Source | None:
         """Return where the table is read."""
         if not isinstance(self.at(("table",)), dict):
-            return table_source(self.text(("table",)), self.folder)
+            self.text(("table",))
         with self.locating(()):
-            return table_source(self.at(("table",)), self.folder)
+            made = table_source(self.at(("table",)), self.folder)
+        if isinstance(made, DatabaseTable):
+            self._refuse_passwords(made.url, ("table", "url"))
+        return made
 
-    def output(self) -> Destination | None:
+    def output(self) -> Destination | DatabaseOutput | None:
         """Return where the table goes."""
         with self.locating(()):
-            return destination(self.at(("output",)))
+            made = output_of(self.at(("output",)))
+        if isinstance(made, DatabaseOutput):
+            self._refuse_passwords(made.target.url, ("output", "url"))
+        return made
+
+    def _refuse_passwords(self, address: DatabaseAddress, path: Path_) -> None:
+        if address.secrets:
+            how = "leave it out, and set the environment variable PGPASSWORD, or use a file of libpq's (~/.pgpass)"
+            at = path if path in self.document.lines else path[:1]
+            raise self.document.error(at, f"{path[0]}: a password must not be in a file: {how}")
 
     def nodes(self) -> list[tuple[str, Node | Step | None]]:
         """Return the nodes with their ids; None for one that is wrong, of which an error is kept."""

@@ -40,6 +40,19 @@ class Destination:
         if self.columns is not None:
             object.__setattr__(self, "columns", checked_columns(self.columns, raw=self.raw))
 
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """What it is called in a drawing."""
+        return os.path.basename(self.path)
+
+    @property
+    def journal(self) -> str:
+        """The journal's path, unless another is given."""
+        return f"{self.path}.journal"
+
     def check(self, table: str | None = None) -> None:
         """Raise `TableError` if the table cannot be written, or its file is the table that the run reads."""
         from .. import tables  # noqa: PLC0415 - loads pandas
@@ -48,15 +61,23 @@ class Destination:
             raise TableError(f"output {self.path!r} is the table that the run reads: choose another file")
         tables.check_output(self.path)
 
-    def write(self, output: WorkflowOutput) -> None:
-        """Write a run's table; one without a single answer does not take the place of an earlier file."""
+    def check_content(self, view: TableView, _columns: Mapping[str, Any]) -> None:
+        """Raise `TableError` if the file cannot hold the table that the run reads."""
+        try:
+            check_content(view, self.path, raw=self.raw)
+        except TableError as error:
+            raise TableError(f"output {self.path!r}: {error}") from error
+
+    def write(self, output: WorkflowOutput, *, ended_early: bool = False, is_kept: bool = False) -> int | None:
+        """Write a run's table and return how many rows; without an answer, it does not take an earlier file's place."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if not output._is_answered and os.path.exists(self.path):
             say(f"{self.path} was not changed: no row was answered")
-            return
+            return None
         for remark in tables.write_table(chosen(output, raw=self.raw, columns=self.columns), self.path):
             say(f"{self.path}: {remark}")
+        return next(iter(output.values())).summary.rows
 
 
 def chosen(output: WorkflowOutput, *, raw: bool, columns: Sequence[str] | None = None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .flow_graph import edges_of, in_a_line
 from .references import columns_read
+from .table_source import called
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -84,7 +84,7 @@ def _graph(workflow: Definition) -> tuple[list[Box], dict[tuple[int, int], bool]
     """Return what is drawn, each in its layer, and what is read by what: True for more than what became of rows."""
     reading = dict(columns_read(workflow._steps, workflow._expressions))
     ids = [name for name, _ in workflow._steps]
-    name = os.path.basename(workflow.table or "table")  # type: ignore[arg-type]
+    name = called(workflow.table or "table")
     boxes = [Box((_short(name),), is_file=True)] if reading or workflow.table is not None else []
     first, edges = len(boxes), dict[tuple[int, int], bool]()
     for place, (name, step) in enumerate(workflow._as_given):
@@ -102,7 +102,7 @@ def _graph(workflow: Definition) -> tuple[list[Box], dict[tuple[int, int], bool]
     if output is not None:
         edges[len(boxes) - 1, len(boxes)] = True
         lowest = max(box.layer for box in boxes) + 1
-        boxes.append(Box((_short(os.path.basename(output.path)),), layer=lowest, is_file=True))
+        boxes.append(Box((_short(output.name),), layer=lowest, is_file=True))
     return boxes, edges
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..bodies.recipe import CONVERSATION
 from .references import columns_read, reading_of, templates, upstream
+from .table_source import called
 
 if TYPE_CHECKING:
     from ..nodes import Node
@@ -22,9 +22,8 @@ def mermaid(workflow: Definition) -> str:
     ids = [name for name, _ in workflow._steps]
     reading = {name for name, _ in columns_read(workflow._steps, workflow._expressions)}
     lines = ["flowchart TD"]
-    table: Any = workflow.table or "table"
     if workflow.table is not None or reading:
-        lines.append(f'    table[("{_shown(os.path.basename(table))}")]')
+        lines.append(f'    table[("{_shown(called(workflow.table or "table"))}")]')
     for place, (name, step) in enumerate(workflow._as_given):
         when = [f"when {step.when}"] if step.when is not None else []
         texts = [name, type(step.node).__name__, *when, *([step.description] if step.description else [])]
@@ -35,7 +34,7 @@ def mermaid(workflow: Definition) -> str:
             lines.append(f"    n{ids.index(earlier)} {'-->' if is_read else '-.->'} n{place}")
     output: Any = workflow.output
     if output is not None:
-        lines += [f'    output[("{_shown(os.path.basename(output.path))}")]', f"    n{len(ids) - 1} --> output"]
+        lines += [f'    output[("{_shown(output.name)}")]', f"    n{len(ids) - 1} --> output"]
     return "\n".join(lines) + "\n"
 
 

@@ -59,7 +59,7 @@ def run(
     source = workflow_check.file_of(workflow, table)
     workflow_check.check_output(workflow, source)
     if options.journal is not None:
-        refuse_as_journal(options.journal, table=source, output=destination and destination.path)
+        refuse_as_journal(options.journal, table=source, output=destination and (destination.path or None))
     view = workflow_check.opened(workflow, table)
     plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
@@ -131,7 +131,7 @@ def _carried_out(
             outputs._add(workflow._steps[len(outputs)][0], came)
         if outputs:
             remember(outputs, stopped=True)
-        unwritten = _unwritten(workflow.output, outputs)
+        unwritten = _unwritten(workflow.output, outputs, options, ended_early=True)
         if isinstance(error, EndedError | KeyboardInterrupt):
             raise _ended(error, outputs, unwritten) from (unwritten or error.__cause__)
         if unwritten:
@@ -140,8 +140,9 @@ def _carried_out(
             with suppress(Exception):
                 error.output = outputs  # type: ignore[attr-defined]
         raise
-    remember(outputs, stopped=any(output.summary.stopped for output in outputs.values()))
-    unwritten = _unwritten(workflow.output, outputs)
+    stopped = any(output.summary.stopped for output in outputs.values())
+    remember(outputs, stopped=stopped)
+    unwritten = _unwritten(workflow.output, outputs, options, ended_early=stopped)
     if unwritten is not None:
         kept = "" if options.journal is None else f"; journal {os.fspath(options.journal)!r} has every answer: {_AGAIN}"
         raise OutputError(f"{unwritten}{kept}", outputs, output_has="what it should contain") from unwritten
@@ -290,11 +291,14 @@ def none_sendable(
     return InvalidRequests(f"{where}node {name!r}: {why}", check, code=code, values=values)
 
 
-def _unwritten(destination: Any, outputs: WorkflowOutput) -> TableError | None:
+def _unwritten(
+    destination: Any, outputs: WorkflowOutput, options: RunOptions, *, ended_early: bool
+) -> TableError | None:
     """Write the table; return what went wrong, None where nothing did."""
     if destination is not None and outputs:
         try:
-            destination.write(outputs)
+            is_kept = options.journal is not None
+            outputs._written = destination.write(outputs, ended_early=ended_early, is_kept=is_kept)
         except TableError as error:
             return error
     return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from ..database_address import DatabaseTable, database_table
 from ..errors import WorkflowError, nearest
 
 STANDARD_INPUT = "-"
@@ -38,13 +39,18 @@ class TableSource:
         return {name: value for name, value in asdict(self).items() if name != "path" and value is not None}
 
 
-Source = str | TableSource
+Source = str | TableSource | DatabaseTable
 
 
 def table_source(value: Any, folder: str | None = None) -> Source | None:
-    """Return where a table is read, of a path or a mapping with one, which is taken from a folder; None stays."""
+    """Return where a table is read, of a path, which is taken from a folder, or a URL, or a mapping with one of them.
+
+    None stays.
+    """
     if value is None:
         return None
+    if (asked := database_table(value)) is not None:
+        return asked.rooted(folder or ".")
     made = _of_mapping(value) if isinstance(value, Mapping) else value
     if not isinstance(made, str | os.PathLike) or not os.fspath(made):
         raise WorkflowError("table must be the path of a file; pass a table itself to run() or check()")
@@ -61,9 +67,16 @@ def _of_mapping(value: Mapping[str, Any]) -> TableSource:
     return TableSource(**{"path": "", **value})
 
 
-def read(source: str | os.PathLike[str]) -> Any:
+def called(source: Any) -> str:
+    """Return what a table is called in a drawing: its file, or its database without a password."""
+    return str(source) if isinstance(source, DatabaseTable) else os.path.basename(os.fspath(source))
+
+
+def read(source: Any) -> Any:
     """Return the data frame that is read from where a table is."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
+    if (asked := database_table(source)) is not None:
+        return tables.read_table(asked.url, query=asked.query)  # type: ignore[arg-type]
     options = source.options() if isinstance(source, TableSource) else {}
     return tables.read_table(os.fspath(source), **options)

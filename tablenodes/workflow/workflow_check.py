@@ -14,6 +14,7 @@ from ..bodies.recipe import CONVERSATION
 from ..bodies.settings_plan import RowPlan
 from ..column_names import OUTPUTS, free_names, known
 from ..connection.connection import Connection, GivenConnection, default_connection, given_connection
+from ..database_address import database_table
 from ..engine.sink import SKIPPED
 from ..errors import ColumnError, SettingError, TableError, UsageError, WorkflowError, framed, nearest
 from ..nodes import Node
@@ -26,7 +27,6 @@ from ..tables import TableView
 from ..templates.template_faults import LITERALLY
 from .definition import Definition
 from .definition_reader import together
-from .destination import check_content as content_fits
 from .inputs import failed, resolved
 from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
 from .table_source import read as read_source
@@ -111,29 +111,34 @@ def check_content(workflow: Definition, view: TableView) -> None:
     check_columns(workflow, view)
     if destination is not None:
         try:
-            content_fits(view, destination.path, raw=destination.raw)
-        except TableError as error:
-            raise TableError(f"{workflow._at('output', 'path')}output {destination.path!r}: {error}") from error
+            destination.check_content(view, columns_made(workflow, view))
+        except UsageError as error:
+            raise framed(error, workflow._at("output", "path")) from error
 
 
 def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] | None = None) -> None:
     """Raise `WorkflowError` for a column that is written, by default of the output, and the table will not have."""
     if wanted is None:
         wanted = getattr(workflow.output, "columns", None) or ()
-    known = [*view.columns]
-    for name, node in workflow._steps:
-        known += _written("" if workflow._alone else name, node, known)
+    known = [*view.columns, *columns_made(workflow, view)]
     for name in wanted:
         if name not in known:
             where = workflow._at("output", "columns")
             raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
 
 
+def columns_made(workflow: Definition, view: TableView) -> dict[str, Any]:
+    """Return the columns that the table will have beside those that it has, and their types."""
+    made: dict[str, Any] = {}
+    for name, node in workflow._steps:
+        made |= _written("" if workflow._alone else name, node, (*view.columns, *made))
+    return made
+
+
 def file_of(workflow: Definition, table: Any) -> str | None:
     """Return the path of the table that a run reads; None where it is given a table itself."""
-    if table is None:
-        return None if workflow.table is None else os.fspath(workflow.table)  # type: ignore[arg-type]
-    return os.fspath(table) if isinstance(table, str | os.PathLike) else None
+    given = workflow.table if table is None else table
+    return os.fspath(given) if isinstance(given, str | os.PathLike) and database_table(given) is None else None
 
 
 def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
@@ -141,8 +146,8 @@ def opened(workflow: Definition, table: Any, *, read: bool = True) -> TableView:
 
     Of a file's index, the levels with a name are columns: nobody sees in a file that it has an index.
     """
-    if file_of(workflow, table) is not None:
-        source: Any = workflow.table if table is None else table
+    source: Any = workflow.table if table is None else table
+    if file_of(workflow, table) is not None or database_table(source) is not None:
         try:
             table = tables.with_named_index(read_source(source))
         except TableError as error:
@@ -272,12 +277,12 @@ def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str
     written |= dict.fromkeys(_beside(name, node), name)
 
 
-def _written(name: str, node: Node, columns: Sequence[str]) -> Iterator[str]:
-    """Return the columns that the table has of a node beside others; without a name it is the only one."""
+def _written(name: str, node: Node, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the columns that the table has of a node beside others, and types; without a name it is the only one."""
     made = node._answer_columns(name) if name or hasattr(node, "_answers") else {}
-    found = [*(made or node._declared.makes)]
-    yield from found
-    yield from free_names(_beside(name, node) if name or made else (), (*columns, *found)).values()
+    found = {**(made or node._declared.makes)}
+    beside = free_names(_beside(name, node) if name or made else (), (*columns, *found))
+    return found | {free: "integer" if own.endswith(BESIDE[0]) else "text" for own, free in beside.items()}
 
 
 def _beside(name: str, node: Node) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     def __init__(self, table: Any, *, alone: bool = False) -> None:
         self._base, self._alone = table, alone
         self._outputs: dict[str, NodeOutput[Any]] = {}
+        self._written: int | None = None  # how many rows the destination has of it
         self._renamed: set[str] = set()  # columns that later nodes find, and the table has under their node's name
 
     def _add(self, name: str, output: NodeOutput[Any]) -> None:

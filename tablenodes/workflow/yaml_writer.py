@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from io import StringIO
 from typing import Any
@@ -14,6 +14,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from .. import schemas
 from ..connection.connection import Connection
+from ..database_address import DatabaseAddress, DatabaseTable
 from ..documents.yaml_reader import is_text
 from ..errors import WorkflowError
 from ..nodes import Node
@@ -23,6 +24,7 @@ from ..problems import Unfit
 from ..secret import Secret
 from ..settings import Timeout
 from ..templates.template import Column, LiteralText
+from .database_output import DatabaseOutput
 from .definition import Definition
 from .step import Step
 from .table_source import STANDARD_INPUT, TableSource
@@ -95,12 +97,31 @@ def document(workflow: Definition, folder: str) -> dict[str, Any]:
 
 
 def _table(table: Any, folder: str) -> Any:
+    if isinstance(table, DatabaseTable):
+        return _queried(table, folder)
     path = os.fspath(table)
     path = path if path == STANDARD_INPUT else _relative(path, folder)
     return {"path": path, **table.options()} if isinstance(table, TableSource) else path
 
 
+def _queried(table: DatabaseTable, folder: str) -> Any:
+    url, query = _address(table.url, lambda path: _relative(path, folder)), table.query
+    if query is not None and query.startswith("@"):
+        query = f"@{_relative(query[1:], folder)}"
+    return url if query is None else {"url": url, "query": query}
+
+
+def _address(address: DatabaseAddress, placed: Callable[[str], str] = str) -> str:
+    if address.secrets:
+        raise WorkflowError(f"{address} has a password, which is never written to a file: set PGPASSWORD instead")
+    return f"{address.engine}:///{placed(address.path)}" if address.path else address.url.reveal()
+
+
 def _output(output: Any) -> Any:
+    if isinstance(output, DatabaseOutput):
+        target = {name: getattr(output.target, name) for name in ("table", "if_exists", "key")}
+        made = {"url": _address(output.target.url), **target, "raw": output.raw, "columns": output.columns}
+        return {name: value for name, value in made.items() if value not in (None, False)}
     made = {name: value for name, value in asdict(output).items() if value not in (None, False)}
     return output.path if len(made) == 1 else made
 
