@@ -165,7 +165,14 @@ def test_a_profile_makes_the_request_that_the_vendors_page_shows(name, monkeypat
 
 
 def test_every_built_in_profile_is_documented():
+    """By its vendor, and on our page."""
     assert set(built_in()) == set(DOCUMENTED)
+    ours = (Path(__file__).parents[1] / "docs" / "servers.md").read_text()
+    for name, profile in built_in().items():
+        key = profile.settings.get("api_key_env")
+        begin = f"| `{name}` | `{profile.settings['base_url']}` | {f'`{key}`' if key else 'none'}"
+        assert [line.endswith(f"({profile.page}) |") for line in ours.splitlines() if line.startswith(begin)] == [True]
+    assert LOOKED_UP in ours
 
 
 @pytest.mark.parametrize("endpoint", ["", "/", "/openai/v1", "/openai/v1/"])
@@ -217,6 +224,20 @@ def test_the_projects_file_goes_before_the_users_and_both_before_what_is_built_i
     assert known["openai"].settings == {"base_url": "http://127.0.0.1:9/v1"}
     assert (known["mine"].source, groq.source) == (str(user_file()), "tablenodes.yaml")
     assert tn.Connection.from_profile("mine") == tn.Connection("http://a.de", profile=known["mine"])
+
+
+def test_the_pages_own_example_can_be_read(monkeypatch):
+    """And says what it says there."""
+    ours = (Path(__file__).parents[1] / "docs" / "servers.md").read_text()
+    examples = [each.partition("```")[0] for each in ours.split("```yaml\n")[2:]]
+    write(examples[0])
+    known = known_profiles(tn.Connection)
+    assert known["azure"].settings == built_in()["azure"].settings
+    assert (known["azure"].model, known["gpu-box"].limits) == ("my-deployment", tn.Limits(concurrency=16))
+    assert default_connection().profile == known["azure"]
+    for text in examples[1:]:
+        write(text)
+        assert known_profiles(tn.Connection)
 
 
 WRONG = {

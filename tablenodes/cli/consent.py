@@ -63,13 +63,14 @@ def _agreed(cost: Spread, rows: int) -> bool:
 
 
 def _is_priced(run: Intended) -> bool:
-    """Check whether a price is known at a server that anything is sent to."""
+    """Check whether a price is known at a server that anything is sent to, where no profile limits the cost."""
     from ..connection.endpoint import base_url_of  # noqa: PLC0415 - loaded where somebody is asked
     from ..run.spending import pricing_of  # noqa: PLC0415
     from ..workflow.workflow_check import connections_of  # noqa: PLC0415
 
     places = connections_of(run.workflow, run.manner.get("connection")).values()
-    return any(pricing_of(each, base_url_of(each)).is_known for each in places)
+    unlimited = [each for each in places if not (each.profile and each.profile.limits and each.profile.limits.max_cost)]
+    return any(pricing_of(each, base_url_of(each)).is_known for each in unlimited)
 
 
 def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int] | None:

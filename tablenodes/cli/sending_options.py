@@ -69,9 +69,17 @@ def _number_option(kind: Any, name: str, text: str) -> Option:
 
 _ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1."
 _KEY = "The environment variable of the key. Default: OPENAI_API_KEY, for OPENAI_BASE_URL or api.openai.com alone."
-(PROFILE,) = under(
-    "Connection", option("--profile", "NAME", "A connection with a name; tablenodes connections lists them.")
-)
+_NAMED = "A connection with a name; tablenodes connections lists them."
+
+
+def _completed(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """Return the names of profiles that begin like this."""
+    from ..connection.profile_register import known_profiles  # noqa: PLC0415 - loaded where it is used
+
+    return [name for name in known_profiles(Connection) if name.startswith(begun)]
+
+
+(PROFILE,) = under("Connection", option("--profile", "NAME", _NAMED, shell_complete=_completed))
 CONNECTION = under(
     "Connection",
     PROFILE,

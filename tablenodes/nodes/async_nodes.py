@@ -132,9 +132,9 @@ class AsyncRequestNode(RequestNode):
         ----------
         table, store, retry, progress, on_invalid
             As in `CreateChatCompletion.run`.
-        connection : Connection, optional
-            Default: ``Connection()``, which reads the environment. Its key goes to the worker through the worker's
-            environment; it is never written down.
+        connection : Connection or str, optional
+            As in `CreateChatCompletion.run`. Its key goes to the worker through the worker's environment; it is never
+            written down.
         limits : Limits, optional
             What the worker may use at most for rows that are asked alike.
         deadline : float

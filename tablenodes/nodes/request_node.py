@@ -246,8 +246,11 @@ class RequestNode(Node):
         ----------
         table : pandas.DataFrame, pyarrow.Table, polars.DataFrame or any other Arrow table
             One request a row.
-        connection : Connection or "local", optional
-            Default: ``Connection()``, which reads the environment. "local" is ``Connection.local()``.
+        connection : Connection or str, optional
+            A text is the name of a profile (`Connection.from_profile`); "local" is the embedded model. Default: the
+            profile that ``TABLENODES_PROFILE`` names, else the ``default`` of ``tablenodes.yaml`` in the current
+            folder, else ``Connection()``, which reads the environment. Limits and retries that are not given are a
+            profile's.
         limits : Limits, optional
             What the run may use at most.
         retry : Retry, optional

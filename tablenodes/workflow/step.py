@@ -29,7 +29,7 @@ class Step:
         One expression over the row and what came before, with or without its braces: ``"{{ ask.stars < 3 }}"``. A row
         for which its value is false, as Python has it, or null is ``skipped``, which is no failure; so is it at each
         later node that reads this one's answer, unless a ``default(…)`` meets that.
-    connection : Connection, optional
+    connection : Connection or str, optional
         Where the node's requests go. Default: the workflow's connection. One that a run is given goes before both.
     description : str, optional
         What the node is for.

@@ -43,8 +43,8 @@ class Workflow(Definition):
         The workflow's name.
     description : str, optional
         What it is for.
-    connection : Connection, optional
-        Where requests go, but of nodes that have their own. Default: ``Connection()``, which reads the environment.
+    connection : Connection or str, optional
+        Where requests go, but of nodes that have their own; a text is the name of a profile. Default: that of a run.
     table : path or mapping, optional
         The configuration table's file, or ``-`` for the standard input, where a run names no other. A mapping has
         ``path``, and ``format``, ``encoding`` and ``separator`` as `read_table` has them.
@@ -255,9 +255,9 @@ class Workflow(Definition):
             One request a row. Default: the workflow's own.
         inputs : mapping, optional
             The inputs' values.
-        connection : Connection, optional
-            Where all requests go. Default: each node's own, else the workflow's. The embedded model's server lives for
-            the whole run.
+        connection : Connection or str, optional
+            Where all requests go. Default: each node's own, else the workflow's, else as in `CreateChatCompletion.run`.
+            The embedded model's server lives for the whole run.
         limits, retry : Limits, Retry, optional
             Default: the workflow's own. The requests and tokens of all nodes together count. What a worker sends counts
             once it has been retrieved, until then as one request a row: a chat that is to begin with what is left of
