@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..notices import counted, folded, width_of
+from ..run.display import duration
 from ..run.failures import Failed, failures
 from .complaints import worded
 from .cures import cure
@@ -41,6 +42,7 @@ def report(
 
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
+    heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
     found = {name: failures(output._ends()) if output.summary.failed else [] for name, output in outputs.items()}
     every = [*chain(*found.values())]
     again = _again(every, has_journal=has_journal) if keeps else []
@@ -49,7 +51,7 @@ def report(
     width, room = width_of(sys.stderr), shutil.get_terminal_size((80, 24)).lines - 2
     lines: list[str] = []
     for longest in _LENGTHS:
-        lines = [*_numbers(outputs, found, longest, sent_again=is_mixed), *tail]
+        lines = [*_told(heads, found, longest, sent_again=is_mixed), *tail]
         if width is None:
             return lines
         if folded("\n".join(lines), width).count("\n") < room:
@@ -57,17 +59,41 @@ def report(
     return ["\n".join(lines)]  # a person sees at once who says it
 
 
-def _numbers(
-    outputs: Outputs, found: Mapping[str, Sequence[Failed]], longest: int | None, *, sent_again: bool
+def _head(name: str, output: NodeOutput[Any], *, details: bool) -> str:
+    """Return a node's summary; with `details`, how long its requests took too."""
+    summary = output.summary
+    lines = [*summary._details(), *(_times(output) if details else ())]
+    told = [f"  {what:<9}{worded(value)}" for what, value in lines]
+    return "\n".join([f"{name}: {summary._head}" if name else summary._head, *told])
+
+
+def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
+    """Yield how long attempts took, and how many rows took several."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    log = tables.view(output.log)
+    if "latency" not in log.columns:
+        return
+    rows = [*log.rows(("latency", "attempts", "reused"))]
+    took = sorted((latency, row) for row, (latency, _, reused) in enumerate(rows) if latency is not None and not reused)
+    if took:
+        seconds = [latency for latency, _ in took]
+        middle, most = (seconds[int(share * (len(seconds) - 1))] for share in (0.5, 0.95))
+        longest = f"longest {duration(seconds[-1])} (row {took[-1][1]})"
+        yield "attempt", f"{duration(middle)} in the middle, 95 % within {duration(most)}, {longest}"
+    if several := [(attempts, -row) for row, (_, attempts, _) in enumerate(rows) if attempts and attempts > 1]:
+        attempts, row = max(several)
+        yield "attempts", f"{counted(len(several), 'row')} took more than one, row {-row} {attempts:,}"
+
+
+def _told(
+    heads: Mapping[str, str], found: Mapping[str, Sequence[Failed]], longest: int | None, *, sent_again: bool
 ) -> list[str]:
     """Return the summary of each node, and why its rows failed."""
     lines = []
-    for name, output in outputs.items():
-        summary = output.summary
-        details = [f"  {what:<9}{worded(value)}" for what, value in summary._details()]
-        lines.append("\n".join([f"{name}: {summary._head}" if len(outputs) > 1 else summary._head, *details]))
+    for name, head in heads.items():
         told = found[name][:_KINDS]
-        lines += [_failed(each, number == 0, longest, sent_again=sent_again) for number, each in enumerate(told)]
+        lines += [head, *(_failed(each, at == 0, longest, sent_again=sent_again) for at, each in enumerate(told))]
         if rest := found[name][_KINDS:]:
             rows = counted(sum(each.rows for each in rest), "more row")
             lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")

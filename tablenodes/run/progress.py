@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Protocol
 
-from .display import REPORTED_ELSEWHERE, counted, duration, printable, say
+from .display import DETAILED, REPORTED_ELSEWHERE, counted, duration, printable, say
 
 _DELAY = 1.0
 _BETWEEN = 0.1
@@ -32,7 +32,7 @@ class Progress:
 
     def __init__(self, rows: int, shown: bool | None = None) -> None:
         if shown is None:
-            shown = in_notebook() or _is_seen(sys.stderr)
+            shown = not DETAILED.get() and (in_notebook() or _is_seen(sys.stderr))
         self._rows, self._last = rows, (0, 0)
         self._bar: _Bar | None = _bar(rows) if shown and rows else None
         self._began, self._next = time.monotonic(), 0.0

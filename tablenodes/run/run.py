@@ -264,6 +264,8 @@ class _Run:
             total=self.asking.seconds,
             use=self.usable,
         )
+        if display.DETAILED.get():
+            self._say_how()
         loop, began = self.engine.loop, time.monotonic()
         try:
             source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
@@ -279,6 +281,15 @@ class _Run:
         self._raise_if_ended(made, loop, self.journal)
         say_failures(self.asking.name, made.summary, made._ends(), progress=self.options.progress)
         return made
+
+    def _say_how(self) -> None:
+        """Say where rows are sent, how many at a time, and what is kept."""
+        limits, key = self.options.limits, "a" if self.endpoint.sends_key else "no"
+        most = f"up to {min(limits.concurrency, self.engine.loop.capacity):,} at a time"
+        kept = "no journal" if self.options.journal is None else f"journal {self.options.journal}"
+        seconds = self.asking.seconds or self.endpoint.timeout.total
+        where = f"{self.request.method} {self.request.url.partition('?')[0]} with {key} key"
+        display.say(f"{self.asking.name}: {where}, {most}, {seconds:g} s for each attempt, {kept}")
 
     def _may_warm_up(self) -> bool:
         """Check whether one row may go before the others; the embedded model has a cache for each of its slots."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..engine.policy import NAME_TRIES
 from ..engine.sink import OK
 from . import display
 from .display import counted
+from .failures import alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 _BETWEEN = 0.1
+_OFTEN, _SELDOM = 1.0, 10.0  # seconds between two lines of details, where there is news and where there is none
+_SAME = 0.1  # the share by which a pace that is told again must differ
 _WORTH_A_LINE = 5.0  # seconds of waiting after which a line says for what
 
 # What happened, by the outcomes of rows for which no server was reached.
@@ -49,6 +53,7 @@ class Watch:
     def __post_init__(self) -> None:
         if self.bar.is_shown:
             self.name = None
+        self._details = Details(self) if self.name is not None and display.DETAILED.get() else None
 
     def __call__(self) -> None:
         """Look up, ten times a second at most."""
@@ -60,7 +65,10 @@ class Watch:
         if self.scheduler.stopped == "interrupted":
             self._show_finishing(ok)
             return
-        self.bar.show(self.records.settled, ok, "" if wait is None else self._in_short(wait, now))
+        self.bar.show(self.records.settled, ok, "" if wait is None else self.in_short(wait, now))
+        if self._details is not None:
+            self._details.tell(now, wait)
+            return
         if wait is None or ok != self._ok:
             self._since, self._said, self._ok = None, False, ok
         if wait is not None:
@@ -84,7 +92,7 @@ class Watch:
             return
         self._said_of_pace |= wait.reason == "pace"
         if wait.reason in ("pace", "pause") or (wait.reason == "retry" and wait.outcome not in _TROUBLE):
-            words = f"{self._in_short(wait, now)};"
+            words = f"{self.in_short(wait, now)};"
         else:
             patience = {"outage": self.patience, "name": NAME_TRIES[-1]}.get(wait.reason)
             most = "" if patience is None else f" for up to {patience:g} s"
@@ -93,7 +101,8 @@ class Watch:
             words = f"{self._trouble(wait, how_long)}{mistake}; retrying{most},"
         display.say(f"{self.name}: {words} Ctrl-C to stop")
 
-    def _in_short(self, wait: Wait, now: float) -> str:
+    def in_short(self, wait: Wait, now: float) -> str:
+        """Return what is waited for, and for how long."""
         left = "" if wait.until is None else f" {math.ceil(wait.until - now):,} s"
         if wait.reason == "pause":
             return f"waiting{left} before the next request to {self.place}{_said(wait)}"
@@ -109,6 +118,54 @@ class Watch:
         if trouble := _TROUBLE.get(wait.outcome or ""):
             return f"cannot reach {self.place} ({trouble}{how_long})"
         return f"{self.place} serves no request ({wait.outcome or 'no answer'}{how_long}){_said(wait)}"
+
+
+class Details:
+    """Says in lines how a run goes: when rows are tried again, why, and what is waited for; else every ten seconds."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._began = watch, watch.clock()
+        self._retries: Counter[str] = Counter()
+        self._why, self._told, self._waits, self._sent, self._rate = "", "", "", 0, 0.0
+        self._at, self._next, self._idle = self._began, self._began, self._began + _SELDOM
+
+    def tell(self, now: float, wait: Wait | None) -> None:
+        """Say what is new, once a second at most."""
+        retried = Counter(self._watch.scheduler.retries) - self._retries
+        outcome, why = self._watch.scheduler.trouble
+        self._why = why or outcome or self._why
+        waits = "" if wait is None or wait.reason == "retry" else wait.reason
+        if now < self._next or not (retried or waits != self._waits or now >= self._idle):
+            return
+        self._retries += retried
+        waited = self._watch.in_short(wait, now) if wait is not None and waits else ""
+        parts = [self._so_far(now), self._again(retried), waited or self._pace()]
+        self._at, self._next, self._idle, self._waits = now, now + _OFTEN, now + _SELDOM, waits
+        display.say(f"{self._watch.name}: {'; '.join(filter(None, parts))}")
+
+    def _so_far(self, now: float) -> str:
+        """Return how far the run is, and how fast it was since the last line."""
+        records, scheduler = self._watch.records, self._watch.scheduler
+        sent, self._sent = scheduler.sent - self._sent, scheduler.sent
+        rate = f", {sent / (now - self._at):,.1f} requests a second" if now > self._at else ""
+        rows = f"{records.settled:,} of {counted(len(records), 'row')}, {records.counts[OK]:,} ok"
+        return f"after {display.duration(now - self._began)}: {rows}, {scheduler.in_flight:,} in flight{rate}"
+
+    def _pace(self) -> str:
+        """Return the pace that the run has learned, where it is new."""
+        rate = self._watch.scheduler.admission.learned.rate
+        if rate is None or abs(rate - self._rate) < _SAME * rate:
+            return ""
+        self._rate = rate
+        return f"the server serves about {rate:,.1f} requests a second"
+
+    def _again(self, retried: Counter[str]) -> str:
+        """Return how many requests were sent again after what, and the server's words where they are new."""
+        kinds = ", ".join(f"{count:,} after {kind}" for kind, count in retried.items())
+        is_new = kinds and alike(self._why) != self._told
+        if is_new:
+            self._told = alike(self._why)
+        return kinds and f"sent again: {kinds}{f' ({self._why})' if is_new else ''}"
 
 
 def _said(wait: Wait) -> str:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from .allowance import Mark
 
 
-_OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERVER_ERROR))
-"""Failures of which enough in a row are an outage."""
+_OUTAGE_KINDS = frozenset((Failure.NOT_EXECUTED, Failure.THROTTLED, Failure.SERVER_ERROR))  # many in a row: an outage
 _REFUSALS = (Failure.FINAL, Failure.UNUSABLE)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -73,17 +72,14 @@ class Scheduler:
         self._repeats = 0
         self._rows: dict[int, Attempts] = {}  # those that have failed, in flight again or waiting
         self._waiting = Turns(retry.row_deadline)
-        self._largest = 0.0  # the tokens of the largest row that was answered
-        self._ended: list[Done] = []
+        self._largest, self._ended = 0.0, list[Done]()  # the tokens of the largest row that was answered
         self.admission = admission or Admission(limits, retry)
         self._window, self._pacing = self.admission.window, self.admission.pacing
-        self._learned = self.admission.learned
-        self._outage = self.admission.outage
+        self._learned, self._outage = self.admission.learned, self.admission.outage
         self._now = 0.0
         self.circuits = Circuits(limits.stop_after_alike, answered_before)
-        self._recoveries = 0  # successes after failures
         self._failing = True  # until the first success; from then on, whether one has anything to put back
-        self._refusals = 0  # since the last answer
+        self._recoveries = self._refusals = 0  # successes after failures; refusals since the last answer
         self.stopped: str | None = None  # why nothing is sent any more: one of `stops.NOT_SENT_BECAUSE`
         self.stopped_by = ""  # the words of the last refusal, where refusals stopped it
         self.asked_to_wait = 0.0  # seconds until the server's allowance is renewed, where that is why it has stopped
@@ -412,8 +408,7 @@ class Scheduler:
         if self.stopped:
             return None
         admission, in_flight = self.admission, len(self._in_flight)
-        last = next(reversed(self._rows.values()), None)
-        why = (None, "") if last is None else (last.verdict.outcome, last.verdict.message)
+        why = self.trouble
         if self._outage.is_shut:
             return Wait("name" if self._outage.is_nameless else "outage", None, *why)
         if now < admission.paused_until:
@@ -422,6 +417,12 @@ class Scheduler:
             return Wait("retry", None, *why)
         ready = now if in_flight else admission.paced_until(now)
         return Wait("pace", ready if ready < math.inf else None, rate=self._learned.rate) if ready > now else None
+
+    @property
+    def trouble(self) -> tuple[str | None, str]:
+        """How the last row failed that goes again, and why, mostly in the server's words."""
+        last = next(reversed(self._rows.values()), None)
+        return (None, "") if last is None else (last.verdict.outcome, last.verdict.message)
 
     @property
     def waiting(self) -> int:
