@@ -28,9 +28,11 @@ def split_base_url(base_url: str, name: str = "base_url") -> SplitResult:
         raise ConnectionSettingError(f"{name} is not an http or https address; write it as https://HOST/v1")
     if parts.username is not None or parts.password is not None:
         how = "set the key with api_key= or api_key_env="
-        raise ConnectionSettingError(f"{name} contains a user name or password; {how}")
+        told = f"{name} contains a user name or password; {how}"
+        raise ConnectionSettingError(told, code="key_in_address", values={"name": name})
     if parts.query or parts.fragment:
-        raise ConnectionSettingError(f"{name} contains a query or a fragment; set a query with query=")
+        told = f"{name} contains a query or a fragment; set a query with query="
+        raise ConnectionSettingError(told, code="query_in_address", values={"name": name})
     if re.search(r"[\x00-\x20\x7f\\]", base_url.strip()):
         raise ConnectionSettingError(f"{name} contains a blank or a control character")
     path = parts.path.rstrip("/")

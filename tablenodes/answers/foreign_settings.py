@@ -39,7 +39,7 @@ def foreign_setting(name: str, value: Any, properties: Collection[str] = (), *, 
     if name == "response_format" and _is_answer(value):
         return f"response_format is the API's own; for answers as columns write {_line(value, door)}"
     if name == "schema" and _is_of_an_answer(value, properties):
-        return f"schema= is about the request; answer= says what an answer is: write {_line(value, door)}"
+        return f"schema is about the request; answer says what an answer is: write {_line(value, door)}"
     return None
 
 

@@ -291,7 +291,7 @@ class BodyPlan(RowPlan):
         """Return a body with what asks for the answer."""
         if not self._answer.isdisjoint(body):
             name = min(self._answer.intersection(body))
-            raise Rejected(Problem(f"$.{name}", "answer", f"answer= makes {name}: leave it out of column {BODY!r}"))
+            raise Rejected(Problem(f"$.{name}", "answer", f"answer makes {name}: leave it out of column {BODY!r}"))
         return b"%s%s%s" % (data[:-1], b"," if body else b"", self._tail)
 
     def wrong_settings(self) -> list[Problem]:

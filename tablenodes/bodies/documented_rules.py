@@ -10,7 +10,7 @@ from ..answers import image_urls
 from ..problems import Remark
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:\S")
-_FILE = "set image= for a file, which is read and sent then"
+_FILE = "set image for a file, which is read and sent then"
 
 
 def broken(body: Mapping[str, Any]) -> Iterator[Remark]:

@@ -12,7 +12,7 @@ from ..problems import Unfit
 _WALKS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _FILE = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_DIRECTORY"))
-_ANOTHER = "image_root= chooses another folder"
+_ANOTHER = "image_root chooses another folder"
 
 
 class Folder:

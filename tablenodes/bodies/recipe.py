@@ -119,7 +119,7 @@ def like_placeholders(recipe: Recipe, table: Collection[str], workflow: Collecti
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name
                 yield Remark(
-                    f"{place} contains {{{name}}}, which is sent unchanged (use tn.literal where that is meant): "
+                    f"{place} contains {{{name}}}, which is sent unchanged (use literal(…) where that is meant): "
                     f"a placeholder has two braces on each side, {{{{ {written} }}}}",
                     place,
                 )
@@ -127,7 +127,7 @@ def like_placeholders(recipe: Recipe, table: Collection[str], workflow: Collecti
             if mark in around:
                 yield Remark(
                     f"{place} contains {mark}, which is sent unchanged: statements and comments are not supported, "
-                    "only placeholders {{ … }} with filters and inline if; if none is meant, use tn.literal",
+                    "only placeholders {{ … }} with filters and inline if; if none is meant, use literal(…)",
                     place,
                 )
 

@@ -45,6 +45,7 @@ _SENTENCES = {
     "input_format": "{place} is {title}{why}; to read it as such, add --input-format {form}",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
+    "no_query": "{name} is a database: say what to read of it, such as --query 'select * from {table}'; {there}",
     "sends_later": "--no-send: {what}; leave it out",
     "answer_column": "the table already has the {column} {told}, which is what the answer's {column} would be called:"
     " choose another name with {into}, such as {other}",
@@ -53,6 +54,10 @@ _SENTENCES = {
     "no_key_sent": "no API key was sent: name the variable that holds it with {api_key_env}",
     "no_key_sent_here": "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; for another"
     " server, name the variable that holds it with {api_key_env}",
+    "key_in_address": "{name} contains a user name or password: name the variable that holds the key with"
+    " {api_key_env}",
+    "query_in_address": "{name} contains a query or a fragment: set a query with --query-param NAME=VALUE, or as query"
+    " under connection in a workflow file",
     "may_pass": "{failed}: --retry-failed transient has {them} sent again",
 }
 """What the command line says, by the code of an error or a remark, where Python's own message names what is Python's.
@@ -77,7 +82,7 @@ def option_for(setting: str) -> str:
         return own
     name = "NAME" if setting == "settings" else setting
     if "--set" in known:
-        return f"--set {name}=…"
+        return f"--set {name}=VALUE"
     file = context.params.get("file")
     return f"{name} in {file}" if isinstance(file, str) else f"{own} of tablenodes submit"
 
@@ -118,7 +123,7 @@ def _lacking(told: TablenodesError | str, values: Mapping[str, str]) -> str:
     option, example = option_for(name), _EXAMPLES.get(name)
     if not option.startswith("--"):
         return str(told)
-    such = f", such as {option.removesuffix('=…')}{'=' if option.endswith('=…') else ' '}{example}" if example else ""
+    such = f", such as {option.removesuffix('=VALUE')}{'=' if '=' in option else ' '}{example}" if example else ""
     context = click.get_current_context(silent=True)
     command = f"{context.info_name} " if context else ""
     return f"{command}{values['kind']} needs {option}{such}, or a column {name!r}; nothing was sent or written"

@@ -176,7 +176,7 @@ class Connection:
         except TypeError:
             allowed = [f.name for f in fields(LocalModel)]
             wrong = next((name for name in options if name not in allowed), "")
-            raise SettingError(f"Connection.local() has no option {wrong!r}{nearest(wrong, allowed)}") from None
+            raise SettingError(f"the embedded model has no option {wrong!r}{nearest(wrong, allowed)}") from None
         return cls(local_model=model)
 
     @classmethod

@@ -158,7 +158,7 @@ def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
         if recipe["is_keyed"] and not _is_keyed(endpoint):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, where the rows are sent: set OPENAI_API_KEY and "
-                "OPENAI_BASE_URL as they were when you submitted, or retrieve the rows with connection="
+                "OPENAI_BASE_URL as they were when you submitted, or retrieve the rows with that connection"
             )
         here, name = _found_key(connection, endpoint), recipe.get("found_key")
         if name and here is not None and _name_of(here, salt + recipe["base_url"].encode()) != name:
@@ -184,7 +184,7 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
         if not environ.get(value[_VARIABLE]):
             raise ConnectionSettingError(
                 "the worker does not have the key that the rows were submitted with: "
-                "retrieve them with the same connection="
+                "retrieve them with the same connection"
             )
         return Secret(environ[value[_VARIABLE]])
 

@@ -169,8 +169,8 @@ class _Submission:
             file = os.path.basename(context.output or "")
             raise SettingError(
                 f"{context.output} has {counted(lost, 'id')} of submitted rows that these are not, and that would be "
-                f"in no file any more; nothing was submitted. Choose another output, or let it be replaced (--replace, "
-                f"replace=True): the earlier file is kept as {file}.before",
+                "in no file any more; nothing was submitted. Choose another output, or let it be replaced (replace): "
+                f"the earlier file is kept as {file}.before",
                 place="replace",
             )
 

@@ -134,7 +134,7 @@ class AddingNode(ConversationNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.conversation is None and CONVERSATION not in columns:
-            raise ColumnError(f"no column {CONVERSATION!r}: start with CreateConversation, or set conversation=")
+            raise ColumnError(f"no column {CONVERSATION!r}: start with CreateConversation, or set conversation")
         plan = super()._plan(columns, inputs)
         if self.conversation is None and not self._appends:
             plan.note(dropped(columns, CONVERSATION, plan.columns))
@@ -370,7 +370,7 @@ class AppendReply(AddingNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.body is None and self.continue_from is None and BODY not in columns and not self._spoken(columns):
-            raise ColumnError("no column 'body': pass the output of a chat node (continue_from=), or set body=")
+            raise ColumnError("no column 'body': give the output of a chat node as continue_from, or set body")
         return super()._plan(columns, inputs)
 
     def _defaults(self, columns: Sequence[str]) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ _CHAINS = """WITH RECURSIVE wanted (id) AS (
 _PUT = """INSERT INTO messages (id, parent, message) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, message = excluded.message"""
 _NOT_THERE = "the store has no such conversation: it was created in another store, or this store file was replaced"
-_NO_STORE = "there is no store to read the conversation from: it was deleted, or you mean another one (store=)"
+_NO_STORE = "there is no store to read the conversation from: it was deleted, or you mean another one (store)"
 _CHANGED = "the store file was changed: its messages do not match this conversation's id"
 
 

@@ -140,9 +140,7 @@ def check_columnar(source: TableView, form: str, check: Callable[[TableView, str
         try:
             _to_arrow(source.table[[]])
         except _NOT_TAKEN as error:
-            raise TableError(
-                "the table's index cannot be written: remove it with table.reset_index(drop=True)"
-            ) from error
+            raise TableError("the table's index cannot be written: remove it (pandas: reset_index)") from error
 
 
 def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableView, str], list[str | None]]) -> Any:

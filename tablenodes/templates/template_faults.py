@@ -14,7 +14,7 @@ from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIAB
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
-LITERALLY = 'for braces that are text, use tn.literal("…") (in a file !literal "…"), or {{ "{{" }} for two of them'
+LITERALLY = 'for braces that are text, use literal("…") (in a file !literal "…"), or {{ "{{" }} for two of them'
 _ALLOW = "to allow it"
 _DATE = 'strftime("%d.%m.%Y")'
 

@@ -94,7 +94,7 @@ class Condition:
 
 
 def _expression(text: str, name: str) -> str:
-    pieces = pieces_of(text.strip()) if "{{" in text else []
+    pieces = pieces_of(Template(text.strip(), name).source) if "{{" in text else []
     if pieces and (len(pieces) != 3 or pieces[0] or pieces[2]):
         raise WorkflowError(f"{name}: must be one expression: {{{{ … and … }}}}, with nothing beside it", place=name)
     expression = inner(pieces[1]) if pieces else re.sub(r"[{}]{2}", "", text).strip()
