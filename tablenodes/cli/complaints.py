@@ -45,7 +45,6 @@ _SENTENCES = {
     "input_format": "{place} is {title}{why}; to read it as such, add --input-format {form}",
     "no_variable_name": "--api-key-env must be the name of an environment variable, such as OPENAI_API_KEY;"
     " never the key itself",
-    "no_query": "{name} is a database: say what to read of it, such as --query 'select * from {table}'; {there}",
     "sends_later": "--no-send: {what}; leave it out",
     "answer_column": "the table already has the {column} {told}, which is what the answer's {column} would be called:"
     " choose another name with {into}, such as {other}",
