@@ -32,6 +32,7 @@ _HOMES = {
     "read_table": "tables",
     "transcript": "run.transcripts",
     "validate": "schemas",
+    "write_table": "tables.table_output",
 }
 """Where each public name is; the stub beside this file is made of it."""
 _MODULES = ("errors", "testing")

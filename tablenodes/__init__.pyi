@@ -30,6 +30,7 @@ from .settings import Limits as Limits
 from .settings import Retry as Retry
 from .settings import Timeout as Timeout
 from .tables import read_table as read_table
+from .tables.table_output import write_table as write_table
 from .templates import col as col
 from .templates import literal as literal
 from .workflow import Step as Step
@@ -72,4 +73,5 @@ __all__ = [
     "testing",
     "transcript",
     "validate",
+    "write_table",
 ]

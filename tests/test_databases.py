@@ -430,6 +430,22 @@ def test_a_schemas_table_is_named_with_a_dot(postgresql, tmp_path):
         assert cells(url, f'select * from {schema}."an ""odd"" name"') == [(1,)]
 
 
+def test_a_table_is_written_to_a_database_or_a_file(database, tmp_path):
+    """By one function, as it is read; what is only for databases is refused for a file."""
+    rows = pd.DataFrame({"id": [1, 2], "a": ["x", None]})
+    tn.write_table(rows, database, table="answers", key="id")
+    tn.write_table(rows[:1], database, table="answers", if_exists="append", key="id")
+    assert cells(database, "select * from answers order by id") == [(1, "x"), (2, None)]
+    tn.write_table(rows, tmp_path / "a.csv")
+    assert cells("duckdb:///:memory:", f"select * from '{tmp_path}/a.csv'") == [(1, "x"), (2, None)]
+    for more in ({"table": "t"}, {"if_exists": "append"}, {"key": "id"}):
+        with wording.raises(TableError):
+            tn.write_table(rows, tmp_path / "a.csv", **more)
+    for more in ({}, {"table": "t", "if_exists": "upsert"}, {"table": "t", "key": 1}):
+        with wording.raises(TableError, path=_path(database)):
+            tn.write_table(rows, database, **more)
+
+
 def test_texts_with_nul_are_written_to_postgresql_too(postgresql):
     """It takes none; the text is kept, with a mark in that place."""
     rows = pd.DataFrame({"a": ["x\0y", "z"], "b": [{"k\0": ["\0"]}, "\\u0000"]})
