@@ -48,9 +48,9 @@ class _Ranged:
     def __post_init__(self) -> None:
         """Raise `SettingError` for the first field that is no number of its range."""
         settings: Any = type(self)
-        for name, choices in _choices(settings).items():
-            if getattr(self, name) not in choices:
-                words = " or ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in choices)
+        for name, known in choices(settings).items():
+            if getattr(self, name) not in known:
+                words = " or ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in known)
                 raise SettingError(f"{settings.__name__}.{name} must be {words}")
         for name, (kind, (low, high, _)) in ranges(settings).items():
             value, (number, *optional) = getattr(self, name), get_args(kind) or (kind,)
@@ -224,7 +224,7 @@ def _annotations(kind: Any) -> dict[str, tuple[Any, Any]]:
 
 
 @lru_cache(maxsize=8)
-def _choices(kind: Any) -> dict[str, tuple[Any, ...]]:
+def choices(kind: Any) -> dict[str, tuple[Any, ...]]:
     """Return what each field may be that is no number."""
     hints = get_type_hints(kind)
     return {each.name: get_args(hints[each.name]) for each in fields(kind) if get_origin(hints[each.name]) is Literal}

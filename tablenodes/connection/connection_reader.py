@@ -11,8 +11,14 @@ from ..settings import Timeout
 if TYPE_CHECKING:
     from ..documents.yaml_reader import Path_
 
-_KINDS = {"api_key": "empty", "headers": "texts", "query": "texts", "ca_bundle": "path", "allow_insecure": "boolean"}
-_KINDS |= {"env_file": "path"}
+CONNECTION_KINDS = {
+    "api_key": "empty",
+    "headers": "texts",
+    "query": "texts",
+    "ca_bundle": "path",
+    "allow_insecure": "boolean",
+}
+CONNECTION_KINDS |= {"env_file": "path"}
 
 _UNSAID = ("session", "local_model", "profile")
 
@@ -44,7 +50,7 @@ class ConnectionReader(DocumentReader):
 
     def _connection_setting(self, path: Path_) -> Any:
         name, value = str(path[-1]), self.at(path)
-        kind = _KINDS.get(name, "text")
+        kind = CONNECTION_KINDS.get(name, "text")
         if name == "timeout":
             return self.settings(path, Timeout) if isinstance(value, dict) else value
         if kind == "texts":

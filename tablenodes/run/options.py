@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_orig
 from ..connection.connection import Connection, default_connection, given_connection
 from ..connection.profile import Profile
 from ..errors import SettingError, nearest
-from ..settings import Limits, Retry, beneath
+from ..settings import Limits, Range, Retry, beneath
 
 Path = str | os.PathLike[str]
 OnInvalid = Literal["report", "raise"]
@@ -21,7 +21,7 @@ OnText = Callable[[int, str], None]
 Duplicates = Literal["send", "once"]
 
 DAY = 86_400.0
-_LONGEST_DEADLINE = 30 * DAY
+DEADLINES = Range(1, 30 * DAY)
 
 
 class Option(NamedTuple):
@@ -87,8 +87,12 @@ class RunOptions:
             raise SettingError(f"submission must be a text or a path, not {type(given).__name__}")
         if given is not None and not os.fspath(given):
             raise SettingError("submission is empty: choose a name, or leave it out")
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1 <= seconds <= _LONGEST_DEADLINE:
-            raise SettingError(f"deadline must be a number of seconds from 1 to {_LONGEST_DEADLINE:,.0f}")
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not DEADLINES.low <= seconds <= DEADLINES.high
+        ):
+            raise SettingError(f"deadline must be a number of seconds from 1 to {DEADLINES.high:,.0f}")
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ from .table_source import table_source
 
 Nodes = Mapping[str, Node | Step] | Sequence[tuple[str, Node | Step]]
 
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+WORKFLOW_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +60,7 @@ class Definition:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise WorkflowError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-        if self.id is not None and not _ID.fullmatch(self.id):
+        if self.id is not None and not WORKFLOW_ID.fullmatch(self.id):
             how = "made of letters, digits, dots, hyphens and underscores, at most 100"
             raise WorkflowError(f"id must be {how}", place="id")
         put(self, "table", table_source(self.table))

@@ -19,7 +19,7 @@ from ..schemas.subschemas import admitted, applied
 from ..templates.template import Template
 from ..templates.template_ways import Path
 
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _EXTENSIONS = frozenset(
     {
         *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images", "citations"),
@@ -73,7 +73,7 @@ class Loose(NamedTuple):
 
 def check_id(name: object, earlier: Collection[str]) -> None:
     """Raise `WorkflowError` for what cannot be a node's id, so that ``outputs.ID`` always means one node."""
-    if not isinstance(name, str) or not _ID.fullmatch(name):
+    if not isinstance(name, str) or not NODE_ID.fullmatch(name):
         how = "must be made of at most 64 letters, digits and underscores, no digit first"
         raise WorkflowError(f"id: {how}", place="id")
     if name in earlier:
