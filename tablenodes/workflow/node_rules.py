@@ -28,7 +28,7 @@ _FREE = ("schema", "answer", "answer_mode")  # what they may be has other rules
 _MOST = 5  # settings of which every choice is tried
 
 
-def types_of(kind: type[Node], name: str) -> list[str]:
+def types_of(kind: Any, name: str) -> list[str]:
     """Return the JSON types of a setting that says something about the node itself; none where any will do."""
     if name not in own_names(kind) or name in _FREE:
         return []
@@ -37,7 +37,7 @@ def types_of(kind: type[Node], name: str) -> list[str]:
     return sorted(found)
 
 
-def settings_together(kind: type[Node]) -> list[Json]:
+def settings_together(kind: Any) -> list[Json]:
     """Return which settings a node needs, and which exclude each other."""
     accepted = _accepted(kind)
     needed = [{"required": sorted(each)} for each in _least(accepted) if each]
