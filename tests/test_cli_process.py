@@ -417,3 +417,75 @@ def test_what_a_machine_lacks_is_one_line():
     wording(threads.partition(": ")[0])
     wording(files.partition(": ")[0])
     assert ours == "None"
+
+
+THREE = """\
+connection: {{base_url: "{url}", api_key_env: A_KEY}}
+table: {table}
+nodes:
+  - {{id: first, type: CreateChatCompletion, model: m, prompt: "{{{{ word }}}}"}}
+  - {{id: second, type: CreateChatCompletion, model: m, prompt: "{{{{ first }}}} {{{{ word }}}}"}}
+  - {{id: third, type: CreateChatCompletion, model: m, prompt: "{{{{ second }}}}"}}
+output: {output}
+"""
+
+
+@pytest.fixture
+def three(table, tmp_path, monkeypatch):
+    """Makes a workflow of three chats over ten rows, for a server; returns its file and its output."""
+    monkeypatch.setenv("A_KEY", "sk-canary-0123456789")
+
+    def make(server):
+        path, output = tmp_path / "three.yaml", tmp_path / "out.csv"
+        path.write_text(THREE.format(url=server.url, table=table, output=output))
+        return path, output
+
+    return make
+
+
+def test_ctrl_c_in_the_middle_of_the_second_of_three_nodes_leaves_table_journal_and_log(three, tmp_path):
+    """What was answered is in the file; a line says what became of the run, another how to go on, which then works."""
+    held = [True]
+    numbers = iter(range(10_000))
+
+    def react(exchange: Exchange) -> None:
+        if next(numbers) >= 13 and held:
+            exchange.pause(60)
+        answer(ANSWER)(exchange)
+
+    with fault_server(react) as server:
+        workflow, output = three(server)
+        arguments = ["run", workflow, "-c", "1", "--grace", "0", "--log", tmp_path / "log.csv"]
+        with start(*arguments) as process:
+            wait_for(lambda: len(server.requests) >= 14)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        rows = pd.read_csv(output)
+        assert (rows["first"].notna().sum(), rows["second"].notna().sum(), "third" in rows.columns) == (10, 3, False)
+        assert Path(f"{output}.journal").exists()
+        assert pd.read_csv(tmp_path / "log.csv")["outcome"].value_counts().to_dict() == {
+            "ok": 13,
+            "not_sent": 6,
+            "in_doubt": 1,
+        }
+        wording(err.splitlines()[-3:])
+        held.clear()
+        assert run(*arguments)[0] == 0
+        assert len(server.requests) == 14 + 1 + 6 + 10
+    assert pd.read_csv(output)["third"].notna().all()
+
+
+@pytest.mark.parametrize("wrong", ["a broken table", "no key"])
+def test_what_cannot_begin_is_one_line(three, table, monkeypatch, wrong):
+    """Nothing is sent, and there is no file that looks like a result."""
+    if wrong == "no key":
+        monkeypatch.delenv("A_KEY")
+    else:
+        table.write_text('word,n\na,1\nb,2,3\n"c,4\n')
+    with fault_server(answer(ANSWER)) as server:
+        workflow, output = three(server)
+        code, out, err = run("run", workflow)
+        assert (code, out, err.count("\n"), server.requests) == (1, "", 1, [])
+    assert not output.exists()
+    wording(err)

@@ -7,6 +7,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import struct
 import termios
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from test_cli import command  # noqa: F401 - a fixture
 
 WRONG = "sk-canary-0123456789"
 ROWS = 6
+MILLISECONDS = re.compile(r"\d+ ms")
 
 
 def error(message: str, code: str | None, status: int, kind: str = "invalid_request_error"):
@@ -135,8 +137,9 @@ def test_cause_and_cure_are_plain(name, command, server, tmp_path, monkeypatch):
     written = Path("out.csv").read_text()
     assert code == 3
     assert case.key not in err + written
-    told = {row["message"]: None for row in csv.DictReader(written.splitlines()) if row["outcome"] != "ok"}
-    wording(err, port=port, url=server.url, root=address)
+    rows = csv.DictReader(written.splitlines())
+    told = {MILLISECONDS.sub("{ms}", row["message"]): None for row in rows if row["outcome"] != "ok"}
+    wording(err, port=port, url=server.url, root=address, ms=MILLISECONDS)
     wording(told, port=port)
 
 
