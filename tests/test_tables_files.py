@@ -59,7 +59,7 @@ def test_a_folder_that_is_not_there_is_said_too(tmp_path):
         tables.read_table(tmp_path / "data" / "x.csv")
 
 
-@pytest.mark.parametrize("name", ["x.xlsx", "x", "x.csv.zip", "x.json", ".csv", "x.parquet.gz", "x.gz"])
+@pytest.mark.parametrize("name", ["x.txt", "x", "x.csv.zip", "x.xml", ".csv", "x.parquet.gz", "x.gz"])
 def test_an_ending_that_is_not_known_is_refused_with_those_that_are(tmp_path, name):
     """Nothing is guessed from a file's content."""
     (tmp_path / name).write_bytes(b"a\n1\n")

@@ -410,9 +410,9 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
 
 def test_an_ending_that_is_not_known_is_refused(tmp_path):
     """With those that are."""
-    wording(refused(TABLE, tmp_path / "x.xlsx"))
+    wording(refused(TABLE, tmp_path / "x.txt"))
     with wording.raises(TableError):
-        tables.write_table(TABLE, tmp_path / "x.xlsx", what="result")
+        tables.write_table(TABLE, tmp_path / "x.txt", what="result")
 
 
 def test_what_is_no_table_is_not_written(tmp_path):
@@ -443,7 +443,7 @@ def test_a_file_that_may_not_be_written_is_said_to_be_protected(tmp_path, monkey
     assert (tmp_path / "x.csv").read_text() == "old"
 
 
-@pytest.mark.parametrize("name", ["folder.csv", "loop.csv", "nowhere/x.csv", "x.xlsx", "CON.csv", f"{'x' * 300}.csv"])
+@pytest.mark.parametrize("name", ["folder.csv", "loop.csv", "nowhere/x.csv", "x.txt", "CON.csv", f"{'x' * 300}.csv"])
 def test_an_output_is_refused_before_anything_is_sent_as_it_would_be_after(tmp_path, name):
     """In the same words, and nothing is written by asking."""
     (tmp_path / "folder.csv").mkdir()

@@ -152,10 +152,10 @@ def checked_as(choices: Sequence[str]) -> Callable[[click.Context, click.Paramet
 
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
 NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
-BINARY = ("parquet", "arrow")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "ods")
+BINARY = ("parquet", "arrow", "xlsx", "ods")
 """What a table may be written as, and read as; `tables` has all that is done with it."""
-_FILES = ".csv, .jsonl, .json, .parquet, …; - is the standard input; or a database's URL"
+_FILES = ".csv, .xlsx, .jsonl, .json, .parquet, …; - is the standard input; or a database's URL"
 SOURCE = Argument("table", "TABLE", f"The table to read: {_FILES}.")
 IDS = Argument("table", "TABLE", f"The table of ids to read: {_FILES}; or one id.")
 INPUT = under(  # what is read
@@ -163,6 +163,7 @@ INPUT = under(  # what is read
     option("--input-format", "FORMAT", f"What the table is, whatever its name: {', '.join(FORMATS)}, csv.gz, …"),
     option("--encoding", "NAME", "The encoding of a text file, such as cp1252. Default: UTF-8."),
     option("--separator", "CHARACTER", "What separates the cells of CSV, such as ';' or tab. Default: it is found."),
+    option("--sheet", "NAME", "The sheet of a spreadsheet. Default: the first."),
     option("--rows", "N|A:B", "Only the first N rows, or rows A to before B; the first is row 0.", type=Rows()),
     option("sql --query", "SQL", "What to read of a database, whose URL is the table; @FILE reads it from a file."),
     option("--where", "EXPRESSION", "Only rows for which it is true, such as \"lang == 'de'\"; others are skipped."),

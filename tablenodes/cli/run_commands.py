@@ -365,7 +365,7 @@ def source_of(workflow: Workflow, given: Given) -> Any:
     """Return the table's path with what the options say of it; None for a workflow's own."""
     from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
 
-    said = {"format": given.input_format, "encoding": given.encoding, "separator": given.separator}
+    said = {"format": given.input_format} | {name: getattr(given, name) for name in ("encoding", "separator", "sheet")}
     said = {name: value for name, value in said.items() if value is not None}
     own: Any = workflow.table if given.table is None else given.table
     if given.sql is not None or database_table(own) is not None:

@@ -179,6 +179,16 @@ def _is_known(dtype: str) -> bool:
     return True
 
 
+def arrow_type(source: TableView, name: str) -> Any:
+    """Return the Arrow type of a column; null where it has none."""
+    table = source.table
+    try:
+        column = table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]]
+        return _to_arrow(column[:0]).schema.field(name).type
+    except _NOT_TAKEN:
+        return pyarrow.null()
+
+
 def _holds(table: Any, name: str, form: str) -> bool:
     """Check whether the format can hold a column: it is tried on its first row."""
     if str(getattr(table[name], "dtype", "")) == "Object":

@@ -19,9 +19,15 @@ _FORMATS = {
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
+    ".xlsx": "xlsx",
+    ".ods": "ods",
+    ".xlsm": "xls",
+    ".xls": "xls",
 }
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
-FORMATS = tuple(dict.fromkeys(_FORMATS.values()))
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "ods")
+SHEETS = ("xlsx", "ods", "xls")
+"""Spreadsheets; what older programs wrote, and what has macros, is only read."""
 TEXTS = ("csv", "tsv", "jsonl", "json")
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 _TAB = ("\\t", "tab")
@@ -29,6 +35,7 @@ _BEGINNINGS = {  # of what is no text
     b"PAR1": ("Parquet", "parquet"),
     b"ARROW1": ("Arrow", "arrow"),
     b"\xff\xff\xff\xff": ("an Arrow stream", "arrow"),
+    b"\xd0\xcf\x11\xe0": ("an old spreadsheet", "xls"),
 }
 _PACKED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ\0": "xz"}
 
@@ -46,6 +53,7 @@ class Reading(NamedTuple):
     format: str | None = None
     encoding: str | None = None
     separator: str | None = None
+    sheet: str | None = None
 
     def checked(self) -> Reading:
         """Return it with the names that Python has; raise `TableError` for what cannot be."""
@@ -55,7 +63,7 @@ class Reading(NamedTuple):
             raise TableError("separator must be one ASCII character, such as ';', or tab", place="separator")
         if self.format is not None and _named(f"x.{self.format}") is None:
             raise TableError(f"no format is called {self.format[:40]!r}{nearest(self.format, FORMATS)}", place="format")
-        return Reading(self.format, encoding, separator)
+        return self._replace(encoding=encoding, separator=separator)
 
     def refuse_all(self, where: str) -> None:
         """Raise `TableError` for whatever is said of a table that is in no file."""
@@ -65,7 +73,7 @@ class Reading(NamedTuple):
     def format_of(self, path: Path, what: str) -> Format:
         """Return the format of a file, to which all that is said fits."""
         found = _named(f"x.{self.format}") or format_of(path, what)
-        for name, formats in (("encoding", TEXTS), ("separator", tuple(SEPARATORS))):
+        for name, formats in (("encoding", TEXTS), ("separator", tuple(SEPARATORS)), ("sheet", SHEETS)):
             if getattr(self, name) is not None and found.name not in formats:
                 wrong = f"{name}: only for {', '.join(formats)}, but {str(path)!r} is {found.name}"
                 raise TableError(wrong, place=name)
@@ -93,6 +101,12 @@ def format_of(path: Path, what: str) -> Format:
     return found
 
 
+def check_written(form: Format, path: Path, what: str) -> None:
+    """Raise `TableError` for a format that is only read."""
+    if form.name not in FORMATS:
+        raise TableError(f"{what} {str(path)!r}: {path.suffix} is read, but not written: choose .xlsx")
+
+
 def _named(name: str) -> Format | None:
     endings = [ending.lower() for ending in Path(name).suffixes]
     compression = _COMPRESSIONS.get(endings.pop()) if endings and endings[-1] in _COMPRESSIONS else None
@@ -114,6 +128,9 @@ def check_is_text(content: bytes, form: Format, name: str) -> None:
     for start, (title, found) in _BEGINNINGS.items():
         if content.startswith(start):
             raise other_format(name, title, found)
+    if content.startswith(b"PK\x03\x04"):
+        sheet = "ods" if b"opendocument.spreadsheet" in content[:200] else "xlsx"
+        raise other_format(name, f"a spreadsheet (.{sheet}), or an archive", sheet)
     for start, ending in _PACKED.items():
         if content.startswith(start):
             raise other_format(name, f"compressed ({ending})", f"{form.name}.{ending}")

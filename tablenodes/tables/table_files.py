@@ -21,10 +21,11 @@ from ..errors import TableError, nearest
 from ..notices import say
 from .columnar import read_arrow, read_parquet
 from .csv_reader import read_csv
-from .formats import SEPARATORS, Format, Reading, check_is_text, format_of, other_format, path_of
+from .formats import SEPARATORS, SHEETS, Format, Reading, check_is_text, format_of, other_format, path_of
 from .json_array import read_json
 from .json_lines import read_json_lines
 from .origin import set_folder
+from .spreadsheet_reader import read_spreadsheet
 from .text_files import in_utf8
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def read_table(
     encoding: str | None = None,
     separator: str | None = None,
     query: str | None = None,
+    sheet: str | None = None,
     format: str | None = None,  # noqa: A002 - as everywhere
     what: str = "table",
 ) -> pandas.DataFrame:
@@ -56,17 +58,25 @@ def read_table(
     the standard error stream says so, and why there are fewer rows than lines. In JSON, NaN, infinity and half
     of a surrogate pair make a row invalid that uses them.
 
+    Of a spreadsheet (``pip install 'tablenodes[excel]'``), one sheet is read, whose first row has the names. Texts stay
+    texts, whole numbers have no ``.0``, dates are dates, a formula is its value, an empty cell null. Of merged cells
+    only the first has the value. Rows and columns that are empty are left out.
+
     Parameters
     ----------
     path : str or path
         The file; its ending says what it is: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json`` (an array of
-        objects), ``.parquet``, ``.arrow``, ``.feather`` or ``.ipc``, the text formats also compressed (``.csv.gz``,
-        ``.bz2``, ``.zst``, ``.xz``). ``-`` is the standard input, which is CSV unless `format` says otherwise.
+        objects), ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``, ``.xlsx``, ``.ods``, ``.xlsm`` or ``.xls``, the text
+        formats also compressed (``.csv.gz``, ``.bz2``, ``.zst``, ``.xz``). ``-`` is the standard input, which is CSV
+        unless `format` says otherwise.
     encoding : str, optional
         The encoding of a text file, such as ``cp1252``, ``utf-16`` or ``shift_jis``. Default: UTF-8; of another one the
         error names which it seems to be.
     separator : str, optional
         The character between the cells of CSV and TSV. Default: the one that makes columns of the file.
+    sheet : str, optional
+        The name of the sheet of a spreadsheet. Default: the first that is shown; where there are several, a line says
+        which it is and what the others are called.
     format : str, optional
         What the file is, whatever its name: an ending without its dot, such as ``jsonl`` or ``csv.gz``.
     query : str, optional
@@ -88,7 +98,7 @@ def read_table(
     ColumnError
         If two columns have one name.
     """
-    reading = Reading(format, encoding, separator).checked()
+    reading = Reading(format, encoding, separator, sheet).checked()
     if (address := database_address(path)) is not None:
         reading.refuse_all(str(address))
         return _of_database(DatabaseTable(address, query), what)
@@ -146,7 +156,7 @@ def count_rows(path: str | os.PathLike[str]) -> int | None:
             return None
         if form.name == "parquet":
             return int(parquet.read_metadata(place).num_rows)
-        if form.name == "arrow" or place.suffix not in _PLAIN or place.stat().st_size > _COUNTED:
+        if form.name in ("arrow", *SHEETS) or place.suffix not in _PLAIN or place.stat().st_size > _COUNTED:
             return None
         with place.open(encoding="utf-8", errors="replace", newline="") as lines:
             if form.name == "jsonl":
@@ -190,6 +200,8 @@ def _read(source: Path | BytesIO, form: Format, reading: Reading, name: str) -> 
     if form.name == "arrow":
         return read_arrow(source, name)
     content = _content(source, form)
+    if form.name in SHEETS:
+        return read_spreadsheet(content, name, reading.sheet)
     check_is_text(content, form, name)
     content = in_utf8(content, name, reading.encoding)
     if form.name == "jsonl":

@@ -18,8 +18,6 @@ def in_utf8(content: bytes, name: str, encoding: str | None) -> bytes:
         content = recoded(content, str(encoding), name)
     elif other := _other(content):
         raise not_utf8(content, 0, None, name, other)
-    if content.startswith(b"PK\x03\x04"):
-        raise TableError(f"{name} is a spreadsheet or an archive, not text: its name should end in .xlsx or .ods")
     content = content.removeprefix(codecs.BOM_UTF8)
     if not content.strip(b"\r\n"):
         raise TableError(f"{name} is empty")

@@ -88,6 +88,11 @@ def _json_lines(source: TableView) -> Iterator[str]:
         yield orjson.dumps(dict(zip(source.columns, row, strict=True))).decode() + "\n"
 
 
+def json_rows(source: TableView) -> Iterator[tuple[Any, ...]]:
+    """Return a table's rows as plain JSON cells, as they are written."""
+    return _rows(source, source.columns)
+
+
 def _as_array(lines: Iterator[str]) -> Iterator[str]:
     """Return lines of JSON as those of one array: an object a line, too."""
     before = "["

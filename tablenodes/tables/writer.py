@@ -16,10 +16,11 @@ import pyarrow
 
 from ..disk import new_file
 from ..errors import TableError
-from .columnar import check_columnar, write_columnar
-from .formats import FORMATS, TEXTS, Format, format_of, path_of
+from .columnar import arrow_type, check_columnar, write_columnar
+from .formats import FORMATS, SHEETS, TEXTS, Format, check_written, format_of, path_of
 from .kinds import view
 from .pandas_view import with_named_index
+from .spreadsheet_writer import check_library, check_spreadsheet, write_spreadsheet
 from .text_writer import check_texts, column_texts, text_pieces
 from .views import TableView
 
@@ -32,7 +33,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     Return what is to be said of how it was written.
     """
     place = path_of(path, what)
-    form = format_of(place, what)
+    form = _form_of(place, what)
     name = f"{what} {str(place)!r}"
     try:
         with new_file(_check_target(place, name)) as handle:
@@ -47,7 +48,7 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
     """Check, before anything is sent, that a table can be written to a file."""
     place = path_of(path, what)
-    format_of(place, what)
+    _form_of(place, what)
     name = f"{what} {str(place)!r}"
     try:
         _check_target(place, name)
@@ -55,11 +56,21 @@ def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
         raise TableError(f"cannot write {name}: {error.strerror}") from None
 
 
+def _form_of(place: Path, what: str) -> Format:
+    form = format_of(place, what)
+    check_written(form, place, what)
+    if form.name in SHEETS:
+        check_library(form.name)
+    return form
+
+
 def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
     """Check, before anything is sent, that a table can be written; cells are looked at where a type does not tell."""
     name = form if form in FORMATS else format_of(path_of(form, "output"), "output").name
     if name in TEXTS:
         check_texts(_source(table))
+    elif name in SHEETS:
+        check_spreadsheet(_source(table), name)
     else:
         check_columnar(view(table), name, lambda source, column: check_texts(source, (column,)))
 
@@ -104,6 +115,9 @@ def _source(table: Any) -> Any:
 
 
 def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
+    if form.name in SHEETS:
+        source = _source(table)
+        return write_spreadsheet(source, form.name, handle, lambda name: arrow_type(source, name))
     if form.name not in TEXTS:
         return write_columnar(view(table), form.name, handle, column_texts)
     pieces = text_pieces(_source(table), form.name)

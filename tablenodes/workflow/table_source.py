@@ -21,6 +21,7 @@ class TableSource:
     format: str | None = None
     encoding: str | None = None
     separator: str | None = None
+    sheet: str | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -47,7 +47,7 @@ class Workflow(Definition):
         Where requests go, but of nodes that have their own; a text is the name of a profile. Default: that of a run.
     table : path or mapping, optional
         The configuration table's file, or ``-`` for the standard input, where a run names no other. A mapping has
-        ``path``, and ``format``, ``encoding`` and ``separator`` as `read_table` has them.
+        ``path``, and ``format``, ``encoding``, ``separator`` and ``sheet`` as `read_table` has them.
     inputs : mapping, optional
         Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
     output : path or mapping, optional
