@@ -103,7 +103,8 @@ def _connection() -> Json:
     keys = ("api_key", "api_key_env")
     both = {"type": "object", "required": [*keys], "properties": {key: {"type": "string"} for key in keys}}
     alone = {"if": {"type": "object", "required": [LOCAL]}, "then": {"maxProperties": 1}}
-    return _object(made, "string", "null") | {"minLength": 1, "pattern": "^[^/]+$", "not": both} | alone
+    named = {"description": f"The name of a profile, {LOCAL}, or settings.", "examples": [LOCAL], "pattern": "^[^/]+$"}
+    return _object(made, "string", "null") | named | {"not": both} | alone
 
 
 def _inputs() -> Json:
