@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ..connection.connection import Connection, default_connection, is_sensitive
+from ..connection.environment import variables
 from ..engine.transports import TRANSPORTS
 from ..errors import SettingError
 from ..settings import Limits, Retry, Timeout, altered, described, ranges
@@ -115,11 +116,6 @@ def changed(kind: Any, before: Any, given: Given) -> Any:
     return altered(before or kind(), **made) if made else before
 
 
-def sends(given: Given) -> bool:
-    """Check whether a command sends anything."""
-    return not any(getattr(given, name, False) for name in ("dry_run", "curl", "check", "estimate", "no_send"))
-
-
 def connected_by(connection: Connection | None, given: Given) -> Connection | None:
     """Return a connection with the timeouts, headers and so on that the options say in place of its own."""
     before = None if connection is None else connection.timeout
@@ -152,7 +148,7 @@ def _headers(given: Given) -> dict[str, tuple[str, str]]:
         name, colon, value = text.partition(":")
         if not colon or not name.strip():
             raise click.BadParameter("write it as 'NAME: VALUE'", param_hint="--header")
-        if is_sensitive(name):
+        if is_sensitive(name) and not variables(value):
             what = f"{name.strip()[:40]} may be a secret, and others can read arguments: {_ENV}"
             raise click.BadParameter(what, param_hint="--header")
         _put(found, name.strip(), value.strip(), "--header")
@@ -176,8 +172,8 @@ def _query(texts: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter("write it as NAME=VALUE", param_hint="--query-param")
-        if is_sensitive(name):
-            what = f"{name[:40]} may be a secret, and others can read arguments; as a header: {_ENV}"
+        if is_sensitive(name) and not variables(value):
+            what = f"{name[:40]} may be a secret, and others can read arguments: write '{name[:40]}=${{VARIABLE}}'"
             raise click.BadParameter(what, param_hint="--query-param")
         if name in found:
             raise click.BadParameter(f"{name} is given twice", param_hint="--query-param")
