@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +95,8 @@ def listed_prices() -> Prices:
 
 
 def _installed() -> str:
+    from importlib import metadata  # noqa: PLC0415 - loaded where there are prices
+
     try:
         return metadata.version("genai-prices")
     except metadata.PackageNotFoundError:

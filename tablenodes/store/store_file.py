@@ -11,8 +11,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-import platformdirs
-
 from ..database_file import FileKind, empty_database
 from ..errors import StoreError
 
@@ -65,7 +63,11 @@ def store_path(path: str | os.PathLike[str] | None = None) -> Path:
     """Return where a store is: the path that is given, else ``TABLENODES_STORE``, else the user's data folder."""
     if path is None:
         named = os.environ.get(VARIABLE)
-        return Path(named).absolute() if named else platformdirs.user_data_path("tablenodes") / "store.sqlite"
+        if named:
+            return Path(named).absolute()
+        import platformdirs  # noqa: PLC0415 - loaded where it is used
+
+        return platformdirs.user_data_path("tablenodes") / "store.sqlite"
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise StoreError(f"store must be a path, not {type(path).__name__}" if path else "store: the path is empty")
     return Path(path).absolute()

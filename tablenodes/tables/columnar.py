@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas
 import pyarrow
-from pyarrow import ipc, parquet, types
+from pyarrow import ipc, types
 
 from ..errors import ColumnError, TableError
 from .arrow_cells import PYTHONS_OWN, arrow_column
@@ -23,6 +23,8 @@ _NOT_TAKEN = (pyarrow.ArrowException, ValueError, TypeError, KeyError, OverflowE
 
 def read_parquet(file: Path | BytesIO, name: str) -> pandas.DataFrame:
     """Read a Parquet file."""
+    from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
     return _read(file, name, "Parquet", lambda source: parquet.ParquetFile(source).read())
 
 
@@ -124,6 +126,8 @@ def write_columnar(
     as_text = [name for name in source.columns if not _holds(source.table, name, form)]
     table = _arrow_table(source, as_text, text)
     if form == "parquet":
+        from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
         parquet.write_table(table, handle)
     else:
         with ipc.new_file(handle, table.schema) as writer:
@@ -197,6 +201,8 @@ def _holds(table: Any, name: str, form: str) -> bool:
         column = _to_arrow(table.select([name]) if isinstance(table, pyarrow.Table) else table[[name]])
         with pyarrow.BufferOutputStream() as nowhere:
             if form == "parquet":
+                from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
                 parquet.write_table(column.slice(0, 1), nowhere)
             else:
                 ipc.new_file(nowhere, column.schema).close()

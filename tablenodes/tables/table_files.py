@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
-from pyarrow import parquet
 
 from ..database_address import IN_MEMORY, DatabaseTable, database_address
 from ..errors import TableError, nearest
@@ -155,6 +154,8 @@ def count_rows(path: str | os.PathLike[str]) -> int | None:
         if not place.is_file():
             return None
         if form.name == "parquet":
+            from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
             return int(parquet.read_metadata(place).num_rows)
         if form.name in ("arrow", *SHEETS) or place.suffix not in _PLAIN or place.stat().st_size > _COUNTED:
             return None

@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -142,6 +141,8 @@ def _wrong_scheme(scheme: str, host: str, port: int) -> tuple[str, str] | None:
 
 def _heard(host: str, port: int) -> bytes:
     """Return the first bytes that a port answers to the begin of a TLS handshake, or to its end; empty for none."""
+    import ssl  # noqa: PLC0415 - loaded where a port is looked at
+
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     handshake = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(incoming, outgoing, server_hostname=host)
     with contextlib.suppress(ssl.SSLWantReadError):
