@@ -84,6 +84,8 @@ def test_a_workflows_file_names_both_tables(shop, tmp_path):
         assert run(["check", "w.yaml"])[0] == 0
         for _ in range(2):
             assert run(["run", "again.yaml", "--no-progress"])[0] == 0
+        names = [name for _, name, *_ in sql(shop, "pragma table_info(answers)")]
+        assert names == ["id", "ask"]
         assert workflow.run(progress=False).table.shape == (3, 6)
     assert [row[0] for row in cells(shop, "select id, ask from answers order by id")] == [1, 8, 15]
 

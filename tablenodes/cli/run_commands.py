@@ -403,12 +403,12 @@ def destined(workflow: Workflow, given: Given) -> tuple[Workflow, bool, Sequence
     """Return a workflow whose output is where the options say (none: standard output), if it is raw, its columns."""
     from ..workflow.destination import Destination, checked_columns  # noqa: PLC0415 - loaded where it is used
 
-    own = workflow.output if isinstance(workflow.output, Destination) else None
+    own: Any = workflow.output
     raw = given.raw or bool(own and own.raw)
     columns = own.columns if own and raw == own.raw else None
     if given.written is not None:
         columns = checked_columns(_names(given.written), raw=raw)
-    if (output := database_output(given, workflow.output, raw=raw, columns=columns)) is not None:
+    if (output := database_output(given, own, raw=raw, columns=columns)) is not None:
         return workflow.replace(output=output), raw, columns
     path = own.path if given.output is None and own else given.output
     if path is None or path == "-":
