@@ -6,9 +6,12 @@ import json
 import os
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -208,6 +211,9 @@ def test_what_is_not_set_is_named(monkeypatch):
     with wording.raises(ConnectionSettingError) as caught:
         CHAT.run(WORDS, "azure", progress=False)
     assert caught.value.code == "variable_unset"
+    with pytest.raises(ConnectionSettingError) as caught:
+        CHAT.run(WORDS, tn.Connection("https://${canary_perhaps_a_key}/v1"), progress=False)
+    assert "canary" not in str(caught.value)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "not an address")
     with wording.raises(ConnectionSettingError):
         CHAT.run(WORDS, "azure", progress=False)
@@ -293,7 +299,7 @@ def test_a_header_and_the_query_may_come_from_variables(monkeypatch):
     """Read at each run; in a request that is shown they are masked, in curl they are variables."""
     write(
         "gate:\n  base_url: ${GATE}/v1\n  api_key_env: MY_KEY\n  query: {key: '${GATE_KEY}', v: 1}\n"
-        "  headers: {X-Gate: 'Token ${GATE_KEY}', X-Team: \"it's\"}"
+        "  headers: {X-Gate: 'Token$(id) ${GATE_KEY}', X-Team: \"it's\"}"
     )
     monkeypatch.setenv("MY_KEY", CANARY)
     with fault_server(echo()) as server:
@@ -302,7 +308,7 @@ def test_a_header_and_the_query_may_come_from_variables(monkeypatch):
             monkeypatch.setenv("GATE_KEY", key)
             CHAT.run(WORDS[:1], "gate", progress=False)
         found = CHAT.check(WORDS, "gate")
-    assert [each.headers["x-gate"] for each in server.requests] == ["Token canary one", "Token canary two"]
+    assert [each.headers["x-gate"] for each in server.requests] == ["Token$(id) canary one", "Token$(id) canary two"]
     assert server.requests[1].path == "/v1/chat/completions?key=canary+two&v=1"
     assert {each.headers["authorization"] for each in server.requests} == {f"Bearer {CANARY}"}
     assert "canary" not in repr(found.request(0)) + found.curl(0) + repr(tn.Connection.from_profile("gate"))
@@ -398,15 +404,17 @@ def test_limits_retries_and_the_model_of_a_profile_are_used_where_nobody_says_ot
     own = tn.Limits(concurrency=3, requests_per_minute=60)
     assert beneath(tn.Limits(concurrency=64), own) == tn.Limits(concurrency=64, requests_per_minute=60)
     assert beneath(tn.Limits(), own) == own
+    again = replace(tn.Limits(max_requests=5), concurrency=8)
+    assert beneath(again, own) == tn.Limits(concurrency=8, requests_per_minute=60, max_requests=5)
     with fault_server(answer({"error": {"message": "no"}}, 500)) as server:
-        more = "retry: {server_error: 0}, limits: {max_requests: 1}"
-        write(f"a: {{base_url: '{server.url}', model: of-profile, {more}}}")
+        more = "model: of-profile, limits: {max_requests: 1}"
+        write(f"a: {{base_url: '{server.url}', {more}}}\nb: {{base_url: '{server.url}', retry: {{server_error: 0}}}}")
         ask = CHAT.replace(model=None)
         out = ask.run(WORDS, "a", progress=False)
         assert sorted(out.log["outcome"]) == ["http_error", "not_sent"]
-        ask.run(WORDS[:1], "a", progress=False, retry=tn.Retry(server_error=1))
-        CHAT.run(WORDS, "a", progress=False, limits=tn.Limits(max_requests=2))
-    assert [json.loads(each.body)["model"] for each in server.requests] == ["of-profile"] * 2 + ["m"] * 2
+        CHAT.run(WORDS, "a", progress=False, limits=tn.Limits(max_requests=2), retry=tn.Retry(server_error=0))
+        CHAT.run(WORDS[:1], "b", progress=False)
+    assert [json.loads(each.body)["model"] for each in server.requests] == ["of-profile"] + ["m"] * 3
     assert ask.estimate(WORDS, "a").rows == 2
 
 
@@ -451,16 +459,20 @@ def test_rows_that_are_submitted_over_a_profile_are_sent_with_the_variables_of_w
     node = tn.CreateChatCompletionAsync(prompt="{{ word }}")
     with ending(project / "store") as store, fault_server(echo()) as server:
         monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
-        write("azure: {model: of-profile, env_file: .env, headers: {X-Team: '${TEAM}'}}")
+        more = "env_file: .env, headers: {X-Team: '${TEAM}'}, limits: {concurrency: 7}"
+        write(f"azure: {{model: of-profile, {more}}}")
         with nobody_at_work(store):
             table = node.run(WORDS, "azure", store=store, progress=False).table
         out = tn.RetrieveResponse().run(table, store=store, progress=False)
         kept = store.read_bytes()
+        with closing(sqlite3.connect(store)) as file:
+            (recipe,) = file.execute("SELECT recipe FROM recipe").fetchone()
     assert list(out.log["outcome"]) == ["ok", "ok"]
     assert sent_to(server) == [("/openai/v1/chat/completions", None, CANARY)] * 2
     assert {each.headers["x-team"] for each in server.requests} == {"canary-of-the-file"}
     assert {json.loads(each.body)["model"] for each in server.requests} == {"of-profile"}
     assert b"canary" not in kept
+    assert json.loads(recipe)["limits"]["concurrency"] == 7
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
