@@ -21,6 +21,9 @@ from sentences import wording
 from servers import Exchange, answer, fault_server, refusing_port
 from test_cli import command  # noqa: F401 - a fixture
 
+from tablenodes.engine.outcomes.rules import Failure
+from tablenodes.run.failures import failures
+
 WRONG = "sk-canary-0123456789"
 ROWS = 6
 MILLISECONDS = re.compile(r"\d+ ms")
@@ -173,3 +176,30 @@ def test_the_last_screen_says_what_happened_and_where_the_table_is(columns, serv
     shown = screen([*called, "--base-url", server.url, "-o", "out.csv", "--log", "log.csv"], columns)
     assert max(map(len, shown)) <= columns
     wording(shown)
+
+
+def test_a_workflows_last_screen_says_once_why_later_nodes_have_nothing(server, tmp_path, monkeypatch):
+    """What failed at the first node is told there, with what its file must change; what follows from it is one line."""
+    monkeypatch.chdir(tmp_path)
+    texts = ["text", "long 1", "filter 2", "", "text"]
+    Path("in.csv").write_text("id,text\n" + "".join(f"{at},{text}\n" for at, text in enumerate(texts)))
+    Path("w.yaml").write_text(
+        f'connection: {{base_url: "{server.url}"}}\ntable: in.csv\nnodes:\n'
+        '  - {id: ask, type: CreateChatCompletion, model: m, prompt: "{{ text }}"}\n'
+        '  - {id: say, type: Return, text: "{{ ask }}!"}\noutput: out.csv\n'
+    )
+    wording(screen(["run", "w.yaml"], 80))
+
+
+def test_rows_that_fail_with_one_status_for_several_reasons_are_told_apart():
+    """Numbers and the names of requests aside; the most frequent first, with the first of their rows."""
+    refused = [("http_error", 400, f"limit {at} of request req_{at}a", "x", Failure.FINAL) for at in range(3)]
+    other = ("http_error", 400, "limit 1 of request req_1a", "y", Failure.SERVER_ERROR)
+    unfit = [("unusable", status, "does not fit", "does_not_fit", Failure.UNUSABLE) for status in (200, 201)]
+    ok = ("ok", 200, None, None, None)
+    found = failures([ok, other, *refused, ok, *unfit])
+    assert [(each.rows, each.row, each.reason, each.passes) for each in found] == [
+        (3, 2, "x", False),
+        (2, 6, "does_not_fit", False),
+        (1, 1, "y", True),
+    ]

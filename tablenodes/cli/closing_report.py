@@ -32,7 +32,7 @@ _LENGTHS = (
     50,
 )  # characters of a server's words: so many that all fits on the screen
 _NEVER_SENT = ("invalid_request", "upstream_failed", "invalid_id", "unknown_id")
-_PENDING, _NOT_SENT = "pending", "not_sent"
+_PENDING, _NOT_SENT, _UPSTREAM = "pending", "not_sent", "upstream_failed"
 
 
 def report(
@@ -43,7 +43,9 @@ def report(
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
     heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
-    found = {name: failures(output._ends()) if output.summary.failed else [] for name, output in outputs.items()}
+    found = {
+        name: _merged(failures(output._ends())) if output.summary.failed else [] for name, output in outputs.items()
+    }
     every = [*chain(*found.values())]
     again = _again(every, has_journal=has_journal) if keeps else []
     is_mixed = bool(again) and has_journal and not all(each.passes for each in every)
@@ -92,9 +94,9 @@ def _told(
     """Return the summary of each node, and why its rows failed."""
     lines = []
     for name, head in heads.items():
-        told = found[name][:_KINDS]
+        told, rest = found[name][:_KINDS], found[name][_KINDS:]
         lines += [head, *(_failed(each, at == 0, longest, sent_again=sent_again) for at, each in enumerate(told))]
-        if rest := found[name][_KINDS:]:
+        if rest:
             rows = counted(sum(each.rows for each in rest), "more row")
             lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")
     return lines
@@ -103,13 +105,28 @@ def _told(
 def _failed(failed: Failed, is_first: bool, longest: int | None, *, sent_again: bool) -> str:
     """Return how many rows failed, of what, which is the first of them, and what to do."""
     why = failed.message or f"HTTP {failed.status}"
-    if longest is not None and len(why) > longest:  # what to do is mostly said last
-        begin, end = why[: longest // 3], why[2 - longest + longest // 3 :]
-        why = f"{begin.rpartition(' ')[0] or begin} … {end.partition(' ')[2] or end}"
+    if longest is not None and len(why) > longest:
+        why = _shortened(why, longest if failed.status is None else longest // 3, longest)
     place = f"(first at row {failed.row}{', rows count from 0' if is_first else ''})"
     line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')} {place}"
     fix = cure(failed, sent_again=sent_again)
     return f"{line}\n  to do    {fix}" if fix else line
+
+
+def _shortened(why: str, begin: int, longest: int) -> str:
+    """Return the begin of a reason, and the end too where more is left: servers mostly say at last what to do."""
+    start, end = why[:begin], why[2 - longest + begin :] if begin + 2 < longest else ""
+    return f"{start.rpartition(' ')[0] or start} … {end.partition(' ')[2] or end}".rstrip()
+
+
+def _merged(found: Sequence[Failed]) -> list[Failed]:
+    """Return what rows failed of, those together whose earlier answer is missing: why it is, is said of the earlier."""
+    waiting = [each for each in found if each.outcome == _UPSTREAM]
+    if len(waiting) < 2:
+        return [*found]
+    first = min(waiting, key=lambda each: each.row)
+    together = first._replace(rows=sum(each.rows for each in waiting))
+    return [*(each for each in found if each.outcome != _UPSTREAM), together]
 
 
 def _how(failed: Failed) -> str:

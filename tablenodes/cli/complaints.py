@@ -63,6 +63,7 @@ _SENTENCES = {
 
 A name in braces that is none of its values is a setting, and stands for how that is set at the command line.
 """
+_ANY = "settings"  # stands for whichever setting it is
 _EXAMPLES = {"prompt": "'Sum up: {{ text }}'", "model": "gpt-4o-mini"}
 
 
@@ -79,11 +80,12 @@ def option_for(setting: str) -> str:
     known = {name for each in (context.command.params if context else ()) for name in each.opts}
     if (own := f"--{setting.replace('_', '-')}") in known or context is None:
         return own
-    name = "NAME" if setting == "settings" else setting
+    is_any = setting == _ANY
     if "--set" in known:
-        return f"--set {name}=VALUE"
-    file = context.params.get("file")
-    return f"{name} in {file}" if isinstance(file, str) else f"{own} of tablenodes submit"
+        return f"--set {'NAME' if is_any else setting}=VALUE"
+    if isinstance(file := context.params.get("file"), str):
+        return f"in {file}" if is_any else f"{setting} in {file}"
+    return f"{'--set' if is_any else own} of tablenodes submit"
 
 
 def said(sentence: str) -> str:

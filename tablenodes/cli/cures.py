@@ -29,7 +29,6 @@ _OF_OUTCOME = {
     "too_large": _LONGER,
     "internal_error": "this is a mistake in tablenodes: please report it",
     "unknown_id": "name the store that has these ids ({store})",
-    "upstream_failed": "see what failed at the earlier node",
     "invalid_request": "correct these cells, or the settings that read them",
 }
 _OF_REASON = {

@@ -156,8 +156,8 @@ class Presentation:
             places.append(f"wrote {destination}: {counted(outputs._written, 'row')}{self._earlier}")
         elif destination is None and self._shows_part:
             places.append("the table was only shown: --output FILE keeps it")
-        if self._given["journal"] is not None:
-            places.append(f"journal {self._given['journal']}")
+        if (journal := self._given["journal"]) is not None and os.path.exists(journal):
+            places.append(f"journal {journal}")
         if (log := self._manner.log) is not None and self._write_log(outputs, log):
             places.append(f"log {log}")
         return ["; ".join(places)] if places else []
