@@ -8,12 +8,12 @@ import random
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from background import ending, work
+from background import ending, nobody_at_work, work
 from killing import oracle
 from sentences import wording
 from servers import answer, echo, fault_server
@@ -382,3 +382,24 @@ def test_what_heals_a_row_is_said_and_done(store, folder):
         assert run(*asked) == 3
         assert run(*asked, "--retry-failed", "transient") == 0
         assert [*pd.read_csv("out.csv")["outcome"]] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("is_retrieved", [True, False], ids=["retrieved", "answered"])
+def test_a_store_is_whole_in_its_file_while_a_worker_waits_for_more(store, monkeypatch, is_retrieved):
+    """So its file alone may be moved, and nothing is sent twice."""
+    with fault_server(echo()) as server, ExitStack() as stack:
+        with nobody_at_work(store):
+            out = NODE.run(words("a", "b"), tn.Connection(server.url, ""), store=store, progress=False)
+        ids = [*out.result[IDS]]
+        idle = stack.enter_context(closing(sqlite3.connect(store)))
+        idle.execute("SELECT count(*) FROM answer").fetchone()  # so that the log outlives who writes it
+        with monkeypatch.context() as patched:
+            if is_retrieved:  # as where the retrieval is faster
+                patched.setattr(StoreFile, "settle", lambda _: None)
+            work(store)
+        if is_retrieved:
+            retrieve(ids, store)
+        moved = store.rename(store.with_name("moved"))
+        with ending(moved):
+            assert set(retrieve(ids, moved).log["outcome"]) == {"ok"}
+        assert len(server.requests) == 2

@@ -118,6 +118,7 @@ class GroupRun:
         elif scheduler.stopped in _SPENT:
             recorder.end_rest(_SPENT[scheduler.stopped])
         self._save(recorder)
+        self.futures.store.settle()
         stopped, failure = scheduler.stopped, loop.failure or recorder.failure
         if failure is not None:
             return Held(str(failure))

@@ -112,6 +112,7 @@ class Retrieval:
             self._wait(until, interrupts, bar)
             interrupted = interrupts.level > 0
         self._fill()
+        self._store.settle()  # it may be moved from now on, while a worker waits for more to do
         self._records.finish(None)
         records, seconds = self._records, time.monotonic() - self._began
         tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}

@@ -6,6 +6,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import StoreError
 VERSION = 2
 VARIABLE = "TABLENODES_STORE"  # the environment variable that names a store
 BUSY = 5.0  # seconds that a transaction waits for another process's; each of ours is no longer than a commit
+_SETTLES = 20  # times that the log is tried to be brought into the file
 _MUCH = 4  # what part of the file must be free for it to be written anew without it: one of so many
 _TABLES = """
 -- Futures: what is asked, what is still to be done, what came of it.
@@ -139,6 +141,16 @@ class StoreFile:
         database = self._open()
         with _KIND.worded_sql(self.path):
             database.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def settle(self) -> None:
+        """Bring what is in the log into the file, so that it may be moved without it; nobody has to wait for that."""
+        with suppress(sqlite3.Error, StoreError):
+            database = self._open()
+            for _ in range(_SETTLES):
+                busy, written, moved = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if not busy and written == moved:
+                    return
+                time.sleep(0.01)  # until whoever reads an earlier state has done so
 
     def give_back(self) -> None:
         """Shrink the file where much of it was deleted and nobody else uses it; else do nothing."""
