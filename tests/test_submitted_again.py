@@ -247,17 +247,6 @@ def test_ids_in_a_large_file_are_found_where_it_names_its_columns(store, folder)
         assert pd.read_parquet("ids.parquet.before")[IDS].tolist() == ids
 
 
-def test_equal_rows_that_are_submitted_again_without_a_name_are_said(store, capsys):
-    """A cell that is run twice pays twice, and says how it would not."""
-    with fault_server(echo()) as server:
-        said = []
-        for word in ("a", "c", "a"):
-            NODE.run(words(word, "b"), tn.Connection(server.url, ""), store=store)
-            said.append(capsys.readouterr().err)
-        assert said[:2] == ["", ""]
-        wording.line(said[2])
-
-
 def test_what_was_submitted_is_listed_and_cleared_by_its_name(store, folder, capsys):
     """With when, for which node and file, and how it ended; the list is a table that retrieve reads."""
     with fault_server(echo()) as server:
@@ -403,3 +392,52 @@ def test_a_store_is_whole_in_its_file_while_a_worker_waits_for_more(store, monke
         with ending(moved):
             assert set(retrieve(ids, moved).log["outcome"]) == {"ok"}
         assert len(server.requests) == 2
+
+
+def test_a_limit_holds_for_a_submission_that_was_moved(store, folder, monkeypatch):
+    """However it is known, it is the same one: by its rows, the file that has its ids, or both."""
+
+    def at_once(server, *more):
+        with nobody_at_work(store):
+            assert run(*command(server), *more) == 0
+        work(store)
+
+    limited = ("--max-requests", "3")
+    with fault_server(echo()) as server:
+        (folder / "words.csv").write_text("word\n" + "".join(f"{word}\n" for word in "abcdef"))
+        for place in ("mine", "renamed", "renamed again"):
+            folder = folder.rename(folder.with_name(place))
+            monkeypatch.chdir(folder)
+            at_once(server, *limited)
+            assert len(server.requests) == 3
+        (folder / "words.csv").write_text("word\ng\nh\n")
+        at_once(server, *limited, "--replace")
+        at_once(server, "--output", "others.csv", "--max-requests", "1", "--again")
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("table", ["abcd", "cba", "ab"])
+def test_equal_rows_are_counted_whatever_table_they_are_in(store, capsys, table):
+    """A cell that is run twice pays twice, and says how it would not."""
+    with fault_server(echo()) as server:
+        for names in ("abc", table):
+            assert capsys.readouterr().err == ""
+            NODE.run(words(*names), tn.Connection(server.url, ""), store=store)
+        wording.line(capsys.readouterr().err)
+
+
+def test_ids_of_another_store_are_not_written_over(store, folder, capsys):
+    """Nothing is submitted afresh; with --replace, their file is kept."""
+    with fault_server(echo()) as server, ending(store.with_name("other")) as other:
+        with nobody_at_work(store):
+            assert run(*command(server)) == 0
+        work(store)
+        before = Path("ids.csv").read_bytes()
+        capsys.readouterr()
+        with nobody_at_work(other):
+            assert run(*command(server), "--store", other) == 1
+            wording.line(" ".join(capsys.readouterr().err.replace(str(other), "OTHER").split()))
+            work(other)
+            assert (len(server.requests), Path("ids.csv").read_bytes()) == (3, before)
+            assert run(*command(server), "--store", other, "--replace") == 0
+        assert Path("ids.csv.before").read_bytes() == before

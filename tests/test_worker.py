@@ -665,11 +665,11 @@ def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monk
 
     submit, calls = Futures.submit, []
 
-    def stopped(self, *arguments):
+    def stopped(self, *arguments, **manner):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return submit(self, *arguments)
+        return submit(self, *arguments, **manner)
 
     monkeypatch.setattr(submitting, "_ROWS", 2)
     monkeypatch.setattr(Futures, "submit", stopped)

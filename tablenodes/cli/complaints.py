@@ -57,6 +57,12 @@ _SENTENCES = {
     " {api_key_env}",
     "query_in_address": "{name} contains a query or a fragment: set a query with --query-param NAME=VALUE, or as query"
     " under connection in a workflow file",
+    "submitted_again": "{name}: {known} submitted before, and sent again. With a name ({submission}) or a file for the"
+    " ids ({output}) rows keep these from then on; tablenodes store --ids lists the earlier ones.",
+    "ids_lost": "{path} has {ids} of other rows, which would be in no file any more; nothing was submitted."
+    " Choose another output; or keep the file as {beside} ({replace})",
+    "ids_elsewhere": "{path} has {ids} that the store {file} does not have; nothing was submitted."
+    " Name the store that has them ({store}), or choose another output; or keep the file as {beside} ({replace})",
     "may_pass": "{failed}: --retry-failed transient has {them} sent again",
 }
 """What the command line says, by the code of an error or a remark, where Python's own message names what is Python's.

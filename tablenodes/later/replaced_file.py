@@ -1,37 +1,29 @@
-"""The file whose place an output takes: the ids in it that a store knows, and how they are kept."""
+"""The file whose place an output takes: the ids of submitted rows in it, and how they are kept."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from .. import tables
-from ..errors import StoreError, TableError
+from ..errors import TableError
 from ..run.display import say
-from ..store import StoreFile, ids
-from ..store.futures import Futures
+from ..store import ids
 
 COLUMN = "future_response_id"
 _NAMED_WITHIN = 65_536  # bytes at a file's start or end in which its columns are named
 
 
-def known_ids(path: str, store: str | os.PathLike[str] | None) -> frozenset[bytes]:
-    """Return the ids of futures in a table's file that a store knows; none where it is no table."""
-    found: set[bytes | None] = set()
+def ids_in(path: str) -> frozenset[bytes]:
+    """Return the ids of submitted rows in a table's file, of whichever store; none where it is no table."""
     with suppress(TableError, OSError):
-        if not _may_have_ids(Path(path).expanduser()):
-            return frozenset()
-        view = tables.view(tables.read_table(path))
-        names = [name for name in view.columns if COLUMN in name]
-        found = {ids.read(cell) for cells in view.rows(names) for cell in cells}
-    wanted = [each for each in found if each is not None]
-    if not wanted:
-        return frozenset()
-    with suppress(StoreError), StoreFile(store) as file:  # one that cannot be read knows none
-        return frozenset(Futures(file).find(wanted))
+        if _may_have_ids(Path(path).expanduser()):
+            view = tables.view(tables.read_table(path))
+            names = [name for name in view.columns if COLUMN in name]
+            found = {ids.read(cell) for cells in view.rows(names) for cell in cells}
+            return frozenset(each for each in found if each is not None)
     return frozenset()
 
 
@@ -44,19 +36,26 @@ def _may_have_ids(path: Path) -> bool:
         return is_packed or COLUMN.encode() in start or COLUMN.encode() in file.read()
 
 
-def set_aside(path: str) -> None:
-    """Copy a file to NAME.before, or where another one is there, to NAME.before2 and so on."""
+def place_beside(path: str) -> tuple[Path, bool]:
+    """Return where a file is kept: NAME.before, NAME.before2 and so on; and whether it is there already."""
     place = Path(path).expanduser()
     for number in count(1):
         beside = place.with_name(f"{place.name}.before{number if number > 1 else ''}")
-        try:
-            with beside.open("xb") as copy, place.open("rb") as file:
-                shutil.copyfileobj(file, copy)
-        except FileExistsError:
-            if beside.is_file() and beside.read_bytes() == place.read_bytes():
-                return
-        except OSError as error:
-            raise TableError(f"cannot keep {path} as {beside.name}: {error.strerror}; nothing was sent") from None
-        else:
-            say(f"{path}: the earlier file, which has ids of submitted rows, is kept as {beside.name}")
+        is_there = beside.is_file() and beside.read_bytes() == place.read_bytes()
+        if is_there or not beside.exists():
+            return beside, is_there
+    raise AssertionError
+
+
+def set_aside(path: str) -> None:
+    """Copy a file to its place beside, unless it is there already."""
+    beside = Path(path)
+    try:
+        beside, is_there = place_beside(path)
+        if is_there:
             return
+        with beside.open("xb") as copy, Path(path).expanduser().open("rb") as file:
+            shutil.copyfileobj(file, copy)
+    except OSError as error:
+        raise TableError(f"cannot keep {path} as {beside.name}: {error.strerror}; nothing was sent") from None
+    say(f"{path}: the earlier file, which has ids of submitted rows, is kept as {beside.name}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,12 +15,10 @@ import orjson
 from .. import tables
 from ..bodies.body_plan import BodyPlan
 from ..connection.connection import Connection
-from ..engine.calls import Request
-from ..engine.journal import Keys
 from ..engine.sink import NOT_SENT, SUBMITTED
 from ..engine.transports.streams import STREAMED
 from ..errors import Interrupted, SettingError, StoreError
-from ..problems import Rejected
+from ..problems import Rejected, Remark
 from ..run import display
 from ..run.check import check_rows, refuse_invalid
 from ..run.cost_limit import refuse_later
@@ -36,12 +32,14 @@ from ..store.futures import Futures
 from ..store.recipe_keys import key_of
 from ..store.submissions import Submission
 from ..tables import TableView
+from .identity import Identity
 from .lock import ensure_worker
-from .replaced_file import set_aside
+from .replaced_file import place_beside, set_aside
 from .stored_connection import VERSION, Travelling
 
 _ROWS = 10_000  # that go into one transaction at most
-_BYTES = 32 * 2**20  # of bodies that go into one transaction
+_BYTES = 32 * 2**20  # of bodies that go into one transaction, or are kept from a first look
+_Recipe = Callable[[bool], str]  # whether an answer comes as a stream -> how the rows are asked
 
 
 def submit(
@@ -74,81 +72,71 @@ def submit(
         refuse_later()
     if options.on_invalid == "raise":
         refuse_invalid(check_rows(plan, view))
-    return _Submission(asking, makes, view, options).carry_out(plan, connection, context)
+    return _Submission(asking, plan, view, context, options).carry_out(makes, connection)
 
 
 class _Submission:
-    def __init__(self, asking: Asking, makes: Mapping[str, str], view: TableView, options: RunOptions) -> None:
-        self._asking = asking
-        self._makes = makes
-        self._view = view
-        self._how = options
+    """Rows on their way into the store, and what became of each."""
+
+    def __init__(self, asking: Asking, plan: BodyPlan, view: TableView, context: Context, options: RunOptions) -> None:
+        self._asking, self._plan, self._view = asking, plan, view
+        self._context, self._options = context, options
         self._store = StoreFile(options.store)
         self._futures = Futures(self._store)
-        self._deadline = options.deadline
-        # Without a name of its own, what a journal is kept for is known by the node and its rows alone.
-        self._is_named = options.submission is not None or options.journal is not None
-        self._submission = _digest(options.submission) if options.submission is not None else ""
-        self._asked = hashlib.sha256(asking.path.encode())
-        self._about = Submission(secrets.token_bytes(8), _text(options.submission), "", None, time.time())
+        self._key: str | None = None  # that the rows are sent with, once some are in the store
         self._known = 0
-        self._key = ""
         self._ids: list[str | None] = [None] * len(view)
         self._errors: list[str | None] = [None] * len(view)
         self._outcomes = [NOT_SENT] * len(view)
         self._failure: StoreError | None = None
 
-    def carry_out(self, plan: BodyPlan, connection: Connection, context: Context) -> NodeOutput[Any]:
+    def carry_out(self, makes: Mapping[str, str], connection: Connection) -> NodeOutput[Any]:
+        """Store the rows, see that a worker sends them, and return their ids."""
         began = time.monotonic()
         with self._store:
-            interrupted = self._handed_over(plan, connection, context)
-            if self._failure is not None and context.scope and not any(self._ids):  # a workflow cannot use that table
-                raise self._failure
-            output = self._output(context, time.monotonic() - began)
-            if self._how.progress is not False:
-                self._say_known(output.summary.submitted)
+            identity, interrupted = self._handed_over(connection)
+            if self._failure is not None and self._context.scope and not any(self._ids):
+                raise self._failure  # a workflow cannot use that table
+            output = self._output(makes, time.monotonic() - began)
+        if self._known and self._options.progress is not False:
+            display.say(self._said_of_known(output.summary.submitted, keeps=identity is None or identity.keeps))
         if interrupted:
             accepted = f"{output.summary.submitted:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
-        say_failures(self._asking.name, output.summary, output._ends(), progress=self._how.progress)
+        say_failures(self._asking.name, output.summary, output._ends(), progress=self._options.progress)
         return output
 
-    def _handed_over(self, plan: BodyPlan, connection: Connection, context: Context) -> bool:
-        """Store the rows and see that a worker sends them; return whether it was interrupted."""
+    def _handed_over(self, connection: Connection) -> tuple[Identity | None, bool]:
+        """Store the rows and see that a worker sends them; return what they are known by, and if it was interrupted."""
         travelling: Travelling | None = None
+        identity: Identity | None = None
         interrupted = False
         try:
             travelling = Travelling(connection, self._salt())
-            self._asked.update(str(travelling.recipe.get("base_url")).encode())
-            path = context.output and os.path.abspath(context.output)
-            self._about = self._about._replace(node=context.scope or self._asking.name, output=path)
-            if context.replaced:
-                self._keep_replaced(plan, context, travelling)
-            self._put_all(plan, context, travelling)
+            identity = Identity(self._asking.path, travelling.recipe, self._context, self._options)
+            self._put_all(travelling, identity)
         except KeyboardInterrupt:  # what was accepted has its ids
             interrupted = True
-        if travelling is not None and any(self._ids):
+        if travelling is not None and self._key is not None:
             try:
                 ensure_worker(self._store.path, self._key, travelling.secrets)
             except StoreError as error:
                 display.say(f"{error}; the rows are in the store, and a retrieval tries again")
             except KeyboardInterrupt:
                 interrupted = True
-        return interrupted
+        return identity, interrupted
 
-    def _say_known(self, submitted: int) -> None:
-        """Say that rows were submitted before, and whether they keep their ids."""
-        name = self._asking.name
-        if self._known:
-            new = submitted - self._known
-            display.say(f"{name}: {self._known:,} of {submitted:,} rows submitted before, submitting {new:,}")
-        about = self._about._replace(digest=self._asked.digest())
-        with suppress(StoreError):
-            if not self._is_named and submitted and self._futures.equal(about) is not None:
-                display.say(
-                    f"{name}: the same rows were submitted before, and are sent again. With a name "
-                    "(submission) rows keep their ids from then on; tablenodes store --ids lists the earlier ones."
-                )
+    def _said_of_known(self, submitted: int, *, keeps: bool) -> Remark:
+        """Return what is said of rows that were submitted before."""
+        name, known = self._asking.name, f"{self._known:,} of {counted(submitted, 'row')}"
+        if keeps:
+            return Remark(f"{name}: {known} submitted before, submitting {submitted - self._known:,}")
+        return Remark(
+            f"{name}: {known} submitted before, and sent again. With a name (submission=) rows keep their ids from "
+            "then on; tablenodes store --ids lists the earlier ones.",
+            code="submitted_again",
+            values={"name": name, "known": known},
+        )
 
     def _salt(self) -> bytes:
         try:
@@ -157,58 +145,77 @@ class _Submission:
             self._failure = error
             return b""
 
-    def _keep_replaced(self, plan: BodyPlan, context: Context, travelling: Travelling) -> None:
-        """Keep the file that the output replaces where its ids would be lost; if nobody asked, raise `SettingError`."""
-        keys = self._keys(travelling, context)
-        bodies = (body for body in prepared(plan, self._view, context) if not isinstance(body, Rejected))
-        names = [] if keys is None else [_name(keys, body) for body in bodies]
-        lost = len(context.replaced - self._futures.ids_of(names))
-        if lost and self._how.replace:
-            set_aside(str(context.output))
-        elif lost:
-            file = os.path.basename(context.output or "")
-            raise SettingError(
-                f"{context.output} has {counted(lost, 'id')} of submitted rows that these are not, and that would be "
-                "in no file any more; nothing was submitted. Choose another output, or let it be replaced (replace): "
-                f"the earlier file is kept as {file}.before",
-                place="replace",
-            )
+    def _put_all(self, travelling: Travelling, identity: Identity) -> None:
+        bodies = self._bodies()
+        earlier = frozenset[bytes]()
+        if self._context.replaced or identity.is_kept_by_rows:
+            bodies, names = self._looked_over(bodies, identity)
+            earlier = frozenset(self._futures.ids_of(names)) if identity.keeps else earlier
+        if lost := self._context.replaced - earlier:
+            self._keep_replaced(lost)
+        recipe, name = self._recipe(travelling, identity.pool(self._futures, earlier)), identity.naming()
+        path = None if self._context.output is None else os.path.abspath(self._context.output)
+        about = Submission(secrets.token_bytes(8), identity.name, self._node, path, time.time())
+        for some in _in_parts(bodies):
+            self._put(some, [name(body) for _, body in some], recipe, about, keeps=identity.keeps)
 
-    def _put_all(self, plan: BodyPlan, context: Context, travelling: Travelling) -> None:
-        some: list[tuple[int, bytes]] = []
-        size = 0
-        keys = self._keys(travelling, context)
-        once = self._once()
-        for row, body in enumerate(prepared(plan, self._view, context)):
+    def _bodies(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each row that can be sent and its body; the others have their ends."""
+        for row, body in enumerate(prepared(self._plan, self._view, self._context)):
             if isinstance(body, Rejected):
                 problem = body.problem
                 self._fail(row, body.outcome, f"{problem.path}: {problem.message}")
-                continue
-            some.append((row, body))
-            size += len(body)
-            if len(some) >= _ROWS or size >= _BYTES:
-                self._put(some, travelling, once, keys)
-                some, size = [], 0
-        self._put(some, travelling, once, keys)
+            else:
+                yield row, body
 
-    def _put(self, some: list[tuple[int, bytes]], travelling: Travelling, once: str | None, keys: Keys | None) -> None:
+    def _looked_over(
+        self, bodies: Iterator[tuple[int, bytes]], identity: Identity
+    ) -> tuple[Iterator[tuple[int, bytes]], list[bytes]]:
+        """Return the same rows, and the names of all; they are made a second time where they are too many to keep."""
+        name, kept, size = identity.naming(), list[tuple[int, bytes]](), 0
+        names = []
+        for row, body in bodies:
+            names.append(name(body))
+            size += len(body)
+            if size <= _BYTES:
+                kept.append((row, body))
+        return iter(kept) if size <= _BYTES else self._bodies(), names
+
+    def _keep_replaced(self, lost: frozenset[bytes]) -> None:
+        """Keep the file that the output replaces, whose ids would be lost; if nobody asked, raise `SettingError`."""
+        path = str(self._context.output)
+        if self._options.replace:
+            set_aside(path)
+            return
+        ids, beside = counted(len(lost), "id"), place_beside(path)[0].name
+        if is_foreign := not self._futures.find(lost):
+            whose = f"that the store {self._store.path} does not have"
+            way = "Name the store that has them (store=), or choose another output"
+        else:
+            whose, way = "of other rows, which would be in no file any more", "Choose another output"
+        raise SettingError(
+            f"{path} has {ids} {whose}; nothing was submitted. {way}; or keep the file as {beside} (replace=True)",
+            code="ids_elsewhere" if is_foreign else "ids_lost",
+            place="replace",
+            values={"path": path, "ids": ids, "file": self._store.path, "beside": beside},
+        )
+
+    def _put(
+        self, some: list[tuple[int, bytes]], names: list[bytes], recipe: _Recipe, about: Submission, *, keeps: bool
+    ) -> None:
         """Store some rows, all of them or none."""
         bodies = [body for _, body in some]
-        names = None if keys is None else [_name(keys, body) for body in bodies]
-        for body in bodies:
-            self._asked.update(len(body).to_bytes(8) + body)
         now = time.time()
-        if some and self._failure is None:
+        if self._failure is None:
             try:
-                recipe = self._recipe(travelling, once, stream=any(STREAMED in body for body in bodies))
-                about = self._about._replace(digest=self._asked.digest())
-                ids, known = self._futures.submit(recipe, bodies, now, now + self._deadline, names, about)
+                how = recipe(any(STREAMED in body for body in bodies))
+                made = self._futures.submit(how, bodies, now, now + self._options.deadline, names, about, keeps=keeps)
             except StoreError as error:
                 self._failure = error
             else:
-                self._known += known
-                self._key = key_of(recipe)
-                for (row, _), future_id in zip(some, ids, strict=True):
+                self._known += made.known
+                self._key = key_of(how)
+                for (row, _), future_id in zip(some, made.ids, strict=True):
                     self._ids[row] = future_id
                     self._outcomes[row] = SUBMITTED
         if self._failure is not None:
@@ -219,22 +226,11 @@ class _Submission:
         self._outcomes[row] = outcome
         self._errors[row] = message
 
-    def _keys(self, travelling: Travelling, context: Context) -> Keys | None:
-        """Return what names the rows, as a journal would: by all that is asked, and which of the equal rows it is."""
-        if not self._is_named:
-            return None
-        where = {name: travelling.recipe.get(name) for name in ("base_url", "query", "local")}
-        scope = orjson.dumps([self._submission, context.scope, where], option=orjson.OPT_SORT_KEYS).decode()
-        return Keys(Request("POST", self._asking.path, ()), scope)
+    @property
+    def _node(self) -> str:
+        return self._context.scope or self._asking.name
 
-    def _once(self) -> str | None:
-        """Return what keeps limits over all rows to those of this submission; None where there are none."""
-        if self._how.limits.max_requests is None and self._how.limits.token_budget is None:
-            return None
-        place = self._how.submission or (self._how.journal and os.path.abspath(self._how.journal))
-        return secrets.token_hex(8) if place is None else _digest(place)[:16]
-
-    def _recipe(self, travelling: Travelling, once: str | None, *, stream: bool) -> str:
+    def _recipe(self, travelling: Travelling, pool: str | None) -> _Recipe:
         """Return how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
         recipe = {
             "version": VERSION,
@@ -242,36 +238,38 @@ class _Submission:
             "method": "POST",
             "path": self._asking.path,
             "choices": self._asking.choices,
-            "stream": stream,
             "total": self._asking.seconds,
-            "limits": asdict(self._how.limits),
-            "retry": asdict(self._how.retry),
-            "once": once,
+            "limits": asdict(self._options.limits),
+            "retry": asdict(self._options.retry),
+            "once": pool,
         }
-        return orjson.dumps(recipe, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
 
-    def _output(self, context: Context, seconds: float) -> NodeOutput[Any]:
-        makes = self._makes
+        def streamed(is_streamed: bool) -> str:
+            made = recipe | {"stream": is_streamed}
+            return orjson.dumps(made, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
+        return streamed
+
+    def _output(self, makes: Mapping[str, str], seconds: float) -> NodeOutput[Any]:
         columns = dict(zip(makes, (self._ids, self._errors), strict=True))
         summary = Summary.of(Counter(self._outcomes), seconds=seconds)
         found = next(iter(makes))
         # Where the id is there, the table is one of ours, and what else it says of it is of no use any more.
-        handed_on = {*makes} if found in self._view.columns else {found, *context.made}
+        handed_on = {*makes} if found in self._view.columns else {found, *self._context.made}
         return Submitted(self._view, columns, makes, self._outcomes, self._errors, summary, handed_on)
 
 
-def _name(keys: Keys, body: bytes) -> bytes:
-    """Return the name of a row, in the order of the table."""
-    digest, occurrence = keys.key(body)
-    return digest + occurrence.to_bytes(8)
-
-
-def _text(name: str | os.PathLike[str] | None) -> str | None:
-    return None if name is None else os.fsdecode(name)
-
-
-def _digest(name: str | os.PathLike[str]) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()
+def _in_parts(bodies: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield rows in parts that go into one transaction each."""
+    some, size = list[tuple[int, bytes]](), 0
+    for each in bodies:
+        some.append(each)
+        size += len(each[1])
+        if len(some) >= _ROWS or size >= _BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 class Submitted(NodeOutput[Any]):

@@ -18,7 +18,7 @@ from ..errors import StoreError
 from . import ids, submissions
 from .recipe_keys import key_of
 from .store_file import StoreFile
-from .submissions import Listed, Submission, by_name, last_turn, move_held
+from .submissions import Listed, Put, Submission, last_turn, move_held
 
 _AT_A_TIME = 500  # numbers or ids in one question
 _LATE_AT_A_TIME = 64  # rows that are ended at once because their time is over
@@ -140,28 +140,39 @@ class Futures:
         deadline: float,
         names: Sequence[bytes] | None = None,
         submission: Submission | None = None,
-    ) -> tuple[list[str], int]:
-        """Store rows as pending, all of them or none; return their ids, and how many were there."""
+        *,
+        keeps: bool = False,
+    ) -> Put:
+        """Store rows as pending, all of them or none; those whose names are known keep their ids where it `keeps`."""
         digest = hashlib.sha256(recipe.encode()).digest()
         with self.store.writing() as database:
             database.execute(_ASKED, (digest, recipe))
             group = database.execute("SELECT number FROM recipe WHERE digest = ?", (digest,)).fetchone()[0]
             database.execute(_TRY_AGAIN, (group, now))
             before = database.execute("SELECT max(number) FROM future").fetchone()[0] or 0
-            known: set[bytes] = set()
-            made = [ids.new_id() for _ in bodies] if names is None else by_name(database, names, known)
-            move_held(database, known, group)
-            new = [(i, body) for i, body in zip(made, bodies, strict=True) if i not in known]
-            number = submissions.put(database, submission) if new and submission is not None else None
+            made, kept, known = [ids.new_id() for _ in bodies], set[bytes](), 0
+            if names is not None:
+                made, kept, known = submissions.ids_for(database, names, keeps=keeps)
+            move_held(database, kept, group)
+            new = [(i, body) for i, body in zip(made, bodies, strict=True) if i not in kept]
+            number = None if submission is None else submissions.put(database, submission)
             database.executemany(
                 "INSERT INTO future (id, recipe, submitted, deadline, body, crc, submission)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 ((i, group, now, deadline, body, _body_sum(i, body), number) for i, body in new),
             )
+            if number is not None and submission is not None:
+                submissions.carry_over(database, number, submission.output, kept)
             database.execute(
                 "INSERT INTO pending SELECT recipe, number FROM future WHERE recipe = ? AND number > ?", (group, before)
             )
-        return [ids.written(each) for each in made], len(known)
+        return Put([ids.written(each) for each in made], known)
+
+    def pool(self, known: Iterable[bytes]) -> str | None:
+        """Return what limits over all rows are counted by, where one of some rows has such limits."""
+        with self.store.reading() as database:
+            found = (submissions.pool(database, some) for some in _parts(list(known)))
+            return next((each for each in found if each is not None), None)
 
     def ids_of(self, names: Iterable[bytes]) -> set[bytes]:
         """Return the ids that rows of these names have, the last of each."""
@@ -343,11 +354,6 @@ class Futures:
                 " WHERE number = :group",
                 {"reason": reason, "time": not_before, "group": group},
             )
-
-    def equal(self, submission: Submission) -> float | None:
-        """Return when rows that ask the same were submitted last, before this submission; None if they were not."""
-        with self.store.reading() as database:
-            return submissions.equal(database, submission)
 
     def listed(self, submission: str | None = None) -> Iterator[Listed]:
         """Yield the rows of the store, or of a submission, in the order in which they were submitted."""

@@ -44,7 +44,7 @@ CREATE TABLE store (salt BLOB NOT NULL);
 _SINCE_1 = """
 -- The workers, one a key: each may write the answers of its rows.
 CREATE TABLE worker (key TEXT PRIMARY KEY, token BLOB NOT NULL, pid INTEGER NOT NULL) WITHOUT ROWID;
--- Submissions: when, under which name, by which node, for which file, and a digest of what all their rows ask.
+-- Submissions: when, under which name, by which node, for which file; the digest is no longer used.
 CREATE TABLE submission (
     number INTEGER PRIMARY KEY, token BLOB NOT NULL UNIQUE, name TEXT, node TEXT NOT NULL, output TEXT,
     began REAL NOT NULL, digest BLOB NOT NULL

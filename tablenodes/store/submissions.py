@@ -22,8 +22,12 @@ FROM future f LEFT JOIN submission s ON s.number = f.submission LEFT JOIN answer
 LEFT JOIN pending p ON p.number = f.number AND p.recipe = f.recipe
 WHERE ?1 IS NULL OR s.name = ?1 ORDER BY f.number
 """
-_PUT = """INSERT INTO submission (token, name, node, output, began, digest) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (token) DO UPDATE SET digest = excluded.digest RETURNING number"""
+_PUT = """INSERT INTO submission (token, name, node, output, began, digest) VALUES (?, ?, ?, ?, ?, x'')
+ON CONFLICT (token) DO UPDATE SET began = excluded.began RETURNING number"""
+_OF_ANOTHER_FILE = """UPDATE future SET submission = ?1 WHERE id = ?2 AND submission IN (
+    SELECT number FROM submission WHERE number = future.submission AND output IS NOT ?3)"""
+_POOL = """SELECT json_extract(r.recipe, '$.once') FROM future f JOIN recipe r ON r.number = f.recipe
+WHERE f.id IN ({}) AND json_extract(r.recipe, '$.once') IS NOT NULL ORDER BY f.number DESC LIMIT 1"""
 
 
 class Submission(NamedTuple):
@@ -34,7 +38,13 @@ class Submission(NamedTuple):
     node: str
     output: str | None  # the file that the ids go to
     began: float
-    digest: bytes = b""  # of what all its rows ask
+
+
+class Put(NamedTuple):
+    """The ids of rows that were put down, and how many of them were submitted before."""
+
+    ids: list[str]
+    known: int
 
 
 class Listed(NamedTuple):
@@ -49,15 +59,20 @@ class Listed(NamedTuple):
 
 
 def put(database: sqlite3.Connection, submission: Submission) -> int:
-    """Put a submission down, or what its rows so far ask; return its number."""
+    """Put a submission down, unless it is; return its number."""
     return int(database.execute(_PUT, submission).fetchone()[0])
 
 
-def equal(database: sqlite3.Connection, submission: Submission) -> float | None:
-    """Return when rows that ask the same were submitted last, before; None if they were not."""
-    question = "SELECT max(began) FROM submission WHERE digest = ? AND token <> ?"
-    found: float | None = database.execute(question, (submission.digest, submission.token)).fetchone()[0]
-    return found
+def carry_over(database: sqlite3.Connection, number: int, output: str | None, known: Iterable[bytes]) -> None:
+    """Count rows that were submitted before among a submission by which their ids go to another file."""
+    if output is not None:
+        database.executemany(_OF_ANOTHER_FILE, [(number, each, output) for each in known])
+
+
+def pool(database: sqlite3.Connection, some: Sequence[bytes]) -> str | None:
+    """Return what limits over all rows are counted by, for the last of some rows that has such limits."""
+    found = database.execute(_POOL.format(", ".join("?" * len(some))), some).fetchone()
+    return None if found is None else str(found[0])
 
 
 def listed(database: sqlite3.Connection, submission: str | None) -> Iterator[Listed]:
@@ -66,17 +81,25 @@ def listed(database: sqlite3.Connection, submission: str | None) -> Iterator[Lis
         yield Listed(ids.written(future_id), name, when, node, output, outcome or "pending")
 
 
-def by_name(database: sqlite3.Connection, names: Sequence[bytes], known: set[bytes]) -> list[bytes]:
-    """Return the id of each name, and add those to `known` that are in use: pending, answered, or failed for good."""
-    (salt,) = database.execute("SELECT salt FROM store").fetchone()
-    made = []
+def ids_for(
+    database: sqlite3.Connection, names: Sequence[bytes], *, keeps: bool
+) -> tuple[list[bytes], set[bytes], int]:
+    """Return the id of each name, those that rows keep, and how many of the names were submitted before.
+
+    Where it `keeps`, a row that is pending, answered, or failed for good has its id still. Else each id is new, the
+    name's first where that is free.
+    """
+    salt = bytes(database.execute("SELECT salt FROM store").fetchone()[0])
+    made, kept, known = list[bytes](), set[bytes](), 0
     for name in names:
-        turn, finished, end = last_turn(database, salt, name)
-        is_known = turn >= 0 and not (finished and end.may_pass)
-        made.append(ids.named_id(salt, name, turn if is_known else turn + 1))
-        if is_known:
-            known.add(made[-1])
-    return made
+        turn, finished, end = last_turn(database, salt, name, looks_on=keeps)
+        is_kept = keeps and turn >= 0 and not (finished and end.may_pass)
+        is_named = keeps or turn < 0
+        made.append(ids.named_id(salt, name, turn if is_kept else turn + 1) if is_named else ids.new_id())
+        if is_kept:
+            kept.add(made[-1])
+        known += is_kept or not is_named
+    return made, kept, known
 
 
 def move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int) -> None:
@@ -90,11 +113,16 @@ def move_held(database: sqlite3.Connection, known: Iterable[bytes], group: int) 
             database.execute("INSERT INTO pending VALUES (?, ?)", (group, number))
 
 
-def last_turn(database: sqlite3.Connection, salt: bytes, name: bytes) -> tuple[int, bool, KeptAnswer]:
-    """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which."""
+def last_turn(
+    database: sqlite3.Connection, salt: bytes, name: bytes, *, looks_on: bool = True
+) -> tuple[int, bool, KeptAnswer]:
+    """Return the last turn of a name that is there, -1 for none; whether it has come to its end, and to which.
+
+    Unless it `looks_on`, only the first one is looked for.
+    """
     last, finished, end = -1, False, KeptAnswer()
     turn = 0
-    while turn <= last + _CLEARED:
+    while turn <= (last + _CLEARED if looks_on else 0):
         found = database.execute(_STATE, (ids.named_id(salt, name, turn),)).fetchone()
         if found is not None:
             last, finished, end = turn, found[0] is not None, KeptAnswer(*found[1:])

@@ -101,11 +101,11 @@ def _replaced(workflow: Definition, options: RunOptions) -> frozenset[bytes]:
     later = [position for position, (_, node) in enumerate(workflow._steps) if node._declared.later]
     if destination is None or not os.path.exists(destination.path):
         return frozenset()
-    from ..later.replaced_file import COLUMN, known_ids, set_aside  # noqa: PLC0415 - loaded where it is used
+    from ..later.replaced_file import COLUMN, ids_in, set_aside  # noqa: PLC0415 - loaded where it is used
 
     if not later and any(COLUMN in node._declared.defaults for _, node in workflow._steps):  # they are in the table
         return frozenset()
-    found = known_ids(destination.path, options.store)
+    found = ids_in(destination.path)
     if found and later != [0]:  # nothing is refused once another node has sent its rows
         set_aside(destination.path)
         return frozenset()
