@@ -779,8 +779,8 @@ def test_an_empty_table_is_shown_by_its_names(capsys):
     assert capsys.readouterr().out == "a  b\n"
 
 
-def test_no_heavy_library_is_loaded_for_help_and_lists():
-    """``--help`` comes at once; pandas waits for a table."""
+def test_no_heavy_library_is_loaded_for_help_and_lists(folder):
+    """``--help`` comes at once; pandas waits for a table, and what a call needs for it is all that it loads."""
     import subprocess
 
     code = (
@@ -792,6 +792,10 @@ def test_no_heavy_library_is_loaded_for_help_and_lists():
         (["--help"], {"pandas", "pyarrow", "numpy", "pycurl", "jinja2", "orjson", "ruamel", "rich", "jsonschema_rs"}),
         (["nodes"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
         (["schema", "create_completion"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
+        (
+            ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "{{ word }}", "--dry-run"],
+            {"ssl", "requests", "platformdirs", "jsonschema", "ruamel", "tqdm", "rich", "pycurl"},
+        ),
     ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert unwanted & set(done.stderr.split()) == set()

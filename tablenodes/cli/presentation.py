@@ -243,19 +243,6 @@ def _shows_live(workflow: Workflow, table: Any) -> bool:
     return len(opened(workflow, table)) == 1
 
 
-def table_of(workflow: Workflow, path: Any, rows: int | None) -> Any:
-    """Return what a workflow is run on: a table's path, its first rows, or what the standard input has."""
-    from .. import tables  # noqa: PLC0415 - loads pandas
-    from ..workflow.table_source import STANDARD_INPUT  # noqa: PLC0415
-    from ..workflow.workflow_check import check_output, file_of, opened  # noqa: PLC0415
-
-    if rows is None:  # the standard input can be read but once
-        return opened(workflow, path).table if file_of(workflow, path) == STANDARD_INPUT else path
-    check_output(workflow, file_of(workflow, path))
-    view = opened(workflow, path)
-    return tables.view(view.take(range(min(rows, len(view))))).table
-
-
 def _place(body: str | None) -> tuple[str, str]:
     """Return what part of the request a row is about that was not sent, and the rule that it broke, if it says so."""
     import orjson  # noqa: PLC0415 - loaded where it is used

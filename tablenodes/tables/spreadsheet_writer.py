@@ -7,9 +7,9 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from html import escape
 from io import TextIOWrapper
 from typing import IO, Any
-from xml.sax.saxutils import escape
 
 import orjson
 from pyarrow import types
