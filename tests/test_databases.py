@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from adbc_driver_postgresql import dbapi
 from database_server import PASSWORD, execute
 from sentences import wording
 
@@ -22,6 +23,7 @@ import tablenodes as tn
 from tablenodes import tables
 from tablenodes.database_address import DatabaseTarget, database_address
 from tablenodes.errors import ColumnError, TableError
+from tablenodes.tables import database_writer
 from tablenodes.tables.database_writer import check_target, write_rows
 
 ENGINES = ("sqlite", "duckdb", "postgresql")
@@ -419,6 +421,31 @@ def test_checking_makes_and_changes_nothing(database, tmp_path):
         check_target(rows, target(database, if_exists=if_exists))
     check_target(rows, target(database, key="id"))
     assert sql(database, "select * from answers") == [(1,)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_nobody_waits_for_ever_for_whoever_else_writes(engine, request, tmp_path, monkeypatch):
+    """It is said that it is so, and nothing is sent."""
+    monkeypatch.setattr(database_writer, "_CHECKED_WITHIN", 0.05)
+    url = request.getfixturevalue("postgresql") if engine == "postgresql" else f"sqlite:///{tmp_path}/a.db"
+    rows = pd.DataFrame({"id": [1]})
+    write_rows(rows, target(url))
+    connect = dbapi.connect if engine == "postgresql" else sqlite3.connect
+    with (
+        closing(connect(url if engine == "postgresql" else f"{tmp_path}/a.db")) as other,
+        closing(other.cursor()) as them,
+    ):
+        them.execute("insert into answers values (2)")
+        with wording.raises(TableError, path=_path(url)):
+            check_target(rows, target(url, key="id"))
+    check_target(rows, target(url, key="id"))
+
+
+def test_whatever_a_library_raises_is_an_error_of_the_table(database, monkeypatch):
+    """Since the run whose answers are to be written is over, and must not lose them."""
+    monkeypatch.setattr(database_writer, "staged", lambda source: 1 / 0)
+    with wording.raises(TableError, path=_path(database)):
+        write_rows(pd.DataFrame({"id": [1]}), target(database))
 
 
 def test_a_schemas_table_is_named_with_a_dot(postgresql, tmp_path):

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import Command, run
+from commands import Command
 from database_server import execute
 from killing import oracle
 from sentences import wording
@@ -15,6 +15,7 @@ from signalling import Process
 from test_databases import cells, database, sql  # noqa: F401 - a fixture
 
 import tablenodes as tn
+from tablenodes.cli import main
 from tablenodes.database_address import database_address
 
 REFUSED = answer({"error": {"message": "no", "type": "invalid_request_error"}}, 400)
@@ -35,6 +36,18 @@ def call(url, server, *more, table="answers", source=None):
 
 
 @pytest.fixture
+def run(capsys):
+    """Return a function that runs a command here, and returns its exit code and what it wrote."""
+
+    def command(arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in arguments])
+        return ended.value.code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
 def shop(tmp_path):
     """Return the address of an empty SQLite database."""
     return f"sqlite:///{tmp_path}/shop.db"
@@ -48,7 +61,7 @@ def _here(tmp_path, monkeypatch):
 # --- there and back ---------------------------------------------------------------------------------------------------
 
 
-def test_a_query_is_asked_and_its_answers_are_a_table(database):  # noqa: F811
+def test_a_query_is_asked_and_its_answers_are_a_table(database, run):  # noqa: F811
     """With the columns that were read, as they were typed; the journal is beside the file, or here."""
     fill(database)
     with fault_server(echo()) as server:
@@ -66,7 +79,7 @@ def test_a_query_is_asked_and_its_answers_are_a_table(database):  # noqa: F811
     assert Path(f"{path}.answers.journal" if path else "answers.journal").exists()
 
 
-def test_a_workflows_file_names_both_tables(shop, tmp_path):
+def test_a_workflows_file_names_both_tables(shop, tmp_path, run):
     """With a query in a file; the same as any other table and output."""
     fill(shop)
     (tmp_path / "reviews.sql").write_text("select id, review from reviews order by id")
@@ -90,7 +103,7 @@ def test_a_workflows_file_names_both_tables(shop, tmp_path):
     assert [row[0] for row in cells(shop, "select id, ask from answers order by id")] == [1, 8, 15]
 
 
-def test_rows_that_failed_are_updated_by_the_run_that_asks_them_again(postgresql):
+def test_rows_that_failed_are_updated_by_the_run_that_asks_them_again(postgresql, run):
     """The table has the newest of every row, each once."""
     fill(postgresql, 4)
     with fault_server([echo(), REFUSED, echo(), REFUSED, echo()]) as server:
@@ -107,7 +120,7 @@ def test_rows_that_failed_are_updated_by_the_run_that_asks_them_again(postgresql
     ]
 
 
-def test_ids_of_submitted_rows_are_a_table_that_is_retrieved(shop):
+def test_ids_of_submitted_rows_are_a_table_that_is_retrieved(shop, run):
     """The worker's rows too."""
     fill(shop)
     with fault_server(echo()) as server:
@@ -123,7 +136,7 @@ def test_ids_of_submitted_rows_are_a_table_that_is_retrieved(shop):
 # --- before anything is sent ------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_written_is_known_before_anything_is_sent(shop):
+def test_what_cannot_be_written_is_known_before_anything_is_sent(shop, run):
     """A table that is there, columns that do not fit, a key that is no key; and nothing is changed by it."""
     fill(shop)
     sql(shop, "create table answers (id bigint, answer bigint, run text not null)", "create table other (id bigint)")
@@ -148,7 +161,7 @@ def test_what_cannot_be_written_is_known_before_anything_is_sent(shop):
     assert sql(shop, "select count(*) from answers") == [(0,)]
 
 
-def test_what_may_not_be_written_is_known_too(postgresql):
+def test_what_may_not_be_written_is_known_too(postgresql, run):
     """The server says so, when it is tried."""
     fill(postgresql)
     schema = postgresql.rpartition("%3D")[2]
@@ -174,7 +187,7 @@ def test_what_may_not_be_written_is_known_too(postgresql):
         ("--output", "mysql://h/db", "x.csv"),
     ],
 )
-def test_options_of_databases_are_for_databases(more, tmp_path):
+def test_options_of_databases_are_for_databases(more, tmp_path, run):
     """Nobody believes that one had an effect; what is missing is named."""
     (tmp_path / "x.csv").write_text("a\n1\n")
     sql("sqlite:///x.db", "create table t (a int)")
@@ -204,7 +217,7 @@ def test_a_password_in_a_workflows_file_is_refused(part, tmp_path):
 # --- runs that end early ----------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_ends_early_writes_what_a_later_one_does_not_repeat(shop):
+def test_a_run_that_ends_early_writes_what_a_later_one_does_not_repeat(shop, run):
     """With a key, the rows that were sent; without one nothing, since the journal has it; without a journal, all."""
     fill(shop, 5)
     with fault_server(echo()) as server:
@@ -230,7 +243,7 @@ def test_a_run_that_ends_early_writes_what_a_later_one_does_not_repeat(shop):
         ("duckdb", 300, ("--if-exists", "replace")),
     ],
 )
-def test_no_row_is_missing_or_twice_after_a_kill(engine, rows, more, request, tmp_path):
+def test_no_row_is_missing_or_twice_after_a_kill(engine, rows, more, request, tmp_path, run):
     """In the middle of a run, and while the table is written; the same command goes on."""
     url = request.getfixturevalue("postgresql") if engine == "postgresql" else f"{engine}:///{tmp_path}/shop.{engine}"
     fill(url, rows)
@@ -284,7 +297,7 @@ def _killed_in_the_write(arguments):
     return process.returncode
 
 
-def test_a_write_that_fails_costs_no_answer(postgresql):
+def test_a_write_that_fails_costs_no_answer(postgresql, run):
     """It is in the journal, and on the standard output; the same command writes it."""
     fill(postgresql, 20)
 

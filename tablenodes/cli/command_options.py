@@ -190,7 +190,11 @@ _FORMAT = "The standard output's format; a file's ending decides its own. Defaul
 _IF_EXISTS = "What to do where that is there already. [fail; with a key, append]"
 OUTPUT = under(
     "Output",
-    option("--output -o", "FILE", "Write the table to this file, as its ending says; - is the standard output."),
+    option(
+        "--output -o",
+        "FILE",
+        "Write the table to this file, as its ending says; - is the standard output; or to a database, by its URL.",
+    ),
     option("form --format", "|".join(FORMATS), _FORMAT, callback=checked_as(FORMATS)),
     flag("--raw", "Write the last node's body and status, not the table's columns with the answers beside them."),
     option("--output-table", "NAME", "The table to write, where the output is a database's URL."),

@@ -37,7 +37,7 @@ class Engine(ABC):
     folds_names: ClassVar[bool] = True  # whether ``Id`` and ``id`` are one column
 
     @abstractmethod
-    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: int) -> None: ...
+    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: float) -> None: ...
 
     @staticmethod
     @abstractmethod
@@ -103,7 +103,7 @@ def quoted(name: str) -> str:
 
 
 @contextmanager
-def opened(address: DatabaseAddress, what: str, *, writes: bool = False, patience: int = 60) -> Iterator[Engine]:
+def opened(address: DatabaseAddress, what: str, *, writes: bool = False, patience: float = 60) -> Iterator[Engine]:
     """Open a database, and wait at most `patience` seconds for its other writers.
 
     Whatever goes wrong with it is a `TableError` in the engine's words, after what is being done.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..database_address import IN_MEMORY, DatabaseTarget
-from ..errors import ColumnError, TableError, nearest
+from ..errors import ColumnError, TableError, TablenodesError, nearest
 from .database_engine import STAGED, Declared, Engine, opened, quoted
 from .kinds import view
 from .staged_columns import Staged, as_written, staged
@@ -20,9 +20,14 @@ _WRITTEN_WITHIN = 120
 
 def write_rows(table: Any, target: DatabaseTarget) -> None:
     """Write a table's rows to a table of a database; after a failure, that is as it was."""
-    source = view(as_written(table))
-    check_key(source, target)
-    _carry_out(target, staged(source), keeps=True)
+    try:
+        source = view(as_written(table))
+        check_key(source, target)
+        _carry_out(target, staged(source), keeps=True)
+    except TablenodesError:
+        raise
+    except Exception as error:  # whatever a library raises: what a run was answered must not be lost by it
+        raise TableError(f"cannot write {target}: {type(error).__name__}") from error
 
 
 def check_target(table: Any, target: DatabaseTarget) -> None:
@@ -87,7 +92,8 @@ def _statements(engine: Engine, target: DatabaseTarget, rows: Mapping[str, Stage
         fold = str.casefold if engine.folds_names else str
         types = {fold(each.name): each.type for each in there}
         _check_columns(there, rows, target, fold)
-        engine.lock(target.table)
+        if target.key is not None:
+            engine.lock(target.table)  # whoever adds the same keys meanwhile would have them twice
         engine.stage(rows)
         return _into(engine, target, {name: types[fold(name)] for name in rows})
     engine.stage(rows)

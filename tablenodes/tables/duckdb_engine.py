@@ -46,7 +46,7 @@ class DuckdbEngine(Engine):
     }
     makes_key = False  # its updates of rows with a primary key may be refused within one transaction
 
-    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: int) -> None:
+    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: float) -> None:
         self._database = _driver().connect(address.path, read_only=not writes and address.path != IN_MEMORY)
         self._database.execute("set TimeZone = 'UTC'")
         if writes:

@@ -59,11 +59,11 @@ class PostgresqlEngine(Engine):
     }
     folds_names = False
 
-    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: int) -> None:
+    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: float) -> None:
         self._connection = _driver().connect(_with_settings(address.url.reveal()))
         self._cursor = self._connection.cursor()
         if writes:
-            self.execute(f"set local lock_timeout = '{patience}s'")
+            self.execute(f"set local lock_timeout = '{patience * 1000:.0f}ms'")
         else:
             self.execute("set transaction read only")
 

@@ -44,7 +44,7 @@ class SqliteEngine(Engine):
     }
     differs = "is not"
 
-    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: int) -> None:
+    def __init__(self, address: DatabaseAddress, *, writes: bool, patience: float) -> None:
         place = address.path
         if place != IN_MEMORY:
             place = f"file:{quote(Path(place).absolute().as_posix())}?mode={'rwc' if writes else 'ro'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..database_address import DatabaseTarget, database_address
 from ..engine.sink import NOT_SENT
-from ..errors import TableError, WorkflowError, among
+from ..errors import ColumnError, TableError, WorkflowError, among
 from ..run.display import say
 from .destination import Destination, checked_columns, chosen, destination
 
@@ -84,7 +84,10 @@ class DatabaseOutput:
             ends = [*output.values()][-1]._ends()
             rows = [row for row, (outcome, *_) in enumerate(ends) if outcome != NOT_SENT]
             table = tables.view(table).take(rows)
-        tables.write_rows(table, self.target)
+        try:
+            tables.write_rows(table, self.target)
+        except ColumnError as error:
+            raise TableError(str(error)) from error
         return len(tables.view(table))
 
 
