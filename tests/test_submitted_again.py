@@ -19,7 +19,9 @@ from sentences import wording
 from servers import answer, echo, fault_server
 
 import tablenodes as tn
+from tablenodes import tables
 from tablenodes.cli import main
+from tablenodes.later.replaced_file import known_ids
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 from tablenodes.store.store_file import VARIABLE
@@ -441,3 +443,12 @@ def test_ids_of_another_store_are_not_written_over(store, folder, capsys):
             assert (len(server.requests), Path("ids.csv").read_bytes()) == (3, before)
             assert run(*command(server), "--store", other, "--replace") == 0
         assert Path("ids.csv.before").read_bytes() == before
+
+
+def test_ids_are_found_in_every_file_that_an_output_may_replace(store, tmp_path):
+    """However it is packed: else they would be lost with it."""
+    with oracle() as server:
+        ids = pd.DataFrame({IDS: submit(server.url, store, "a", "b")})
+    for name in ("x.csv", "x.json", "x.csv.gz", "x.csv.bz2", "x.csv.zst", "x.csv.xz", "x.xlsx", "x.ods"):
+        tables.write_table(ids, tmp_path / name)
+        assert len(known_ids(str(tmp_path / name), store)) == 2, name

@@ -388,3 +388,43 @@ def test_arrow_data_of_any_library_is_a_table():
         out = tn.Return(text="{{ a }}!").run(source, progress=False)
         assert rows(out.table) == [{"a": "x", "text": "x!"}, {"a": "y", "text": "y!"}]
         assert isinstance(out.table, pa.Table)
+
+
+class Dataset:
+    """What one of Hugging Face has of Arrow: its rows, once its format is Arrow's."""
+
+    __module__ = "datasets.arrow_dataset"
+
+    def __init__(self, table):
+        self._table = table
+
+    def __len__(self):
+        return len(self._table)
+
+    def with_format(self, kind):
+        assert kind == "arrow"
+        return self
+
+    def __getitem__(self, rows):
+        return self._table[rows]
+
+    def to_pandas(self):
+        raise AssertionError("its Arrow data is read")
+
+
+@pytest.mark.parametrize("kind", ["like it", "real"])
+def test_a_dataset_of_hugging_face_is_a_table(kind):
+    """The rows that were chosen, in their order; what comes back is Arrow, of which it makes a Dataset again."""
+    table = Dataset(pa.table({"a": ["y", "x"]}))
+    if kind == "real":
+        datasets = pytest.importorskip("datasets")
+        table = datasets.Dataset.from_dict({"a": ["x", "z", "y"]}).select([2, 0])
+    out = tn.Return(text="{{ a }}!").run(table, progress=False)
+    assert rows(out.table) == [{"a": "y", "text": "y!"}, {"a": "x", "text": "x!"}]
+    assert isinstance(out.table, pa.Table)
+    assert out.configuration is table
+    if kind == "real":
+        assert datasets.Dataset(out.table)[:] == {"a": ["y", "x"], "text": ["y!", "x!"]}
+        for other in (datasets.DatasetDict({"train": table}), table.to_iterable_dataset()):
+            with pytest.raises(TableError, match=r"\['train'\]|from_list"):
+                tn.Return(text="x").run(other)

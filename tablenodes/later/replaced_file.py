@@ -13,6 +13,7 @@ from ..run.display import say
 from ..store import ids
 
 COLUMN = "future_response_id"
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK")  # spreadsheets too
 _NAMED_WITHIN = 65_536  # bytes at a file's start or end in which its columns are named
 
 
@@ -32,7 +33,7 @@ def _may_have_ids(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(_NAMED_WITHIN)
         file.seek(max(0, path.stat().st_size - _NAMED_WITHIN))
-        is_packed = start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+        is_packed = start.startswith(_PACKED)
         return is_packed or COLUMN.encode() in start or COLUMN.encode() in file.read()
 
 

@@ -20,6 +20,7 @@ VIEWS = [
 """Each kind of table: its library and class, and the view of it; a library is loaded by whoever has such a table."""
 KINDS = "a pandas or Polars DataFrame, a pyarrow Table, or another producer of Arrow data"
 _DUCKDB = ("duckdb", "DuckDBPyRelation")
+_DATASET = ("datasets", "Dataset")  # of Hugging Face, which has Arrow data and no protocol for it
 
 _NO_TABLES = (
     ("polars", "LazyFrame", "call .collect() on it first"),
@@ -27,6 +28,8 @@ _NO_TABLES = (
     ("pandas", "Series", "call .to_frame() on it first"),
     ("pyarrow", "Array", "make one with pyarrow.table({'name': it})"),
     ("pyarrow", "ChunkedArray", "make one with pyarrow.table({'name': it})"),
+    ("datasets", "DatasetDict", "choose one of its splits, such as it['train']"),
+    ("datasets", "IterableDataset", "make one with datasets.Dataset.from_list(list(it.take(1000)))"),
     ("builtins", "str", "read it with tablenodes.read_table(path) first"),
     ("pathlib", "PurePath", "read it with tablenodes.read_table(path) first"),
     ("builtins", "list", "make one with pandas.DataFrame(it)"),
@@ -57,7 +60,7 @@ def _hint(table: Any) -> str:
     for library, name, hint in _NO_TABLES:
         if _is_from(table, library, name):
             return hint
-    if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
+    if _is_from(table, *_DATASET) or hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
         return ""
     for method in ("to_pandas", "toPandas", "to_arrow", "to_table"):
         if hasattr(table, method):
@@ -83,6 +86,8 @@ def _producer(table: Any, *, read: bool) -> TableView:
 def _read(table: Any) -> Any:
     if _is_from(table, *_DUCKDB):  # whose stream, in its versions before 2, is only what an earlier reader left
         return table.to_arrow_table()
+    if _is_from(table, *_DATASET):
+        return table.with_format("arrow")[:]  # its rows as they are chosen and ordered, labels as their numbers
     if hasattr(table, "__arrow_c_stream__"):
         return pyarrow.RecordBatchReader.from_stream(table).read_all()
     return pyarrow.Table.from_batches([pyarrow.record_batch(table)])
