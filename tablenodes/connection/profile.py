@@ -11,11 +11,15 @@ from ..settings import Limits, Retry
 
 PROJECT = "tablenodes.yaml"
 EMBEDDED = "local"
-KEY_LIKE = re.compile(
+_KEY_LIKE = (
     r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|csk|xai|hf|fw|r8|pplx|nvapi|tgp|ghp|glpat)[-_][A-Za-z0-9_-]{16,}"
     r"|AIza[A-Za-z0-9_-]{30,}|eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{16,}"
 )
-"""What looks like a key, by how those of known servers begin."""
+
+
+def looks_like_key(text: str) -> bool:
+    """Check whether a text holds what looks like a key, by how those of known servers begin."""
+    return re.search(_KEY_LIKE, text) is not None
 
 
 @dataclass(frozen=True)

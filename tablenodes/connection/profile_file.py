@@ -13,7 +13,7 @@ from ..errors import ConnectionSettingError, WorkflowError, nearest
 from ..settings import Limits, Retry, beneath
 from .connection_reader import ConnectionReader
 from .environment import variables
-from .profile import EMBEDDED, KEY_LIKE, PROJECT, Profile
+from .profile import EMBEDDED, PROJECT, Profile, looks_like_key
 
 if TYPE_CHECKING:
     from ..documents.yaml_reader import Path_
@@ -34,7 +34,7 @@ class ProfileFile(ConnectionReader):
         try:
             text = yaml_reader.text_of(path, shown)
             for number, line in enumerate(text.splitlines(), 1):
-                if KEY_LIKE.search(line):
+                if looks_like_key(line):
                     what = "this line holds what looks like a key, and a key must not be in a file"
                     raise ConnectionSettingError(f"{shown}:{number}: {what}: {NAME_IT}", code="key_in_file")
             return cls(yaml_reader.parse(text, shown), os.path.dirname(os.path.abspath(path)))

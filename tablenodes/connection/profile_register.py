@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConnectionSettingError, nearest
-from .profile import EMBEDDED, KEY_LIKE, PROJECT, Profile
+from .profile import EMBEDDED, PROJECT, Profile, looks_like_key
 
 _VARIABLE = "TABLENODES_PROFILE"
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_NAME = r"[A-Za-z0-9_.-]{1,40}"
 
 
 def user_file() -> Path:
@@ -43,7 +43,7 @@ def find_profile(name: str, kind: type[Any]) -> Profile:
     known = known_profiles(kind)
     if name in known:
         return known[name]
-    is_name = _NAME.fullmatch(name) and not KEY_LIKE.search(name)
+    is_name = re.fullmatch(_NAME, name) and not looks_like_key(name)
     what = f"no profile {name!r}" if is_name else "no profile has such a name"
     how = nearest(name, [*known, EMBEDDED]) or "; tablenodes connections lists them"
     raise ConnectionSettingError(f"{what}{how}", code="no_profile", place="connection")
