@@ -21,7 +21,7 @@ from servers import answer, echo, fault_server
 import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
-from tablenodes.later.replaced_file import known_ids
+from tablenodes.later.replaced_file import ids_in as ids_found
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
 from tablenodes.store.store_file import VARIABLE
@@ -451,4 +451,4 @@ def test_ids_are_found_in_every_file_that_an_output_may_replace(store, tmp_path)
         ids = pd.DataFrame({IDS: submit(server.url, store, "a", "b")})
     for name in ("x.csv", "x.json", "x.csv.gz", "x.csv.bz2", "x.csv.zst", "x.csv.xz", "x.xlsx", "x.ods"):
         tables.write_table(ids, tmp_path / name)
-        assert len(known_ids(str(tmp_path / name), store)) == 2, name
+        assert len(ids_found(str(tmp_path / name))) == 2, name
