@@ -118,12 +118,17 @@ def react(exchange):
     answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})(exchange)
 
 
+def run(*arguments):
+    """Return what a command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    return ended.value.code or 0
+
+
 def convert(folder, text, capsys):
     """Return the converted file's path and what was said."""
     (folder / "kestra.yaml").write_text(text)
-    with pytest.raises(SystemExit) as ended:
-        main(["convert", str(folder / "kestra.yaml"), "-o", str(folder / "flow.yaml")])
-    assert not ended.value.code
+    assert run("convert", folder / "kestra.yaml", "-o", folder / "flow.yaml", "--replace") == 0
     return folder / "flow.yaml", capsys.readouterr().err
 
 
@@ -161,10 +166,36 @@ def test_a_task_waits_as_long_as_in_its_flow(tmp_path, capsys):
     assert said.count("10 s") == 1
 
 
-def test_what_is_no_flow_is_refused(tmp_path, capsys):
-    """In one line."""
-    (tmp_path / "x.yaml").write_text("nodes: []\n")
-    with pytest.raises(SystemExit) as ended:
-        main(["convert", str(tmp_path / "x.yaml")])
-    assert ended.value.code == 1
+@pytest.mark.parametrize("text", ["nodes: []\n", "id: x\n"])
+def test_what_is_no_flow_is_refused(tmp_path, capsys, text):
+    """In one line; a workflow is one already."""
+    (tmp_path / "x.yaml").write_text(text)
+    assert run("convert", tmp_path / "x.yaml") == 1
     wording(capsys.readouterr().err)
+
+
+def test_a_flow_is_no_workflow(tmp_path):
+    """Where one is read as such, the way to convert it is said, and nothing else."""
+    (tmp_path / "kestra.yaml").write_text(ODD)
+    with wording.raises(tn.errors.WorkflowError) as caught:
+        tn.Workflow.load(tmp_path / "kestra.yaml")
+    assert not getattr(caught.value, "__notes__", ())
+
+
+def test_no_file_is_lost_by_converting(tmp_path, capsys):
+    """Neither the flow nor a workflow that was changed since; what would be the same is written again."""
+    flow, made = tmp_path / "kestra.yaml", tmp_path / "flow.yaml"
+    flow.write_text(PROMPT)
+    (tmp_path / "linked.yaml").symlink_to(flow)
+    for output in (flow, tmp_path / "linked.yaml"):
+        assert run("convert", flow, "-o", output, "--replace") == 1
+        assert flow.read_text() == PROMPT
+    assert [run("convert", flow, "-o", made) for _ in range(2)] == [0, 0]
+    text = made.read_text()
+    made.write_text(f"{text}# mine\n")
+    capsys.readouterr()
+    assert run("convert", flow, "-o", made) == 1
+    assert made.read_text() == f"{text}# mine\n"
+    wording.line(capsys.readouterr().err.splitlines()[-1])
+    assert run("convert", flow, "-o", made, "--replace") == 0
+    assert made.read_text() == text

@@ -36,7 +36,12 @@ def graph(given: Given) -> None:
     _write(given.output, workflow.graph("svg" if ending == ".svg" else "mermaid"))
 
 
-@command("convert", FILE, option("--output -o", "FILE", "Where the workflow goes. Default: the standard output."))
+@command(
+    "convert",
+    FILE,
+    option("--output -o", "FILE", "Where the workflow goes. Default: the standard output."),
+    flag("--replace", "Replace another workflow that the output file holds."),
+)
 def convert(given: Given) -> None:
     """Turn a Kestra flow, with tasks of its OpenAI plugin, into a workflow, and say what is not carried over."""
     from pathlib import Path  # noqa: PLC0415 - loaded where it is used
@@ -47,6 +52,8 @@ def convert(given: Given) -> None:
     from ..workflow.orchestrator_flow import converted  # noqa: PLC0415
 
     flow = yaml_reader.read(Path(given.file), given.file)
+    if isinstance(flow.value, dict) and "nodes" in flow.value:
+        raise flow.error(("nodes",), f"is a workflow already: tablenodes check {given.file}")
     if not isinstance(flow.value, dict) or not isinstance(flow.value.get("tasks"), list):
         raise flow.error((), "tasks: is missing; a flow has a list of them, each with an id and a type")
     made, notes = converted(flow.value)
@@ -60,7 +67,19 @@ def convert(given: Given) -> None:
     if given.output is None:
         print(text, end="")
     else:
+        _refuse_to_lose(given, text)
         _write(given.output, text)
+
+
+def _refuse_to_lose(given: Given, text: str) -> None:
+    """Raise `WorkflowError` where the flow itself, or a workflow that somebody has changed, would be overwritten."""
+    from pathlib import Path  # noqa: PLC0415 - loaded where it is used
+
+    output = Path(given.output)
+    if output.exists() and output.samefile(given.file):
+        raise WorkflowError(f"{output} is the flow itself: choose another output")
+    if output.is_file() and output.read_bytes() != text.encode() and not given.replace:
+        raise WorkflowError(f"{output} is there already, and differs: choose another output, or use --replace")
 
 
 def _write(path: str, text: str) -> None:

@@ -49,6 +49,9 @@ class Reader(ConnectionReader):
     def read(self) -> dict[str, Any]:
         """Return the arguments of `Workflow`."""
         top = self.mapping(())
+        if "tasks" in top and "nodes" not in top:
+            how = f"tablenodes convert {self.document.name} makes a workflow of it"
+            raise self.document.error(("tasks",), f"tasks: it seems to be a flow of Kestra's; {how}")
         self._errors += [self.unknown_key((key,), KEYS) for key in top if key not in KEYS]
         if "nodes" not in top and self._errors:
             raise together(self._errors)
