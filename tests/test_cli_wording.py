@@ -135,8 +135,8 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("body", ["<html>no</html>", '{"error": {"message": "no", "code": "x"}}', "", "{}"])
-@pytest.mark.parametrize("status", [200, 307, 400, 401, 402, 403, 404, 413, 422, 429, 500])
+@pytest.mark.parametrize("body", ["", '{"error": {"message": "no", "code": "x"}}'])
+@pytest.mark.parametrize("status", [200, 307, 401, 403, 404, 422, 429, 500])
 def test_no_failed_row_is_worded_in_python(status, body, folder, command, monkeypatch):  # noqa: F811
     """Whatever the server answered: not in the terminal, nor in the table."""
     never = [f"--retry-{kind}=0" for kind in ("not-executed", "throttled", "server-error", "ambiguous")]
