@@ -13,7 +13,7 @@ from ..database_address import IF_EXISTS
 from ..errors import TablenodesError, nearest
 from ..notices import voiced
 from ..run.options import DAY, described, failures_known
-from .complaints import complain_of, worded
+from .complaints import complain_of, notice
 from .selection import Rows
 from .suggestions import suggested
 
@@ -71,7 +71,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; what is wrong is said while it is known which options there are."""
-        with voiced(worded):
+        with voiced(notice):
             try:
                 return super().invoke(ctx)
             except TablenodesError as error:

@@ -124,6 +124,11 @@ def worded(told: TablenodesError | str) -> str:
     return told.message if isinstance(told, EndedError) else str(told)
 
 
+def notice(told: str) -> str | None:
+    """Return what is said of a notice; None of one that the report at a run's end has in its place."""
+    return None if getattr(told, "code", "") == "unchanged" else worded(told)
+
+
 def _lacking(told: TablenodesError | str, values: Mapping[str, str]) -> str:
     """Return what to say where all rows lack a property: which option sets it, and an example."""
     name = values["lacking"]

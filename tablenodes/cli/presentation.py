@@ -154,7 +154,9 @@ class Presentation:
             places.append(f"the table went to the standard output: {rows}")
         elif outputs._written is not None:
             places.append(f"wrote {destination}: {counted(outputs._written, 'row')}{self._earlier}")
-        elif destination is None and self._shows_part:
+        elif destination is not None:
+            places.append(f"{destination} was not changed: no row was answered")
+        elif self._shows_part:
             places.append("the table was only shown: --output FILE keeps it")
         if (journal := self._given["journal"]) is not None and os.path.exists(journal):
             places.append(f"journal {journal}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..database_address import DatabaseTarget, database_address
 from ..engine.sink import NOT_SENT
 from ..errors import ColumnError, TableError, WorkflowError, among
+from ..problems import Remark
 from ..run.display import say
 from .destination import Destination, checked_columns, chosen, destination
 
@@ -74,7 +75,7 @@ class DatabaseOutput:
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if not output._is_answered:
-            say(f"{self} was not changed: no row was answered")
+            say(Remark(f"{self} was not changed: no row was answered", code="unchanged"))
             return None
         if ended_early and is_kept and self.target.key is None and self.target.if_exists != "replace":
             say(f"{self} was not written: the run is not complete, and without a key a later one cannot update it")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError, TableError, WorkflowError, nearest
+from ..problems import Remark
 from ..run.display import say
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Destination:
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if not output._is_answered and os.path.exists(self.path):
-            say(f"{self.path} was not changed: no row was answered")
+            say(Remark(f"{self.path} was not changed: no row was answered", code="unchanged"))
             return None
         for remark in tables.write_table(chosen(output, raw=self.raw, columns=self.columns), self.path):
             say(f"{self.path}: {remark}")
