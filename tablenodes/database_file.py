@@ -15,11 +15,16 @@ from .errors import EndedError
 
 APPLICATION = 0x74626C6E  # tells our SQLite files from others (``tbln``)
 DAMAGED = "is damaged; keep it, and choose another path to start again"
+_OF_DAMAGE = (
+    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH),
+    *(sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_EMPTY, sqlite3.SQLITE_RANGE),
+)
 _SAME = {sqlite3.SQLITE_LOCKED: sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PERM: sqlite3.SQLITE_READONLY}
 _WORDS = {
     sqlite3.SQLITE_READONLY: "the {} cannot be written: the file or its folder is read-only",
     sqlite3.SQLITE_CANTOPEN: "cannot open the {}; its folder may be read-only",
     sqlite3.SQLITE_NOTADB: "not a tablenodes {}",
+    **dict.fromkeys(_OF_DAMAGE, f"the {{}} {DAMAGED}"),
 }
 
 
@@ -30,11 +35,12 @@ class FileKind:
     noun: str  # such as ``journal``
     error: type[EndedError]
     holds: str  # what would be lost with it, such as ``answers``
-    words: Mapping[int, str]  # what SQLite's error codes mean for it, beside `_WORDS`; it is damaged by all others
+    words: Mapping[int, str]  # what SQLite's error codes mean for it, beside `_WORDS`
 
     def _words(self, code: int) -> str:
         code = _SAME.get(code, code)
-        return self.words.get(code) or _WORDS.get(code, f"the {{}} {DAMAGED}").format(self.noun)
+        unknown = f"the {{}} cannot be used (SQLite error {code}); try again"
+        return self.words.get(code) or _WORDS.get(code, unknown).format(self.noun)
 
     @contextmanager
     def worded(self, path: Path) -> Iterator[None]:
@@ -53,7 +59,9 @@ class FileKind:
         try:
             yield
         except sqlite3.Error as error:
-            words = self._words(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            # A text that is none any more has no code.
+            unnumbered = sqlite3.SQLITE_CORRUPT if isinstance(error, sqlite3.OperationalError) else 0
+            words = self._words(getattr(error, "sqlite_errorcode", unnumbered) & 0xFF)
             raise self.error(f"{path}: {words}") from None
         except OverflowError:
             raise self.error(f"{path}: {self._words(sqlite3.SQLITE_TOOBIG)}") from None

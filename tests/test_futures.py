@@ -32,7 +32,7 @@ from tablenodes.cli import main
 from tablenodes.cli.complaints import SOME_FAILED
 from tablenodes.run.rows import PlanInputs
 from tablenodes.store import StoreFile
-from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import VARIABLE
 
 KEY = "sk-canary-0123456789"
@@ -321,7 +321,7 @@ def test_a_store_that_is_cleared_or_deleted_while_somebody_waits_is_said(store):
     def clear():
         until(lambda: "ok" in list(retrieved(table, store, 0).log["outcome"]), "an answer")
         with StoreFile(store) as file:
-            assert Futures(file).clear(time.time() + 60) == 1
+            assert Inventory(file).clear(time.time() + 60) == 1
         answering.set()
 
     def delete():

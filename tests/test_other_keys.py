@@ -18,6 +18,7 @@ import tablenodes as tn
 from tablenodes.later import submission as submitting
 from tablenodes.store import StoreFile
 from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
 OLD, NEW = "sk-canary-old-0123", "sk-canary-new-0123"
@@ -54,7 +55,7 @@ def keys(server):
 def answered(store):
     """Return how many rows are answered; nobody is made to do anything by that."""
     with StoreFile(store) as file:
-        return Futures(file).counts().get("ok", 0)
+        return Inventory(file).counts().get("ok", 0)
 
 
 def test_a_key_of_the_environment_that_was_changed_is_used_for_new_rows(store, monkeypatch):

@@ -12,7 +12,7 @@ from servers import answer, fault_server
 import tablenodes as tn
 from tablenodes.errors import UsageError
 from tablenodes.store import StoreFile
-from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
 RETRIEVE = tn.RetrieveResponse()
@@ -123,7 +123,7 @@ def test_answers_that_the_store_no_longer_has_stay_in_the_table(store):
     with fault_server(seven) as server:
         table = polled(submitted(server.url, store), store).table
     with StoreFile(store) as file:
-        Futures(file).clear(float("inf"))
+        Inventory(file).clear(float("inf"))
     again = retrieved(table, store).table
     assert list(again["answer"]) == ["7", "7"]
     assert list(again["outcome_2"]) == ["unknown_id"] * 2

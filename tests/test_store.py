@@ -20,6 +20,7 @@ from tablenodes.errors import StoreError
 from tablenodes.store import StoreFile, ids
 from tablenodes.store import store_file as file
 from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import VARIABLE, store_path
 
 
@@ -163,7 +164,8 @@ def test_a_store_of_the_first_version_is_read_and_written(tmp_path):
         database.execute("PRAGMA user_version = 1")
     with StoreFile(tmp_path / "store") as store, StoreFile(tmp_path / "store") as other:
         assert names(store) == names(other) == ["conv_1"]
-        assert answered(store, final=True).counts() == {"http_error": 1}
+        answered(store, final=True)
+        assert Inventory(store).counts() == {"http_error": 1}
 
 
 def test_a_full_disk_is_said_and_changes_nothing(tmp_path):
@@ -376,3 +378,26 @@ def test_rows_past_their_deadline_end_when_it_is_seen(tmp_path):
         assert (number, body, late.end.outcome, late.sends) == (1, b"1", "not_sent", 0)
         wording(late.end.message)
         assert list(futures.pending()) == [2]
+
+
+def test_a_list_that_is_read_in_part_is_closed_in_silence(tmp_path, recwarn):
+    """As by a pipe to head; meanwhile others write, and the list goes on."""
+    with StoreFile(tmp_path / "store") as store:
+        futures = Futures(store)
+        futures.submit("{}", [b"%d" % row for row in range(1001)], 0.0, 10.0)
+        assert len({each.id for each in Inventory(store).listed()}) == 1001
+        listed = Inventory(store).listed()
+        next(listed)
+        futures.submit("{}", [b"1"], 0.0, 10.0)
+    listed.close()
+    del listed
+    assert not recwarn
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_INTERRUPT, 0])
+def test_only_what_is_damaged_is_called_so(tmp_path, code):
+    """What is not known of SQLite's errors is said by its number."""
+    error = sqlite3.OperationalError()
+    error.sqlite_errorcode = code
+    with wording.raises(StoreError), StoreFile(tmp_path / "store") as store, store.writing():
+        raise error

@@ -23,7 +23,7 @@ from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.later.replaced_file import ids_in as ids_found
 from tablenodes.store import StoreFile
-from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import VARIABLE
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
@@ -189,7 +189,7 @@ def test_ids_are_not_written_over_by_those_of_other_rows(store, folder, capsys, 
         wording.line(" ".join(capsys.readouterr().err.replace("│", " ").split()))
         assert Path("ids.csv").read_bytes() == before
         with StoreFile(store) as file:
-            assert sum(Futures(file).counts().values()) == 3
+            assert sum(Inventory(file).counts().values()) == 3
         for _ in range(2):
             assert run(*changed, "--replace") == 0
         wording.line(capsys.readouterr().err.splitlines()[0])
@@ -268,7 +268,6 @@ def test_what_was_submitted_is_listed_and_cleared_by_its_name(store, folder, cap
         assert run("store", "--clear", "mine") == 0
         wording.line(capsys.readouterr().out.splitlines()[0])
         assert run("store", "--clear", "1") == 0
-        assert run("store", "--submission", "mine") == 0
         assert run("store", "--clear", "-1") == 2
         assert [*retrieve(ids, store).log["outcome"]] == ["unknown_id"] * 3 + ["ok"] * 3
 
@@ -328,7 +327,7 @@ def test_a_submission_outlives_the_clearing_of_what_failed_before(store):
         ids = submit(server.url, store, "a", retry=QUICK)
         retrieve(ids, store)
         with StoreFile(store) as file:
-            assert Futures(file).clear(2) == 1
+            assert Inventory(file).clear(2) == 1
         assert submit(server.url, store, "a", retry=QUICK) == ids
 
 
@@ -452,3 +451,38 @@ def test_ids_are_found_in_every_file_that_an_output_may_replace(store, tmp_path)
     for name in ("x.csv", "x.json", "x.csv.gz", "x.csv.bz2", "x.csv.zst", "x.csv.xz", "x.xlsx", "x.ods"):
         tables.write_table(ids, tmp_path / name)
         assert len(ids_found(str(tmp_path / name))) == 2, name
+
+
+def test_a_submission_that_is_not_there_is_said(store, folder, capsys):
+    """With those that are; one whose name is a number is cleared by its option."""
+    with fault_server(echo()) as server, nobody_at_work(store):
+        for name in ("30", "mine"):
+            assert run(*command(server, output=f"{name}.csv"), "--submission", name) == 0
+    for asked in (
+        ("--clear", "mins"),
+        ("--ids", "--submission", "x"),
+        ("--cancel", "--submission", "x"),
+        ("--clear", "30"),
+    ):
+        capsys.readouterr()
+        assert run("store", *asked) == 2
+        wording.line(" ".join(capsys.readouterr().err.split()))
+    assert run("store", "--clear", "0", "--submission", "30") == 0
+    wording.line(capsys.readouterr().out.splitlines()[1])
+    assert run("store", "--cancel", "--submission", "30") == 0
+    wording.line(capsys.readouterr().out.splitlines()[0])
+    with StoreFile(store) as file:
+        assert Inventory(file).counts() == {"pending": 3, "not_sent": 3}
+
+
+def test_the_list_of_ids_names_the_file_that_they_were_last_written_to(store, folder, monkeypatch, capsys):
+    """Also where nothing is sent for it."""
+    with fault_server(echo()) as server, nobody_at_work(store):
+        assert run(*command(server)) == 0
+        monkeypatch.chdir(folder.rename(folder.with_name("renamed")))
+        assert run(*command(server)) == 0
+    capsys.readouterr()
+    assert run("store", "--ids") == 0
+    assert {*pd.read_csv(io.StringIO(capsys.readouterr().out))["output"]} == {
+        str(folder.with_name("renamed") / "ids.csv")
+    }

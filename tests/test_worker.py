@@ -27,10 +27,11 @@ from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.later.group import Deadlines
 from tablenodes.later.lock import WorkerLock, ensure_worker
 from tablenodes.later.stored_connection import Travelling, arrived
-from tablenodes.later.worker import Worker
+from tablenodes.later.worker import Worker, cancel
 from tablenodes.run.wiring import Engine
 from tablenodes.secret import Secret
 from tablenodes.store.futures import Futures
+from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import StoreFile
 
 NODE = tn.CreateChatCompletionAsync(model="m", prompt="Say {{ word }}")
@@ -358,7 +359,7 @@ def test_rows_that_wait_for_a_key_end_at_their_deadline_beside_a_worker_at_work(
             NODE.run(pd.DataFrame({"word": ["a"]}), connection, store=store, deadline=2, progress=False)
         monkeypatch.delenv("MY_KEY")
         with a_worker_at_work(store, idle=3600), StoreFile(store) as file:
-            until(lambda: Futures(file).counts() == {"ok": 3, "not_sent": 1}, "the deadline")  # nobody asks for it
+            until(lambda: Inventory(file).counts() == {"ok": 3, "not_sent": 1}, "the deadline")  # nobody asks for it
 
 
 def test_a_worker_that_cannot_say_what_keeps_rows_ends(store, monkeypatch):
@@ -680,6 +681,27 @@ def test_whoever_stops_a_submission_has_the_ids_of_what_was_accepted(store, monk
     assert outcomes(caught.value.output.table[:2], store) == ["pending"] * 2
 
 
+def test_a_submission_is_cancelled_whoever_works_on_it(store):
+    """What is under way is answered; the rest ends, and is sent where it is submitted or wanted again."""
+    manner = {"limits": tn.Limits(concurrency=1), "submission": "mine"}
+    with fault_server(echo(delay=0.5)) as server, StoreFile(store) as file:
+        other = queued(server.url, store, 1, submission="other")
+        table = queued(server.url, store, 200, **manner)
+        with a_worker_at_work(store):
+            until(lambda: len(server.requests) > 1, "a request")
+            assert cancel(file, "mine") > 190
+            until(lambda: Inventory(file, "mine").counts().get("pending", 0) == 0, "the end", 3.0)
+        assert (len(server.requests) < 6, meanwhile(other, store)) == (True, ["ok"])
+        wording({each for each in found(table, store).log["message"] if each is not None}.pop())
+        again = queued(server.url, store, 5, **manner)
+        assert cancel(file) == outcomes(again, store).count("not_sent")
+        with nobody_at_work(store):
+            options = {"store": store, "progress": False, "retry_failed": "all"}
+            tn.RetrieveResponse().run(again, 0, **options)
+        work(store)
+        assert outcomes(again, store) == ["ok"] * 5
+
+
 def test_answers_that_are_old_can_be_deleted(store):
     """Their ids are unknown then; what is pending stays."""
     with fault_server(echo()) as server:
@@ -687,10 +709,10 @@ def test_answers_that_are_old_can_be_deleted(store):
         work(store)
         new = queued(server.url, store, 1)
     with StoreFile(store) as file:
-        futures = Futures(file)
-        assert futures.counts() == {"pending": 1, "ok": 2}
-        assert futures.clear(time.time() - 60) == 0
-        assert futures.clear(time.time() + 60) == 2
-        assert futures.counts() == {"pending": 1}
+        inventory = Inventory(file)
+        assert inventory.counts() == {"pending": 1, "ok": 2}
+        assert inventory.clear(time.time() - 60) == 0
+        assert inventory.clear(time.time() + 60) == 2
+        assert inventory.counts() == {"pending": 1}
     assert outcomes(old, store) == ["unknown_id"] * 2
     assert outcomes(new, store) == ["pending"]

@@ -24,26 +24,32 @@ from .printout import aligned, show, sized
 
 if TYPE_CHECKING:
     from ..engine.journal import Journal
+    from ..store import StoreFile
     from ..store.futures import Futures
-    from ..store.submissions import Listed
+    from ..store.inventory import Listed
 
 _DAY = 86_400
+_SHOWN = 5  # submissions that are named where one is not there
 _OLDER = "Delete the answers of this submission, or those older than this many days; 0 deletes all of them."
 _IDS = "List the ids with their submissions, times, nodes, outputs and outcomes, as CSV."
+_ONE = "Only this submission's rows: list their ids, or with --clear DAYS or --cancel do that with them."
+_CANCEL = "Never send what is pending, all or what is of one --submission; requests under way are not stopped."
 
 
 @command(
     "store",
     STORE,
     flag("--ids", _IDS),
-    option("--submission", "NAME", "List only this submission's ids."),
+    option("--submission", "NAME", _ONE),
     option("--clear", "NAME|DAYS", _OLDER),
+    flag("--cancel", _CANCEL),
     option("--conversation", "ID", "Print the messages of a conversation, one a row, as CSV."),
 )
 def store(given: Given) -> None:
     """Show what is in the store: rows that are pending and answered, and whether a worker is running."""
     from ..store import StoreFile  # noqa: PLC0415 - loaded where it is used
     from ..store.futures import Futures  # noqa: PLC0415
+    from ..store.inventory import Inventory  # noqa: PLC0415
 
     with StoreFile(given.store) as file:
         if not file.exists:
@@ -52,22 +58,45 @@ def store(given: Given) -> None:
         if given.conversation is not None:
             _print_messages(given.conversation, given.store)
             return
-        futures = Futures(file)
+        if given.submission is not None:
+            _check_known(file, given.submission, "--submission")
+        if given.cancel:
+            _cancel(file, given.submission)
         if given.clear is not None:
-            show(f"deleted {counted(_clear(futures, given.clear), 'answer')}")
-            if not _at_work(futures):
-                file.give_back()
-        if given.ids or given.submission is not None:
-            _list(futures.listed(given.submission))
+            _clear(file, given.clear, given.submission)
+        elif given.ids or (given.submission is not None and not given.cancel):
+            _list(Inventory(file, given.submission).listed())
             return
-        counts = futures.counts()
+        inventory = Inventory(file)
+        counts = inventory.counts()
         size = sized(os.path.getsize(file.path))
-        workers = _at_work(futures)
+        workers = _at_work(Futures(file))
         worker = f"{workers} workers are running" if workers > 1 else f"{'a' if workers else 'no'} worker is running"
         show(f"{file.path}: {counted(sum(counts.values()), 'row')}, {size}; {worker}")
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
-        for reason, count in futures.reasons().items():
+        for reason, count in inventory.reasons().items():
             show(f"{count:,} pending: {reason}")
+
+
+def _check_known(file: StoreFile, name: str, option: str) -> None:
+    """Raise `BadParameter` for a submission that is not there."""
+    from ..store.inventory import Inventory  # noqa: PLC0415 - loaded where it is used
+
+    known = Inventory(file).submissions()
+    if name not in known:
+        there = (
+            f"there are {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
+            if known
+            else "none has a name"
+        )
+        raise click.BadParameter(f"no such submission; {there}", param_hint=f"{option} {name}")
+
+
+def _cancel(file: StoreFile, submission: str | None) -> None:
+    from ..later.worker import cancel  # noqa: PLC0415 - loaded where it is used
+
+    cancelled = cancel(file, submission)
+    show(f"cancelled {counted(cancelled, 'pending row')}: {'it is' if cancelled == 1 else 'they are'} not sent")
 
 
 def _print_messages(known_as: str, store: str | None) -> None:
@@ -83,15 +112,31 @@ def _print_messages(known_as: str, store: str | None) -> None:
     write_table(read, "csv")
 
 
-def _clear(futures: Futures, what: str) -> int:
-    """Delete the answers of a submission, or those older than a number of days; return how many."""
+def _clear(file: StoreFile, what: str, submission: str | None) -> None:
+    """Delete the answers of a submission, or those older than a number of days."""
+    from ..store.futures import Futures  # noqa: PLC0415 - loaded where it is used
+    from ..store.inventory import Inventory  # noqa: PLC0415
+
+    days = 0.0
     try:
         days = float(what)
     except ValueError:
-        return futures.clear(submission=what)
+        _check_known(file, what, "--clear")
+        submission = what
+    else:
+        if what in Inventory(file).submissions():
+            own = f"a submission has this name: --clear 0 --submission {what} deletes its answers"
+            raise click.BadParameter(f"{own}; for a number of days, write {days:.1f}", param_hint="--clear")
     if not 0 <= days < math.inf:
         raise click.BadParameter("must be 0 or more days, or a submission's name", param_hint="--clear")
-    return futures.clear(time.time() - days * _DAY)
+    inventory = Inventory(file, submission)
+    show(f"deleted {counted(inventory.clear(time.time() - days * _DAY), 'answer')}")
+    pending = inventory.counts().get("pending", 0)
+    if pending and submission is not None:
+        rows = f"{counted(pending, 'row')} of it {'is' if pending == 1 else 'are'} pending and will be sent"
+        show(f"{rows}: --cancel --submission {submission} keeps {'it' if pending == 1 else 'them'} from that")
+    if not _at_work(Futures(file)):
+        file.give_back()
 
 
 def _list(rows: Iterable[Listed]) -> None:

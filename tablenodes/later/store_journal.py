@@ -16,7 +16,7 @@ from ..engine.outcomes.rules import Failure
 from ..engine.scheduling import Scheduler
 from ..errors import JournalError, StoreError
 from ..settings import Retry
-from ..store.futures import EXPIRED, Future, Futures
+from ..store.futures import Future, Futures
 
 _AT_A_TIME = 64  # rows that are read at once; their bodies are in memory then
 _BETWEEN = 0.1  # seconds between two looks for rows that were submitted meanwhile
@@ -47,7 +47,7 @@ class FutureRecorder(Recorder):
         self._ready: deque[Future] = deque()
         self._after = 0
         self._look_at = self._end_at = float("-inf")
-        self._seen = -1
+        self._seen = self._seen_cancelled = -1
         self._given = 0
         self._row_of: dict[int, Future] = {}
         self._changed: dict[int, Future] = {}
@@ -98,6 +98,7 @@ class FutureRecorder(Recorder):
         if now < self._end_at:
             return
         self._end_at = now + _BETWEEN_ENDS
+        self._look_for_cancelled()
         for future in self._row_of.values():
             if not (future.sends or future.final):
                 self._is_over(future)
@@ -107,12 +108,24 @@ class FutureRecorder(Recorder):
             read = self._after
             self._refill()
 
+    def _look_for_cancelled(self) -> None:
+        """Have the rows that were cancelled meanwhile be late."""
+        with suppress(StoreError):
+            seen = self.futures.store.changes()
+            if seen == self._seen_cancelled:
+                return
+            held = {future.number: future for future in (*self._row_of.values(), *self._ready)}
+            for number in self.futures.cancelled(held):
+                held[number].deadline = 0.0
+            self._seen_cancelled = seen
+
     def _is_over(self, future: Future) -> bool:
         """Check whether nothing may be sent for a row any more; then that is its end."""
         future.billed = future.billed or future.in_doubt
         if self.seconds_left(future) > 0 and not (self.at_most_once and future.billed):
             return False
-        self._give_up(future, EXPIRED)
+        future.expire()
+        self._changed[future.number] = future
         return True
 
     def seconds_left(self, future: Future) -> float:

@@ -16,6 +16,7 @@ import orjson
 
 from ..errors import StoreError
 from ..store.futures import Futures, Group
+from ..store.inventory import Inventory
 from ..store.store_file import StoreFile
 from .group import GroupRun, Held
 from .lock import INHERITED, WorkerLock, log_path
@@ -89,6 +90,17 @@ def leave(futures: Futures, key: str, reason: str | None = None) -> None:
         for group in futures.groups(now) if reason is not None else ():
             if group.key == key:
                 futures.hold(group.number, reason or "")
+
+
+def cancel(store: StoreFile, submission: str | None = None) -> int:
+    """End the pending rows of a store, all or those of a submission; return how many.
+
+    Those that a worker has are ended by it, within a second; what is under way comes to its own end.
+    """
+    cancelled, futures = Inventory(store, submission).cancel(), Futures(store)
+    for key in {group.key for group in futures.groups(math.inf)}:
+        leave(futures, key)
+    return cancelled
 
 
 class KeyWorker:

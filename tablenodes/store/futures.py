@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from ..errors import StoreError
 from . import ids, submissions
 from .recipe_keys import key_of
 from .store_file import StoreFile
-from .submissions import Listed, Put, Submission, last_turn, move_held
+from .submissions import Put, Submission, last_turn, move_held
 
 _AT_A_TIME = 500  # numbers or ids in one question
 _LATE_AT_A_TIME = 64  # rows that are ended at once because their time is over
@@ -31,15 +30,15 @@ What kept them from being sent stands until it does.
 """
 _SALT = "SELECT salt FROM store"
 _PENDING = """
-SELECT f.number, f.id, f.body, f.deadline, f.crc, a.first_sent, a.sends, a.billed, a.outcome, a.kind, a.status,
-a.headers, a.body, a.fault, a.message, a.latency, a.crc
+SELECT f.number, f.id, f.body, iif(f.deadline < f.submitted, 0, f.deadline), f.crc,
+a.first_sent, a.sends, a.billed, a.outcome, a.kind, a.status, a.headers, a.body, a.fault, a.message, a.latency, a.crc
 FROM pending p JOIN future f USING (number) LEFT JOIN answer a USING (number)
 """
 _ASKED = f"INSERT OR IGNORE INTO recipe (digest, recipe, not_before) VALUES (?, ?, {_UNTRIED})"  # noqa: S608
 _TRY_AGAIN = f"UPDATE recipe SET not_before = {_UNTRIED} WHERE number = ? AND reason IS NOT NULL AND not_before <= ?"  # noqa: S608
 _REOPENED = (
     "UPDATE answer SET finished = NULL, first_sent = 0 WHERE number = :row AND finished IS NOT NULL",
-    "UPDATE future SET deadline = :now + deadline - submitted, submitted = :now WHERE number = :row",
+    "UPDATE future SET deadline = :now + abs(deadline - submitted), submitted = :now WHERE number = :row",
     "INSERT OR IGNORE INTO pending SELECT recipe, number FROM future WHERE number = :row",
     f"UPDATE recipe SET not_before = {_UNTRIED} WHERE not_before <= :now AND number ="  # noqa: ISC004, S608
     " (SELECT recipe FROM future WHERE number = :row)",
@@ -51,7 +50,8 @@ SELECT sum(sends) FROM answer JOIN future USING (number) WHERE recipe = :group O
 """
 _ENDED = "number, outcome, kind, status, headers, body, fault, message, latency, sends, billed, crc"
 NOTHING_YET = KeptAnswer()
-EXPIRED = "its deadline has passed"
+_EXPIRED = "its deadline has passed"
+_CANCELLED = "it was cancelled"
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -61,7 +61,7 @@ class Future:
     number: int
     id: bytes
     body: bytes
-    deadline: float
+    deadline: float  # 0 of one that was cancelled
     first_sent: float = 0.0
     sends: int = 0
     billed: bool = False
@@ -81,6 +81,10 @@ class Future:
         elif self.end.outcome is None:
             self.end = KeptAnswer("not_sent", message=f"not sent: {why}")
         self.final = True
+
+    def expire(self) -> None:
+        """End the row because its time is over, or it was cancelled."""
+        self.give_up(_EXPIRED if self.deadline else _CANCELLED)
 
 
 class Answered(NamedTuple):
@@ -321,7 +325,7 @@ class Futures:
                 rows = database.execute(f"{_PENDING} WHERE {where}", (now, group, _LATE_AT_A_TIME)).fetchall()
             late = [self._future(row) for row in rows]
             for future in late:
-                future.give_up(EXPIRED)
+                future.expire()
             if late:
                 self.put(token, late, now)
 
@@ -355,49 +359,15 @@ class Futures:
                 {"reason": reason, "time": not_before, "group": group},
             )
 
-    def listed(self, submission: str | None = None) -> Iterator[Listed]:
-        """Yield the rows of the store, or of a submission, in the order in which they were submitted."""
+    def cancelled(self, numbers: Iterable[int]) -> set[int]:
+        """Return those of some rows that were cancelled."""
+        found = set[int]()
         with self.store.reading() as database:
-            yield from submissions.listed(database, submission)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many rows are pending, and how many ended as what."""
-        with self.store.reading() as database:
-            pending = database.execute("SELECT count(*) FROM pending").fetchone()[0]
-            ended = database.execute(
-                "SELECT outcome, count(*) FROM answer WHERE finished IS NOT NULL"
-                " GROUP BY outcome ORDER BY outcome <> 'ok', count(*) DESC, outcome"
-            ).fetchall()
-        return {name: count for name, count in [("pending", pending), *ended] if count}
-
-    def reasons(self) -> dict[str, int]:
-        """Return how many pending rows are not being worked on, by the reason."""
-        with self.store.reading() as database:
-            return dict(
-                database.execute(
-                    "SELECT reason, count(*) FROM pending JOIN recipe ON recipe.number = pending.recipe"
-                    " WHERE reason IS NOT NULL GROUP BY reason ORDER BY count(*) DESC"
-                )
-            )
-
-    def clear(self, older_than: float = math.inf, submission: str | None = None) -> int:
-        """Delete rows that ended before a time of the wall clock, all or those of a submission; return how many."""
-        question = "SELECT number FROM answer WHERE finished < :time"
-        if submission is not None:
-            question += (
-                " AND number IN (SELECT f.number FROM future f JOIN submission s ON s.number = f.submission"
-                " WHERE s.name = :name)"
-            )
-        with self.store.writing() as database:
-            found = database.execute(question, {"time": older_than, "name": submission})
-            old = [row[0] for row in found]
-            for table in ("future", "answer"):
-                database.executemany(f"DELETE FROM {table} WHERE number = ?", [(number,) for number in old])  # noqa: S608
-            database.execute("DELETE FROM recipe WHERE number NOT IN (SELECT recipe FROM future)")
-            database.execute(
-                "DELETE FROM submission WHERE number NOT IN (SELECT submission FROM future WHERE submission > 0)"
-            )
-        return len(old)
+            for some in _parts(list(numbers)):
+                marks = ", ".join("?" * len(some))
+                question = f"SELECT number FROM future WHERE deadline < submitted AND number IN ({marks})"  # noqa: S608
+                found.update(number for (number,) in database.execute(question, some))
+        return found
 
     def _future(self, row: tuple[object, ...]) -> Future:
         number, future_id, body, deadline, crc, first_sent, sends, billed, *end, end_crc = row

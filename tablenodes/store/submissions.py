@@ -1,9 +1,9 @@
-"""Submissions in the store: which rows have an id already, and what was submitted when, by which node, for what."""
+"""Submissions in the store: which rows have an id already, and what their limits are counted by."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..engine.journal import KeptAnswer
@@ -15,12 +15,6 @@ _STATE = "SELECT a.finished, a.outcome, a.kind FROM future LEFT JOIN answer a US
 _HELD = """
 SELECT f.number, f.recipe FROM future f JOIN pending p USING (number, recipe) JOIN recipe r ON r.number = f.recipe
 WHERE f.id = ? AND f.recipe <> ? AND r.reason IS NOT NULL AND r.not_before >= 0
-"""
-_LISTED = """
-SELECT f.id, s.name, f.submitted, s.node, s.output, CASE WHEN p.number IS NULL THEN a.outcome END
-FROM future f LEFT JOIN submission s ON s.number = f.submission LEFT JOIN answer a ON a.number = f.number
-LEFT JOIN pending p ON p.number = f.number AND p.recipe = f.recipe
-WHERE ?1 IS NULL OR s.name = ?1 ORDER BY f.number
 """
 _PUT = """INSERT INTO submission (token, name, node, output, began, digest) VALUES (?, ?, ?, ?, ?, x'')
 ON CONFLICT (token) DO UPDATE SET began = excluded.began RETURNING number"""
@@ -47,17 +41,6 @@ class Put(NamedTuple):
     known: int
 
 
-class Listed(NamedTuple):
-    """One row that was submitted; the outcome is ``pending`` until it has one."""
-
-    id: str
-    submission: str | None
-    when: float
-    node: str | None
-    output: str | None
-    outcome: str
-
-
 def put(database: sqlite3.Connection, submission: Submission) -> int:
     """Put a submission down, unless it is; return its number."""
     return int(database.execute(_PUT, submission).fetchone()[0])
@@ -73,12 +56,6 @@ def pool(database: sqlite3.Connection, some: Sequence[bytes]) -> str | None:
     """Return what limits over all rows are counted by, for the last of some rows that has such limits."""
     found = database.execute(_POOL.format(", ".join("?" * len(some))), some).fetchone()
     return None if found is None else str(found[0])
-
-
-def listed(database: sqlite3.Connection, submission: str | None) -> Iterator[Listed]:
-    """Yield the rows of the store, or of a submission, in their order."""
-    for future_id, name, when, node, output, outcome in database.execute(_LISTED, (submission,)):
-        yield Listed(ids.written(future_id), name, when, node, output, outcome or "pending")
 
 
 def ids_for(
