@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from .errors import TableError, among
+from .errors import TableError, among, nearest
 from .secret import MASK, Secret
 
 IF_EXISTS = ("fail", "append", "replace")
@@ -134,7 +134,7 @@ class DatabaseTarget:
         if self.if_exists is None:
             object.__setattr__(self, "if_exists", "fail" if self.key is None else "append")
         if self.if_exists not in IF_EXISTS:
-            hint = among(str(self.if_exists), IF_EXISTS)
+            hint = nearest(str(self.if_exists), IF_EXISTS)
             raise TableError(f"if_exists must be one of {', '.join(IF_EXISTS)}{hint}", place="if_exists")
         if not isinstance(self.table, str) or not self.table.strip(".") or "\0" in self.table:
             raise TableError(f"{self.url}: name the table to write", place="table", code="no_target_table")

@@ -273,6 +273,13 @@ def test_a_driver_that_is_missing_is_named_with_what_installs_it(monkeypatch, ur
         tn.read_table(url, query="select 1")
 
 
+def test_a_databases_file_without_its_url_is_known(tmp_path):
+    """Its ending says what it may be."""
+    for name in ("shop.db", "shop.sqlite3", "shop.duckdb"):
+        with wording.raises(TableError):
+            tn.read_table(tmp_path / name)
+
+
 def test_a_query_of_a_file_is_refused(tmp_path):
     """Nobody believes that it had an effect."""
     (tmp_path / "x.csv").write_text("a\n1\n")

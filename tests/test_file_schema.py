@@ -108,6 +108,10 @@ REFUSED = {
     "an output without columns": {"output": {"path": "x.csv", "columns": []}},
     "a column twice": {"output": {"path": "x.csv", "columns": ["a", "a"]}},
     "columns of raw answers": {"output": {"path": "x.csv", "raw": True, "columns": ["a"]}},
+    "a database without a table": {"output": {"url": "sqlite:///x.db"}},
+    "what is done with a table": {"output": {"url": "sqlite:///x.db", "table": "t", "if_exists": "upsert"}},
+    "no database": {"table": {"url": "x.db", "query": "select 1"}},
+    "a query of a file": {"table": {"path": "x.csv", "query": "select 1"}},
     "a node's id": {"nodes": [{"id": "a-b", "type": "Return", "text": "x"}]},
     "a node's type": {"nodes": [{"id": "a", "type": "Retrun"}]},
     "neither a text nor fields": {"nodes": [{"id": "a", "type": "Return"}]},
@@ -156,6 +160,10 @@ ADMITTED = {
     "a null beside what excludes it": {"nodes": [{**CHAT, "prompt": "x", "messages": None}]},
     "parts": {"nodes": [{**TOLD, "content": [{"type": "text", "text": "x"}]}]},
     "JSON as text": {"nodes": [{**CHAT, "stop": '["a"]', "logit_bias": "{}", "functions": "[]"}]},
+    "a query": {"table": {"url": "postgres://h/d", "query": "@x.sql"}},
+    "a database": {
+        "output": {"url": "duckdb:///x.duckdb", "table": "a.t", "key": "id", "if_exists": None, "columns": ["id"]}
+    },
     "raw": {"output": {"path": "x.jsonl", "raw": True}},
     "a timeout": {"connection": {"base_url": "http://127.0.0.1:1/v1", "timeout": {"total": 5}, "headers": {"x": 1}}},
 }

@@ -28,6 +28,7 @@ _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "ods")
 SHEETS = ("xlsx", "ods", "xls")
 """Spreadsheets; what older programs wrote, and what has macros, is only read."""
+_DATABASES = {".db": "sqlite", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".duckdb": "duckdb"}
 TEXTS = ("csv", "tsv", "jsonl", "json")
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 _TAB = ("\\t", "tab")
@@ -95,6 +96,8 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
 def format_of(path: Path, what: str) -> Format:
     """Return the format that a path's ending stands for."""
     found = _named(path.name)
+    if found is None and (engine := _DATABASES.get(path.suffix.lower())) is not None:
+        raise TableError(f"{what} {str(path)!r} may be a database: write it as {engine}:///{path}")
     if found is None:
         endings = f"{', '.join(_FORMATS)} (the text formats also with {', '.join(_COMPRESSIONS)})"
         raise TableError(f"{what} {str(path)!r} must end in one of {endings}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..answers import ANSWER_MODES
 from ..connection.connection import LOCAL, Connection
 from ..connection.connection_reader import CONNECTION_KINDS, connection_keys
+from ..database_address import IF_EXISTS
 from ..local import LocalModel
 from ..nodes import known_nodes
 from ..nodes.reference import described, summary
@@ -31,6 +32,7 @@ Json = dict[str, Any]
 _JSON_TYPES = ("string", "number", "integer", "boolean", "array", "object")
 _TEXT: Json = {"type": ["string", "null"], "minLength": 1}
 _TEXTS: Json = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number"]}}
+_URL: Json = {"type": "string", "pattern": "^(sqlite|duckdb|postgres(ql)?)([+][A-Za-z0-9_]+)?://"}
 _ANY_TEXT: Json = {"type": ["string", "null"]}
 _NAME = r"^[^0-9!-/:-@\[-^`{-~\s][^!-/:-@\[-^`{-~\s]*$"  # letters of any language, digits, underscores
 _BY_KIND: Mapping[str, Json] = {
@@ -127,11 +129,9 @@ def _inputs() -> Json:
 def _table() -> Json:
     """Return the schema of the table: a file's path, or that with how it is read."""
     known = {each.name: _ANY_TEXT for each in fields(TableSource)} | {"path": {"type": "string", "minLength": 1}}
-    return _object(known, "string", "null") | {
-        "minLength": 1,
-        "required": ["path"],
-        "description": "The configuration table's file.",
-    }
+    file = _object(known, "string", "null") | {"minLength": 1, "required": ["path"]}
+    asked = _object({"url": _URL, "query": {"type": "string", "minLength": 1}}) | {"required": ["url", "query"]}
+    return _of_database(asked, file) | {"description": "The configuration table: a file, or a database's query."}
 
 
 def _output() -> Json:
@@ -141,7 +141,15 @@ def _output() -> Json:
     made = _object({each.name: known.get(each.name, {}) for each in fields(Destination)}, "string", "null")
     chosen = {"type": "object", "required": ["columns"], "properties": {"columns": {"type": "array"}}}
     only_table = {"if": chosen, "then": {"properties": {"raw": {"const": False}}}}
-    return made | {"required": ["path"], "minLength": 1} | only_table
+    file = made | {"required": ["path"], "minLength": 1} | only_table
+    where: Json = {"url": _URL, "table": text, "if_exists": {"enum": [*IF_EXISTS, None]}, "key": _TEXT}
+    target = _object({**where, "raw": known["raw"], "columns": columns}) | {"required": ["url", "table"]} | only_table
+    return _of_database(target, file)
+
+
+def _of_database(database: Json, file: Json) -> Json:
+    """Return the schema of what is a table of a database where it has a URL, and else a file."""
+    return {"if": {"type": "object", "required": ["url"]}, "then": database, "else": file}
 
 
 def _nodes(kinds: dict[str, type[Node]]) -> Json:

@@ -47,13 +47,15 @@ class Workflow(Definition):
         Where requests go, but of nodes that have their own; a text is the name of a profile. Default: that of a run.
     table : path or mapping, optional
         The configuration table's file, or ``-`` for the standard input, where a run names no other. A mapping has
-        ``path``, and ``format``, ``encoding``, ``separator`` and ``sheet`` as `read_table` has them.
+        ``path``, and ``format``, ``encoding``, ``separator`` and ``sheet`` as `read_table` has them; or, of a database,
+        ``url`` and ``query``.
     inputs : mapping, optional
         Names and defaults; or names and mappings with ``type``, ``default``, ``required`` and ``description``.
     output : path or mapping, optional
         Where the table with every node's columns is written; relative to the current directory of the run. A mapping
         has ``path``, and ``columns``, a list that chooses and orders them, or ``raw`` (True: the last node's body and
-        status instead).
+        status instead). For a database it has ``url`` and ``table``, ``if_exists`` and ``key``, as `write_table` has
+        them, in the place of ``path``.
     limits : Limits, optional
         What a run may use at most.
     retry : Retry, optional
