@@ -94,7 +94,20 @@ def test_a_condition_about_another_node_does_not_excuse_what_is_missing():
     assert outcomes(out["say"]) == ["ok", "upstream_failed"]
 
 
-@pytest.mark.parametrize("text", ["{{ outputs.ask.error.mesage }}", "{{ outputs.ask.outcome.x }}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ outputs.ask.error.mesage }}",
+        "{{ outputs.ask.outcome.x }}",
+        "{{ outputs.ask.outcom }}",
+        "{{ outputs.ask.statu | default(1) }}",
+        "{{ outputs.ask.eror.message }}",
+        "{{ outputs.ask.answers }}",
+        "{{ outputs.ask.body }}",
+        "{{ outputs.ask.outcome == 'OK' }}",
+        "{{ 'x' if outputs.ask.outcome not in ['ok', 'failed'] else 'y' }}",
+    ],
+)
 def test_a_part_of_an_end_that_is_not_there_is_found_beforehand(text):
     """Nothing is sent."""
     with wording.raises(WorkflowError):
@@ -238,6 +251,9 @@ def test_a_check_says_which_rows_are_skipped():
         "{{ word",
         3,
         "{{ inputs.x }}",
+        "{{ n = 3 }}",
+        "{{ n == 3 AND word == 'x' && !n }}",
+        "{{ unit price = 3 }}",
     ],
 )
 def test_an_expression_that_cannot_decide_is_refused(when):
@@ -486,6 +502,26 @@ def test_the_columns_of_a_table_depend_on_no_row():
 
 
 # --- What a server may add, what an input is, and the drawing --------------------------------------------------------
+
+
+def test_a_text_that_is_a_part_of_an_outcome_may_be_looked_for():
+    """Only what is compared whole is one of the outcomes, or none."""
+    out, _ = run({"ask": ASK, "say": tn.Return(text="{{ 'error' in outputs.ask.outcome }}")}, "a", "bad")
+    assert texts(out["say"]) == ["false", "true"]
+
+
+def test_a_run_says_what_a_check_warns_of(capsys):
+    """Of its inputs, and of what only a server may add: a line each, before anything is sent."""
+    nodes = {"ask": ASK, "say": tn.Return(text="{{ outputs.ask.zodiac | default('') }}")}
+    flow = tn.Workflow(nodes, inputs={"unread": 1})
+    table = pd.DataFrame({"word": ["a"]})
+    warned = [
+        line for check in flow.check(table).values() for line in check.warnings if "reads the answers" not in line
+    ]
+    flow.run(table, connection=tn.testing.canned("x"), progress=None)
+    said = capsys.readouterr().err
+    assert len(warned) == 2
+    assert all(line in said for line in warned)
 
 
 @pytest.mark.parametrize("path", ["choices[0].message.audio_url", "usage.reasoning_tokens", "choices[0].message.name"])

@@ -16,7 +16,7 @@ from ..problems import Unfit
 from .bounds import OF_TEXTS, Room
 from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, code_of, environment, parsed
 from .template_faults import LITERALLY, Wording, empty, unread
-from .template_ways import Path, found, instead_of, names_in, paths
+from .template_ways import Path, compared, found, instead_of, names_in, paths
 
 Cells = tuple[Any, ...]
 Render = Callable[[Cells], str]
@@ -89,7 +89,7 @@ class Template:
     goes down from each of `RESERVED`. A text `is_whole` if it shows one value whole: no part of a cell is put beside
     another text; `filtered_last` is the last filter where it is one placeholder. `unmet` are the ways down from
     ``outputs`` behind which there is no ``default(…)``, and `instead` those that are in one: with each, the ways whose
-    place it takes.
+    place it takes; `compared` those that are compared with a text, and the text.
     """
 
     names: tuple[str, ...]
@@ -99,6 +99,7 @@ class Template:
     reached: Mapping[str, tuple[Path, ...]]
     unmet: tuple[Path, ...]
     instead: tuple[tuple[Path, tuple[Path, ...]], ...]
+    compared: tuple[tuple[Path, str], ...]
 
     def __init__(self, source: str, place: str) -> None:
         self.source = source
@@ -132,6 +133,7 @@ class Template:
         self.reached = {name: paths(tree, name) for name in RESERVED if name in used}
         self.unmet = tuple(dict.fromkeys(found(tree, OUTPUTS, unmet=True))) if OUTPUTS in used else ()
         self.instead = tuple(instead_of(tree, OUTPUTS)) if OUTPUTS in used else ()
+        self.compared = tuple(compared(tree, OUTPUTS)) if OUTPUTS in used else ()
 
     def check(self, columns: Sequence[str], workflow: Sequence[str] = ()) -> None:
         """Raise `ColumnError` for a placeholder that names no column; `workflow` says which of `RESERVED` are there."""

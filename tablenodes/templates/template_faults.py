@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,12 @@ _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, node
 _LONGEST = 60
 LITERALLY = 'for braces that are text, use literal("…") (in a file !literal "…"), or {{ "{{" }} for two of them'
 _ALLOW = "to allow it"
+_OPERATORS = (
+    *((re.compile(r"(?<![=!<>])=(?!=)"), "==", "="), (re.compile(r"\bAND\b"), "and", "AND")),
+    *((re.compile(r"\bOR\b"), "or", "OR"), (re.compile(r"\bNOT\b"), "not", "NOT")),
+    *((re.compile(r"&&"), " and ", "&&"), (re.compile(r"\|\|"), " or ", "||"), (re.compile(r"!(?!=)"), " not ", "!")),
+)
+"""What other languages write, and what it is here."""
 _DATE = 'strftime("%d.%m.%Y")'
 
 
@@ -116,9 +123,19 @@ def unread(error: jinja2.TemplateSyntaxError, expressions: Iterable[str]) -> str
     text = str(error.message or "it is not complete").rstrip(".")
     text = text.replace("end of print statement", "}}").replace("'end of template'", "}}")
     for expression in expressions:
+        if not _can_be_read(expression) and (how := _other_operators(expression)):
+            return f"{text}; {how}"
         if _is_like_a_name(expression) and not _can_be_read(expression):
             return f'{text}; if that is a column, write {{{{ row["{expression}"] }}}}'
     return f"{text}; {LITERALLY}"
+
+
+def _other_operators(expression: str) -> str:
+    """Return how an expression is written here that has the operators of another language; else an empty text."""
+    used = [(ours.strip(), theirs) for pattern, ours, theirs in _OPERATORS if pattern.search(expression)]
+    for pattern, ours, _ in _OPERATORS:
+        expression = pattern.sub(ours, expression)
+    return f"write {', '.join(f'{ours} for {theirs}' for ours, theirs in used)}" if _can_be_read(expression) else ""
 
 
 def _unknown(error: jinja2.TemplateAssertionError, expressions: Iterable[str]) -> str:

@@ -101,6 +101,25 @@ def instead_of(node: nodes.Node, name: str) -> Iterator[tuple[Path, tuple[Path, 
             yield from instead_of(child, name)
 
 
+def compared(tree: nodes.Node, name: str) -> Iterator[tuple[Path, str]]:
+    """Return each way down from a name that is compared with a text of the author's, and the text."""
+    for node in tree.find_all(nodes.Compare):
+        left: nodes.Node = node.expr
+        for operand in node.ops:
+            for side, other in ((left, operand.expr), (operand.expr, left)):
+                is_list = isinstance(other, nodes.List | nodes.Tuple)
+                if operand.op in ("eq", "ne") or (operand.op in ("in", "notin") and side is left and is_list):
+                    texts = other.items if isinstance(other, nodes.List | nodes.Tuple) else [other]
+                    yield from (
+                        (way, text) for text in map(_text, texts) if text is not None and (way := _way(side, name))
+                    )
+            left = operand.expr
+
+
+def _text(node: nodes.Node) -> str | None:
+    return node.value if isinstance(node, nodes.Const) and isinstance(node.value, str) else None
+
+
 def _steps(node: nodes.Node) -> tuple[list[Any], nodes.Node, list[nodes.Node]]:
     """Return the steps from the root on, None for those that are worked out; the root; and what works them out."""
     steps: list[Any] = []

@@ -43,7 +43,6 @@ _OF_TEXTS = frozenset({"text", "content", "message", "answer", "reply", "respons
 _BEFORE_TEXTS: tuple[Path, ...] = ((), ("choices", 0), ("choices", 0, "message"))
 
 
-"""The step below a node's id that is its answer: what ``{{ ID }}`` is short for."""
 _TEXT = {"type": ["string", "null"]}
 ENDS: dict[str, Any] = {
     "outcome": {"type": "string"},
@@ -235,6 +234,7 @@ def _lost(nodes: Sequence[tuple[str, Node | None]], columns: Sequence[str] | Non
                 message = shape and (_nowhere(shape, path) or _unasked(shape, path))
                 if message:
                     yield Loose(position, template.place, message)
+            yield from (Loose(position, template.place, each) for each in _never(template))
         shapes[name] = None if node is None else node._answer_shape(nodes[:position], columns)
 
 
@@ -250,7 +250,8 @@ def _nowhere(shape: Shape, path: Path) -> str | None:
         if isinstance(below, str):
             return f"{_written(path[:depth])} {below}"
         if isinstance(below, dict):
-            return _missing(shape, path, depth, tuple(below), is_open=is_open)
+            beside = () if depth > 1 else (*ENDS, *(() if shape.answer is None else (ANSWER,)))
+            return _missing(shape, path, depth, (*below, *beside), is_open=is_open)
         if is_open and depth > 1 and path[depth - 1] in CALLS and (uncalled := _uncalled(shape, path[:depth])):
             return uncalled
         if not below:
@@ -283,6 +284,17 @@ def _uncalled(shape: Shape, path: Path) -> str | None:
     return f"no {name!r} in {where}: its node has no {CALLS[name]}{''.join(others)}"
 
 
+def _never(template: Template) -> Iterator[str]:
+    """Return what is wrong with each text that an outcome is compared with, and that no outcome is."""
+    for path, text in template.compared:
+        if path[1:] == ("outcome",):
+            from ..engine.outcomes.rules import OUTCOMES  # noqa: PLC0415 - loaded where it is needed
+
+            if text not in OUTCOMES:
+                kinds = "; it is 'ok', 'skipped' or what went wrong, such as 'http_error'"
+                yield f"{_written(path)} is never {text[:40]!r}{nearest(text, OUTCOMES) or kinds}"
+
+
 def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:
     """Return the schemas below a step (none: anything may be there), what there is instead, or why there is nothing."""
     layers = [one for schema in here for one in applied(document, schema, unions=True)]
@@ -313,6 +325,8 @@ def _missing(shape: Shape, path: Path, depth: int, known: tuple[str, ...], *, is
     ways = _TEXTS if is_open and step in _OF_TEXTS and path[1:depth] in _BEFORE_TEXTS else ()
     if (way := next((each for each in ways if _leads_on(shape, each)), None)) is not None:
         return f"no {step!r} in {where}; write {_written((path[0], *way))}"
+    if is_open and path[1:] == ("body",):
+        return f"no 'body' in {where}: {where} is the whole of it"
     shown = f"; it has {', '.join(known[:_SHOWN])}{', …' if len(known) > _SHOWN else ''}"
     if is_open and not difflib.get_close_matches(step, known, n=1, cutoff=_ALIKE):
         fails = "a row whose answer lacks it fails, unless default(…) meets that"

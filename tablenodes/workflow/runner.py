@@ -64,6 +64,8 @@ def run(
     plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
     if options.progress is not False:
+        for warning in workflow_check.warnings_of(workflow):
+            say(warning)
         for each in doubts(workflow._steps, view.columns, workflow._expressions):
             say(f"{workflow._steps[each.node][0]}: {each.place}: {each.message}")
         for name, remark in workflow_check.unadded(workflow, plans):

@@ -50,7 +50,7 @@ class Step:
         for name, kind in (("when", str), ("description", str)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
-                wanted = "a text" if kind is str else f"a {kind.__name__}"
+                wanted = "an expression, true or false" if name == WHEN else "a text"
                 raise WorkflowError(f"{name}: must be {wanted}, not {type(value).__name__}", place=name)
         if self.when is not None:
             Condition(self.when)
@@ -94,10 +94,11 @@ class Condition:
 
 
 def _expression(text: str, name: str) -> str:
-    pieces = pieces_of(Template(text.strip(), name).source) if "{{" in text else []
+    bare = re.sub(r"[{}]{2}", "", text).strip()
+    pieces = pieces_of(Template(text.strip(), name).source) if "{{" in text and bare else []
     if pieces and (len(pieces) != 3 or pieces[0] or pieces[2]):
         raise WorkflowError(f"{name}: must be one expression: {{{{ … and … }}}}, with nothing beside it", place=name)
-    expression = inner(pieces[1]) if pieces else re.sub(r"[{}]{2}", "", text).strip()
+    expression = inner(pieces[1]) if pieces else bare
     if not expression:
         raise WorkflowError(f'{name}: is empty; write an expression such as "{{{{ stars < 3 }}}}"', place=name)
     return expression

@@ -58,7 +58,7 @@ def check(
     check_content(workflow, view)
     found = checks(workflow, view, values, made, connections)
     first = next(iter(found))
-    found[first] = replace(found[first], warnings=(*_warnings(workflow), *found[first].warnings))
+    found[first] = replace(found[first], warnings=(*warnings_of(workflow), *found[first].warnings))
     return Checks(found)
 
 
@@ -69,7 +69,7 @@ class Checks(dict[str, Check]):
         return "\n".join(f"{name}: {each!r}" for name, each in self.items())
 
 
-def _warnings(workflow: Definition) -> Iterator[str]:
+def warnings_of(workflow: Definition) -> Iterator[str]:
     """Return warnings about a workflow's inputs; they stand with the first node's."""
     unread = unread_inputs(workflow._steps, workflow.inputs, workflow._expressions)
     for name, declaration in workflow.inputs.items():
