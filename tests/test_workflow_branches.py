@@ -504,6 +504,45 @@ def test_the_columns_of_a_table_depend_on_no_row():
 # --- What a server may add, what an input is, and the drawing --------------------------------------------------------
 
 
+NULLS = {
+    "ok": "{{ outputs.ask.error.message }}",
+    "no server": "{{ outputs.first.status }}",
+    "an error has no type": "{{ outputs.first.error.type }}",
+    "no answer": "{{ outputs.first.text if outputs.first.outcome != 'ok' else '' }}",
+    "null in the answer": "{{ outputs.ask.choices[0].message.refusal }}",
+    "not in the answer": "{{ outputs.ask.choices[0].message.annotations }}",
+}
+
+
+@pytest.mark.parametrize("text", NULLS.values(), ids=NULLS)
+def test_what_is_null_in_a_row_is_said_whole_with_the_reason(text):
+    """The placeholder as its author wrote it, and what became of the row at that node."""
+    nodes = {"first": tn.Return(text="{{ other }}"), "ask": ASK, "say": tn.Return(text=text)}
+    message = {"role": "assistant", "content": "x", "refusal": None}
+    reply = (200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    table = pd.DataFrame({"word": ["a"], "other": [None]})
+    out = tn.Workflow(nodes).run(table, connection=tn.testing.canned(reply), progress=False)
+    wording(out["say"].log["message"][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "when", "doubts"),
+    [
+        ("{{ outputs.ask.status }} {{ outputs.ask.error.code }}", None, 2),
+        ("{{ outputs.ask.status | default(0) }} {{ outputs.ask.error }}", None, 0),
+        ("{{ outputs.ask.error.code if outputs.ask.outcome != 'ok' else '' }}", None, 0),
+        ("{{ outputs.ask.error.code }}", "{{ outputs.ask.outcome == 'http_error' }}", 0),
+        ("x", "{{ outputs.ask.status == 200 }}", 0),
+    ],
+)
+def test_a_check_says_which_parts_of_an_end_not_every_row_has(text, when, doubts):
+    """Where neither a default nor a condition meets that."""
+    flow = tn.Workflow({"ask": ASK, "say": tn.Step(tn.Return(text=text), when=when)})
+    found = [line for line in flow.check(pd.DataFrame({"word": ["a"]}))["say"].warnings if "is null where" in line]
+    assert len(found) == doubts
+    wording(found) if found else None
+
+
 def test_a_text_that_is_a_part_of_an_outcome_may_be_looked_for():
     """Only what is compared whole is one of the outcomes, or none."""
     out, _ = run({"ask": ASK, "say": tn.Return(text="{{ 'error' in outputs.ask.outcome }}")}, "a", "bad")

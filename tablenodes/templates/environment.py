@@ -24,6 +24,7 @@ from . import bounds
 from .bounds import Room
 
 ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
+LACKING, NULL = "lacking", "null"
 """Kinds of what can be missing; an error of the environment begins with one, then `SEPARATOR` and the name."""
 SEPARATOR = "\0"
 
@@ -54,6 +55,32 @@ class InputValues(dict[str, Any]):
     """What ``inputs`` stands for: a workflow's inputs by name."""
 
 
+class Lacking(dict[str, Any]):
+    """What is known of an answer that is not there, or that is `to_come`: whatever else is looked for in it.
+
+    Of one that is not there, all else is null: `place` is how a placeholder reaches it, and `why` says why it is null.
+    In one that is to come, all else is there, and as little known.
+    """
+
+    __slots__ = ("place", "to_come", "why")
+
+    def __init__(
+        self, known: Mapping[str, Any] = MappingProxyType({}), place: str = "", why: str = "", *, to_come: bool = False
+    ) -> None:
+        super().__init__(known)
+        self.place, self.why, self.to_come = place, why, to_come
+
+    def __missing__(self, key: object) -> Lacking | None:
+        return self if self.to_come else None
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return what is known; of what is to come, the same."""
+        return self if self.to_come else super().get(key, default)
+
+
 class UnusableCell:  # no dataclass: those have a JSON form
     """Stands for a cell that cannot be JSON, and says so as soon as anything is made of it: "the cell of …", `why`."""
 
@@ -82,6 +109,7 @@ class _Missing(jinja2.StrictUndefined):
     """Something that is not there; what is said of it begins with its kind."""
 
     __slots__ = ()
+    _kind = NAME
 
     @property
     def _undefined_message(self) -> str:
@@ -92,7 +120,9 @@ class _Missing(jinja2.StrictUndefined):
             return ARGUMENTS
         if isinstance(under, str) and self._undefined_name in _OF_DATES:
             return f"{DATE}{SEPARATOR}{self._undefined_name}"
-        kind = VARIABLE if under is missing else _BELOW.get(type(under), NAME)
+        if type(under) is Lacking:
+            return SEPARATOR.join((LACKING, self._undefined_name, under.place, under.why))
+        kind = VARIABLE if under is missing else _BELOW.get(type(under), self._kind)
         return f"{kind}{SEPARATOR}{self._undefined_name}"
 
     def __getitem__(self, step: Any) -> Any:
@@ -106,6 +136,7 @@ class _Null(_Missing):
     """Something that is there and empty."""
 
     __slots__ = ()
+    _kind = NULL
 
     def __getitem__(self, step: Any) -> Any:
         return self

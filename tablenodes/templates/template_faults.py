@@ -11,7 +11,21 @@ import jinja2
 from jinja2 import nodes
 
 from ..errors import nearest
-from .environment import ARGUMENTS, COLUMN, DATE, INPUT, NAME, SEPARATOR, VARIABLE, UnusableCell, environment, parsed
+from .environment import (
+    ARGUMENTS,
+    COLUMN,
+    DATE,
+    INPUT,
+    LACKING,
+    NAME,
+    NULL,
+    SEPARATOR,
+    VARIABLE,
+    UnusableCell,
+    environment,
+    parsed,
+)
+from .template_ways import chains, written
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
@@ -29,33 +43,48 @@ _DATE = 'strftime("%d.%m.%Y")'
 class Wording:
     """What can be said of a template's placeholders in a row."""
 
-    __slots__ = ("_filters", "_operands", "_shown")
+    __slots__ = ("_chains", "_filters", "_operands", "_shown")
 
     def __init__(self, tree: nodes.Template, row: str) -> None:
-        written = {str(node.value) for node in tree.find_all(nodes.Const)}
-        self._shown = written | {node.attr for node in tree.find_all(nodes.Getattr)}
+        self._chains = frozenset(chains(tree))
+        constants = {str(node.value) for node in tree.find_all(nodes.Const)}
+        self._shown = constants | {node.attr for node in tree.find_all(nodes.Getattr)}
         self._filters = tuple(dict.fromkeys(node.name for node in tree.find_all(nodes.Filter)))
         self._operands = tuple(dict.fromkeys(_operands(tree, row)))
 
     def missing(self, error: jinja2.UndefinedError) -> str:
         """Word what is not there."""
         kind, _, name = str(error.message or "").partition(SEPARATOR)
-        if kind == VARIABLE:
-            return empty(name, name)
-        if kind == COLUMN and name in self._shown:
-            return empty(name, f'row["{name}"]')
+        if kind == VARIABLE or (kind == COLUMN and name in self._shown):
+            return empty(name, name if kind == VARIABLE else f'row["{name}"]')
         if kind == INPUT and name in self._shown:
             return (
                 f"input {name!r} has no value: set it with inputs={{{name!r}: …}} or --input {name}=…,"
                 f' or write {{{{ inputs.{name} | default("…") }}}} {_ALLOW}'
             )
-        if kind == ARGUMENTS:
-            return f'the arguments of the call are not JSON in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
         if kind == DATE:
             return f"a placeholder uses {name!r} of a date, but the date is a text here: write {{{{ … | {_DATE} }}}}"
-        is_shown = kind == NAME and name in self._shown and len(name) <= _LONGEST
-        what = f"nothing called {name!r}" if is_shown else "no value"
-        return f'a placeholder has {what} in this row; write {{{{ … | default("…") }}}} {_ALLOW}'
+        whole, what = self._lost(kind, name)
+        return f'{what}; write {{{{ {whole} | default("…") }}}} {_ALLOW}'
+
+    def _lost(self, kind: str, name: str) -> tuple[str, str]:
+        """Return what stands before a ``default(…)`` that meets what is not there, and what is said of it."""
+        if kind == LACKING:
+            name, place, why = name.split(SEPARATOR)
+            whole = f"{place}.{name}" if name in self._shown else place
+            return whole, f"{whole} is null in this row: {why}"
+        if kind == ARGUMENTS:
+            return "…", "the arguments of the call are not JSON in this row"
+        is_shown = kind in (NAME, NULL) and name in self._shown and len(name) <= _LONGEST
+        if whole := self._whole(name) if is_shown else "":
+            return whole, f"{whole} is {'null' if kind == NULL else 'not there'} in this row"
+        return "…", f"a placeholder has {f'nothing called {name!r}' if is_shown else 'no value'} in this row"
+
+    def _whole(self, name: str) -> str:
+        """Return the way to something of this name, where the author has written it once; else an empty text."""
+        found = [chain for chain in self._chains if str(chain[-1]) == name]
+        whole = written(found[0]) if len(found) == 1 else ""
+        return whole if len(whole) <= 2 * _LONGEST else ""
 
     def unusable(self, cell: UnusableCell) -> str:
         """Word that a cell was looked up which cannot be JSON."""

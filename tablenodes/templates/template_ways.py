@@ -7,8 +7,26 @@ from typing import Any
 
 from jinja2 import nodes
 
+from ..column_names import OUTPUTS
+
 Path = tuple[str | int, ...]
 """The steps of ``outputs.ask.choices[0]`` below the name that it begins with."""
+
+
+def written(way: Path) -> str:
+    """Return a way as it is written in a placeholder: to an answer the short way, ``first.stars``."""
+    if way[0] == OUTPUTS and way[2:3] == ("answer",):
+        return written((way[1], *way[3:]))
+    steps = (f"[{s}]" if isinstance(s, int) else f".{s}" if s.isidentifier() else f"[{s!r}]" for s in way[1:])
+    return f"{way[0]}{''.join(steps)}"
+
+
+def chains(tree: nodes.Node) -> Iterator[Path]:
+    """Return every way down from a name, the name first, and each beginning of one."""
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        steps, root, _ = _steps(node)
+        if isinstance(root, nodes.Name) and None not in steps:
+            yield (root.name, *steps)
 
 
 def names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:

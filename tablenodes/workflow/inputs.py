@@ -15,7 +15,7 @@ from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
 from ..schemas.subschemas import OTHER_TYPES
-from ..templates.environment import UnreadArguments
+from ..templates.environment import Lacking, UnreadArguments
 
 if TYPE_CHECKING:
     from ..run.output import AnyOutput
@@ -157,21 +157,21 @@ class Answers:
     """
 
     def __init__(self, outputs: Mapping[str, AnyOutput], reading: Mapping[str, Reading]) -> None:
-        self._outputs = [(name, outputs[name], each) for name, each in reading.items()]
+        self._outputs = [(name, outputs[name], each, _no_error(name)) for name, each in reading.items()]
 
     def __call__(self, row: int) -> dict[str, Any] | Rejected:
         """Return the answers to a row by node id, or why it cannot be sent."""
         found: dict[str, Any] = {}
         lacking: dict[str, str] = {}  # the outcomes of those that have no answer
-        for name, output, reading in self._outputs:
+        for name, output, reading, no_error in self._outputs:
             try:
-                found[name] = _read(output, row, reading)
+                found[name] = _read(name, output, row, reading, no_error)
             except _Missing as missing:
                 lacking[name] = missing.outcome
                 beside = {lacking[each] for each in reading.instead_of if each in lacking}
                 if reading.needs_answer or reading.needs_rest or beside:
                     return failed(name, str(missing), max({missing.outcome} | beside, key=lambda each: each != SKIPPED))
-                found[name] = _Ended(_end(output, row)) if reading.ends else None
+                found[name] = _ended(name, output, row) if reading.ends else None
         return found
 
 
@@ -183,22 +183,12 @@ class _Missing(Exception):  # noqa: N818 - it stands for an answer
         self.outcome = outcome
 
 
-class _Ended(dict[str, Any]):
-    """What is known of a row without an answer: all else that is looked for in it is null."""
-
-    def __missing__(self, key: str) -> None:
-        return None
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-
-def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
+def _read(name: str, output: AnyOutput, row: int, reading: Reading, no_error: Lacking) -> dict[str, Any]:
     """Return what is read of a row's output."""
     outcome, body = output._answer_to(row)
     if outcome not in (OK, SUBMITTED):
         if reading.ends and not (reading.answer or reading.rest):
-            return _Ended(_end(output, row))
+            return _ended(name, output, row)
         raise _Missing(f"it ended as {outcome}", outcome)
     found: dict[str, Any] = {}
     if reading.rest:
@@ -207,7 +197,8 @@ def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
         except (ValueError, TypeError):
             raise _Missing("it is not readable JSON") from None
     if reading.ends and isinstance(found, dict):
-        found = {**found, "error": found.get("error") or _Ended(), "outcome": outcome, "status": output._end_of(row)[1]}
+        ends = {"error": found.get("error") or no_error, "outcome": outcome, "status": output._end_of(row)[1]}
+        found = {**found, **ends}
     if not reading.answer or not isinstance(found, dict):
         return found
     answer = output._answer_at(row)
@@ -216,16 +207,23 @@ def _read(output: AnyOutput, row: int, reading: Reading) -> dict[str, Any]:
     return {**found, ANSWER: answer}
 
 
-def _end(output: AnyOutput, row: int) -> dict[str, Any]:
+def _no_error(name: str) -> Lacking:
+    """Return the error of a row that is ok: there is nothing in it."""
+    return Lacking(place=f"outputs.{name}.error", why=f"it is ok at node {name!r}")
+
+
+def _ended(name: str, output: AnyOutput, row: int) -> Lacking:
     """Return what became of a row that has no answer; the error is the server's own, its message masked and bounded."""
     outcome, status, message = output._end_of(row)
     try:
         told = parsed(output._answer_to(row)[1])["error"]
     except (ValueError, TypeError, LookupError):
         told = {}
-    own = told if isinstance(told, dict) else {}
-    error = {name: own.get(name) for name in ("type", "code", "param")}
-    return {"outcome": outcome, "status": status, "error": {"message": message, **error}}
+    own, place = told if isinstance(told, dict) else {}, f"outputs.{name}"
+    known = {each: own[each] for each in ("type", "code", "param") if own.get(each) is not None}
+    error = Lacking({"message": message, **known}, f"{place}.error", f"the error of node {name!r} has none")
+    ended = {"outcome": outcome, "error": error} | ({} if status is None else {"status": status})
+    return Lacking(ended, place, f"it ended as {outcome} at node {name!r}")
 
 
 def failed(name: str, why: str, outcome: str = OK) -> Rejected:

@@ -17,7 +17,7 @@ from ..nodes.answer_shapes import CALLS, Shape
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
 from ..templates.template import Template
-from ..templates.template_ways import Path
+from ..templates.template_ways import Path, written
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _EXTENSIONS = frozenset(
@@ -59,7 +59,7 @@ NONE: Whens = MappingProxyType({})
 
 
 class Doubt(str):
-    """What is said of a part of an answer that the API does not know, but a server may add."""
+    """What is said of a part of an answer that may be missing: not every row has it, or only a server may add it."""
 
 
 class Loose(NamedTuple):
@@ -220,7 +220,7 @@ def faults(
 
 
 def doubts(nodes: Sequence[tuple[str, Node]], columns: Sequence[str] | None, whens: Whens) -> list[Loose]:
-    """Return every reference to a part of an answer that only a server of its own may add."""
+    """Return every reference to a part of an answer that may be missing in a row."""
     return [each for each in _lost(nodes, columns, whens) if isinstance(each.message, Doubt)]
 
 
@@ -234,7 +234,11 @@ def _lost(nodes: Sequence[tuple[str, Node | None]], columns: Sequence[str] | Non
                 message = shape and (_nowhere(shape, path) or _unasked(shape, path))
                 if message:
                     yield Loose(position, template.place, message)
-            yield from (Loose(position, template.place, each) for each in _never(template))
+            told = (
+                *_never(template),
+                *(_null_at_times(template, whens.get(name)) if template is not whens.get(name) else ()),
+            )
+            yield from (Loose(position, template.place, each) for each in told)
         shapes[name] = None if node is None else node._answer_shape(nodes[:position], columns)
 
 
@@ -295,6 +299,16 @@ def _never(template: Template) -> Iterator[str]:
                 yield f"{_written(path)} is never {text[:40]!r}{nearest(text, OUTCOMES) or kinds}"
 
 
+def _null_at_times(template: Template, when: Template | None) -> Iterator[Doubt]:
+    """Return what is said of the parts of an end that not every row has, and that nothing stands in for."""
+    asked = {path[:1] for path in when.reached.get(OUTPUTS, ())} if when is not None else ()
+    for path in template.unmet:
+        why = "no server answered" if path[1:] == ("status",) else "the row is ok" if path[1:2] == ("error",) else ""
+        if why and path[:1] not in asked and path[1:] != ("error",):
+            fails = "such a row fails, unless default(…) meets that, or a when leaves it out"
+            yield Doubt(f"{_written(path)} is null where {why}: {fails}")
+
+
 def _below(document: Any, here: list[Any], step: str | int) -> list[Any] | dict[str, Any] | str:
     """Return the schemas below a step (none: anything may be there), what there is instead, or why there is nothing."""
     layers = [one for schema in here for one in applied(document, schema, unions=True)]
@@ -343,8 +357,5 @@ def _leads_on(shape: Shape, way: Path) -> bool:
 
 
 def _written(path: Path) -> str:
-    """Return a path as it is written in a placeholder: that of an answer in the short way, ``first.stars``."""
-    if path[1:2] == (ANSWER,):
-        return _written((path[0], *path[2:])).removeprefix(f"{OUTPUTS}.")
-    steps = (f"[{s}]" if isinstance(s, int) else f".{s}" if s.isidentifier() else f"[{s!r}]" for s in path)
-    return OUTPUTS + "".join(steps)
+    """Return a path as it is written in a placeholder."""
+    return written((OUTPUTS, *path))

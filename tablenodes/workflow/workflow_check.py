@@ -24,6 +24,7 @@ from ..run.options import Path
 from ..run.row_request import Requests
 from ..run.rows import Context, PlanInputs, When, decided
 from ..tables import TableView
+from ..templates.environment import Lacking
 from ..templates.template_faults import LITERALLY
 from .definition import Definition
 from .definition_reader import together
@@ -369,19 +370,6 @@ def _can_be_sent(plan: RowPlan, cells: tuple[Any, ...]) -> bool:
     return True
 
 
-class _Unknown(dict[str, Any]):
-    """Stands for an answer that has not come: whatever is looked for in it is there, and as unknown."""
-
-    def __missing__(self, key: object) -> _Unknown:
-        return self
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def get(self, key: object, default: Any = None) -> Any:
-        return self
-
-
 class AnsweredView:
     """A table's rows with unknown answers beside them, or why there will be none; what nodes make is unknown too."""
 
@@ -394,8 +382,8 @@ class AnsweredView:
         stand_ins: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._view = view
-        self._stand_ins: dict[str, Any] = {OUTPUTS: {name: _Unknown() for name in ids}}
-        self._stand_ins |= {**dict.fromkeys(made, _Unknown()), **stand_ins}
+        self._stand_ins: dict[str, Any] = {OUTPUTS: {name: Lacking(to_come=True) for name in ids}}
+        self._stand_ins |= {**dict.fromkeys(made, Lacking(to_come=True)), **stand_ins}
         self._lost = lost
 
     def __len__(self) -> int:
