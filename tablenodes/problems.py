@@ -89,12 +89,16 @@ class Unfit(Exception):  # noqa: N818 - it stands for a cell, in its place
 
 
 class Rejected(Exception):  # noqa: N818 - a row that cannot be sent: data, not a failure of ours
-    """Why a row cannot be sent, and what it ends as: raised by what makes its body, handed on in the body's place."""
+    """Why a row cannot be sent, and what it ends as: raised by what makes its body, handed on in the body's place.
 
-    def __init__(self, *problems: Problem, outcome: str = "invalid_request") -> None:
+    `made` is what could be made of it all the same, of a row that is made piece by piece; else None.
+    """
+
+    def __init__(self, *problems: Problem, outcome: str = "invalid_request", made: Any = None) -> None:
         super().__init__(problems[0].message)
         self.problems = problems
         self.outcome = outcome
+        self.made = made
 
     @property
     def problem(self) -> Problem:

@@ -335,8 +335,34 @@ def test_return_makes_several_columns():
     assert texts(out["say"]) == ["a! ok", "bad! http_error"]
     assert json.loads(out["more"]._answer_to(0)[1])["choices"]
     alone = tn.Return(fields={"one": "{{ word }}", "two": 2}).run(pd.DataFrame({"word": ["a", None]}))
-    assert alone.table.fillna("-").to_numpy().tolist() == [["a", "a", "2"], ["-", "-", "-"]]
+    assert alone.table.fillna("-").to_numpy().tolist() == [["a", "a", "2"], ["-", "-", "2"]]
     assert outcomes(alone) == ["ok", "invalid_request"]
+
+
+def test_a_field_that_cannot_be_made_leaves_the_others():
+    """Its row is not ok and says which; a field whose answer was skipped is null, and the row is skipped."""
+    cut = tn.Step(OTHER, when="{{ word != 'cut' }}")
+    fields = {
+        "said": "{{ word }}",
+        "why": "{{ ask }}",
+        "again": "{{ ask | upper }}",
+        "n": "{{ n }}",
+        "cut": "{{ cut }}",
+    }
+    table = pd.DataFrame({"word": ["a", "bad", "c", "cut"], "n": [1, 2, None, 4]})
+    out, _ = run({"ask": ASK, "cut": cut, "all": tn.Return(fields=fields)}, table=table)
+    made = out.table[[f"all_{name}" for name in fields]].fillna("-").to_numpy().tolist()
+    assert made == [
+        ["a", "<a>", "<A>", "1", "<fine>"],
+        ["bad", "-", "-", "2", "<fine>"],
+        ["c", "<c>", "<C>", "-", "<fine>"],
+        ["cut", "<cut>", "<CUT>", "4", "-"],
+    ]
+    assert outcomes(out["all"]) == ["ok", "upstream_failed", "invalid_request", "skipped"]
+    wording(list(out["all"].log["message"][1:]))
+    found = tn.Return(fields={"a": "{{ word }}", "n": "{{ n }}"}).check(table)
+    assert list(found.problems["path"]) == ["$.fields.n"]
+    assert list(found.problems["column"]) == ["n"]
 
 
 @pytest.mark.parametrize(

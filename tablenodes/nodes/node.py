@@ -120,6 +120,10 @@ class Node:
         """Return what the settings make, as plain JSON, or as values that depend on the row."""
         return self._values()
 
+    def _pieces(self) -> Mapping[str, Any]:
+        """Return the values of which a row is made piece by piece: one that cannot be made leaves the others."""
+        return {}
+
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> RowPlan:
         """Return what becomes of a table's rows; raise `UsageError` if the node and the columns do not fit together."""
         raise NotImplementedError

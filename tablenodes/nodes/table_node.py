@@ -9,9 +9,11 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from ..bodies.settings_plan import SettingsPlan
+from ..bodies.values import TOO_LARGE, is_varying
+from ..engine.sink import SKIPPED
 from ..errors import SettingError
 from ..problems import Rejected
-from ..run.rows import Context
+from ..run.rows import Apart, Context
 from ..templates.environment import as_text
 from .node import Declaration, Node
 from .reference import documented
@@ -123,7 +125,8 @@ class Return(TableNode):
     text : str
         A text with ``{{ … }}`` placeholders, or ``tn.col("name")``; in a workflow also ``{{ ID }}``.
     fields : mapping of str to str, optional
-        In place of `text`: names, and for each a text of its own.
+        In place of `text`: names, and for each a text of its own. Where one cannot be made in a row, it is null there,
+        the row's ``message`` names it, and the others are as they are.
     """
 
     _declared = Declaration(gives="a text", makes={"text": "text"})
@@ -139,6 +142,17 @@ class Return(TableNode):
         elif self.text is None:
             raise SettingError("text is missing: set the text that each row makes, or fields for several columns")
         super().__post_init__()
+
+    def _pieces(self) -> Mapping[str, Any]:
+        if self.fields is None:
+            return {}
+        parsed = self._parsed()["fields"]
+        return dict(parsed.items if is_varying(parsed) else parsed)
+
+    def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
+        if self.fields is None:
+            return super()._plan(columns, inputs)
+        return _PiecewisePlan(self._pieces(), self._parsed(), columns, constants=inputs.constants)
 
     def _makes(self) -> Mapping[str, str]:
         return self._declared.makes if self.fields is None else dict.fromkeys(self.fields, "text")
@@ -157,12 +171,65 @@ class Return(TableNode):
     ) -> Iterator[tuple[Any, ...] | Rejected]:
         names = tuple(self._makes())
         for row in rows:
-            if isinstance(row, Rejected):
+            if not isinstance(row, Rejected):
+                yield _cells(row if self.fields is None else row["fields"], names)
+            elif row.made is None:
                 yield row
             else:
-                made = row if self.fields is None else row["fields"]
-                cells = (made.get(name) for name in names)
-                yield tuple(None if cell is None else as_text(cell) for cell in cells)
+                told: dict[str, list[str]] = {}
+                for problem in row.problems:
+                    told.setdefault(problem.message, []).append(problem.path.removeprefix("$."))
+                message = "; ".join(f"{', '.join(places)}: {why}" for why, places in told.items())
+                first = row.problem._replace(message=message)
+                yield Rejected(first, outcome=row.outcome, made=_cells(row.made, names))
+
+
+def _cells(made: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    cells = (made.get(name) for name in names)
+    return tuple(None if cell is None else as_text(cell) for cell in cells)
+
+
+class _PiecewisePlan(SettingsPlan):
+    """The fields of every row; where one cannot be made, each of the others is all the same."""
+
+    def __init__(self, pieces: Mapping[str, Any], settings: Mapping[str, Any], *given: Any, **named: Any) -> None:
+        super().__init__(settings, *given, **named)
+        plans = {name: SettingsPlan({name: value}, *given, **named) for name, value in pieces.items()}
+        self._pieces = [(name, plan, [*map(self.columns.index, plan.columns)]) for name, plan in plans.items()]
+
+    def column_of(self, path: str) -> str | None:
+        """Return the columns that a field was made of."""
+        found = (plan for name, plan, _ in self._pieces if path == f"$.fields.{name}")
+        return next((plan.column_of(f"$.{name}") for plan in found for name in plan.sources), super().column_of(path))
+
+    def encode(self, cells: tuple[Any, ...]) -> Any:
+        """Return what a row's fields become; what is raised has those that could be made."""
+        if not any(type(cell) is Apart for cell in cells):
+            try:
+                return super().encode(cells)
+            except Rejected as rejected:
+                if rejected.outcome == TOO_LARGE:
+                    raise
+        made: dict[str, Any] = {}
+        lost: dict[str, Rejected] = {}
+        for name, plan, places in self._pieces:
+            try:
+                made |= plan.encode(tuple(_own(cells[at], name) for at in places))
+            except Rejected as why:
+                lost[name] = why
+        if not lost:
+            return {"fields": made}
+        problems = [why.problem._replace(path=f"$.fields.{name}") for name, why in lost.items()]
+        outcome = max((why.outcome for why in lost.values()), key=lambda each: each != SKIPPED)
+        raise Rejected(*problems, outcome=outcome, made=made)
+
+
+def _own(cell: Any, name: str) -> Any:
+    """Return what a cell is for a field: what earlier nodes answered, as far as that field reads it."""
+    found = cell[name] if type(cell) is Apart else cell
+    if isinstance(found, Rejected):
+        raise found
+    return found
 
 
 def _check_fields(fields: Any, text: Any) -> None:

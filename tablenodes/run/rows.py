@@ -62,6 +62,10 @@ class Context:
         return found
 
 
+class Apart(dict[str, Any]):
+    """What ``outputs`` is for each part of a row that is made by itself, or why that part cannot be made."""
+
+
 class PlanInputs(NamedTuple):
     """What a plan of rows is made from, besides a node's settings and the table's columns."""
 
@@ -95,7 +99,8 @@ def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
         try:
             yield encode(cells)
         except Rejected as rejected:
-            yield Rejected(rejected.problems[0], outcome=rejected.outcome)
+            kept = rejected.problems if rejected.made is not None else rejected.problems[:1]
+            yield Rejected(*kept, outcome=rejected.outcome, made=rejected.made)
         except Exception as error:  # noqa: BLE001 - one bad row never stops the run
             what = f"the row could not be turned into a request ({type(error).__name__})"
             yield Rejected(Problem("$", "internal", what), outcome="internal_error")

@@ -102,6 +102,8 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
 def _cell(cells: Made, at: int, instead: Any, before: Any) -> Any:
     if not isinstance(cells, Rejected):
         return cells[at]
+    if cells.made is not None:
+        return cells.made[at]
     return before if cells.outcome == SKIPPED else instead
 
 

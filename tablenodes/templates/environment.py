@@ -121,7 +121,7 @@ class _Missing(jinja2.StrictUndefined):
         if isinstance(under, str) and self._undefined_name in _OF_DATES:
             return f"{DATE}{SEPARATOR}{self._undefined_name}"
         if type(under) is Lacking:
-            return SEPARATOR.join((LACKING, self._undefined_name, under.place, under.why))
+            return SEPARATOR.join((LACKING, str(self._undefined_name), under.place, under.why))
         kind = VARIABLE if under is missing else _BELOW.get(type(under), self._kind)
         return f"{kind}{SEPARATOR}{self._undefined_name}"
 

@@ -14,6 +14,7 @@ from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
+from ..run.rows import Apart
 from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import Lacking, UnreadArguments
 
@@ -173,6 +174,18 @@ class Answers:
                     return failed(name, str(missing), max({missing.outcome} | beside, key=lambda each: each != SKIPPED))
                 found[name] = _ended(name, output, row) if reading.ends else None
         return found
+
+
+class AnswersApart:
+    """The answers of earlier nodes to one row; where it lacks one, those that each of its pieces reads."""
+
+    def __init__(self, whole: Answers, pieces: Mapping[str, Answers]) -> None:
+        self._whole, self._pieces = whole, pieces
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        """Return the answers to a row by node id, or for each piece these, or why it cannot be made."""
+        found = self._whole(row)
+        return Apart({name: each(row) for name, each in self._pieces.items()}) if isinstance(found, Rejected) else found
 
 
 class _Missing(Exception):  # noqa: N818 - it stands for an answer

@@ -26,8 +26,8 @@ from ..tables import TableView
 from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
-from .inputs import Answers
-from .references import doubts, reading_of, upstream
+from .inputs import Answers, AnswersApart
+from .references import doubts, reading_of, templates_in, upstream
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
@@ -191,8 +191,7 @@ def _run_nodes(
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(outputs._base).columns), frozenset[str]()
     for name, node in workflow._steps:
-        reading = upstream(node, tuple(outputs))
-        answers = None if reading is None else Answers(outputs, reading)
+        answers = _answers(node, outputs)
         prefix, when = "" if workflow._alone else name, _when(workflow._whens.get(name), outputs)
         context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, when=when)
         context = replace(context, folder=around.folder, replaced=around.replaced, output=path)
@@ -200,6 +199,17 @@ def _run_nodes(
         output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)
         made |= frozenset(node._declared.makes) - own
+
+
+def _answers(node: Node, outputs: WorkflowOutput) -> Answers | AnswersApart | None:
+    """Return what a node reads of earlier answers, row by row; None where it reads none."""
+    ids = tuple(outputs)
+    if (reading := upstream(node, ids)) is None:
+        return None
+    whole = Answers(outputs, reading)
+    pieces = {name: reading_of(templates_in(value), ids) for name, value in node._pieces().items()}
+    apart = {name: Answers(outputs, each) for name, each in pieces.items() if each is not None}
+    return AnswersApart(whole, apart) if apart else whole
 
 
 def _when(condition: Condition | None, outputs: WorkflowOutput) -> When | None:
