@@ -341,6 +341,21 @@ def test_a_null_cell_is_undefined_inside_of_expressions_too(source):
         render(source, cell=None)
 
 
+@pytest.mark.parametrize(
+    ("source", "null", "text"),
+    [
+        ("{{ cell is none }}", "true", "false"),
+        ("{{ cell is not none }}", "false", "true"),
+        ("{{ cell == none }}", "true", "false"),
+        ("{{ none != row['cell'] }}", "false", "true"),
+        ("{{ '-' if cell.part is none else cell }}", "-", "-"),
+    ],
+)
+def test_a_null_cell_is_none(source, null, text):
+    """Whoever asks for it as other languages do is answered."""
+    assert [render(source, cell=None), render(source, cell="x")] == [null, text]
+
+
 def test_a_name_of_more_words_is_told_how_to_be_written():
     """The language stops at the second word; the way to reach such a column is said."""
     with wording.raises(tn.errors.TemplateError):

@@ -165,6 +165,13 @@ def test_a_branch_is_taken_where_an_earlier_node_failed():
     assert texts(out["say"]) == ["<a>", "<No such word>"]
 
 
+def test_a_node_may_run_where_an_earlier_answer_is_none():
+    """As where it failed; the test itself needs no answer."""
+    nodes = {"ask": ASK, "say": tn.Step(tn.Return(text="{{ outputs.ask.status is none }}"), when="{{ ask is none }}")}
+    out, _ = run(nodes, "a", "bad")
+    assert (outcomes(out["say"]), texts(out["say"])[1]) == (["skipped", "ok"], "false")
+
+
 def test_what_joins_branches_needs_one_of_them():
     """The first that there is; where there is none, the row is as they were: skipped, or failed upstream."""
     nodes = {

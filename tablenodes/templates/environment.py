@@ -7,16 +7,15 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from types import CodeType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import jinja2
 import orjson
-from jinja2 import nodes, pass_environment
+from jinja2 import pass_environment
 from jinja2.filters import do_batch, do_items, do_round, make_attrgetter, sync_do_slice
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import missing
-from jinja2.visitor import NodeTransformer
 
 from ..plain import read_json
 from ..problems import Unfit
@@ -170,7 +169,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         for unsafe in ("random", "pprint", "xmlattr"):
             self.filters.pop(unsafe, None)
         self.filters = {name: bounds.counted(name, convert, _string) for name, convert in self.filters.items()}
-        tests: Mapping[str, Any] = self.tests
+        tests: Mapping[str, Any] = {**self.tests, "none": _is_none}
         self.tests = {name: bounds.counted("", test, _string) for name, test in tests.items()}
 
     def within(self, room: Room) -> jinja2.Environment:
@@ -251,37 +250,9 @@ class _Formatter(SandboxedFormatter):
         return format(shown, format_spec)
 
 
-class _ShowingJson(NodeTransformer):
-    """Has ``a ~ b`` put together what placeholders would show, as ``[a, b] | join`` does."""
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - the visitor looks for this name
-        self.generic_visit(node)
-        given = {"lineno": node.lineno, "environment": node.environment}
-        return nodes.Filter(nodes.List(node.nodes, **given), "join", [], [], None, None, **given)
-
-
-class _OnlyWhereNeeded(NodeTransformer):
-    """Has what a ``default(…)`` names worked out only in rows that need it: in others it may be missing itself."""
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Expr:  # noqa: N802 - the visitor looks for this name
-        self.generic_visit(node)
-        if node.name not in ("default", "d") or node.node is None or len(node.args) != 1 or node.kwargs:
-            return node
-        given = {"lineno": node.lineno, "environment": node.environment}
-        there = nodes.Test(node.node, "defined", [], [], None, None, **given)
-        return nodes.CondExpr(there, node.node, node.args[0], **given)
-
-
-def code_of(tree: nodes.Template) -> CodeType:
-    """Compile a template, whose tree it changes."""
-    return environment().compile(_OnlyWhereNeeded().visit(tree))
-
-
-def parsed(source: str) -> nodes.Template:
-    """Read a template."""
-    environment().room.begin()
-    tree: nodes.Template = _ShowingJson().visit(environment().parse(source))
-    return tree
+def _is_none(value: Any) -> bool:
+    """Check whether a value is null, or not there: what a ``default(…)`` meets."""
+    return value is None or isinstance(value, jinja2.Undefined)
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,8 @@ from ..column_names import INPUTS, OUTPUTS, RESERVED, known, own_name
 from ..errors import ColumnError, TemplateError, nearest
 from ..problems import Unfit
 from .bounds import OF_TEXTS, Room
-from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, code_of, environment, parsed
+from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment
+from .syntax import code_of, parsed
 from .template_faults import LITERALLY, Wording, empty, unread
 from .template_ways import Path, compared, found, instead_of, names_in, paths
 

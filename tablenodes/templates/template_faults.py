@@ -23,8 +23,8 @@ from .environment import (
     VARIABLE,
     UnusableCell,
     environment,
-    parsed,
 )
+from .syntax import parsed
 from .template_ways import chains, written
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)

@@ -29,6 +29,10 @@ def chains(tree: nodes.Node) -> Iterator[Path]:
             yield (root.name, *steps)
 
 
+_OF_NOTHING = frozenset({"none", "defined", "undefined"})
+"""Tests that have a result of what is not there too."""
+
+
 def names_in(tree: nodes.Template, mapping: str) -> tuple[set[str], bool]:
     """Return the names reached as ``mapping["…"]`` or ``mapping.…``, and whether it is used in another way too."""
     lookups: Iterator[Any] = tree.find_all((nodes.Getattr, nodes.Getitem))
@@ -50,8 +54,9 @@ def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
 
 def found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path]:
     """Return the steps of every way down from a name; of the `unmet` only those without which there is no value."""
-    if unmet and _is_default(node):
-        for part in _needed_in(_chain(node), name):
+    if unmet and (_is_default(node) or (isinstance(node, nodes.Test) and node.name in _OF_NOTHING)):
+        chain = _chain(node) if _is_default(node) else [node.node, nodes.Const(None)]
+        for part in _needed_in(chain, name):
             yield from found(part, name, unmet=unmet)
         return
     if unmet and isinstance(node, nodes.CondExpr):
