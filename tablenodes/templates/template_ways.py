@@ -54,9 +54,10 @@ def paths(tree: nodes.Node, name: str) -> tuple[Path, ...]:
 
 def found(node: nodes.Node, name: str, *, unmet: bool = False) -> Iterator[Path]:
     """Return the steps of every way down from a name; of the `unmet` only those without which there is no value."""
-    if unmet and (_is_default(node) or (isinstance(node, nodes.Test) and node.name in _OF_NOTHING)):
-        chain = _chain(node) if _is_default(node) else [node.node, nodes.Const(None)]
-        for part in _needed_in(chain, name):
+    is_of_nothing = isinstance(node, nodes.Test) and node.name in _OF_NOTHING
+    if unmet and (is_of_nothing or _is_default(node)):
+        of: Any = node
+        for part in _needed_in([of.node, nodes.Const(None)] if is_of_nothing else _chain(node), name):
             yield from found(part, name, unmet=unmet)
         return
     if unmet and isinstance(node, nodes.CondExpr):
