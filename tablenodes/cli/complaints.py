@@ -40,6 +40,7 @@ _SENTENCES = {
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
     " --max-cost out; nothing was sent",
+    "no_ending": "{ending}; or say what it is, such as --input-format csv",
     "encoding": "{place}: not UTF-8 but {title}, as it seems; to read it as such, add --encoding {encoding}",
     "encoding_unknown": "{place}: not UTF-8; name its encoding, such as --encoding cp1252",
     "input_format": "{place} is {title}{why}; to read it as such, add --input-format {form}",

@@ -73,12 +73,20 @@ class Reading(NamedTuple):
 
     def format_of(self, path: Path, what: str) -> Format:
         """Return the format of a file, to which all that is said fits."""
-        found = _named(f"x.{self.format}") or format_of(path, what)
+        found = _named(f"x.{self.format}") or _ended(path, what)
         for name, formats in (("encoding", TEXTS), ("separator", tuple(SEPARATORS)), ("sheet", SHEETS)):
             if getattr(self, name) is not None and found.name not in formats:
                 wrong = f"{name}: only for {', '.join(formats)}, but {str(path)!r} is {found.name}"
                 raise TableError(wrong, place=name)
         return found
+
+
+def _ended(path: Path, what: str) -> Format:
+    try:
+        return format_of(path, what)
+    except TableError as error:
+        how = '; or say what it is, such as format="csv"'
+        raise TableError(f"{error}{how}", code="no_ending", values={"ending": str(error)}) from None
 
 
 def path_of(path: str | os.PathLike[str], what: str) -> Path:
