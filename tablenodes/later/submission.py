@@ -190,7 +190,7 @@ class _Submission:
         ids, beside = counted(len(lost), "id"), place_beside(path)[0].name
         if is_foreign := not self._futures.find(lost):
             whose = f"that the store {self._store.path} does not have"
-            way = "Name the store that has them (store=), or choose another output"
+            way = "Name the store that has them (store), or choose another output"
         else:
             whose, way = "of other rows, which would be in no file any more", "Choose another output"
         raise SettingError(
