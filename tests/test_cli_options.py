@@ -16,6 +16,7 @@ from tablenodes.cli import main
 from tablenodes.cli.application import application
 from tablenodes.cli.run_commands import equipped
 from tablenodes.settings import ranges
+from tablenodes.workflow.file_schema import file_schema
 
 COMMANDS = ("run", "call", "submit")
 NUMBERS = [(kind, each.name) for kind in (tn.Limits, tn.Retry, tn.Timeout) for each in fields(kind)]
@@ -70,6 +71,16 @@ def test_every_setting_of_sending_is_an_option(name):
     connection = {each.name for each in fields(tn.Connection) if each.init} - NEVER
     assert numbers - known == set()
     assert {called for each in connection for called in OTHERWISE.get(each, (each,))} - known == set()
+
+
+def test_every_setting_of_sending_is_a_key_of_a_workflows_file():
+    """So a new field of these is one, or this fails; ``api_key`` is one to say that none is needed."""
+    document = file_schema()
+    parts, connection = document["properties"], document["$defs"]["connection"]["properties"]
+    keys = {"local" if each.name == "local_model" else each.name for each in fields(tn.Connection) if each.init}
+    assert keys - {"session", "profile"} - connection.keys() == set()  # a profile is named in place of the keys
+    for part, kind in ((parts["limits"], tn.Limits), (parts["retry"], tn.Retry), (connection["timeout"], tn.Timeout)):
+        assert {each.name for each in fields(kind)} == part["properties"].keys()
 
 
 def a_value(kind, name):
