@@ -20,7 +20,7 @@ from tablenodes.local import LocalModel, LocalServer
 SAMPLES = Path(__file__).parent.parent / "sample_workflows"
 README_SAMPLE = "review_sentiment"
 FEW = 2
-ROWS = {README_SAMPLE: 8, "review_reply": 2}
+ROWS = {README_SAMPLE: 8, "review_reply": 2, "excel_reviews": 8}
 """How many rows of its table a sample is run with, where what the model says is judged; the others with few."""
 
 
@@ -44,7 +44,7 @@ def run_command(*arguments: str) -> tuple[int, str]:
 def copy_samples(folder: Path, rows: int | None) -> None:
     """Copy the sample workflows, with each table's first rows, to where their outputs disturb nobody."""
     shutil.copytree(SAMPLES, folder / "sample_workflows")
-    for table in (folder / "sample_workflows" / "data").iterdir():
+    for table in (folder / "sample_workflows" / "data").glob("*.csv"):
         lines = table.read_text().splitlines(keepends=True)
         table.write_text("".join(lines if rows is None else lines[: 1 + rows]))
 

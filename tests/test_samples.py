@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from pages import blocks, page
 from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command, sharing
+from servers import answer, fault_server
 
 import tablenodes as tn
 
@@ -42,9 +45,24 @@ def snippets(language):
     return [block.code for block in SNIPPETS if block.language == language]
 
 
+NAMES = sorted(path.stem for path in SAMPLES.glob("*.yaml"))
+ELSEWHERE = {"azure_reviews", "ollama_reviews"}
+"""Samples that ask a server which is not on this machine."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sample_workflow_says_how_to_run_it_and_what_comes_out(name):
+    """In the comment that it begins with; a file that it names is the one that is written."""
+    lines = (SAMPLES / f"{name}.yaml").read_text().splitlines()
+    comment = "\n".join(takewhile(lambda line: line.startswith("# "), lines))
+    assert f"tablenodes run sample_workflows/{name}.yaml" in comment
+    output = tn.Workflow.load(SAMPLES / f"{name}.yaml").output
+    assert output is None or output.path in comment.partition("Comes out:")[2]
+
+
 @pytest.mark.model
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", sorted(path.stem for path in SAMPLES.glob("*.yaml")))
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
 def test_every_sample_workflow_runs(name, sample):
     """On the embedded model, with exit code 0 and a whole table where it says so."""
     ran = sample(name)
@@ -63,6 +81,55 @@ def test_the_sentiment_workflow_gives_one_answer_a_row(sample):
     assert list(written["review"]) == list(reviews["review"][: ROWS[README_SAMPLE]])
     assert "outcome" in ran.printed
     assert judged_right(written) >= 0.9
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_the_sample_of_fields_gives_typed_columns(sample):
+    """The words and the whole numbers that its answer says, and nothing else."""
+    written = tn.read_table(sample("ticket_fields").folder / "ticket_fields.parquet")
+    assert list(written["ticket_mood"].cat.categories) == ["positive", "negative"]
+    assert str(written["ticket_stars"].dtype) == "Int64"
+    assert set(written["ticket_stars"]) <= {1, 2, 3, 4, 5}
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_the_sample_of_a_spreadsheet_keeps_its_cells(sample):
+    """Text that looks like a number, and dates."""
+    given = tn.read_table(SAMPLES / "data" / "orders.xlsx")
+    written = tn.read_table(sample("excel_reviews").folder / "excel_reviews.xlsx")
+    assert list(given["order"][:2]) == ["0017", "0018"]
+    pd.testing.assert_frame_equal(written[list(given)], given)
+    assert list(written)[len(given.columns) :] == ["mood", "mood_status", "mood_outcome", "mood_message"]
+
+
+def positive(exchange):
+    text = json.dumps({"answer": "positive"})
+    answer({"choices": [{"index": 0, "message": {"content": text}, "finish_reason": "stop"}]})(exchange)
+
+
+def test_the_sample_for_azure_asks_the_deployment(in_a_copy, monkeypatch):
+    """With the key in its header, at the address that the variable says."""
+    with fault_server(positive) as server:
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
+        given = ("sample_workflows/azure_reviews.yaml", "--input", "deployment=mine", "--no-progress")
+        assert run_command("run", *given)[0] == 0
+    asked = server.requests[0]
+    assert asked.path == "/openai/v1/chat/completions"
+    assert (json.loads(asked.body)["model"], asked.headers["api-key"]) == ("mine", "azure-key")
+    assert list(tn.read_table("azure_reviews.csv")["sentiment"]) == ["positive"] * FEW
+
+
+def test_the_sample_for_ollama_needs_no_key(in_a_copy, monkeypatch):
+    """The project's file names the server here; else it is the one on this machine's port 11434."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    with fault_server(positive) as server:
+        Path("tablenodes.yaml").write_text(f"ollama: {{base_url: {server.url}}}\n")
+        assert run_command("run", "sample_workflows/ollama_reviews.yaml", "--no-progress")[0] == 0
+    assert "authorization" not in {name.lower() for name in server.requests[0].headers}
+    assert list(tn.read_table("ollama_reviews.csv")["sentiment"]) == ["positive"] * FEW
 
 
 @pytest.mark.slow
