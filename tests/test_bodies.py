@@ -440,6 +440,17 @@ def test_an_image_url_that_is_no_uri_is_a_warning_of_check(url, said):
     assert [line.place for line in found.warnings] == ["messages"] * said
 
 
+@pytest.mark.parametrize("stop", ['["a","b"', '{"a":1}', "{{ w }}, b"])
+def test_a_stop_that_was_probably_meant_as_a_list_is_said(stop):
+    """Broken JSON, JSON of another kind, and texts with commas between; it is sent as it is."""
+    found = tn.CreateChatCompletion(model="m", prompt="{{ w }}", stop=stop).check(pd.DataFrame({"w": ["a"]}))
+    assert (found.valid, [line.place for line in found.warnings if "stop" in line]) == (1, ["stop"])
+    wording(next(line for line in found.warnings if "stop" in line))
+    for plain in ("[END]", "{", ",", "\n"):
+        whole = tn.CreateChatCompletion(model="m", prompt="{{ w }}", stop=plain).check(pd.DataFrame({"w": ["a"]}))
+        assert not [line for line in whole.warnings if "stop" in line]
+
+
 def test_a_python_list_as_a_stop_text_is_said():
     """It is one sequence, which hardly anybody means."""
     found = chat(prompt="p", stop="['a', 'b']").check(pd.DataFrame({"x": [1]}))

@@ -606,10 +606,13 @@ def test_a_part_of_an_answer_that_a_server_may_add_is_a_warning(path):
 
 @pytest.mark.parametrize(
     "value",
-    [{"type": "STRING", "defaults": "x"}, {"type": "string", "value": 1}, {"type": "bug"}, {"type": None, "x": 1}],
+    [
+        *({"type": "STRING", "defaults": "x"}, {"type": "string", "value": 1}, {"type": "bug"}, {"type": None, "x": 1}),
+        *({"defaults": "x"}, {"requird": False, "default": 1}),
+    ],
 )
 def test_a_mapping_with_a_type_is_a_declaration(value):
-    """Never a value; one that is meant is written as a default."""
+    """Never a value, and nor is one whose keys are all nearly a declaration's; one is written as a default."""
     with wording.raises(WorkflowError):
         tn.Workflow({"say": tn.Return(text="{{ inputs.a }}")}, inputs={"a": value})
     flow = tn.Workflow({"say": tn.Return(text="{{ inputs.a.type }}")}, inputs={"a": {"default": {"type": "bug"}}})

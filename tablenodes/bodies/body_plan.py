@@ -28,7 +28,7 @@ from .recipe import (
     taken,
     unread_braces,
 )
-from .schema_types import ALSO_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
+from .schema_types import ALSO_JSON, BROKEN_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
 from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
 from .values import CellValue, ConversationValue, Give, Row, TextValue, is_varying, outline, too_large
@@ -308,6 +308,11 @@ class BodyPlan(RowPlan):
             elif met == PYTHON:
                 what = "Python lists or dicts, not JSON, and are sent as texts: write them with json.dumps"
                 yield Remark(f"{place} has texts that are {what}", place)
+            elif met == BROKEN_JSON:
+                kind = "a JSON list" if ALSO_JSON[place,] is list else "a JSON object"
+                yield Remark(
+                    f"{place} has texts that begin like JSON and are not {kind}; they are sent as texts", place
+                )
             elif alike:
                 yield Remark(f"{place} has texts that look like JSON arrays; they are sent as texts", place)
 

@@ -18,10 +18,11 @@ _BOOLEANS = {"true": True, "false": False}
 _EXACT = 2**53  # from it on, a number with a point may not be the whole number that was written
 ALSO_JSON: Mapping[Path, Any] = MappingProxyType({("stop",): list, ("tool_choice",): dict, ("function_call",): dict})
 """Where a text may stand, and a text that is JSON of this kind as a whole is hardly meant as one."""
-READ_AS_JSON, LOOKS_LIKE_JSON = "read as JSON", "looks like JSON"
+READ_AS_JSON, LOOKS_LIKE_JSON, BROKEN_JSON = "read as JSON", "looks like JSON", "begins like JSON"
 PYTHON = "a Python list or dict, not JSON: write it with json.dumps"
 STRUCTURES = frozenset({"array", "object", "null"})
 _AS_PYTHON_WRITES = re.compile(r"\s*[\[{][\s\[{(]*+'")
+_BEGINS_LIKE_JSON = re.compile(r'\s*[\[{]\s*"')
 _OPENING = ("[", "{")
 _EVERYTHING = 7  # JSON has so many types: a place that admits them all is one that the schema does not know
 
@@ -126,6 +127,8 @@ class Typing:
         value = _parsed(text)
         if value is text and self._path in ALSO_JSON and _AS_PYTHON_WRITES.match(text):
             self.met = PYTHON
+        elif self._path in ALSO_JSON and type(value) is not self._also and _BEGINS_LIKE_JSON.match(text):
+            self.met = BROKEN_JSON
         if type(value) is not self._also or not value:
             return text
         if self._path not in ALSO_JSON:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..answers import RowAnswers
 from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import Recipe
 from ..bodies.settings_plan import SettingsPlan, needed
+from ..bodies.stop_sequences import separated, sequences
 from ..bodies.values import TextValue, is_varying
 from ..column_names import OUTPUTS
 from ..connection.connection import given_connection
@@ -24,7 +23,6 @@ from ..run.display import counted
 from ..run.options import DAY
 from ..run.rows import Context, PlanInputs
 from ..store import ids
-from ..templates.template import pieces_of
 from .answer_columns import CHECKS, answers_of, beside_earlier, check_free, suffixed
 from .answer_shapes import Shape, of_any
 from .declarations import CreateChatCompletion, CreateCompletion
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from .node import Nodes
 
 ID = "future_response_id"
-_COMMA = "\ufdd5"  # no character: a comma of the author's, outside of placeholders
 _ENDLESS = 365 * DAY  # seconds beyond which a wait has no end
 
 
@@ -52,36 +49,11 @@ class _CommaSeparatedStop(BodyPlan):
         """Return a row's body, before the gate."""
         body = super().build(cells)
         stop = body.get("stop")
-        if type(stop) is str and not (sequences := _sequences(stop)):
+        if type(stop) is str and not (found := sequences(stop)):
             del body["stop"]
         elif type(stop) is str:
-            body["stop"] = sequences
+            body["stop"] = found
         return body
-
-
-def _sequences(text: str) -> list[str] | str:
-    """Return the texts of a JSON array of texts, else those between commas; a text without a comma as it is."""
-    if text.lstrip().startswith("["):
-        try:
-            found = orjson.loads(text)
-        except ValueError:
-            found = None
-        if isinstance(found, list) and all(isinstance(each, str) for each in found):
-            return found
-    return _parts(text, ",") if "," in text else text
-
-
-def _parts(text: str, comma: str) -> list[str]:
-    return [part.strip(" ") or part for part in text.split(comma) if part]
-
-
-def separated(stop: Any) -> list[str] | None:
-    """Return the sequences that the author of a text put commas between, cells not counted; None for anything else."""
-    if not isinstance(stop, str) or "," not in stop or stop.lstrip().startswith("["):
-        return None
-    pieces = enumerate(pieces_of(stop))
-    found = _parts("".join(piece if at % 2 else piece.replace(",", _COMMA) for at, piece in pieces), _COMMA)
-    return found if len(found) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -12,10 +12,12 @@ from .. import schemas
 from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
 from ..bodies.recipe import BODY, CONVERSATION, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
+from ..bodies.stop_sequences import separated
 from ..connection.connection import given_connection
 from ..connection.endpoint import default_properties, shown_base_url
 from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
+from ..run.display import counted
 from ..run.rows import Asking, Context
 from ..settings import Timeout
 from ..templates.template import Column
@@ -128,6 +130,7 @@ class RequestNode(Node):
             folder=_image_root(self) or inputs.folder or ".",
         )
         if not self._declared.later:
+            plan.note(_with_commas(self._settings().get("stop")))
             written = answers.within(inputs.prefix)
             check_free(written, columns)
             plan.note(suffixed(written, columns))
@@ -375,6 +378,15 @@ def _checked_folder(value: Any) -> str | None:
     if not path or "{{" in path:
         raise SettingError("image_root must be the path of a folder, the same for every row", place="image_root")
     return str(path)
+
+
+def _with_commas(stop: Any) -> Sequence[Remark]:
+    """Return a line on a ``stop`` whose author may have meant several sequences."""
+    found = separated(stop)
+    if found is None:
+        return ()
+    how = f'for {counted(len(found), "sequence")}, write a list: stop=["…", "…"]'
+    return [Remark(f"stop is one sequence, with {counted(len(found) - 1, 'comma')} in it; {how}", "stop")]
 
 
 def _image_root(node: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def declared(name: object, value: Any) -> Input:
     if isinstance(value, Input):
         return value
     try:
-        if isinstance(value, Mapping) and value and ("type" in value or set(value) <= set(DECLARATION)):
+        if isinstance(value, Mapping) and value and ("type" in value or all(map(_is_declarations, value))):
             _refuse_unknown(value)
             return Input(**value)
         return Input(default=value)
@@ -85,10 +86,15 @@ def declared(name: object, value: Any) -> Input:
         raise WorkflowError(f"{name}.{error}", place=f"{name}.{error.place}") from None
 
 
+def _is_declarations(key: object) -> bool:
+    """Check whether a key is one of a declaration's, also misspelt: of a value, not all are."""
+    return bool(difflib.get_close_matches(str(key), DECLARATION, n=1, cutoff=0.8))
+
+
 def _refuse_unknown(value: Any) -> None:
     """Raise `WorkflowError` for a declaration with an unknown key: a mapping with a type is one, and never a value."""
     for unknown in (str(key) for key in value if key not in DECLARATION):
-        as_value = "; a value that is a mapping with a type is written as default: {…}"
+        as_value = "; a value that is a mapping like this is written as default: {…}"
         hint = nearest(unknown, DECLARATION) or f"; there are {', '.join(DECLARATION)}{as_value}"
         raise WorkflowError(f"{unknown[:40]}: unknown key{hint}", place=unknown)
 
