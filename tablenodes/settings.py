@@ -21,6 +21,7 @@ from typing import (
     overload,
 )
 
+from .arguments import explaining
 from .errors import SettingError
 
 MIB = 2**20
@@ -101,6 +102,7 @@ def beneath(settings: S | None, others: S | None) -> S | None:
     return type(settings)(**{name: getattr(each, name) for each, name in named})
 
 
+@explaining("__init__")
 @_remembering
 @dataclass(frozen=True)
 class Timeout(_Ranged):
@@ -124,6 +126,7 @@ class Timeout(_Ranged):
     payload_idle: Annotated[float, Range(_SHORTEST, _DAY, "Seconds between two pieces of a streamed answer.")] = 300
 
 
+@explaining("__init__")
 @_remembering
 @dataclass(frozen=True)
 class Limits(_Ranged):
@@ -169,6 +172,7 @@ class Limits(_Ranged):
     warm_up: Annotated[Literal["auto", False], "One row goes first where many begin with the same long text."] = "auto"
 
 
+@explaining("__init__")
 @_remembering
 @dataclass(frozen=True)
 class Retry(_Ranged):

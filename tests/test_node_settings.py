@@ -211,3 +211,56 @@ def test_a_retrieval_sends_no_rows():
     wording.line(found, "of 2 rows")
     with wording.raises(tn.errors.InvalidRequests):
         refuse_invalid(found)
+
+
+# --- What a call is given that it has no name for --------------------------------------------------------------------
+
+LATER, TABLE = tn.CreateChatCompletionAsync(model="m", prompt="x"), pd.DataFrame({"x": ["a"]})
+MISFITS = {
+    "a node's run": lambda: NODE.run(TABLE, jornal="x"),
+    "another node's option": lambda: NODE.run(TABLE, submission="x"),
+    "a setting": lambda: NODE.run(TABLE, model="x"),
+    "a part of the connection": lambda: NODE.run(TABLE, base_url="x"),
+    "retries": lambda: NODE.run(TABLE, retries=3),
+    "a later node's run": lambda: LATER.run(TABLE, submision="x"),
+    "a later node's journal": lambda: LATER.run(TABLE, journal="x"),
+    "a check": lambda: NODE.check(TABLE, conection="x"),
+    "an estimate": lambda: NODE.estimate(TABLE, sampel=1),
+    "no table": lambda: NODE.run(),
+    "too many": lambda: NODE.check(TABLE, None, "store"),
+    "a table node": lambda: tn.AppendReply().run(TABLE, continue_form="x"),
+    "ids": lambda: tn.RetrieveResponse().run(TABLE, wiat=1),
+    "a workflow": lambda: tn.Workflow({"a": NODE}, inpts={}),
+    "a workflow's run": lambda: tn.Workflow({"a": NODE}).run(TABLE, conection="x"),
+    "a workflow's check": lambda: tn.Workflow({"a": NODE}).check(TABLE, tabel="x"),
+    "a workflow's estimate": lambda: tn.Workflow({"a": NODE}).estimate(TABLE, jornal="x"),
+    "limits": lambda: tn.Limits(concurency=1),
+    "retry": lambda: tn.Retry(max_atempts=1),
+    "timeout": lambda: tn.Timeout(conect=1),
+    "connection": lambda: tn.Connection("http://x.invalid/v1", api_kye="sk-nobodys-key"),
+    "step": lambda: tn.Step(NODE, wen="x"),
+}
+
+
+@pytest.mark.parametrize("call", MISFITS.values(), ids=MISFITS)
+def test_an_argument_that_a_call_has_no_name_for_is_answered_in_one_line(call):
+    """With the name that the user knows and the nearest one; it is a TypeError too."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert isinstance(caught.value, tn.errors.SettingNameError)
+    wording(caught.value)
+
+
+def test_what_explains_its_arguments_keeps_its_signature():
+    """For help and for editors; a TypeError from within is what it was."""
+    assert [*inspect.signature(NODE.run).parameters][:3] == ["table", "connection", "limits"]
+    assert [*inspect.signature(tn.Limits).parameters][:2] == ["concurrency", "requests_per_minute"]
+    assert tn.Workflow.run.__doc__.startswith("Run every node")
+
+    class Odd(tn.Return):
+        def run(self, table):
+            return None + table
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        Odd(text="x").run("a")
+    assert type(caught.value) is TypeError

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from .. import addresses
+from ..arguments import explaining
 from ..engine.transports import TRANSPORTS
 from ..errors import ConnectionSettingError, SettingError, UsageError, nearest
 from ..secret import MASK, Secret
@@ -49,6 +50,7 @@ def _hiding(made: type[Connection]) -> type[Connection]:
 
 
 @_hiding
+@explaining("__init__")
 @dataclass(frozen=True, repr=False)
 class Connection:
     """Where requests go and with which key.

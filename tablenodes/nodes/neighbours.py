@@ -75,3 +75,25 @@ def neighbour(name: str, value: Any, names: Collection[str], door: Door = "pytho
         )
         return f"it belongs to the connection, the same for every row: {where}"
     return None
+
+
+_OPTIONS = {
+    **dict.fromkeys(("submission", "deadline", "replace"), "the nodes whose names end in Async have it"),
+    **dict.fromkeys(("inputs", "nodes"), "a Workflow has it"),
+    **dict.fromkeys(("retries", "maxretries", "attempts"), "set retry=Retry(…)"),
+    **dict.fromkeys(
+        ("concurrency", "maxrequests", "maxcost", "requestsperminute", "ratelimit"), "set limits=Limits(…)"
+    ),
+}
+
+
+def option_elsewhere(is_later: bool, name: str, settings: Collection[str]) -> str | None:
+    """Return where something is said that a node's call is not told; None where no place is known."""
+    if name in settings:
+        return f"it is a setting of the node: node.replace({name}=…)"
+    if is_later and name == "journal":
+        return "the answers of this node are kept in the store: store=…"
+    if plainly(name) == "apikey":
+        return _KEY["python"]
+    own = _CONNECTED.get(plainly(name))
+    return _OPTIONS.get(plainly(name)) or (own and f"it belongs to the connection: Connection({own}=…)")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from ..arguments import explaining
 from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import parse_setting
 from ..errors import SettingError, SettingNameError, among
@@ -66,6 +67,16 @@ class Declaration:
         return bool(self.operation) and not self.later
 
 
+_CALLS = ("check", "estimate", "run")
+
+
+def _option_elsewhere(node: Node, name: str) -> str | None:
+    from .neighbours import option_elsewhere  # noqa: PLC0415 - loaded where it is needed
+
+    return option_elsewhere(type(node)._declared.later, name, setting_names(type(node)))
+
+
+@explaining(*_CALLS, hint=_option_elsewhere)
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Node:
     """What is done with every row; `run` is told how.
@@ -76,6 +87,10 @@ class Node:
 
     _declared: ClassVar[Declaration] = Declaration()
     _of_settings: ClassVar[bool]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        explaining(*_CALLS, hint=_option_elsewhere)(cls)
 
     def __new__(cls, *unnamed: Any, **settings: Any) -> Self:
         """Make a node, of settings that it has."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from ..arguments import explaining
 from ..bodies.settings_plan import RowPlan, SettingsPlan
 from ..bodies.values import TextValue
 from ..connection.connection import Connection, given_connection
@@ -17,6 +18,7 @@ from ..templates.template import Template, inner, pieces_of
 WHEN = "when"
 
 
+@explaining("__init__")
 @dataclass(frozen=True)
 class Step:
     """A node of a workflow with what a workflow says of it.

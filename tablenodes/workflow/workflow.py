@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ..arguments import explaining
 from ..disk import write_file
 from ..errors import WorkflowError, nearest
 from .definition import Definition
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     Table = Any
 
 
+@explaining("__init__", "check", "estimate", "run")
 @dataclass(frozen=True, repr=False)
 class Workflow(Definition):
     """Nodes that run one after another over the same configuration table.
