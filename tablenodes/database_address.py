@@ -49,6 +49,8 @@ class DatabaseAddress:
     def __str__(self) -> str:
         return self.shown
 
+    __repr__ = __str__
+
 
 def database_address(given: object) -> DatabaseAddress | None:
     """Return the address that a text is; None where it is something else, such as a file's path."""
