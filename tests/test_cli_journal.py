@@ -181,7 +181,7 @@ def test_rows_in_doubt_end_as_asked(tmp_path, command, monkeypatch, choice, requ
         request = Request("POST", f"{server.url}/chat/completions", ())
         body = b'{"messages":[{"role":"user","content":"a"}],"model":"m"}'
         held = Journal(tmp_path / "o.csv.journal")
-        held.intend(Entry(Keys(request, "create_chat_completion").key(body)))
+        held.intend(Entry(Keys(request, "CreateChatCompletion").key(body)))
         held.close()
         arguments = ("--prompt", "{{ word }}", "--model", "m", "--base-url", server.url, "--no-key", "-o", "o.csv")
         command("call", "CreateChatCompletion", "words.csv", *arguments, "--on-in-doubt", choice)

@@ -141,6 +141,7 @@ def _flow(folder, text):
     return tn.Workflow.load(path)
 
 
+_X, _SAY = pd.DataFrame({"x": [1]}), "- {id: say, type: Return, text: '{{ %s }}'}\n"
 FLOW = "nodes:\n- {id: a, type: CreateChatCompletion, model: m, prompt: p%s}\n"
 
 
@@ -167,6 +168,16 @@ FLOW = "nodes:\n- {id: a, type: CreateChatCompletion, model: m, prompt: p%s}\n"
             ),
             "'number'",
         ),
+        (lambda folder: _flow(folder, FLOW % ", maxRetries: 5"), "write retry: beside nodes:"),
+        (lambda folder: _flow(folder, FLOW % ", rate_limit: 5"), "write limits: beside nodes:"),
+        (lambda folder: _flow(folder, FLOW % ", runIf: x"), "write when:"),
+        (lambda folder: _flow(folder, FLOW % ", dependsOn: [x]"), "in their order"),
+        (lambda folder: _flow(folder, FLOW % ", foreach: x"), "for each row"),
+        (lambda folder: _node(retries=3), "retry=Retry(…)"),
+        (lambda folder: _flow(folder, FLOW % "" + _SAY % "ask.outcome").check(_X), "no column or earlier node 'ask'"),
+        (lambda folder: _flow(folder, FLOW % "" + _SAY % "a.outcome"), "write outputs.a.outcome"),
+        (lambda folder: _flow(folder, FLOW % "" + _SAY % "tasks.a.value").check(_X), "{{ outputs.ID }}"),
+        (lambda folder: _flow(folder, FLOW.replace(": p", ": '{{ taskrun.id }}'") % "").check(_X), "{{ inputs.NAME }}"),
     ],
 )
 def test_a_misspelt_or_foreign_name_is_answered_with_what_to_write(tmp_path, written, hint):

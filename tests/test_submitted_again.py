@@ -261,7 +261,7 @@ def test_what_was_submitted_is_listed_and_cleared_by_its_name(store, folder, cap
         found = pd.read_csv(io.StringIO(capsys.readouterr().out))
         assert [*found[IDS]] == ids
         assert [*found["submission"].fillna("-")] == ["mine"] * 3 + ["-"] * 3
-        assert {*found["node"]} == {"create_chat_completion_async"}
+        assert {*found["node"]} == {"CreateChatCompletionAsync"}
         assert [*found["output"]] == [str(folder / "a.csv")] * 3 + [str(folder / "b.csv")] * 3
         assert {*found["outcome"]} == {"ok"}
         assert abs(pd.to_datetime(found["when"][0]).timestamp() - time.time()) < 60

@@ -235,12 +235,12 @@ def test_the_output_is_a_mapping_that_can_be_pickled():
 
 def test_call_writes_what_python_gives(tmp_path, capsys):
     """A node alone calls its column answer."""
-    pd.DataFrame({"word": ["x"], "create_chat_completion": ["own"]}).to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"word": ["x"], "CreateChatCompletion": ["own"]}).to_csv(tmp_path / "t.csv", index=False)
     given = ("--model", "m", "--prompt", "{{ word }}", "--no-key", "-o", "-")
     with fault_server(react) as server, pytest.raises(SystemExit) as ended:
         main(["call", "CreateChatCompletion", str(tmp_path / "t.csv"), *given, "--base-url", server.url])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith("word,create_chat_completion,answer,status,outcome,message\n")
+    assert capsys.readouterr().out.startswith("word,CreateChatCompletion,answer,status,outcome,message\n")
 
 
 def test_a_check_shows_no_prompt_that_is_made_of_answers_which_are_not_there():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from ..nodes import Node
     from ..workflow import Workflow
 
-_WORD = re.compile(r"(?<=.)(?=[A-Z])")
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _FROM_FILES = ("prompt", "system")
 _HOW = (*PREVIEWS, YES, *options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
@@ -232,7 +230,7 @@ def _one_node(name: str, settings: Mapping[str, str], more: Mapping[str, Any] | 
     from ..workflow import Workflow  # noqa: PLC0415
 
     kind = find_node(name)
-    made = Workflow({_WORD.sub("_", kind.__name__).lower(): kind(**_typed(kind, settings), **(more or {}))})
+    made = Workflow({kind.__name__: kind(**_typed(kind, settings), **(more or {}))})
     object.__setattr__(made, "_alone", True)
     return made
 

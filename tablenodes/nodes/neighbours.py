@@ -50,6 +50,30 @@ _LINES: Mapping[str, str] = {
     "yaml": "extra_body: {{{name}: {value}}}",
     "command line": "--set extra_body='{{\"{name}\": {value}}}'",
 }
+_AROUND: Mapping[str, Mapping[str, str]] = {
+    "retry": {
+        "python": "retry=Retry(…) of the run",
+        "yaml": "retry: beside nodes:",
+        "command line": "--retry-max-attempts",
+    },
+    "limits": {
+        "python": "limits=Limits(…) of the run",
+        "yaml": "limits: beside nodes:",
+        "command line": "--concurrency, --requests-per-minute",
+    },
+    "when": {"python": "Step(node, when=…)", "yaml": "when:", "command line": "--where"},
+}
+"""What is said around a node, and how at each door."""
+_ELSEWHERE = {
+    **dict.fromkeys(("retry", "retries", "maxretries", "maxattempts", "retrypolicy", "numretries"), "retry"),
+    **dict.fromkeys(("limits", "concurrency", "maxconcurrency", "parallelism", "ratelimit", "rpm"), "limits"),
+    **dict.fromkeys(("requestsperminute", "tokensperminute", "maxrequests", "maxcost"), "limits"),
+    **dict.fromkeys(("when", "if", "runif", "condition", "conditions"), "when"),
+}
+_NEEDLESS = {
+    **dict.fromkeys(("needs", "dependson", "after"), "nodes run in their order, and read earlier ones as {{ ID }}"),
+    **dict.fromkeys(("foreach", "loop", "withitems"), "a node runs for each row of the table anyway"),
+}
 _KEY = {
     "python": "set a key in the connection: Connection(api_key_env=…)",
     "yaml": "a key must not be in a file: name the environment variable that holds it as api_key_env under connection",
@@ -62,6 +86,8 @@ def neighbour(name: str, value: Any, names: Collection[str], door: Door = "pytho
     plain = plainly(name)
     if plain == "apikey":
         return _KEY[door]
+    if (around := _ELSEWHERE.get(plain)) is not None or plain in _NEEDLESS:
+        return f"write {_AROUND[around][door]}" if around is not None else _NEEDLESS[plain]
     if (called := _CALLED.get(plain)) in names:
         return f"it is called {called!r} here"
     if plain in _OF_SERVERS and "extra_body" in names:
@@ -96,4 +122,7 @@ def option_elsewhere(is_later: bool, name: str, settings: Collection[str]) -> st
     if plainly(name) == "apikey":
         return _KEY["python"]
     own = _CONNECTED.get(plainly(name))
+    around = _ELSEWHERE.get(plainly(name))
+    if around in ("retry", "limits"):
+        return f"write {around}={around.capitalize()}(…)"
     return _OPTIONS.get(plainly(name)) or (own and f"it belongs to the connection: Connection({own}=…)")

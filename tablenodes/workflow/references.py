@@ -232,6 +232,8 @@ def _lost(nodes: Sequence[tuple[str, Node | None]], columns: Sequence[str] | Non
             for path in template.reached.get(OUTPUTS, ()):
                 shape = shapes.get(str(path[0])) if path else None
                 message = shape and (_nowhere(shape, path) or _unasked(shape, path))
+                if message and path[1:2] == (ANSWER,) and path[2:3] in _END_STEPS:
+                    message = f"no {path[2]!r} in {path[0]}; write {_written((path[0], path[2]))}"
                 if message:
                     yield Loose(position, template.place, message)
             told = (

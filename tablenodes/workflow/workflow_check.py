@@ -32,6 +32,13 @@ from .inputs import failed, resolved
 from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
 from .table_source import read as read_source
 
+_ANSWERS = "; an earlier node's answer is {{ ID }}, and all that came of it {{ outputs.ID }}"
+_KNOWN = "; a workflow has columns, earlier nodes ({{ ID }}) and inputs ({{ inputs.NAME }})"
+_FOREIGN = {
+    **dict.fromkeys(("tasks", "task", "steps", "nodes", "jobs"), _ANSWERS),
+    **dict.fromkeys(("taskrun", "execution", "flow", "trigger", "namespace", "vars", "envs", "secrets"), _KNOWN),
+}
+"""What workflows of others reach by these names, and what there is here."""
 Inputs = Mapping[str, Any]
 Connections = Mapping[str, Connection]
 """Where each node's requests go, by the nodes' ids."""
@@ -259,10 +266,14 @@ def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequ
         return error
     if name in ids[position:]:
         return WorkflowError(f"{error.place}: {no_node(name, ids, position)}", place=error.place)
-    if position == 0:
+    if position == 0 and (name not in _FOREIGN or nearest(name, columns)):
         return error
     earlier = ids[:position]
-    hint = nearest(name, [*earlier, *columns]) or f"{known(columns)}; earlier are {', '.join(earlier)}; {LITERALLY}"
+    hint = (
+        _FOREIGN.get(name)
+        or nearest(name, [*earlier, *columns])
+        or f"{known(columns)}; earlier are {', '.join(earlier)}; {LITERALLY}"
+    )
     return ColumnError(f"{error.place}: no column or earlier node {name!r}{hint}", place=error.place)
 
 
