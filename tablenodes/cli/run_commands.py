@@ -172,9 +172,8 @@ def _use(path: str | None) -> None:
 
 def _later(name: str) -> str:
     """Return the name of the node that does later what one of this name does at once."""
-    from ..nodes import known_nodes  # noqa: PLC0415 - loaded where it is used
+    from ..nodes import NODES as nodes  # noqa: N811, PLC0415 - their names; none is loaded for it
 
-    nodes = known_nodes()
     later = name if name.endswith("Async") else f"{name}Async"
     if name in nodes and later not in nodes:
         use = " or ".join(each for each in nodes if f"{each}Async" in nodes)

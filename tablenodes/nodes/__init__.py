@@ -34,9 +34,14 @@ def __getattr__(name: str) -> object:
 
 def known_nodes() -> dict[str, type[Node]]:
     """Return every node that can be used, by its name: those of this package, then subclasses of yours."""
+    return _nodes(NODES)
+
+
+def _nodes(names: Iterable[str]) -> dict[str, type[Node]]:
+    """Return nodes of this package by their names, and all that are loaded."""
     from .node import Node  # noqa: PLC0415 - importing the package loads no node
 
-    found: dict[str, type[Node]] = {name: __getattr__(name) for name in NODES}  # type: ignore[misc]
+    found: dict[str, type[Node]] = {name: __getattr__(name) for name in names}  # type: ignore[misc]
     waiting = list(Node.__subclasses__())
     while waiting:
         node = waiting.pop(0)
@@ -50,8 +55,9 @@ def find_node(name: str) -> type[Node]:
     """Return the node of a name; raise `SettingError` if there is none, with the nearest name."""
     from ..errors import SettingError, nearest  # noqa: PLC0415 - loaded where it is needed
 
-    nodes = known_nodes()
+    nodes = _nodes({name} & NODES.keys())
     if name not in nodes:
+        nodes = known_nodes()
         hint = nearest_node(name, nodes) or nearest(name, nodes) or f"; the nodes are {', '.join(nodes)}"
         raise SettingError(f"no node {name!r}{hint}")
     return nodes[name]
