@@ -8,6 +8,7 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+from background import nobody_at_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentences import wording
@@ -19,6 +20,7 @@ from tablenodes.engine.journal import Keys
 from tablenodes.engine.journal.recorder import Recorder
 from tablenodes.engine.sink import Records
 from tablenodes.engine.twins import Twins
+from tablenodes.run import display
 from tablenodes.testing import canned
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}", temperature=0, seed=1)
@@ -178,3 +180,21 @@ def test_failed_twins_are_asked_again_once():
     again = out.retry_failed()
     assert again.texts() == ["a", "b", "a"]
     assert (again.summary.requests, again.summary.shared) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("node", "rows", "more", "is_said"),
+    [
+        (CHAT.replace(prompt="x"), 2, {}, True),
+        (CHAT.replace(prompt="x"), 2, {"duplicates": "once"}, False),
+        (CHAT.replace(prompt="x"), 1, {}, False),
+        (CHAT, 2, {}, False),
+        (tn.CreateChatCompletionAsync(model="m", prompt="x"), 2, {}, True),
+    ],
+)
+def test_it_is_said_that_all_rows_send_the_same(tmp_path, capsys, node, rows, more, is_said):
+    """Where no column is used, and that was not asked for."""
+    store = tmp_path / "store"
+    with fault_server(echo()) as server, nobody_at_work(store):
+        node.run(table_of("a" * rows), tn.Connection(server.url, ""), store=store, **more)
+    assert (display.ALIKE in capsys.readouterr().err) == is_said

@@ -67,7 +67,7 @@ def submit(
     if options.progress is not False:
         if given is None:
             display.announce_default(connection)
-        display.announce(asking.name, plan)
+        display.announce(asking.name, plan, len(view))
     if options.limits.max_cost is not None:
         refuse_later()
     if options.on_invalid == "raise":

@@ -294,7 +294,7 @@ class _Checking:
     def _warnings(self, unknown: Iterable[str], rows: int) -> Iterable[str]:
         yield from self.plan.warnings
         if rows > 1 and self.schema is not None and not self.plan.columns:
-            yield "no column is used: every row sends the same request"
+            yield display.ALIKE
         for name in unknown:
             yield Remark(f"{name} is not a property in {self.schema and self.schema.name}; it is sent unchanged", name)
         yield from sorted(self.broken)

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
 
 _CELL_WIDTH = 40
+ALIKE = "no column is used: every row sends the same request"
 REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
 
 DETAILED: ContextVar[bool] = ContextVar("detailed", default=False)  # whether a run says in lines what it does
 
 
-def announce(name: str, plan: BodyPlan) -> None:
-    """Print which columns are used as settings, and which are not though one may think so."""
+def announce(name: str, plan: BodyPlan, rows: int = 1) -> None:
+    """Print which columns are used as settings, and which are not though one may think so, or of many rows none is."""
     if taken := [name for name in plan.taken if name != "conversation"]:  # it is there to be used
         columns = ", ".join(map(repr, taken))
         several = len(taken) > 1
@@ -32,6 +33,8 @@ def announce(name: str, plan: BodyPlan) -> None:
         say(f"{name}: using the {used} (columns=[] uses none)")
     for line in plan.passed_over:
         say(f"{name}: {line}")
+    if rows > 1 and plan.schema is not None and not plan.columns:
+        say(f"{name}: {ALIKE}")
 
 
 def announce_default(*connections: Connection) -> None:

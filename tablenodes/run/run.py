@@ -134,7 +134,7 @@ def run(
             ),
         )
         if options.progress is not False:
-            display.announce(asking.name, plan)
+            display.announce(asking.name, plan, len(view) if options.duplicates == "send" else 1)
             if options.journal is None and len(view) > _WORTH_A_JOURNAL:
                 display.say(Remark(f"no journal: {_LOST}; keep them with journal=", code="no_journal"))
         for problem in plan.refused:
