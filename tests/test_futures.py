@@ -412,7 +412,7 @@ def test_a_deadline_is_not_extended_by_another_worker(store):
         with nobody_at_work(store):
             table = submitted(server.url, store, 2, deadline=30)
         with closing(sqlite3.connect(store)) as database, database:
-            database.execute("UPDATE future SET deadline = deadline - 60 WHERE number = 1")
+            database.execute("UPDATE future SET deadline = submitted WHERE number = 1")
         out = retrieved(table, store, connection=tn.Connection(server.url, KEY))
         assert list(out.log["outcome"]) == ["not_sent", "ok"]
         wording.line(error_of(out)["message"])
@@ -426,7 +426,7 @@ def test_a_deadline_passes_also_where_a_server_asks_to_wait(store):
             table = submitted(server.url, store, 3, key="", limits=tn.Limits(concurrency=1))
         work(store)
         with closing(sqlite3.connect(store)) as database, database:
-            database.execute("UPDATE future SET deadline = 0 WHERE number = 2")
+            database.execute("UPDATE future SET deadline = submitted WHERE number = 2")
         work(store)
         assert len(server.requests) == 1
         with nobody_at_work(store):

@@ -22,7 +22,7 @@ import tablenodes as tn
 from tablenodes import tables
 from tablenodes.cli import main
 from tablenodes.later.replaced_file import ids_in as ids_found
-from tablenodes.store import StoreFile
+from tablenodes.store import StoreFile, ids
 from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import VARIABLE
 
@@ -344,6 +344,8 @@ def test_a_name_that_is_none_is_said(store):
     """In one line."""
     with wording.raises(tn.errors.SettingError):
         submit("http://127.0.0.1:9/v1", store, "a", submission=5)
+    with wording.raises(tn.errors.SettingError):
+        tn.RetrieveResponse().run("ids.csv", store=store)
 
 
 def test_a_submitted_row_is_submitted_and_neither_answered_nor_failed(store, folder, capsys):
@@ -486,3 +488,26 @@ def test_the_list_of_ids_names_the_file_that_they_were_last_written_to(store, fo
     assert {*pd.read_csv(io.StringIO(capsys.readouterr().out))["output"]} == {
         str(folder.with_name("renamed") / "ids.csv")
     }
+
+
+def test_one_id_that_is_not_there_is_said_without_a_place(store, folder, capsys):
+    """There is but one."""
+    with fault_server(echo()) as server, nobody_at_work(store):
+        assert run(*command(server)) == 0
+        capsys.readouterr()
+        assert run("retrieve", ids.written(b"x" * 16)) == 3
+        wording.line(capsys.readouterr().err.replace(str(store), "STORE"), "1 row failed")
+
+
+@pytest.mark.parametrize("of_file", [True, False], ids=["by its file", "by an option"])
+def test_a_workflow_that_only_submits_says_what_gets_the_answers(store, folder, capsys, of_file):
+    """And in which store they are."""
+    Path("flow.yaml").write_text(
+        "connection: {base_url: 'http://127.0.0.1:9/v1', api_key: ''}\ntable: words.csv\noutput: ids.csv\n"
+        "nodes: [{id: ask, type: CreateChatCompletionAsync, model: m, prompt: 'Say {{ word }}'}]\n"
+        + (f"store: {store}\n" if of_file else "")
+    )
+    with nobody_at_work(store):
+        assert run("run", "flow.yaml", *(() if of_file else ("--store", store))) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"tablenodes retrieve ids.csv --store {store} gets the answers")

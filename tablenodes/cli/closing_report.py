@@ -51,9 +51,10 @@ def report(
     is_mixed = bool(again) and has_journal and not all(each.passes for each in every)
     tail = [*places, *again]
     width, room = width_of(sys.stderr), shutil.get_terminal_size((80, 24)).lines - 2
+    is_one = all(output.summary.rows == 1 for output in outputs.values())
     lines: list[str] = []
     for longest in _LENGTHS:
-        lines = [*_told(heads, found, longest, sent_again=is_mixed), *tail]
+        lines = [*_told(heads, found, longest, is_one=is_one, sent_again=is_mixed), *tail]
         if width is None:
             return lines
         if folded("\n".join(lines), width).count("\n") < room:
@@ -89,26 +90,36 @@ def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
 
 
 def _told(
-    heads: Mapping[str, str], found: Mapping[str, Sequence[Failed]], longest: int | None, *, sent_again: bool
+    heads: Mapping[str, str],
+    found: Mapping[str, Sequence[Failed]],
+    longest: int | None,
+    *,
+    is_one: bool,
+    sent_again: bool,
 ) -> list[str]:
-    """Return the summary of each node, and why its rows failed."""
+    """Return the summary of each node, and why its rows failed: of one row, not where it is."""
     lines = []
     for name, head in heads.items():
         told, rest = found[name][:_KINDS], found[name][_KINDS:]
-        lines += [head, *(_failed(each, at == 0, longest, sent_again=sent_again) for at, each in enumerate(told))]
+        places = ["" if is_one else _place(each, is_first=at == 0) for at, each in enumerate(told)]
+        pairs = zip(told, places, strict=True)
+        lines += [head, *(_failed(each, place, longest, sent_again=sent_again) for each, place in pairs)]
         if rest:
             rows = counted(sum(each.rows for each in rest), "more row")
             lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")
     return lines
 
 
-def _failed(failed: Failed, is_first: bool, longest: int | None, *, sent_again: bool) -> str:
+def _place(failed: Failed, *, is_first: bool) -> str:
+    return f" (first at row {failed.row}{', rows count from 0' if is_first else ''})"
+
+
+def _failed(failed: Failed, place: str, longest: int | None, *, sent_again: bool) -> str:
     """Return how many rows failed, of what, which is the first of them, and what to do."""
     why = failed.message or f"HTTP {failed.status}"
     if longest is not None and len(why) > longest:
         why = _shortened(why, longest if failed.status is None else longest // 3, longest)
-    place = f"(first at row {failed.row}{', rows count from 0' if is_first else ''})"
-    line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')} {place}"
+    line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')}{place}"
     fix = cure(failed, sent_again=sent_again)
     return f"{line}\n  to do    {fix}" if fix else line
 

@@ -55,7 +55,7 @@ def run(given: Given) -> int:
 
     texts = pairs(given.inputs, "--input")
     workflow = equipped(Workflow.load(given.file), given)
-    return _run(workflow, given, inputs=_inputs(workflow, texts))
+    return _run(workflow, given, inputs=_inputs(workflow, texts), later=_of_store(given.store or workflow.store))
 
 
 def _run(
@@ -116,7 +116,7 @@ def submit(given: Given) -> int:
     and are not sent twice, wherever the files are.
     """
     kept = "".join(f" --answer {quote(text)}" for text in given.answers)
-    kept += "" if given.store is None else f" --store {quote(given.store)}"
+    kept += _of_store(given.store)
     _use(given.store)
     given.replace = given.replace or given.again
     workflow = equipped(_one_node(_later(given.node), _settings(given), _answer(given.answers)), given)
@@ -160,6 +160,11 @@ def _without_journal(given: Given, *, no_journal: bool) -> Given:
     given.on_in_doubt, given.duplicates, given.no_send = "resend", "send", False
     given.retry_failed = getattr(given, "retry_failed", "transient")
     return given
+
+
+def _of_store(path: str | os.PathLike[str] | None) -> str:
+    """Return the option that names a store to a retrieval."""
+    return "" if path is None else f" --store {quote(os.fspath(path))}"
 
 
 def _use(path: str | None) -> None:

@@ -155,7 +155,7 @@ class Retrieval:
         numbers = self._futures.find(asked)
         self._rows_of = {number: asked.pop(each) for each, number in numbers.items()}
         self._asked_for = {number: each for each, number in numbers.items()}
-        self._say_unknown(asked.values(), "the store has no such future")
+        self._say_unknown(asked.values(), "the store has no such id")
         self._look()
 
     def _say_unknown(self, found: Iterable[list[int]], missing: str) -> None:
@@ -263,7 +263,7 @@ class Retrieval:
                 self._asked[row] = conversation
                 self._records.accept(row, end)
         self._servers = {each["connection"].get("base_url", "") for each in recipes.values()}
-        self._say_unknown([self._rows_of[number] for number in gone], "the store no longer has this future")
+        self._say_unknown([self._rows_of[number] for number in gone], "the store no longer has this id")
 
     def _reason(self, waiting: Waiting) -> str | None:
         """Return why rows are not answered yet, if something keeps them."""

@@ -319,6 +319,9 @@ def _of_ids(table: Any) -> Any:
     """Return a table of ids: of the one that is given in its place, else as it is."""
     if not isinstance(table, str):
         return table
+    if not table.startswith("resp_"):
+        how = f"one id, or a table, such as tn.read_table({table!r})"
+        raise SettingError(f"a text is the id of a submitted row, which begins with resp_: give {how}", place="table")
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     return tables.frame({ID: [table]}, {ID: "text"})
@@ -330,7 +333,7 @@ def _stored_id(settings: dict[str, Any]) -> bytes:
     if value is None or value == "":
         raise Rejected(Problem(f"$.{ID}", "null", "this row has no id", "null"))
     if (found := ids.read(value)) is None:
-        words = "not a future's id, or a character of it was changed"
+        words = "not the id of a submitted row, or a character of it was changed"
         raise Rejected(Problem(f"$.{ID}", "id", words), outcome="invalid_id")
     return found
 

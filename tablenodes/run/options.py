@@ -84,7 +84,8 @@ class RunOptions:
     def _check_submission(self) -> None:
         given, seconds = self.submission, self.deadline
         if given is not None and not isinstance(given, str | os.PathLike):
-            raise SettingError(f"submission must be a text or a path, not {type(given).__name__}")
+            such = f', such as submission="{given}"' if isinstance(given, int | float) else ""
+            raise SettingError(f"submission must be a text or a path, not {type(given).__name__}{such}")
         if given is not None and not os.fspath(given):
             raise SettingError("submission is empty: choose a name, or leave it out")
         if (

@@ -47,7 +47,8 @@ def view(table: Any, *, read: bool = True) -> TableView:
     if _is_from(table, "tablenodes", "NodeOutput"):
         return view(table.table, read=read)
     if hint := _hint(table):
-        raise TableError(f"a {type(table).__name__} is not a table: {hint}")
+        name = type(table).__name__
+        raise TableError(f"a{'n' if name[0] in 'AEIOUaeiou' else ''} {name} is not a table: {hint}")
     return _producer(table, read=read)
 
 
