@@ -106,6 +106,58 @@ tasks:
   - {id: last, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.first.value | slugify }}"}
 """
 
+WHOLE = """\
+id: whole
+variables: {tone: kind, topic: {name: tea}, ask: "About {{ inputs.prompt }}: {{ vars.topic.name }}", unread: x}
+pluginDefaults:
+  - {type: io.kestra.plugin.openai, values: {apiKey: "{{ secret('KEY') }}", model: gpt-4o, clientTimeout: 20}}
+  - {type: io.kestra.plugin.openai.ChatCompletion, forced: true, values: {temperature: 0}}
+inputs:
+  - {id: prompt, type: STRING, defaults: I love it}
+  - {id: tone, type: STRING, required: false}
+  - {id: loud, type: BOOLEAN, defaults: true}
+  - {id: key, type: SECRET}
+  - {id: words, type: JSON, defaults: "[1, 2]"}
+tasks:
+  - id: both
+    type: io.kestra.plugin.core.flow.Parallel
+    concurrent: 2
+    tasks:
+      - {id: sorted, type: io.kestra.plugin.openai.ChatCompletion, prompt: "{{ render(vars.ask) }}", temperature: 1}
+      - id: named
+        type: io.kestra.plugin.openai.ChatCompletion
+        messages: [{role: system, content: "{{ vars.tone }} ?? {{ inputs.tone ?? vars.tone ?? 'a ?? b' | upper }}"}]
+        prompt: "{{ vars.topic.name }}"
+        jsonResponseSchema: '{"type": "object"}'
+  - id: check
+    type: io.kestra.plugin.core.flow.If
+    condition: "{{ outputs.sorted.choices[0].message.content == 'x' }}"
+    runIf: "{{ inputs.loud }}"
+    then: [{id: outputs, type: io.kestra.plugin.core.log.Log, message: ["a", "{{ outputs.named.model }}"]}]
+    else:
+      - {id: other, type: io.kestra.plugin.openai.ChatCompletion, prompt: "{{ inputs.prompt }}"}
+      - {id: both, type: io.kestra.plugin.core.flow.Switch, value: "{{ inputs.prompt }}", cases: {I love it: [
+          {id: loved, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.other.model ?? inputs.prompt }}"}
+        ]}, defaults: [{id: unloved, type: io.kestra.plugin.core.debug.Return, format: no}]}
+  - {type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.outputs.value ?? 'nobody said it' }}"}
+"""
+UNKNOWN = """\
+id: unknown
+tasks:
+  - id: each
+    type: io.kestra.plugin.core.flow.ForEach
+    values: [a, b]
+    tasks:
+      - {id: ask, type: io.kestra.plugin.openai.ChatCompletion, model: m, prompt: "{{ taskrun.value }} {{ vars.x }}"}
+      - {id: ask, type: io.kestra.plugin.openai.ChatCompletion, model: m, prompt: "{{ outputs.ask[taskrun.value].id }}"}
+  - {id: file, type: io.kestra.plugin.core.debug.Return, format: "{{ read('x.txt') }} {% if a %}", runIf: "{{ a }} b"}
+  - {id: off, type: io.kestra.plugin.openai.ChatCompletion, disabled: true}
+  - {id: bare}
+  - {type: x.Y}
+  - {id: until, type: io.kestra.plugin.core.flow.LoopUntil, tasks: [
+      {id: answered, type: io.kestra.plugin.openai.Responses, input: x}]}
+"""
+
 
 def react(exchange):
     """Call the function where there is one, else answer with what was said."""
@@ -164,6 +216,40 @@ def test_a_task_waits_as_long_as_in_its_flow(tmp_path, capsys):
     nodes = [node for _, node in tn.Workflow.load(path)._steps if isinstance(node, tn.CreateChatCompletion)]
     assert [node.client_timeout for node in nodes] == [20, 10]
     assert said.count("10 s") == 1
+
+
+def test_a_whole_flow_is_carried_over(tmp_path, monkeypatch, capsys):
+    """What is within others, under which conditions; defaults of types, variables, what takes the place of a null."""
+    path, said = convert(tmp_path, WHOLE, capsys)
+    wording(said)
+    wording(path.read_text())
+    monkeypatch.setenv("KEY", "a-key")
+    with fault_server(react) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        table = tn.Workflow.load(path).run(progress=False).table
+        sent = [orjson.loads(each.body) for each in server.requests]
+    assert [each["messages"][-1]["content"] for each in sent] == ["About I love it: tea", "tea", "I love it"]
+    assert sent[1]["messages"][0]["content"] == "kind ?? KIND"
+    assert sent[1]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert {each["temperature"] for each in sent} == {0}
+    assert table[["loved", "unloved", "outputs_2", "return"]].fillna("").values.tolist() == [
+        ["I love it", "", "", "nobody said it"]
+    ]
+
+
+def test_what_is_not_known_here_is_named(tmp_path, capsys):
+    """Placeholders and tasks, each once and with its task; what is within an unknown task is looked at."""
+    path, said = convert(tmp_path, UNKNOWN, capsys)
+    wording(said)
+    wording(path.read_text())
+
+
+def test_a_flow_that_asks_no_model_is_not_converted(tmp_path, capsys):
+    """Nothing is written; what was found in place of it is said."""
+    (tmp_path / "x.yaml").write_text("tasks: [{id: a, type: io.kestra.plugin.openai.Responses}]\n")
+    assert run("convert", tmp_path / "x.yaml", "-o", tmp_path / "y.yaml") == 1
+    assert not (tmp_path / "y.yaml").exists()
+    wording(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("text", ["nodes: []\n", "id: x\n"])

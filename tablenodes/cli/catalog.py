@@ -49,7 +49,7 @@ def convert(given: Given) -> None:
     from ..documents import yaml_reader  # noqa: PLC0415
     from ..workflow import yaml_writer  # noqa: PLC0415
     from ..workflow.definition_reader import Reader  # noqa: PLC0415
-    from ..workflow.orchestrator_flow import converted  # noqa: PLC0415
+    from ..workflow.orchestrator_flow import CHAT, converted  # noqa: PLC0415
 
     flow = yaml_reader.read(Path(given.file), given.file)
     if isinstance(flow.value, dict) and "nodes" in flow.value:
@@ -57,6 +57,11 @@ def convert(given: Given) -> None:
     if not isinstance(flow.value, dict) or not isinstance(flow.value.get("tasks"), list):
         raise flow.error((), "tasks: is missing; a flow has a list of them, each with an id and a type")
     made, notes = converted(flow.value)
+    if all(node["type"] != CHAT for node in made["nodes"]):
+        for note in notes:
+            say(note)
+        what = "there is no ChatCompletion of the OpenAI plugin, so nothing is converted or written"
+        raise flow.error(("tasks",), f"tasks: {what}")
     text = yaml_writer.write(made)
     try:
         Reader(yaml_reader.parse(text, given.output or "the workflow"), ".").read()
