@@ -440,6 +440,13 @@ def test_an_image_url_that_is_no_uri_is_a_warning_of_check(url, said):
     assert [line.place for line in found.warnings] == ["messages"] * said
 
 
+@pytest.mark.parametrize("kind", [tn.CreateChatCompletion, tn.CreateCompletion])
+def test_an_empty_cell_of_a_required_property_is_said_with_its_column(kind):
+    """And how null is sent, where the schema admits it."""
+    found = kind(model="m", prompt=tn.col("p")).check(pd.DataFrame({"p": ["a", None]}))
+    wording(found.problems["message"][0])
+
+
 @pytest.mark.parametrize("stop", ['["a","b"', '{"a":1}', "{{ w }}, b"])
 def test_a_stop_that_was_probably_meant_as_a_list_is_said(stop):
     """Broken JSON, JSON of another kind, and texts with commas between; it is sent as it is."""

@@ -576,6 +576,21 @@ def test_a_check_says_which_parts_of_an_end_not_every_row_has(text, when, doubts
     wording(found) if found else None
 
 
+@pytest.mark.parametrize("text", ["{{ ask > 3 }}", "{{ outputs.ask.choices[0].message.content - 1 }}"])
+def test_an_answer_that_is_a_text_and_no_number_is_said_by_its_name(text):
+    """With what makes a number of it."""
+    out, _ = run({"ask": ASK, "say": tn.Return(text=text)}, "a")
+    wording(out["say"].log["message"][0])
+
+
+def test_a_reply_that_is_appended_from_nowhere_is_answered_with_the_node_to_name():
+    """A workflow knows which node has asked."""
+    begin = {"begin": tn.CreateConversation(system="x")}
+    for nodes in ({**begin, "ask": ASK.replace(prompt=None), "reply": tn.AppendReply()}, {"reply": tn.AppendReply()}):
+        with wording.raises(UsageError):
+            tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"], "conversation": ["x"]}))
+
+
 def test_a_text_that_is_a_part_of_an_outcome_may_be_looked_for():
     """Only what is compared whole is one of the outcomes, or none."""
     out, _ = run({"ask": ASK, "say": tn.Return(text="{{ 'error' in outputs.ask.outcome }}")}, "a", "bad")

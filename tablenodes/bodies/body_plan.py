@@ -270,7 +270,11 @@ class BodyPlan(RowPlan):
         """Return a problem that also says how a missing property is set, or why a text could not be read as JSON."""
         name = problem.path.removeprefix("$.")
         if problem.rule == "required" and name in self.schema.properties:
-            hint = ", but its value is null" if name in self._columns_of else f"; {self._recipe.how_to_set(name)}"
+            columns = self._columns_of.get(name)
+            empty = f", but the cell of column {columns!r} is empty" if columns in self.columns else ", but it is null"
+            if "null" in self.schema.admits((name,)) and columns in self.columns:
+                empty += f'; to send null, write {name}="{{{{ {columns} | default(none) }}}}"'
+            hint = f"; {self._recipe.how_to_set(name)}" if columns is None else empty
             return problem._replace(message=f"{problem.message}{hint}")
         text = body.get(name) if problem.got == "string" else None
         if type(text) is not str or not self.schema.admits((name,)) <= STRUCTURES:

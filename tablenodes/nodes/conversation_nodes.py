@@ -370,7 +370,8 @@ class AppendReply(AddingNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.body is None and self.continue_from is None and BODY not in columns and not self._spoken(columns):
-            raise ColumnError("no column 'body': give the output of a chat node as continue_from, or set body")
+            how = "give the output of a chat node as continue_from, or set body"
+            raise ColumnError(f"no column 'body': {how}", code="no_reply", values={"column": BODY})
         return super()._plan(columns, inputs)
 
     def _defaults(self, columns: Sequence[str]) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from .environment import (
     environment,
 )
 from .syntax import parsed
-from .template_ways import chains, written
+from .template_ways import Path, chain, chains, written
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
@@ -82,7 +82,7 @@ class Wording:
 
     def _whole(self, name: str) -> str:
         """Return the way to something of this name, where the author has written it once; else an empty text."""
-        found = [chain for chain in self._chains if str(chain[-1]) == name]
+        found = [each for each in self._chains if str(each[-1]) == name]
         whole = written(found[0]) if len(found) == 1 else ""
         return whole if len(whole) <= 2 * _LONGEST else ""
 
@@ -94,11 +94,11 @@ class Wording:
     def failed(self, error: Exception, variables: Mapping[str, Any]) -> str:
         """Word what an expression failed with; a text in a calculation is known by the name of its column."""
         if isinstance(error, TypeError):
-            for name, item, written in self._operands:
-                value = variables.get(name)
-                if isinstance(value if item is None else (value or {}).get(item), str):
-                    what = f"column {item or name!r} is text"
-                    return f"a placeholder compares or calculates with a text: {what}; write {written} | float"
+            for way, column in self._operands:
+                if isinstance(_at(variables, way), str):
+                    shown = f'row["{column}"]' if column and way[1:] else written(way)
+                    what = f"column {column!r}" if column else shown
+                    return f"a placeholder compares or calculates with a text: {what} is text; write {shown} | float"
         if (failing := self._failing(error)) is not None:
             return f"the filter {failing!r} cannot use its value in this row ({type(error).__name__})"
         return f"a placeholder failed with {type(error).__name__}"
@@ -119,8 +119,19 @@ def _code_of(function: Any) -> Any:
 _OF_ANYTHING = frozenset({"eq", "ne", "in", "notin"})  # comparisons that texts take part in as well
 
 
-def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None, str]]:
-    """Yield the columns that are compared or calculated with: a variable, an item of ``row``'s, both as written."""
+def _at(variables: Mapping[str, Any], way: Path) -> Any:
+    """Return what a way leads to; None where there is nothing."""
+    found: Any = variables
+    for step in way:
+        try:
+            found = found[step]
+        except (LookupError, TypeError):
+            return None
+    return found
+
+
+def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[Path, str | None]]:
+    """Yield the ways to what is compared or calculated with, each with the column that it is; None for another."""
     for node in tree.find_all((nodes.Compare, nodes.Operand, nodes.UnaryExpr, nodes.Filter, *_CALCULATING)):
         if isinstance(node, nodes.Filter) and node.name not in ("abs", "round"):
             continue
@@ -130,14 +141,9 @@ def _operands(tree: nodes.Template, row: str) -> Iterator[tuple[str, str | None,
             continue
         for side in node.iter_child_nodes():
             if isinstance(side, nodes.Name) and side.name != row:
-                yield side.name, None, side.name
-            elif isinstance(side, nodes.Getitem) and _is_item_of(side, row):
-                yield row, side.arg.as_const(), f'row["{side.arg.as_const()}"]'
-
-
-def _is_item_of(node: nodes.Getitem, row: str) -> bool:
-    is_row = isinstance(node.node, nodes.Name) and node.node.name == row
-    return is_row and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
+                yield (side.name,), side.name
+            elif way := chain(side):
+                yield way, str(way[1]) if way[0] == row and way[2:] == () else None
 
 
 def empty(column: str, written: str) -> str:

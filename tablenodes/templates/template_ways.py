@@ -22,11 +22,14 @@ def written(way: Path) -> str:
 
 
 def chains(tree: nodes.Node) -> Iterator[Path]:
-    """Return every way down from a name, the name first, and each beginning of one."""
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        steps, root, _ = _steps(node)
-        if isinstance(root, nodes.Name) and None not in steps:
-            yield (root.name, *steps)
+    """Return every way down from a name in a template, the name first, and each beginning of one."""
+    return filter(None, map(chain, tree.find_all((nodes.Getattr, nodes.Getitem))))
+
+
+def chain(node: nodes.Node) -> Path:
+    """Return the way down from a name that a node is, the name first; none where it is something else."""
+    steps, root, _ = _steps(node)
+    return (root.name, *steps) if steps and isinstance(root, nodes.Name) and None not in steps else ()
 
 
 _OF_NOTHING = frozenset({"none", "defined", "undefined"})

@@ -218,7 +218,7 @@ def plans(
                 begun = f"conversation: node {empty!r} starts it without a message, and none is added: {_SAY}"
                 errors.append(workflow._located(position, WorkflowError(begun, place="conversation")))
         except UsageError as error:
-            errors.append(workflow._located(position, _of_node(error, ids, position, columns)))
+            errors.append(workflow._located(position, _of_node(error, workflow._steps, position, columns)))
         columns = node._hands_on(columns)
         unknown |= made_by(node, view)
         if CONVERSATION in node._declared.makes:
@@ -259,9 +259,15 @@ def _branches(workflow: Definition, position: int, earlier: str) -> bool:
     return is_branch or any(earlier in each for each in added)
 
 
-def _of_node(error: UsageError, ids: Sequence[str], position: int, columns: Sequence[str]) -> UsageError:
+def _of_node(error: UsageError, steps: Sequence[tuple[str, Node]], position: int, columns: Sequence[str]) -> UsageError:
     """Return an error about a column that is not there in words that know of nodes: their ids are read like columns."""
-    name = error.values.get("column")
+    ids, name = [each for each, _ in steps], error.values.get("column")
+    if error.code == "no_reply":
+        chats = [each for each, node in steps[:position] if node._declared.operation and not node._declared.later]
+        how = (
+            f"set continue_from: {chats[-1]}" if chats else "put a chat node before it, and set continue_from to its id"
+        )
+        return ColumnError(f"no reply that it could append: {how}", place=error.place)
     if error.code != "no_column" or error.values["is_sure"] or not isinstance(name, str):
         return error
     if name in ids[position:]:
