@@ -129,6 +129,9 @@ REFUSED = {
     "a word that is none": {"nodes": [{**CHAT, "service_tier": "fastest"}]},
     "too many stops": {"nodes": [{**CHAT, "stop": ["a", "b", "c", "d", "e"]}]},
     "a name that is a number": {"nodes": [{**LATER, "into": 3}]},
+    "an id that is a row's": {"nodes": [{**BASE["nodes"][0], "id": "row"}]},
+    "an id that is the inputs'": {"nodes": [{**BASE["nodes"][0], "id": "inputs"}]},
+    "an id that is the outputs'": {"nodes": [{**BASE["nodes"][0], "id": "outputs"}]},
 }
 
 
@@ -180,3 +183,26 @@ def test_the_command_line_prints_it(schema, capsys):
     with pytest.raises(SystemExit):
         main(["schema", "workflow"])
     assert json.loads(capsys.readouterr().out) == schema.schema
+
+
+def test_one_part_of_it_is_shown(schema, capsys):
+    """A part that there is not is told with the nearest; there is one revision of it."""
+    outcomes = []
+    for more in (["-p", "nodes"], ["-p", "nods"], ["-r", "x"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["schema", "workflow", *more])
+        outcomes.append((ended.value.code or 0, capsys.readouterr()))
+    assert [code for code, _ in outcomes] == [0, 1, 2]
+    assert json.loads(outcomes[0][1].out) == schema.schema["properties"]["nodes"]
+    wording([each.err for _, each in outcomes[1:]])
+
+
+def test_it_is_listed_and_found(capsys):
+    """With the operations, and where its name is misspelt."""
+    for arguments, code in ((["schema"], 0), (["schema", "workflw"], 1)):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    assert "workflow" in said.out.splitlines()[-1].split()
+    wording(said.err)

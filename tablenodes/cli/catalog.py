@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
 
 _WHICH = "The operation, such as create_chat_completion; or workflow, for a workflow's file. Default: list them all."
+_WORKFLOW = "workflow"
 _DRAWN = "Where the drawing goes: an .svg, or Mermaid text in an .mmd. Default: Mermaid text to the standard output."
 
 
@@ -130,13 +131,14 @@ def schema(given: Given) -> None:
 
     if given.operation is None:
         wanted = schemas.revisions() if given.revision is None else (given.revision,)
-        _show_rows([(each, one) for each in wanted for one in schemas.operations(each)])
+        rows = [(each, one) for each in wanted for one in schemas.operations(each)]
+        _show_rows([*rows, *([("of workflow files", _WORKFLOW)] if given.revision is None else [])])
         return
-    if given.operation == "workflow":
-        from ..workflow.file_schema import file_schema  # noqa: PLC0415 - loaded where it is used
-
-        print(json.dumps(file_schema(), indent=2, ensure_ascii=False))
+    if given.operation == _WORKFLOW:
+        _show_file_schema(given)
         return
+    if nearest(given.operation, (_WORKFLOW,)):
+        raise SchemaError(f"no operation {given.operation!r}{nearest(given.operation, (_WORKFLOW,))}")
     found = schemas.load(given.revision or schemas.DEFAULT_REVISION, given.operation)
     if given.name is not None:
         if given.name not in found.properties:
@@ -148,6 +150,20 @@ def schema(given: Given) -> None:
         show(f"{given.operation} ({found.name}); * is required")
         show()
         _show_rows([(f"{'*' if p in found.required else ' '} {p}", *_described(found, p)) for p in found.properties])
+
+
+def _show_file_schema(given: Given) -> None:
+    """Show the schema of a workflow's file, or one part of it."""
+    from ..workflow.file_schema import file_schema  # noqa: PLC0415 - loaded where it is used
+
+    if given.revision is not None:
+        raise click.BadParameter("a workflow's file has one schema: leave it out", param_hint="--revision")
+    document = file_schema()
+    shown = document if given.name is None else document["properties"].get(given.name)
+    if shown is None:
+        known = nearest(given.name, document["properties"]) or f"; there are {', '.join(document['properties'])}"
+        raise SchemaError(f"a workflow's file has no key {given.name!r}{known}")
+    print(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
 def _show_property(schema: Schema, name: str, as_json: bool) -> None:

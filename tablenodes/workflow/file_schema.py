@@ -20,7 +20,7 @@ from .definition_reader import KEYS
 from .destination import Destination
 from .inputs import DECLARATION, TYPES
 from .node_rules import closed, property_ranges, settings_together, types_of
-from .references import NODE_ID
+from .references import KEPT_IDS, NODE_ID
 from .table_source import TableSource
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def _nodes(kinds: dict[str, type[Node]]) -> Json:
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": {"$ref": f"#/$defs/{name}"}}
         for name in kinds
     ]
-    named = {"id": {"type": "string", "pattern": _whole(NODE_ID.pattern)}, "type": {"anyOf": by_name}}
+    own = {"type": "string", "pattern": _whole(NODE_ID.pattern), "not": {"enum": [*KEPT_IDS]}}
+    named = {"id": own, "type": {"anyOf": by_name}}
     return {"type": "object", "required": ["id", "type"], "properties": named, "allOf": by_type}
 
 

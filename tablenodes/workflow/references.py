@@ -16,10 +16,12 @@ from ..nodes import Node
 from ..nodes.answer_shapes import CALLS, Shape
 from ..run.display import counted
 from ..schemas.subschemas import admitted, applied
-from ..templates.template import Template
+from ..templates.template import ROW, Template
 from ..templates.template_ways import Path, written
 
 NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+KEPT_IDS = (*RESERVED, ROW)
+"""What placeholders begin with, so that no node is called so."""
 _EXTENSIONS = frozenset(
     {
         *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "images", "citations"),
@@ -75,6 +77,8 @@ def check_id(name: object, earlier: Collection[str]) -> None:
     if not isinstance(name, str) or not NODE_ID.fullmatch(name):
         how = "must be made of at most 64 letters, digits and underscores, no digit first"
         raise WorkflowError(f"id: {how}", place="id")
+    if name in KEPT_IDS:
+        raise WorkflowError(f"id: {name!r} stands for something else in placeholders: choose another id", place="id")
     if name in earlier:
         raise WorkflowError(f"id: {name!r} is the id of an earlier node", place="id")
 
