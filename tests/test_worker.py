@@ -26,7 +26,7 @@ from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Answer, Call, Request
 from tablenodes.later.group import Deadlines
 from tablenodes.later.lock import WorkerLock, ensure_worker
-from tablenodes.later.stored_connection import Travelling, arrived
+from tablenodes.later.stored_connection import StoredConnection, restored
 from tablenodes.later.worker import Worker, cancel
 from tablenodes.run.wiring import Engine
 from tablenodes.secret import Secret
@@ -558,11 +558,11 @@ def test_a_call_takes_no_longer_than_its_row_has_left():
 def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkeypatch):
     """What the recipe lacks is in the environment, by names that tell nothing."""
     monkeypatch.setenv("MY_KEY", "e" * 20)
-    travelling = Travelling(connection, SALT)
-    text = orjson.dumps(travelling.recipe).decode()
+    stored = StoredConnection(connection, SALT)
+    text = orjson.dumps(stored.recipe).decode()
     assert not any(secret in text for secret in ("kkkk", "ssss", "qqqq", "eeee", "user:"))
-    environ = {**os.environ, **travelling.secrets}
-    there = arrived(orjson.loads(text), environ, SALT)
+    environ = {**os.environ, **stored.secrets}
+    there = restored(orjson.loads(text), environ, SALT)
     if connection.local_model is None:
         with opened(connection) as before, opened(there, environ) as after:
             assert (after.base_url, after.timeout) == (before.base_url, before.timeout)
@@ -572,16 +572,16 @@ def test_a_connection_arrives_as_it_was_sent_without_a_secret(connection, monkey
     else:
         assert there.local_model.path == os.path.abspath("model.gguf")
         assert there.local_model.slots == 2
-    if travelling.secrets:
+    if stored.secrets:
         with wording.raises(tn.errors.ConnectionSettingError):
-            arrived(orjson.loads(text), {}, SALT)
+            restored(orjson.loads(text), {}, SALT)
 
 
 def test_the_name_of_a_secret_depends_on_its_store_and_its_address():
     """It is the same where both are: a worker that has it is known to have it."""
 
     def name(url, salt):
-        return list(Travelling(tn.Connection(url, "k" * 20), salt).secrets)
+        return list(StoredConnection(tn.Connection(url, "k" * 20), salt).secrets)
 
     here = "http://127.0.0.1:1/v1"
     assert name(here, SALT) == name(here, SALT)
@@ -692,7 +692,7 @@ def test_a_submission_is_cancelled_whoever_works_on_it(store):
             assert cancel(file, "mine") > 190
             until(lambda: Inventory(file, "mine").counts().get("pending", 0) == 0, "the end", 3.0)
         assert (len(server.requests) < 6, meanwhile(other, store)) == (True, ["ok"])
-        wording({each for each in found(table, store).log["message"] if each is not None}.pop())
+        wording({*found(table, store).log["message"].dropna()}.pop())
         again = queued(server.url, store, 5, **manner)
         assert cancel(file) == outcomes(again, store).count("not_sent")
         with nobody_at_work(store):

@@ -23,7 +23,7 @@ from ..run.wiring import Engine
 from ..settings import Limits, Retry
 from ..store.futures import Futures, Group
 from .store_journal import FutureRecorder
-from .stored_connection import VERSION, arrived, surroundings
+from .stored_connection import VERSION, environment_for, restored
 
 _LOOK = 0.05  # seconds between two looks for rows that were submitted after the others had come to their end
 _SAVE_FOR = 600.0  # seconds for which a worker tries to save what came while the disk was full
@@ -72,9 +72,9 @@ class GroupRun:
         if self._recipe["version"] != VERSION:
             return Held("the rows were submitted by another version of tablenodes")
         try:
-            connection = arrived(self._recipe["connection"], os.environ, self.futures.salt())
+            connection = restored(self._recipe["connection"], os.environ, self.futures.salt())
             self.futures.take_up(self.group.number)
-            with opened(connection, surroundings(self._recipe["connection"], os.environ)) as endpoint:
+            with opened(connection, environment_for(self._recipe["connection"], os.environ)) as endpoint:
                 while True:
                     held = self._round(endpoint)
                     if held is not None or not self._wait_for_more():

@@ -40,7 +40,7 @@ from ..store.futures import Answered, Futures, Waiting
 from ..store.recipe_keys import key_of
 from ..tables import TableView
 from .lock import WorkerLock, ensure_worker, log_path
-from .stored_connection import Travelling, lacking, vouched
+from .stored_connection import StoredConnection, present_key, why_no_key
 from .worker import leave
 
 _BETWEEN = 0.02  # seconds between two looks at whether the store has changed
@@ -93,9 +93,11 @@ class Retrieval:
         self._rows_of: dict[int, list[int]] = {}
         self._open: dict[int, int] = {}
         self._salt = self._futures.salt_there()
-        self._secrets = {} if connection is None or self._salt is None else Travelling(connection, self._salt).secrets
+        self._secrets = (
+            {} if connection is None or self._salt is None else StoredConnection(connection, self._salt).secrets
+        )
         self._connection, self._servers = connection or Connection(), set[str]()
-        self._lacking: dict[str, str | None] = {}
+        self._without_key: dict[str, str | None] = {}
         self._asked_for: dict[int, bytes] = {}
         self._began = time.monotonic()
         self._tried = False
@@ -214,18 +216,18 @@ class Retrieval:
             return False
         if WorkerLock(self._store.path, key).is_held():
             return True
-        if key not in self._lacking:
+        if key not in self._without_key:
             connection = orjson.loads(waiting[0].recipe)["connection"]
             environ = {**os.environ, **self._secrets_for(waiting[0])}
-            self._lacking[key] = lacking(connection, environ, self._salt or b"")
-        if (reason := self._lacking[key]) is not None:
+            self._without_key[key] = why_no_key(connection, environ, self._salt or b"")
+        if (reason := self._without_key[key]) is not None:
             leave(self._futures, key, reason)
             return False
         return self._start(key, waiting)
 
     def _secrets_for(self, waiting: Waiting) -> dict[str, str]:
         """Return the keys that rows may be sent with: that of the connection, else what the environment has by now."""
-        return vouched(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
+        return present_key(orjson.loads(waiting.recipe)["connection"], os.environ) | self._secrets
 
     def _start(self, key: str, waiting: Iterable[Waiting]) -> bool:
         """Start a worker, unless several have ended before their time; return whether there is hope."""

@@ -1,4 +1,4 @@
-"""A connection on its way through the store: everything but its keys, which the environment carries."""
+"""A connection in the store: everything but its keys, which the environment of a worker has."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OF_THE_KEY = ("api_key_header", "env_file")  # earlier versions knew neither
 _PREFIX = "TABLENODES_KEY_"
 
 
-class Travelling:
+class StoredConnection:
     """A connection as it is put down in a store, and the secrets that its worker needs beside it."""
 
     def __init__(self, connection: Connection, salt: bytes) -> None:
@@ -108,13 +108,13 @@ def _is_keyed(endpoint: Endpoint) -> bool:
     return endpoint.key is not None or any(name == "Authorization" for name, _ in endpoint.headers)
 
 
-def surroundings(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+def environment_for(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the variables whose values have travelled with a recipe, if they have."""
     left = _ACCOUNT if "found_key" in recipe else ()  # earlier versions sent none along
     return {name: value for name, value in environ.items() if name not in left}
 
 
-def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+def present_key(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the key that an environment has now, for rows that were submitted with one that it had then.
 
     Whoever waits for the answers says by that that it may be used. Where the very key is given, that one is used.
@@ -129,19 +129,19 @@ def vouched(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
             key = _found_key(connection, endpoint)
     except ConnectionSettingError:
         return {}
-    return {} if key is None else {_name_now(recipe): key.reveal()}
+    return {} if key is None else {_name_of_present_key(recipe): key.reveal()}
 
 
-def _name_now(recipe: Mapping[str, Any]) -> str:
+def _name_of_present_key(recipe: Mapping[str, Any]) -> str:
     """Return the name of the key that stands in for the one that the environment had."""
     then = f"{recipe['found_key']} {recipe['api_key_env']}"
     return f"{_PREFIX}NOW_{hashlib.sha256(then.encode()).hexdigest()[:16].upper()}"
 
 
-def lacking(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> str | None:
+def why_no_key(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> str | None:
     """Return the reason for which an environment lacks the key of a recipe; None where it has it."""
     try:
-        arrived(recipe, environ, salt)
+        restored(recipe, environ, salt)
     except ConnectionSettingError as error:
         return str(error)
     except TablenodesError:  # nothing that another environment would mend: its worker says so
@@ -149,12 +149,12 @@ def lacking(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) 
     return None
 
 
-def arrived(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
-    """Return the connection of a recipe, with the secrets of an environment; it is opened in its `surroundings`."""
+def restored(recipe: Mapping[str, Any], environ: Mapping[str, str], salt: bytes) -> Connection:
+    """Return the connection of a recipe, with the secrets of an environment; it is opened in its `environment_for`."""
     if "local" in recipe:
         return replace(Connection.local(**recipe["local"]), timeout=_timeout(recipe))
     connection = _with_secrets(recipe, environ)
-    with opened(connection, surroundings(recipe, environ)) as endpoint:
+    with opened(connection, environment_for(recipe, environ)) as endpoint:
         if recipe["is_keyed"] and not _is_keyed(endpoint):
             raise ConnectionSettingError(
                 f"no API key for {recipe['base_url']}, where the rows are sent: set OPENAI_API_KEY and "
@@ -189,7 +189,7 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
         return Secret(environ[value[_VARIABLE]])
 
     name = recipe.get("found_key")
-    names = () if name is None else (name, _name_now(recipe))
+    names = () if name is None else (name, _name_of_present_key(recipe))
     key = next((Secret(environ[each]) for each in names if environ.get(each)), None) or found(recipe["api_key"])
     plain: dict[str, Any] = {
         each: recipe.get(each) for each in ("ca_bundle", "transport", "allow_insecure", *_OF_THE_KEY)

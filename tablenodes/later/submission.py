@@ -35,7 +35,7 @@ from ..tables import TableView
 from .identity import Identity
 from .lock import ensure_worker
 from .replaced_file import place_beside, set_aside
-from .stored_connection import VERSION, Travelling
+from .stored_connection import VERSION, StoredConnection
 
 _ROWS = 10_000  # that go into one transaction at most
 _BYTES = 32 * 2**20  # of bodies that go into one transaction, or are kept from a first look
@@ -108,18 +108,18 @@ class _Submission:
 
     def _handed_over(self, connection: Connection) -> tuple[Identity | None, bool]:
         """Store the rows and see that a worker sends them; return what they are known by, and if it was interrupted."""
-        travelling: Travelling | None = None
+        stored: StoredConnection | None = None
         identity: Identity | None = None
         interrupted = False
         try:
-            travelling = Travelling(connection, self._salt())
-            identity = Identity(self._asking.path, travelling.recipe, self._context, self._options)
-            self._put_all(travelling, identity)
+            stored = StoredConnection(connection, self._salt())
+            identity = Identity(self._asking.path, stored.recipe, self._context, self._options)
+            self._put_all(stored, identity)
         except KeyboardInterrupt:  # what was accepted has its ids
             interrupted = True
-        if travelling is not None and self._key is not None:
+        if stored is not None and self._key is not None:
             try:
-                ensure_worker(self._store.path, self._key, travelling.secrets)
+                ensure_worker(self._store.path, self._key, stored.secrets)
             except StoreError as error:
                 display.say(f"{error}; the rows are in the store, and a retrieval tries again")
             except KeyboardInterrupt:
@@ -145,7 +145,7 @@ class _Submission:
             self._failure = error
             return b""
 
-    def _put_all(self, travelling: Travelling, identity: Identity) -> None:
+    def _put_all(self, stored: StoredConnection, identity: Identity) -> None:
         bodies = self._bodies()
         earlier = frozenset[bytes]()
         if self._context.replaced or identity.is_kept_by_rows:
@@ -153,7 +153,7 @@ class _Submission:
             earlier = frozenset(self._futures.ids_of(names)) if identity.keeps else earlier
         if lost := self._context.replaced - earlier:
             self._keep_replaced(lost)
-        recipe, name = self._recipe(travelling, identity.pool(self._futures, earlier)), identity.naming()
+        recipe, name = self._recipe(stored, identity.pool(self._futures, earlier)), identity.naming()
         path = None if self._context.output is None else os.path.abspath(self._context.output)
         about = Submission(secrets.token_bytes(8), identity.name, self._node, path, time.time())
         for some in _in_parts(bodies):
@@ -230,11 +230,11 @@ class _Submission:
     def _node(self) -> str:
         return self._context.scope or self._asking.name
 
-    def _recipe(self, travelling: Travelling, pool: str | None) -> _Recipe:
+    def _recipe(self, stored: StoredConnection, pool: str | None) -> _Recipe:
         """Return how the rows are asked; rows that are asked alike share the server's allowance and its refusals."""
         recipe = {
             "version": VERSION,
-            "connection": travelling.recipe,
+            "connection": stored.recipe,
             "method": "POST",
             "path": self._asking.path,
             "choices": self._asking.choices,

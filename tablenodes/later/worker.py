@@ -20,7 +20,7 @@ from ..store.inventory import Inventory
 from ..store.store_file import StoreFile
 from .group import GroupRun, Held
 from .lock import INHERITED, WorkerLock, log_path
-from .stored_connection import lacking
+from .stored_connection import why_no_key
 
 IDLE = 5.0  # seconds for which a worker waits for more to do before it ends
 _AT_A_TIME = 16  # groups that are worked on at once, each in a thread of its own
@@ -68,7 +68,9 @@ class Worker:
         """Return the keys of the rows that are pending and can be sent from here; why the others cannot is recorded."""
         recipes = {group.key: group.recipe for group in futures.groups(math.inf)}
         salt = futures.salt_there() or b""
-        kept = {key: lacking(orjson.loads(recipe)["connection"], os.environ, salt) for key, recipe in recipes.items()}
+        kept = {
+            key: why_no_key(orjson.loads(recipe)["connection"], os.environ, salt) for key, recipe in recipes.items()
+        }
         for key, reason in kept.items():
             if reason is not None:
                 with suppress(StoreError):
