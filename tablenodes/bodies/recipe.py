@@ -11,7 +11,7 @@ from typing import Any
 from ..column_names import known, plainly
 from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..problems import Remark
-from ..templates.template import Column, Template
+from ..templates.template import Column, template_of
 from .images import IMAGE, parse_image
 from .values import ConversationValue, FreeValue, SpokenValue, is_varying, parse
 
@@ -114,7 +114,7 @@ def like_placeholders(recipe: Recipe, table: Collection[str], workflow: Collecti
         around = _IN_DOUBLE_BRACES.sub("", text)
         filled_in: tuple[str, ...] = ()
         with suppress(TemplateError):  # a JSON text with backslashes in its placeholders, which is read as JSON
-            filled_in = Template(text, place).columns if "{{" in text else ()
+            filled_in = template_of(text, place).columns if "{{" in text else ()
         for name in dict.fromkeys(map(str.strip, _IN_SINGLE_BRACES.findall(around))):
             if (name in table and name not in filled_in) or name.partition(".")[0] in workflow:
                 written = f'row["{name}"]' if name in table and not name.isidentifier() else name

@@ -16,7 +16,7 @@ from ..problems import Problem, Rejected, Unfit
 from ..store.commits import NO_CONVERSATION, NO_MESSAGE
 from ..store.conversations import Conversations
 from ..templates.bounds import Room, TooLarge
-from ..templates.template import Column, LiteralText, Template, inner, pieces_of
+from ..templates.template import Column, LiteralText, Template, inner, pieces_of, template_of
 from .schema_types import Typing
 
 Cells = tuple[Any, ...]
@@ -134,7 +134,7 @@ class TextValue(Varying):
 
     def _or_none(self, row: Row, render: Give) -> Give:
         written = _OR_NONE.fullmatch(self.template.source)
-        as_json = Template(f"{{{{ ({written and written[1]}) | tojson }}}}", self.template.place)
+        as_json = template_of(f"{{{{ ({written and written[1]}) | tojson }}}}", self.template.place)
         shown = as_json.bind(row.position, row.constants, row.room)
         return lambda cells: None if shown(cells) == "null" else render(cells)
 
@@ -165,8 +165,8 @@ class BareValue(TextValue):
     """The value of a placeholder that stands in a JSON text outside of its quotes; a cell's text is no structure."""
 
     def __init__(self, written: str, place: str) -> None:
-        self.is_json = Template(written, place).filtered_last == "tojson"
-        self.template = Template(written if self.is_json else f"{{{{ ({inner(written)}) | tojson }}}}", place)
+        self.is_json = template_of(written, place).filtered_last == "tojson"
+        self.template = template_of(written if self.is_json else f"{{{{ ({inner(written)}) | tojson }}}}", place)
 
     def bind(self, row: Row, typing: Typing, path: str) -> Give:
         render = super().bind(row, Typing.of_anything(), path)
@@ -186,7 +186,7 @@ class FreeValue(TextValue):
         around, *placeholder = pieces_of(self.template.source)
         if not typing.is_open or around or placeholder[1:] != [""]:
             return render
-        as_json = Template(f"{{{{ ({inner(placeholder[0])}) | tojson }}}}", self.template.place)
+        as_json = template_of(f"{{{{ ({inner(placeholder[0])}) | tojson }}}}", self.template.place)
         value_of = TextValue(as_json).bind(row, Typing.of_anything(), path)
 
         def give(cells: Cells) -> Any:
@@ -378,7 +378,7 @@ def parse(value: Any, place: str, text: Callable[[Template], TextValue] = TextVa
 def _text(text: str, place: str, made: Callable[[Template], TextValue]) -> Any:
     """Return a text with placeholders; those of a JSON text may be written with JSON's backslashes."""
     try:
-        return made(Template(text, place))
+        return made(template_of(text, place))
     except TemplateError:
         with suppress(orjson.JSONDecodeError, Unfit):
             found = read_json(text)
@@ -414,7 +414,7 @@ def _filled_in(value: Any, pieces: Sequence[str], place: str) -> Any:
         if bare is not None and bare[1] == _BARE:
             return BareValue(pieces[int(bare[2])], place)
         text = _MARK.sub(lambda mark: pieces[int(mark[2])], value)
-        return value if text == value else TextValue(Template(text, place))
+        return value if text == value else TextValue(template_of(text, place))
     if isinstance(value, list):
         array = [_filled_in(item, pieces, f"{place}[{i}]") for i, item in enumerate(value)]
         return ArrayValue(array) if any(map(is_varying, array)) else array

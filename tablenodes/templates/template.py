@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -24,6 +25,7 @@ Render = Callable[[Cells], str]
 ROW = "row"  # the name under which a placeholder reaches a column of any name: ``{{ row["any name"] }}``
 _PLACEHOLDER = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _CARRIAGE_RETURN = "\ufdd1"
+_KEPT = 20_000  # signs of a text, beyond which what was read of it is not kept
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,14 @@ class Template:
         """Return what ``row`` has to have in it: each column's name, and where its cell stands."""
         cells = [(own_name(name), index) for name, index in position.items() if name != OUTPUTS]
         return [(name, index) for name, index in cells if self.whole_row or name in self._through_row]
+
+
+def template_of(source: str, place: str) -> Template:
+    """Return the template of a text; what was read lately is kept, as a node's settings are asked for many times."""
+    return _read(source, place) if len(source) <= _KEPT else Template(source, place)
+
+
+_read = lru_cache(maxsize=512)(Template)
 
 
 def _parse(source: str) -> nodes.Template:

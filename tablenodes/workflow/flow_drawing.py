@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,9 @@ class Box:
     above: list[Box] = field(default_factory=list)
     below: list[Box] = field(default_factory=list)
 
-    @property
+    @cached_property
     def width(self) -> float:
-        """Return how wide it is, by the widths of its signs."""
+        """How wide it is, by the widths of its signs."""
         widest = max(
             (sum(1 + (unicodedata.east_asian_width(s) in "WF") for s in each) for each in self.lines), default=0
         )

@@ -13,7 +13,7 @@ from ..bodies.values import TextValue
 from ..connection.connection import Connection, given_connection
 from ..errors import WorkflowError
 from ..nodes import Node
-from ..templates.template import Template, inner, pieces_of
+from ..templates.template import inner, pieces_of, template_of
 
 WHEN = "when"
 
@@ -82,9 +82,9 @@ class Condition:
         self.name = name
         self._expression = expression = _expression(text, name)
         self.written = f"{{{{ {expression} }}}}"
-        self.template = Template(self.written, name)
+        self.template = template_of(self.written, name)
         # What is missing at the end of the way is null and so false; an answer that is missing is not met by that.
-        self._value = TextValue(Template(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", name))
+        self._value = TextValue(template_of(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", name))
 
     def beside(self, other: Condition) -> Condition:
         """Return the condition that both are true, the other first."""
@@ -97,7 +97,7 @@ class Condition:
 
 def _expression(text: str, name: str) -> str:
     bare = re.sub(r"[{}]{2}", "", text).strip()
-    pieces = pieces_of(Template(text.strip(), name).source) if "{{" in text and bare else []
+    pieces = pieces_of(template_of(text.strip(), name).source) if "{{" in text and bare else []
     if pieces and (len(pieces) != 3 or pieces[0] or pieces[2]):
         raise WorkflowError(f"{name}: must be one expression: {{{{ … and … }}}}, with nothing beside it", place=name)
     expression = inner(pieces[1]) if pieces else bare
