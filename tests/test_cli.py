@@ -783,6 +783,7 @@ def test_no_heavy_library_is_loaded_for_help_and_lists(folder):
     """``--help`` comes at once; pandas waits for a table, and what a call needs for it is all that it loads."""
     import subprocess
 
+    Path("flow.yaml").write_text("tasks: [{id: a, type: io.kestra.plugin.openai.ChatCompletion, prompt: x}]\n")
     code = (
         "import sys\nfrom tablenodes.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
@@ -796,6 +797,8 @@ def test_no_heavy_library_is_loaded_for_help_and_lists(folder):
             ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--prompt", "{{ word }}", "--dry-run"],
             {"ssl", "requests", "platformdirs", "jsonschema", "ruamel", "tqdm", "rich", "pycurl"},
         ),
+        (["schema", "workflow"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
+        (["convert", "flow.yaml"], {"pandas", "pyarrow", "numpy", "pycurl", "rich"}),
     ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert unwanted & set(done.stderr.split()) == set()

@@ -14,6 +14,7 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes.plain import plain
 from tablenodes.problems import Unfit
+from tablenodes.templates import template as template_module
 from tablenodes.templates.template import Template
 
 
@@ -550,3 +551,14 @@ def test_what_json_gives_reaches_no_python(expression):
     """The sandbox holds for it too."""
     with pytest.raises(Unfit):
         render(f"{{{{ {expression} }}}}", a='{"k": 1}')
+
+
+def test_a_text_is_read_once_however_often_a_workflow_asks_for_it(monkeypatch):
+    """Twenty nodes, each of which reads all that come before it."""
+    read = []
+    parse = template_module._parse
+    monkeypatch.setattr(template_module, "_parse", lambda source: (read.append(source), parse(source))[1])
+    prompts = ["read once {{ word }} " + " ".join(f"{{{{ n{j} }}}}" for j in range(i)) for i in range(20)]
+    nodes = {f"n{i}": tn.CreateChatCompletion(model="m", prompt=prompt) for i, prompt in enumerate(prompts)}
+    tn.Workflow(nodes).graph("svg")
+    assert {read.count(source) for source in read if "read once" in source} == {2}  # to look at it, and for its code

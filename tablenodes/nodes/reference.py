@@ -52,7 +52,8 @@ def described(kind: type[Node]) -> list[Setting]:
 
 def property_described(schema: Schema, name: str) -> tuple[str, str, str]:
     """Return a request property's types, what it is, and its limits."""
-    layers = list(applied(schema.document, properties(schema.document).get(name), unions=True))
+    document = schema.document
+    layers = list(applied(document, properties(document).get(name), unions=True))
     admitted = schema.admits((name,))
     types = [each for each in _TYPES if each in admitted and not (each == "integer" and "number" in admitted)]
     words = "any" if admitted >= set(_TYPES) else " or ".join(types)

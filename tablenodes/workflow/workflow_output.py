@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from .. import tables
 from ..run import display
 from ..run.output import LOG_TYPES, NodeOutput, Responses
 
@@ -26,6 +25,8 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
 
     def _add(self, name: str, output: NodeOutput[Any]) -> None:
         """Add what the next node gave; later nodes find the columns in the table that it made."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
         self._outputs[name] = output
         if not isinstance(output, Responses) and not output._fields:
             before, self._base = self._base, output.table
@@ -46,6 +47,8 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     @cached_property
     def _made(self) -> tuple[Any, tuple[str, ...]]:
         """The table, and the columns of it that say nothing: that all rows of a node which sends nothing are ok."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
         if self._alone and self._outputs:
             return [*self.values()][-1].table, ()
         view = tables.view(self._base)
@@ -63,6 +66,8 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
 
     def _brief(self) -> Any:
         """Return the table as a person looks at it: without the columns that say nothing."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
         table, idle = self._made
         view = tables.view(table)
         return view.select([name for name in view.columns if name not in idle]) if idle else table
@@ -70,6 +75,8 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
     @property
     def _log(self) -> Any:
         """One row for each row of each node: what became of it; of several nodes, which one and which row."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
         if self._alone and self._outputs:
             return [*self.values()][-1].log
         columns: dict[str, list[Any]] = {name: [] for name in ("node", "row", *LOG_TYPES)}
