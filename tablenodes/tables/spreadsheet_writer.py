@@ -115,6 +115,13 @@ def _cut(text: str, form: str) -> str:
     return text if longest is None else text.encode("utf-16-le")[: 2 * longest].decode("utf-16-le", "ignore")
 
 
+class _Exact(float):
+    """A number that is written with all its digits: up to 17, of which the library would write 16."""
+
+    def __format__(self, _: str) -> str:
+        return repr(float(self)).upper()
+
+
 def _write_xlsx(names: tuple[str, ...], rows: Iterator[list[Cell]], handle: IO[bytes]) -> None:
     import xlsxwriter  # noqa: PLC0415 - an extra, loaded where it is used
 
@@ -132,7 +139,7 @@ def _write_xlsx(names: tuple[str, ...], rows: Iterator[list[Cell]], handle: IO[b
                 elif isinstance(cell, datetime.date):
                     sheet.write_datetime(position, at, cell, formats[isinstance(cell, datetime.datetime)])
                 elif cell is not None:
-                    sheet.write_number(position, at, cell)
+                    sheet.write_number(position, at, _Exact(cell) if type(cell) is float else cell)
 
 
 _SPACES = re.compile(r"^ | (?= )| $|\t")
