@@ -185,6 +185,20 @@ def test_the_command_line_prints_it(schema, capsys):
     assert json.loads(capsys.readouterr().out) == schema.schema
 
 
+def test_no_mistake_hides_another(tmp_path):
+    """Of a node whose type there is not, of an input with an unknown key; what others call a path is found."""
+    (tmp_path / "w.yaml").write_text("""\
+table: {file: in.csv}
+output: {file: out.csv}
+inputs: {n: {type: FLOAT, defualt: 1, requird: true}}
+nodes:
+  - {id: say, type: Retrun, txet: x, wen: y}
+""")
+    with pytest.raises(WorkflowError) as caught:
+        tn.Workflow.load(tmp_path / "w.yaml")
+    wording([caught.value, *caught.value.__notes__])
+
+
 def test_one_part_of_it_is_shown(schema, capsys):
     """A part that there is not is told with the nearest; there is one revision of it."""
     outcomes = []

@@ -14,12 +14,12 @@ from ..connection.connection_reader import ConnectionReader, connection_keys
 from ..database_address import DatabaseTable
 from ..documents.document_reader import rooted
 from ..errors import UsageError, WorkflowError, framed
-from ..nodes import find_node
+from ..nodes import find_node, known_nodes
 from ..nodes.node import check_request_settings, instead, own_names, setting_names
 from ..run.options import RunOptions
 from ..settings import Limits, Retry
 from .database_output import DatabaseOutput, output_of
-from .inputs import declared
+from .inputs import declared, separately
 from .references import check_id, faults
 from .short_names import written_out
 from .step import STEP_KEYS, Step, node_of, whens
@@ -132,8 +132,9 @@ class Reader(ConnectionReader):
         path: Path_ = ("inputs",)
         made = {}
         for name, value in self.mapping(path).items():
-            with self.collecting(), self.locating(path):
-                made[name] = declared(name, value)
+            for each in separately(value):
+                with self.collecting(), self.locating(path):
+                    made[name] = declared(name, each)
         return made
 
     def deadline(self) -> Any:
@@ -192,8 +193,7 @@ class Reader(ConnectionReader):
                 raise self.document.error(path, f"a node needs {needed}")
         self.text((*path, "id"))
         of_type = self.text((*path, "type"))
-        with self.locating((*path, "type")):
-            kind = find_node(of_type)
+        kind = self._kind(path, of_type)
         known, before = ("id", "type", *STEP_KEYS, *setting_names(kind)), len(self._errors)
         for key in given:
             if key not in known:
@@ -218,6 +218,18 @@ class Reader(ConnectionReader):
             raise self._errors.pop()
         with self.locating(path):
             return Step(kind(**settings), **more) if more else kind(**settings)
+
+    def _kind(self, path: Path_, of_type: str) -> type[Node]:
+        """Return the node of a type; where there is none, look for keys that no node has."""
+        try:
+            with self.locating((*path, "type")):
+                return find_node(of_type)
+        except WorkflowError as error:
+            self._errors.append(error)
+            known = dict.fromkeys(each for kind in known_nodes().values() for each in setting_names(kind))
+            all_known = ("id", "type", *STEP_KEYS, *known)
+            self._errors += [self.unknown_key((*path, key), all_known) for key in self.at(path) if key not in all_known]
+        raise self._errors.pop()
 
     def _anchored(self, name: str, text: str) -> str:
         """Return a setting with the path in it made absolute from the document's folder."""

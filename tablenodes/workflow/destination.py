@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JournalError, TableError, WorkflowError, nearest
+from ..errors import JournalError, TableError, WorkflowError, among, nearest
 from ..problems import Remark
 from ..run.display import say
+from .table_source import PATHS
 
 if TYPE_CHECKING:
     from ..tables import TableView
@@ -123,7 +124,7 @@ def destination(value: Any) -> Destination | None:
         return Destination(value)
     known = [each.name for each in fields(Destination)]
     for key in (str(name) for name in value if name not in known):
-        hint = f": {_ENDING}" if key == "format" else nearest(key, known)
+        hint = f": {_ENDING}" if key == "format" else nearest(key, known, PATHS) or among(key, known)
         raise WorkflowError(f"output: unknown key {key[:40]!r}{hint}", place=f"output.{key}")
     if "path" not in value:
         raise WorkflowError("output: path is missing", place="output")

@@ -91,6 +91,13 @@ def _is_declarations(key: object) -> bool:
     return bool(difflib.get_close_matches(str(key), DECLARATION, n=1, cutoff=0.8))
 
 
+def separately(value: Any) -> list[Any]:
+    """Return what is given of an input, each unknown key by itself: so that one hides no other mistake."""
+    unknown = [key for key in value if key not in DECLARATION] if isinstance(value, Mapping) and "type" in value else []
+    known = {key: value[key] for key in value if key not in unknown} if unknown else value
+    return [*({"type": "string", key: value[key]} for key in unknown), known]
+
+
 def _refuse_unknown(value: Any) -> None:
     """Raise `WorkflowError` for a declaration with an unknown key: a mapping with a type is one, and never a value."""
     for unknown in (str(key) for key in value if key not in DECLARATION):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..database_address import DatabaseTable, database_table
-from ..errors import WorkflowError, nearest
+from ..errors import WorkflowError, among, nearest
 
 STANDARD_INPUT = "-"
 
@@ -40,6 +40,8 @@ class TableSource:
         return {name: value for name, value in asdict(self).items() if name != "path" and value is not None}
 
 
+PATHS = dict.fromkeys(("file", "filename", "file_name", "filepath", "file_path"), "path")
+"""What others call the path of a file."""
 Source = str | TableSource | DatabaseTable
 
 
@@ -64,7 +66,8 @@ def table_source(value: Any, folder: str | None = None) -> Source | None:
 def _of_mapping(value: Mapping[str, Any]) -> TableSource:
     known = [each.name for each in fields(TableSource)]
     for key in (str(name) for name in value if name not in known):
-        raise WorkflowError(f"table: unknown key {key[:40]!r}{nearest(key, known)}", place=f"table.{key}")
+        hint = nearest(key, known, PATHS) or among(key, known)
+        raise WorkflowError(f"table: unknown key {key[:40]!r}{hint}", place=f"table.{key}")
     return TableSource(**{"path": "", **value})
 
 
