@@ -586,9 +586,28 @@ def test_an_answer_that_is_a_text_and_no_number_is_said_by_its_name(text):
 def test_a_reply_that_is_appended_from_nowhere_is_answered_with_the_node_to_name():
     """A workflow knows which node has asked."""
     begin = {"begin": tn.CreateConversation(system="x")}
-    for nodes in ({**begin, "ask": ASK.replace(prompt=None), "reply": tn.AppendReply()}, {"reply": tn.AppendReply()}):
+    reply = {"reply": tn.AppendReply()}
+    for nodes in ({**begin, "ask": ASK.replace(prompt=None), **reply}, {**begin, **reply}, reply):
         with wording.raises(UsageError):
             tn.Workflow(nodes).check(pd.DataFrame({"word": ["a"], "conversation": ["x"]}))
+
+
+def test_a_table_that_is_looked_at_leaves_out_what_says_nothing():
+    """That each row of a node is ok; the table itself, and so a file, has it."""
+    nodes = {"ask": OTHER, "say": tn.Return(text="x"), "other": ASK}
+    out, _ = run(nodes, "a", "bad")
+    shown = repr(out)
+    assert "other_outcome" in shown
+    assert not [name for name in ("ask_outcome", "ask_status", "say_outcome") if name in shown]
+    assert {"ask_outcome", "ask_status", "ask_message", "say_outcome"} <= {*out.table.columns}
+    alone, _ = run({"ask": ASK}, "a")
+    assert "ask_status" in repr(alone)
+
+
+def test_fields_of_a_reply_that_was_not_added_are_told_the_node_that_adds_them():
+    """AppendReply adds a text alone; on the command line there is no output to continue from."""
+    table = pd.DataFrame({"conversation": ["x"], "stars": [1], "status": [200], "outcome": ["ok"], "message": [None]})
+    wording([line for line in tn.AddUserMessage(text="hi").check(table).warnings if "not added" in line])
 
 
 def test_a_text_that_is_a_part_of_an_outcome_may_be_looked_for():

@@ -136,7 +136,8 @@ def _merged(found: Sequence[Failed]) -> list[Failed]:
     if len(waiting) < 2:
         return [*found]
     first = min(waiting, key=lambda each: each.row)
-    together = first._replace(rows=sum(each.rows for each in waiting))
+    rows = sum(each.rows for each in waiting)
+    together = first._replace(rows=rows, message=f"{first.message}; {rows - first.rows:,} otherwise")
     return [*(each for each in found if each.outcome != _UPSTREAM), together]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _BESIDE = re.compile(r"(?P<prefix>.+_)?status(_\d+)?\n(?P=prefix)?outcome(_\d+)?\n(?P=prefix)?message(_\d+)?")
 """The names of what stands beside an answer, each in a line."""
 _APPEND = "run AppendReply on this table (tablenodes call AppendReply), or give the output of the chat as"
+_BY_HAND = 'run AddAssistantMessage on this table, text="{{ … }}" of the fields, or give the output of the chat as'
 _TRIPLE = 3  # columns that stand beside an answer
 
 
@@ -100,7 +101,7 @@ def dropped(columns: Sequence[str], conversation: str, read: Collection[str]) ->
     first = columns.index(turn[0])
     answer = columns[first - 1] if len(turn) == _TRIPLE else turn[0]  # a field's name is anybody's
     what = f"column {answer!r} has a model's answer that is not in the conversation, and is not added"
-    how = f"{_APPEND if text_in(turn) else 'give the output of the chat as'} continue_from"
+    how = f"{_APPEND if text_in(turn) else _BY_HAND} continue_from"
     return () if answer in read else (f"{what}: to add it first, {how}",)
 
 

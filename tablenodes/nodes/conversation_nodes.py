@@ -370,8 +370,10 @@ class AppendReply(AddingNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         if self.body is None and self.continue_from is None and BODY not in columns and not self._spoken(columns):
-            how = "give the output of a chat node as continue_from, or set body"
-            raise ColumnError(f"no column 'body': {how}", code="no_reply", values={"column": BODY})
+            lacking = "no column 'body', and no 'answer' to the right of the conversations"
+            by_hand = 'for an answer in other columns use AddAssistantMessage, text="{{ … }}"'
+            how = f"give the output of a chat node as continue_from, or set body; {by_hand}"
+            raise ColumnError(f"{lacking}: {how}", code="no_reply", values={"column": BODY})
         return super()._plan(columns, inputs)
 
     def _defaults(self, columns: Sequence[str]) -> Mapping[str, str]:

@@ -262,7 +262,7 @@ def _branches(workflow: Definition, position: int, earlier: str) -> bool:
 def _of_node(error: UsageError, steps: Sequence[tuple[str, Node]], position: int, columns: Sequence[str]) -> UsageError:
     """Return an error about a column that is not there in words that know of nodes: their ids are read like columns."""
     ids, name = [each for each, _ in steps], error.values.get("column")
-    if error.code == "no_reply":
+    if error.code == "no_reply" and steps[1:]:
         chats = [each for each, node in steps[:position] if node._declared.operation and not node._declared.later]
         how = (
             f"set continue_from: {chats[-1]}" if chats else "put a chat node before it, and set continue_from to its id"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from ..answers import BESIDE
 from ..run import display
 from ..run.output import LOG_TYPES, NodeOutput, Responses
 
@@ -46,7 +47,7 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
 
     @cached_property
     def _made(self) -> tuple[Any, tuple[str, ...]]:
-        """The table, and the columns of it that say nothing: that all rows of a node which sends nothing are ok."""
+        """The table, and the columns of it that say nothing: that all rows of one of several nodes are ok."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
         if self._alone and self._outputs:
@@ -61,7 +62,8 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
             ends = output._ended_beside(name, (*own, *columns, *made))
             columns |= made | ends
             types |= kinds | dict.fromkeys(ends, "text")
-            idle += ends if output.summary.ok == output.summary.rows else ()
+            if output.summary.ok == output.summary.rows:
+                idle += ends or ([*made][-len(BESIDE) :] if isinstance(output, Responses) and len(self) > 1 else ())
         return view.replacing(columns, types, self._renamed), tuple(idle)
 
     def _brief(self) -> Any:
