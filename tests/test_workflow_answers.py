@@ -273,3 +273,17 @@ def test_answers_and_inputs_stand_in_lists_and_objects_of_settings():
     for nodes in ({"first": PLAIN, "ask": ask, "last": last}, {"ask": ask.replace(functions=None, stop=None)}):
         with wording.raises(WorkflowError):
             tn.Workflow(nodes, inputs={"kk": 5} if len(nodes) == 1 else {"k": 5})
+
+
+LATER = tn.CreateChatCompletionAsync(model="m", prompt="{{ word }}")
+
+
+def test_ids_that_would_be_in_no_table_are_refused_before_anything_is_submitted():
+    """The second node's would take the place of the first's; unless somebody retrieves these, wherever."""
+    with wording.raises(WorkflowError):
+        tn.Workflow({"first": LATER, "second": LATER}).check(pd.DataFrame({"word": ["a"]}))
+    first = tn.RetrieveResponse(future_response_id="{{ outputs.first.future_response_id }}")
+    both = {"first": LATER, "second": LATER, "answers": first}
+    assert tn.Workflow(both).check(pd.DataFrame({"word": ["a"]}))["second"].valid == 1
+    between = {"first": LATER, "answers": tn.RetrieveResponse(), "second": LATER}
+    assert tn.Workflow(between).check(pd.DataFrame({"word": ["a"]}))["second"].valid == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -218,9 +219,20 @@ def faults(
     columns: Sequence[str] | None = None,
     whens: Whens = NONE,
 ) -> Iterator[Loose]:
-    """Return every reference to an input, an earlier node or a part of its answer that is not there."""
+    """Return every reference to an input, an earlier node, a part of its answer or an id that is not there."""
     yield from loose(nodes, inputs, whens)
+    yield from _replaced_ids(nodes)
     yield from (each for each in _lost(nodes, columns, whens) if not isinstance(each.message, Doubt))
+
+
+def _replaced_ids(nodes: Sequence[tuple[str, Node | None]]) -> Iterator[Loose]:
+    """Return every node whose ids of answers that come later take the place of others, which nobody has retrieved."""
+    retrieved = {node._retrieves(nodes[:position]) for position, (_, node) in enumerate(nodes) if node is not None}
+    later = [(position, name) for position, (name, node) in enumerate(nodes) if node and node._declared.later]
+    for (_, first), (position, _) in pairwise(later):
+        if first not in retrieved:
+            lost = f"these ids would take the place of those of node {first!r}, which would be in no table"
+            yield Loose(position, "type", f"{lost}: retrieve those too (RetrieveResponse), or submit in two workflows")
 
 
 def doubts(nodes: Sequence[tuple[str, Node]], columns: Sequence[str] | None, whens: Whens) -> list[Loose]:
