@@ -132,7 +132,7 @@ def schema(given: Given) -> None:
     if given.operation is None:
         wanted = schemas.revisions() if given.revision is None else (given.revision,)
         rows = [(each, one) for each in wanted for one in schemas.operations(each)]
-        _show_rows([*rows, *([("of workflow files", _WORKFLOW)] if given.revision is None else [])])
+        _show_rows([*rows, *([("workflow files", _WORKFLOW)] if given.revision is None else [])])
         return
     if given.operation == _WORKFLOW:
         _show_file_schema(given)
