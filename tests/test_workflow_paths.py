@@ -401,7 +401,7 @@ def test_what_is_retrieved_has_the_shape_of_what_was_submitted(get):
 
 def test_the_latest_ids_are_those_that_are_retrieved():
     """A completion's answer has a text; where the earlier node is named, it is the earlier one's."""
-    between = {"second": tn.CreateCompletionAsync(model="m", prompt="x")}
+    between = {"second": tn.CreateCompletionAsync(model="m", prompt="x"), "first": BY_ID}
     retrieving("outputs.ask.choices[0].text", between=between)
     retrieving(f"{MESSAGE}.content", between=between, get=BY_ID)
     with wording.raises(WorkflowError):
