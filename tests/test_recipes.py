@@ -143,6 +143,7 @@ def helped(request):
         ("later.md", {"stars": 4}),
         ("cost.md", "Well."),
         ("databases.md", {"stars": 4}),
+        ("files.md", {"stars": 4}),
     ],
 )
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, answers, tmp_path):
@@ -157,7 +158,7 @@ def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, answers, t
             assert block.shown in (None, printed)
 
 
-@pytest.mark.parametrize("name", ["workflows.md", "later.md", "cost.md", "databases.md"])
+@pytest.mark.parametrize("name", ["workflows.md", "later.md", "cost.md", "databases.md", "files.md"])
 def test_a_page_is_short_and_shows_nothing_that_is_not_run(name):
     """One page; each block of code has a mark, and each of text belongs to one."""
     shown = sum(1 + (block.shown is not None) for block in blocks(name))
