@@ -59,8 +59,28 @@ def call(capsys, tmp_path, monkeypatch, server):
 def test_without_a_yes_nothing_is_sent(call, server, typed):
     """The question says what it is likely to cost, from and to, and for how many rows."""
     code, out, err = call(typed, "--set", "n=11")
-    assert (code, out, server.requests) == (130, "", [])
+    assert (code, out, server.requests) == (1, "", [])
     wording(err)
+
+
+def test_ctrl_c_at_the_question_is_no_answer(call, server, monkeypatch):
+    """Its exit code is another than that of a no."""
+
+    class Stopped(io.StringIO):
+        def readline(self, *_):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(io, "StringIO", Stopped)
+    code, out, err = call("", "--set", "n=11")
+    assert (code, out, server.requests, err.count("nothing was sent")) == (130, "", [], 0)
+
+
+@pytest.mark.parametrize("typed", ["ja\n", ""], ids=["ja", "the end of the input"])
+def test_a_quiet_run_is_asked_too(call, server, typed):
+    """And does not wait where nobody can answer."""
+    code, out, err = call(typed, "--set", "n=11", "--quiet")
+    assert (code, out, server.requests, err.count(ASKED), err.count("nothing was sent")) == (1, "", [], 1, 1)
+    assert err.count("\n") == (2 if not typed else 1)  # what is typed ends the line itself
 
 
 @pytest.mark.parametrize("typed", ["y\n", " YES \n"], ids=repr)
@@ -110,7 +130,7 @@ def test_a_long_table_is_weighed_by_a_part_of_its_rows(call, monkeypatch):
     pd.DataFrame({"n": range(2_500)}).to_csv("long.csv", index=False)
     monkeypatch.setattr("tablenodes.cli.consent._WEIGHED", 100)
     code, _, err = call("n\n", table="long.csv")
-    assert code == 130
+    assert code == 1
     wording(re.sub(r" for ", "\nfor ", err.partition(". ")[0] + "."))
 
 
@@ -120,7 +140,7 @@ def test_workflows_and_what_is_answered_later_ask_too(call, server, name):
     ask = "{id: %s, type: CreateChatCompletion, model: dear, prompt: '{{ n }}', max_tokens: 100}"
     Path("w.yaml").write_text(f"table: t.csv\nnodes:\n  - {ask % 'a'}\n  - {ask % 'b'}\n")
     code, _, err = call("n\n", *(["--set", "n=20"] if name == "submit" else []), name=name)
-    assert (code, server.requests) == (130, [])
+    assert (code, server.requests) == (1, [])
     wording(err)
 
 
@@ -129,3 +149,31 @@ def test_a_table_that_does_not_fit_is_said_by_the_run(call, server):
     code, _, err = call("", "--set", "user={{ m }}")
     assert (code, ASKED in err, server.requests) == (1, False, [])
     wording.line(err)
+
+
+# --- a limit that was reached ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "low", "high"), [("cost", 0.0035, 5), ("requests", 3, 20), ("token-budget", 5, 90)])
+@pytest.mark.parametrize("kept", [["-o", "out.csv"], []], ids=["a journal", "no journal"])
+def test_after_a_limit_it_is_said_how_to_go_on(call, server, limit, low, high, kept):
+    """Not by the same command, unless the limit is one of each run."""
+    option = limit if "-" in limit else f"max-{limit}"
+    code, _, err = call("", f"--{option}", low, "--concurrency", 1, *kept)
+    sent = len(server.requests)
+    assert (code, 0 < sent < 10, f"raise --{option} to " in err) == (3, True, True)
+    wording("\n".join(line for line in err.splitlines() if "raise" in line or "again" in line))
+    if kept:
+        again = call("", f"--{option}", low, "--concurrency", 1, *kept)[2]
+        assert (len(server.requests) == sent, f"raise --{option} to " in again) == (
+            option != "token-budget",
+            True,
+        )
+        assert call("", f"--{option}", high, *kept)[0] == 0
+        assert len(server.requests) == 10
+
+
+def test_what_a_limit_kept_and_what_failed_are_told_apart(call, server):
+    """A row that cannot be sent has to be corrected, whatever the limit."""
+    pd.DataFrame({"n": [None, *range(9)]}).to_csv("t.csv", index=False)
+    wording.line(call("", "--max-requests", 3, "--concurrency", 1, "-o", "out.csv")[2])

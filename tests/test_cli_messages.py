@@ -29,7 +29,8 @@ def test_the_log_has_what_became_of_each_row(folder, command, name):  # noqa: F8
     code, _, err = command(*CALL, *connection(folder), "-o", "out.csv", "--log", name)
     log = tn.read_table(name)
     assert code == 3
-    assert list(log.columns) == list(LOG_TYPES)
+    assert list(log.columns) == ["row", *LOG_TYPES]
+    assert [*map(int, log["row"])] == [0, 1, 2]
     assert list(log["outcome"]) == ["ok", "http_error", "invalid_request"]
     assert list(log["message"].fillna("")) == ["", *tn.read_table("out.csv")["message"][1:]]
     assert [*map(int, log["attempts"])] == [1, 1, 0]
@@ -88,7 +89,7 @@ def test_submitted_and_retrieved_rows_have_a_log(folder, command, tmp_path):  # 
     command("submit", *CALL[1:], *connection(folder), "-o", "ids.csv", "--log", "first.csv", *store)
     assert list(tn.read_table("first.csv")["outcome"]) == ["submitted"] * 2
     command("retrieve", "ids.csv", "-o", "out.csv", "--log", "second.csv", "--wait", "30", *store)
-    assert list(tn.read_table("second.csv").columns) == list(LOG_TYPES)
+    assert list(tn.read_table("second.csv").columns) == ["row", *LOG_TYPES]
     assert list(tn.read_table("second.csv")["outcome"]) == ["ok"] * 2
 
 

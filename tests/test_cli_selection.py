@@ -13,6 +13,7 @@ from sentences import wording
 from servers import answer, fault_server
 
 from tablenodes.cli import main
+from tablenodes.run.display import place_of
 
 WORKFLOW = """\
 table: words.csv
@@ -68,11 +69,26 @@ ASK = ("--prompt", "{{ word }}")
 )
 def test_rows_are_those_of_a_slice(command, server, rows, words):
     """The first is row 0, as in every message."""
-    code, out, err = command("call", *ASK, "--rows", rows)
+    code, out, _ = command("call", *ASK, "--rows", rows)
     assert (code, [row["word"] for row in rows_of(out)]) == ((0, [*words]) if words is not None else (1, []))
     assert len(server.requests) == len(words or "")
-    if ":" in rows and not rows.startswith(":"):
-        wording(err.partition("\n")[0])
+
+
+def test_rows_keep_their_numbers(command):
+    """In what a run says and logs, a check, and the requests of a preview."""
+    Path("words.csv").write_text("word,lang,n\na,de,1\nb,en,1\n,de,1\nd,de,1\n")
+    code, _, err = command("call", *ASK, "--rows", "1:4", "-o", "out.csv", "--log", "log.csv")
+    assert (code, err.count("(first at row 2, rows count from 0)")) == (3, 1)
+    assert [(row["row"], row["outcome"]) for row in rows_of(Path("log.csv").read_text())] == [
+        ("1", "ok"), ("2", "invalid_request"), ("3", "ok"),
+    ]  # fmt: skip
+    assert "\nrow 2, column word: " in command("call", *ASK, "--rows", "1:4", "--check")[1]
+    shown = command("call", *ASK, "--rows", "1:4", "--dry-run")[1].splitlines()
+    assert [line[:7] for line in shown if line.startswith("# row")] == ["# row 1", "# row 2", "# row 3"]
+    assert "row 0" not in command("call", "--prompt", "{{ word }}", "--rows", "2:3")[2]
+    wording(command("run", "--rows", "2:4", "--log", "log.csv")[2])
+    assert [row["row"] for row in rows_of(Path("log.csv").read_text())] == ["2", "3"] * 3
+    assert place_of(0) == 0  # a command leaves nothing behind
 
 
 @pytest.mark.parametrize("rows", ["", ":-1", "a", "1:2:3", "9:"])

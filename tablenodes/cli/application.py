@@ -15,7 +15,7 @@ import click
 from .._version import __version__
 from ..engine.interrupts import HANGUP
 from ..errors import Interrupted, OutputError, TablenodesError, nearest
-from ..run.display import reported_elsewhere
+from ..run.display import reported_elsewhere, rows_counted_from
 from .complaints import BAD_INPUT, BAD_USAGE, INTERRUPTED, OK, complain, complain_of, misused, shortage
 from .printout import quiet_pipe
 from .standard_streams import standard_streams
@@ -164,7 +164,12 @@ def _carried_out(given: list[str]) -> int:
     """Run a command and return the exit code; an error of ours is one line, never a traceback."""
     code = OK
     try:
-        with quiet_pipe(), reported_elsewhere(), application.make_context("tablenodes", given) as context:
+        with (
+            quiet_pipe(),
+            reported_elsewhere(),
+            rows_counted_from(0),
+            application.make_context("tablenodes", given) as context,
+        ):
             code = application.invoke(context) or OK
     except click.exceptions.Exit as ended:
         code = ended.exit_code

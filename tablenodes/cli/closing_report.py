@@ -9,9 +9,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..notices import counted, folded, width_of
-from ..run.display import duration
+from ..run.display import duration, place_of
 from ..run.failures import Failed, failures
-from .complaints import worded
+from .complaints import option_for, worded
 from .cures import cure
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _LENGTHS = (
     50,
 )  # characters of a server's words: so many that all fits on the screen
 _NEVER_SENT = ("invalid_request", "upstream_failed", "invalid_id", "unknown_id")
+_LIMITS = ("max_cost", "max_requests", "token_budget")
 _PENDING, _NOT_SENT, _UPSTREAM = "pending", "not_sent", "upstream_failed"
 
 
@@ -47,8 +48,9 @@ def report(
         name: _merged(failures(output._ends())) if output.summary.failed else [] for name, output in outputs.items()
     }
     every = [*chain(*found.values())]
-    again = _again(every, has_journal=has_journal) if keeps else []
-    is_mixed = bool(again) and has_journal and not all(each.passes for each in every)
+    limit = next((output.summary.stopped for output in outputs.values() if output.summary.stopped in _LIMITS), "")
+    again = _again(every, limit, has_journal=has_journal) if keeps else []
+    is_mixed = bool(again) and has_journal and not limit and not all(each.passes for each in every)
     tail = [*places, *again]
     width, room = width_of(sys.stderr), shutil.get_terminal_size((80, 24)).lines - 2
     is_one = all(output.summary.rows == 1 for output in outputs.values())
@@ -82,11 +84,11 @@ def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
     if took:
         seconds = [latency for latency, _ in took]
         middle, most = (seconds[int(share * (len(seconds) - 1))] for share in (0.5, 0.95))
-        longest = f"longest {duration(seconds[-1])} (row {took[-1][1]})"
+        longest = f"longest {duration(seconds[-1])} (row {place_of(took[-1][1])})"
         yield "attempt", f"{duration(middle)} in the middle, 95 % within {duration(most)}, {longest}"
     if several := [(attempts, -row) for row, (_, attempts, _) in enumerate(rows) if attempts and attempts > 1]:
         attempts, row = max(several)
-        yield "attempts", f"{counted(len(several), 'row')} took more than one, row {-row} {attempts:,}"
+        yield "attempts", f"{counted(len(several), 'row')} took more than one, row {place_of(-row)} {attempts:,}"
 
 
 def _told(
@@ -111,7 +113,7 @@ def _told(
 
 
 def _place(failed: Failed, *, is_first: bool) -> str:
-    return f" (first at row {failed.row}{', rows count from 0' if is_first else ''})"
+    return f" (first at row {place_of(failed.row)}{', rows count from 0' if is_first else ''})"
 
 
 def _failed(failed: Failed, place: str, longest: int | None, *, sent_again: bool) -> str:
@@ -155,21 +157,32 @@ def _how(failed: Failed) -> str:
     return f"{rows} failed with {f'HTTP {failed.status}' if is_error else failed.outcome}"
 
 
-def _again(found: Sequence[Failed], *, has_journal: bool) -> list[str]:
-    """Return what the same command does about the rows that failed."""
+def _again(found: Sequence[Failed], limit: str, *, has_journal: bool) -> list[str]:
+    """Return what the same command does about the rows that failed; `limit` is the one that was reached, if any."""
     sent = [each for each in found if each.outcome not in _NEVER_SENT]
     rows, passing = sum(each.rows for each in sent), sum(each.rows for each in sent if each.passes)
+    raised = f"raise {option_for(limit)} to continue" if limit else ""
     if not rows and found and has_journal:
         return ["correct them and run the same command again: what was answered is not sent again"]
     if not rows:
         return []
     if not has_journal:
-        return ["no journal was kept: the same command sends every row again; with --output or --journal, only these"]
+        again = "no journal was kept: the same command sends every row again; with --output or --journal, only these"
+        return [raised, again] if raised else [again]
+    if limit == "token_budget":  # each run has its own
+        raised = f"run the same command again to continue, or raise {option_for(limit)} to go further at once"
+    return [_sent_again(sent, rows, passing, raised)]
+
+
+def _sent_again(sent: Sequence[Failed], rows: int, passing: int, raised: str) -> str:
+    """Return which rows are sent again from a journal, by the same command or with a limit `raised`."""
     if passing == rows:
-        return ["run the same command again to send what failed again, and nothing else"]
+        again = "run the same command again to send what failed again, and nothing else"
+        return f"{raised}: what was answered is not sent again" if raised else again
     kept = {each.outcome for each in sent if not each.passes}
     unchanged = f"--retry-failed {kept.pop() if len(kept) == 1 else 'all'}"
     if not passing:
-        return [f"the same command sends these rows again once they or the settings change, or with {unchanged}"]
-    head = f"run the same command again to send {passing:,} of the {rows:,} failed rows again"
-    return [f"{head}; the others once they or the settings change, or with {unchanged}"]
+        return f"the same command sends these rows again once they or the settings change, or with {unchanged}"
+    some = f"{passing:,} of the {rows:,} failed rows"
+    head = f"{raised}: {some} are sent then" if raised else f"run the same command again to send {some} again"
+    return f"{head}; the others once they or the settings change, or with {unchanged}"

@@ -158,6 +158,10 @@ BINARY = ("parquet", "arrow", "xlsx", "ods")
 _FILES = ".csv, .xlsx, .jsonl, .json, .parquet, …; - is the standard input; or a database's URL"
 SOURCE = Argument("table", "TABLE", f"The table to read: {_FILES}.")
 IDS = Argument("table", "TABLE", f"The table of ids to read: {_FILES}; or one id.")
+_WHERE = (
+    "Send only rows for which it is true, such as \"lang == 'de'\"; the others stay in the output, as skipped. To leave"
+    " them out, filter the table before."
+)
 INPUT = under(  # what is read
     "Input",
     option("--input-format", "FORMAT", f"What the table is, whatever its name: {', '.join(FORMATS)}, csv.gz, …"),
@@ -166,7 +170,7 @@ INPUT = under(  # what is read
     option("--sheet", "NAME", "The sheet of a spreadsheet. Default: the first."),
     option("--rows", "N|A:B", "Only the first N rows, or rows A to before B; the first is row 0.", type=Rows()),
     option("sql --query", "SQL", "What to read of a database, whose URL is the table; @FILE reads it from a file."),
-    option("--where", "EXPRESSION", "Only rows for which it is true, such as \"lang == 'de'\"; others are skipped."),
+    option("--where", "EXPRESSION", _WHERE),
 )
 (TABLE,) = under("Input", option("--table -t", "FILE", f"The table to read: {_FILES}."))
 (INPUTS,) = under("Input", option("inputs --input -i", "NAME=VALUE", "The value of a workflow input.", multiple=True))

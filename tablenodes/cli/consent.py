@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import TablenodesError
-from ..run.display import counted, money, say
+from ..run.display import counted, money
 from .command_options import Given, flag, under
+from .complaints import complain
 from .selection import opened_table
 
 if TYPE_CHECKING:
@@ -54,11 +55,14 @@ def is_at_terminal() -> bool:
 def _agreed(cost: Spread, rows: int) -> bool:
     range_ = f"{money(cost.low)[1:]} to {money(cost.high)[1:]}"
     about = f"This is likely to cost about {money(cost.likely)} ({range_}) for {counted(rows, 'row')}."
-    sys.stderr.write(f"{about} Go on? [y/N] ")
+    sys.stderr.write(f"{about} Only y or yes sends them. Go on? [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().casefold() in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if answer.strip().casefold() in ("y", "yes"):
         return True
-    say("nothing was sent: --max-cost sets a limit, --rows takes a part, and --yes does not ask")
+    if not answer.endswith("\n"):  # the input has ended, and the cursor is behind the question
+        sys.stderr.write("\n")
+    complain("nothing was sent; --yes goes on without asking, --max-cost sets a limit, --rows takes a part")
     return False
 
 

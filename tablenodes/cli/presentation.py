@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import EndedError, Interrupted, JournalError, OutputError, TableError
 from ..notices import counted, say, voiced
-from ..run.display import detailed
+from ..run.display import detailed, place_of
 from .complaints import BAD_INPUT, OK, SOME_FAILED, complain, worded
 from .printout import PREVIEW, LiveText, is_terminal, show_table, write_table, write_text_part
 
@@ -227,7 +227,7 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
         name, output = next(iter(outputs.items()))
         first = min(failures(output._ends()), key=lambda each: each.row)
         none = f"none of the {counted(rows[0], 'row')} can be sent; nothing was sent or written"
-        why = f"{none}; first row {first.row} (rows count from 0): {first.message}"
+        why = f"{none}; first row {place_of(first.row)} (rows count from 0): {first.message}"
         raise none_sendable(workflow, name, *_place(output._answer_to(first.row)[1]), why)
 
 

@@ -16,7 +16,7 @@ from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
 from .command_options import Given, command, flag, option, option_of_run
-from .complaints import INTERRUPTED
+from .complaints import BAD_INPUT
 from .consent import YES, Intended, consented
 from .database_options import database_output, queried
 from .presentation import Manner, Presentation
@@ -74,7 +74,7 @@ def _run(
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)
-    return presented.run(workflow, table, inputs) if agreed else INTERRUPTED
+    return presented.run(workflow, table, inputs) if agreed else BAD_INPUT
 
 
 @command("check", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *_ESTIMATE, *SENDING, options.STORE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import TableError
-from ..run.display import counted, say
+from ..run.display import FIRST_ROW, counted
 
 if TYPE_CHECKING:
     from ..tables import TableView
@@ -47,7 +47,10 @@ def opened_table(workflow: Workflow, table: Any, journal: str | None = None) -> 
 
 
 def table_of(workflow: Workflow, path: Any, rows: slice | None) -> Any:
-    """Return what a workflow is run on: a table's path, some of its rows, or what the standard input has."""
+    """Return what a workflow is run on: a table's path, some of its rows, or what the standard input has.
+
+    Rows keep their numbers in whatever is said of them.
+    """
     from ..workflow.table_source import STANDARD_INPUT  # noqa: PLC0415 - loaded where it is used
 
     source = workflow.table if path is None else path
@@ -62,6 +65,5 @@ def table_of(workflow: Workflow, path: Any, rows: slice | None) -> Any:
     wanted = range(*rows.indices(len(view)))
     if rows.start and not wanted:
         raise TableError(f"--rows: the table has {counted(len(view), 'row')}, which count from 0")
-    if rows.start:
-        say(f"using rows {wanted[0]:,} to {wanted[-1]:,} of the table; from here on, the first of them is row 0")
+    FIRST_ROW.set(rows.start or 0)  # until the command has ended
     return tables.view(view.take(wanted)).table

@@ -189,7 +189,7 @@ class _What(NamedTuple):
 
 
 def _place(row: Any) -> str:
-    return f"row {row}" if isinstance(row, Integral) else "every row"
+    return f"row {display.place_of(int(row))}" if isinstance(row, Integral) else "every row"
 
 
 def _worded(what: _What) -> str:

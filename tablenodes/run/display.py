@@ -22,6 +22,7 @@ ALIKE = "no column is used: every row sends the same request"
 REPORTED_ELSEWHERE: ContextVar[bool] = ContextVar("reported_elsewhere", default=False)  # whoever called reports the end
 
 DETAILED: ContextVar[bool] = ContextVar("detailed", default=False)  # whether a run says in lines what it does
+FIRST_ROW: ContextVar[int] = ContextVar("first_row", default=0)  # which row of a longer table a run's first one is
 
 
 def announce(name: str, plan: BodyPlan, rows: int = 1) -> None:
@@ -57,6 +58,21 @@ def reported_elsewhere() -> Iterator[None]:
         yield
     finally:
         REPORTED_ELSEWHERE.reset(before)
+
+
+@contextlib.contextmanager
+def rows_counted_from(first: int) -> Iterator[None]:
+    """Have rows be called by their numbers in a longer table, of which a run has those from `first` on."""
+    before = FIRST_ROW.set(first)
+    try:
+        yield
+    finally:
+        FIRST_ROW.reset(before)
+
+
+def place_of(row: int) -> int:
+    """Return the number by which a row of a run's table is called."""
+    return FIRST_ROW.get() + row
 
 
 @contextlib.contextmanager

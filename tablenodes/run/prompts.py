@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from .display import counted, printable
+from .display import counted, place_of, printable
 
 _KEPT = 3_000  # characters
 
@@ -29,7 +29,7 @@ class RowPrompt(NamedTuple):
         """Return which of a check's prompts it is."""
         kinds = ("first prompt", "longest prompt") if len(prompts) > 1 else ("first and longest prompt",)
         kind = kinds[prompts.index(self)]
-        return f"{kind} (row {self.row:,}, {counted(self.length, 'character')})"
+        return f"{kind} (row {place_of(self.row):,}, {counted(self.length, 'character')})"
 
     def line(self, most: int) -> str:
         """Return it in one line of at most so many characters."""

@@ -76,17 +76,22 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
 
     @property
     def _log(self) -> Any:
-        """One row for each row of each node: what became of it; of several nodes, which one and which row."""
+        """One row for each row of each node: which row, and what became of it; of several nodes, which one."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
+        first = display.FIRST_ROW.get()
         if self._alone and self._outputs:
-            return [*self.values()][-1].log
+            log = tables.view([*self.values()][-1].log)
+            cells = zip(*log.rows(log.columns), strict=True) if len(log) else ([] for _ in log.columns)
+            own = dict(zip(log.columns, map(list, cells), strict=True))
+            kinds = {name: LOG_TYPES[name] for name in own}
+            return tables.frame({"row": [*range(first, first + len(log))], **own}, {"row": "integer", **kinds})
         columns: dict[str, list[Any]] = {name: [] for name in ("node", "row", *LOG_TYPES)}
         for name, output in self.items():
             log = tables.view(output.log)
             count = len(log)
             columns["node"] += [name] * count
-            columns["row"] += range(count)
+            columns["row"] += range(first, first + count)
             for each in LOG_TYPES:
                 known = each in log.columns
                 columns[each] += (cell for (cell,) in log.rows((each,))) if known else [None] * count
