@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ _ENGINES = {"sqlite": "sqlite", "duckdb": "duckdb", "postgresql": "postgresql", 
 _OTHERS = ("mysql", "mariadb", "mssql", "oracle", "redshift", "snowflake", "bigquery", "clickhouse")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)(?:\+[A-Za-z0-9_]+)?://")  # a driver of SQLAlchemy's is passed over
 _SECRET = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token)=)([^&]*)")
+_ALIKE = 0.75  # how near a scheme comes to the name of a database that is meant
 IN_MEMORY = ":memory:"
 _FORMS = "sqlite:///file.db (sqlite:////folder/file.db from the root on)"
 
@@ -60,11 +62,19 @@ def database_address(given: object) -> DatabaseAddress | None:
     if found is None:
         return None
     name, rest = found[1].lower(), str(given)[found.end() :]
-    if name in _OTHERS:
-        raise TableError(f"no {name} database can be read or written: there are sqlite, duckdb and postgresql")
     if (engine := _ENGINES.get(name)) is None:
+        _refuse_other(name)
         return None
     return _of_server(engine, rest) if engine == "postgresql" else _of_file(engine, rest)
+
+
+def _refuse_other(name: str) -> None:
+    """Raise `TableError` for a database that cannot be read or written, or whose name is misspelt."""
+    meant = get_close_matches(name, (*_ENGINES, *_OTHERS), n=1, cutoff=_ALIKE)
+    if meant and meant[0] in _ENGINES:
+        raise TableError(f"no database is called {name!r}; did you mean {_ENGINES[meant[0]]}://?")
+    if meant:
+        raise TableError(f"no {meant[0]} database can be read or written: there are sqlite, duckdb and postgresql")
 
 
 def _of_file(engine: str, rest: str) -> DatabaseAddress:

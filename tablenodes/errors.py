@@ -35,6 +35,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from .column_names import plainly
+from .secret import without_passwords
 
 
 class TablenodesError(Exception):
@@ -55,7 +56,7 @@ class TablenodesError(Exception):
     def __init__(
         self, message: str = "", *, code: str = "", place: str = "", values: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(without_passwords(str(message)))
         self.code, self.place, self.values = code, place, dict(values or {})
 
     def _render_traceback_(self) -> list[str]:

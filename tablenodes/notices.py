@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from io import StringIO
 from typing import TextIO
 
+from .secret import without_passwords
+
 VOICE: ContextVar[Callable[[str], str | None]] = ContextVar("voice", default=str)
 """What a door makes of each notice: words of its own, or None where it is not to be said."""
 _INDENT = " " * 4  # what the further lines of a long one begin with…
@@ -22,7 +24,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line for a person to the standard error stream; a long one is folded where a terminal ends."""
     said = VOICE.get()(text)
     if said is not None:
-        put(f"tablenodes: {printable(said)}", stream)
+        put(f"tablenodes: {printable(without_passwords(said))}", stream)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 MASK = "***"
+_PASSWORD = re.compile(r"([A-Za-z][\w+.-]*:/{1,2}[^/\s:@'\"]*:)(?!\d{1,5}/)[^\s'\"]*@")
+_IN_QUERY = re.compile(r"(?i)([?&][a-z_]*(?:password|secret|token)=)(?!\*{3})[^&\s'\"]*")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with a mask for the passwords of the addresses in it."""
+    if ":/" not in text:
+        return text
+    return _IN_QUERY.sub(rf"\g<1>{MASK}", _PASSWORD.sub(rf"\g<1>{MASK}@", text))
+
+
+def masked_address(address: str) -> str:
+    """Return an address with a mask for its password, whatever characters this has."""
+    scheme, _, rest = address.partition("://")
+    user, at, place = rest.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return without_passwords(f"{scheme}://{name}{f':{MASK}' if colon else ''}{at}{place}")
 
 
 class Secret:

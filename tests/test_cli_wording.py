@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from sentences import wording
 from servers import answer, fault_server
 from test_cli import WRONG, command, connection, folder, server  # noqa: F401 - fixtures
 
 import tablenodes as tn
 from tablenodes.cli.complaints import _SENTENCES
+from tablenodes.errors import TableError
 
 PYTHON = re.compile(
     r"\btn\.|\b[A-Z]\w+\(|\b\w+\.\w+\(|=…\)|\b[a-z_]+=(?=[\s,;:)…]|$)|(?<!-)\b[a-z_]+=[^\s=,]*\)|\.failed\b|\.output\b"
@@ -207,3 +209,33 @@ def test_every_sentence_of_python_has_one_for_the_command_line():
             if " " in text and "\n" not in text and SAID.search(text) and not codes_around(tree, line) & {*_SENTENCES}:
                 found.append(f"{name}:{line}: {text}")
     assert found == []
+
+
+PASSWORD = "geheim"
+ADDRESSES = [f"{scheme}://tn:{PASSWORD}@h/x" for scheme in ("postgresq", "mysqll", "http", "foo")]
+
+
+@pytest.mark.parametrize("where", ["table", "--output", "--query", "--output-table", "--journal", "--log", "--prompt"])
+def test_a_password_in_an_address_is_never_shown(where, folder, command):  # noqa: F811
+    """Wherever a path or an address is meant, and whatever is wrong with it; a misspelt database is named."""
+    said = []
+    for address in ADDRESSES:
+        table = address if where in ("table", "--query") else "words.csv"
+        given = {"table": [], "--query": ["--query", "q"], "--prompt": ["--prompt", f"@{address}"]}
+        given["--output-table"] = ["-o", address, "--output-table", "t"]
+        asked = [] if where == "--prompt" else ["--prompt", "{{ word }}"]
+        code, out, err = command(*CHAT[:2], table, *CHAT[3:], *asked, *given.get(where, [where, address]))
+        said.append(err)
+        assert code in (1, 2)
+        assert PASSWORD not in out + err
+    wording("".join(said))
+
+
+def test_an_error_masks_the_password_of_an_address():
+    """Also in Python, and with characters that an address cannot have."""
+    with wording.raises(TableError) as caught:
+        tn.read_table("foo://tn:ge@he/im 'x@host/x.csv")
+    assert "im" not in str(caught.value)
+    assert str(TableError("no 'http://h:80/v1/@cf/x' and no 'a:/b:c@d?password=e&f'")) == (
+        "no 'http://h:80/v1/@cf/x' and no 'a:/b:***@d?password=***&f'"
+    )

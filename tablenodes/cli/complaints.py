@@ -11,6 +11,7 @@ import click
 
 from ..errors import EndedError, nearest
 from ..notices import printable, put
+from ..secret import without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,7 @@ def said(sentence: str) -> str:
 
 def complain(text: str, kind: str = "") -> None:
     """Write one line that says what is wrong."""
-    line = printable(" ".join(text.split()))
+    line = printable(without_passwords(" ".join(text.split())))
     put(f"tablenodes: {kind}{': ' if kind else ''}{line}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import TableError, nearest
+from ..secret import masked_address
 from .encodings import checked_encoding
 
 _FORMATS = {
@@ -97,7 +98,8 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
     if not isinstance(text, str) or "\0" in text:
         raise TableError(f"the {what}'s path must be text without a NUL")
     if "://" in text:
-        raise TableError(f"{what} {text!r} is an address: download it, then name the file")
+        how = "download it, then name the file" if what == "table" else "name a file"
+        raise TableError(f"{what} {masked_address(text)!r} is an address: {how}")
     return Path(text).expanduser()
 
 
