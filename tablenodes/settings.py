@@ -31,6 +31,7 @@ _ALIKE = "Stop if the server refuses this many rows alike and has answered none.
 _IN_ALL = "Requests that may be sent in all, retries and the journal's earlier runs among them."
 _USD = "USD that may be spent in all, the journal's earlier runs among them."
 _SHORTEST = 0.001
+WRONG = "wrong_setting"
 
 
 class Range(NamedTuple):
@@ -52,7 +53,7 @@ class _Ranged:
         for name, known in choices(settings).items():
             if getattr(self, name) not in known:
                 words = " or ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in known)
-                raise SettingError(f"{settings.__name__}.{name} must be {words}")
+                raise SettingError(f"{settings.__name__}.{name} must be {words}", code=WRONG, values={"must": words})
         for name, (kind, (low, high, _)) in ranges(settings).items():
             value, (number, *optional) = getattr(self, name), get_args(kind) or (kind,)
             if value is None and optional:
@@ -60,9 +61,9 @@ class _Ranged:
             kind_of = numbers.Integral if number is int else numbers.Real  # NumPy's numbers are registered there
             fits = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
             if not fits or not low <= value <= high:
-                what = "a whole number" if number is int else "a number"
-                message = f"{settings.__name__}.{name} must be {what} from {low:,} to {high:,}"
-                raise SettingError(f"{message}{', or None' if optional else ''}")
+                what = f"{'a whole number' if number is int else 'a number'} from {low:,} to {high:,}"
+                what += ", or None" if optional else ""
+                raise SettingError(f"{settings.__name__}.{name} must be {what}", code=WRONG, values={"must": what})
 
 
 S = TypeVar("S", bound=_Ranged)

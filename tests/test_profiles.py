@@ -564,3 +564,28 @@ def test_a_server_that_is_not_there_or_says_nothing_is_said_within_seconds(capsy
     assert [each.outcome for each in profiles.values()] == ["unreachable"] * 2
     wording(profiles["silent"].message.partition(" after ")[0])
     assert len(server.requests) == 1
+
+
+# --- what is wrong in a file ------------------------------------------------------------------------------------------
+
+WRONG_LINES = {
+    "a password": "  base_url: http://u:pw@h/v1",
+    "a query": "  base_url: http://h/v1?a=b",
+    "a limit": "  base_url: http://h/v1\n  limits: {max_cost: -1}",
+    "a retry": "  base_url: http://h/v1\n  retry:\n    ambiguous: x",
+    "warm up": "  base_url: http://h/v1\n  limits: {warm_up: 1}",
+    "a timeout": "  base_url: http://h/v1\n  timeout: {total: 0}",
+    "a variable": "  base_url: http://h/v1\n  api_key_env: a b",
+}
+
+
+@pytest.mark.parametrize("what", WRONG_LINES)
+def test_what_is_wrong_in_a_file_is_said_with_its_line_in_its_own_words(what, capsys):
+    """By each door, and never as an option or a class of Python."""
+    write(f"haus:\n{WRONG_LINES[what]}\n")
+    with wording.raises(ConnectionSettingError) as caught:
+        tn.Connection.from_profile("haus")
+    Path("t.csv").write_text("a\n1\n")
+    for arguments in (["connections", "haus"], ["call", "CreateChatCompletion", "t.csv", "--profile", "haus"]):
+        code, _, err = command(capsys, *arguments)
+        assert (code, err.splitlines()[-1]) == (1, f"tablenodes: error: {caught.value}")

@@ -119,7 +119,7 @@ def worded(told: TablenodesError | str) -> str:
     code, values = getattr(told, "code", ""), dict(getattr(told, "values", {}))
     if code == "lacking":
         return _lacking(told, values)
-    if code in _SENTENCES:
+    if code in _SENTENCES and "line" not in values:  # a file's line is said with what a file has
         if not values.get("variable"):
             values["variable"] = "that --api-key-env or api_key_env names"
         return _SENTENCES[code].format_map(_Words(values))

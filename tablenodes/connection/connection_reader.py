@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ..documents.document_reader import NAME_IT, DocumentReader
+from ..errors import ConnectionSettingError, UsageError
 from ..settings import Timeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..documents.yaml_reader import Path_
 
 CONNECTION_KINDS = {
@@ -20,12 +24,27 @@ CONNECTION_KINDS = {
 }
 CONNECTION_KINDS |= {"env_file": "path"}
 
+_WORDS = {
+    "key_in_address": f"contains a user name or password: {NAME_IT}",
+    "query_in_address": "contains a query or a fragment: write a query as query: {NAME: VALUE}",
+}
 _UNSAID = ("session", "local_model", "profile")
 
 
 def connection_keys(kind: type[Any]) -> list[str]:
     """Return the settings of a connection that a file can say."""
     return [each.name for each in fields(kind) if each.init and each.name not in _UNSAID]
+
+
+@contextmanager
+def _in_words_of_files(path: Path_) -> Iterator[None]:
+    """Raise an error whose words are Python's with those that a file has."""
+    try:
+        yield
+    except UsageError as error:
+        if error.code not in _WORDS:
+            raise
+        raise ConnectionSettingError(f"{'.'.join(map(str, path))} {_WORDS[error.code]}", code=error.code) from None
 
 
 class ConnectionReader(DocumentReader):
@@ -44,7 +63,7 @@ class ConnectionReader(DocumentReader):
         settings = [name for name, value in given.items() if value is not None and name in known]
         made = {name: self._connection_setting((*path, name)) for name in settings}
         for name, value in made.items():
-            with self.locating((*path, name)):
+            with self.locating((*path, name)), _in_words_of_files((*path, name)):
                 kind(**{name: value})
         return made
 

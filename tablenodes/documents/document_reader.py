@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ..column_names import plainly
-from ..errors import UsageError, WorkflowError, among
+from ..errors import SettingError, UsageError, WorkflowError, among
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .yaml_reader import Document, Path_
 
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
+_IN_FILE = {"None": "null", "True": "true", "False": "false"}
 NAME_IT = "name the environment variable that holds it as api_key_env"
 
 
@@ -94,8 +95,12 @@ class DocumentReader:
         """Return one of the frozen values of settings."""
         given = self.mapping(path, [field.name for field in fields(kind)])
         for name, value in given.items():
-            with self.locating((*path, name)):
+            try:
                 kind(**{name: value})
+            except SettingError as error:
+                must = re.sub(r"None|True|False", lambda word: _IN_FILE[word[0]], str(error.values["must"]))
+                place = ".".join(map(str, (*path, name)))
+                raise self.document.error((*path, name), f"{place} must be {must}", error.code) from None
         return kind(**given)
 
 
