@@ -184,9 +184,10 @@ def test_rows_in_doubt_end_as_asked(tmp_path, command, monkeypatch, choice, requ
         held.intend(Entry(Keys(request, "CreateChatCompletion").key(body)))
         held.close()
         arguments = ("--prompt", "{{ word }}", "--model", "m", "--base-url", server.url, "--no-key", "-o", "o.csv")
-        command("call", "CreateChatCompletion", "words.csv", *arguments, "--on-in-doubt", choice)
+        _, _, err = command("call", "CreateChatCompletion", "words.csv", *arguments, "--on-in-doubt", choice)
         assert len(server.requests) == requests
     assert list(pd.read_csv(tmp_path / "o.csv")["outcome"]) == [outcome]
+    wording("\n".join(line for line in err.splitlines() if "sent before" in line or "reused" in line))
 
 
 def test_what_becomes_of_rows_in_doubt_is_one_of_two(tmp_path, command):

@@ -189,17 +189,24 @@ def test_a_run_that_was_stopped_goes_on(table, tmp_path):
     assert output.read_text().count(",yes,200,ok,\n") == 10
 
 
-@pytest.mark.parametrize("arguments", [["schema", "create_chat_completion", "--json"], None])
-def test_a_reader_may_stop_at_any_time(table, arguments):
-    """``| head`` is no error, whatever is printed."""
-    table.write_text("word\n" + "w\n" * 3000)
+@pytest.mark.parametrize(
+    "more",
+    [None, [], ["--journal", "j"], ["-q"], ["-o", "o.csv"]],
+    ids=["help", "none", "a journal", "quiet", "a file"],
+)
+def test_a_reader_may_stop_at_any_time(table, monkeypatch, more):
+    """``| head`` is no error, whatever is printed, but for a run's answers: then it is said, and where they are."""
+    monkeypatch.chdir(table.parent)
+    table.write_text("word\n" + "w\n" * 300)
     with fault_server(answer(ANSWER)) as server:
-        arguments = arguments or call(table, server, "--no-progress")
+        arguments = ["call", "--help"] if more is None else call(table, server, "--no-progress", *more)
         with start(*arguments) as process:
             process.stdout.close()
             err = process.stderr.read()
             process.wait(60)
-    assert process.returncode == 0
+    is_lost = more is not None and "-o" not in more
+    assert process.returncode == (1 if is_lost else 0)
+    wording("\n".join(line for line in err.splitlines() if "error: " in line))
     assert [line for line in err.splitlines() if "Error" in line or "Traceback" in line or "Exception" in line] == []
 
 

@@ -112,6 +112,13 @@ def test_rows_that_do_not_match_are_skipped(command, server, expression):
     assert command("call", *ASK, "--where", "lang | default('') == 'de'")[0] == 0
 
 
+def test_where_all_rows_are_skipped_it_is_said_by_what(command):
+    """By the option, or by the workflow; a quiet run says nothing."""
+    wording(command("call", *ASK, "--where", "lang == 'fr'", "--rows", "1:3")[2])
+    assert command("call", *ASK, "--where", "lang == 'fr'", "--rows", "1:3", "-q")[::2] == (0, "")
+    wording.line(command("run", "--rows", "2")[2], like="all, ")
+
+
 def test_in_a_workflow_no_node_runs_for_the_other_rows(command, server):
     """Beside what each node says itself; an input may decide."""
     where = "lang | default('') == inputs.language"

@@ -67,9 +67,16 @@ def report(
 def _head(name: str, output: NodeOutput[Any], *, details: bool) -> str:
     """Return a node's summary; with `details`, how long its requests took too."""
     summary = output.summary
-    lines = [*summary._details(), *(_times(output) if details else ())]
+    lines = [*_skipped(output), *summary._details(), *(_times(output) if details else ())]
     told = [f"  {what:<9}{worded(value)}" for what, value in lines]
     return "\n".join([f"{name}: {summary._head}" if name else summary._head, *told])
+
+
+def _skipped(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
+    """Yield why rows were skipped where all were: of some, the table says it."""
+    if 0 < output.summary.rows == output.summary.skipped:
+        why = next(message for _, _, message, _, _ in output._ends())
+        yield "skipped", f"all, such as row {place_of(0)}: {why}"
 
 
 def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:

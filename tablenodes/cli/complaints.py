@@ -52,6 +52,7 @@ _SENTENCES = {
     " choose another name with {into}, such as {other}",
     "no_journal": "no journal: if this process ends before the run does, the answers are lost; write the table to a"
     " file (--output FILE), or keep them with --journal FILE",
+    "billed_twice": "{told} ({on_in_doubt} report leaves them)",
     "no_key_sent": "no API key was sent: name the variable that holds it with {api_key_env}",
     "no_key_sent_here": "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; for another"
     " server, name the variable that holds it with {api_key_env}",

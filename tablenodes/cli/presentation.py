@@ -181,15 +181,25 @@ class Presentation:
 
         table = chosen(outputs, raw=self._manner.is_raw, columns=self._manner.columns)
         if not is_written:  # then it is nowhere else but in a journal, if there is one
-            write_text_part(table, self._form)
+            write_text_part(table, self._form, kept=self._where_kept())
         elif destination is not None:
             if (is_terminal() or not self._manner.asked) and not self._manner.is_quiet:
                 _show_head(table if self._chosen else outputs._brief())
         elif self._shows_part:
             show_table(table if self._chosen else outputs._brief())
         else:
-            write_table(table, self._form)
+            write_table(table, self._form, kept=self._where_kept())
         sys.stdout.flush()
+
+    def _where_kept(self) -> str:
+        """Return where answers are that nobody has read, or how they are kept."""
+        if (journal := self._given["journal"]) is not None:
+            return (
+                f"the answers are in the journal {journal}: run the same command again, which does not send them again"
+            )
+        return (
+            "with --output FILE or --journal FILE answers are kept" if self._keeps else "--output FILE keeps the table"
+        )
 
 
 def _silent(_: str) -> None:

@@ -22,8 +22,8 @@ _LEAST = 8
 
 
 @contextlib.contextmanager
-def quiet_pipe() -> Iterator[None]:
-    """Ignore that whoever reads the standard output stops reading (``| head``)."""
+def quiet_pipe(lost: str = "") -> Iterator[None]:
+    """Ignore that whoever reads the standard output stops reading (``| head``); raise an error where much is `lost`."""
     try:
         yield
         sys.stdout.flush()
@@ -32,6 +32,8 @@ def quiet_pipe() -> Iterator[None]:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
+        if lost:
+            raise OutputError(f"the standard output was closed before {lost}") from None
 
 
 def is_terminal() -> bool:
@@ -71,18 +73,22 @@ class LiveText:
             print(file=sys.stderr)
 
 
-def write_table(table: Any, form: str) -> None:
-    """Write a whole table to the standard output, or raise `OutputError` that names the file where it is instead."""
+def write_table(table: Any, form: str, *, kept: str = "") -> None:
+    """Write a whole table to the standard output, or raise `OutputError` that names the file where it is instead.
+
+    Where a reader that stops reading would lose rows, `kept` says where they are, or how they would be.
+    """
     from .. import tables  # noqa: PLC0415 - loads pandas
 
-    try:
-        with quiet_pipe():
+    lost = f"all {counted(len(tables.view(table)), 'row')} were written; {kept}" if kept else ""
+    with quiet_pipe(lost):
+        try:
             for remark in tables.write_stream(table, sys.stdout, form):
                 say(f"the standard output: {remark}")
-    except OutputError as error:
-        place = _saved(table, form)
-        where = f"the whole table is in {place}" if place else "no other file could be written: the table is lost"
-        raise OutputError(f"{error}; {where}") from None
+        except OutputError as error:
+            place = _saved(table, form)
+            where = f"the whole table is in {place}" if place else "no other file could be written: the table is lost"
+            raise OutputError(f"{error}; {where}") from None
 
 
 def _saved(table: Any, form: str) -> str | None:
@@ -105,14 +111,14 @@ def _saved(table: Any, form: str) -> str | None:
     return None
 
 
-def write_text_part(table: Any, form: str) -> None:
+def write_text_part(table: Any, form: str, *, kept: str) -> None:
     """Write to the standard output what text can hold of a table that could not be written elsewhere."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
     part, left_out = tables.text_part(table)
     for name in left_out:
         say(f"column {name!r} is not printed: its values cannot be written as text")
-    write_table(part, form)
+    write_table(part, form, kept=kept)
 
 
 def show_table(table: Any, rows: int = ROWS_SHOWN) -> None:

@@ -207,11 +207,14 @@ class _Run:
             at_most_once=self.at_most_once,
         )
         if len(journal) and not self.context.new_journal and self.options.progress is not False:
-            reused, sending = recorder.survey(self._rows(), self._keys(), once=self.options.duplicates == "once")
+            once = self.options.duplicates == "once"
+            reused, sending, doubtful = recorder.survey(self._rows(), self._keys(), once=once)
             if reused + sending:
                 known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
                 more = f"sending {sending:,}" if self.options.send else "sending nothing"
                 display.say(f"{self.asking.name}: {known}, {more}")
+            if doubtful and self.options.send:
+                display.say(_billed_twice(self.asking.name, doubtful))
         return recorder
 
     def _keys(self) -> Keys:
@@ -396,3 +399,10 @@ def _close(journal: Journal) -> None:
     # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
     with suppress(JournalError):
         journal.close()
+
+
+def _billed_twice(name: str, rows: int) -> Remark:
+    """Return what is said of rows that are sent although an earlier run did so."""
+    were = "was" if rows == 1 else "were"
+    told = f"{name}: {rows:,} of them {were} sent before without an answer seen, and may be billed twice"
+    return Remark(f"{told} (on_in_doubt='report' leaves them)", code="billed_twice", values={"told": told})

@@ -137,22 +137,32 @@ class JournalRecorder(Recorder):
             return False
         return is_asked_again(self.retry_failed, entry.last.outcome, may_pass=entry.last.may_pass)
 
-    def survey(self, prepared: Iterable[Body], keys: Keys, *, once: bool = False) -> tuple[int, int]:
-        """Count the rows that need not be sent, and those that will be (`once`: if unlike); `keys` must be new ones."""
-        reused = sending = 0
-        for _, key, entry in self.surveyed(prepared, keys):
-            if key is not None:
-                reused += entry is not None
-                sending += entry is None and not (once and key.occurrence)
-        return reused, sending
+    def survey(self, prepared: Iterable[Body], keys: Keys, *, once: bool = False) -> tuple[int, int, int]:
+        """Count the rows that need not be sent, those that will be (`once`: if unlike), and how many of these in doubt.
+
+        The `keys` must be new ones.
+        """
+        reused = sending = doubtful = 0
+        for _, key, entry in self._looked_up(prepared, keys):
+            if key is None:
+                continue
+            if entry is not None and not self._again(entry):
+                reused += 1
+            elif not (once and key.occurrence):
+                sending += 1
+                doubtful += entry is not None and entry.last is None
+        return reused, sending, doubtful
 
     def surveyed(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
         """Yield each row with its key, None where it is rejected, and its end in an earlier run that is used again."""
+        for body, key, entry in self._looked_up(prepared, keys):
+            yield body, key, None if entry is None or self._again(entry) else entry
+
+    def _looked_up(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
         finder = Finder(self.journal)
         for body in prepared:
             key = keys.key(body) if isinstance(body, bytes) else None
-            entry = None if key is None else finder.find(key)
-            yield body, key, None if entry is None or self._again(entry) else entry
+            yield body, key, None if key is None else finder.find(key)
 
     def intend(self, key: int, *, rides: bool = False) -> None:
         entry = self._entries[key]
