@@ -239,3 +239,15 @@ def test_an_error_masks_the_password_of_an_address():
     assert str(TableError("no 'http://h:80/v1/@cf/x' and no 'a:/b:c@d?password=e&f'")) == (
         "no 'http://h:80/v1/@cf/x' and no 'a:/b:***@d?password=***&f'"
     )
+
+
+def test_a_prompts_file_has_lines_of_one_kind_and_is_not_empty(folder, command, server):  # noqa: F811
+    """Whatever system wrote it: the server gets line feeds; a file with nothing in it is no prompt."""
+    Path("prompt.txt").write_bytes(b"\xef\xbb\xbfone {{ word }}\r\ntwo\r\n")
+    code, out, _ = command(*CHAT, "--prompt", "@prompt.txt", "--base-url", server.url, "--dry-run")
+    assert (code, r"\r" in out, r"\ntwo" in out, r"two\n" in out) == (0, False, True, False)
+    for empty in (b"", b"\xef\xbb\xbf\r\n"):
+        Path("prompt.txt").write_bytes(empty)
+        code, _, err = command(*CHAT, "--prompt", "@prompt.txt", "--base-url", server.url)
+        assert code == 1
+        wording(err)

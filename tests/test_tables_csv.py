@@ -380,3 +380,13 @@ def test_the_time_grows_with_the_file_and_not_faster(tmp_path):
     path.write_bytes(b"a,b,c\n" + line * 20_000 + b'1,"' + b'""' * 100_000)
     with wording.raises(TableError):
         tables.read_table(path)
+
+
+def test_the_separator_that_is_asked_for_goes_before_what_the_file_says(tmp_path, capsys):
+    """And a line says so where they differ."""
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\na;b,c\n1;2,3\n")
+    assert list(tables.read_table(path, separator=",").columns) == ["a;b", "c"]
+    wording(capsys.readouterr().err)
+    assert list(tables.read_table(path, separator=";").columns) == ["a", "b,c"]
+    assert capsys.readouterr().err == ""

@@ -210,12 +210,15 @@ def _text_of(name: str, text: str) -> str:
         return text[1:] if text.startswith("@@") else text
     try:
         with open(text[1:], encoding="utf-8-sig", newline="") as file:
-            return file.read().removesuffix("\n").removesuffix("\r")
+            found = file.read().replace("\r\n", "\n").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise SettingError(f"--{name} {text}: the file is not UTF-8 text", place=name) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no file has such a name"
         raise SettingError(f"--{name} {text}: cannot read it ({why}); write @@ for an @", place=name) from None
+    if not found.strip():
+        raise SettingError(f"--{name} {text}: the file is empty", place=name)
+    return found
 
 
 def _answer(texts: Sequence[str]) -> dict[str, Any]:

@@ -52,10 +52,13 @@ class _Shape(NamedTuple):
     quotes: bool = True  # whether a quote at a field's beginning is no part of its text
 
 
-def read_csv(content: bytes, name: str, separators: str) -> pandas.DataFrame:
-    """Read the text of a CSV file, every cell as text; one separator of several is found."""
+def read_csv(content: bytes, name: str, separators: str, asked: str | None = None) -> pandas.DataFrame:
+    """Read the text of a CSV file, every cell as text; one separator of several is found, unless one is asked for."""
     content, is_marked = _with_returns_marked(content)
-    shape = _shape(content, separators)
+    said = _SAID.match(content)
+    if said and asked and said[2] != asked.encode():
+        say(f"{name}: its first line says that {said[2].decode()!r} is the separator; {asked!r} is used")
+    shape = _cut(content, asked.encode(), said.end()) if said and asked else _shape(content, asked or separators)
     if shape.names == [b""]:
         raise TableError(f"{name} is empty")
     if shape.good < len(content):

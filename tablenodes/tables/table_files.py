@@ -209,7 +209,8 @@ def _read(source: Path | BytesIO, form: Format, reading: Reading, name: str) -> 
         return read_json_lines(content, name)
     if form.name == "json":
         return read_json(content, name)
-    return read_csv(content, name, reading.separator or (",;\t|" if form.name == "csv" else SEPARATORS[form.name]))
+    separators = ",;\t|" if form.name == "csv" else SEPARATORS[form.name]
+    return read_csv(content, name, separators, reading.separator)
 
 
 def _content(source: Path | BytesIO, form: Format) -> bytes:
