@@ -191,6 +191,7 @@ _Error = TypeVar("_Error", bound=TablenodesError)
 def framed(error: _Error, before: str = "", after: str = "") -> _Error:
     """Return a copy of an error with words before and after its message, such as the file and the line."""
     made = copy.copy(error)
+    made.values = {**made.values, "before": before} if before else made.values
     if isinstance(made, EndedError):
         made.message = f"{before}{made.message}{after}"
         made.args = (_with_output(made.message, made.output_has),)

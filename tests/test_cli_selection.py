@@ -180,13 +180,13 @@ def test_a_terminal_shows_the_columns_that_were_chosen(command, monkeypatch):
 
 
 def test_a_prompt_and_a_system_message_are_read_from_files(command, server):
-    """As they are, but for the last line's end and a mark at the beginning; two @ are one of the text's own."""
+    """As they are, but for returns, the last line's end and a mark at the beginning; two @ begin a text with one."""
     Path("prompt.txt").write_bytes(b"\xef\xbb\xbfRead:\r\n\n{{ word }}\n")
     Path("system.txt").write_text("@ is said\n\n")
     command("call", "--prompt", "@prompt.txt", "--system", "@system.txt", "--rows", "1")
     command("call", "--prompt", "@@{{ word }}", "--system", "a@b", "--rows", "1")
     sent = [[each["content"] for each in orjson.loads(each.body)["messages"]] for each in server.requests]
-    assert sent == [["@ is said\n", "Read:\r\n\na"], ["a@b", "@a"]]
+    assert sent == [["@ is said\n", "Read:\n\na"], ["a@b", "@a"]]
 
 
 @pytest.mark.parametrize("text", ["@none.txt", "@", "@.", "@bytes.txt", "@a\0b"])

@@ -251,3 +251,26 @@ def test_a_prompts_file_has_lines_of_one_kind_and_is_not_empty(folder, command, 
         code, _, err = command(*CHAT, "--prompt", "@prompt.txt", "--base-url", server.url)
         assert code == 1
         wording(err)
+
+
+MEANT = {
+    "--key-column": ["--key-column", "nope", "-o", "sqlite:///a.db", "--output-table", "t"],
+    "--columns": ["--columns", "word,answr"],
+    "--columns of a database": ["-o", "sqlite:///there.db", "--output-table", "t", "--if-exists", "append"],
+    "--if-exists": ["-o", "sqlite:///there.db", "--output-table", "t"],
+    "--sheet": ["--sheet", "A"],
+    "--prices": ["--estimate"],
+    "--header-env": ["--header-env", "X-Team=sk-0123456789abcdefgh"],
+    "--timeout": ["--timeout", "5s"],
+    "--rows": ["--rows", "3:1"],
+}
+
+
+@pytest.mark.parametrize("option", MEANT)
+def test_what_is_wrong_is_said_of_the_option_that_was_given(option, folder, command, server):  # noqa: F811
+    """And no part of a secret that was written in a variable's place is shown."""
+    tn.write_table(tn.read_table("words.csv")[["n"]], "sqlite:///there.db", table="t")
+    _, out, err = command(*ASK, *MEANT[option], "--base-url", server.url)
+    assert option.partition(" ")[0] in out + err
+    assert "sk-" not in err
+    wording("\n".join(line for line in (out + err).splitlines() if "tablenodes: CreateChat" not in line))

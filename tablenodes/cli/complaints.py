@@ -36,8 +36,13 @@ _SENTENCES = {
     "variable_unset": "the environment variable {variable} is not set{hint}",
     "no_address": "the embedded model has an address only while it runs, so there is no curl command: use --dry-run",
     "no_query": "{name} is a database: say what to read of it, such as --query 'select * from {table}'; {there}",
-    "target_exists": "{target} is there already: append to it or replace it with --if-exists, or name a key with"
-    " --key-column, by which its rows are updated",
+    "target_exists": "{target} is there already: add the rows to it (--if-exists append), write it anew"
+    " (--if-exists replace), or update its rows by a key (--key-column NAME)",
+    "target_lacks": "{target} has no column {column!r}: add it there, or choose the columns to write with"
+    " {columns}{hint}",
+    "several_sheets": "{name} has {sheets} sheets ({shown}): {first!r} is read; name another one with {sheet}",
+    "unpriced": "{what}: no price for {names}; give it with {prices}",
+    "duplicates": "{ask} the same as an earlier row, and all are sent (with {duplicates} once, one is)",
     "unsent": "--no-send uses the answers of a journal alone: name it with --journal",
     "no_price": "max_cost: no price is known for {model} at this server: give it with --prices, or leave"
     " --max-cost out; nothing was sent",
@@ -120,6 +125,8 @@ def worded(told: TablenodesError | str) -> str:
     code, values = getattr(told, "code", ""), dict(getattr(told, "values", {}))
     if code == "lacking":
         return _lacking(told, values)
+    if code == "option" and "before" not in values:
+        return f"{option_for(values['option'])}: {values['told']}"
     if code in _SENTENCES and "line" not in values:  # a file's line is said with what a file has
         if not values.get("variable"):
             values["variable"] = "that --api-key-env or api_key_env names"
@@ -160,7 +167,7 @@ def _misuse(error: click.ClickException, context: click.Context | None) -> str:
     if not isinstance(error, click.BadParameter):
         return error.format_message().rstrip(".")
     param, kind = error.param, error.param and error.param.type
-    name = max(param.opts, key=len) if isinstance(param, click.Option) else param and param.metavar
+    name = _called(param) if isinstance(param, click.Option) else param and param.metavar
     hint = error.param_hint or name or ""
     if isinstance(error, click.MissingParameter):
         return f"{hint} is missing"
@@ -168,6 +175,11 @@ def _misuse(error: click.ClickException, context: click.Context | None) -> str:
         return f"{hint}: {error.message}"
     what = "a whole number" if isinstance(kind, click.IntRange) else "a number"
     return f"{hint}: must be {what}{f', {kind.min} or more' if kind.max is None else f' from {kind.min} to {kind.max}'}"
+
+
+def _called(option: click.Option) -> str:
+    """Return an option's long names, the shortest first."""
+    return " or ".join(sorted((each for each in option.opts if each.startswith("--")), key=len)) or option.opts[0]
 
 
 def _as_setting(option: str) -> str:

@@ -31,6 +31,8 @@ class Rows(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic 
         if found is None:
             self.fail("must be a number of rows, or A:B for rows A to before B, which count from 0", param, ctx)
         first, start, end = found.groups()
+        if end and int(end) < int(start or 0):
+            self.fail("has no rows: A:B are the rows A to before B, so B is no less than A", param, ctx)
         return slice(0, int(first)) if first else slice(int(start or 0), int(end) if end else None)
 
 

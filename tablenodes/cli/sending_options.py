@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ..connection.connection import Connection, default_connection, is_sensitive
-from ..connection.environment import variables
+from ..connection.environment import VARIABLE, variables
 from ..engine.transports import TRANSPORTS
 from ..errors import SettingError
 from ..settings import Limits, Retry, Timeout, altered, described, ranges
@@ -156,6 +156,9 @@ def _headers(given: Given) -> dict[str, tuple[str, str]]:
         name, equals, variable = text.partition("=")
         if not equals or not name or not variable:
             raise click.BadParameter("write it as NAME=VARIABLE", param_hint="--header-env")
+        if not VARIABLE.fullmatch(variable):
+            what = f"write it as '{name[:40]}=VARIABLE': a variable's name, never what it holds"
+            raise click.BadParameter(what, param_hint="--header-env")
         _put(found, name, f"${{{variable}}}", "--header-env")
     return found
 

@@ -35,7 +35,8 @@ from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder
 from ..engine.sink import SKIPPED
 from ..errors import nearest
-from ..problems import Rejected, in_a_line
+from ..notices import VOICE
+from ..problems import Rejected, Remark, in_a_line
 from ..settings import Limits, beneath
 from .display import counted, duration, money
 from .spending import pricing_of
@@ -108,7 +109,9 @@ class Estimate:
         head = f"{counted(self.rows, 'row')}: {told}{self.to_send:,} to send"
         table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
         head = "\n".join([head, *(f"  {each}" for each in self.problems)])
-        return "\n".join([head, *(f"  {line}" for line in table), *(f"assumed: {each}" for each in self.assumptions)])
+        return "\n".join(
+            [head, *(f"  {line}" for line in table), *(f"assumed: {VOICE.get()(each)}" for each in self.assumptions)]
+        )
 
     def _repr_html_(self) -> str:
         from ..notebook.markup import html  # noqa: PLC0415 - loaded where somebody looks
@@ -276,9 +279,8 @@ class _Estimating:
         duplicates = 0 if earlier is not None else rows.duplicates
         if duplicates:
             ask = "row asks" if duplicates == 1 else "rows ask"
-            self.said.append(
-                f"{duplicates:,} {ask} the same as an earlier row, and all are sent (with duplicates: once, one is)"
-            )
+            told = f"{duplicates:,} {ask} the same as an earlier row, and all are sent (with duplicates: once, one is)"
+            self.said.append(Remark(told, code="duplicates", values={"ask": f"{duplicates:,} {ask}"}))
         if earlier is not None and rows.to_send:
             low, _, high = earlier
             more = f"adds {low:,.0f} to {high:,.0f} tokens to each prompt: a guess" if high else "is not known"
@@ -352,7 +354,9 @@ class _Estimating:
         if missing:
             names = ", ".join(name or "no model" for name, _ in missing.most_common(3))
             meant = nearest(next(iter(missing)), self.pricing.names()) if len(missing) == 1 else ""
-            self.said.append(f"the cost is unknown: no price for {names}{meant or '; set prices in the connection'}")
+            told = f"the cost is unknown: no price for {names}{meant or '; set prices in the connection'}"
+            values = {"what": "the cost is unknown", "names": names}
+            self.said.append(Remark(told, code="" if meant else "unpriced", values=values))
             return None
         if cards:
             listed = listed_prices()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import addresses
 from ..answers import Pricing, costs, usage_columns
-from .display import money
+from ..notices import VOICE, money
+from ..problems import Remark
 from .second_run import spliced
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Spent:
         without = sum(count for _, count in self.unpriced)
         if self.cost is None:
             names = ", ".join(name for name, _ in self.unpriced[:3])
-            return f"unknown: no price for {names}; set prices in the connection"
+            told = f"unknown: no price for {names}; set prices in the connection"
+            return str(VOICE.get()(Remark(told, code="unpriced", values={"what": "unknown", "names": names})))
         left = f" ({without:,} of {self.rows:,} rows without a price)" if without else ""
         return f"{money(self.cost)}{left}"
 

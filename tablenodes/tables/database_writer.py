@@ -42,15 +42,19 @@ def check_key(source: TableView, target: DatabaseTarget) -> None:
     if key is None:
         return
     if key not in source.columns:
-        raise ColumnError(f"key: the table has no column {key!r}{nearest(key, source.columns)}", place="key")
+        raise _wrong_key(f"the table has no column {key!r}{nearest(key, source.columns)}")
     seen: dict[Any, int] = {}
     for row, (cell,) in enumerate(source.rows((key,))):
         if cell is None:
-            raise ColumnError(f"key: column {key!r} is null in row {row} (rows count from 0)", place="key")
+            raise _wrong_key(f"column {key!r} is null in row {row} (rows count from 0)")
         known = seen.setdefault(cell if isinstance(cell, str | int | float) else repr(cell), row)
         if known != row:
             same = f"column {key!r} is the same in rows {known} and {row} (rows count from 0)"
-            raise ColumnError(f"key: {same}: every row needs a key of its own", place="key")
+            raise _wrong_key(f"{same}: every row needs a key of its own")
+
+
+def _wrong_key(told: str) -> ColumnError:
+    return ColumnError(f"key: {told}", code="option", place="key", values={"option": "key_column", "told": told})
 
 
 def _carry_out(target: DatabaseTarget, rows: Mapping[str, Staged], *, keeps: bool) -> None:
@@ -109,8 +113,10 @@ def _check_columns(
     """Raise `TableError` where the table lacks a column of the rows, or needs one that these lack."""
     names = [each.name for each in there]
     if missing := [name for name in rows if fold(name) not in map(fold, names)]:
-        how = f"add it there, or choose the columns to write{nearest(missing[0], names)}"
-        raise TableError(f"{target} has no column {missing[0]!r}: {how}", place="columns")
+        hint = nearest(missing[0], names)
+        told = f"{target} has no column {missing[0]!r}: add it there, or choose the columns to write{hint}"
+        values = {"target": str(target), "column": missing[0], "hint": hint}
+        raise TableError(told, place="columns", code="target_lacks", values=values)
     own = {*map(fold, rows)}
     if lacking := [each.name for each in there if each.is_required and fold(each.name) not in own]:
         raise TableError(f"{target} needs a value in column {lacking[0]!r}, which the rows do not have")

@@ -77,8 +77,8 @@ class Reading(NamedTuple):
         found = _named(f"x.{self.format}") or _ended(path, what)
         for name, formats in (("encoding", TEXTS), ("separator", tuple(SEPARATORS)), ("sheet", SHEETS)):
             if getattr(self, name) is not None and found.name not in formats:
-                wrong = f"{name}: only for {', '.join(formats)}, but {str(path)!r} is {found.name}"
-                raise TableError(wrong, place=name)
+                told = f"only for {', '.join(formats)}, but {str(path)!r} is {found.name}"
+                raise TableError(f"{name}: {told}", code="option", place=name, values={"option": name, "told": told})
         return found
 
 

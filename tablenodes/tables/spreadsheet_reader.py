@@ -16,6 +16,7 @@ import pyarrow
 
 from ..errors import ColumnError, TableError, nearest
 from ..notices import counted, say
+from ..problems import Remark
 from .json_lines import column_array
 from .pandas_view import pandas_array
 from .typed_columns import arrow_array
@@ -73,7 +74,9 @@ def _chosen(calamine: Any, book: Any, name: str, sheet: str | None) -> str:
     if sheet is not None and sheet not in names:
         raise TableError(f"{name} has no sheet {sheet!r}{nearest(sheet, names)}; it has {shown}", place="sheet")
     if sheet is None and len(names) > 1:
-        say(f"{name} has {len(names)} sheets ({shown}): {names[0]!r} is read; another one is chosen by its name")
+        told = f"{name} has {len(names)} sheets ({shown}): {names[0]!r} is read; another one is chosen by its name"
+        values = {"name": name, "sheets": len(names), "shown": shown, "first": names[0]}
+        say(Remark(told, code="several_sheets", values=values))
     return names[0] if sheet is None else sheet
 
 

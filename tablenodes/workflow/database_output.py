@@ -88,7 +88,7 @@ class DatabaseOutput:
         try:
             tables.write_rows(table, self.target)
         except ColumnError as error:
-            raise TableError(str(error)) from error
+            raise TableError(str(error), code=error.code, values=error.values) from error
         return len(tables.view(table))
 
 

@@ -132,7 +132,9 @@ def check_columns(workflow: Definition, view: TableView, wanted: Iterable[str] |
     for name in wanted:
         if name not in known:
             where = workflow._at("output", "columns")
-            raise WorkflowError(f"{where}output: no column {name!r}{nearest(name, known)}", place="output.columns")
+            told = f"no column {name!r}{nearest(name, known)}"
+            values = {"option": "columns", "told": told} | ({"before": where} if where else {})
+            raise WorkflowError(f"{where}output: {told}", code="option", place="output.columns", values=values)
 
 
 def columns_made(workflow: Definition, view: TableView) -> dict[str, Any]:
