@@ -146,6 +146,28 @@ def test_what_is_no_expression_of_the_table_is_one_line(command, server, name, e
 
 
 @pytest.mark.parametrize(
+    "expression",
+    [
+        *("word like '%a%'", "word NOT LIKE 'a%' AND n <> '2'", "word =", "n = 1", "no word"),
+        *("word lik 'a'", "word | lik", "{{ word like 'a' }}"),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_said_as_it_was_written(command, server, expression):
+    """Without the braces that nobody wrote, and with what stands here for SQL."""
+    code, _, err = command("call", *ASK, "--where", expression)
+    assert (code, server.requests) == (1, [])
+    wording(err)
+
+
+@pytest.mark.parametrize("expression", ["n > 1", "n == 1", "word | int > 1"])
+def test_why_an_expression_has_no_value_begins_with_its_option(command, server, expression):
+    """No row is passed over in silence."""
+    code, _, err = command("call", *ASK, "--where", expression, "--rows", "3")
+    assert (code, server.requests) == (1, [])
+    wording(err)
+
+
+@pytest.mark.parametrize(
     "form", [[], ["--format", "jsonl"], ["--output", "out.csv"], ["--output", "out.jsonl"]], ids=" ".join
 )
 def test_columns_are_chosen_and_in_this_order(command, form):

@@ -397,6 +397,79 @@ def test_a_text_in_a_calculation_is_told_to_be_made_a_number(expression):
         render("{{ count + [1] }}", count=1)
 
 
+_NUMBERED = {"n": 1, "id": "4711", "unit price": "4711", "meta": {"tag": "4711"}, "ids": ["4711"], "scores": [4]}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("id == 1", "1 != id", "id == n", "n == '1'", "n == id", "id == -2.5", "row['unit price'] == 1"),
+        *("meta.tag == 1", "id in [1, 2]", "id not in [1, 2.5]", "n in ['1', 'x']", "n in id", "3 in ids", "n in ids"),
+        *("id in scores", "id in row.scores", "'x' in scores", "id | trim == 1", "id is eq 1", "id is in [1]"),
+        *("n < 3 == id", "ids | select('eq', 1) | list", f"id in {[*range(99)]}"),
+    ],
+)
+def test_a_text_is_never_compared_with_a_number(expression):
+    """The cells of a CSV file are texts: the row is not sent, and the message says what to write."""
+    with pytest.raises(Unfit) as caught:
+        render(f"{{{{ {expression} }}}}", **_NUMBERED)
+    wording(caught.value)
+    assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("id == '4711' and id in ['a', '4711'] and id not in ['a', 1] and id | int == 4711", "true"),
+        ("n == 1 and n == 1.0 and n != 2 and n in [1, '1'] and 0 < n < 2 == 2", "true"),
+        ("flag == 1 and flag != 'true' and id != true and id not in [] and flag not in [2]", "true"),
+        ("id != ids and n not in ids + [1.5] and '47' in id and 4 in scores and id in ids", "true"),
+        ("id is eq '4711' and n is in [1] and 'tag' in meta and [n] != ['1']", "true"),
+        ("empty == none or empty == 1", "true"),
+    ],
+)
+def test_other_values_are_compared_as_they_are(expression, text):
+    """Texts in a list that has any text, booleans, lists, and what is null."""
+    assert render(f"{{{{ {expression} }}}}", **_NUMBERED, flag=True, empty=None) == text
+
+
+def test_what_is_null_is_compared_with_nothing():
+    """It is missing, as everywhere."""
+    for expression in ("a == 1", "a in [1]", "1 in a"):
+        with pytest.raises(Unfit, match="the cell of column 'a' is empty"):
+            render(f"{{{{ {expression} }}}}", a=None)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["price | float * 2", "row['price'] | int", "[price] | map('float') | list", "meta.price | int * 2"],
+)
+def test_what_is_no_number_is_not_read_as_0(expression):
+    """The row is not sent, and the message has the way to read decimal commas, but not the cell."""
+    said = set()
+    for cell in ("12,50", "x", "", "nan", "1e999", ["1"]):
+        with pytest.raises(Unfit) as caught:
+            render(f"{{{{ {expression} }}}}", price=cell, meta={"price": cell})
+        said.add(str(caught.value))
+    wording(said.pop())
+    assert said == set()
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("a | float(0) + b | int(default=-1)", "-1"),
+        ("a | float(none) is none", "true"),
+        ("' 2.5 ' | float + '1e3' | float + 1 | float + true | int", "1004.5"),
+        ("'42.9' | int + 'ff' | int(base=16) + '-3' | int", "294"),
+        ("'1.234,50' | replace('.', '') | replace(',', '.') | float", "1234.5"),
+    ],
+)
+def test_a_number_is_read_from_a_text_or_is_the_default(expression, text):
+    """As Jinja has it."""
+    assert render(f"{{{{ {expression} }}}}", a="abc", b="12,50") == text
+
+
 @pytest.mark.parametrize("name", ["inputs", "outputs"])
 def test_a_name_of_workflows_is_told_how_to_reach_a_column(name):
     """Outside of a workflow a column is probably meant."""

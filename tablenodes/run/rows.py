@@ -121,9 +121,15 @@ def decided(when: When, view: TableView, context: Context) -> Iterator[Rejected 
         if found is True:
             yield None
         elif isinstance(found, Rejected):
-            yield found
+            yield Rejected(*(_of_when(problem, when) for problem in found.problems), outcome=found.outcome)
         else:
             yield Rejected(Problem("$", "when", f"{when.name} is false in this row"), outcome=SKIPPED)
+
+
+def _of_when(problem: Problem, when: When) -> Problem:
+    """Return why it cannot be decided whether a row is asked, with the name of what decides."""
+    is_own = problem.path == "$.when"  # and not an earlier node's
+    return problem._replace(path="$", message=f"{when.name}: {problem.message}") if is_own else problem
 
 
 def _all_cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from jinja2.utils import missing
 
 from ..plain import read_json
 from ..problems import Unfit
-from . import bounds
+from . import bounds, numerals
 from .bounds import Room
 
 ARGUMENTS, COLUMN, DATE, INPUT, NAME, VARIABLE = "arguments", "column", "date", "input", "name", "variable"
@@ -145,6 +145,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     """Jinja without statements, comments and globals; items before attributes; null is undefined."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    code_generator_class = numerals.ComparingCode
+    is_equal, is_in = staticmethod(numerals.is_equal), staticmethod(numerals.is_in)
     room: Room
 
     def __init__(self) -> None:
@@ -165,11 +167,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters |= {"tojson": _as_json, "string": _string, "join": _join, "format": _format}
         self.filters |= {"strftime": _strftime, "fromjson": _fromjson, "items": _items, "replace": _replace}
         self.filters |= {"list": _list, "batch": _batch, "slice": _slice, "sum": _sum, "round": _round}
+        self.filters |= {"float": numerals.as_float, "int": numerals.as_int}
         self.filters |= {"urlencode": _urlencode(self.filters["urlencode"])}
         for unsafe in ("random", "pprint", "xmlattr"):
             self.filters.pop(unsafe, None)
         self.filters = {name: bounds.counted(name, convert, _string) for name, convert in self.filters.items()}
-        tests: Mapping[str, Any] = {**self.tests, "none": _is_none}
+        tests: Mapping[str, Any] = {**self.tests, **numerals.TESTS, "none": _is_none}
         self.tests = {name: bounds.counted("", test, _string) for name, test in tests.items()}
 
     def within(self, room: Room) -> jinja2.Environment:

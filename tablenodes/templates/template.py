@@ -104,7 +104,7 @@ class Template:
     instead: tuple[tuple[Path, tuple[Path, ...]], ...]
     compared: tuple[tuple[Path, str], ...]
 
-    def __init__(self, source: str, place: str) -> None:
+    def __init__(self, source: str, place: str, *, is_bare: bool = False) -> None:
         self.source = source
         self.place = place
         try:
@@ -114,8 +114,9 @@ class Template:
             self._code = code_of(_parse(source))
         except jinja2.TemplateSyntaxError as error:
             where = f" (line {error.lineno})" if "\n" in source else ""
-            said = unread(error, _expressions(source))
-            raise TemplateError(f"{place}: a placeholder cannot be read{where}: {said}", place=place) from None
+            said = unread(error, _expressions(source), is_bare=is_bare)
+            what = "the expression" if is_bare else "a placeholder"
+            raise TemplateError(f"{place}: {what} cannot be read{where}: {said}", place=place) from None
         self._through_row, self.whole_row = names_in(tree, ROW)
         upstream, any_node = names_in(tree, OUTPUTS)
         self.upstream = tuple(sorted(upstream)) if not any_node else None
@@ -218,9 +219,13 @@ class Template:
         return [(name, index) for name, index in cells if self.whole_row or name in self._through_row]
 
 
-def template_of(source: str, place: str) -> Template:
-    """Return the template of a text; what was read lately is kept, as a node's settings are asked for many times."""
-    return _read(source, place) if len(source) <= _KEPT else Template(source, place)
+def template_of(source: str, place: str, *, is_bare: bool = False) -> Template:
+    """Return the template of a text; what was read lately is kept, as a node's settings are asked for many times.
+
+    It `is_bare` if it is one expression, around which nobody has to write braces.
+    """
+    read = _read if len(source) <= _KEPT else Template
+    return read(source, place, is_bare=is_bare) if is_bare else read(source, place)
 
 
 _read = lru_cache(maxsize=512)(Template)

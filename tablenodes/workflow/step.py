@@ -82,7 +82,7 @@ class Condition:
         self.name = name
         self._expression = expression = _expression(text, name)
         self.written = f"{{{{ {expression} }}}}"
-        self.template = template_of(self.written, name)
+        self.template = template_of(self.written, name, is_bare=True)
         # What is missing at the end of the way is null and so false; an answer that is missing is not met by that.
         self._value = TextValue(template_of(f"{{{{ 1 if (({expression}) | default(none)) else '' }}}}", name))
 
