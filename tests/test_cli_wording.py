@@ -274,3 +274,22 @@ def test_what_is_wrong_is_said_of_the_option_that_was_given(option, folder, comm
     assert option.partition(" ")[0] in out + err
     assert "sk-" not in err
     wording("\n".join(line for line in (out + err).splitlines() if "tablenodes: CreateChat" not in line))
+
+
+def test_a_shown_request_says_where_no_key_is_set(folder, command, monkeypatch):  # noqa: F811
+    """And has the mask where one is."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    _, unset, _ = command(*CHAT[:-1], "--prompt", "a", "--dry-run")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789abcdef")
+    _, given, _ = command(*CHAT[:-1], "--prompt", "a", "--dry-run")
+    assert [re.findall("Authorization: (.*)", each) for each in (unset, given)] == [
+        ["Bearer (not set)"],
+        ["Bearer ***"],
+    ]
+
+
+def test_a_hint_at_a_prompt_of_the_shell_has_no_tag_of_a_file(folder, command):  # noqa: F811
+    """Nor a call: neither can be typed there."""
+    _, _, err = command(*CHAT, "--prompt", "{{ none_such }}")
+    assert "literal" not in err
+    wording.line(err)

@@ -109,7 +109,7 @@ def test_the_default_connection_is_the_environments(monkeypatch):
     """As in a run; what a run would refuse is refused."""
     found = CHAT.check(table(["x"]))
     assert found.request(0).url == "https://api.openai.com/v1/chat/completions"
-    assert found.request(0).headers["Authorization"] == "Bearer ***"
+    assert found.request(0).headers["Authorization"] == "Bearer (not set)"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.test/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ConnectionSettingError) as caught:

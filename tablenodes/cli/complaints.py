@@ -131,7 +131,17 @@ def worded(told: TablenodesError | str) -> str:
         if not values.get("variable"):
             values["variable"] = "that --api-key-env or api_key_env names"
         return _SENTENCES[code].format_map(_Words(values))
-    return told.message if isinstance(told, EndedError) else str(told)
+    message = told.message if isinstance(told, EndedError) else str(told)
+    return _without_calls(message) if "literal(" in message else message
+
+
+def _without_calls(message: str) -> str:
+    """Return a message about braces without what only Python and files can write, where a setting is an option."""
+    from ..templates.template_faults import BRACES, LITERALLY  # noqa: PLC0415 - loads Jinja
+
+    context = click.get_current_context(silent=True)
+    is_of_file = context is None or "file" in context.params
+    return message if is_of_file else message.replace(LITERALLY, BRACES)
 
 
 def notice(told: str) -> str | None:

@@ -23,6 +23,8 @@ from .environment import address, filled_in, surrounding, variables
 Headers = list[tuple[str, str | Secret]]
 _EMBEDDED = "embedded://model/"
 _USER_AGENT = ("User-Agent", f"tablenodes/{__version__}")
+NOT_SET = "no-value-is-set"
+"""What stands in a request that is only shown for a secret that is not there."""
 _NO_KEY = ("no_key", "no_key_for_address")
 _OF_THE_ENVIRONMENT = (("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 
@@ -179,13 +181,13 @@ def as_shown(connection: Connection) -> Endpoint:
     environ = surrounding(connection.env_file)
     texts = (*(connection.headers or {}).values(), *(connection.query or {}).values())
     named = [connection.api_key_env, *(name for text in texts for name in variables(text))]
-    unset = {name: "unknown" for name in named if name and not environ.get(name)}
+    unset = {name: NOT_SET for name in named if name and not environ.get(name)}
     try:
         return _endpoint(connection, Veiled({**environ, **unset}))
     except ConnectionSettingError as error:
         if error.code not in _NO_KEY:
             raise
-    return _endpoint(replace(connection, api_key=Secret("unknown"), api_key_env=None), environ)
+    return _endpoint(replace(connection, api_key=Secret(NOT_SET), api_key_env=None), environ)
 
 
 def unset_variable(connection: Connection) -> Iterator[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlencode
 import orjson
 
 from .. import tables
-from ..connection.endpoint import as_shown
+from ..connection.endpoint import NOT_SET, as_shown
 from ..connection.environment import pieces, variables
 from ..engine.transports.streams import extended
 from ..errors import UsageError
@@ -41,7 +41,7 @@ class RowRequest:
     method, url : str
         Where it goes; a secret in the address is masked.
     headers : dict of str to str
-        Its headers, the key masked.
+        Its headers, the key masked; ``(not set)`` stands for one that is not there.
     body : dict
         Its body, as parsed JSON.
     problems : tuple of Problem
@@ -191,4 +191,5 @@ def _masked(value: str | Secret) -> str:
     if not isinstance(value, Secret):
         return value
     scheme = "" if value.missing else value.reveal().partition(" ")[0]
-    return f"{scheme} {MASK}" if scheme in _SCHEMES else MASK
+    shown = "(not set)" if not value.missing and NOT_SET in value.reveal() else MASK
+    return f"{scheme} {shown}" if scheme in _SCHEMES else shown

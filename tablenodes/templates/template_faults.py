@@ -31,6 +31,7 @@ from .template_ways import Path, chain, chains, written
 
 _CALCULATING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
 _LONGEST = 60
+BRACES = 'for two braces that are text, write {{ "{{" }}'
 LITERALLY = 'for braces that are text, use literal("…") (in a file !literal "…"), or {{ "{{" }} for two of them'
 _ALLOW = "to allow it"
 _OPERATORS = (
