@@ -58,10 +58,12 @@ def is_unequal(left: Any, right: Any) -> bool:
 
 def is_in(left: Any, right: Any) -> bool:
     """Check whether a value is in a list or text; raise `UnlikeError` where only the other of text and number is."""
-    if isinstance(right, str) and type(left) in _NUMBERS:
+    if type(left) in _NUMBERS and isinstance(right, str):
         raise UnlikeError
     found = left in right
     if not found and isinstance(right, list | tuple) and (isinstance(left, str) or type(left) in _NUMBERS):
+        if right and type(left) is str and type(right[0]) is str:  # by far the most common
+            return False
         is_other = False
         for item in right:
             if isinstance(item, str) if isinstance(left, str) else type(item) in _NUMBERS:
