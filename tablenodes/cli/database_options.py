@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..database_address import DatabaseTable, DatabaseTarget, database_address, database_table
+from ..secret import masked_address
 from .command_options import Given
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def queried(table: Any, query: str | None, said: Collection[str] = ()) -> Databa
         option = "--input-format" if name == "format" else f"--{name}"
         raise click.BadParameter("is for files, and the table is a database", param_hint=option)
     if found is None:
-        what = "is for a database: give its URL as the table, such as postgresql://host/db or sqlite:///file.db"
+        other = f", and {masked_address(table)!r} is none" if isinstance(table, str) and "://" in table else ""
+        what = f"is for a database{other}: give its URL as the table, such as postgresql://host/db or sqlite:///file.db"
         raise click.BadParameter(what, param_hint="--query")
     return DatabaseTable(found.url, found.query if query is None else query)
 
@@ -37,7 +39,9 @@ def database_output(given: Given, own: Any, *, raw: bool, columns: Sequence[str]
         for name, value in told.items():
             if value is not None:
                 option = {"table": "--output-table", "if_exists": "--if-exists", "key": "--key-column"}[name]
-                what = "is for a database: give its URL with --output, such as postgresql://host/db"
+                is_address = isinstance(given.output, str) and "://" in given.output
+                other = f", and {masked_address(given.output)!r} is none" if is_address else ""
+                what = f"is for a database{other}: give its URL with --output, such as postgresql://host/db"
                 raise click.BadParameter(what, param_hint=option)
         return None
     before = {name: getattr(earlier, name, None) for name in told}
