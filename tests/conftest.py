@@ -16,6 +16,7 @@ from killing import Victims
 from sample_runs import run_once
 
 import tablenodes as tn
+from tablenodes.cli import main
 
 pytest_plugins = ["sentences"]
 
@@ -91,6 +92,19 @@ def _plain_environment(monkeypatch, tmp_path_factory):
         if name.startswith(("OPENAI_", "TABLENODES_PROFILE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TABLENODES_STORE", str(tmp_path_factory.getbasetemp() / "store.sqlite"))
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs the command line; gives its exit code and what it printed."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(each) for each in arguments])
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

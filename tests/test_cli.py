@@ -19,7 +19,6 @@ from sentences import wording
 from servers import Exchange, answer, echo, fault_server, interrupting
 
 import tablenodes as tn
-from tablenodes.cli import main
 from tablenodes.cli import printout as printing
 from tablenodes.cli.complaints import worded
 from tablenodes.cli.run_commands import connected
@@ -64,19 +63,6 @@ def folder(tmp_path, monkeypatch, server):
     Path("w.yaml").write_text(WORKFLOW.format(url=server.url))
     Path("words.csv").write_text("word,n\na,1\nb,2\n")
     return tmp_path
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs the command line; gives its exit code and what it printed."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(each) for each in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 # --- run -------------------------------------------------------------------------------------------------------------

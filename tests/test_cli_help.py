@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from servers import answer, fault_server
 
-from tablenodes.cli import main
 from tablenodes.cli.application import application, model
 from tablenodes.cli.examples import EXAMPLES
 
@@ -50,26 +49,13 @@ def arguments_of(line):
     return words[: min(ends, default=None)]
 
 
-@pytest.fixture
-def run(capsys):
-    """Runs the command line; gives its exit code and what it printed."""
-
-    def ran(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(each) for each in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return ran
-
-
-def test_every_command_has_two_examples_in_its_help(run, monkeypatch):
+def test_every_command_has_two_examples_in_its_help(command, monkeypatch):
     """Each as it is typed, and no wider than a screen."""
     monkeypatch.setenv("COLUMNS", "80")
     assert EXAMPLES.keys() == commands().keys()
     for name in commands():
         within = ["model"] if name in model.list_commands(None) else []
-        code, out, _ = run(*within, name, "--help")
+        code, out, _ = command(*within, name, "--help")
         shown = out.partition("\nExamples:\n")[2]
         assert (code, shown.count("tablenodes")) == (0, 2 + (shown.count("/tablenodes.fish")))
     assert [line for each in EXAMPLES.values() for text in each for line in text.splitlines() if len(line) > 78] == []
@@ -93,7 +79,7 @@ def shout(exchange):
     answer({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": USAGE})(exchange)
 
 
-def test_the_examples_that_send_or_show_something_do(run, tmp_path, monkeypatch):
+def test_the_examples_that_send_or_show_something_do(command, tmp_path, monkeypatch):
     """Over a table such as they name, one after the other, as a reader tries them."""
     monkeypatch.chdir(tmp_path)
     reviews = {"review": ["good", "bad"] * 60, "lang": ["de", "en"] * 60}
@@ -108,21 +94,21 @@ def test_the_examples_that_send_or_show_something_do(run, tmp_path, monkeypatch)
             if name in STARTED:
                 continue
             more = ["--prices", "prices.json"] if "--max-cost" in line else []  # this server has no prices of its own
-            code, _, err = run(*arguments_of(line), *more)
+            code, _, err = command(*arguments_of(line), *more)
             assert (code, "error" in err) == (0, False), (line, err)
     assert len(pd.read_csv("out.csv")) == len(pd.read_csv("flow.csv")) == 120
     assert len(pd.read_csv("a.csv")) == 20
 
 
 @pytest.fixture
-def completed(run, monkeypatch):
+def completed(command, monkeypatch):
     """Returns what a shell is told of a line whose last word has just begun."""
     monkeypatch.setenv("_TABLENODES_COMPLETE", "bash_complete")
 
     def told(*words):
         monkeypatch.setenv("COMP_WORDS", " ".join(("tablenodes", *words)))
         monkeypatch.setenv("COMP_CWORD", str(len(words)))
-        return run()[1].split()
+        return command()[1].split()
 
     return told
 
@@ -141,9 +127,9 @@ def test_a_shell_completes_commands_nodes_settings_kinds_words_and_files(complet
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_is_printed(run, shell):
+def test_the_script_of_a_shell_is_printed(command, shell):
     """And asks this command."""
-    code, out, err = run("completion", shell)
+    code, out, err = command("completion", shell)
     assert (code, err) == (0, "")
     assert f"_TABLENODES_COMPLETE={shell}_complete" in out
-    assert run("completion", "tcsh")[0] == 2
+    assert command("completion", "tcsh")[0] == 2

@@ -12,7 +12,6 @@ from sentences import wording
 from servers import echo, fault_server
 
 import tablenodes as tn
-from tablenodes.cli import main
 from tablenodes.cli.application import application
 from tablenodes.cli.run_commands import equipped
 from tablenodes.settings import ranges
@@ -32,18 +31,12 @@ NEVER = {"api_key", "session"}
 
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
+def command(command, tmp_path, monkeypatch):
     """Runs the command line in a folder with a table; gives its exit code and what it printed."""
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({"word": list("abcdefgh"), "lang": ["de", "en"] * 4}).to_csv("words.csv", index=False)
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(each) for each in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+    return command
 
 
 def parsed(name, *arguments):

@@ -12,8 +12,6 @@ import pytest
 from sentences import wording
 from servers import echo, fault_server
 
-from tablenodes.cli import main
-
 KEY = "sk-canary-0123456789"
 TEXTS = [
     'it\'s "so" \\ $(touch x) `id` $HOME !!',
@@ -38,7 +36,7 @@ output: out.csv
 
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
+def command(command, tmp_path, monkeypatch):
     """Runs a command in a folder with a table, without a key; afterwards nothing more is in that folder."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -49,13 +47,7 @@ def command(capsys, tmp_path, monkeypatch):
     Path("w.yaml").write_text(WORKFLOW)
     before = {*tmp_path.iterdir()}
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(each) for each in arguments])
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    yield run
+    yield command
     assert {*tmp_path.iterdir()} == before
 
 
