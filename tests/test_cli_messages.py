@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sentences import wording
 from servers import answer, fault_server, interrupting
-from test_cli import WORKFLOW, command, connection, folder, server, shout  # noqa: F401 - fixtures
+from test_cli import WORKFLOW, connection, folder, server, shout  # noqa: F401 - fixtures
 
 import tablenodes as tn
 from tablenodes.notices import folded

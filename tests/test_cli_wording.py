@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sentences import wording
 from servers import answer, fault_server
-from test_cli import WRONG, command, connection, folder, server  # noqa: F401 - fixtures
+from test_cli import WRONG, connection, folder, server  # noqa: F401 - fixtures
 
 import tablenodes as tn
 from tablenodes.cli.complaints import _SENTENCES

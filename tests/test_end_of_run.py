@@ -12,7 +12,6 @@ import pytest
 from sentences import wording
 from servers import answer, chunks, fault_server
 from streamed import DONE, STREAM_HEAD, stream_of
-from test_cli import command  # noqa: F401 - a fixture
 
 import tablenodes as tn
 from tablenodes.addresses import split_base_url
@@ -71,7 +70,7 @@ def test_rows_that_are_pending_have_not_failed(tmp_path, capsys):
     wording.line(capsys.readouterr().err)
 
 
-def test_the_command_line_says_it_once(command, tmp_path, monkeypatch):  # noqa: F811
+def test_the_command_line_says_it_once(command, tmp_path, monkeypatch):
     """In the report at its end."""
     monkeypatch.chdir(tmp_path)
     Path("words.csv").write_text("text\na\nb\n")

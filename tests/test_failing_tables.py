@@ -19,7 +19,6 @@ import pytest
 from commands import Command
 from sentences import wording
 from servers import Exchange, answer, fault_server, refusing_port
-from test_cli import command  # noqa: F401 - a fixture
 
 from tablenodes.engine.outcomes.rules import Failure
 from tablenodes.run.failures import failures
@@ -125,7 +124,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_cause_and_cure_are_plain(name, command, server, tmp_path, monkeypatch):  # noqa: F811
+def test_cause_and_cure_are_plain(name, command, server, tmp_path, monkeypatch):
     """The terminal says how many rows failed, why, in the server's words, and what to do; the file says why of each."""
     case = CASES[name]
     monkeypatch.chdir(tmp_path)
