@@ -35,6 +35,7 @@ class Engine(ABC):
     differs: ClassVar[str] = "is distinct from"
     makes_key: ClassVar[bool] = True  # whether the key of a table that is made becomes its primary key
     folds_names: ClassVar[bool] = True  # whether ``Id`` and ``id`` are one column
+    _database: Any  # the library's connection
 
     @abstractmethod
     def __init__(self, address: DatabaseAddress, *, writes: bool, patience: float) -> None: ...
@@ -65,17 +66,17 @@ class Engine(ABC):
     def stage(self, columns: Mapping[str, Staged]) -> None:
         """Hold rows as the relation `STAGED`, for this transaction alone."""
 
-    @abstractmethod
     def execute(self, statement: str) -> None:
         """Execute a statement."""
+        self._database.execute(statement)
 
-    @abstractmethod
     def commit(self) -> None:
         """Keep what was done."""
+        self.execute("commit")
 
-    @abstractmethod
     def close(self) -> None:
         """Close it; what was not committed is undone."""
+        self._database.close()
 
     def named(self, table: str) -> str:
         """Return a table's name as SQL has it; what is before a dot is its schema's."""

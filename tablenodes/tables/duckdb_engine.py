@@ -104,18 +104,6 @@ class DuckdbEngine(Engine):
         whole, rest = column.digits()
         return f"decimal(38, {rest})" if whole + rest <= _DIGITS else self.types["decimal"]
 
-    def execute(self, statement: str) -> None:
-        """Execute a statement."""
-        self._database.execute(statement)
-
-    def commit(self) -> None:
-        """Keep what was done."""
-        self._database.execute("commit")
-
-    def close(self) -> None:
-        """Close it; an open transaction is undone."""
-        self._database.close()
-
 
 ENGINE = DuckdbEngine
 

@@ -101,18 +101,6 @@ class SqliteEngine(Engine):
         rows = zip(*(_values(each) for each in columns.values()), strict=True)
         self._database.executemany(f"insert into {STAGED} values ({marks})", rows)  # noqa: S608 - no text of others
 
-    def execute(self, statement: str) -> None:
-        """Execute a statement."""
-        self._database.execute(statement)
-
-    def commit(self) -> None:
-        """Keep what was done."""
-        self._database.execute("commit")
-
-    def close(self) -> None:
-        """Close it; an open transaction is undone."""
-        self._database.close()
-
     def type_of(self, column: Staged) -> str:
         """Return the type of a new table's column: decimals that a float does not keep are texts."""
         is_kept = column.kind == "decimal" and sum(column.digits()) <= _DIGITS
