@@ -13,10 +13,9 @@ import database_server
 import pytest
 from hypothesis import HealthCheck, settings
 from killing import Victims
-from sample_runs import run_once
+from sample_runs import exit_code_of, run_once
 
 import tablenodes as tn
-from tablenodes.cli import main
 
 pytest_plugins = ["sentences"]
 
@@ -99,10 +98,9 @@ def command(capsys):
     """Runs the command line; gives its exit code and what it printed."""
 
     def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(each) for each in arguments])
+        code = exit_code_of(*arguments)
         printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
+        return code, printed.out, printed.err
 
     return run
 

@@ -33,12 +33,18 @@ class Ran(NamedTuple):
     """Where its output is."""
 
 
+def exit_code_of(*arguments: object) -> int:
+    """Run the command line in this process; give its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    return ended.value.code or 0
+
+
 def run_command(*arguments: str) -> tuple[int, str]:
     """Run the command line in this process; give its exit code and what it printed."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return ended.value.code or 0, printed.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = exit_code_of(*arguments)
+    return code, printed.getvalue()
 
 
 def copy_samples(folder: Path, rows: int | None) -> None:

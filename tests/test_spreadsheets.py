@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sample_runs import exit_code_of
 from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
 from tablenodes import tables
-from tablenodes.cli import main
 from tablenodes.errors import ColumnError, TableError
 
 DAY, MOMENT = datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, 3, 4, 5)
@@ -118,7 +118,7 @@ def test_the_first_sheet_that_is_shown_is_read_and_the_others_are_named(book, ca
         tn.read_table(path, sheet="Tow")
     flow = tn.Workflow({"say": tn.Return(text="{{ a }}")}, table={"path": path, "sheet": "Two"})
     assert flow.run(progress=False).table["say"].tolist() == ["2"]
-    assert command("call", "Return", path, "--sheet", "Two", "--set", "text={{ a }}", "-o", "-") == 0
+    assert exit_code_of("call", "Return", path, "--sheet", "Two", "--set", "text={{ a }}", "-o", "-") == 0
     assert capsys.readouterr().out == "a,text\n2,2\n"
 
 
@@ -239,24 +239,16 @@ def test_a_text_that_no_cell_holds_is_refused_before_anything_is_sent(tmp_path, 
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({"a": ["x", "y" * 32_768]}).to_csv("long.csv", index=False)
     with fault_server(answer(REPLY)) as server:
-        assert command(*ask(server.url, "long.csv", "-o", "out.xlsx")) == 1
+        assert exit_code_of(*ask(server.url, "long.csv", "-o", "out.xlsx")) == 1
         assert len(server.requests) == 0
         wording(capsys.readouterr().err)
         pd.DataFrame({"a": ["x"]}).to_csv("short.csv", index=False)
-        assert command(*ask(server.url, "short.csv", "-o", "out.xlsx")) == 0
+        assert exit_code_of(*ask(server.url, "short.csv", "-o", "out.xlsx")) == 0
         wording.line(capsys.readouterr().err, "cut")
     assert len(tn.read_table("out.xlsx")["answer"][0]) == 32_767
 
 
 REPLY = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "é" * 40_000}, "finish_reason": "stop"}]}
-
-
-def command(*arguments):
-    try:
-        main(list(arguments))
-    except SystemExit as ended:
-        return ended.code
-    return 0
 
 
 def ask(url, table, *more):
@@ -315,11 +307,11 @@ def test_a_spreadsheet_goes_in_and_comes_out(book, capsysbinary, monkeypatch):
     path = book(S=[["a", "day"], ["hello", DAY]])
     reply = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "=yes"}, "finish_reason": "stop"}]}
     with fault_server(answer(reply)) as server:
-        assert command(*ask(server.url, path, "-o", "out.xlsx")) == 0
+        assert exit_code_of(*ask(server.url, path, "-o", "out.xlsx")) == 0
         capsysbinary.readouterr()
         with open(path, "rb") as file:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read())))
-        assert command(*ask(server.url, "-", "--input-format", "xlsx", "-o", "-", "--format", "ods")) == 0
+        assert exit_code_of(*ask(server.url, "-", "--input-format", "xlsx", "-o", "-", "--format", "ods")) == 0
     sheet = openpyxl.load_workbook("out.xlsx").active
     expected = ["hello", datetime.datetime.combine(DAY, datetime.time()), "=yes", 200, "ok", None]
     assert [cell.value for cell in sheet[2]] == expected

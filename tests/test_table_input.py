@@ -18,12 +18,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_runs import exit_code_of
 from sentences import wording
 from servers import answer, fault_server
 
 import tablenodes as tn
 from tablenodes import tables
-from tablenodes.cli import command_options, main
+from tablenodes.cli import command_options
 from tablenodes.errors import TableError, UsageError, WorkflowError
 from tablenodes.tables import formats
 from tablenodes.tables.encodings import _LETTERS
@@ -281,14 +282,6 @@ def shout(exchange):
     answer({"choices": [choice]})(exchange)
 
 
-def command(*arguments):
-    try:
-        main(list(arguments))
-    except SystemExit as ended:
-        return ended.code
-    return 0
-
-
 def ask(url, *more):
     return ["call", "CreateChatCompletion", *more, "--model", "m", "--prompt", "{{ a }}", "--base-url", url, "--no-key"]
 
@@ -302,22 +295,22 @@ def test_every_door_reads_a_file_in_the_same_way(file, stdin, capsysbinary):
     file("bare.yaml", f"{flow}x.txt".encode())
     options = ["--input-format", "csv", "--encoding", "cp1252", "--separator", ";"]
     expected = "a,b,say,say_outcome,say_message\né,1,é!,ok,\n".encode()
-    assert command("run", "w.yaml", "-o", "-") == 0
+    assert exit_code_of("run", "w.yaml", "-o", "-") == 0
     assert capsysbinary.readouterr().out == expected
-    assert command("run", "bare.yaml", "-o", "-", *options) == 0
+    assert exit_code_of("run", "bare.yaml", "-o", "-", *options) == 0
     assert capsysbinary.readouterr().out == expected
-    assert command("check", "bare.yaml", *options) == 0
+    assert exit_code_of("check", "bare.yaml", *options) == 0
     stdin(Path("x.txt").read_bytes())
-    assert command("run", "w.yaml", "-t", "-", "--rows", "1", "-o", "-", "--encoding", "cp1252") == 0
+    assert exit_code_of("run", "w.yaml", "-t", "-", "--rows", "1", "-o", "-", "--encoding", "cp1252") == 0
     assert capsysbinary.readouterr().out.endswith(expected)
     stdin(Path("x.txt").read_bytes())
     workflow = tn.Workflow({"say": tn.Return(text="{{ a }}!")}, table={"path": "-", "encoding": "cp1252"})
     assert rows(workflow.run(progress=False).table) == [
         {"a": "é", "b": "1", "say": "é!", "say_outcome": "ok", "say_message": None}
     ]
-    assert command("run", "bare.yaml", "-o", "-", "--input-format", "csv") == 1
+    assert exit_code_of("run", "bare.yaml", "-o", "-", "--input-format", "csv") == 1
     assert b"--encoding cp1252" in capsysbinary.readouterr().err
-    assert command("run", "w.yaml", "-t", "x.txt", "-o", "-") == 1
+    assert exit_code_of("run", "w.yaml", "-t", "x.txt", "-o", "-") == 1
     wording(capsysbinary.readouterr().err.decode())
 
 
@@ -343,7 +336,7 @@ def test_how_a_table_is_read_is_saved_with_its_workflow(tmp_path):
 def test_the_standard_output_has_every_format(file, stdin, capsysbinary, form):
     """Parquet and Arrow too, in a pipe."""
     stdin(b"a,b\nx,1\n")
-    assert command("call", "Return", "-", "--set", "text={{ a }}!", "--format", form, "-o", "-") == 0
+    assert exit_code_of("call", "Return", "-", "--set", "text={{ a }}!", "--format", form, "-o", "-") == 0
     stdin(capsysbinary.readouterr().out)
     assert rows(tn.read_table("-", format=form)) == [{"a": "x", "b": "1", "text": "x!"}]
 
@@ -352,7 +345,7 @@ def test_the_standard_output_has_every_format(file, stdin, capsysbinary, form):
 def test_what_is_no_text_does_not_go_to_a_terminal(file, monkeypatch, capsys, form):
     """Before anything is read or sent."""
     monkeypatch.setattr("tablenodes.cli.run_commands.is_terminal", lambda: True)
-    assert command("call", "Return", file("x.csv", b"a\n1\n"), "--set", "text=x", "--format", form) == 2
+    assert exit_code_of("call", "Return", file("x.csv", b"a\n1\n"), "--set", "text=x", "--format", form) == 2
     wording(capsys.readouterr().err)
 
 
