@@ -223,3 +223,13 @@ def test_a_new_journal_has_nothing_to_reuse(tmp_path, capsys):
                 for name in ("first", "second")
                 if reused
             ]
+
+
+def test_no_prompt_is_shown_of_a_conversation_that_does_not_exist_yet():
+    """The node's own is; what an earlier node makes has no text before it ran."""
+    ask = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+    turn = tn.AddUserMessage(text="{{ word }}")
+    nodes = {"first": ask, "begin": tn.CreateConversation(), "turn": turn, "second": tn.CreateChatCompletion(model="m")}
+    found = tn.Workflow(nodes).check(pd.DataFrame({"word": ["a long word"]}))
+    assert [each.text for each in found["first"].prompts] == ["a long word"]
+    assert found["second"].prompts == ()
