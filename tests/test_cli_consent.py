@@ -177,3 +177,10 @@ def test_what_a_limit_kept_and_what_failed_are_told_apart(call, server):
     """A row that cannot be sent has to be corrected, whatever the limit."""
     pd.DataFrame({"n": [None, *range(9)]}).to_csv("t.csv", index=False)
     wording.line(call("", "--max-requests", 3, "--concurrency", 1, "-o", "out.csv")[2])
+
+
+def test_what_is_likely_to_cost_a_dollar_or_less_is_not_asked_about(call):
+    """A little more is."""
+    assert "Go on?" not in call("", "--set", "n=1", "--quiet")[2]
+    Path("prices.json").write_text(json.dumps({"dear": {"input": 0, "output": 1010}}))
+    assert "Go on?" in call("", "--set", "n=1", "--quiet")[2]

@@ -493,3 +493,16 @@ def test_a_file_that_cannot_be_written_is_said_beforehand(tmp_path):
     for path in ("no/such/x.db", "", "text.db"):
         with wording.raises(TableError):
             check_target(pd.DataFrame({"a": [1]}), target(f"sqlite:///{tmp_path}/{path}"))
+
+
+def test_only_rows_that_differ_are_updated(tmp_path):
+    """A trigger of the table's hears of no others."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    rows = pd.DataFrame({"id": [1, 2, 3], "answer": ["a", None, "c"]})
+    tn.write_table(rows, url, table="answers", key="id")
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+        database.execute("create table heard (id)")
+        database.execute("create trigger told after update on answers begin insert into heard values (new.id); end")
+    tn.write_table(rows.assign(answer=["a", None, "d"]), url, table="answers", key="id")
+    assert list(tn.read_table(url, query="select id from heard")["id"]) == [3]
+    assert list(tn.read_table(url, query="select answer from answers order by id")["answer"])[2] == "d"
