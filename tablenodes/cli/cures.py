@@ -26,7 +26,7 @@ _OF_OUTCOME = {
     "decode_error": "check that the address is that of an API ({base_url})",
     "timeout_first_byte": "give an answer more time ({timeout}), or ask for shorter ones",
     "timeout_total": "give an answer more time ({timeout}), or ask for shorter ones",
-    "too_large": _LONGER,
+    "too_large": "allow more ({body_bytes}), or shorten these rows or their answers",
     "internal_error": "this is a mistake in tablenodes: please report it",
     "unknown_id": "name the store that has these ids ({store})",
     "invalid_request": "correct these cells, or the settings that read them",
