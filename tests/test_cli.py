@@ -434,10 +434,11 @@ def test_a_command_alone_shows_its_help_as_bad_usage(command):
         assert (code, out) == (2, "")
         assert err.startswith(f"Usage: {' '.join(['tablenodes', *arguments])} [OPTIONS] COMMAND [ARGS]...\n")
     names = [line.split()[0] for line in command()[2].partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
-    assert names[:14] == [
+    assert names[:15] == [
         "run",
         "check",
         "call",
+        "sample",
         "submit",
         "retrieve",
         "store",

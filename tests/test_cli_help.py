@@ -123,6 +123,9 @@ def test_a_shell_completes_commands_nodes_settings_kinds_words_and_files(complet
     assert completed("call", "CreateChatCompletion", "t.csv", "--answer", "fl") == ["plain,float"]
     assert completed("schema", "create_chat") == ["plain,create_chat_completion"]
     assert completed("run", "w") == ["file,w"]
+    assert completed("nodes", "App") == ["plain,AppendReply"]
+    assert completed("sample", "support") == ["plain,support_chat"]
+    assert completed("sample", "support_chat", "--to", "w") == ["dir,w"]
     assert completed("model", "in") == ["plain,install"]
 
 

@@ -18,9 +18,9 @@ from sentences import wording
 
 import tablenodes as tn
 from tablenodes import schemas
-from tablenodes.errors import SchemaError
+from tablenodes.bundle import bundled_folder
+from tablenodes.errors import SchemaError, UsageError
 from tablenodes.schemas import schema_source, subschemas
-from tablenodes.schemas.schema_source import bundled_folder
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "c"}]}
 TYPICAL = {
@@ -105,12 +105,12 @@ def test_bundled_schemas_are_found_in_the_package_first_and_then_beside_it(tmp_p
     package = tmp_path / "tablenodes"
     (tmp_path / "schemas").mkdir()
     package.mkdir()
-    with wording.raises(SchemaError):
-        bundled_folder(package)
+    with wording.raises(UsageError):
+        bundled_folder("schemas", package)
     (tmp_path / "pyproject.toml").touch()
-    assert bundled_folder(package) == tmp_path / "schemas"
+    assert bundled_folder("schemas", package) == tmp_path / "schemas"
     (package / "_schemas").mkdir()
-    assert bundled_folder(package) == package / "_schemas"
+    assert bundled_folder("schemas", package) == package / "_schemas"
 
 
 # Loading your own.

@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "schemas"
+SAMPLES = ROOT / "sample_workflows"
 PROGRAM = """
-import json, sys, pandas as pd, tablenodes as tn
+import contextlib, json, sys, pandas as pd, tablenodes as tn
 from tablenodes import schemas
 from tablenodes.cli import main
 node = tn.CreateChatCompletion(model="m", prompt="{{ word }}", temperature=0)
@@ -26,6 +27,8 @@ said["revisions"] = {name: list(schemas.operations(name)) for name in schemas.re
 said["text"] = tn.Return(text="{{ word }}!").run(pd.DataFrame({"word": ["a"]})).texts()
 print(json.dumps(said))
 sys.stdout.flush()
+with contextlib.suppress(SystemExit):
+    main(["sample", "review_sentiment"])
 main(["schema", "create_completion"])
 """
 
@@ -43,11 +46,12 @@ def unpacked(tmp_path_factory):
 
 
 def test_the_wheel_is_used_where_it_is_unpacked(unpacked, tmp_path):
-    """Nodes check and run, the schemas are there, the command line answers."""
+    """Nodes check and run, the schemas and samples are there, the command line answers."""
     env = os.environ | {"PYTHONPATH": str(unpacked)}
     command = [sys.executable, "-BP", "-W", "error", "-c", PROGRAM]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "tablenodes: wrote review_sentiment.yaml and data/reviews.csv\n")
+    assert (tmp_path / "data" / "reviews.csv").read_bytes() == (SAMPLES / "data" / "reviews.csv").read_bytes()
     first, _, shown = done.stdout.partition("\n")
     said = json.loads(first)
     assert Path(said["home"]) == unpacked / "tablenodes" / "__init__.py"
@@ -58,10 +62,11 @@ def test_the_wheel_is_used_where_it_is_unpacked(unpacked, tmp_path):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(unpacked):
-    """Every module, the stubs, the schemas and the mark of typing; the command is `tablenodes`."""
+    """Every module, the stubs, the schemas, the samples and the mark of typing; the command is `tablenodes`."""
     kinds = (".py", ".pyi", ".typed", ".json")
     sources = {path.relative_to(ROOT) for path in (ROOT / "tablenodes").rglob("*") if path.suffix in kinds}
     sources |= {"tablenodes/_schemas" / path.relative_to(SCHEMAS) for path in SCHEMAS.rglob("*") if path.is_file()}
+    sources |= {"tablenodes/_samples" / path.relative_to(SAMPLES) for path in SAMPLES.rglob("*") if path.is_file()}
     held = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
     (about,) = unpacked.glob("*.dist-info")
     assert {path for path in held if about.name not in path.parts} == sources

@@ -91,6 +91,7 @@ application = Group(
         "run": (_RUNS, "Run a workflow and write its table."),
         "check": (_RUNS, "Show what a workflow would send, and which rows cannot be sent."),
         "call": (_RUNS, "Run one node over a table."),
+        "sample": (".samples", "List the samples, or copy one into this folder."),
         "submit": (_RUNS, "Hand a node's requests to a worker in the background."),
         "retrieve": (_RUNS, "Get the answers of submitted requests."),
         "store": (_KEPT, "Show what is in the store, pending and answered."),

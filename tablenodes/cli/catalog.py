@@ -108,14 +108,14 @@ def nodes(given: Given) -> None:
     from ..nodes.reference import described, summary  # noqa: PLC0415
 
     if given.name is None:
-        _show_rows([(name, kind._declared.does, summary(kind)) for name, kind in known_nodes().items()])
+        show_rows([(name, kind._declared.does, summary(kind)) for name, kind in known_nodes().items()])
         return
     kind = find_node(given.name)
     show(f"{given.name}: {kind._declared.does}")
     show(summary(kind))
     show()
     types = ((each, each.type if each.is_property else "") for each in described(kind))
-    _show_rows([(each.name, words, _text(each.text, each.limits)) for each, words in types])
+    show_rows([(each.name, words, _text(each.text, each.limits)) for each, words in types])
 
 
 @command(
@@ -132,7 +132,7 @@ def schema(given: Given) -> None:
     if given.operation is None:
         wanted = schemas.revisions() if given.revision is None else (given.revision,)
         rows = [(each, one) for each in wanted for one in schemas.operations(each)]
-        _show_rows([*rows, *([("workflow files", _WORKFLOW)] if given.revision is None else [])])
+        show_rows([*rows, *([("workflow files", _WORKFLOW)] if given.revision is None else [])])
         return
     if given.operation == _WORKFLOW:
         _show_file_schema(given)
@@ -149,7 +149,7 @@ def schema(given: Given) -> None:
     else:
         show(f"{given.operation} ({found.name}); * is required")
         show()
-        _show_rows([(f"{'*' if p in found.required else ' '} {p}", *_described(found, p)) for p in found.properties])
+        show_rows([(f"{'*' if p in found.required else ' '} {p}", *_described(found, p)) for p in found.properties])
 
 
 def _show_file_schema(given: Given) -> None:
@@ -191,7 +191,7 @@ def _text(text: str, limits: str) -> str:
     return f"{plain} [{limits}]".strip() if limits else plain
 
 
-def _show_rows(rows: Sequence[Sequence[str]]) -> None:
+def show_rows(rows: Sequence[Sequence[str]]) -> None:
     """Show rows aligned; the last column goes on below itself where it is long."""
     import textwrap  # noqa: PLC0415 - loaded where it is used
 

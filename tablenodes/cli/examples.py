@@ -15,6 +15,10 @@ EXAMPLES = {
         f"tablenodes call {_ASK} {_SUM_UP} -o out.csv",
         f"tablenodes call {_ASK} \\\n    --prompt @prompt.txt --answer stars=int --where \"lang == 'de'\" --dry-run",
     ),
+    "sample": (
+        "tablenodes sample",
+        "tablenodes sample review_sentiment --to trial",
+    ),
     "submit": (
         f"tablenodes submit {_ASK} {_SUM_UP} -o ids.csv",
         f"tablenodes submit {_ASK} \\\n    --prompt @prompt.txt --submission monday --curl --rows 0:2",

@@ -27,9 +27,9 @@ def suggested(param: click.Parameter, context: click.Context, begun: str) -> lis
     from click import shell_completion  # noqa: PLC0415 - loaded where a shell asks
 
     item: Any = shell_completion.CompletionItem  # whose arguments have no types
-    metavar = str(param.metavar or "")
-    if metavar in _FILES:
-        return [item(begun, type="file")]
+    metavar = str(param.metavar or "").strip("[]")
+    if metavar in _FILES or metavar == "FOLDER":
+        return [item(begun, type="dir" if metavar == "FOLDER" else "file")]
     return [item(each) for each in _words(str(param.name), metavar, context) if each.startswith(begun)]
 
 
@@ -41,6 +41,10 @@ def _words(name: str, metavar: str, context: click.Context) -> Iterable[str]:
         from ..nodes import NODES  # noqa: PLC0415 - loaded where it is used
 
         return NODES
+    if metavar == "SAMPLE":
+        from ..bundle import bundled_samples  # noqa: PLC0415 - loaded where a shell asks
+
+        return bundled_samples()
     if name == "operation":
         from .. import schemas  # noqa: PLC0415 - loaded where it is used
 

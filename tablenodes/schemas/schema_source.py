@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..bundle import bundled_folder
 from ..errors import SchemaError, nearest
 from ..problems import Problem
 from .schema import SHOWN, Schema
@@ -130,19 +131,10 @@ def _made(name: str, operation: str, document: dict[str, Any]) -> Schema:
 def _index() -> Mapping[str, Mapping[str, Path]]:
     """Return the bundled schemas of requests: their files by operation, by revision, the oldest first."""
     found: dict[str, dict[str, Path]] = {}
-    for file in sorted(bundled_folder(Path(__file__).parents[1]).glob("*/*.json")):
+    for file in sorted(bundled_folder("schemas").glob("*/*.json")):
         if not file.name.endswith(_RESPONSE):
             found.setdefault(file.parent.name, {})[file.stem] = file
     return found
-
-
-def bundled_folder(package: Path) -> Path:
-    """Return the folder of the bundled schemas: inside an installed package, else in the source beside it."""
-    source = package.parent
-    for folder, marker in ((package / "_schemas", package), (source / "schemas", source / "pyproject.toml")):
-        if folder.is_dir() and marker.exists():
-            return folder
-    raise SchemaError("the bundled schemas are missing: install tablenodes again")
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""`tablenodes sample`: what comes with the package is copied with its data, runs where it is, and replaces nothing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from sample_runs import SAMPLES
+from sentences import wording
+
+FILES = {path.stem: path for path in SAMPLES.iterdir() if path.suffix in (".yaml", ".ipynb")}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """Stand in a folder of one's own, where the variables of the sample for Azure are set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://example.openai.azure.com")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
+
+
+def test_the_samples_are_listed_with_a_line_each(command):
+    """No wider than a terminal; each says what it does."""
+    code, out, err = command("sample")
+    lines = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [name for name, _ in lines] == sorted(FILES)
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+
+
+def test_every_sample_that_is_copied_can_be_run_where_it_is(command):
+    """Its head says so with the new place, and its table is there: `check` finds nothing wrong."""
+    for name, source in FILES.items():
+        code, out, _ = command("sample", name, "--to", f"the {name}")
+        place = f"the {name}/{source.name}"
+        assert code == 0
+        assert Path(place).is_file()
+        assert "sample_workflows" not in Path(place).read_text()
+        assert shlex.quote(place) in out
+        if source.suffix == ".yaml":
+            assert f"# Run:        tablenodes run {shlex.quote(place)}" in Path(place).read_text().splitlines()[1]
+            code, _, err = command("check", place)
+            assert (code, "error" in err) == (0, False), (name, err)
+        else:
+            assert Path(f"the {name}/data/reviews.csv").is_file()
+
+
+def test_a_sample_is_copied_beside_one(command):
+    """Into this folder; its name may have its ending; the same again changes nothing."""
+    for name in ("review_sentiment", "review_triage.yaml", "review_sentiment"):
+        assert command("sample", name)[0] == 0
+    assert {path.name for path in Path().iterdir()} == {"data", "review_sentiment.yaml", "review_triage.yaml"}
+    assert Path("data/reviews.csv").read_bytes() == (SAMPLES / "data" / "reviews.csv").read_bytes()
+
+
+def test_a_file_that_differs_is_replaced_by_force_alone(command):
+    """Nothing is written where one of the files would be lost."""
+    Path("data").mkdir()
+    Path("data/reviews.csv").write_text("mine\n")
+    code, out, err = command("sample", "review_sentiment")
+    wording.line(err)
+    assert (code, out, Path("data/reviews.csv").read_text()) == (1, "", "mine\n")
+    assert not Path("review_sentiment.yaml").exists()
+    assert command("sample", "review_sentiment", "--force")[0] == 0
+    assert Path("data/reviews.csv").read_text() != "mine\n"
+
+
+def test_a_folder_that_is_a_file_is_one_line(command):
+    """It says what cannot be written."""
+    Path("data").write_text("")
+    code, _, err = command("sample", "review_sentiment")
+    wording.line(err)
+    assert code == 1
+
+
+@pytest.mark.parametrize("name", ["revew_sentiment", "everything"])
+def test_an_unknown_sample_has_the_nearest_names(command, name):
+    """And its exit code is that of bad usage."""
+    code, _, err = command("sample", name)
+    wording.line(err)
+    assert code == 2
