@@ -285,3 +285,11 @@ def test_no_file_is_lost_by_converting(tmp_path, capsys):
     wording.line(capsys.readouterr().err.splitlines()[-1])
     assert run("convert", flow, "-o", made, "--replace") == 0
     assert made.read_text() == text
+
+
+def test_a_dash_is_the_standard_output(tmp_path, monkeypatch, capsys):
+    """As it is for tables; no file has that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kestra.yaml").write_text(PROMPT)
+    assert run("convert", "kestra.yaml", "-o", "-") == 0
+    assert (capsys.readouterr().out[:10], [each.name for each in tmp_path.iterdir()]) == ("id: openai", ["kestra.yaml"])

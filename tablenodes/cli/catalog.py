@@ -70,7 +70,7 @@ def convert(given: Given) -> None:
         notes += [str(error), *getattr(error, "__notes__", ())]
     for note in notes:
         say(note)
-    if given.output is None:
+    if given.output in (None, "-"):
         print(text, end="")
     else:
         _refuse_to_lose(given, text)
