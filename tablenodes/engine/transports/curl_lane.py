@@ -8,6 +8,7 @@ import select
 import selectors
 import socket
 import struct
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ _NEARLY = 0.05  # seconds before the end of a call's time in which it is noted w
 _RESOLVING = 0.005
 """Seconds after which libcurl is asked again while a call has no socket yet: whoever resolves its name has one of
 its own, of which we know nothing."""
+_MOST_SELECTED = 500  # sockets that one call of select watches: Windows' own bound is 512
+_TURN = 0.002  # seconds between two looks at more sockets than that
 _REMOVE = 4
 _EPOLL_MASKS = (0, 1, 4, 5)
 _CHANGES = 2**31 | 0x2000 | 4 | 1  # EPOLLET, EPOLLRDHUP, EPOLLOUT, EPOLLIN
@@ -229,28 +232,55 @@ class EpollReadiness:
 
 
 class SelectorReadiness:
-    """The same by a selector of the standard library (kqueue, poll, select), which tells of states, not of changes."""
+    """The same by selectors of the standard library (kqueue, poll, select), which tell of states, not of changes.
+
+    Windows has select alone, which refuses to wait for no socket, or for more than `_MOST_SELECTED`. More are spread
+    over several selectors, and those are looked at in turn.
+    """
 
     tells_changes = False
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selectors: list[selectors.BaseSelector] = [selectors.DefaultSelector()]
+        self._room = _MOST_SELECTED if isinstance(self._selectors[0], selectors.SelectSelector) else NEVER
+        self._watching: dict[int, selectors.BaseSelector] = {}
         self.wishes: dict[int, int] = {}
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        for descriptor, wish in self.wishes.items():
-            with contextlib.suppress(KeyError, OSError):
-                self._selector.unregister(descriptor)
-            if wish != _REMOVE:
-                self._selector.register(descriptor, wish)
-        self.wishes.clear()
-        return [(key.fd, events) for key, events in self._selector.select(seconds)]
+        if self.wishes:
+            self._apply()
+        watching = [each for each in self._selectors if each.get_map()]
+        until = time.monotonic() + seconds
+        while True:
+            turn = seconds if len(watching) == 1 else 0.0
+            found = [(key.fd, events) for each in watching for key, events in each.select(turn)]
+            left = until - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(left, _TURN) if watching else left)
 
     def watch_changes(self, descriptor: int) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
-        self._selector.close()
+        for each in self._selectors:
+            each.close()
+
+    def _apply(self) -> None:
+        for descriptor, wish in self.wishes.items():
+            if (before := self._watching.pop(descriptor, None)) is not None:
+                before.unregister(descriptor)
+            if wish != _REMOVE:
+                self._watching[descriptor] = found = self._roomy()
+                found.register(descriptor, wish)
+        self.wishes.clear()
+
+    def _roomy(self) -> selectors.BaseSelector:
+        for each in self._selectors:
+            if len(each.get_map()) < self._room:
+                return each
+        self._selectors.append(selectors.DefaultSelector())
+        return self._selectors[-1]
 
 
 Readiness = EpollReadiness | SelectorReadiness
