@@ -100,6 +100,12 @@ class FileKind:
             )
 
 
+def have_commits_synced(database: sqlite3.Connection) -> None:
+    """Have each commit reach the disk before it counts as done; macOS has a way of its own for that (F_FULLFSYNC)."""
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA fullfsync = ON")
+
+
 def empty_database(version: int, statements: str) -> bytes:
     """Return the bytes of a file with these tables and nothing else in it."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:

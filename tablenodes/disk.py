@@ -6,11 +6,15 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 Path = str | os.PathLike[str]
+PATIENCE = 2.0  # seconds that a file which another program has open is waited for
+_IN_USE = (5, 32)  # Windows' codes of what another program has open: access denied, sharing violation
+_OPEN_ELSEWHERE = "another program has the file open; close it there and run again"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -29,14 +33,14 @@ def new_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             os.chmod(fresh, 0o600)
             with open(descriptor, "wb", closefd=False) as handle:  # which a library may close
                 yield handle
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         if private:
             _link(fresh, target)
         else:
             os.chmod(fresh, mode)
-            os.replace(fresh, target)
+            replace(fresh, target)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(fresh)
@@ -56,12 +60,46 @@ def write_file(path: Path, content: bytes) -> None:
             handle.write(content)
 
 
+def sync(descriptor: int) -> None:
+    """Bring a file's content to the disk; on macOS fsync alone leaves it in the memory of the drive."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        os.fsync(descriptor)
+        return
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # a file system that knows no such request, of another machine say
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
+
+
+def replace(fresh: Path, target: Path) -> None:
+    """Have a file take the name of another; whoever has that one open is waited for a little where it must be closed.
+
+    On Windows that may be a program that looks for viruses, or a spreadsheet: `PermissionError` says so.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(fresh, target)
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _IN_USE:
+                raise
+            if time.monotonic() >= until:
+                raise PermissionError(errno.EACCES, _OPEN_ELSEWHERE, target) from None
+            time.sleep(0.05)
+        else:
+            return
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk, where the file system can: a new file's, a replaced one's."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -77,4 +115,4 @@ def _link(fresh: str, target: Path) -> None:
         with open(descriptor, "wb") as handle, open(fresh, "rb") as written:
             handle.write(written.read())
             handle.flush()
-            os.fsync(descriptor)
+            sync(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -20,6 +21,8 @@ from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
 from tablenodes.engine.journal import journal_file as journal_file
+from tablenodes.store.store_file import StoreFile
+from tablenodes.tables import write_table
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 8
@@ -351,3 +354,39 @@ def test_a_journal_that_loses_its_name_stops_the_run_within_a_second(tmp_path, h
             known = table.head(10 if how == "moved" else out.summary.ok)
             node.run(known, tn.Connection(server.url), limits=limits, journal=journal, progress=False)
             assert len(server.requests) == sent
+
+
+# --- a system whose fsync is not enough ---
+
+
+def test_what_is_done_is_on_the_disk_itself_on_macos(monkeypatch, tmp_path):
+    """fsync hands on to the drive there, whose own memory a power cut empties; F_FULLFSYNC is the way to the disk."""
+    asked = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda descriptor, request: asked.append(request))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    write_table(words(), tmp_path / "out.csv")
+    assert asked == [51, 51]  # the file, and the folder with its name
+
+
+def test_a_file_system_without_the_request_of_macos_is_synced_as_elsewhere(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    asked = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(os, "fsync", asked.append)
+    write_table(words(), tmp_path / "out.csv")
+    assert len(asked) == 2
+
+
+def test_sqlite_commits_to_the_disk_itself(tmp_path):
+    """Of a journal and of a store: where the system knows F_FULLFSYNC, SQLite asks for it."""
+    with StoreFile(tmp_path / "store.sqlite").writing() as store:
+        assert store.execute("PRAGMA fullfsync").fetchone() == (1,)
+        assert store.execute("PRAGMA synchronous").fetchone() == (2,)
+    database, *_ = journal_file.opened(tmp_path / "run.journal")
+    with closing(database):
+        assert database.execute("PRAGMA fullfsync").fetchone() == (1,)
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 import windows
+from sentences import wording
 from servers import answer, echo, echo_server, fault_server, fin
 
 import tablenodes as tn
+from tablenodes import disk
+from tablenodes.errors import TableError
+from tablenodes.tables import write_table
 
 ASK = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
 
@@ -44,3 +50,24 @@ def test_more_requests_are_in_flight_than_select_takes(select_alone):
         found = run(url, 700, concurrency=600)
     assert found.log["outcome"].value_counts().to_dict() == {"ok": 700}
     assert found.log["attempts"].sum() == 700
+
+
+def test_a_file_that_is_open_for_a_moment_is_replaced_then(monkeypatch, tmp_path):
+    """Such as by a program that looks for viruses."""
+    place = tmp_path / "out.csv"
+    place.write_text("before")
+    opened = windows.Opened(times=2)
+    monkeypatch.setattr(os, "replace", opened)
+    write_table(pd.DataFrame({"a": [1]}), place)
+    assert (opened.left, place.read_bytes()) == (-1, b"a\n1\n")
+
+
+def test_a_file_that_stays_open_is_named_and_kept(monkeypatch, tmp_path):
+    """Such as by a spreadsheet."""
+    place = tmp_path / "out.csv"
+    place.write_text("before")
+    monkeypatch.setattr(disk, "PATIENCE", 0.1)
+    monkeypatch.setattr(os, "replace", windows.Opened(times=99))
+    with wording.raises(TableError):
+        write_table(pd.DataFrame({"a": [1]}), place)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("out.csv", "before")]

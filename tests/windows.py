@@ -49,7 +49,21 @@ def select_alone(monkeypatch) -> None:
     monkeypatch.delattr(socket, "TCP_INFO")
 
 
+class Opened:
+    """In the place of `os.replace`: another program has the file open the first `times`."""
+
+    def __init__(self, times):
+        self.left = times
+        self._replace = os.replace
+
+    def __call__(self, source, target):
+        self.left -= 1
+        if self.left >= 0:
+            raise _refused(32, "The process cannot access the file because it is being used by another process")
+        self._replace(source, target)
+
+
 def _refused(code: int, words: str) -> OSError:
-    error = OSError(errno.EINVAL, words)
+    error = OSError(errno.EACCES if code == 32 else errno.EINVAL, words)
     error.winerror = code
     return error

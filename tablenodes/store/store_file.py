@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from ..database_file import FileKind, empty_database
+from ..database_file import FileKind, empty_database, have_commits_synced
 from ..errors import StoreError
 
 VERSION = 2
@@ -235,7 +235,7 @@ def _look_at(database: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path}: this is a journal, not a store; choose another path")
     if run("PRAGMA journal_mode").fetchone()[0] != "wal":
         run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = FULL")
+    have_commits_synced(database)
     if found == 1:
         _upgrade(database)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ...database_file import DAMAGED, FileKind, empty_database
+from ...database_file import DAMAGED, FileKind, empty_database, have_commits_synced
 from ...errors import JournalError
 from .entry import VERSION
 
@@ -144,7 +144,7 @@ def _look_through(database: sqlite3.Connection, path: Path, log: _Log, wrote_a_l
     _KIND.check(database, path, VERSION)
     wrote_a_log |= run("PRAGMA journal_mode").fetchone() == ("wal",)  # read by SQLite: to close the file ends its locks
     run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = FULL")
+    have_commits_synced(database)
     is_sound = run("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
     # What SQLite finds good of the log comes into the file.
     if not is_sound or log.is_lost(read=int(run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])):
