@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import reference
+
 HERE = Path(__file__).parent
 DOCS = HERE.parent
 ROOT = DOCS.parent
 SOURCE = "https://github.com/tablenodes/tablenodes/blob/main"
+_GENERATED = re.compile(r"<!-- generated: (\w+) -->")
 _LINK = re.compile(r"(?<=\]\()([^)\s:#]+)")
 
 
@@ -23,11 +26,12 @@ def lay(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pages.mkdir(parents=True)
     shutil.copy(HERE / "zensical.toml", folder)
-    shutil.copy(HERE / "theme.css", pages)
-    for picture in DOCS.glob("*.svg"):
-        shutil.copy(picture, pages)
+    shutil.copytree(HERE / "theme", folder / "theme")
+    for beside in (HERE / "theme.css", HERE / "iframe-worker.js", *DOCS.glob("*.svg")):
+        shutil.copy(beside, pages)
     for source in [*DOCS.glob("*.md"), ROOT / "CHANGELOG.md"]:
         text = _LINK.sub(lambda found, source=source: target(source.parent, found[0]), source.read_text("utf-8"))
+        text = _GENERATED.sub(lambda found: getattr(reference, found[1])(), text)
         (pages / source.name.replace("CHANGELOG", "changelog")).write_text(text, "utf-8")
 
 
