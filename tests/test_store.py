@@ -72,7 +72,7 @@ def test_the_files_are_for_their_owner_alone(tmp_path):
 def test_the_folder_that_is_made_is_private_and_one_that_is_there_is_left_alone(tmp_path, monkeypatch):
     """Only the user's data folder is made; another folder must be there."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name, appauthor: tmp_path / "data" / name)
     with StoreFile() as store:
         put(store)
     assert store.path == tmp_path / "data" / "tablenodes" / "store.sqlite"

@@ -69,7 +69,7 @@ def store_path(path: str | os.PathLike[str] | None = None) -> Path:
             return Path(named).absolute()
         import platformdirs  # noqa: PLC0415 - loaded where it is used
 
-        return platformdirs.user_data_path("tablenodes") / "store.sqlite"
+        return platformdirs.user_data_path("tablenodes", appauthor=False) / "store.sqlite"
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise StoreError(f"store must be a path, not {type(path).__name__}" if path else "store: the path is empty")
     return Path(path).absolute()
