@@ -1,16 +1,19 @@
-"""What the project shows its users runs: sample workflows, notebooks, the README's snippets."""
+"""What the project shows its users runs: sample workflows, notebooks, what the README and its picture show."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import tomllib
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import terminal_picture
+from commands import Command
 from pages import blocks, page
 from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command, sharing
 from servers import answer, fault_server
@@ -19,8 +22,15 @@ import tablenodes as tn
 
 ROOT = Path(__file__).parent.parent
 README = page("../README.md")
-SNIPPETS = [block for block in blocks("../README.md") if block.mark == "snippet"]
+SNIPPETS = {
+    name: [block for block in blocks(name) if block.mark == "snippet"] for name in ("../README.md", "requests.md")
+}
 
+MEASURED = {
+    "tablenodes, every answer in a journal on disk": "tablenodes, with a journal",
+    "a bare libcurl loop, the limit": "raw libcurl loop (the limit)",
+}
+"""What the README calls otherwise than the page of the benchmarks."""
 FEW = 3
 """How many reviews there are where what runs is shown to run: all of them are judged once, in the sample workflow."""
 
@@ -41,8 +51,8 @@ LocalModel.start = lambda model: contextlib.nullcontext(types.SimpleNamespace(**
 """Has a notebook's kernel ask a server that runs already."""
 
 
-def snippets(language):
-    return [block.code for block in SNIPPETS if block.language == language]
+def snippets(name, language):
+    return [block.code for block in SNIPPETS[name] if block.language == language]
 
 
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.yaml"))
@@ -169,11 +179,13 @@ def test_every_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch,
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_readmes_first_python_snippet_runs(in_a_copy, embedded):
-    """Word for word, with the types that it speaks of."""
+def test_the_readmes_python_snippet_runs(in_a_copy, monkeypatch, embedded):
+    """Word for word, with the types that it speaks of, where the sample was copied."""
     names: dict[str, Any] = {}
+    (snippet,) = snippets("../README.md", "python")
+    monkeypatch.chdir("sample_workflows")
     with sharing(embedded.server):
-        exec(compile(snippets("python")[0], "README.md", "exec"), names)
+        exec(compile(snippet, "README.md", "exec"), names)
     assert len(names["result"]) == len(names["reviews"]) == FEW
     assert names["configuration"] is names["reviews"]
     table = names["out"].table
@@ -183,26 +195,26 @@ def test_the_readmes_first_python_snippet_runs(in_a_copy, embedded):
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_readmes_other_nodes_run(in_a_copy, capsys, embedded):
+def test_nodes_of_several_turns_run(in_a_copy, capsys, embedded):
     """A chat of two turns, a stream, and answers that come later, from a worker that starts its own model."""
     names: dict[str, object] = {}
     with sharing(embedded.server):
-        exec(compile(snippets("python")[1], "README.md", "exec"), names)
+        exec(compile(snippets("requests.md", "python")[1], "requests.md", "exec"), names)
     assert list(names["answers"]["outcome"]) == ["ok", "ok"]
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()} >= {"0", "1"}
 
 
-def test_the_readmes_check_prints_what_it_says():
+def test_a_check_prints_what_its_page_says():
     """The text block below the snippet is what comes out."""
-    (check,) = [block for block in SNIPPETS if block.shown]
+    (check,) = [block for block in SNIPPETS["requests.md"] if block.shown]
     assert check.run({}) == check.shown
 
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_the_readmes_commands_run(in_a_copy):
+def test_a_command_over_the_embedded_model_runs(in_a_copy):
     """Those that begin with tablenodes, with their line breaks; the model is started as a user's is."""
-    (block,) = snippets("sh")
+    (block,) = snippets("requests.md", "sh")
     command = shlex.split(block.replace("\\\n", " "))
     assert command[0] == "tablenodes"
     code, _ = run_command(*command[1:])
@@ -212,7 +224,53 @@ def test_the_readmes_commands_run(in_a_copy):
 
 def test_the_readme_stays_short():
     """A stranger in a hurry reads it."""
-    assert README.count("\n") < 200
+    assert README.count("\n") <= 150
+
+
+def test_the_readmes_figures_are_those_that_were_measured():
+    """As the page of the benchmarks has them, at once and after a second; the CPU rounded."""
+    measured: dict[str, list[list[str]]] = {}
+    for line in page("benchmarks.md").splitlines():
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        measured.setdefault(name, []).append(cells)
+    for line in README.partition("## How fast")[2].splitlines():
+        name, *told = (cell.strip().strip("`") for cell in line.replace("`", "").strip("|").split("|"))
+        if told and told[-1][:1].isdigit():
+            first, second = measured[MEASURED.get(name, name)][:2]
+            assert told[:2] == [first[0], second[0]]
+            assert abs(float(told[2]) / float(first[1]) - 1) < 0.04
+
+
+def test_the_readme_says_the_versions_that_the_package_claims():
+    """The first Python, as the package's settings have it."""
+    claimed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert f"Python {claimed.removeprefix('>=')} or later" in README
+
+
+def key_steps():
+    """Return the lines of the README that ask about one's own table."""
+    (block,) = [block.code for block in blocks("../README.md") if block.mark == "key"]
+    install, export, call = block.replace("\\\n", " ").splitlines()
+    assert (install, export.partition("=")[0]) == ("pip install tablenodes", "export OPENAI_API_KEY")
+    return export.partition("=")[2], call
+
+
+def test_the_readmes_first_steps_and_its_picture_are_a_run(tmp_path):
+    """Its own key goes to the server, and the picture shows what a terminal shows, but for the seconds."""
+    key, _ = key_steps()
+    asked: list[str] = []
+    lines = terminal_picture.shown(
+        Command, tmp_path, 0.0, key, lambda each: asked.append(each.headers["authorization"])
+    )
+    assert set(asked) == {f"Bearer {key}"}
+    pictured = terminal_picture.texts(terminal_picture.PICTURE.read_text())
+    assert timeless(pictured) == timeless(terminal_picture.texts(terminal_picture.drawn(lines)))
+    assert list(tn.read_table(tmp_path / "moods.csv")["outcome"]).count("ok") == 497
+
+
+def timeless(lines):
+    """Return lines without those of the bar, and without what depends on the clock."""
+    return [re.sub(r"in [\d.]+ s|\([\d,.]+ a second\)", "", line) for line in lines if "rows/s" not in line]
 
 
 def test_the_readmes_yaml_is_the_sample_workflow():
@@ -229,3 +287,13 @@ def _loaded(text):
         return tn.Workflow.load(path).to_yaml()
     finally:
         path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_beside_the_pages_lead_somewhere(name):
+    """To a file that is there, and to a heading that it has; the site's own pages are checked where it is built."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text("utf-8")):
+        path, _, heading = link.partition("#")
+        if "://" not in link:
+            assert (ROOT / path).exists(), link
+            assert not heading or heading in re.sub(r"[^\w\n-]", "", (ROOT / path).read_text().lower()), link
