@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -50,6 +52,15 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have signals do what they did before, while somebody else's code runs."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def _take(self, number: int, levels: int) -> None:
         def count(signum: int, frame: FrameType | None) -> None:

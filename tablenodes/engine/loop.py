@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from .outcomes.rules import Failure
 from .scheduling import Budget, Scheduler
 from .scheduling.attempts import Done
 from .scheduling.stops import not_sent_because, transport_failed, unsettled
-from .sink import NOT_SENT, Sink, Source, end_of, in_doubt, unanswered
+from .sink import NOT_SENT, End, Sink, Source, end_of, in_doubt, unanswered
 
 
 class _Tried(NamedTuple):
@@ -75,6 +75,15 @@ class Loop:
 
         The source is asked as there is room, and may have more after it had nothing, while something is on its way.
         """
+        for _ in self.turns(source, lambda: False):
+            pass
+
+    def turns(self, source: Source, has_news: Callable[[], bool]) -> Generator[None]:
+        """Do what `run` does, and yield as often as there is news to be taken out of the sink.
+
+        Meanwhile nothing is sent or read, and signals are not ours. Once closed, it sends nothing more, and returns
+        when what is in flight has come to its end, or its grace is over.
+        """
         self._fresh = Fresh(source, self._admit, self._room, self._postpones if self.recorder.knows else None)
         try:
             with Interrupts() as interrupts:
@@ -89,7 +98,16 @@ class Loop:
                     self._settle_all(0.0 if more else self._patience())
                     if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
                         self._settle_all(0.0)
-                self._leave(source, interrupts)
+                    if has_news():
+                        try:
+                            with interrupts.paused():
+                                yield
+                        except GeneratorExit:
+                            self.interrupt()
+                            has_news = bool  # nobody takes any more
+                for _ in self._leave(source, interrupts):
+                    if has_news():
+                        yield
         finally:
             del self._fresh  # it holds methods of this loop, and nothing of a run may be kept by a circle
 
@@ -381,8 +399,8 @@ class Loop:
         change = self.scheduler.wait_until(now) if has_money else None
         return policy.LONGEST_WAIT if change is None else min(policy.LONGEST_WAIT, max(0.0, change - now))
 
-    def _leave(self, source: Source, interrupts: Interrupts) -> None:
-        """End all that has no end: calls in flight are in doubt, the others were not sent."""
+    def _leave(self, source: Source, interrupts: Interrupts) -> Iterator[None]:
+        """End all that has no end: calls in flight are in doubt, the others were not sent; yield after each row."""
         self.scheduler.finish()
         self._end_without_answer()
         for call in self._fresh:
@@ -393,11 +411,12 @@ class Loop:
         self._calls.clear()
         self._keep(self.recorder.commit)
         reason = self.scheduler.stopped
-        if reason is not None and self.recorder.knows:
-            self._look_up(source, interrupts)
-        self.sink.finish(None if reason is None else not_sent_because(reason, self.scheduler.stopped_by))
+        why = None if reason is None else not_sent_because(reason, self.scheduler.stopped_by)
+        if why is not None and self.recorder.knows:
+            yield from self._look_up(source, interrupts, unanswered(NOT_SENT, why))
+        self.sink.finish(why)
 
-    def _look_up(self, source: Source, interrupts: Interrupts) -> None:
+    def _look_up(self, source: Source, interrupts: Interrupts, not_sent: End) -> Iterator[None]:
         """Use the ends of earlier runs for rows that the run did not come to, while there is time."""
         began = self.clock()
         try:
@@ -407,7 +426,9 @@ class Loop:
                     break
                 if not isinstance(item, Call):
                     self.sink.accept(*item)
-                elif (before := self.recorder.before(item)) is not None:
-                    self.sink.accept(item.key, before)
+                else:
+                    self.sink.accept(item.key, self.recorder.before(item) or not_sent)
+                    self.recorder.forget(item.key)
+                yield
         except JournalError as error:
             self._fail(error, "journal")

@@ -107,10 +107,13 @@ class Sink(Protocol):
 class Tally:
     """A sink that counts ends, by outcome, and keeps none."""
 
-    room = sys.maxsize
-
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+
+    @property
+    def room(self) -> int:
+        """How many rows may have begun and not ended."""
+        return sys.maxsize
 
     @property
     def settled(self) -> int:
@@ -175,6 +178,11 @@ class Records(Tally):
             if body is None:
                 self.accept(row, end)
         self._fill()
+
+    def unended(self) -> list[int]:
+        """Return the rows that have no end by now."""
+        self._fill()
+        return [row for row, body in enumerate(self.body) if body is None]
 
     def updated(self, other: Records, rows: Sequence[int]) -> Records:
         """Return these ends with those of other ones, which are finished too, at the rows of a table that they are of.

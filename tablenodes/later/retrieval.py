@@ -34,7 +34,7 @@ from ..run.output import NodeOutput, Responses
 from ..run.progress import Progress
 from ..run.rows import Context, PlanInputs, conversation_of, prepared
 from ..run.spending import Spending, pricing_of
-from ..run.summary import Summary, notes_on, say_failures
+from ..run.summary import Met, Summary, notes_on, say_failures
 from ..store import StoreFile
 from ..store.futures import Answered, Futures, Waiting
 from ..store.recipe_keys import key_of
@@ -119,7 +119,7 @@ class Retrieval:
         records, seconds = self._records, time.monotonic() - self._began
         tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
         spending = Spending(records.body, records.reused, self._pricing())
-        notes = (*self._notes(), *notes_on(records))
+        notes = (*self._notes(), *notes_on(records.counts, Met.of(records)))
         summary = Summary.of(records.counts, **tokens, seconds=seconds, spending=spending, notes=notes)
         output = Retrieved(
             self._view, records, summary, lambda: self._asked, spending, self._how.answers, ids=self._ids
@@ -129,7 +129,7 @@ class Retrieval:
             pending = output.summary.outcomes.get(PENDING, 0)
             still = f"{pending:,} of {len(self._view):,} rows are pending"
             raise Interrupted(f"interrupted: {still}", output, output_has="the rest, and so has tn.last_output()")
-        say_failures(self._how.name, summary, output._ends(), progress=progress)
+        say_failures(self._how.name, summary, output._failures, progress=progress)
         return output
 
     def _pricing(self) -> Pricing:

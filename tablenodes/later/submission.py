@@ -103,7 +103,7 @@ class _Submission:
         if interrupted:
             accepted = f"{output.summary.submitted:,} of {output.summary.rows:,} rows were submitted"
             raise Interrupted(f"interrupted: {accepted}", output, output_has="their ids")
-        say_failures(self._asking.name, output.summary, output._ends(), progress=self._options.progress)
+        say_failures(self._asking.name, output.summary, output._failures, progress=self._options.progress)
         return output
 
     def _handed_over(self, connection: Connection) -> tuple[Identity | None, bool]:

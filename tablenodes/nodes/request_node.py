@@ -23,7 +23,8 @@ from ..settings import Timeout
 from ..templates.template import Column
 from .answer_columns import CHECKS, answers_of, check_free, dropped, settings_too, suffixed
 from .answer_shapes import answered
-from .node import OWN, Node, own_copy
+from .batch_node import BatchNode
+from .node import OWN, own_copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ _ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("pr
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class RequestNode(Node):
+class RequestNode(BatchNode):
     """What is asked of every row.
 
     Parameters

@@ -9,12 +9,13 @@ from ..engine.journal.entry import may_pass
 from ..engine.sink import OK, SKIPPED, SUBMITTED, UNUSABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..engine.outcomes.rules import Failure
 
 _VARYING = re.compile(r"\b(?:req|chatcmpl)[-_]\w+|\b[0-9A-Fa-f][0-9A-Fa-f-]{11,}\b|\d+(?:[.,]\d+)*")
 """What differs from row to row in the same reason: ids of requests, and numbers."""
+MOST = 10_000
 _NOT_FAILED = (OK, SKIPPED, SUBMITTED)  # a row that is pending has a reason to show
 
 RowEnd: TypeAlias = "tuple[str, int | None, str | None, str | None, Failure | None]"
@@ -41,25 +42,49 @@ def alike(message: str) -> str:
     return _VARYING.sub("#", message)
 
 
+class Failures:
+    """Groups the rows that failed by what they failed of, as they come, and keeps the first of each group.
+
+    Beyond `MOST` groups, those of an outcome are one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str | None, str] = {}
+        self._found: dict[tuple[str, int | None, str | None, str], list[int]] = {}
+        self._first: list[RowEnd] = []
+
+    def add(self, ends: Iterable[RowEnd], first: int = 0, without: Collection[int] = ()) -> None:
+        """Add rows, the first of which is at this position; `without` those that have not ended."""
+        found, known = self._found, self._known
+        for row, end in enumerate(ends):
+            outcome, status, message, reason, _ = end
+            if outcome in _NOT_FAILED or row in without:
+                continue
+            if message not in known:
+                if len(known) >= MOST:
+                    known.clear()
+                known[message] = alike(message or "")
+            key = outcome, None if outcome == UNUSABLE else status, reason, known[message]
+            if key not in found and len(found) >= MOST:
+                key = outcome, None, None, ""
+            if key in found:
+                found[key][2] += 1
+            else:
+                found[key] = [len(self._first), first + row, 1]
+                self._first.append(end)
+
+    def listed(self) -> list[Failed]:
+        """Return why rows failed, the most first; answers that are no use have a status that says nothing."""
+        made = []
+        for (outcome, status, reason, words), (at, row, count) in self._found.items():
+            _, _, message, _, kind = self._first[at]
+            told = message if words else ""
+            made.append(Failed(outcome, status, reason, count, row, told or "", may_pass(outcome, kind)))
+        return sorted(made, key=lambda each: -each.rows)
+
+
 def failures(ends: Iterable[RowEnd]) -> list[Failed]:
-    """Return why rows failed, the most first; answers that are no use have a status that says nothing."""
-    known: dict[str | None, str] = {}
-    found: dict[tuple[str, int | None, str | None, str], list[int]] = {}
-    first: list[RowEnd] = []
-    for row, end in enumerate(ends):
-        outcome, status, message, reason, _ = end
-        if outcome in _NOT_FAILED:
-            continue
-        if message not in known:
-            known[message] = alike(message or "")
-        key = outcome, None if outcome == UNUSABLE else status, reason, known[message]
-        if key in found:
-            found[key][2] += 1
-        else:
-            found[key] = [len(first), row, 1]
-            first.append(end)
-    made = []
-    for (outcome, status, reason, _), (at, row, count) in found.items():
-        _, _, message, _, kind = first[at]
-        made.append(Failed(outcome, status, reason, count, row, message or "", may_pass(outcome, kind)))
-    return sorted(made, key=lambda each: -each.rows)
+    """Return why the rows of a table failed, the most first."""
+    made = Failures()
+    made.add(ends)
+    return made.listed()

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from . import display
 from .answer_tables import AnswerTables
 from .answer_tables import T as T  # noqa: PLC0414 - from here too
+from .failures import failures
 from .last_output import remember
 from .second_run import places_of, spliced
 from .spending import SpendingOfBoth
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..engine.sink import Records
     from ..settings import Limits, Retry
     from ..tables import TableView
-    from .failures import RowEnd
+    from .failures import Failed, RowEnd
     from .options import OnText, Path
     from .spending import Spending
     from .summary import Summary
@@ -146,6 +147,10 @@ class NodeOutput(Generic[T]):
     def _ends(self) -> Iterator[RowEnd]:
         """Return each row's outcome, status, message, reason and class of failure."""
         return zip(self._outcomes, repeat(None), self._messages, repeat(None), repeat(None), strict=False)
+
+    def _failures(self) -> list[Failed]:
+        """Return why rows failed, the most first."""
+        return failures(self._ends())
 
     def _beside(self, prefix: str = "", taken: Collection[str] | None = None) -> tuple[Columns, dict[str, Any]]:
         """Return the columns of the answers, as a workflow's table has them, and their types; none without answers."""

@@ -30,11 +30,11 @@ class Progress:
     At the end a line stands in its place, also where the work was interrupted or failed.
     """
 
-    def __init__(self, rows: int, shown: bool | None = None) -> None:
+    def __init__(self, rows: int | None, shown: bool | None = None) -> None:
         if shown is None:
             shown = not DETAILED.get() and (in_notebook() or _is_seen(sys.stderr))
         self._rows, self._last = rows, (0, 0)
-        self._bar: _Bar | None = _bar(rows) if shown and rows else None
+        self._bar: _Bar | None = _bar(rows) if shown and rows != 0 else None
         self._began, self._next = time.monotonic(), 0.0
         self._redraw = self._began + _DELAY
 
@@ -72,8 +72,8 @@ class Progress:
 
     def _line(self) -> str:
         settled, ok = self._last
-        whole = counted(self._rows, "row")
-        rows = whole if settled == self._rows else f"ended after {settled:,} of {whole}"
+        whole = counted(settled if self._rows is None else self._rows, "row")
+        rows = whole if self._rows in (None, settled) else f"ended after {settled:,} of {whole}"
         return f"{rows} in {duration(time.monotonic() - self._began)}: {ok:,} ok, {settled - ok:,} failed"
 
     def __enter__(self) -> Progress:
@@ -86,7 +86,7 @@ class Progress:
 class _TerminalBar:
     """A bar in a terminal, by tqdm."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int | None) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - loaded where it is used
 
         wide: dict[str, Any] = {"dynamic_ncols": True}
@@ -112,7 +112,7 @@ class _TerminalBar:
 class _NotebookBar:
     """A bar in a notebook's output, which stays there as a line of text: no widget, so that exported pages have it."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int | None) -> None:
         self._rows, self._began = rows, time.monotonic()
         self._state: tuple[int, int, str] = (0, 0, "")
         self._next = self._began + _DELAY
@@ -130,15 +130,20 @@ class _NotebookBar:
         from ..notebook.markup import live  # noqa: PLC0415 - loaded where it is used
 
         settled, ok, waits_for = self._state
-        text = f"{settled:,} of {counted(self._rows, 'row')}: {ok:,} ok, {settled - ok:,} failed"
+        of = counted(settled, "row") if self._rows is None else f"{settled:,} of {counted(self._rows, 'row')}"
+        text = f"{of}: {ok:,} ok, {settled - ok:,} failed"
         counts = {"ok": ok, "failed": settled - ok}
         rest = [self._time_left(settled, now), waits_for]
         told = ", ".join(filter(None, (text, *rest)))
-        self._put(told, live(counts, self._rows - settled, told))
+        self._put(told, live(counts, 0 if self._rows is None else self._rows - settled, told))
 
     def _time_left(self, settled: int, now: float) -> str:
         passed = now - self._began
-        return f"about {duration(passed / settled * (self._rows - settled))} left" if settled else ""
+        if not settled:
+            return ""
+        if self._rows is None:
+            return f"{settled / passed:,.0f} rows a second"
+        return f"about {duration(passed / settled * (self._rows - settled))} left"
 
     def end(self, line: str) -> None:
         if self._display is not None:
@@ -161,7 +166,7 @@ def in_notebook() -> bool:
     return any(kind.__name__ == "ZMQInteractiveShell" for kind in kinds)
 
 
-def _bar(rows: int) -> _Bar:
+def _bar(rows: int | None) -> _Bar:
     return _NotebookBar(rows) if in_notebook() else _TerminalBar(rows)
 
 

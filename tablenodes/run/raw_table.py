@@ -20,7 +20,7 @@ from ..errors import ColumnError, nearest
 from ..problems import Unfit
 from .output import LOG_TYPES, Responses
 from .spending import Spending
-from .summary import Summary, notes_on
+from .summary import Met, Summary, notes_on
 
 if TYPE_CHECKING:
     from ..answers.row_answers import Usable
@@ -51,7 +51,7 @@ def parse(
         records.accept(row, end)
     records.finish(None)
     tokens = {name: sum(filter(None, getattr(records, name))) for name in ("prompt_tokens", "completion_tokens")}
-    notes = (*(() if usable is None else usable.noted()), *notes_on(records))
+    notes = (*(() if usable is None else usable.noted()), *notes_on(records.counts, Met.of(records)))
     spending = Spending(records.body, [False] * len(records), Pricing(None, prices))
     summary = Summary.of(records.counts, **tokens, notes=notes, spending=spending)
     return Responses(configuration, records, summary, lambda: _conversations(configuration), spending, asking.answers)

@@ -36,7 +36,7 @@ from .progress import Progress
 from .row_request import Requests
 from .rows import PlanInputs, conversations_asked, models_asked, prepared
 from .spending import Spending, pricing_of
-from .summary import Summary, notes_on, say_failures
+from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
 from .wiring import Engine
 
@@ -122,30 +122,43 @@ def run(
         endpoint = stack.enter_context(opened(connection, sends=options.send))
         if part is not None and part.place not in (None, endpoint.identity(asking.path)):
             raise SettingError(_ELSEWHERE, code="another_server", place="connection")
-        plan = asking.plan(
-            view.columns,
-            PlanInputs(
-                context.constants,
-                endpoint.connection,
-                options.store,
-                options.limits.body_bytes,
-                context.prefix,
-                context.folder or view.folder,
-            ),
-        )
+        plan = planned(asking, view, endpoint, context, options)
         if options.progress is not False:
             display.announce(asking.name, plan, len(view) if options.duplicates == "send" else 1)
             if options.journal is None and len(view) > _WORTH_A_JOURNAL:
-                display.say(Remark(f"no journal: {_LOST}; keep them with journal=", code="no_journal"))
-        for problem in plan.refused:
-            raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
+                say_no_journal()
+        refuse(plan)
         if options.on_invalid == "raise":
             refuse_invalid(check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection)))
-        return _Run(asking, plan, view, endpoint, context, options, stack, part).carry_out()
+        return Run(asking, plan, view, endpoint, context, options, stack, part).carry_out()
 
 
-class _Run:
-    """One run: all that it is made of; what it opens is closed by `stack`."""
+def planned(asking: Asking, view: TableView, endpoint: Endpoint, context: Context, options: RunOptions) -> BodyPlan:
+    """Return how the rows of a table become the requests of a run."""
+    inputs = PlanInputs(
+        context.constants,
+        endpoint.connection,
+        options.store,
+        options.limits.body_bytes,
+        context.prefix,
+        context.folder or view.folder,
+    )
+    return asking.plan(view.columns, inputs)
+
+
+def refuse(plan: BodyPlan) -> None:
+    """Raise `SettingError` for what the server would refuse in every row."""
+    for problem in plan.refused:
+        raise SettingError(f"{problem.path}: {problem.message}; nothing was sent", place=problem.path)
+
+
+def say_no_journal() -> None:
+    """Say that the answers are in memory alone."""
+    display.say(Remark(f"no journal: {_LOST}; keep them with journal=", code="no_journal"))
+
+
+class Run:
+    """One run over a table: all that it is made of; what it opens is closed by `stack`."""
 
     def __init__(
         self,
@@ -177,14 +190,40 @@ class _Run:
         )
         if not options.send:
             self.scheduler.stop("journal_only")
-        self.records, self.usable = Records(len(view)), asking.answers.usable()
+        self.records, self.usable = self._sink(), asking.answers.usable()
         self.twins: Twins | None = None
         if options.duplicates == "once":
             self.twins = Twins(self.records, Keys(self.known_as), self.recorder)
         # A bar would be drawn across a text that someone reads as it comes.
         shown = options.progress if options.on_text is None else False
-        self.bar = stack.enter_context(Progress(len(view), shown))
+        self.bar = stack.enter_context(Progress(self._count(), shown))
         self.engine = self._engine(stack)
+
+    def _sink(self) -> Any:
+        """Return where the ends of the rows go."""
+        return Records(len(self.view))
+
+    def _count(self) -> int | None:
+        """Return the number of rows, where it is known."""
+        return len(self.view)
+
+    def _says_what_is_known(self) -> bool:
+        """Check whether to say beforehand which rows the journal has: each is made for that, too."""
+        return not self.context.new_journal and self.options.progress is not False
+
+    def _may_stream(self) -> bool:
+        """Check whether a row may ask for a stream."""
+        if self.plan.streams is not None:
+            return self.plan.streams
+        cells = (cell for (cell,) in self.view.rows((BODY,)))
+        return any(
+            '"stream"' in cell if isinstance(cell, str) else isinstance(cell, dict) and "stream" in cell
+            for cell in cells
+        )
+
+    def _models(self) -> Sequence[str | None]:
+        """Return the models that are asked for."""
+        return models_asked(self.plan, self.view, self.context)
 
     def _journal(self, stack: ExitStack) -> Journal | None:
         if self.options.journal is None:
@@ -206,7 +245,7 @@ class _Run:
             retry_failed=self.options.retry_failed,
             at_most_once=self.at_most_once,
         )
-        if len(journal) and not self.context.new_journal and self.options.progress is not False:
+        if len(journal) and self._says_what_is_known():
             once = self.options.duplicates == "once"
             reused, sending, doubtful = recorder.survey(self._rows(), self._keys(), once=once)
             if reused + sending:
@@ -236,7 +275,7 @@ class _Run:
             self.recorder,
             stack,
             exact=self.journal is not None and limits.max_requests is not None,
-            stream=_may_stream(self.plan, self.view),
+            stream=self._may_stream(),
             on_text=self.options.on_text,
             budget=self._budget(),
             on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name, limits.grace),
@@ -245,7 +284,7 @@ class _Run:
     def _cost_limit(self) -> CostLimit | None:
         if self.options.limits.max_cost is None:
             return None
-        models = models_asked(self.plan, self.view, self.context)
+        models = self._models()
         if self.options.send:
             refuse_unpriced(models, self.pricing)
         return CostLimit(self.pricing, models)
@@ -257,7 +296,8 @@ class _Run:
     def _rows(self) -> Iterator[Any]:
         return prepared(self.plan, self.view, self.context)
 
-    def carry_out(self) -> Responses[Any]:
+    def _calls(self) -> Source:
+        """Return the calls of all rows, of which those that need not be sent have their ends."""
         calls = self.engine.calls(
             self._rows(),
             self.request,
@@ -269,10 +309,14 @@ class _Run:
         )
         if display.DETAILED.get():
             self._say_how()
+        source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
+        return self._warmed(source) if self._may_warm_up() else source
+
+    def carry_out(self) -> Responses[Any]:
+        """Send the rows, and return what became of them."""
         loop, began = self.engine.loop, time.monotonic()
         try:
-            source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
-            loop.run(self._warmed(source) if self._may_warm_up() else source)
+            loop.run(self._calls())
         except BaseException as error:  # whatever it is has what came in its `output`
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
@@ -282,7 +326,7 @@ class _Run:
         made = self._output(began)
         remember(made, stopped=made.summary.stopped is not None or loop.failure is not None or loop.interrupted)
         self._raise_if_ended(made, loop, self.journal)
-        say_failures(self.asking.name, made.summary, made._ends(), progress=self.options.progress)
+        say_failures(self.asking.name, made.summary, made._failures, progress=self.options.progress)
         return made
 
     def _say_how(self) -> None:
@@ -343,8 +387,14 @@ class _Run:
             spending=spending,
             seconds_paused=scheduler.seconds_paused,
             stopped=None if is_whole else scheduler.stopped,
-            notes=(*self._notes(), *notes_on(records, self.endpoint if self.options.send else None, self.request)),
+            notes=(
+                *self._notes(),
+                *notes_on(records.counts, Met.of(records), self.endpoint if self.options.send else None, self.request),
+            ),
         )
+
+    def _asked_endpoint(self) -> Endpoint | None:
+        return self.endpoint if self.options.send else None
 
     def _notes(self) -> Iterator[str]:
         yield from self.plan.noted(alike=True)
@@ -384,15 +434,6 @@ class _Run:
 def _spent(tokens: list[int | None], reused: list[bool], replaced: list[int | None]) -> int:
     """Return the tokens of this run; those of reused answers were spent in another."""
     return sum(filter(None, chain(compress(tokens, map(not_, reused)), replaced)))
-
-
-def _may_stream(plan: BodyPlan, view: TableView) -> bool:
-    if plan.streams is not None:
-        return plan.streams
-    cells = (cell for (cell,) in view.rows((BODY,)))
-    return any(
-        '"stream"' in cell if isinstance(cell, str) else isinstance(cell, dict) and "stream" in cell for cell in cells
-    )
 
 
 def _close(journal: Journal) -> None:

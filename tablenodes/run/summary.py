@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.outcomes.server_errors import is_api_error
 from ..engine.sink import NOT_FAILED, NOT_SENT, OK, SKIPPED, SUBMITTED
 from ..problems import Remark
 from . import display
 from .display import by_outcome, counted, duration
-from .failures import failures
 from .spending import Spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..connection.endpoint import Endpoint
     from ..engine.calls import Request
     from ..engine.sink import Records
-    from .failures import Failed, RowEnd
+    from .failures import Failed
     from .spending import Spending
 
 _REASONS = 3
@@ -183,12 +182,14 @@ class Summary:
             yield "note", note
 
 
-def say_failures(name: str, summary: Summary, ends: Iterable[RowEnd], *, progress: bool | None) -> None:
+def say_failures(
+    name: str, summary: Summary, failures: Callable[[], Sequence[Failed]], *, progress: bool | None
+) -> None:
     """Print one line on how many rows failed, as what and why; nothing where none did, or whoever asked reports it."""
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in NOT_FAILED}
     if progress is False or not failed or display.REPORTED_ELSEWHERE.get():
         return
-    found = failures(ends)
+    found = failures()
     why = (f"{count:,} {outcome}{_why(outcome, found, summary)}" for outcome, count in failed.items())
     rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {'; '.join(why)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
@@ -209,18 +210,35 @@ def _why(outcome: str, found: Sequence[Failed], summary: Summary) -> str:
     return f" ({made})" if made else ""
 
 
-def notes_on(records: Records, endpoint: Endpoint | None = None, request: Request | None = None) -> Iterator[str]:
+class Met(NamedTuple):
+    """What many rows may have in common: answers that lack something, by what; pages that are no API's errors."""
+
+    lacks: Counter[str]
+    found_elsewhere: bool = False
+
+    @classmethod
+    def of(cls, records: Records) -> Met:
+        """Return what the rows of a table have in common."""
+        told = ((reason, outcome) for reason, outcome in zip(records.reason, records.outcome, strict=True) if reason)
+        lacks = Counter(reason for reason, outcome in told if outcome == OK)
+        ends = zip(records.status, records.body, strict=True) if records.counts["http_error"] else ()
+        return cls(lacks, any(status == 404 and not is_api_error(body) for status, body in ends))
+
+    def joined(self, other: Met) -> Met:
+        """Return what the rows of both have in common."""
+        return Met(self.lacks + other.lacks, self.found_elsewhere or other.found_elsewhere)
+
+
+def notes_on(
+    counts: Mapping[str, int], met: Met, endpoint: Endpoint | None = None, request: Request | None = None
+) -> Iterator[str]:
     """Yield a line for each thing that many rows have in common and that a user may not see."""
-    if endpoint is not None and records.counts["auth"] and not endpoint.sends_key:
+    if endpoint is not None and counts.get("auth") and not endpoint.sends_key:
         is_elsewhere = os.environ.get("OPENAI_API_KEY") and endpoint.connection.api_key is None
         yield _NO_KEY_HERE if is_elsewhere else _NO_KEY
-    if request is not None and records.counts["http_error"]:
-        ends = zip(records.status, records.body, strict=True)
-        if any(status == 404 and not is_api_error(body) for status, body in ends):
-            yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
-    told = ((reason, outcome) for reason, outcome in zip(records.reason, records.outcome, strict=True) if reason)
-    lacks = Counter(reason for reason, outcome in told if outcome == OK)
-    for reason, count in sorted(lacks.items()):
+    if request is not None and met.found_elsewhere:
+        yield f"HTTP 404 for {request.url.partition('?')[0]}, not from an API: check the base URL"
+    for reason, count in sorted(met.lacks.items()):
         were, its = ("was", "its") if count == 1 else ("were", "their")
         lacking = f"cut at {its} token limit" if reason == "cut" else _LACKING.get(reason)
         unknown = f"ended for a reason that is not known (finish_reason {reason})"

@@ -60,7 +60,7 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
     if interrupted:
         made = f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made"
         raise Interrupted(made, output, output_has=HAS_THEM)
-    say_failures(making.name, output.summary, output._ends(), progress=options.progress)
+    say_failures(making.name, output.summary, output._failures, progress=options.progress)
     return output
 
 

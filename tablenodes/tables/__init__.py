@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from .batches import BatchSource, batch_of, batch_source, joined, patched, stream_of
 from .database_writer import check_key, check_target, write_rows
 from .kinds import view
 from .pandas_view import frame, long_frame, with_named_index
+from .spill import Spill
 from .table_files import count_rows, read_table
 from .views import TableView
 from .writer import check_output, check_writing, text_part, write_stream, write_table
 
 __all__ = [
+    "BatchSource",
+    "Spill",
     "TableView",
+    "batch_of",
+    "batch_source",
     "check_key",
     "check_output",
     "check_target",
     "check_writing",
     "count_rows",
     "frame",
+    "joined",
     "long_frame",
+    "patched",
     "read_table",
+    "stream_of",
     "text_part",
     "view",
     "with_named_index",

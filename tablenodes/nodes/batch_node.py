@@ -1,0 +1,116 @@
+"""What a node that sends does with tables that do not fit into memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..connection.connection import given_connection
+from ..errors import SettingError
+from .node import Node
+
+if TYPE_CHECKING:
+    from ..connection.connection import GivenConnection
+    from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
+    from ..run.response_batches import ResponseBatches
+    from ..run.rows import Asking
+    from ..settings import Limits, Retry
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)[bB]?\s*")
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class BatchNode(Node):
+    """A node that can be run over batches."""
+
+    def _asking(self, scope: str) -> Asking:
+        raise NotImplementedError
+
+    def run_batches(
+        self,
+        source: Any,
+        connection: GivenConnection | None = None,
+        *,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+        on_invalid: OnInvalid = "report",
+        on_in_doubt: OnInDoubt = "resend",
+        retry_failed: RetryFailed = "transient",
+        duplicates: Duplicates = "send",
+        check: Literal["lazy", "first"] = "lazy",
+        window: str | int = "64MB",
+        spill: str | int = "10GB",
+    ) -> ResponseBatches:
+        """Send one request a row of a table that need not fit into memory; the answers come in batches, in its order.
+
+        Rows are read, sent and handed out as the batches are taken. Rows behind a slow one go on; what they were
+        answered waits in memory, and beyond `window` in a temporary file.
+
+        Parameters
+        ----------
+        source : path, address of a database, table, Arrow stream or dataset, or iterator of batches
+            One request a row. Batches are tables of any kind, with the columns and types of the first.
+        connection, limits, retry, journal, progress, on_in_doubt, retry_failed
+            As in `run`.
+        on_invalid : {"report", "raise"}
+            What happens with rows that cannot be sent: they are reported in their place, or, with ``check="first"``,
+            nothing is sent.
+        duplicates : {"send"}
+            Each row is sent.
+        check : {"lazy", "first"}
+            When the rows are checked: as they come, or all before the first is sent, for which the source is read
+            twice.
+        window : str or int
+            Bytes of finished rows that wait in memory, such as ``"64MB"``.
+        spill : str or int
+            Bytes that the temporary file may have; beyond them no new row is sent until the slow one has ended.
+
+        Returns
+        -------
+        ResponseBatches
+            A stream of Arrow record batches: the configuration, the answer's columns, ``status``, ``outcome``,
+            ``message``, ``body``, the tokens, ``model`` and ``cost``. Its ``.summary`` is there at the end.
+
+        Raises
+        ------
+        UsageError, InvalidRequests
+            If something does not fit together, or a row cannot be sent and `on_invalid` is "raise"; nothing has been
+            sent then.
+        JournalError, Interrupted
+            While it is read, after the rows that have come.
+        """
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.stream import stream  # noqa: PLC0415
+
+        if check not in ("lazy", "first"):
+            raise SettingError('check must be "lazy" or "first"', place="check")
+        if on_invalid == "raise" and check != "first":
+            raise SettingError('on_invalid="raise" needs check="first"', place="on_invalid")
+        if duplicates != "send":
+            raise SettingError('duplicates="once" needs the whole table: use run', place="duplicates")
+        options = RunOptions.of(
+            limits=limits,
+            retry=retry,
+            journal=journal,
+            progress=progress,
+            on_invalid=on_invalid,
+            on_in_doubt=on_in_doubt,
+            retry_failed=retry_failed,
+        )
+        connection = given_connection(connection, SettingError)
+        sizes = {"window": _bytes(window, "window"), "spill": _bytes(spill, "spill")}
+        return stream(self._asking(""), source, connection, options, check=check, **sizes)
+
+
+def _bytes(given: str | int, name: str) -> int:
+    """Return a size in bytes."""
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return given
+    found = _SIZE.fullmatch(given) if isinstance(given, str) else None
+    size = 0 if found is None else int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].upper()])
+    if size <= 0:
+        raise SettingError(f'{name} must be a size, such as "64MB", or a number of bytes', place=name)
+    return size

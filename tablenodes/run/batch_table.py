@@ -1,0 +1,88 @@
+"""The tables of a stream's batches: the configuration, and all that is known of its answers beside it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import tables
+from ..answers import USAGE_TYPES
+from ..answers.row_answers import BESIDE
+from ..column_names import free_names
+from ..engine.sink import Records
+from .failures import Failures
+from .spending import Spending, Spent
+from .summary import Met
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from ..answers import Pricing, RowAnswers
+    from ..engine.sink import End
+    from ..tables import TableView
+
+_ENDS = dict(zip(BESIDE, ("integer", "text", "text"), strict=True)) | {"body": "text"}
+
+
+class BatchTable:
+    """Makes the table of each batch: of the same columns and types, whatever the answers are.
+
+    To the right of the configuration stand the answer's columns, ``status``, ``outcome`` and ``message``, then ``body``
+    and what the answer used and cost. It also sums up what the run used and why rows failed. `models` returns the
+    models that a batch asks for; `replaced` are paid answers that others took the place of.
+    """
+
+    def __init__(
+        self,
+        view: TableView,
+        answers: RowAnswers,
+        pricing: Pricing,
+        models: Callable[[TableView], Sequence[str | None]],
+    ) -> None:
+        self._answers, self._pricing, self._models, self._columns = answers, pricing, models, view.columns
+        named = {name: answers.named(name) for name in _ENDS} | {name: name for name in USAGE_TYPES}
+        types: dict[str, Any] = {**answers.types, **{named[name]: kind for name, kind in (_ENDS | USAGE_TYPES).items()}}
+        names = free_names(types, view.columns)
+        self._types = {names[name]: kind for name, kind in types.items()}
+        self.failures, self.spent = Failures(), Spent(0.0) if pricing.is_known else None
+        self.replaced: list[tuple[bytes, str]] = []
+        self.reused = self.prompt_tokens = self.completion_tokens = 0
+        self.met = Met.of(Records(0))
+        self.schema = self._table(view, Records(0), Spending((), (), pricing)).schema
+
+    def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
+        """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
+        replaced, self.replaced[:] = [*self.replaced], []
+        spending = Spending(records.body, records.reused, self._pricing, partial(self._models, view), replaced)
+        self._add(records, spending, start, left_out)
+        return self._table(view, records, spending)
+
+    def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
+        """Return the table with the ends of rows that were left out of it."""
+        rows = sorted(late)
+        view = tables.view(table.select([*self._columns]).take(rows))
+        records = Records(len(rows))
+        for at, row in enumerate(rows):
+            records.accept(at, late[row])
+        records.finish(None)
+        return tables.patched(table, rows, self(view, records, start + rows[0]))
+
+    def _table(self, view: TableView, records: Records, spending: Spending) -> Any:
+        answered = self._answers.columns(records.body, records.outcome)
+        told = [None if outcome == "ok" else why for outcome, why in zip(records.outcome, records.message, strict=True)]
+        used = {**spending.columns, "cost": spending.cost}
+        ends = (*answered.values(), records.status, records.outcome, told, records.body)
+        values = (*ends, *(used[name] for name in USAGE_TYPES))
+        return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
+
+    def _add(self, records: Records, spending: Spending, start: int, left_out: Collection[int]) -> None:
+        ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
+        self.failures.add(ends, start, left_out)
+        self.met = self.met.joined(Met.of(records))
+        self.reused += sum(records.reused)
+        for name in ("prompt_tokens", "completion_tokens"):
+            ends_of = zip(getattr(records, name), records.reused, strict=True)
+            own = sum(tokens for tokens, reused in ends_of if tokens and not reused)
+            setattr(self, name, getattr(self, name) + own + sum(filter(None, spending.replaced[name])))
+        if (spent := spending.spent) is not None:
+            self.spent = spent if self.spent is None else self.spent + spent

@@ -1,0 +1,62 @@
+"""The output of a run over batches: a stream of Arrow that sends as it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import tables
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from .summary import Summary
+
+
+class ResponseBatches:
+    """A run that comes in batches of rows, in the table's order: a stream of Arrow record batches, to be read once.
+
+    Rows are sent while it is read: by iterating, by `read_all`, or by whatever takes a stream of Arrow data, such as
+    ``pyarrow.RecordBatchReader.from_stream(it)`` and ``polars.DataFrame(it)``. Closed before its end (``with``), it
+    sends nothing more, and what is in flight comes to its end.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        The columns and their types, the same in every batch: the configuration's, the answer's, ``status``,
+        ``outcome``, ``message``, ``body``, the tokens, ``model`` and ``cost``.
+    """
+
+    def __init__(self, schema: Any, batches: Generator[Any], summed_up: Callable[[], Summary | None]) -> None:
+        self.schema, self._batches, self._summed_up = schema, batches, summed_up
+
+    @property
+    def summary(self) -> Summary:
+        """The run in numbers, once it is over."""
+        if (made := self._summed_up()) is None:
+            raise UsageError("the run is not over: read all batches first, or close it", code="not_over")
+        return made
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches
+
+    def read_next_batch(self) -> Any:
+        """Return the next record batch; raise `StopIteration` at the end."""
+        return next(self._batches)
+
+    def read_all(self) -> Any:
+        """Return all batches that are left as a `pyarrow.Table`."""
+        return tables.joined(self._batches, self.schema)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return tables.stream_of(self._batches, self.schema, requested_schema)
+
+    def close(self) -> None:
+        """Send nothing more, wait for what is in flight, and close the journal."""
+        self._batches.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,222 @@
+"""How a node is run over a table that comes in batches: what a run over a table does, with batches on their way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from .. import tables
+from ..bodies.recipe import BODY
+from ..connection.endpoint import opened
+from ..engine.scheduling.stops import not_sent_because
+from ..engine.sink import OK
+from ..errors import EndedError, Interrupted, SettingError
+from . import display
+from .batch_table import BatchTable
+from .check import check_rows, refuse_invalid
+from .options import checked, over
+from .response_batches import ResponseBatches
+from .row_request import Requests
+from .rows import Context, models_asked, prepared
+from .run import Run, planned, refuse, say_no_journal
+from .spending import pricing_of
+from .summary import Summary, notes_on, say_failures
+from .windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from ..connection.connection import Connection
+    from ..connection.endpoint import Endpoint
+    from ..tables import BatchSource, TableView
+    from .options import RunOptions
+    from .rows import Asking
+
+
+def stream(
+    asking: Asking,
+    source: Any,
+    connection: Connection | None,
+    options: RunOptions,
+    *,
+    check: str | bool,
+    window: int,
+    spill: int,
+) -> ResponseBatches:
+    """Run a node over the batches of a source; see `RequestNode.run_batches`."""
+    batches, given, connection = tables.batch_source(source), connection, checked(connection)
+    options = over(connection.profile, options)
+    if given is None and options.progress is not False:
+        display.announce_default(connection)
+    context = Context()
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(opened(connection, sends=options.send))
+        plan = planned(asking, batches.view, endpoint, context, options)
+        if options.progress is not False:
+            display.announce(asking.name, plan, sys.maxsize if options.duplicates == "send" else 1)
+            if options.journal is None:
+                say_no_journal()
+        refuse(plan)
+        if check == "first":
+            _check_all(asking, batches, plan, endpoint, options)
+        run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
+        run.keep_open(stack)
+    return ResponseBatches(run.schema, run.tables(), lambda: run.summary)
+
+
+def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, options: RunOptions) -> None:
+    """Look at every row before the first is sent."""
+    if not batches.again:
+        raise SettingError('check="first" reads the source twice, but this one can be read only once', place="check")
+    for view in batches.views():
+        found = check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection))
+        if options.on_invalid == "raise":
+            refuse_invalid(found)
+
+
+class Stream(Run):
+    """One run over batches."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        plan: Any,
+        batches: BatchSource,
+        endpoint: Endpoint,
+        context: Context,
+        options: RunOptions,
+        stack: ExitStack,
+        window: int,
+        spill: int,
+    ) -> None:
+        self._source, self._views = batches, batches.views()
+        self._bytes = window, spill
+        self._stack, self._is_closed = stack, False
+        self._broken: Exception | None = None
+        self.summary: Summary | None = None
+        super().__init__(asking, plan, batches.view, endpoint, context, options, stack)
+
+    def _sink(self) -> Windows:
+        models = partial(models_asked, self.plan)
+        pricing = pricing_of(self.endpoint.connection, self.endpoint.base_url)
+        self._made = BatchTable(self.view, self.asking.answers, pricing, lambda view: models(view, self.context))
+        spill = tables.Spill()
+        self._stack.callback(spill.close)
+        return Windows(self._made, spill, *self._bytes)
+
+    def keep_open(self, stack: ExitStack) -> None:
+        """Close what the run needs when it has ended, and not before."""
+        self._stack = stack.pop_all()
+
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema of every batch that comes out."""
+        return self._made.schema
+
+    def _count(self) -> int | None:
+        return self._source.rows
+
+    def _says_what_is_known(self) -> bool:
+        return False
+
+    def _may_stream(self) -> bool:
+        return bool(BODY in self.plan.columns if self.plan.streams is None else self.plan.streams)
+
+    def _models(self) -> Sequence[str | None]:
+        if (model := self.plan.constant("model")) is not None:
+            return [model]
+        if not self._source.again:
+            why = "the model differs by row, so the source must be one that can be read twice"
+            raise SettingError(f"max_cost: {why}", place="max_cost")
+        found = (models_asked(self.plan, view, self.context) for view in self._source.views())
+        return [*dict.fromkeys(chain.from_iterable(found))]
+
+    def _rows(self) -> Iterator[Any]:
+        for view in self._readable():
+            self.records.begin(view)
+            yield from prepared(self.plan, view, self.context)
+
+    def _readable(self) -> Iterator[TableView]:
+        """Yield the batches; where the source breaks, what has been read of it comes to its end."""
+        try:
+            for view in self._views:  # noqa: UP028 - `yield from` would close them with what reads this
+                yield view
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised once the rows before it have ended
+            self._broken = error
+            self.engine.loop.stop(EndedError("the source broke"))
+
+    def tables(self) -> Generator[Any]:
+        """Send the rows, and yield the tables of the batches whose rows have all ended, in their order."""
+        windows, began = self.records, time.monotonic()
+        self._made.replaced = self.engine.loop.replaced
+        turns = self.engine.loop.turns(self._calls(), windows.has_news)
+        try:
+            for _ in turns:
+                while windows.has_news():
+                    yield self._taken()
+            while windows.has_news():
+                yield self._taken()
+            if not self._is_over():
+                yield from self._not_sent()
+            self._end(began)
+        except GeneratorExit:
+            self._is_closed = True
+            turns.close()
+            self._end(began)
+            raise
+        except Exception:
+            with suppress(Exception):
+                self.engine.loop.abandon()
+            raise
+        finally:
+            self._stack.close()
+
+    def _taken(self) -> Any:
+        return tables.batch_of(self.records.take())
+
+    def _is_over(self) -> bool:
+        """Check whether nothing more of the source is wanted."""
+        loop = self.engine.loop
+        return loop.interrupted or loop.failure is not None or self.scheduler.stopped is None
+
+    def _not_sent(self) -> Iterator[Any]:
+        """Yield the rest of the source, whose rows were not sent because the run was stopped."""
+        reason = not_sent_because(str(self.scheduler.stopped), self.scheduler.stopped_by)
+        for view in self._views:
+            self.records.begin(view)
+            self.records.finish(reason)
+            while self.records.has_news():
+                yield self._taken()
+
+    def _end(self, began: float) -> None:
+        """Sum the run up, and raise what ended it early."""
+        windows, scheduler, loop = self.records, self.scheduler, self.engine.loop
+        counts, made = windows.counts, self._made
+        self.bar.close(windows.settled - counts["not_sent"], counts[OK])
+        is_whole = counts[OK] == len(windows) or not (self.options.send or counts["not_sent"])
+        self.summary = summary = Summary.of(
+            counts,
+            requests=scheduler.sent,
+            first_try=scheduler.first_try,
+            reused=made.reused,
+            retries={kind: count for kind, count in scheduler.retries.items() if count},
+            prompt_tokens=made.prompt_tokens,
+            completion_tokens=made.completion_tokens,
+            seconds=time.monotonic() - began,
+            spending=made.spent,
+            seconds_paused=scheduler.seconds_paused,
+            stopped=None if is_whole else scheduler.stopped,
+            notes=(*self._notes(), *notes_on(counts, made.met, self._asked_endpoint(), self.request)),
+        )
+        if self._broken is not None:
+            raise self._broken
+        if loop.failure is not None:
+            came = display.so_far(summary.outcomes, summary.rows)
+            raise type(loop.failure)(f"{loop.failure}; {came}") from loop.failure.__cause__
+        if loop.interrupted and not self._is_closed:
+            raise Interrupted(f"interrupted: {display.so_far(summary.outcomes, summary.rows)}")
+        say_failures(self.asking.name, summary, made.failures.listed, progress=self.options.progress)

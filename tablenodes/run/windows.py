@@ -1,0 +1,146 @@
+"""A sink for a table that comes in batches: each leaves once its rows have ended, in the table's order."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..engine.sink import NOT_SENT, Records, Tally, unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..engine.sink import End
+    from ..tables import Spill, TableView
+
+_END = 200  # bytes that what is known of an end takes besides its body
+
+
+class Make(Protocol):
+    """Makes the table of a batch's rows and of what became of them; `left_out` have not come to an end."""
+
+    def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
+        """Return the table of a batch whose first row is at `start`."""
+
+    def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
+        """Return a table with the ends of rows that were left out."""
+
+
+class _Batch:
+    """A batch whose rows have begun: its positions in the whole table, and what became of those that have ended."""
+
+    __slots__ = ("bytes", "late", "left", "number", "packed", "records", "start", "stop", "view")
+
+    def __init__(self, number: int, start: int, view: TableView) -> None:
+        self.number, self.start, self.stop = number, start, start + len(view)
+        self.view: TableView | None = view
+        self.records: Records | None = Records(len(view))
+        self.left, self.bytes = len(view), 0
+        self.packed: Any = None
+        self.late: dict[int, End] = {}
+
+
+class Windows(Tally):
+    """Takes the ends of rows in any order, and hands out whole batches in the table's.
+
+    What waits behind a slow row is kept as tables, and beyond so many bytes, the `window`, in a file; from batches of
+    which only some rows are still on their way, too. Where that file has reached its `most` bytes, no row begins.
+    """
+
+    def __init__(self, make: Make, spill: Spill, window: int, most: int) -> None:
+        super().__init__()
+        self._make, self._spill, self._window, self._most = make, spill, window, most
+        self._batches: list[_Batch] = []  # that are open, in the table's order
+        self._starts: list[int] = []
+        self._last: _Batch | None = None
+        self._done: dict[int, Any] = {}  # by their number: tables, or where they are in the file
+        self._begun = self._handed_out = self._rows = 0
+        self._open_bytes = self._done_bytes = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def room(self) -> int:
+        """How many rows may have begun and not ended."""
+        return sys.maxsize if self._spill.bytes < self._most else 0
+
+    def begin(self, view: TableView) -> None:
+        """Open a batch, whose rows follow those that have begun."""
+        self._last = batch = _Batch(self._begun, self._rows, view)
+        self._batches.append(batch)
+        self._starts.append(batch.start)
+        self._begun += 1
+        self._rows = batch.stop
+
+    def accept(self, row: int, end: End) -> None:
+        """Accept the end of a row."""
+        batch = self._last
+        if batch is None or not batch.start <= row < batch.stop:
+            self._last = batch = self._batches[bisect_right(self._starts, row) - 1]
+        if batch.records is None:
+            batch.late[row - batch.start] = end
+        else:
+            batch.records.accept(row - batch.start, end)
+        self.counts[end[0]] += 1
+        size = len(end[1]) + _END
+        batch.bytes += size
+        self._open_bytes += size
+        batch.left -= 1
+        if not batch.left:
+            self._complete(batch)
+        elif self._open_bytes > self._window:
+            self._pack()
+
+    def finish(self, reason: str | None) -> None:
+        """End the rows of open batches that never began."""
+        end = unanswered(NOT_SENT, reason or "not sent")
+        for batch in [*self._batches]:
+            if batch.records is not None:
+                missing = batch.records.unended()
+            else:
+                missing = [row for row in batch.packed[1] if row not in batch.late]
+            for row in missing:
+                self.accept(batch.start + row, end)
+
+    def has_news(self) -> bool:
+        """Check whether the next batch is whole."""
+        return self._handed_out in self._done
+
+    def take(self) -> Any:
+        """Return the table of the next batch."""
+        found, size = self._done.pop(self._handed_out)
+        self._handed_out += 1
+        self._done_bytes -= size
+        return found if size else self._spill.take(found)
+
+    def _complete(self, batch: _Batch) -> None:
+        """Make the table of a batch whose rows have all ended."""
+        at = bisect_right(self._starts, batch.start) - 1
+        del self._batches[at], self._starts[at]
+        self._open_bytes -= batch.bytes
+        self._last = self._batches[-1] if self._batches else None
+        if batch.records is not None and batch.view is not None:
+            batch.records.finish(None)
+            table = self._make(batch.view, batch.records, batch.start)
+        else:
+            table = self._make.patched(self._spill.take(batch.packed[0]), batch.late, batch.start)
+        size = int(table.nbytes) + 1
+        if batch.number != self._handed_out and self._done_bytes + size > self._window:
+            self._done[batch.number] = self._spill.put(table), 0
+        else:
+            self._done[batch.number] = table, size
+            self._done_bytes += size
+
+    def _pack(self) -> None:
+        """Bring to the disk what is known of the rows of an open batch: of the one with most bytes in memory."""
+        batch = max(self._batches, key=lambda each: each.bytes)
+        if batch.records is None or batch.view is None:
+            return
+        missing = frozenset(batch.records.unended())
+        batch.records.finish(None)
+        packed = self._make(batch.view, batch.records, batch.start, missing)
+        batch.packed, batch.view, batch.records = (self._spill.put(packed), missing), None, None
+        self._open_bytes -= batch.bytes
+        batch.bytes = 0

@@ -1,0 +1,143 @@
+"""Sources of tables that come in batches: what is read of them is what one batch needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import pyarrow
+
+from ..errors import TableError
+from . import kinds
+from .arrow_view import ArrowView
+
+BATCH_ROWS = 8_192
+BATCH_BYTES = 8 * 2**20
+_NO_SOURCE = "batches are read from a path, a database's address, a table, a stream or dataset of Arrow, or an iterator"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BatchSource:
+    """A table in batches: its Arrow schema, and what reads it, as often as it is called where it can be read `again`.
+
+    `rows` is how many there are, None where that is not known; `folder` that of the files.
+    """
+
+    schema: Any
+    read: Callable[[], Iterator[Any]]
+    again: bool = False
+    rows: int | None = None
+    folder: str | None = None
+
+    @property
+    def view(self) -> ArrowView:
+        """A table of its columns without rows."""
+        return self._view(self.schema.empty_table())
+
+    def views(self) -> Iterator[ArrowView]:
+        """Yield the batches, cut to what is worked on at a time."""
+        for table in self.read():
+            start = 0
+            while start < table.num_rows:
+                part = table.slice(start, BATCH_ROWS)
+                while part.nbytes > BATCH_BYTES and part.num_rows > 1:
+                    part = part.slice(0, part.num_rows // 2)
+                start += part.num_rows
+                yield self._view(part)
+
+    def _view(self, table: Any) -> ArrowView:
+        view = ArrowView(table)
+        view.folder = self.folder
+        return view
+
+
+def batch_source(source: Any) -> BatchSource:
+    """Return a source of batches; a table that is in memory is one, too."""
+    if isinstance(source, pyarrow.RecordBatchReader):
+        return _of_reader(source)
+    if _is_dataset(source):
+        return BatchSource(source.schema, lambda: map(_table, source.to_batches()), again=True)
+    if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__len__"):
+        return _of_reader(pyarrow.RecordBatchReader.from_stream(source))
+    if isinstance(source, Iterator):
+        return _of_batches(source)
+    if isinstance(source, str | bytes | list | tuple | dict) or source is None:
+        raise TableError(f"a {type(source).__name__} is no source of batches: {_NO_SOURCE}")
+    view = kinds.view(source)
+    table = view.table if isinstance(view.table, pyarrow.Table) else pyarrow.table(view.table)
+    return BatchSource(table.schema, lambda: iter((table,)), again=True, rows=table.num_rows, folder=view.folder)
+
+
+def _is_dataset(source: Any) -> bool:
+    """Check whether something is a dataset or scanner of Arrow, whose library takes long to load."""
+    return any(base.__module__ == "pyarrow._dataset" for base in type(source).__mro__) and hasattr(source, "to_batches")
+
+
+def _of_reader(reader: Any) -> BatchSource:
+    return BatchSource(reader.schema, lambda: map(_table, reader))
+
+
+def _of_batches(batches: Iterator[Any]) -> BatchSource:
+    """Return the source of an iterator of batches, whose columns are those of the first one."""
+    first = next(batches, None)
+    if first is None:
+        raise TableError("the iterator has no batch, so nothing is known of its columns")
+    schema = _table(first).schema
+    return BatchSource(schema, lambda: (_like(_table(each), schema) for each in chain((first,), batches)))
+
+
+def _table(batch: Any) -> Any:
+    """Return a batch as a table of Arrow."""
+    if isinstance(batch, pyarrow.Table):
+        return batch
+    if isinstance(batch, pyarrow.RecordBatch):
+        return pyarrow.Table.from_batches([batch])
+    table = kinds.view(batch).table
+    return table if isinstance(table, pyarrow.Table) else pyarrow.table(table)
+
+
+def _like(table: Any, schema: Any) -> Any:
+    """Return a table with the columns and types of the first batch."""
+    if table.schema.equals(schema):
+        return table
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise TableError(f"a batch has no column {missing[0]!r}, which the first one has")
+    more = [name for name in table.column_names if name not in schema.names]
+    if more:
+        raise TableError(f"a batch has a column {more[0]!r}, which the first one has not")
+    made = table.select(schema.names)
+    for at, field in enumerate(schema):
+        if made.column(at).type != field.type:
+            try:
+                made = made.set_column(at, field, made.column(at).cast(field.type))
+            except pyarrow.ArrowException:
+                kind, first = made.column(at).type, field.type
+                raise TableError(f"column {field.name!r} is {kind} in a batch, and {first} in the first one") from None
+    return made.cast(schema)
+
+
+def batch_of(table: Any) -> Any:
+    """Return a table of Arrow as one batch."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pyarrow.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def joined(batches: Iterable[Any], schema: Any) -> Any:
+    """Return batches as one table."""
+    return pyarrow.Table.from_batches(batches, schema)
+
+
+def stream_of(batches: Iterable[Any], schema: Any, requested: Any) -> Any:
+    """Return batches as a stream of Arrow for another library."""
+    return pyarrow.RecordBatchReader.from_batches(schema, batches).__arrow_c_stream__(requested)
+
+
+def patched(table: Any, rows: list[int], made: Any) -> Any:
+    """Return a table with those rows of it replaced by the rows of another one, in their order."""
+    places = list(range(table.num_rows))
+    for at, row in enumerate(rows):
+        places[row] = table.num_rows + at
+    return pyarrow.concat_tables((table, made.cast(table.schema))).take(pyarrow.array(places, pyarrow.int64()))
