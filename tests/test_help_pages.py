@@ -12,10 +12,10 @@ def answered(request):
     return {"sentiment": "positive", "stars": 4} if "response_format" in request else "Well."
 
 
-@pytest.mark.parametrize("name", ["outcomes.md", "troubleshooting.md", "coming-from.md", "environment.md"])
+@pytest.mark.parametrize("name", ["outcomes.md", "troubleshooting.md", "coming-from.md", "environment.md", "how-it-works.md"])
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, tmp_path):
     """In one session; each block of code is run, but for another tool's."""
-    names = {}
+    names = {"__name__": "page"}
     found = blocks(name)
     with reader(tmp_path, answered):
         pd.DataFrame({"id": [1, 2], "review": ["good, and cheap", "bad"]}).to_csv("reviews.csv", index=False)
