@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import environments, figures, machine, report, roster, runner, servers, workload
+from benchmarks import checkouts, environments, figures, machine, report, roster, runner, servers, workload
 from benchmarks.figures import Measurement
 from benchmarks.micro import Micro
 from benchmarks.page import page
@@ -61,6 +61,12 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 def test_a_ratio_needs_both_in_one_round() -> None:
     """Without a round that holds both there is no ratio, rather than one across rounds."""
     assert figures.ratio([{FAST: measured(1)}, {BASE: measured(1)}], FAST, BASE) is None
+
+
+def test_two_checkouts_are_compared_within_each_round() -> None:
+    """By the medians: CPU as new to old, and rows a second too."""
+    rounds = [((1.0, 2.0), (1.1, 2.0)), ((9.0, 9.0), (9.9, 18.0)), ((1.0, 1.0), (3.0, 2.0))]
+    assert checkouts.ratios(rounds) == (pytest.approx(1.1), pytest.approx(0.5))
 
 
 def test_a_median_of_nothing_is_none() -> None:

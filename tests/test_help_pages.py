@@ -12,7 +12,9 @@ def answered(request):
     return {"sentiment": "positive", "stars": 4} if "response_format" in request else "Well."
 
 
-@pytest.mark.parametrize("name", ["outcomes.md", "troubleshooting.md", "coming-from.md", "environment.md", "how-it-works.md"])
+@pytest.mark.parametrize(
+    "name", ["outcomes.md", "troubleshooting.md", "coming-from.md", "environment.md", "how-it-works.md"]
+)
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, tmp_path):
     """In one session; each block of code is run, but for another tool's."""
     names = {"__name__": "page"}
