@@ -6,8 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import blocks, page
 from sample_runs import SAMPLES
 from sentences import wording
+
+from tablenodes import Connection
+from tablenodes.connection.profile_register import find_profile
 
 FILES = {path.stem: path for path in SAMPLES.iterdir() if path.suffix in (".yaml", ".ipynb")}
 
@@ -80,3 +84,24 @@ def test_an_unknown_sample_has_the_nearest_names(command, name):
     code, _, err = command("sample", name)
     wording.line(err)
     assert code == 2
+
+
+def test_the_readmes_one_command_finds_what_it_copies(command):
+    """Install, copy, install the model and run: what is copied is what is run, and Python reads its table."""
+    (block,) = [block for block in blocks("../README.md") if block.mark == "local"]
+    install, rest = block.code.splitlines()
+    sample, model, run = (shlex.split(each)[1:] for each in rest.split("&&"))
+    assert (install, model) == ("pip install 'tablenodes[local]'", ["model", "install"])
+    assert command(*sample)[0] == 0
+    assert command("check", *run[1:])[0] == 0
+    assert Path("data/reviews.csv").is_file()
+    assert 'tn.read_table("data/reviews.csv")' in page("../README.md")
+
+
+def test_the_readmes_servers_are_profiles():
+    """Each that is named is there, and its key is in the variables that stand beside it."""
+    rows = [line.split("|")[1:4] for line in page("../README.md").splitlines() if "`--profile " in line]
+    for _, key, options in rows:
+        variable = find_profile(options.split()[1], Connection).settings.get("api_key_env")
+        assert variable in key if variable else "none" in key
+    assert len(rows) == 3
