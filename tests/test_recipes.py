@@ -14,7 +14,7 @@ import tablenodes as tn
 
 PRICES = {name: {"input": 0.15, "cached_input": 0.075, "output": 0.6} for name in ("gpt-4o-mini", "gpt-4o")}
 RECIPES = [(int(block.mark.split()[1]), block) for block in blocks("recipes.md") if block.mark != "setup"]
-LINES = {1: 2, 2: 2, 3: 1, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 13: 1, 15: 1, 16: 4, 17: 1}
+LINES = {1: 2, 2: 2, 3: 2, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 13: 1, 15: 1, 16: 4, 17: 1}
 LINES |= {18: 1, 19: 1, 20: 1, 21: 1, 22: 1, 23: 3}
 REVIEWS = {
     "id": [1, 2, 3, 4],
