@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -10,14 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tablenodes.workflow.file_schema import file_schema
+
 from . import reference
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent
 ROOT = DOCS.parent
 SOURCE = "https://github.com/tablenodes/tablenodes/blob/main"
+BESIDE = ("theme.css", "icon.svg", "iframe-worker.js")
 _GENERATED = re.compile(r"<!-- generated: (\w+) -->")
-_LINK = re.compile(r"(?<=\]\()([^)\s:#]+)")
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:)[^)\s#]+")
 
 
 def lay(folder: Path) -> None:
@@ -27,8 +31,9 @@ def lay(folder: Path) -> None:
     pages.mkdir(parents=True)
     shutil.copy(HERE / "zensical.toml", folder)
     shutil.copytree(HERE / "theme", folder / "theme")
-    for beside in (HERE / "theme.css", HERE / "iframe-worker.js", *DOCS.glob("*.svg")):
+    for beside in (*(HERE / name for name in BESIDE), *DOCS.glob("*.svg")):
         shutil.copy(beside, pages)
+    (pages / "workflow.schema.json").write_text(json.dumps(file_schema(), indent=1), "utf-8")
     for source in [*DOCS.glob("*.md"), ROOT / "CHANGELOG.md"]:
         text = _LINK.sub(lambda found, source=source: target(source.parent, found[0]), source.read_text("utf-8"))
         text = _GENERATED.sub(lambda found: getattr(reference, found[1])(), text)
@@ -40,6 +45,8 @@ def target(folder: Path, link: str) -> str:
     path = Path(os.path.normpath(folder / link))
     if path == ROOT / "CHANGELOG.md":
         return "changelog.md"
+    if not path.exists():
+        raise SystemExit(f"{link}, in {folder.name or '.'}: there is no such file")
     return path.name if path.parent == DOCS else f"{SOURCE}/{path.relative_to(ROOT)}"
 
 
