@@ -87,7 +87,8 @@ memory.
 
 ## Do it again
 
-```
+<!-- not run: takes minutes, and installs the others -->
+```sh
 pip install -e .
 python -m benchmarks            # five minutes, and the first time some more to install the others
 python -m benchmarks --quick    # a minute: tablenodes, the openai SDK, the libcurl loop

@@ -122,7 +122,9 @@ def rated(request):
     said = {"love": ("positive", 5, ["speed"]), "broke": ("negative", 1, ["broken"])}
     text = request["messages"][-1]["content"]
     found = next((said[word] for word in said if word in text), ("mixed", 3, ["looks", "speed"]))
-    return dict(zip(("sentiment", "stars", "topics"), found, strict=True))
+    answers = dict(zip(("sentiment", "stars", "topics"), found, strict=True))
+    schema = request.get("response_format", {}).get("json_schema", {}).get("schema", {})
+    return {name: answers[name] for name in schema.get("properties", answers)}
 
 
 def helped(request):

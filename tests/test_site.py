@@ -1,0 +1,142 @@
+"""The documentation's site: it is built without a warning, its links lead somewhere, and what it shows is run."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pages import DOCS, blocks, page, reader
+
+import tablenodes as tn
+from docs.site.__main__ import build
+from tablenodes.cli.application import application
+from tablenodes.nodes import known_nodes
+from tablenodes.nodes.node import setting_names
+
+ROOT = DOCS.parent
+SITE = "https://tablenodes.github.io/tablenodes/"
+SOURCE = "https://github.com/tablenodes/tablenodes/"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+SHOWN = {"text", "yaml", "json", "toml", "csv", "mermaid", "ini", "env", "jinja", "html"}
+"""What is read rather than run."""
+NOT_RUN = re.compile(r"not run: \w.*|theirs")
+"""A mark that says why a block is not run; another tool's is compiled alone."""
+ALL_OF_A_PAGE = {"run", "setup", "snippet", "recipe", "file"}
+"""Marks of which a page's test runs all; any other is named by its test."""
+RUN_BY_CI = {"test"}
+DOWNLOADING = {("../README.md", "run"), ("../README.md", "local")}
+"""They download a model; what they run then is run as a sample."""
+TESTS = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+
+
+class Links(HTMLParser):
+    """Collects what a page links to, what it fetches, and its anchors."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.fetched, self.anchors = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.anchors |= {given["id"]} if "id" in given else set()
+        if tag == "a":
+            self.links.append(given.get("href") or "")
+        elif tag == "link":
+            self.fetched += [given["href"]] if given["rel"] in ("stylesheet", "icon", "preload", "preconnect") else []
+        elif "src" in given:
+            self.fetched.append(given["src"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages of the site as they are built."""
+    folder = build(tmp_path_factory.mktemp("site"))
+    return {path.name: Links(path.read_text("utf-8")) for path in folder.glob("*.html")}, folder
+
+
+def test_every_page_is_in_the_navigation_once():
+    """And the changelog."""
+    text = (DOCS / "site" / "zensical.toml").read_text("utf-8")
+    assert sorted(re.findall(r'= "([\w-]+\.md)" \}', text)) == sorted([*PAGES, "changelog.md"])
+
+
+def test_every_link_leads_somewhere(site):
+    """Also one to the site or to the source from beside it; the build alone checks those between pages."""
+    pages, folder = site
+    links = {link for each in pages.values() for link in each.links}
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"):
+        links |= set(re.findall(r'https://[^\s)>\]"]+', path.read_text("utf-8")))
+    dead = []
+    for link in links:
+        path, _, heading = link.removeprefix(SITE).removeprefix("/tablenodes/").partition("#")
+        if path.startswith(f"{SOURCE}blob/main/"):
+            dead += [] if (ROOT / path.removeprefix(f"{SOURCE}blob/main/")).exists() else [link]
+        elif "://" not in path and path and not link.startswith("mailto:"):
+            found = pages.get(path.removeprefix("./").rstrip("/") or "index.html")
+            known = found.anchors if found else set() if (folder / path).exists() else None
+            dead += [] if known is not None and (not heading or heading in known) else [link]
+    assert dead == []
+
+
+def test_a_page_fetches_nothing_from_elsewhere(site):
+    """What it needs lies beside it."""
+    pages, folder = site
+    fetched = {each.removeprefix("/tablenodes/") for links in pages.values() for each in links.fetched}
+    assert {each for each in fetched if not (folder / each).is_file()} == set()
+
+
+def test_the_reference_has_every_name_node_setting_and_command(site):
+    """With an anchor, to which other pages may link."""
+    pages, _ = site
+    nodes = known_nodes()
+    assert {name.lower() for name in tn._HOMES if name not in nodes} - pages["python.html"].anchors == set()
+    for name, kind in nodes.items():
+        owners = [each.__name__.lower() for each in kind.__mro__ if each.__name__ in nodes]
+        assert pages["nodes.html"].anchors >= {name.lower()}
+        for setting in setting_names(kind):
+            assert pages["nodes.html"].anchors & {f"{owner}-{setting}" for owner in owners}, setting
+    assert pages["commands.html"].anchors >= {f"tablenodes-{name}" for name in application.homes}
+
+
+def marks(name):
+    """Yield the mark of each block of code of a page that is not only read; an empty one where it has none."""
+    inside = False
+    for before, line in pairwise(["", *page(name).splitlines()]):
+        fence = re.match(r" *```(\w*)", line)
+        if fence and not inside and fence[1] not in SHOWN:
+            marked = re.fullmatch(r" *<!-- (.*) -->", before)
+            yield marked[1] if marked else ""
+        inside ^= fence is not None
+
+
+def is_run(name, mark):
+    """Check whether a test runs a block: all of a page's, or this one; the README's test block is what CI runs."""
+    if not mark:
+        return False
+    if name == "../README.md" and mark in RUN_BY_CI:
+        return f"<!-- {mark} -->" in (ROOT / ".ci" / "run").read_text("utf-8")
+    tests = [text for text in TESTS if f'"{name}"' in text and "blocks(" in text]
+    named = any(f'"{mark}"' in text for text in tests)
+    return bool(tests) and (named or (name != "../README.md" and mark.partition(" ")[0] in ALL_OF_A_PAGE))
+
+
+@pytest.mark.parametrize("name", [*PAGES, "../README.md", "../CONTRIBUTING.md"], ids=lambda name: Path(name).stem)
+def test_every_block_of_code_is_run_or_says_why_not(name):
+    """As its mark says."""
+    told = {mark for mark in marks(name) if NOT_RUN.fullmatch(mark) or (name, mark) in DOWNLOADING}
+    assert [mark for mark in marks(name) if mark not in told and not is_run(name, mark)] == []
+
+
+def test_the_first_page_runs(tmp_path):
+    """From top to bottom."""
+    names = {}
+    with reader(tmp_path, {"mood": "happy", "stars": 4}):
+        pd.DataFrame({"review": ["good", "bad"]}).to_csv("reviews.csv", index=False)
+        for block in blocks("index.md"):
+            block.run(names)
+    assert list(names["out"].table["stars"]) == [4, 4]
