@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -17,10 +16,17 @@ from tablenodes.workflow.destination import Destination
 
 PACKAGE = Path(tn.__file__).parent
 OF_THE_SYSTEM = ("O_", "F_", "TCP_")
-CAPITALS = re.compile(r"\$\{([A-Z_]+)\}.*|(_?[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)")
+CAPITALS = re.compile(r'"(?:(_?[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"|\$\{([A-Z_]+)\})')
 NO_VARIABLES = {
     *("ANSWER_MODES", "DEFAULT_MODEL", "DEFAULT_REVISION", "USAGE_TYPES"),  # names of a package's
-    *("DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"),  # servers'
+    *(
+        "API_KEY_INVALID",
+        "DEADLINE_EXCEEDED",
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+    ),  # servers'
 }
 """Words in capitals that the package has as texts and are not looked up in the environment."""
 KEEPS_FILES = {
@@ -29,21 +35,16 @@ KEEPS_FILES = {
     "local/model_files.py": "models/",
     "engine/journal/snapshot.py": "tablenodes-…",
     "cli/printout.py": "tablenodes-unwritten-",
-    "local/server.py": "",  # a file without a name
+    "local/server.py": "a file without a name",
+    "tables/spill.py": "`spill`",
 }
 """Modules that choose a folder of the system's or the user's, and what the page calls their files."""
 
 
 def named():
     """Return the texts of the package that may be names of variables."""
-    texts = {
-        each.value
-        for path in PACKAGE.rglob("*.py")
-        for each in ast.walk(ast.parse(path.read_text()))
-        if isinstance(each, ast.Constant) and isinstance(each.value, str)
-    }
-    found = filter(None, map(CAPITALS.fullmatch, texts))
-    names = {each[1] or each[2] for each in found} - NO_VARIABLES
+    found = (pair for path in PACKAGE.rglob("*.py") for pair in CAPITALS.findall(path.read_text()))
+    names = {plain or of_a_text for plain, of_a_text in found} - NO_VARIABLES
     return {name for name in names if not name.startswith(OF_THE_SYSTEM)}
 
 

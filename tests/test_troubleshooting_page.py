@@ -42,6 +42,12 @@ def test_a_message_on_the_page_is_one_of_the_program(message, said):
     assert re.search(re.escape(message).replace("…", ".*?"), said)
 
 
+@pytest.mark.parametrize("words", re.findall("“(.*?)”", page("troubleshooting.md")))
+def test_words_of_a_server_are_those_of_an_answer_in_the_tests(words, said):
+    """A user looks for them, since the report shows them."""
+    assert words in said
+
+
 def test_no_message_is_there_twice():
     """Each has one entry."""
     assert len(MESSAGES) == len({*MESSAGES})
@@ -52,3 +58,8 @@ def test_each_cause_that_a_runs_end_knows_has_an_entry(cause):
     """By its outcome, its reason or its status."""
     entries = page("troubleshooting.md").partition("## Rows that failed")[2]
     assert re.search(rf"(?:`|rows failed with (?:HTTP )?){cause}`", entries)
+
+
+def test_what_is_too_large_may_be_allowed():
+    """The longest answer is a setting."""
+    assert "--body-bytes" in cures.cure(Failed("too_large", 200, None, 1, 0, "", False), sent_again=False)
