@@ -1,4 +1,4 @@
-"""What the project shows its users runs: sample workflows, notebooks, what the README and its picture show."""
+"""What the project shows its users runs: sample workflows, notebooks, what the README shows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import terminal_picture
-from commands import Command
 from pages import blocks, page
 from sample_runs import README_SAMPLE, ROWS, SAMPLES, copy_samples, run_command, sharing
 from servers import answer, fault_server
@@ -22,10 +20,8 @@ import tablenodes as tn
 
 ROOT = Path(__file__).parent.parent
 README = page("../README.md")
-SNIPPETS = {
-    name: [block for block in blocks(name) if block.mark == "snippet"] for name in ("../README.md", "requests.md")
-}
-
+PAGES = ("../README.md", "requests.md")
+SNIPPETS = {name: [block for block in blocks(name) if block.mark == "snippet"] for name in PAGES}
 MEASURED = {
     "tablenodes, every answer in a journal on disk": "tablenodes, with a journal",
     "a bare libcurl loop, the limit": "raw libcurl loop (the limit)",
@@ -245,32 +241,6 @@ def test_the_readme_says_the_versions_that_the_package_claims():
     """The first Python, as the package's settings have it."""
     claimed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert f"Python {claimed.removeprefix('>=')} or later" in README
-
-
-def key_steps():
-    """Return the lines of the README that ask about one's own table."""
-    (block,) = [block.code for block in blocks("../README.md") if block.mark == "key"]
-    install, export, call = block.replace("\\\n", " ").splitlines()
-    assert (install, export.partition("=")[0]) == ("pip install tablenodes", "export OPENAI_API_KEY")
-    return export.partition("=")[2], call
-
-
-def test_the_readmes_first_steps_and_its_picture_are_a_run(tmp_path):
-    """Its own key goes to the server, and the picture shows what a terminal shows, but for the seconds."""
-    key, _ = key_steps()
-    asked: list[str] = []
-    lines = terminal_picture.shown(
-        Command, tmp_path, 0.0, key, lambda each: asked.append(each.headers["authorization"])
-    )
-    assert set(asked) == {f"Bearer {key}"}
-    pictured = terminal_picture.texts(terminal_picture.PICTURE.read_text())
-    assert timeless(pictured) == timeless(terminal_picture.texts(terminal_picture.drawn(lines)))
-    assert list(tn.read_table(tmp_path / "moods.csv")["outcome"]).count("ok") == 497
-
-
-def timeless(lines):
-    """Return lines without those of the bar, and without what depends on the clock."""
-    return [re.sub(r"in [\d.]+ s|\([\d,.]+ a second\)", "", line) for line in lines if "rows/s" not in line]
 
 
 def test_the_readmes_yaml_is_the_sample_workflow():
