@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .batches import BatchSource, batch_of, batch_source, joined, patched, stream_of
+from .batch_sources import batch_source
+from .batches import BatchSource, batch_of, joined, patched, stream_of
 from .database_writer import check_key, check_target, write_rows
 from .kinds import view
 from .pandas_view import frame, long_frame, with_named_index

@@ -8,8 +8,13 @@ from typing import Any
 import numpy
 import pyarrow
 
+from ..plain import plain
 from .arrow_cells import arrow_column
-from .views import Column, TableView
+from .json_text import parsed
+from .views import Column, TableView, attempt
+
+PARSED = b"tablenodes.json"
+"""In the metadata of a field: its texts are JSON, and a cell is the value that its text is."""
 
 
 class ArrowView(TableView):
@@ -28,7 +33,16 @@ class ArrowView(TableView):
         return ArrowView(self.table.drop_columns([*names]))
 
     def _column(self, name: str) -> Column:
-        return arrow_column(self.table.column(name))
+        column = arrow_column(self.table.column(name))
+        metadata = self.table.schema.field(name).metadata
+        if not metadata or PARSED not in metadata:
+            return column
+
+        def read(start: int, stop: int) -> list[Any]:
+            texts = column.read(start, stop)
+            return [None if text is None else attempt(plain, parsed(text.encode())) for text in texts]
+
+        return Column(read, column.size)
 
     def cell(self, name: str, position: int) -> Any:
         """Return one cell as the table's own library does."""

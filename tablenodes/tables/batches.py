@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import pyarrow
@@ -15,7 +14,6 @@ from .arrow_view import ArrowView
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 8 * 2**20
-_NO_SOURCE = "batches are read from a path, a database's address, a table, a stream or dataset of Arrow, or an iterator"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,42 +51,7 @@ class BatchSource:
         return view
 
 
-def batch_source(source: Any) -> BatchSource:
-    """Return a source of batches; a table that is in memory is one, too."""
-    if isinstance(source, pyarrow.RecordBatchReader):
-        return _of_reader(source)
-    if _is_dataset(source):
-        return BatchSource(source.schema, lambda: map(_table, source.to_batches()), again=True)
-    if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__len__"):
-        return _of_reader(pyarrow.RecordBatchReader.from_stream(source))
-    if isinstance(source, Iterator):
-        return _of_batches(source)
-    if isinstance(source, str | bytes | list | tuple | dict) or source is None:
-        raise TableError(f"a {type(source).__name__} is no source of batches: {_NO_SOURCE}")
-    view = kinds.view(source)
-    table = view.table if isinstance(view.table, pyarrow.Table) else pyarrow.table(view.table)
-    return BatchSource(table.schema, lambda: iter((table,)), again=True, rows=table.num_rows, folder=view.folder)
-
-
-def _is_dataset(source: Any) -> bool:
-    """Check whether something is a dataset or scanner of Arrow, whose library takes long to load."""
-    return any(base.__module__ == "pyarrow._dataset" for base in type(source).__mro__) and hasattr(source, "to_batches")
-
-
-def _of_reader(reader: Any) -> BatchSource:
-    return BatchSource(reader.schema, lambda: map(_table, reader))
-
-
-def _of_batches(batches: Iterator[Any]) -> BatchSource:
-    """Return the source of an iterator of batches, whose columns are those of the first one."""
-    first = next(batches, None)
-    if first is None:
-        raise TableError("the iterator has no batch, so nothing is known of its columns")
-    schema = _table(first).schema
-    return BatchSource(schema, lambda: (_like(_table(each), schema) for each in chain((first,), batches)))
-
-
-def _table(batch: Any) -> Any:
+def table_of(batch: Any) -> Any:
     """Return a batch as a table of Arrow."""
     if isinstance(batch, pyarrow.Table):
         return batch
@@ -98,16 +61,16 @@ def _table(batch: Any) -> Any:
     return table if isinstance(table, pyarrow.Table) else pyarrow.table(table)
 
 
-def _like(table: Any, schema: Any) -> Any:
-    """Return a table with the columns and types of the first batch."""
+def like(table: Any, schema: Any, name: str = "a batch") -> Any:
+    """Return a table with the columns and types of the first batch, or of the first file."""
     if table.schema.equals(schema):
         return table
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise TableError(f"a batch has no column {missing[0]!r}, which the first one has")
+        raise TableError(f"{name} has no column {missing[0]!r}, which the first one has")
     more = [name for name in table.column_names if name not in schema.names]
     if more:
-        raise TableError(f"a batch has a column {more[0]!r}, which the first one has not")
+        raise TableError(f"{name} has a column {more[0]!r}, which the first one has not")
     made = table.select(schema.names)
     for at, field in enumerate(schema):
         if made.column(at).type != field.type:
@@ -115,7 +78,7 @@ def _like(table: Any, schema: Any) -> Any:
                 made = made.set_column(at, field, made.column(at).cast(field.type))
             except pyarrow.ArrowException:
                 kind, first = made.column(at).type, field.type
-                raise TableError(f"column {field.name!r} is {kind} in a batch, and {first} in the first one") from None
+                raise TableError(f"column {field.name!r} is {kind} in {name}, and {first} in the first one") from None
     return made.cast(schema)
 
 

@@ -42,7 +42,7 @@ def _from_ipc(source: Any) -> Any:
 def _read(file: Path | BytesIO, name: str, kind: str, read: Callable[[Any], Any]) -> pandas.DataFrame:
     try:
         with _opened(file) as source:
-            table = _changed(read(source), _stored)
+            table = _changed(read(source), stored)
         table.validate(full=True)  # offsets that lead outside, texts that are not UTF-8
     except MemoryError:
         raise
@@ -74,7 +74,7 @@ def _changed(table: Any, change: Callable[[Any], Any]) -> Any:
     return table
 
 
-def _stored(column: Any) -> Any:
+def stored(column: Any) -> Any:
     """Return what a column of an extension type stores: a type of somebody's own is never built from a file."""
     kind = column.type
     if not isinstance(kind, pyarrow.BaseExtensionType) or kind.extension_name.startswith(("pandas.", *PYTHONS_OWN)):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TableError
 from .formats import other_format
-from .json_lines import frame_of, kind_of, parsed
+from .json_lines import frame_of, kind_of
+from .json_text import parsed
 from .text_files import check_encoding
 
 if TYPE_CHECKING:

@@ -8,19 +8,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy
-import orjson
 import pandas
 
 from ..errors import ColumnError, TableError
 from ..notices import counted, say
+from .json_text import parsed
 from .pandas_view import pandas_array
 from .text_files import check_encoding
 from .typed_columns import arrow_array
-from .views import WrittenNaN, checked_names, is_text
+from .views import checked_names, is_text
 
-_DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER = b"0" * 19
-_LONGEST_INTEGER = 4_000  # digits; Python reads hardly more, and no JSON writer would write them back
 _TYPES = {str: "text", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -29,7 +26,7 @@ def read_json_lines(content: bytes, name: str) -> pandas.DataFrame:
 
     A column of only texts, integers, booleans or numbers with a fraction is of that type; others hold the values.
     """
-    return frame_of(_objects(content, name), name)
+    return frame_of((row for _, row in numbered_objects(io.BytesIO(content), name)), name)
 
 
 def frame_of(objects: Iterable[dict[str, Any]], name: str) -> pandas.DataFrame:
@@ -57,9 +54,10 @@ def frame_of(objects: Iterable[dict[str, Any]], name: str) -> pandas.DataFrame:
     return pandas.DataFrame(arrays, index=pandas.RangeIndex(rows), copy=False)
 
 
-def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
+def numbered_objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects that lines of JSON are, with the numbers of their lines."""
     blank = skipped = 0
-    for number, line in enumerate(io.BytesIO(content), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.isspace():
             blank += 1
             continue
@@ -68,34 +66,15 @@ def _objects(content: bytes, name: str) -> Iterator[dict[str, Any]]:
             found = parsed(line)
         except ValueError as error:
             if not isinstance(error, json.JSONDecodeError) or error.__cause__ is None:
-                check_encoding(content, name)
+                check_encoding(line, name, before=number - 1)
             raise _broken(line, number, error, name) from None
         except RecursionError:
             raise TableError(f"{name}, line {number}: JSON that is nested too deeply") from None
         if not isinstance(found, dict):
             raise TableError(f"{name}, line {number}: a JSON {kind_of(found)}, but a row must be an object")
-        yield found
+        yield number, found
     if skipped:
         say(f"{name}: {counted(skipped, 'blank line')} between rows skipped")
-
-
-def parsed(line: bytes) -> Any:
-    """Return the value that a text of JSON is; numbers that JSON has not, such as NaN, included."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:  # halves of surrogate pairs, NaN and infinity are for their rows to answer for
-        text = line.rstrip(b"\r\n").decode("utf-8", "surrogatepass")
-        return json.loads(text, parse_constant=_constant, parse_int=_integer)
-    # orjson rounds an integer of more than 64 bits to a float; Python reads it as it is.
-    return json.loads(line, parse_int=_integer) if _LONG_NUMBER in line.translate(_DIGITS_TO_0) else found
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONGEST_INTEGER else float(digits)
-
-
-def _constant(name: str) -> float:
-    return WrittenNaN() if name == "NaN" else float(name)
 
 
 def _broken(line: bytes, number: int, error: ValueError, name: str) -> TableError:

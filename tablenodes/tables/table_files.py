@@ -108,7 +108,7 @@ def read_table(
     place = path_of(path, what)
     form = reading.format_of(place, what)
     name = f"{what} {str(place)!r}"
-    _check_file(place, name)
+    check_file(place, name)
     try:
         return set_folder(_read(place, form, reading, name), str(place.absolute().parent))
     except MemoryError:
@@ -171,11 +171,12 @@ def _of_database(table: DatabaseTable, what: str) -> pandas.DataFrame:
     from .database_reader import read_query  # noqa: PLC0415 - loaded where it is used
 
     if table.url.path not in ("", IN_MEMORY):
-        _check_file(Path(table.url.path), f"{what} {str(table.url)!r}")
+        check_file(Path(table.url.path), f"{what} {str(table.url)!r}")
     return read_query(table, what=what)
 
 
-def _check_file(place: Path, name: str) -> None:
+def check_file(place: Path, name: str) -> None:
+    """Raise `TableError` where there is no such file."""
     try:
         mode = place.stat().st_mode
     except FileNotFoundError:

@@ -16,12 +16,18 @@ def in_utf8(content: bytes, name: str, encoding: str | None) -> bytes:
     """Return a file's text in UTF-8, without its byte order mark; what is said to be UTF-8 is not checked to be."""
     if encoding not in (None, "utf-8", "utf-8-sig"):
         content = recoded(content, str(encoding), name)
-    elif other := _other(content):
-        raise not_utf8(content, 0, None, name, other)
+    else:
+        check_marks(content, name)
     content = content.removeprefix(codecs.BOM_UTF8)
     if not content.strip(b"\r\n"):
         raise TableError(f"{name} is empty")
     return content
+
+
+def check_marks(content: bytes, name: str) -> None:
+    """Raise `TableError` for a text that begins as one of another encoding."""
+    if other := _other(content):
+        raise not_utf8(content, 0, None, name, other)
 
 
 def _other(content: bytes) -> str:
@@ -33,12 +39,12 @@ def _other(content: bytes) -> str:
     return f"utf-{width}-{'be' if content.startswith(bytes(1)) else 'le'}"
 
 
-def check_encoding(content: bytes, name: str, end: int | None = None) -> None:
-    """Raise `TableError`, with the line, for what is not UTF-8 before `end`."""
+def check_encoding(content: bytes, name: str, end: int | None = None, before: int = 0) -> None:
+    """Raise `TableError`, with the line, for what is not UTF-8 before `end`; so many lines are `before` the text."""
     try:
         content[:end].decode()
     except UnicodeDecodeError as error:
-        raise not_utf8(content, error.start, line_of(content, error.start), name) from None
+        raise not_utf8(content, error.start, before + line_of(content, error.start), name) from None
 
 
 def line_of(content: bytes, position: int) -> int:

@@ -1,0 +1,236 @@
+"""Files as sources of batches: one or several, each read as far as the next batch needs."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import io
+import lzma
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow
+from pyarrow import ipc
+
+from ..database_address import database_address
+from ..errors import TableError
+from .batches import BATCH_ROWS, BatchSource, like
+from .columnar import stored
+from .csv_batches import CsvBatches
+from .formats import SEPARATORS, Reading, check_is_text, path_of
+from .json_batches import JsonBatches, JsonTypes
+from .json_lines import numbered_objects
+from .table_files import STANDARD_INPUT, check_file, read_table
+from .text_files import check_marks
+
+PathLike = str | os.PathLike[str]
+_TEXTS = ("csv", "tsv", "jsonl")
+_START = 4_096
+_PIECE = 2**20
+
+
+def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None = None) -> BatchSource:
+    """Return the source of a file, of all files of a pattern, of several files, or of a database's query."""
+    reading = (reading or Reading()).checked()
+    if isinstance(source, str | os.PathLike) and database_address(source) is not None:
+        raise TableError(f"{source} is a database: read it with tn.read_table(url, query=…)")
+    paths = _paths(source)
+    parts = [_File(path, reading) for path in paths]
+    known = parts[0].types() if parts[0].form.name == "jsonl" and parts[0].again else None
+    for part in parts[1:] if known is not None else ():
+        part.types(known)
+    if not parts[0].again:
+        return _of_input(parts[0])
+    with parts[0].opened(known) as (schema, _):
+        pass
+
+    def read() -> Iterator[Any]:
+        for part in parts:
+            with part.opened(known) as (_, batches):
+                for table in batches:
+                    yield table if len(parts) == 1 else like(table, schema, part.name)
+
+    rows = [part.rows() for part in parts]
+    total = None if None in rows else sum(filter(None, rows))
+    return BatchSource(schema, read, again=True, rows=total, folder=str(Path(paths[0]).absolute().parent))
+
+
+def _of_input(part: _File) -> BatchSource:
+    """Return the source of the standard input, which is read once."""
+    stack = ExitStack()
+    schema, batches = stack.enter_context(part.opened(None))
+
+    def read() -> Iterator[Any]:
+        with stack:
+            yield from batches
+
+    return BatchSource(schema, read, folder=os.getcwd())
+
+
+def _paths(source: PathLike | Sequence[PathLike]) -> list[str]:
+    """Return the files that are meant, in their order."""
+    if not isinstance(source, str | os.PathLike):
+        found = [os.fspath(path_of(each, "table")) for each in source]
+        if not found:
+            raise TableError("no file is named, so there is no table")
+        return found
+    if source == STANDARD_INPUT:
+        return [STANDARD_INPUT]
+    path = os.fspath(path_of(source, "table"))
+    if not glob.has_magic(path) or os.path.exists(path):
+        return [path]
+    found = sorted(each for each in glob.glob(path, recursive=True) if os.path.isfile(each))
+    if not found:
+        raise TableError(f"no file matches {path!r}")
+    return found
+
+
+class _Batches(NamedTuple):
+    schema: Any
+    tables: Iterable[Any]
+
+
+class _File:
+    """One file: its format, what it is called in messages, and how it is read in batches."""
+
+    def __init__(self, path: str, reading: Reading) -> None:
+        self.path, self._reading = path, reading
+        self.again = path != STANDARD_INPUT
+        self.name = f"table {path!r}" if self.again else "the standard input"
+        self.form = reading.format_of(Path(path if self.again else "-.csv"), "table")
+        if self.again:
+            check_file(Path(path), self.name)
+
+    def rows(self) -> int | None:
+        """Return the number of rows where the file says it."""
+        if self.form.name != "parquet":
+            return None
+        from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
+        return int(parquet.read_metadata(self.path).num_rows)
+
+    def types(self, known: JsonTypes | None = None) -> JsonTypes:
+        """Return the types of the columns of JSON lines, and those that are known of other files."""
+        known = JsonTypes() if known is None else known
+        with self._text() as lines:
+            for _, row in numbered_objects(lines, self.name):
+                known.look_at(row)
+        return known
+
+    @contextmanager
+    def opened(self, known: JsonTypes | None) -> Iterator[_Batches]:
+        """Open it: what is read of it is what the next batch needs."""
+        try:
+            if self.form.name in _TEXTS:
+                with self._text() as stream:
+                    made: Any = self._of_text(stream, known)
+                    yield _Batches(made.schema, made)
+            elif self.form.name in ("parquet", "arrow"):
+                with pyarrow.OSFile(self.path) as source:
+                    yield (_of_parquet if self.form.name == "parquet" else _of_arrow)(source)
+            else:
+                frame = read_table(self.path, **self._reading._asdict())
+                table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+                yield _Batches(table.schema, [table])
+        except (pyarrow.ArrowException, OSError, EOFError, lzma.LZMAError) as error:
+            raise TableError(f"{self.name} is damaged or cut off") from error
+
+    def _of_text(self, stream: Any, known: JsonTypes | None) -> CsvBatches | JsonBatches:
+        if self.form.name == "jsonl":
+            return JsonBatches(stream, self.name, known)
+        separators = ",;\t|" if self.form.name == "csv" else SEPARATORS[self.form.name]
+        return CsvBatches(stream, self.name, separators, self._reading.separator)
+
+    @contextmanager
+    def _text(self) -> Iterator[Any]:
+        """Open its text as UTF-8, without a byte order mark."""
+        with ExitStack() as stack:
+            raw: Any = stack.enter_context(open(self.path, "rb")) if self.again else sys.stdin.buffer
+            stream = io.BufferedReader(_unpacked(raw, self.form.compression, stack))
+            start = stream.peek(_START)[:_START]
+            check_is_text(start, self.form, self.name)
+            if self._reading.encoding in (None, "utf-8", "utf-8-sig"):
+                check_marks(start, self.name)
+                if start.startswith(codecs.BOM_UTF8):
+                    stream.read(len(codecs.BOM_UTF8))
+                yield stream
+            else:
+                yield io.BufferedReader(_Recoded(stream, str(self._reading.encoding), self.name), _PIECE)
+
+
+def _unpacked(raw: Any, compression: str | None, stack: ExitStack) -> Any:
+    if compression is None:
+        return raw.raw if isinstance(raw, io.BufferedReader) else raw
+    if compression == "xz":
+        return stack.enter_context(lzma.open(raw))
+    return stack.enter_context(pyarrow.input_stream(raw, compression=compression))
+
+
+class _Recoded(io.RawIOBase):
+    """A text of another encoding as UTF-8."""
+
+    def __init__(self, stream: Any, encoding: str, name: str) -> None:
+        super().__init__()
+        self._stream, self._name, self._encoding = stream, name, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready, self._is_first, self._lines = b"", True, 1
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
+        while not self._ready:
+            piece = self._stream.read(_PIECE)
+            try:
+                text = self._decoder.decode(piece, final=not piece)
+            except UnicodeError:
+                raise TableError(f"{self._name}, after line {self._lines}: not {self._encoding}") from None
+            self._lines += text.count("\n")
+            self._ready = (text.removeprefix("\ufeff") if self._is_first else text).encode()
+            self._is_first = self._is_first and not text
+            if not piece:
+                break
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+
+def _of_parquet(source: Any) -> _Batches:
+    from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
+
+    file = parquet.ParquetFile(source)
+    schema = _changed(file.schema_arrow.empty_table()).schema
+    tables = (pyarrow.Table.from_batches([each]) for each in file.iter_batches(BATCH_ROWS))
+    return _Batches(schema, (_checked(table) for table in tables))
+
+
+def _of_arrow(source: Any) -> _Batches:
+    start = source.read(6)
+    source.seek(0)
+    if start == b"ARROW1":
+        file = ipc.open_file(source)
+        batches = (file.get_batch(at) for at in range(file.num_record_batches))
+    else:
+        batches = file = ipc.open_stream(source)
+    schema = _changed(file.schema.empty_table()).schema
+    return _Batches(schema, (_checked(pyarrow.Table.from_batches([each])) for each in batches))
+
+
+def _checked(table: Any) -> Any:
+    """Return a table whose texts and offsets are as they must be, with what columns of somebody's own types store."""
+    table = _changed(table)
+    table.validate(full=True)
+    return table
+
+
+def _changed(table: Any) -> Any:
+    for position, name in enumerate(table.column_names):
+        table = table.set_column(position, name, stored(table.column(position)))
+    return table.replace_schema_metadata(None)

@@ -1,0 +1,54 @@
+"""Whatever rows can be read from in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import pyarrow
+
+from ..errors import TableError
+from . import kinds
+from .batch_files import file_source
+from .batches import BatchSource, like, table_of
+
+_NO_SOURCE = "batches are read from a path, a table, a stream or dataset of Arrow, or an iterator"
+
+
+def batch_source(source: Any) -> BatchSource:
+    """Return a source of batches; a table that is in memory is one, too."""
+    if isinstance(source, pyarrow.RecordBatchReader):
+        return _of_reader(source)
+    if _is_dataset(source):
+        return BatchSource(source.schema, lambda: map(table_of, source.to_batches()), again=True)
+    if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__len__"):
+        return _of_reader(pyarrow.RecordBatchReader.from_stream(source))
+    if isinstance(source, Iterator):
+        return _of_batches(source)
+    if isinstance(source, str | os.PathLike | list | tuple):
+        return file_source(source)
+    if isinstance(source, bytes | dict) or source is None:
+        raise TableError(f"a {type(source).__name__} is no source of batches: {_NO_SOURCE}")
+    view = kinds.view(source)
+    table = view.table if isinstance(view.table, pyarrow.Table) else pyarrow.table(view.table)
+    return BatchSource(table.schema, lambda: iter((table,)), again=True, rows=table.num_rows, folder=view.folder)
+
+
+def _is_dataset(source: Any) -> bool:
+    """Check whether something is a dataset or scanner of Arrow, whose library takes long to load."""
+    return any(base.__module__ == "pyarrow._dataset" for base in type(source).__mro__) and hasattr(source, "to_batches")
+
+
+def _of_reader(reader: Any) -> BatchSource:
+    return BatchSource(reader.schema, lambda: map(table_of, reader))
+
+
+def _of_batches(batches: Iterator[Any]) -> BatchSource:
+    """Return the source of an iterator of batches, whose columns are those of the first one."""
+    first = next(batches, None)
+    if first is None:
+        raise TableError("the iterator has no batch, so nothing is known of its columns")
+    schema = table_of(first).schema
+    return BatchSource(schema, lambda: (like(table_of(each), schema) for each in chain((first,), batches)))

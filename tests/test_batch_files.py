@@ -1,0 +1,172 @@
+"""Files in batches: what is read of a file piece by piece is what is read of it at once."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import tablenodes as tn
+from tablenodes.errors import TableError
+from tablenodes.tables import batch_source, csv_batches, json_batches
+from tablenodes.tables.views import TableView
+
+
+def cells_of(view: TableView):
+    return [tuple(map(repr, row)) for row in view.rows(view.columns)]
+
+
+def in_batches(path):
+    source = batch_source(path)
+    return list(source.schema.names), [row for view in source.views() for row in cells_of(view)]
+
+
+def at_once(path):
+    from tablenodes import tables
+
+    view = tables.view(tn.read_table(path))
+    return list(view.columns), cells_of(view)
+
+
+FIELDS = st.sampled_from(
+    ["", '""', "a", "é", '"x,y"', '"two\nlines"', '"a ""b"""', "7", " ", '"\r\n"', "b\rc", '"q\t"']
+)
+CSVS = st.builds(
+    lambda names, rows, end, last: end.join([",".join(names), *(",".join(row[: len(names)]) for row in rows)]) + last,
+    st.sampled_from([["id"], ["id", "text"], ["id", '"a b"', "c"]]),
+    st.lists(st.lists(FIELDS, min_size=3, max_size=3), min_size=1, max_size=30),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "\n", "\n\n"]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example('a,b\n1,"two\n\nlines"\n3,4\n', 4)
+@given(CSVS, st.integers(1, 64))
+def test_csv_in_pieces_is_csv_at_once(tmp_path, monkeypatch, text, block):
+    """Wherever a piece ends: in a line, between the two signs of a line's end, in quotes."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    expected, problem = None, ""
+    try:
+        expected = at_once(path)
+    except TableError as error:
+        problem = str(error)
+    monkeypatch.setattr(csv_batches, "BLOCK", block)
+    if problem:
+        with pytest.raises(TableError):
+            in_batches(path)
+    else:
+        assert in_batches(path) == expected
+
+
+def test_columns_without_a_name_are_left_out_by_the_first_piece(tmp_path, monkeypatch):
+    """A text in one of them that comes later is no part of any column."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,,\n1,2,,\n3,4,,\n")
+    monkeypatch.setattr(csv_batches, "BLOCK", 12)
+    assert in_batches(path) == at_once(path)
+    path.write_text("a,b,,\n1,2,,\n3,4,,\n5,6,x,\n")
+    with pytest.raises(TableError, match="before line 5: text in a column that has no name"):
+        in_batches(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n3\n4,5\n", "line 3: 1 field where the header has 2"),
+        ('a,b\n1,2\n3,4\n5,"6\n7,8\n', "line 4: an opening quote is never closed"),
+        ('a,b\n1,2\n3,4\n5,"6"x\n', "line 4: text after a closing quote"),
+    ],
+)
+def test_a_broken_record_is_named_with_its_line(tmp_path, monkeypatch, text, told):
+    """However many pieces came before it."""
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    monkeypatch.setattr(csv_batches, "BLOCK", 5)
+    with pytest.raises(TableError, match=told):
+        in_batches(path)
+
+
+OBJECTS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from([1, 2**40, 2**70, 1.5, "x", "ü", True, None, [1, "y"], {"z": 2}, "\ud800"]),
+        min_size=1,
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OBJECTS, st.integers(1, 7))
+def test_json_lines_in_batches_are_json_lines_at_once(tmp_path, monkeypatch, objects, rows):
+    """Nested values and columns of several types are read as what they are."""
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(map(json.dumps, objects)))
+    monkeypatch.setattr(json_batches, "ROWS", rows)
+    columns, expected = at_once(path)
+    assert in_batches(path) == (columns, expected)
+
+
+def test_json_lines_that_are_read_once_have_the_types_of_the_first_batch(monkeypatch):
+    """A whole number fits into a column of numbers; what does not fit is named with its line."""
+    monkeypatch.setattr(json_batches, "ROWS", 2)
+
+    def read(*rows):
+        made = json_batches.JsonBatches(io.BytesIO(b"\n".join(map(orjson.dumps, rows))), "table 't.jsonl'")
+        return pa.concat_tables(made).to_pydict()
+
+    assert read({"a": 1.5}, {"a": 2.5}, {"a": 3}) == {"a": [1.5, 2.5, 3.0]}
+    with pytest.raises(TableError, match=r"line 3: 'a' is text, and integer in the rows before"):
+        read({"a": 1}, {"a": 2}, {"a": "x"})
+    with pytest.raises(TableError, match=r"line 3: a column 'b' that the rows before have not"):
+        read({"a": 1}, {"a": 2}, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "csv.gz", "csv.xz", "tsv", "jsonl", "json"])
+def test_each_format_is_read_in_batches(tmp_path, ending):
+    """The rows of the file, in its order."""
+    path, table = tmp_path / f"t.{ending}", pa.table({"id": ["1", "2", None], "text": ["x", "", "y"]})
+    tn.write_table(table, path)
+    assert in_batches(path) == at_once(path)
+
+
+def test_several_files_are_one_table(tmp_path):
+    """Those of a pattern in the order of their names; each has the columns of the first."""
+    for at in range(3):
+        (tmp_path / f"part-{at}.csv").write_text(f"id,text\n{at},x\n")
+    assert [first for first, _ in in_batches(str(tmp_path / "part-*.csv"))[1]] == ["'0'", "'1'", "'2'"]
+    assert [first for first, _ in in_batches([tmp_path / "part-1.csv", tmp_path / "part-0.csv"])[1]] == ["'1'", "'0'"]
+    (tmp_path / "part-2.csv").write_text("id\n2\n")
+    with pytest.raises(TableError, match=r"part-2.csv' has no column 'text'"):
+        in_batches(str(tmp_path / "part-*.csv"))
+    with pytest.raises(TableError, match="no file matches"):
+        in_batches(str(tmp_path / "other-*.csv"))
+
+
+def test_a_file_of_another_encoding_is_read_where_it_is_named(tmp_path):
+    """Else the message names it."""
+    path = tmp_path / "t.csv"
+    path.write_bytes("id,text\n1,Grüße\n".encode("cp1252"))
+    with pytest.raises(TableError, match='encoding="cp1252"'):
+        in_batches(path)
+
+
+def test_a_damaged_file_says_so(tmp_path):
+    """Whatever the library raises."""
+    for name, content in {
+        "a.csv.gz": gzip.compress(b"id\n1\n" * 99)[:-9],
+        "b.parquet": b"PAR1xx",
+        "c.arrow": b"ARROW1",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TableError, match="damaged or cut off"):
+            in_batches(tmp_path / name)
