@@ -237,10 +237,16 @@ def test_the_readmes_figures_are_those_that_were_measured():
             assert abs(float(told[2]) / float(first[1]) - 1) < 0.04
 
 
-def test_the_readme_says_the_versions_that_the_package_claims():
-    """The first Python, as the package's settings have it."""
-    claimed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert f"Python {claimed.removeprefix('>=')} or later" in README
+def test_the_readme_names_the_pythons_and_systems_that_the_package_claims():
+    """The first Python, and each system, as the package's settings have them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (line,) = [line for line in README.splitlines() if line.startswith("Python ")]
+    systems = {"Linux": "POSIX", "macOS": "MacOS", "Windows": "Microsoft :: Windows"}
+    assert line.startswith(f"Python {project['requires-python'].removeprefix('>=')} or later")
+    for name, claimed in systems.items():
+        assert (name in line) is any(
+            each.startswith(f"Operating System :: {claimed}") for each in project["classifiers"]
+        )
 
 
 def test_the_readmes_yaml_is_the_sample_workflow():
@@ -266,4 +272,10 @@ def test_links_beside_the_pages_lead_somewhere(name):
         path, _, heading = link.partition("#")
         if "://" not in link:
             assert (ROOT / path).exists(), link
-            assert not heading or heading in re.sub(r"[^\w\n-]", "", (ROOT / path).read_text().lower()), link
+            assert not heading or heading in headings(ROOT / (path or name)), link
+
+
+def headings(path):
+    """Return a page's headings as links have them."""
+    found = re.findall(r"^#+ (.+)$", path.read_text("utf-8").lower(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).replace(" ", "-") for each in found}
