@@ -1,20 +1,27 @@
-"""The wheel that is built, used from where it is unpacked: what a user installs, not what lies in this folder."""
+"""The packages that are built: what is in them, and the wheel used from where it is unpacked, as a user installs it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from configparser import ConfigParser
+from email import message_from_string
 from pathlib import Path
 
 import pytest
 
+import tablenodes as tn
+
 ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "schemas"
 SAMPLES = ROOT / "sample_workflows"
+_LINK = re.compile(r'(?:\]\(|<a [^>]*href="|<img [^>]*src=")([^)"\s]+)')
 PROGRAM = """
 import contextlib, json, sys, pandas as pd, tablenodes as tn
 from tablenodes import schemas
@@ -34,15 +41,30 @@ main(["schema", "create_completion"])
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    """Build the wheel as the project's settings say and unpack it, as an installer does."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
+def built(tmp_path_factory):
+    """Return the folder of the wheel and the sdist, built as the project's settings say."""
+    folder = tmp_path_factory.mktemp("built")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(built):
+    """Return the folder with what is in the wheel, as an installer unpacks it."""
+    (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+        archive.extractall(built / "site")
+    return built / "site"
+
+
+@pytest.fixture(scope="module")
+def described(unpacked):
+    """Return the project's settings, and the wheel's description of itself, which a package index shows."""
+    (about,) = unpacked.glob("*.dist-info")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return settings, message_from_string((about / "METADATA").read_text("utf-8"))
 
 
 def test_the_wheel_is_used_where_it_is_unpacked(unpacked, tmp_path):
@@ -73,3 +95,50 @@ def test_the_wheel_holds_the_package_and_nothing_else(unpacked):
     entries = ConfigParser()
     entries.read(about / "entry_points.txt")
     assert dict(entries["console_scripts"]) == {"tablenodes": "tablenodes.__main__:main"}
+    assert (about / "licenses" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_and_tested_from(built):
+    """All that git has in these places; nothing that lies about here."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
+    places = [ROOT / name for name in ("tablenodes", "schemas", "sample_workflows", "tests", "benchmarks", "docs")]
+    kinds = (".py", ".pyi", ".typed", ".json", ".toml", ".md", ".svg", ".yaml", ".csv", ".xlsx", ".ipynb")
+    wanted = {path.relative_to(ROOT) for place in places for path in place.rglob("*") if path.suffix in kinds}
+    wanted |= {Path(name) for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")}
+    assert {path for path in wanted - held if ".ipynb_checkpoints" not in path.parts} == set()
+    assert {path.parts[0] for path in held} <= {place.name for place in places} | {str(path) for path in wanted} | {
+        "PKG-INFO",
+        ".gitignore",
+    }
+    assert not [path for path in held if "__pycache__" in path.parts or path.suffix == ".pyc"]
+
+
+def test_links_of_the_readme_lead_somewhere_from_a_package_index(described):
+    """Pages to the site, files to the version's own; pictures to where they are served as such."""
+    settings, description = described
+    source, site = settings["urls"]["Source"], settings["urls"]["Documentation"]
+    raw = source.replace("https://github.com/", "https://raw.githubusercontent.com/")
+    there = {f"{source}/blob/v{tn.__version__}/": "", f"{raw}/v{tn.__version__}/": "", site: "docs/"}
+    targets = _LINK.findall(description.get_payload())
+    assert targets
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    for target in targets:
+        for start, folder in there.items():
+            if target.startswith(start):
+                name = target.removeprefix(start).partition("#")[0]
+                assert (ROOT / folder / (name.replace(".html", ".md") if folder else name)).exists(), target
+
+
+def test_what_an_index_shows_of_the_project_is_whole(described):
+    """It asks for the dependencies, has an address for each purpose, and names the Pythons from the lowest on."""
+    settings, description = described
+    assert description["Description-Content-Type"] == "text/markdown"
+    assert description["License-Expression"] == settings["license"]
+    assert {each.partition(", ")[0] for each in description.get_all("Project-URL")} == {
+        *("Documentation", "Source", "Issues", "Changelog")
+    }
+    assert f">={settings['requires-python'].removeprefix('>=')}" == description["Requires-Python"]
+    needed = [each for each in description.get_all("Requires-Dist") if "extra" not in each]
+    assert len(needed) == len(settings["dependencies"])
