@@ -56,7 +56,7 @@ def registered(store: Path) -> int | None:
         return next((pid for (pid,) in database.execute("SELECT pid FROM worker") if is_worker(pid, store)), None)
 
 
-def kill(pid: int, store: Path, number: int = signal.SIGKILL) -> None:
+def kill(pid: int, store: Path, number: int = getattr(signal, "SIGKILL", 9)) -> None:
     """End a worker of a store, if that is what the number still stands for, and wait for its end."""
     with contextlib.suppress(ProcessLookupError), Process(pid) as worker:
         if is_worker(pid, store):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
+import re
 import signal
 import sys
 import uuid
@@ -13,6 +13,7 @@ import database_server
 import pytest
 from hypothesis import HealthCheck, settings
 from killing import Victims
+from locked import lock
 from sample_runs import exit_code_of, run_once
 
 import tablenodes as tn
@@ -31,7 +32,7 @@ sys.dont_write_bytecode = False
 for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
     os.environ.pop(name, None)
 # Databases and files are synced all the time: in memory that costs nothing, where there is enough of it.
-if os.path.isdir("/dev/shm"):
+if sys.platform == "linux" and os.path.isdir("/dev/shm"):
     memory = os.statvfs("/dev/shm")
     if memory.f_bavail * memory.f_frsize > 2**31 and not memory.f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
@@ -39,10 +40,22 @@ if os.path.isdir("/dev/shm"):
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
+_LINUX_ALONE = re.compile(
+    r"/proc/|/dev/|SIGKILL|SIGALRM|SIGHUP|\bos\.(fork|mkfifo|geteuid|waitid)\b|"
+    r"^(import|from) (fcntl|pty|resource|signalling|background|permissions|killing|test_cli_process)\b",
+    re.MULTILINE,
+)
+"""What a file of tests has that ends processes, counts what they have open, or looks at a file's modes."""
+
+
 def pytest_ignore_collect(collection_path, config):
-    """Leave out a file that has no test that measures, where only those are run: it need not even be read."""
+    """Leave out files that need not even be read: all of it is for Linux, or only what measures is asked for."""
+    if collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text("utf-8")
     only_timing = str(config.option.markexpr).startswith("timing")
-    return (only_timing and collection_path.suffix == ".py" and "measures_" not in collection_path.read_text()) or None
+    is_elsewhere = sys.platform != "linux" and _LINUX_ALONE.search(text)
+    return bool(is_elsewhere) or (only_timing and "measures_" not in text) or None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,7 +64,7 @@ def pytest_make_collect_report(collector):
     if not isinstance(collector, pytest.Module):
         return (yield)
     with open(collector.path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         return (yield)
 
 
@@ -81,7 +94,8 @@ def pytest_unconfigure():
 def _heed_signals():
     """Whoever runs the tests in the background has them ignore Ctrl-C, and `nohup` the loss of a terminal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

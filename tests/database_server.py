@@ -9,10 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import functools
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -23,6 +21,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+with contextlib.suppress(ImportError):  # not on Windows, where its tests are skipped
+    import fcntl
+    import pwd
 
 HOW_TO_INSTALL = "these tests need PostgreSQL 13 or newer: sudo apt-get install postgresql (or brew install postgresql)"
 USER = "tn"

@@ -14,7 +14,6 @@ import gc
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -337,6 +336,8 @@ def _carry_out_twice(job: dict[str, Any]) -> dict[str, Any]:
         filler.write_bytes(bytes(job["filler_bytes"]))
     else:
         sys.dont_write_bytecode = True  # a module's file that is cut would be there for the next one
+        import resource
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], resource.RLIM_INFINITY))
     try:
         first = _carry_out(job)

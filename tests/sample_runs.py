@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import shutil
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
+from locked import lock
 
 from tablenodes.cli import main
 from tablenodes.local import LocalModel, LocalServer
@@ -71,8 +71,8 @@ def run_once(name: str, folder: Path, shared: Callable[[], LocalServer]) -> Ran:
     """Run a sample workflow below a folder, where no process of this suite has run it before."""
     folder.mkdir(exist_ok=True)
     told = folder / f"{name}.json"
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(folder / f"{name}.lock", "w") as turn:
+        lock(turn)
         if not told.exists():
             (folder / name).mkdir()
             code, printed, _ = run_sample(name, folder / name, shared)

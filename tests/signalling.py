@@ -28,7 +28,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self._handle.close()
 
-    def send(self, number: int = signal.SIGKILL) -> None:
+    def send(self, number: int = getattr(signal, "SIGKILL", 9)) -> None:
         signal.pidfd_send_signal(self._handle.fileno(), number)
 
     def ends(self, seconds: float) -> bool:

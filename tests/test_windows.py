@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -71,3 +74,32 @@ def test_a_file_that_stays_open_is_named_and_kept(monkeypatch, tmp_path):
     with wording.raises(TableError):
         write_table(pd.DataFrame({"a": [1]}), place)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("out.csv", "before")]
+
+
+PROGRAM = """
+import windows
+windows.pretend()
+import importlib, pathlib, pkgutil, pandas, tablenodes as tn
+from tablenodes.later.lock import WorkerLock
+names = [each.name for each in pkgutil.walk_packages(tn.__path__, "tablenodes.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+table = pandas.DataFrame({"word": ["a", "b"]})
+node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+for _ in range(2):
+    found = node.run(table, tn.testing.canned("yes"), journal="run.journal", progress=False)
+    tn.write_table(found.table, "out.csv")
+print(list(found.log["outcome"]), int(found.log["reused"].sum()))
+one, other = (WorkerLock(pathlib.Path("store.sqlite").absolute()) for _ in range(2))
+print(one.take(), other.is_held(), other.take(), one.release(), other.is_held(), other.take())
+"""
+
+
+def test_every_module_is_loaded_where_windows_lacks_others(tmp_path):
+    """Nothing of POSIX alone is asked for; a run keeps its answers, replaces its output, and a worker its lock."""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["['ok', 'ok'] 2", "True True False None False True"]
