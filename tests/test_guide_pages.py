@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
+from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from pages import blocks, page, reader
 from sample_runs import sharing
 from tutorial_chart import follow, steps
+
+from tablenodes.testing import canned
 
 
 def judged(request):
@@ -51,3 +56,62 @@ def test_the_tutorial_is_what_the_embedded_model_says(tmp_path):
     pytest.importorskip("matplotlib")
     with contextlib.chdir(tmp_path):
         assert follow(steps(), {}) == []
+
+
+REVIEWS = {"review": ["good, and cheap", "bad", "good, and cheap", "so so, and dear"]}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def seen(request):
+    """Answer by the image that is shown."""
+    is_lamp = b64encode(PNG + b"a").decode() in str(request)
+    said = {"kind": "lamp" if is_lamp else "kettle", "is_broken": not is_lamp}
+    return {name: said[name] for name in request["response_format"]["json_schema"]["schema"]["properties"]}
+
+
+def talked(request):
+    """Answer in two turns."""
+    said = str(request["messages"])
+    if len(request["messages"]) == 2:
+        return "Yes." if "love" in said else "No."
+    return "Because of love." if "love" in said and "Yes." in said else "Because of breaks."
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        *((name, "Well.") for name in ("rate-limits.md", "retries.md", "resume.md", "signals.md")),
+        ("images.md", seen),
+        ("conversations.md", talked),
+        ("testing.md", "nobody is asked"),
+    ],
+)
+def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp_path):
+    """In one session."""
+    (tmp_path / "photos").mkdir()
+    for photo in "ab":
+        (tmp_path / "photos" / f"{photo}.png").write_bytes(PNG + photo.encode())
+    (tmp_path / "photos.csv").write_text("photo\nphotos/a.png\nphotos/b.png\n")
+    with reader(tmp_path, reply):
+        pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
+        assert follow(blocks(name), {}) == []
+
+
+def test_the_tests_of_a_pipeline_pass(tmp_path, monkeypatch):
+    """Those that the page shows, and they can fail."""
+    files = [block for block in blocks("testing.md") if block.mark.endswith(".py")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for block in files:
+        block.run({})
+    scope = {}
+    exec(files[1].code, scope)
+    tests = [value for name, value in scope.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        test()
+    monkeypatch.setattr(scope["tn"].testing, "canned", lambda reply: canned({"stars": 4}))
+    for test in tests:
+        with pytest.raises(AssertionError):
+            test()
+    sys.modules.pop("pipeline")

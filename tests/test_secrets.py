@@ -476,7 +476,7 @@ def test_versions_with_known_holes_are_not_installed(package, floor):
 def test_every_test_that_the_documentation_names_exists():
     """A promise without its test is none."""
     folder = Path(__file__).parent
-    text = (folder.parent / "docs" / "reliability.md").read_text()
+    text = (folder.parent / "docs" / "promises.md").read_text()
     named = set(re.findall(r"(test_\w+\.py)::(test_\w+)", text))
     assert len(named) >= 40
     assert text.count(".py::") == len(re.findall(r"`test_\w+\.py::test_\w+`", text))
