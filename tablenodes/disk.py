@@ -19,10 +19,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def new_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+def new_file(target: Path, *, private: bool = False, kept_as: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file beside `target` that takes its name when all of it is on the disk; until then only we can read it.
 
-    An earlier file is replaced, and its mode kept; a private one stays ours alone and replaces none.
+    An earlier file is replaced, and its mode kept; a private one stays ours alone and replaces none. After an error it
+    is gone, or `kept_as` another.
     """
     folder = os.path.dirname(target) or "."
     fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
@@ -31,8 +32,14 @@ def new_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
         try:
             mode = stat.S_IMODE(os.stat(target if os.path.exists(target) and not private else fresh).st_mode)
             os.chmod(fresh, 0o600)
-            with open(descriptor, "wb", closefd=False) as handle:  # which a library may close
-                yield handle
+            try:
+                with open(descriptor, "wb", closefd=False) as handle:  # which a library may close
+                    yield handle
+            except BaseException:
+                if kept_as is not None:
+                    os.chmod(fresh, mode)
+                    replace(fresh, kept_as)
+                raise
             sync(descriptor)
         finally:
             os.close(descriptor)

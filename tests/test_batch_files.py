@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tablenodes as tn
 from tablenodes.errors import TableError
-from tablenodes.tables import batch_source, csv_batches, json_batches
+from tablenodes.tables import batch_source, batch_writer, csv_batches, json_batches
 from tablenodes.tables.views import TableView
 
 
@@ -170,3 +170,56 @@ def test_a_damaged_file_says_so(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(TableError, match="damaged or cut off"):
             in_batches(tmp_path / name)
+
+
+TABLE = pa.table(
+    {
+        "id": [1, 2, None, 4],
+        "text": ["x", "", None, 'a "b"\tc\n'],
+        "score": [0.5, None, 2.0, 1e30],
+        "labels": pa.array([["a"], [], None, ["b", "c"]]),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("ending", "rows"),
+    [(each, len(TABLE)) for each in ("parquet", "arrow", "csv", "csv.gz", "csv.xz", "tsv", "jsonl")]
+    + [(each, 0) for each in ("parquet", "arrow", "csv", "tsv")],
+)
+def test_what_is_written_in_batches_is_what_is_written_at_once(tmp_path, ending, rows):
+    """Each batch follows the one before; the file is there when the last one is."""
+    table = TABLE.slice(0, rows)
+    at_once_, in_parts = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    tn.write_table(table, at_once_)
+    with batch_writer(in_parts, table.schema) as write:
+        for batch in table.to_batches(max_chunksize=3):
+            write(batch)
+            assert not in_parts.exists()
+    assert in_batches(in_parts) == in_batches(at_once_)
+    assert [path.name for path in tmp_path.iterdir() if path not in (at_once_, in_parts)] == []
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "jsonl"])
+def test_what_was_written_before_an_end_is_kept_beside(tmp_path, ending):
+    """An earlier file stays as it was."""
+    path = tmp_path / f"out.{ending}"
+    tn.write_table(TABLE.slice(0, 1), path)
+    before = path.read_bytes()
+
+    def interrupted():
+        with batch_writer(path, TABLE.schema) as write:
+            write(TABLE.to_batches()[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == before
+    kept = (tmp_path / f"out.{ending}.partial").rename(tmp_path / f"kept.{ending}")
+    assert len(in_batches(kept)[1]) == len(TABLE)
+
+
+def test_a_format_that_is_written_whole_is_refused(tmp_path):
+    """A spreadsheet, say."""
+    with pytest.raises(TableError, match="choose one of csv, tsv, jsonl, parquet, arrow"):
+        batch_writer(tmp_path / "out.xlsx", TABLE.schema).__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .batch_sources import batch_source
+from .batch_writer import PARTIAL, batch_writer, check_streamed
 from .batches import BatchSource, batch_of, joined, patched, stream_of
 from .database_writer import check_key, check_target, write_rows
 from .kinds import view
@@ -13,13 +14,16 @@ from .views import TableView
 from .writer import check_output, check_writing, text_part, write_stream, write_table
 
 __all__ = [
+    "PARTIAL",
     "BatchSource",
     "Spill",
     "TableView",
     "batch_of",
     "batch_source",
+    "batch_writer",
     "check_key",
     "check_output",
+    "check_streamed",
     "check_target",
     "check_writing",
     "count_rows",

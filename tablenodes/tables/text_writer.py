@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import orjson
@@ -18,13 +18,15 @@ from .formats import SEPARATORS
 from .typed_columns import repaired
 from .views import TableView
 
+Header = Literal["fitting", "quoted", "none"]
+"""The line of names: as the rows need it, as rows that are not known may need it, or left out."""
 _LINES = 1_000
 _NEEDS_QUOTES = re.compile('[",;|\\t\\r\\n\ufeff]')
 
 
-def text_pieces(source: TableView, form: str) -> Iterator[str]:
-    """Return a table as text, some lines at a time."""
-    lines = _csv_lines(source, SEPARATORS[form]) if form in SEPARATORS else _json_lines(source)
+def text_pieces(source: TableView, form: str, header: Header = "fitting") -> Iterator[str]:
+    """Return a table as text, some lines at a time; of CSV and TSV, the header says how quotes are meant."""
+    lines = _csv_lines(source, SEPARATORS[form], header) if form in SEPARATORS else _json_lines(source)
     if form == "json":
         lines = _as_array(lines)
     gathered = []
@@ -49,12 +51,14 @@ def column_texts(source: TableView, name: str) -> list[str | None]:
     return [_text(cell) for (cell,) in _rows(source, (name,))]
 
 
-def _csv_lines(source: TableView, separator: str) -> Iterator[str]:
+def _csv_lines(source: TableView, separator: str, header: Header) -> Iterator[str]:
     search = _NEEDS_QUOTES.search
     names = list(map(_field, source.columns))
-    if separator == "\t" and not names[0].startswith('"') and _has_lines_with_tabs(source):
+    has_quotes = header == "quoted" or (header == "fitting" and separator == "\t" and _has_lines_with_tabs(source))
+    if separator == "\t" and has_quotes and not names[0].startswith('"'):
         names[0] = f'"{names[0]}"'  # says to readers that quotes are no ordinary characters here
-    yield separator.join(names) + "\n"
+    if header != "none":
+        yield separator.join(names) + "\n"
     for row in _rows(source, source.columns):
         yield (
             separator.join([cell if type(cell) is str and cell and not search(cell) else _cell(cell) for cell in row])

@@ -33,10 +33,10 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
     Return what is to be said of how it was written.
     """
     place = path_of(path, what)
-    form = _form_of(place, what)
+    form = form_of_output(place, what)
     name = f"{what} {str(place)!r}"
     try:
-        with new_file(_check_target(place, name)) as handle:
+        with new_file(check_target_file(place, name)) as handle:
             return _write(table, form, handle)
     except TableError:
         raise
@@ -48,15 +48,16 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
     """Check, before anything is sent, that a table can be written to a file."""
     place = path_of(path, what)
-    _form_of(place, what)
+    form_of_output(place, what)
     name = f"{what} {str(place)!r}"
     try:
-        _check_target(place, name)
+        check_target_file(place, name)
     except OSError as error:
         raise TableError(f"cannot write {name}: {error.strerror}") from None
 
 
-def _form_of(place: Path, what: str) -> Format:
+def form_of_output(place: Path, what: str) -> Format:
+    """Return the format that a table is written in, by the ending of its file."""
     form = format_of(place, what)
     check_written(form, place, what)
     if form.name in SHEETS:
@@ -125,17 +126,18 @@ def _write(table: Any, form: Format, handle: IO[bytes]) -> list[str]:
         for piece in pieces:
             handle.write(piece.encode())
         return []
-    with _compressing(handle, form.compression) as packed:
+    with compressing(handle, form.compression) as packed:
         for piece in pieces:
             packed.write(piece.encode())
     return []
 
 
-def _compressing(handle: IO[bytes], compression: str) -> Any:
+def compressing(handle: IO[bytes], compression: str) -> Any:
+    """Return a stream that writes what it is given to another one, compressed."""
     return lzma.open(handle, "wb") if compression == "xz" else pyarrow.CompressedOutputStream(handle, compression)
 
 
-def _check_target(place: Path, name: str) -> str:
+def check_target_file(place: Path, name: str) -> str:
     """Return the file to replace, behind any symbolic link."""
     if _DEVICE.match(place.name):
         raise TableError(
