@@ -17,7 +17,7 @@ from tablenodes.errors import TableError
 
 PYTHON = re.compile(
     r"\btn\.|\b[A-Z]\w+\(|\b\w+\.\w+\(|=…\)|\b[a-z_]+=(?=[\s,;:)…]|$)|(?<!-)\b[a-z_]+=[^\s=,]*\)|\.failed\b|\.output\b"
-    r"|Traceback|\bNone\b|\bTrue\b|\bFalse\b"
+    r"|(?<!--set )\b[a-z_]+=\[|Traceback|\bNone\b|\bTrue\b|\bFalse\b"
 )
 """What is written in Python alone."""
 CHAT = ["call", "CreateChatCompletion", "words.csv", "--model", "m", "--no-key"]

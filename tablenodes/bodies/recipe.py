@@ -231,7 +231,7 @@ def misspelt(
             if several
             else f"column {shown} is not used as a request setting"
         )
-        yield f"{unused}: columns=[{listed}] uses {'them' if several else 'it'}"
+        yield f"{unused}: set columns to [{listed}] to use {'them' if several else 'it'}"
 
 
 def _unset(recipe: Recipe, properties: Iterable[str], used: Collection[str]) -> list[str]:

@@ -31,7 +31,7 @@ def announce(name: str, plan: BodyPlan, rows: int = 1) -> None:
         columns = ", ".join(map(repr, taken))
         several = len(taken) > 1
         used = f"columns {columns} as request settings" if several else f"column {columns} as a request setting"
-        say(f"{name}: using the {used} (columns=[] uses none)")
+        say(f"{name}: using the {used} (set columns to [] to use none)")
     for line in plan.passed_over:
         say(f"{name}: {line}")
     if rows > 1 and plan.schema is not None and not plan.columns:
