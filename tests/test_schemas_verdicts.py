@@ -6,6 +6,7 @@ interpreter of its own, which shares nothing with the product: neither its trans
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,7 @@ BUNDLED = [(path.parent.name, path.stem) for path in sorted(REFERENCE.glob("*/*.
 every_bundled = pytest.mark.parametrize(("revision", "operation"), BUNDLED)
 
 
+@functools.cache
 def reference(revision, operation):
     return json.loads((REFERENCE / revision / f"{operation}.json").read_text())
 
@@ -86,13 +88,25 @@ def keyword_admits(keyword, schema, value, root):  # noqa: C901
         return not isinstance(value, dict) or all(name in value for name in limit)
     if keyword == "properties":
         known = [name for name in limit if isinstance(value, dict) and name in value]
-        return all(admits(limit[name], value[name], root) for name in known)
+        return all(property_admits(limit[name], value[name], root) for name in known)
     if keyword == "additionalProperties":
         more = [name for name in value if name not in schema.get("properties", {})] if isinstance(value, dict) else []
         return all(limit is True or (limit is not False and admits(limit, value[name], root)) for name in more)
     if keyword == "format":
         return {"uri": True, "int64": not is_number(value) or -(2**63) <= value < 2**63}[limit]
     raise AssertionError(f"the reference uses {keyword}, which this interpreter does not know")
+
+
+_verdicts = {}
+"""By a property's schema, which lives as long as its cached reference, and its value: most bodies share nearly all."""
+
+
+def property_admits(schema, value, root):
+    """Check whether the reference allows a property's value, once for all the bodies that have it."""
+    key = id(schema), json.dumps(value)
+    if key not in _verdicts:
+        _verdicts[key] = admits(schema, value, root)
+    return _verdicts[key]
 
 
 # Bodies: mostly valid ones, with something broken in many of them.
