@@ -61,7 +61,7 @@ def user(text):
     return {"role": "user", "content": text}
 
 
-@pytest.mark.parametrize(("asked", "least"), [(4, 4), pytest.param(8, 7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("asked", "least"), [(2, 2), pytest.param(8, 7, marks=pytest.mark.slow)])
 def test_the_right_function_is_chosen(connection, asked, least):
     """Seven times of eight, among four; always one that was offered, with arguments of its schema."""
     tools = [{"type": "function", "function": offered} for offered in FUNCTIONS]
