@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 from base64 import b64encode
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from pages import DOCS, blocks, page, reader
 from sample_runs import sharing
 from tutorial_chart import follow, steps
 
+import tablenodes as tn
+from tablenodes.errors import SettingError
 from tablenodes.testing import canned
 
 
@@ -127,3 +130,18 @@ def test_the_page_on_installing_names_extras_that_there_are(tmp_path, monkeypatc
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
     assert len(extras) >= 6
     assert {*extras} <= project["optional-dependencies"].keys()
+
+
+def test_what_the_page_on_answers_writes_is_read_as_it_says():
+    """Each answer of its tables: as an error where it says so, else as one."""
+    kinds = {each.__name__: each for each in (str, int, float, bool, date, datetime, list)}
+    text = page("answers.md").partition("## What you may write")[2].partition("## Where answers are")[0]
+    found = [
+        (eval(code, kinds), "error" in cells)
+        for written, cells in re.findall(r"^\| (.*?) \| (.*) \|$", text, re.MULTILINE)
+        for code in re.findall(r"`([\[{].*?|str|int|float|bool|date|datetime)`", written)
+    ]
+    assert len(found) >= 20
+    for answer, is_error in found:
+        with pytest.raises(SettingError) if is_error else contextlib.nullcontext():
+            tn.CreateChatCompletion(model="m", prompt="x", answer=answer)

@@ -250,6 +250,7 @@ def test_the_pages_own_example_can_be_read(monkeypatch):
     """And says what it says there."""
     ours = (Path(__file__).parents[1] / "docs" / "servers.md").read_text()
     examples = [each.partition("```")[0] for each in ours.split("```yaml\n")[2:]]
+    examples.sort(key=lambda each: "\ngpu-box:" not in each)
     write(examples[0])
     known = known_profiles(tn.Connection)
     assert known["azure"].settings == built_in()["azure"].settings
