@@ -152,7 +152,7 @@ def _methods() -> Iterator[str]:
             owners.setdefault(_entry(kind, name, method), (method, []))[1].append(kind.__name__)
     for entry, (method, having) in owners.items():
         of = ", ".join(f"[`{each}`](nodes.md#{anchor(each)})" for each in having)
-        yield f'### {entry} {{ id="{anchor(entry)}" }}\n\nOf {of}.\n\n' + _documented(method, entry)
+        yield f"{_heading(3, entry)}Of {of}.\n\n{_documented(method, entry)}"
 
 
 def _entry(kind: type, name: str, method: Any) -> str:
@@ -162,13 +162,16 @@ def _entry(kind: type, name: str, method: Any) -> str:
 
 
 def _name(value: Any, name: str, level: int = 2) -> Iterator[str]:
-    yield f'{"#" * level} {name} {{ id="{anchor(name)}" }}\n\n' + _documented(
-        value, name if level > 2 else f"tn.{name}"
-    )
+    yield _heading(level, name) + _documented(value, name if level > 2 else f"tn.{name}")
     if isinstance(value, type) and not issubclass(value, Exception):
         for each, member in _own_members(value):
-            title = f"{name}.{each}"
-            yield f'{"#" * (level + 1)} {title} {{ id="{anchor(title)}" }}\n\n' + _documented(member, title)
+            yield _heading(level + 1, f"{name}.{each}") + _documented(member, f"{name}.{each}")
+
+
+def _heading(level: int, name: str) -> str:
+    """Return a heading with its anchor, which the list of contents may break after a dot."""
+    broken = name.replace(".", ".\u200b")
+    return f'{"#" * level} {name} {{ id="{anchor(name)}" data-toc-label="{broken}" }}\n\n'
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
@@ -207,10 +210,10 @@ def _signature(value: Any, name: str) -> str:
     made = inspect.signature(value)
     listed = [each for each in made.parameters.values() if each.name not in ("self", "cls") and each.name[0] != "_"]
     bare = [each.replace(annotation=inspect.Parameter.empty) for each in listed]
-    words = str(made.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    words = str(made.replace(parameters=bare, return_annotation=inspect.Signature.empty)).replace("'", '"')
     if len(name + words) <= 76:
         return name + words
-    each_on_a_line = [str(inspect.Signature([one]))[1:-1].removesuffix(", /") for one in bare]
+    each_on_a_line = [str(inspect.Signature([one]))[1:-1].removesuffix(", /").replace("'", '"') for one in bare]
     return f"{name}(\n" + "".join(f"    {word},\n" for word in _with_marks(bare, each_on_a_line)) + ")"
 
 
