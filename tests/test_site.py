@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_every_link_leads_somewhere(site):
     """Also one to the site or to the source from beside it; the build alone checks those between pages."""
     pages, folder = site
     links = {link for each in pages.values() for link in each.links}
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"):
+    links |= set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {}).values())
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         links |= set(re.findall(r'https://[^\s)>\]"]+', path.read_text("utf-8")))
     dead = []
     for link in links:
