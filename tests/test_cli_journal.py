@@ -60,6 +60,21 @@ def test_a_journal_is_shown(journal, command):
     assert [row.split() for row in rows] == [["ok", "2", "2"], ["http_error", "1", "1"]]
 
 
+def test_a_journal_is_verified_and_compacted(journal, command):
+    """Nothing of it is lost, and it is said whether all of it is as it was written."""
+    whole = command("journal", journal, "--jsonl")[1]
+    for option in ("--compact", "--verify"):
+        code, out, err = command("journal", journal, option)
+        assert (code, err) == (0, "")
+        wording(out.splitlines()[0].replace(str(journal), "words.journal"))
+    assert command("journal", journal, "--jsonl")[1] == whole
+    with closing(sqlite3.connect(journal)) as database, database:
+        database.execute("UPDATE block SET answers = zeroblob(length(answers))")
+    code, _, err = command("journal", journal, "--verify")
+    assert code == 1
+    wording(err.replace(str(journal), "words.journal"))
+
+
 def test_the_rows_of_a_journal_are_printed(journal, command):
     """With the whole answers: whatever happens to the output, they can be had."""
     code, out, _ = command("journal", journal, "--jsonl")

@@ -20,6 +20,7 @@ from sentences import wording
 from servers import answer, digest, echo, fault_server
 
 import tablenodes as tn
+from tablenodes.engine.journal import Journal
 from tablenodes.engine.journal import journal_file as journal_file
 from tablenodes.store.store_file import StoreFile
 from tablenodes.tables import write_table
@@ -106,8 +107,8 @@ def committed(journal):
             shutil.copy(f"{journal}{ending}", f"{copy}{ending}")
     if not copy.exists():
         return set()
-    with closing(sqlite3.connect(copy)) as database:
-        bodies = [body for (body,) in database.execute("SELECT body FROM row WHERE outcome = 'ok'")]
+    with closing(Journal(copy)) as read:
+        bodies = [entry.last.body for entry in read if entry.last is not None and entry.last.outcome == "ok"]
     return {orjson.loads(body)["choices"][0]["message"]["content"] for body in bodies}
 
 
@@ -161,8 +162,6 @@ def test_whichever_statement_fails_nothing_is_lost(tmp_path, monkeypatch, code, 
 
 def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch):
     """They were about to be sent again when the disk failed: they end as they ended before, and are not forgotten."""
-    from tablenodes.engine.journal.journal import Journal
-
     wrong = {"w0": 500, "w1": 429}
 
     def react(exchange):
@@ -189,8 +188,6 @@ def test_rows_that_are_put_back_keep_what_is_known_of_them(tmp_path, monkeypatch
 
 def test_a_row_whose_repeat_the_disk_prevents_ends_as_it_was(tmp_path, monkeypatch):
     """It was to be sent a second time; what the first one came to is its end."""
-    from tablenodes.engine.journal.journal import Journal
-
     right = Journal.commit
 
     def full(self):
@@ -209,18 +206,16 @@ def test_a_row_whose_repeat_the_disk_prevents_ends_as_it_was(tmp_path, monkeypat
 
 def test_a_journal_that_cannot_be_read_any_more_stops_the_run(tmp_path, monkeypatch):
     """In the middle of a run; what it had until then is given."""
-    from tablenodes.engine.journal.journal import Journal
+    right = Journal.entry
 
-    right = Journal.at
-
-    def broken(self, place):
-        if place == 5:
+    def broken(self, row):
+        if row[0] == 5:
             raise tn.errors.JournalError("the disk fails")
-        return right(self, place)
+        return right(self, row)
 
     with fault_server(echo()) as server:
         run(server, tmp_path / "j")
-        monkeypatch.setattr(Journal, "at", broken)
+        monkeypatch.setattr(Journal, "entry", broken)
         with wording.raises(tn.errors.JournalError) as caught:
             run(server, tmp_path / "j")
         assert len(server.requests) == ROWS

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import orjson
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from permissions import permissions_bind
 from sentences import wording
@@ -72,6 +73,11 @@ def put_down(journal, *keys, end=OK, billed=False):
     journal.commit()
 
 
+def found(journal, key):
+    """Return the row of a key as it is in the file, or None."""
+    return next((entry for entry in journal if entry.key == key), None)
+
+
 def known(found):
     """Return all that is known of a row: its sends, whether it may have been billed, its end."""
     return found.sends, found.billed, found.last
@@ -87,6 +93,13 @@ def leave_as_killed(source, target):
     for ending in ("", "-wal"):
         if Path(f"{source}{ending}").exists():
             shutil.copy(f"{source}{ending}", f"{target}{ending}")
+
+
+@pytest.fixture(scope="module")
+def quick_folder():
+    """A folder in memory, where there is one: each look at a journal syncs."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        yield Path(folder)
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
@@ -143,6 +156,16 @@ def test_a_key_depends_on_where_the_request_goes_and_not_on_headers():
     assert same not in found
 
 
+@given(st.lists(st.integers(0, 12), max_size=200))
+def test_equal_requests_are_counted(numbers):
+    """However many there are of each, in whatever order; as many bytes are kept of a repeated one as of another."""
+    made, seen = Keys(REQUEST), Counter()
+    for number in numbers:
+        assert made.key(b'{"n": %d}' % number).occurrence == seen[number]
+        seen[number] += 1
+    assert sum(map(len, made._seen._parts)) == len(numbers)
+
+
 # --- what is put down ----------------------------------------------------------------------------------------------
 
 
@@ -190,9 +213,9 @@ def test_what_is_not_committed_is_not_there(tmp_path):
         journal.intend(Entry(two))
         leave_as_killed(tmp_path / "a", tmp_path / "b")
     with journal_at(tmp_path / "b") as journal:
-        assert journal.find(one).last is None
-        assert journal.find(two) is None
-        assert journal.find(three) is None
+        assert found(journal, one).last is None
+        assert found(journal, two) is None
+        assert found(journal, three) is None
         assert journal.sends == 1
 
 
@@ -209,14 +232,14 @@ def test_a_row_that_is_sent_again_is_in_doubt_again(tmp_path):
     failed = OK._replace(outcome="http_error", kind="server_error", status=500)
     with journal_at(tmp_path / "a") as journal:
         put_down(journal, key, end=failed, billed=True)
-        entry = journal.find(key)
+        entry = found(journal, key)
         journal.intend(entry)
         journal.commit()
-        assert known(journal.find(key)) == (2, True, None)
+        assert known(found(journal, key)) == (2, True, None)
         journal.done(entry, OK, unforeseen=2)
         journal.commit()
     with journal_at(tmp_path / "a") as journal:
-        assert known(journal.find(key)) == (4, True, OK)
+        assert known(found(journal, key)) == (4, True, OK)
         assert journal.sends == 4
 
 
@@ -228,15 +251,110 @@ def test_rows_are_found_in_any_order(tmp_path):
     with journal_at(tmp_path / "a") as journal:
         finder = Finder(journal)
         assert [finder.find(key) is not None for key in made] == [True] * 6 + [False] * 3
-        assert not journal._execute("SELECT 1 FROM sqlite_schema WHERE type = 'index'").fetchall()
+        assert finder._places is None
         for order in ([8, 5, 0, 7, 3, 4, 2, 1], [1, 2, 3], [6], [5, 4, 3, 2, 1, 0]):
             finder = Finder(journal)
             assert [finder.find(made[i]) is not None for i in order] == [i < 6 for i in order]
-        assert journal._execute("SELECT 1 FROM sqlite_schema WHERE type = 'index'").fetchall()
     with journal_at(tmp_path / "a") as journal:
         put_down(journal, *made[6:])
     with journal_at(tmp_path / "a") as journal:
-        assert all(journal.find(key).last == OK for key in made)
+        assert all(found(journal, key).last == OK for key in made)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.randoms())
+def test_each_of_equal_rows_finds_its_own_answer(quick_folder, numbers, chance):
+    """The kth of them takes the kth answer, also in a table whose rows were moved, removed and added."""
+    path, made = quick_folder / "equal", Keys(REQUEST)
+    path.unlink(missing_ok=True)
+    with journal_at(path) as journal:
+        for number in numbers:
+            key = made.key(b'{"n": %d}' % number)
+            put_down(journal, key, end=OK._replace(body=b"%d of %d" % (key.occurrence, number)))
+    table = [*numbers, *numbers, 9]
+    chance.shuffle(table)
+    with journal_at(path) as journal:
+        finder, again, left = Finder(journal), Keys(REQUEST), Counter(numbers)
+        for number in table:
+            key = again.key(b'{"n": %d}' % number)
+            row = finder.find(key)
+            assert (row is not None) == (key.occurrence < left[number])
+            assert row is None or row.last.body == b"%d of %d" % (key.occurrence, number)
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM row WHERE id = 4", "UPDATE row SET digest = x'00' WHERE id = 4"])
+def test_a_row_that_is_damaged_is_not_taken_for_one_that_was_never_sent(tmp_path, statement):
+    """It is noticed when it is come to, or looked for: it would be paid for again."""
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, *(made := keys(6)))
+    _foreign(tmp_path / "a", statement)
+    for order in (range(6), [5, 3]):
+        with journal_at(tmp_path / "a") as journal, pytest.raises(JournalError, match="damaged"):
+            [*map(Finder(journal).find, [made[number] for number in order])]
+
+
+def test_opening_and_closing_read_no_answer_but_the_first_and_the_last(tmp_path, monkeypatch):
+    """However long the journal is; its rows and requests were counted as they were put down."""
+    with journal_at(tmp_path / "a") as journal:
+        put_down(journal, *keys(50), end=OK._replace(body=os.urandom(9_000)))
+    read, right = [], Journal._read_block
+    monkeypatch.setattr(Journal, "_read_block", lambda self, number: read.append(number) or right(self, number))
+    with journal_at(tmp_path / "a") as journal:
+        assert (journal.rows, journal.sends) == (50, 50)
+    assert read == [1, 50]
+
+
+def test_a_compacted_journal_has_the_same_rows(tmp_path):
+    """And is smaller: answers that were replaced are gone, and many are compressed together."""
+    body = b'{"choices": [{"message": {"content": "%d"}}], "usage": {"prompt_tokens": %d}}'
+    with journal_at(tmp_path / "a") as journal:
+        for number, key in enumerate(keys(200)):
+            put_down(journal, key, end=OK._replace(body=body % (number, 7**200)))
+        entry = next(iter(journal))
+        journal.intend(entry)
+        journal.commit()
+        journal.done(entry, OK)
+    before = os.path.getsize(tmp_path / "a")
+    with journal_at(tmp_path / "a") as journal:
+        rows = [(entry.key, known(entry)) for entry in journal]
+        journal.compact()
+    assert os.path.getsize(tmp_path / "a") < before / 2
+    with journal_at(tmp_path / "a") as journal:
+        journal.verify()
+        assert [(entry.key, known(entry)) for entry in journal] == rows
+        assert (len(rows), journal.sends) == (200, 201)
+
+
+def test_a_commit_that_was_made_although_it_failed_counts_no_row_twice(tmp_path):
+    """What it put down of sends that were never made is gone with the next one."""
+    one, two, three = map(Entry, keys(3))
+
+    class Connection(sqlite3.Connection):
+        fails = False
+
+        def execute(self, statement, *more):
+            made = super().execute(statement, *more)
+            if self.fails and statement == "COMMIT":
+                raise sqlite3.OperationalError("disk I/O error")
+            return made
+
+    journal = Journal(tmp_path / "a")
+    journal._database.close()
+    journal._database = database = sqlite3.connect(tmp_path / "a", factory=Connection, isolation_level=None)
+    journal._look_at = float("inf")
+    journal.intend(one)
+    journal.commit()
+    database.fails = True
+    for entry in (two, three):
+        journal.intend(entry)
+    journal.done(one, OK)
+    with pytest.raises(JournalError):
+        journal.commit()
+    database.fails = False
+    journal.close()
+    with journal_at(tmp_path / "a") as journal:
+        assert [entry.last for entry in journal] == [OK]
+        assert journal.sends == 1
 
 
 def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_path):
@@ -259,11 +377,11 @@ def test_a_commit_that_fails_keeps_the_answers_and_takes_the_intents_back(tmp_pa
         assert (entry.place, entry.sends, journal.sends, len(journal)) == (1, 1, 1, 1)
         journal._database.execute("PRAGMA query_only = 0")
         journal.commit()
-        assert journal.find(one).last == OK
-        assert journal.find(two) is None
+        assert found(journal, one).last == OK
+        assert found(journal, two) is None
         journal.intend(other)
         journal.commit()
-        assert journal.find(two).place == 2
+        assert found(journal, two).place == 2
 
 
 def test_what_sqlite_cannot_hold_is_said(tmp_path):
@@ -303,7 +421,7 @@ def test_messages_that_are_no_text_are_kept_as_well_as_they_can_be(tmp_path):
         sent = Answer(0, None, b"", b"", "reset", "gone \udcff é")
         recorder.record(sent, judge(sent))
         recorder.commit()
-        assert journal.find(Keys(REQUEST).key(b"{}")).last.message == "gone ? é"
+        assert found(journal, Keys(REQUEST).key(b"{}")).last.message == "gone ? é"
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
@@ -321,7 +439,7 @@ def _foreign(path, statement="CREATE TABLE t (a)"):
 
 def _other_version(path):
     Journal(path).close()
-    _foreign(path, "PRAGMA user_version = 2")
+    _foreign(path, "PRAGMA user_version = 3")
 
 
 def _other_table(path):
@@ -531,13 +649,6 @@ def test_a_journal_is_made_where_there_are_no_links(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def quick_folder():
-    """A folder in memory, where there is one: each look at a journal syncs."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
 def closed(quick_folder):
     """A journal with six rows that was closed, and one of them in doubt."""
     with journal_at(quick_folder / "closed") as journal:
@@ -561,10 +672,11 @@ DAMAGED_END = OK._replace(body=bytes(range(256)) * 8, message="some words", outc
 
 
 def found_in(path):
-    """What a journal gives for each row, in the table's order and by key; None where it is refused."""
+    """What a journal gives for each row, in the table's order and another; None where it is refused."""
     with suppress(JournalError), journal_at(path) as journal:
-        finder = Finder(journal)
-        every_way = [find(key) for find in (finder.find, journal.find) for key in DAMAGED_KEYS]
+        finder, other = Finder(journal), Finder(journal)
+        every_way = [finder.find(key) for key in DAMAGED_KEYS]
+        every_way += reversed([other.find(key) for key in reversed(DAMAGED_KEYS)])
         rows = [found and (*known(found)[:2], found.last and found.last._replace(latency=0.0)) for found in every_way]
         return rows, journal.sends
     return None

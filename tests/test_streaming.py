@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 import threading
 from contextlib import closing
 
@@ -21,6 +20,7 @@ import tablenodes as tn
 from tablenodes.cli.printout import LiveText
 from tablenodes.engine import policy
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
+from tablenodes.engine.journal import Journal
 from tablenodes.engine.outcomes.judge import judge
 from tablenodes.engine.redaction import Redaction
 from tablenodes.engine.transports import TRANSPORTS
@@ -373,8 +373,8 @@ def test_a_repeat_without_the_option_counts_against_the_limit(transport, tmp_pat
 
 
 def bodies_in(journal):
-    with closing(sqlite3.connect(journal)) as database:
-        return database.execute("SELECT body FROM row").fetchall()
+    with closing(Journal(journal, looks=True)) as read:
+        return [(entry.last.body,) for entry in read]
 
 
 @pytest.mark.parametrize("name", ["text", "three choices", "tool calls", "log probabilities"])

@@ -24,13 +24,14 @@ from servers import answer, echo, fault_server, fin, held, refusing_port
 import tablenodes as tn
 from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Answer, Call, Request
+from tablenodes.engine.journal import KeptAnswer
 from tablenodes.later.group import Deadlines
 from tablenodes.later.lock import WorkerLock, ensure_worker
 from tablenodes.later.stored_connection import StoredConnection, restored
 from tablenodes.later.worker import Worker, cancel
 from tablenodes.run.wiring import Engine
 from tablenodes.secret import Secret
-from tablenodes.store.futures import Futures
+from tablenodes.store.futures import Futures, _end_sum
 from tablenodes.store.inventory import Inventory
 from tablenodes.store.store_file import StoreFile
 
@@ -417,9 +418,7 @@ def test_a_row_is_not_tried_beyond_its_own_time(store):
         table = queued(server.url, store, 1, retry=tn.Retry(server_error=0, row_deadline=100))
         with closing(sqlite3.connect(store)) as database, database:
             row = database.execute("SELECT number, id FROM future").fetchone()
-            from tablenodes.engine.journal.journal_file import check_sum
-
-            crc = check_sum(row[1], row[0], 1, 0, None, None, None, None, "", b"", b"")
+            crc = _end_sum(row[1], row[0], KeptAnswer(message=""), 1, billed=False)
             values = (row[0], time.time() - 200, crc)
             database.execute(
                 "INSERT INTO answer (number, sends, billed, first_sent, headers, body, message, latency, crc)"

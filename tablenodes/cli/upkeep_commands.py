@@ -187,6 +187,8 @@ def worker(given: Given) -> None:
     "journal",
     Argument("path", "JOURNAL", "The journal's file, such as answers.csv.journal."),
     flag("--jsonl", "Print each row with its answer as a line of JSON."),
+    flag("--verify", "Read all of it, every answer too, and say whether it is as it was written."),
+    flag("--compact", "Write it anew, as small as it gets; nothing of it is lost."),
 )
 def journal(given: Given) -> None:
     """Show what is in a journal that no run is using: rows by outcome, and how many requests they took."""
@@ -195,11 +197,19 @@ def journal(given: Given) -> None:
     path = given.path
     if not os.path.exists(path):
         raise JournalError(f"{path}: no such file")
+    before = os.path.getsize(path)
+    if given.compact:
+        with closing(Journal(Path(path))) as opened:
+            opened.compact()
     with closing(Journal(Path(path), looks=True)) as opened:
+        if given.verify:
+            opened.verify()
         if given.jsonl:
             _print_rows(opened)
             return
         size = sized(os.path.getsize(path))
+        size += f" (was {sized(before)})" if given.compact else ""
+        size += "; all of it is as it was written" if given.verify else ""
         show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
         rows = [(outcome or "in_doubt", f"{number:,}", f"{sends:,}") for outcome, number, sends in opened.tally()]
         _show_table(("outcome", "rows", "requests"), rows)

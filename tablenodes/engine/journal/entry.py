@@ -15,8 +15,9 @@ from ..calls import Answer, Request
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
 from ..response_head import REQUEST_ID_NAMES
+from .seen_digests import SeenDigests
 
-VERSION = 1
+_VERSION = 1  # of keys; journals and stores on disk know rows by them
 _KEPT_HEADERS = re.compile(
     rb"\n((?:content-(?:type|length)|transfer-encoding|date|retry-after(?:-ms)?"
     rb"|x-(?:should-retry|ratelimit-[\w-]+)|openai-[\w-]+|%s):[^\r\n]*\r?)" % b"|".join(REQUEST_ID_NAMES),
@@ -49,18 +50,16 @@ class Keys:
 
     def __init__(self, request: Request, scope: str = "") -> None:
         parts = urlsplit(request.url)
-        named = [scope, request.method, f"{parts.scheme}://{parts.netloc}", parts.path, parts.query, VERSION]
+        named = [scope, request.method, f"{parts.scheme}://{parts.netloc}", parts.path, parts.query, _VERSION]
         self._start = hashlib.sha256(orjson.dumps(named) + b"\n")
-        self._seen: dict[bytes, int] = {}
+        self._seen = SeenDigests()
 
     def key(self, body: bytes) -> Key:
-        """Return the key of the next row, in the table's order; journals and stores on disk know rows by it."""
+        """Return the key of the next row, in the table's order."""
         hashed = self._start.copy()
         hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
         digest = hashed.digest()
-        occurrence = self._seen.get(digest, 0)
-        self._seen[digest] = occurrence + 1
-        key: Key = _new(Key, (digest, occurrence))
+        key: Key = _new(Key, (digest, self._seen.add(digest)))
         return key
 
 

@@ -6,24 +6,31 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import JournalError
-from ..sink import OK
+from ..sink import OK, UNUSABLE
 from . import journal_file
+from .answer_blocks import QUICK, SMALL, Blocks, OpenBlocks, packed, unpacked
 from .entry import Entry, KeptAnswer, Key
-from .journal_file import check_sum, check_sum_of_intent, worded
+from .journal_file import row_sum, worded
 
-_COLUMNS = "id, digest, occurrence, sends, billed, outcome, kind, status, headers, body, fault, message, latency, crc"
-_BY_PLACE = f"SELECT {_COLUMNS} FROM row WHERE id = ?"  # noqa: S608 - constants
-_BY_KEY = f"SELECT {_COLUMNS} FROM row WHERE digest = ? AND occurrence = ?"  # noqa: S608
+Row = tuple[Any, ...]
+_ROWS = """
+SELECT id, digest, occurrence, sends, billed, outcome, kind, status, block, start, crc FROM row
+WHERE id BETWEEN ? AND ? ORDER BY id
+"""
 _INTEND = "INSERT OR REPLACE INTO row (id, digest, occurrence, sends, billed, crc) VALUES (?, ?, ?, ?, ?, ?)"
 _DONE = """
-UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, headers = ?, body = ?, fault = ?, message = ?,
-latency = ?, crc = ? WHERE id = ?
+UPDATE row SET sends = ?, billed = ?, outcome = ?, kind = ?, status = ?, block = ?, start = ?, crc = ? WHERE id = ?
 """
+_BLOCK = "SELECT id, codec, size, answers, crc FROM block WHERE id = ?"
+_PUT_BLOCK = "INSERT INTO block (id, codec, size, answers, crc) VALUES (?, ?, ?, ?, ?)"
+_AT_A_TIME = 1024  # rows that are read at once; their answers are not
 _BETWEEN_LOOKS = 0.5  # seconds between two looks whether the file is still there
+_ANSWERED = "SELECT 1 FROM row WHERE outcome IN (?, ?) LIMIT 1"
 _TALLY = "SELECT outcome, COUNT(*), SUM(sends) FROM row GROUP BY outcome ORDER BY COUNT(*) DESC, outcome"
 
 
@@ -43,30 +50,53 @@ class Journal:
         found = journal_file.looked_into(path) if self._looks else journal_file.opened(path)
         self._database, self.rows, self.sends = found
         self._last = self._last_on_disk = self.rows
-        self._indexed = self._failed = False
+        self._failed = False
         self._intents: list[Entry] = []
-        self._dones: list[tuple[Any, ...]] = []
-        self._shared = 0
+        self._dones: list[tuple[Entry, Row, bytes]] = []  # with what is known of each by now, and its answer
+        self._blocks = OpenBlocks(self._read_block, partial(journal_file.damaged, path))
+        self._codec = QUICK
         self._place = journal_file.place_of(path)
         self._log = Path(f"{path}-wal")
         self._log_place = journal_file.place_of(self._log)
         self._look_at = 0.0
         self.is_lost = False  # whether the file was deleted, moved or replaced
+        try:
+            for place in {min(1, self.rows), self.rows} - {0}:
+                self.entry(*self.read(place, place))
+        except BaseException:
+            self.close()
+            raise
 
     def __len__(self) -> int:
         return self._last
 
-    def at(self, place: int) -> Entry | None:
-        """Return the row at a place, or None."""
-        return _found(self._execute(_BY_PLACE, (place,)).fetchone())
+    def read(self, first: int, last: int) -> list[Row]:
+        """Return the rows of some places, all of them as they are in the file; their answers are not read."""
+        with worded(self.path):
+            found = self._database.execute(_ROWS, (first, last)).fetchall()
+        if len(found) != last - first + 1:
+            raise journal_file.damaged(self.path)
+        return found
 
-    def find(self, key: Key) -> Entry | None:
-        """Return the row of a key, or None."""
-        if not self._indexed:
-            with worded(self.path):
-                journal_file.make_index(self._database)
-            self._indexed = True
-        return _found(self._execute(_BY_KEY, key).fetchone())
+    def check(self, row: Row) -> None:
+        """Raise `JournalError` for a row that is not as it was written."""
+        with suppress(TypeError):  # a text where bytes were
+            if row_sum(*row[:-1]) == row[-1]:
+                return
+        raise journal_file.damaged(self.path)
+
+    def entry(self, row: Row) -> Entry:
+        """Return what is known of a row; raise `JournalError` where that is not as it was written."""
+        self.check(row)
+        place, digest, occurrence, sends, billed, outcome, kind, status, block, start, _ = row
+        last = None
+        if outcome is not None:
+            headers, body, fault, message, latency = unpacked(self._blocks[block], start)
+            last = KeptAnswer(outcome, kind, status, headers, body, fault, message, latency)
+        return Entry(Key(digest, occurrence), place, sends, billed=bool(billed), last=last)
+
+    def _read_block(self, number: int) -> Any:
+        return self._execute(_BLOCK, (number,)).fetchone()
 
     def tally(self) -> list[tuple[str | None, int, int]]:
         """Return each outcome (None for in doubt), its rows and the sends that were begun for them; the most first."""
@@ -74,7 +104,17 @@ class Journal:
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the rows, in the order in which they were first sent."""
-        yield from filter(None, map(self.at, range(1, len(self) + 1)))
+        for row in self.all():
+            yield self.entry(row)
+
+    def all(self) -> Iterator[Row]:
+        """Yield all rows of the file in that order, without their answers."""
+        for first in range(1, self._last_on_disk + 1, _AT_A_TIME):
+            yield from self.read(first, min(first + _AT_A_TIME - 1, self._last_on_disk))
+
+    def has_answers(self) -> bool:
+        """Check whether a row was answered."""
+        return self._execute(_ANSWERED, (OK, UNUSABLE)).fetchone() is not None
 
     def intend(self, entry: Entry) -> None:
         """Record that a row is about to be sent."""
@@ -82,9 +122,7 @@ class Journal:
             self._last += 1
             entry.place = self._last
         entry.sends += 1
-        if entry.rides:
-            self._shared += 1
-        else:
+        if not entry.rides:
             self.sends += 1
         self._intents.append(entry)
 
@@ -93,10 +131,7 @@ class Journal:
         if unforeseen:
             self._count(entry, unforeseen)
         entry.billed = entry.billed or billed
-        outcome, kind, status, headers, body, fault, message, _ = kept
-        counted = entry.sends, int(entry.billed)
-        crc = check_sum(*entry.key, *counted, outcome, kind, status, fault, message, headers, body)
-        self._dones.append((*counted, *kept, crc, entry.place))
+        self._dones.append((entry, (entry.sends, int(entry.billed), *kept[:3]), packed(kept)))
 
     def commit(self) -> None:
         """Bring everything that was recorded to the disk, with one sync.
@@ -113,12 +148,13 @@ class Journal:
                 if self._failed:  # what is in the log comes into the file, so that its space can be written again
                     database.execute("PRAGMA wal_checkpoint(RESTART)")
                 database.execute("BEGIN IMMEDIATE")
+                if self._failed:  # a commit that fails may have been made all the same
+                    database.execute("DELETE FROM row WHERE id > ?", (self._last_on_disk,))
                 if self._dones:
-                    database.executemany(_DONE, self._dones)
+                    self._put_answers()
                 if self._intents:
                     database.executemany(_INTEND, map(_intent, self._intents))
-                if self._shared:
-                    journal_file.count_shared(database, self._shared)
+                journal_file.counted(database, self._last, self.sends)
                 database.execute("COMMIT")
         except JournalError:
             self._failed = True
@@ -126,8 +162,17 @@ class Journal:
             raise
         self._dones.clear()
         self._intents.clear()
-        self._shared = 0
         self._last_on_disk = self._last
+
+    def _put_answers(self) -> None:
+        newest = self._execute("SELECT max(id) FROM block").fetchone()[0] or 0
+        blocks, rows = Blocks(newest + 1, self._codec), []
+        for entry, known, answer in self._dones:
+            columns = (*known, *blocks.put(answer))
+            rows.append((*columns, row_sum(entry.place, *entry.key, *columns), entry.place))
+        blocks.end()
+        self._database.executemany(_DONE, rows)
+        self._database.executemany(_PUT_BLOCK, [(*block, block.crc) for block in blocks.full])
 
     def _look_for_the_file(self) -> None:
         """Raise `JournalError` where the file that is written has its name no more: nobody would find it again."""
@@ -151,8 +196,31 @@ class Journal:
         """Return how many rows have answers that could not be put into the file; one more try is made."""
         with suppress(JournalError):
             self.commit()
-        outcomes = {done[-1]: done[2] for done in self._dones}  # of a row that was sent again, the last one
+        outcomes = {entry.place: known[2] for entry, known, _ in self._dones}  # of a row sent again, the last one
         return sum(outcome == OK for outcome in outcomes.values())
+
+    def verify(self) -> None:
+        """Raise `JournalError` unless all of the file is as it was written, every answer too."""
+        for _ in self:
+            pass
+        if self._execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+            raise journal_file.damaged(self.path)
+
+    def compact(self) -> None:
+        """Write all answers anew, in the table's order and as small as they get; a kill leaves a whole journal.
+
+        Answers that others took the place of are gone then.
+        """
+        older = self._execute("SELECT max(id) FROM block").fetchone()[0] or 0
+        self._codec = SMALL
+        for number, entry in enumerate(self, 1):
+            if entry.last is not None:
+                self.done(entry, entry.last)
+            if number % _AT_A_TIME == 0:
+                self.commit()
+        self.commit()
+        self._execute("DELETE FROM block WHERE id <= ?", (older,))
+        self._execute("VACUUM")
 
     def close(self) -> None:
         """Commit, mark the end as a clean one, and let the file go; whoever must know what fails commits first."""
@@ -165,9 +233,7 @@ class Journal:
 
     def _count(self, entry: Entry, sends: int) -> None:
         entry.sends += sends
-        if entry.rides:
-            self._shared += sends
-        else:
+        if not entry.rides:
             self.sends += sends
 
     def _take_back(self) -> None:
@@ -186,41 +252,6 @@ class Journal:
             return self._database.execute(statement, parameters)
 
 
-class Finder:
-    """Finds rows one after the other, in the table's order.
-
-    In an unchanged table each stands behind the one before, and once all of the journal's are found no other is looked
-    for: only for what was moved, added or removed is the index asked.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._next = 1
-        self._left = journal.rows
-
-    def find(self, key: Key) -> Entry | None:
-        """Return the row of a key, or None."""
-        if not self._left:
-            return None
-        found = self._journal.at(self._next)
-        if found is None or found.key != key:
-            found = self._journal.find(key)
-            if found is None:
-                return None
-        self._left -= 1
-        self._next = found.place + 1
-        return found
-
-
-def _intent(entry: Entry) -> tuple[Any, ...]:
-    digest, occurrence = entry.key
-    sends, billed = entry.sends, int(entry.billed)
-    return entry.place, digest, occurrence, sends, billed, check_sum_of_intent(digest, occurrence, sends, billed)
-
-
-def _found(columns: tuple[Any, ...] | None) -> Entry | None:
-    if columns is None:
-        return None
-    place, digest, occurrence, sends, billed, *kept, _ = columns
-    last = None if kept[0] is None else KeptAnswer(*kept)
-    return Entry(Key(digest, occurrence), place, sends, billed=bool(billed), last=last)
+def _intent(entry: Entry) -> Row:
+    columns = (entry.place, *entry.key, entry.sends, int(entry.billed))
+    return *columns, row_sum(*columns)

@@ -1,4 +1,4 @@
-"""The journal's file: made whole or not at all, and looked through before a word of it is believed."""
+"""The journal's file: made whole or not at all, and looked into before a word of it is believed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from typing import NamedTuple
 
 from ...database_file import DAMAGED, FileKind, empty_database, have_commits_synced
 from ...errors import JournalError
-from .entry import VERSION
 
+VERSION = 2
 _TABLES = {
     "row": """CREATE TABLE row (
     id INTEGER PRIMARY KEY, digest BLOB NOT NULL, occurrence INTEGER NOT NULL,
     sends INTEGER NOT NULL, billed INTEGER NOT NULL,
-    outcome TEXT, kind TEXT, status INTEGER, fault TEXT, message TEXT, headers BLOB, body BLOB,
-    latency REAL, crc INTEGER NOT NULL
+    outcome TEXT, kind TEXT, status INTEGER, block INTEGER, start INTEGER, crc INTEGER NOT NULL
 )""",
-    "run": "CREATE TABLE run (clean INTEGER NOT NULL)",
+    "block": """CREATE TABLE block (
+    id INTEGER PRIMARY KEY, codec TEXT NOT NULL, size INTEGER NOT NULL, answers BLOB NOT NULL, crc INTEGER NOT NULL
+)""",
+    "run": """CREATE TABLE run (
+    clean INTEGER NOT NULL, rows INTEGER NOT NULL, sends INTEGER NOT NULL, crc INTEGER NOT NULL
+)""",
 }
-"""Rows are only ever put at the end: what a commit writes lies together, however many rows there are."""
-_INDEX = {"row_key": "CREATE UNIQUE INDEX row_key ON row (digest, occurrence)"}
-"""Finds a row by its key. It is made for the first row that is not where it is looked for first."""
-_SHARED = {"shared": "CREATE TABLE shared (sends INTEGER NOT NULL)"}
-"""Sends that are counted for a row, but were made in the request of another. It is made for the first of them."""
+"""Rows and blocks are only ever put at the end: what a commit writes lies together, however many there are.
+
+`run` has how many rows there are, and how many requests they took: nobody has to count them.
+"""
 _WORDS = {
     sqlite3.SQLITE_BUSY: "another run is using the journal; wait for it, or choose another path",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and run again: what is in the journal is not sent again",
@@ -39,13 +42,14 @@ worded = _KIND.worded
 _HEADER = 32
 _FRAME = 24
 _BITS = 0xFFFFFFFF
+_FIRST = f"INSERT INTO run VALUES (1, 0, 0, {zlib.crc32(b'0|0')})"  # noqa: S608 - a number
 
 
 def opened(path: Path) -> tuple[sqlite3.Connection, int, int]:
     """Open a journal's file alone, or make it; return it, how many rows are in it, and the requests that they took."""
     with worded(path):
         if not os.path.lexists(path):
-            _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), "INSERT INTO run VALUES (1)"))))
+            _KIND.make(path, empty_database(VERSION, ";".join((*_TABLES.values(), _FIRST))))
         log = _log_at(f"{path}-wal")
         _KIND.refuse_other_files(path)
         database = sqlite3.connect(os.path.abspath(path), timeout=0, isolation_level=None)
@@ -97,12 +101,6 @@ def refuse_other_files(path: Path) -> None:
         _KIND.refuse_other_files(path, written=False)
 
 
-def make_index(database: sqlite3.Connection) -> None:
-    """Make sure that rows can be found by their keys."""
-    for statement in _INDEX.values():
-        database.execute(statement.replace("INDEX", "INDEX IF NOT EXISTS"))
-
-
 def closed(database: sqlite3.Connection) -> None:
     """Mark the end as a clean one and let the file go; whatever fails here, nothing that was committed is lost."""
     try:
@@ -116,68 +114,57 @@ def closed(database: sqlite3.Connection) -> None:
     database.close()
 
 
-def count_shared(database: sqlite3.Connection, sends: int) -> None:
-    """Record that so many sends of rows were made in the requests of others, as a part of the open transaction."""
-    for statement in _SHARED.values():
-        database.execute(statement.replace("TABLE", "TABLE IF NOT EXISTS"))
-    database.execute("INSERT INTO shared VALUES (?)", (sends,))
+def counted(database: sqlite3.Connection, rows: int, sends: int) -> None:
+    """Record how many rows and requests there are, as a part of the open transaction."""
+    database.execute("UPDATE run SET rows = ?, sends = ?, crc = ?", (rows, sends, _sum_of_counts(rows, sends)))
 
 
-def check_sum(
-    digest: bytes, occurrence: int, sends: int, billed: int, outcome: str | None, kind: str | None, status: int | None,
-    fault: str | None, message: str | None, headers: bytes | None, body: bytes | None
+def row_sum(
+    place: int, digest: bytes, occurrence: int, sends: int, billed: int, outcome: str | None = None,
+    kind: str | None = None, status: int | None = None, block: int | None = None, start: int | None = None
 ) -> int:  # fmt: skip
-    """Return the check sum over a row's columns, all but the latency."""
-    short = f"{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{fault}|{message}".encode()
-    return zlib.crc32(body or b"", zlib.crc32(headers or b"", zlib.crc32(short, zlib.crc32(digest))))
+    """Return the check sum over a row's columns."""
+    short = f"{place}|{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{block}|{start}"
+    return zlib.crc32(short.encode(), zlib.crc32(digest))
 
 
-def check_sum_of_intent(digest: bytes, occurrence: int, sends: int, billed: int) -> int:
-    """Return the check sum of a row that has no end: that of `check_sum`, in half the time."""
-    return zlib.crc32(b"%d|%d|%d|None|None|None|None|None" % (occurrence, sends, billed), zlib.crc32(digest))
+def damaged(path: Path) -> JournalError:
+    """Return what is raised for a journal of which something is lost or changed."""
+    return JournalError(f"{path}: the journal {DAMAGED}")
 
 
 def _look_through(database: sqlite3.Connection, path: Path, log: _Log, wrote_a_log: bool = False) -> tuple[int, int]:
-    """Check that the file is a journal, and that nothing of it is lost or changed; count its rows and requests."""
+    """Check that the file is a journal that is whole by its own word; return how many rows and requests it has."""
     run = database.execute
     run("PRAGMA locking_mode = EXCLUSIVE")
     _KIND.check(database, path, VERSION)
     wrote_a_log |= run("PRAGMA journal_mode").fetchone() == ("wal",)  # read by SQLite: to close the file ends its locks
     run("PRAGMA journal_mode = WAL")
     have_commits_synced(database)
-    is_sound = run("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
     # What SQLite finds good of the log comes into the file.
-    if not is_sound or log.is_lost(read=int(run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])):
-        raise JournalError(f"{path}: the journal {DAMAGED}")
+    if log.is_lost(read=int(run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])):
+        raise damaged(path)
+    pages, size = (run(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     schema = dict(run("SELECT name, sql FROM sqlite_schema"))
-    is_ours = _TABLES.items() <= schema.items() <= (_TABLES | _INDEX | _SHARED).items()
-    marks = run("SELECT clean FROM run").fetchall() if is_ours else []
-    found = _counted(database, shared="shared" in schema) if marks in ([(0,)], [(1,)]) else None
-    if found is None:
-        raise JournalError(f"{path}: the journal {DAMAGED}")
-    if marks == [(0,)] and wrote_a_log and not log.size:
+    if "store" in schema:
+        raise JournalError(f"{path}: this is a store, not a journal; choose another path")
+    is_ours = schema == _TABLES and pages * size <= os.path.getsize(path)
+    marks = run("SELECT clean, rows, sends, crc FROM run").fetchall() if is_ours else []
+    if len(marks) != 1 or marks[0][0] not in (0, 1) or marks[0][3] != _sum_of_counts(*marks[0][1:3]):
+        raise damaged(path)
+    is_clean, rows, sends, _ = marks[0]
+    if rows != (run("SELECT max(id) FROM row").fetchone()[0] or 0):
+        raise damaged(path)
+    if not is_clean and wrote_a_log and not log.size:
         raise JournalError(
             f"{path}: the last run was cut short, and {path.name}-wal, a part of the journal, is gone; "
             "put it back beside it, or choose another path to start again"
         )
-    return found
+    return rows, sends
 
 
-def _counted(database: sqlite3.Connection, *, shared: bool) -> tuple[int, int] | None:
-    """Count rows and requests; None where a row is missing, or does not fit the check sum that it was given."""
-    columns = "id, crc, digest, occurrence, sends, billed, outcome, kind, status, fault, message, headers, body"
-    count = sends = 0
-    try:
-        for place, crc, *values in database.execute(f"SELECT {columns} FROM row ORDER BY id"):  # noqa: S608 - constant
-            count += 1
-            if place != count or crc != check_sum(*values):
-                return None
-            sends += values[2]
-        if shared:
-            sends -= database.execute("SELECT TOTAL(sends) FROM shared").fetchone()[0]
-    except TypeError:  # a text or a number where bytes were, or the other way round
-        return None
-    return count, int(sends)
+def _sum_of_counts(rows: int, sends: int) -> int:
+    return zlib.crc32(f"{rows}|{sends}".encode())
 
 
 def _mark(database: sqlite3.Connection, *, clean: bool) -> None:

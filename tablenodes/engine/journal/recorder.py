@@ -9,9 +9,10 @@ from ...problems import Rejected
 from ..calls import Answer, Call
 from ..outcomes.judge import Verdict, is_outlasted
 from ..outcomes.rules import Failure
-from ..sink import NOT_SENT, OK, UNUSABLE, End, Source, end_of, in_doubt
+from ..sink import NOT_SENT, End, Source, end_of, in_doubt
 from .entry import Entry, KeptAnswer, Key, Keys
-from .journal import Finder, Journal
+from .finder import Finder
+from .journal import Journal
 
 Body = bytes | Rejected
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again, or their outcomes
@@ -26,7 +27,8 @@ class Recorder:
 
     The loop says `intend` before each send and `record` after each answer, and `commit` once a turn, before it sends
     what was intended; it says nothing where `keeps` is false. `knows` is whether there was an earlier run; `earlier`
-    has the sends of earlier runs, and whether one may have been billed, of calls that are sent again.
+    has the sends of earlier runs, and whether one may have been billed, of calls that are sent again; `reused` and
+    `doubtful` count the calls so far whose end is that of an earlier run, and those in doubt that are sent again.
     """
 
     keeps = False
@@ -34,6 +36,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.earlier: dict[int, tuple[int, bool]] = {}
+        self.reused = self.doubtful = 0
 
     def recalled(self, source: Source) -> Source:
         """Return what a source gives, with the ends of earlier runs in the place of calls that need not be sent."""
@@ -112,7 +115,9 @@ class JournalRecorder(Recorder):
         again = self._again(entry)
         entry.billed = entry.billed or entry.last is None
         if not again:
+            self.reused += 1
             return call.key, _end(call, entry)
+        self.doubtful += entry.last is None
         self._entries[call.key] = entry
         self.earlier[call.key] = entry.sends, entry.billed
         return call
@@ -127,7 +132,7 @@ class JournalRecorder(Recorder):
 
     def has_answers(self) -> bool:
         """Check whether a row was answered in an earlier run."""
-        return any(outcome in (OK, UNUSABLE) for outcome, _, _ in self.journal.tally())
+        return self.journal.has_answers()
 
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
@@ -137,32 +142,12 @@ class JournalRecorder(Recorder):
             return False
         return is_asked_again(self.retry_failed, entry.last.outcome, may_pass=entry.last.may_pass)
 
-    def survey(self, prepared: Iterable[Body], keys: Keys, *, once: bool = False) -> tuple[int, int, int]:
-        """Count the rows that need not be sent, those that will be (`once`: if unlike), and how many of these in doubt.
-
-        The `keys` must be new ones.
-        """
-        reused = sending = doubtful = 0
-        for _, key, entry in self._looked_up(prepared, keys):
-            if key is None:
-                continue
-            if entry is not None and not self._again(entry):
-                reused += 1
-            elif not (once and key.occurrence):
-                sending += 1
-                doubtful += entry is not None and entry.last is None
-        return reused, sending, doubtful
-
     def surveyed(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
         """Yield each row with its key, None where it is rejected, and its end in an earlier run that is used again."""
-        for body, key, entry in self._looked_up(prepared, keys):
-            yield body, key, None if entry is None or self._again(entry) else entry
-
-    def _looked_up(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
-        finder = Finder(self.journal)
         for body in prepared:
             key = keys.key(body) if isinstance(body, bytes) else None
-            yield body, key, None if key is None else finder.find(key)
+            entry = None if key is None else self._finder.find(key)
+            yield body, key, None if entry is None or self._again(entry) else entry
 
     def intend(self, key: int, *, rides: bool = False) -> None:
         entry = self._entries[key]

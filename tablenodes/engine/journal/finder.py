@@ -1,0 +1,84 @@
+"""The finder: which row of a journal is that of a request, asked in the table's order."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from .entry import Entry, Key
+from .journal import Journal, Row
+
+_MOST_AHEAD = 256
+_STEP = 0x9E3779B1
+_BITS = 2**32 - 1
+
+
+class Finder:
+    """Finds rows one after the other, in the table's order.
+
+    In an unchanged table each stands behind the one before, and once all of the journal's are found no other is looked
+    for: only for what was moved, added or removed are all of them read, without their answers.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._next = 1
+        self._left = journal.rows
+        self._ahead: list[Row] = []  # the rows from `_first` on
+        self._first = 1
+        self._places: _Places | None = None
+
+    def find(self, key: Key) -> Entry | None:
+        """Return the row of a key, or None."""
+        if not self._left:
+            return None
+        row = self._row_in_turn()
+        if row is None or row[1:3] != key:
+            row = self._row_of(key)
+            if row is None:
+                return None
+        self._left -= 1
+        self._next = row[0] + 1
+        return self._journal.entry(row)
+
+    def _row_in_turn(self) -> Row | None:
+        """Return the row behind the one that was found last; the longer rows are found so, the more are read ahead."""
+        at = self._next - self._first
+        if not 0 <= at < len(self._ahead):
+            most = min(2 * len(self._ahead), _MOST_AHEAD) if at == len(self._ahead) else 0
+            last = min(self._next + most, self._journal.rows)
+            self._first, self._ahead, at = self._next, self._journal.read(self._next, last), 0
+        return self._ahead[at] if self._ahead else None
+
+    def _row_of(self, key: Key) -> Row | None:
+        if self._places is None:
+            self._places = _Places(self._journal)
+        rows = (self._journal.read(place, place)[0] for place in self._places.of(key))
+        return next((row for row in rows if row[1:3] == key), None)
+
+
+class _Places:
+    """Where each of a journal's rows may be, by 32 bits of its key: 8 bytes a row."""
+
+    def __init__(self, journal: Journal) -> None:
+        import numpy  # noqa: PLC0415 - loaded where a table was changed
+
+        self._sorted = array("Q")
+        for row in journal.all():
+            journal.check(row)
+            self._sorted.append(_start(row[1], row[2]) << 32 | row[0])
+        numpy.frombuffer(self._sorted, numpy.uint64).sort()  # in place
+
+    def of(self, key: Key) -> Iterator[int]:
+        """Yield the places where a key may be."""
+        start = _start(*key)
+        at = bisect_left(self._sorted, start << 32)
+        while at < len(self._sorted) and self._sorted[at] >> 32 == start:
+            yield self._sorted[at] & _BITS
+            at += 1
+
+
+def _start(digest: bytes, occurrence: int) -> int:
+    """Return 32 bits of a key; equal rows differ in them."""
+    return int.from_bytes(digest[:4]) + occurrence * _STEP & _BITS
