@@ -16,6 +16,8 @@ from servers import answer, completion, echo, fault_server, fin, head, interrupt
 
 import tablenodes as tn
 from tablenodes.engine import policy
+from tablenodes.engine.journal import Journal
+from tablenodes.run import run as run_module
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 QUIET = {"progress": False}
@@ -246,6 +248,23 @@ def test_another_server_is_asked(tmp_path):
         run(words(), server, tmp_path / "j")
         run(words(), other, tmp_path / "j")
         assert len(server.requests) == len(other.requests) == 6
+
+
+def test_what_is_sent_is_said_before_it_is_and_each_row_is_made_once(tmp_path, capsys, monkeypatch):
+    """Of a long table: of its first rows. The rest goes on, and is looked up as it comes."""
+    made, right = [], run_module.prepared
+    monkeypatch.setattr(run_module, "prepared", lambda *given: (made.append(row) or row for row in right(*given)))
+    with fault_server(echo()) as server:
+        run(words(count=3), server, tmp_path / "j")
+        monkeypatch.setattr(policy, "AHEAD", 4)
+        said = []
+        table = words("w0", "w1", *"abcdef", "w2")
+        watch = lambda row, text: said.append(capsys.readouterr().err)  # noqa: E731
+        out = run(table, server, tmp_path / "j", progress=None, on_text=watch)
+        assert outcomes(out) == ["ok"] * 9
+        assert len(server.requests) == 3 + 6
+    assert len(made) == 3 + 9
+    wording.line(said[0])
 
 
 def test_some_rows_are_reused_and_it_is_said(tmp_path, capsys):
@@ -499,6 +518,8 @@ def test_no_secret_and_no_prompt_is_in_the_journal(tmp_path):
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     for path in tmp_path.iterdir():
         held = path.read_bytes()
+        with closing(Journal(path, looks=True)) as journal:
+            held += b"".join(repr(entry.last).encode() for entry in journal)
         for secret in (KEY, KEY.replace("/", "%2F"), KEY.replace("/", "\\/"), "cookie-4711", "prompt-4711", "Say "):
             assert secret.encode() not in held, path
         assert b"Bearer ***" in held
@@ -524,5 +545,5 @@ def test_paid_bytes_are_kept_whole(tmp_path):
     with fault_server(answer(body)) as server:
         out = run(words("a"), server, tmp_path / "j", **STRICT)
     assert out.result["body"].iloc[0] == '{"choices": "\ufffd\ufffd"}'
-    with closing(sqlite3.connect(tmp_path / "j")) as database:
-        assert database.execute("SELECT body FROM row").fetchone() == (body,)
+    with closing(Journal(tmp_path / "j", looks=True)) as journal:
+        assert [entry.last.body for entry in journal] == [body]

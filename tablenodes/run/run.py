@@ -26,6 +26,7 @@ from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
 from ..problems import Remark
 from . import display
+from .announcement import announced
 from .check import check_rows, refuse_invalid
 from .cost_limit import CostLimit, refuse_unpriced
 from .display import counted
@@ -208,7 +209,7 @@ class Run:
         return len(self.view)
 
     def _says_what_is_known(self) -> bool:
-        """Check whether to say beforehand which rows the journal has: each is made for that, too."""
+        """Check whether to say beforehand which rows the journal has."""
         return not self.context.new_journal and self.options.progress is not False
 
     def _may_stream(self) -> bool:
@@ -239,22 +240,12 @@ class Run:
         journal = self.journal
         if journal is None:
             return Recorder()
-        recorder = JournalRecorder(
+        return JournalRecorder(
             journal,
             resend_doubtful=self.options.on_in_doubt == "resend",
             retry_failed=self.options.retry_failed,
             at_most_once=self.at_most_once,
         )
-        if len(journal) and self._says_what_is_known():
-            once = self.options.duplicates == "once"
-            reused, sending, doubtful = recorder.survey(self._rows(), self._keys(), once=once)
-            if reused + sending:
-                known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
-                more = f"sending {sending:,}" if self.options.send else "sending nothing"
-                display.say(f"{self.asking.name}: {known}, {more}")
-            if doubtful and self.options.send:
-                display.say(_billed_twice(self.asking.name, doubtful))
-        return recorder
 
     def _keys(self) -> Keys:
         """Return what makes the keys by which a journal knows the rows."""
@@ -310,6 +301,9 @@ class Run:
         if display.DETAILED.get():
             self._say_how()
         source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
+        if self.recorder.knows and self._says_what_is_known():
+            sink = self.engine.loop.sink
+            source = announced(source, self.recorder, self.asking.name, sink.accept, sends=self.options.send)
         return self._warmed(source) if self._may_warm_up() else source
 
     def carry_out(self) -> Responses[Any]:
@@ -440,10 +434,3 @@ def _close(journal: Journal) -> None:
     # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
     with suppress(JournalError):
         journal.close()
-
-
-def _billed_twice(name: str, rows: int) -> Remark:
-    """Return what is said of rows that are sent although an earlier run did so."""
-    were = "was" if rows == 1 else "were"
-    told = f"{name}: {rows:,} of them {were} sent before without an answer seen, and may be billed twice"
-    return Remark(f"{told} (on_in_doubt='report' leaves them)", code="billed_twice", values={"told": told})

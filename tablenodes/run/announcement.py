@@ -1,0 +1,37 @@
+"""What is said of a journal before anything is sent: how many rows are in it, and which may be billed twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..engine.look_ahead import in_front, look_ahead
+from ..problems import Remark
+from . import display
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.journal.recorder import Recorder
+    from ..engine.sink import Source
+
+
+def announced(source: Source, recorder: Recorder, name: str, accept: Callable[..., Any], *, sends: bool) -> Source:
+    """Return a source, once it is said how many of its rows are in the journal; of a long one, of its first rows."""
+    calls, is_all = look_ahead(source, accept)
+    reused, sending = recorder.reused, len(calls)
+    if not is_all:
+        known = f"{reused:,} of the first {reused + sending:,} rows reused from the journal"
+        display.say(f"{name}: {known}; the others are looked up as they come")
+    elif reused + sending:
+        known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
+        display.say(f"{name}: {known}, {f'sending {sending:,}' if sends else 'sending nothing'}")
+    if recorder.doubtful and sends:
+        display.say(_billed_twice(name, recorder.doubtful))
+    return in_front(calls, source)
+
+
+def _billed_twice(name: str, rows: int) -> Remark:
+    """Return what is said of rows that are sent although an earlier run did so."""
+    were = "was" if rows == 1 else "were"
+    told = f"{name}: {rows:,} of them {were} sent before without an answer seen, and may be billed twice"
+    return Remark(f"{told} (on_in_doubt='report' leaves them)", code="billed_twice", values={"told": told})
