@@ -25,7 +25,7 @@ from tablenodes.testing import canned
 
 CHAT = tn.CreateChatCompletion(model="m", prompt="{{ word }}", temperature=0, seed=1)
 SILENT = {"progress": False}
-OWN = ["attempts", "latency", "prompt_tokens", "completion_tokens", "total_tokens"]
+OWN = ["attempts", "started", "latency", "prompt_tokens", "completion_tokens", "total_tokens"]
 
 
 def table_of(words):

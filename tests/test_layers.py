@@ -20,7 +20,7 @@ LAYERS = [
     ("workflow",),
     ("nodes", "testing"),
     ("later",),
-    ("run",),
+    ("run", "report"),
     ("connection", "local"),
     ("bodies",),
     ("store",),

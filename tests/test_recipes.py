@@ -146,6 +146,7 @@ def helped(request):
         ("cost.md", "Well."),
         ("databases.md", {"stars": 4}),
         ("files.md", {"stars": 4}),
+        ("report.md", "Well."),
     ],
 )
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, answers, tmp_path):

@@ -315,6 +315,7 @@ def test_the_log_has_one_row_an_input_row_with_what_was_counted():
         out = NODES[0].run(words(2), connection(server), **QUIET)
     row = out.log.iloc[0].to_dict()
     assert 0.02 <= row.pop("latency") < 10
+    assert 0 <= row.pop("started") < 1
     assert pd.isna(row.pop("retry_after"))
     assert pd.isna(row.pop("message"))
     assert pd.isna(row.pop("reason"))

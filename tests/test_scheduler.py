@@ -56,7 +56,7 @@ def test_the_window_is_the_concurrency():
     assert (plan.room(0.0), plan.in_flight) == (2, 1)
     plan.cap(1)
     assert plan.room(0.0) == 0
-    assert plan.answered(0, OK, 1, 0.1) == Done(0, OK, 1, False)
+    assert plan.answered(0, OK, 1, 0.1) == Done(0, OK, 1, False, 0.0)
     assert plan.room(0.1) == 1
     assert Scheduler(Limits(), Retry(), random=float, capacity=7).room(0.0) == 7
     assert Scheduler(Limits(concurrency=3), Retry(), random=float, capacity=0).room(0.0) == 1

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pages import page
 
-from tablenodes.cli import cures
 from tablenodes.cli.closing_report import _how
+from tablenodes.cli.complaints import option_for
 from tablenodes.engine.outcomes import rules
+from tablenodes.run import cures
 from tablenodes.run.failures import Failed
 
 MESSAGES = re.findall(r"^### `(.*)`$", page("troubleshooting.md"), re.MULTILINE)
@@ -62,4 +63,4 @@ def test_each_cause_that_a_runs_end_knows_has_an_entry(cause):
 
 def test_what_is_too_large_may_be_allowed():
     """The longest answer is a setting."""
-    assert "--body-bytes" in cures.cure(Failed("too_large", 200, None, 1, 0, "", False), sent_again=False)
+    assert "--body-bytes" in cures.cure(Failed("too_large", 200, None, 1, 0, "", False), option_for)

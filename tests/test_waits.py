@@ -102,6 +102,8 @@ class Waiting:
     """Stands for a scheduler."""
 
     stopped = None
+    in_flight = waiting = sent = 0
+    retries = {}
 
     def __init__(self, wait):
         self.given = wait
@@ -113,7 +115,7 @@ class Waiting:
 def watched(wait, seconds=60, answered=lambda now: 0, capsys=None):
     """Look up once a second; give the lines."""
     now = 0
-    records = SimpleNamespace(settled=0, counts=Counter())
+    records = SimpleNamespace(settled=0, counts=Counter(), recalled=Counter())
     watch = Watch(records, Waiting(wait), bars.Progress(9, False), "127.0.0.1:9", 600.0, name="ask", clock=lambda: now)
     for now in range(seconds):
         records.counts["ok"] = answered(now)

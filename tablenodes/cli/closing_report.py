@@ -9,10 +9,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..notices import counted, folded, width_of
+from ..run.cures import cure
 from ..run.display import duration, place_of
 from ..run.failures import Failed, failures
 from .complaints import option_for, worded
-from .cures import cure
 
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
@@ -129,7 +129,7 @@ def _failed(failed: Failed, place: str, longest: int | None, *, sent_again: bool
     if longest is not None and len(why) > longest:
         why = _shortened(why, longest if failed.status is None else longest // 3, longest)
     line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')}{place}"
-    fix = cure(failed, sent_again=sent_again)
+    fix = cure(failed, option_for) or ("run the same command again" if failed.passes and sent_again else "")
     return f"{line}\n  to do    {fix}" if fix else line
 
 

@@ -225,6 +225,8 @@ LATER = under(  # what says how rows are handed to a worker
     flag("--replace", described()["replace"].description),
 )
 _LOG = "Write what became of each row to this file: outcome, reason, message, attempts, latency, tokens, …"
+_REPORT = "Write a report of the run to this file: one page of HTML, with charts, why rows failed, and what to do."
+(REPORT,) = under("Messages", option("--report", "FILE", _REPORT))
 TOLD = under(  # what is said of a run
     "Messages",
     option("--log", "FILE", _LOG),

@@ -102,11 +102,6 @@ def option_for(setting: str) -> str:
     return f"{'--set' if is_any else own} of tablenodes submit"
 
 
-def said(sentence: str) -> str:
-    """Return a sentence with how its settings are set in the places of their names."""
-    return sentence.format_map(_Words())
-
-
 def complain(text: str, kind: str = "") -> None:
     """Write one line that says what is wrong."""
     line = printable(without_passwords(" ".join(text.split())))

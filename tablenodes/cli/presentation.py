@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from shlex import quote
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import EndedError, Interrupted, JournalError, OutputError, TableError
 from ..notices import counted, say, voiced
 from ..run.display import detailed, place_of
-from .complaints import BAD_INPUT, OK, SOME_FAILED, complain, worded
+from .complaints import BAD_INPUT, OK, SOME_FAILED, complain, option_for, worded
 from .printout import PREVIEW, LiveText, is_terminal, show_table, write_table, write_text_part
 
 if TYPE_CHECKING:
@@ -26,15 +27,16 @@ class Manner(NamedTuple):
 
     `is_raw` says that the last node's body and status are shown, and `form` is the format that the standard output was
     asked for; `columns` are those that are written, where not all are; `asked` says that the command line named the
-    output, where the table goes then, and otherwise only to a person's eyes; `log` is the file for what became of each
-    row; `is_quiet` says that nothing but errors is told, `is_detailed` that it is told what a run does.
+    output, where the table goes then, and otherwise only to a person's eyes; `beside` are the files of the ``log``,
+    what became of each row, and the ``report``, where they are asked for; `is_quiet` says that nothing but errors is
+    told, `is_detailed` that it is told what a run does.
     """
 
     is_raw: bool
     form: str | None
     columns: Sequence[str] | None
     asked: bool
-    log: str | None = None
+    beside: Mapping[str, str | None] = MappingProxyType({})
     is_quiet: bool = False
     is_detailed: bool = False
 
@@ -52,7 +54,8 @@ class Presentation:
         self._given, self._later, self._keeps = given, later, keeps
         self._shows_part = is_terminal() and not manner.asked and manner.form is None
         self._replaces, self._earlier = False, ""  # whether the output takes a file's place, and what is said of that
-        self._is_unlogged = False
+        self._is_unwritten = False  # whether a file beside the output could not be written
+        self._beside = {what: path for what, path in manner.beside.items() if path is not None}
 
     def run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
         """Run it and return the exit code; a run that is stopped shows what it has first."""
@@ -60,8 +63,7 @@ class Presentation:
             return self._run(workflow, table, inputs)
 
     def _run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
-        if self._manner.log is not None:
-            self._check_log(workflow, table, self._manner.log)
+        self._check_beside(workflow, table)
         if workflow.output is None and (self._manner.columns or not self._shows_part):
             table = self._checked(workflow, table)
         self._note_earlier(getattr(workflow.output, "path", ""))
@@ -78,25 +80,35 @@ class Presentation:
             raise
         _refuse_empty_handed(workflow, outputs)
         self._show(workflow, outputs)
-        if self._is_unlogged:
+        if self._is_unwritten:
             return BAD_INPUT
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
 
-    def _check_log(self, workflow: Workflow, table: str | None, log: str) -> None:
-        """Raise an error where the log cannot be written, or is another file of the run."""
+    def _check_beside(self, workflow: Workflow, table: str | None) -> None:
+        """Raise an error where the log or the report cannot be written, or is another file of the run."""
+        if not self._beside:
+            return
         from .. import tables  # noqa: PLC0415 - loads pandas
         from ..workflow.destination import is_same  # noqa: PLC0415
         from ..workflow.workflow_check import file_of  # noqa: PLC0415
 
-        tables.check_output(log, what="log")
+        if "log" in self._beside:
+            tables.check_output(self._beside["log"], what="log")
+        if "report" in self._beside:
+            from ..report.charts import require  # noqa: PLC0415
+
+            tables.check_place(self._beside["report"], "report")
+            require()
         others = {
             "the table that the run reads": file_of(workflow, table),
             "the output": getattr(workflow.output, "path", None),
             "the journal": self._given["journal"],
         }
-        for what, path in others.items():
-            if path is not None and is_same(log, os.fspath(path)):
-                raise TableError(f"log {log!r} is {what}: choose another file")
+        for name, own in self._beside.items():
+            for what, path in others.items():
+                if path is not None and is_same(own, os.fspath(path)):
+                    raise TableError(f"{name} {own!r} is {what}: choose another file")
+            others["the log"] = own
 
     def _checked(self, workflow: Workflow, table: Any) -> Any:
         """Read the table that the standard output must hold, and make sure that it can."""
@@ -147,7 +159,7 @@ class Presentation:
             say(_how_to_go_on(stopped, outputs, self._given["journal"]))
 
     def _places(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> list[str]:
-        """Write the log, and return where everything is."""
+        """Write the log and the report, and return where everything is."""
         rows = counted(next(iter(outputs.values())).summary.rows, "row")
         places = []
         if not is_written:
@@ -160,20 +172,27 @@ class Presentation:
             places.append("the table was only shown: --output FILE keeps it")
         if (journal := self._given["journal"]) is not None and os.path.exists(journal):
             places.append(f"journal {journal}")
-        if (log := self._manner.log) is not None and self._write_log(outputs, log):
-            places.append(f"log {log}")
+        places += [f"{what} {path}" for what, path in self._beside.items() if self._write_beside(outputs, what, path)]
         return ["; ".join(places)] if places else []
 
-    def _write_log(self, outputs: WorkflowOutput, log: str) -> bool:
-        """Write what became of each row; return whether it could be written."""
+    def _write_beside(self, outputs: WorkflowOutput, what: str, path: str) -> bool:
+        """Write the log or the report; return whether it could be written."""
         from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..report import page  # noqa: PLC0415
 
         try:
-            tables.write_table(outputs._log, log)
+            if what == "log":
+                tables.write_table(outputs._log, path)
+            else:
+                page.write(outputs, path, how_set=option_for)
         except TableError as error:
             complain(worded(error), "error")
-            self._is_unlogged = True
-        return not self._is_unlogged
+        except Exception as error:  # noqa: BLE001 - whatever a library raises: the table is not lost by it
+            complain(f"the {what} could not be made ({type(error).__name__})", "error")
+        else:
+            return True
+        self._is_unwritten = True
+        return False
 
     def _put_out(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""

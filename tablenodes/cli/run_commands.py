@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 """Where a word begins in a node's name; its id is written with underscores, and answers are found by it again."""
 _FROM_FILES = ("prompt", "system")
-_HOW = (*PREVIEWS, YES, *options.JOURNAL, *SENDING, options.STORE, *options.TOLD)
+_HOW = (*PREVIEWS, YES, *options.JOURNAL, *SENDING, options.STORE, options.REPORT, *options.TOLD)
 _ONE_NODE = (options.NODE, options.SOURCE, *options.REQUEST, *options.ANSWERS, *options.INPUT, *options.OUTPUT)
 (_AGAIN,) = options.under("Store", flag("--again", "Submit every row again, even if it was submitted before."))
 _LONG = "Wait at most this many seconds. Default: until every row is finished."
@@ -70,7 +70,8 @@ def _run(
     code = previewed(workflow, given, inputs, how.get("connection"), how["journal"])
     if code is not None:
         return code
-    shown = Manner(raw, given.form, columns, asked, given.log, given.quiet, given.verbose)
+    beside = {"log": given.log, "report": getattr(given, "report", None)}
+    shown = Manner(raw, given.form, columns, asked, beside, given.quiet, given.verbose)
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)
@@ -133,6 +134,7 @@ def submit(given: Given) -> int:
     option_of_run("--retry-failed", "retry_failed", default="none", text=_RETRY),
     PROFILE,
     options.STORE,
+    options.REPORT,
     *options.TOLD,
 )
 def retrieve(given: Given) -> int:

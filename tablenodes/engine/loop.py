@@ -41,7 +41,7 @@ class Loop:
     """Sends calls, and hands the end of each to a sink.
 
     `failure` is why the journal or the transport failed, `interrupted` whether a signal ended the run; what came before
-    is in the sink all the same. `grace` is in seconds.
+    is in the sink all the same. `grace` is in seconds, `began` the run's first moment on the clock.
     """
 
     transport: Transport
@@ -65,6 +65,7 @@ class Loop:
         self._leave_at = math.inf
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
+        self.began = -math.inf  # the run's first moment
         self.failure: EndedError | None = None
         self.capacity: int = self.transport.capacity or sys.maxsize
         self.scheduler.cap(self.capacity)
@@ -85,6 +86,7 @@ class Loop:
         when what is in flight has come to its end, or its grace is over.
         """
         self._fresh = Fresh(source, self._admit, self._room, self._postpones if self.recorder.knows else None)
+        self.began = self.clock()
         try:
             with Interrupts() as interrupts:
                 while not self._leaves(interrupts):
@@ -336,7 +338,7 @@ class Loop:
 
     def _end(self, done: Done, answer: Answer) -> None:
         """Hand the end of a call to the sink, and forget the call."""
-        key, verdict, attempts, billed = done
+        key, verdict, attempts, billed, began_at = done
         del self._calls[key]
         if self._failed:
             self._failed.pop(key, None)
@@ -344,7 +346,7 @@ class Loop:
             if (earlier := self.recorder.earlier.get(key)) is not None:
                 attempts, billed = attempts + earlier[0], billed or earlier[1]
             self.recorder.forget(key)
-        self.sink.accept(key, end_of(answer, verdict, attempts, billed))
+        self.sink.accept(key, end_of(answer, verdict, attempts, billed, False, began_at - self.began))
 
     def _end_without_answer(self) -> None:
         """End the calls that the scheduler has given up while they waited, or whose fault is known by now."""
@@ -361,7 +363,9 @@ class Loop:
         with suppress(Exception):  # a transport may be the user's own
             self.transport.cancel(key)
         earlier, _ = self.recorder.earlier.get(key, (0, False))
-        self.sink.accept(key, in_doubt(self.scheduler.abandon(key) + self._sends(key) + earlier))
+        sends, began_at = self.scheduler.abandon(key)
+        end = in_doubt(sends + self._sends(key) + earlier)
+        self.sink.accept(key, end if began_at is None else end._replace(started=began_at - self.began))
 
     def _sends(self, key: int) -> int:
         """Return the sends of a call's attempts that have been answered."""

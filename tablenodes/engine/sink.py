@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..problems import Rejected, error_body, in_a_line
 from .calls import Answer, Call
+from .moments import Moments
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
 
@@ -29,8 +30,8 @@ class End(NamedTuple):
 
     The body is what the server sent, of a stream what was put together; the API's error object where nothing came.
     `attempts` are sends in all runs, `maybe_billed` whether one may have been executed without its answer being
-    delivered, `reused` whether it is the end of an earlier run, `latency` the seconds of the last attempt; what follows
-    is as in `Verdict`.
+    delivered, `reused` whether it is the end of an earlier run, `latency` the seconds of the last attempt, `started`
+    those from the run's first moment until the row was first sent; the others are as in `Verdict`.
     """
 
     outcome: str
@@ -49,6 +50,7 @@ class End(NamedTuple):
     reason: str | None = None
     message: str | None = None
     kind: Failure | None = None
+    started: float | None = None
 
 
 _DEFAULTS = End._field_defaults
@@ -56,7 +58,14 @@ _SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_af
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""
 
 
-def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, reused: bool = False) -> End:
+def end_of(
+    answer: Answer,
+    verdict: Verdict,
+    attempts: int,
+    maybe_billed: bool,
+    reused: bool = False,
+    started: float | None = None,
+) -> End:
     """Return the end of a row by its last answer, whatever that means."""
     outcome, kind, message, _, wait, request_id, finish_reason, prompt, completion, total, _, _, _, body, why = verdict
     _, status, _, given, _, _, _, _, latency = answer
@@ -67,7 +76,7 @@ def end_of(answer: Answer, verdict: Verdict, attempts: int, maybe_billed: bool, 
     # fmt: off
     end: End = _new(End, (
         outcome, body, status, attempts, maybe_billed, reused, latency,
-        request_id, finish_reason, wait, prompt, completion, total, why, message or None, kind,
+        request_id, finish_reason, wait, prompt, completion, total, why, message or None, kind, started,
     ))
     # fmt: on
     return end
@@ -109,6 +118,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.recalled: Counter[str] = Counter()  # rows among them that have the end of an earlier run
 
     @property
     def room(self) -> int:
@@ -151,6 +161,7 @@ class Records(Tally):
         self.reason: list[str | None] = [None] * rows
         self.message: list[str | None] = [None] * rows
         self.kind: list[Failure | None] = [None] * rows
+        self.started = Moments.none(rows)
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -159,6 +170,8 @@ class Records(Tally):
         self._rows.append(row)
         self._ends.append(end)
         self.counts[end[0]] += 1
+        if end[5]:
+            self.recalled[end[0]] += 1
         if len(self._ends) == _AT_ONCE:
             self._fill()
 
@@ -194,7 +207,7 @@ class Records(Tally):
             column = [*getattr(self, name)]
             for row, value in zip(rows, getattr(other, name), strict=True):
                 column[row] = value or column[row] if name == "maybe_billed" else value
-            setattr(made, name, column)
+            setattr(made, name, Moments(column) if name == "started" else column)
         asked = frozenset(rows)
         made.shared = {row: first for row, first in self.shared.items() if row not in asked}
         made.counts.update(made.outcome)
@@ -206,6 +219,7 @@ class Records(Tally):
             return
         made = dict(zip(End._fields, zip(*self._ends, strict=True), strict=True))
         made["body"] = tuple([body.decode("utf-8", "replace") for body in made["body"]])
+        self.started.put(self._rows, made.pop("started"))
         for name, values in made.items():
             default = _DEFAULTS.get(name, made)
             if values[0] is default and values.count(default) == len(values):

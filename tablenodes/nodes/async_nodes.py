@@ -235,10 +235,14 @@ class RetrieveResponse(Node):
         self, table: Any, connection: Connection | None, context: Context, options: RunOptions
     ) -> Responses[Any]:
         from ..later.retrieval import Wanted, retrieve  # noqa: PLC0415 - loaded where it is used
+        from ..run.provenance import Asked, Provenance  # noqa: PLC0415
 
         name, wait = context.scope or type(self).__name__, None if self.wait is None else float(self.wait)
         wanted = Wanted(name, self._plan, wait, self._answers, options.retry_failed)
-        return retrieve(wanted, table, connection, context, options)
+        output = retrieve(wanted, table, connection, context, options)
+        asked = Asked(name, type(self).__name__, self._shown())
+        output._provenance = Provenance.of(asked, connection, seconds=output.summary.seconds)
+        return output
 
     def _answer_shape(self, earlier: Nodes, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of answers that were asked for earlier, in the workflow or elsewhere."""

@@ -147,8 +147,9 @@ class RequestNode(BatchNode):
     def _asking(self, scope: str) -> Asking:
         """Return what a run knows of the node, which may be a part of a workflow."""
         seconds: Any = self.client_timeout  # a number, since it was checked
-        name, declared = scope or type(self).__name__, self._declared
-        return Asking(name, declared.path, self._plan, declared.choices, seconds, self._answers)
+        kind, declared = type(self).__name__, self._declared
+        own = scope or kind, declared.path, self._plan, declared.choices, seconds, self._answers
+        return Asking(*own, kind, self._shown())
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed

@@ -71,12 +71,15 @@ class TableNode(Node):
         return settings
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
+        from ..run.provenance import Asked, Provenance  # noqa: PLC0415 - loaded where it is needed
         from ..run.table_run import Making, run_table  # noqa: PLC0415 - pandas is loaded where it is needed
 
         declared, name = self._declared, context.scope or type(self).__name__
         makes = self._makes()
         making = Making(name, makes, declared.handed_on, self._plan, self._make, self._instead, makes != declared.makes)
-        return run_table(making, table, context, options)
+        output, asked = run_table(making, table, context, options), Asked(name, type(self).__name__, self._shown())
+        output._provenance = Provenance.of(asked, seconds=output.summary.seconds)
+        return output
 
     def run(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from ..answers import USAGE_TYPES, RowAnswers, call_table, choice_table
 from ..errors import UsageError
 from .comparison import Comparison, Side, compared
+from .row_columns import RowColumns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..engine.sink import Records
     from ..tables import TableView
     from .spending import Spending
+    from .summary import Summary
 
 T = TypeVar("T")  # the kind of the configuration table, which all tables of an output are of
 
@@ -27,6 +29,7 @@ class AnswerTables(Generic[T]):
     _records: Records
     _answers: RowAnswers
     _spending: Spending
+    summary: Summary
 
     @cached_property
     def _answered(self) -> dict[str, Sequence[Any]]:
@@ -47,6 +50,16 @@ class AnswerTables(Generic[T]):
         """
         columns = {**self._spending.columns, "cost": self._spending.cost}
         return cast("T", self._view.make({name: columns[name] for name in USAGE_TYPES}, USAGE_TYPES))
+
+    def _measured(self) -> RowColumns:
+        """Return the columns that a report's numbers are computed from; bodies are read only where there is a cost."""
+        records, summary = self._records, self.summary
+        tokens = {"prompt": records.prompt_tokens, "completion": records.completion_tokens}
+        if summary.cached_tokens:
+            tokens["cached"] = self._spending.columns["cached_tokens"]
+        cost = None if summary.cost is None else self._spending.cost
+        timed = records.latency, records.started, records.attempts
+        return RowColumns(records.outcome, records.reused, *timed, tokens, cost)
 
     @cached_property
     def choices(self) -> T:

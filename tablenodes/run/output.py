@@ -17,6 +17,8 @@ from .answer_tables import AnswerTables
 from .answer_tables import T as T  # noqa: PLC0414 - from here too
 from .failures import failures
 from .last_output import remember
+from .reportable import Reportable
+from .row_columns import RowColumns
 from .second_run import places_of, spliced
 from .spending import SpendingOfBoth
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ..tables import TableView
     from .failures import Failed, RowEnd
     from .options import OnText, Path
+    from .provenance import Provenance
     from .spending import Spending
     from .summary import Summary
 
@@ -39,6 +42,7 @@ LOG_TYPES = {
     "attempts": "integer",
     "maybe_billed": "boolean",
     "request_id": "text",
+    "started": "number",
     "latency": "number",
     "reused": "boolean",
     "finish_reason": "text",
@@ -54,7 +58,7 @@ _MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "answers", "usa
 _BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
 
-class NodeOutput(Generic[T]):
+class NodeOutput(Reportable, Generic[T]):
     """What became of every row: the columns that a node made, beside the configuration.
 
     Unpacks into its two ports: ``result, configuration = node.run(table)``. All tables are of the same kind as the
@@ -69,6 +73,7 @@ class NodeOutput(Generic[T]):
     """
 
     _reads: Sequence[str] = ()  # the columns that requests are made of
+    _provenance: Provenance | None = None  # which node made it, and how
     _fields = False  # the columns are the fields of one answer
 
     def __init__(
@@ -143,6 +148,12 @@ class NodeOutput(Generic[T]):
             outcome in (OK, SUBMITTED) if ok else outcome not in (OK, SUBMITTED, SKIPPED) for outcome in self._outcomes
         )
         return [row for row, is_wanted in enumerate(wanted) if is_wanted]
+
+    def _reported(self) -> Mapping[str, NodeOutput[Any]]:
+        return {type(self).__name__ if self._provenance is None else self._provenance.node: self}
+
+    def _measured(self) -> RowColumns:
+        return RowColumns(self._outcomes)
 
     def _ends(self) -> Iterator[RowEnd]:
         """Return each row's outcome, status, message, reason and class of failure."""
@@ -299,11 +310,13 @@ class Responses(AnswerTables[T], NodeOutput[T]):
     def log(self) -> T:
         """One row an input row: outcome, attempts, request_id, latency (s), reused, tokens, reason, message, and more.
 
+        ``started`` is when the row was first sent, in seconds from the run's first moment; null where nothing was.
         ``message`` says why a row is not ok: the server's own words, which may repeat what the server was sent, else
         ours; ``reason`` is the server's code for it, or the rule that a row broke which was not sent. Of a row that is
         ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``), or are null.
         """
-        return cast("T", self._view.make({name: getattr(self._records, name) for name in LOG_TYPES}, LOG_TYPES))
+        columns = {name: getattr(self._records, name) for name in LOG_TYPES}
+        return cast("T", self._view.make(columns | {"started": self._records.started.seconds()}, LOG_TYPES))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
         records, own = self._records, free_names(self._answers.types, self._view.columns)
@@ -318,8 +331,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         return zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
 
     def _end_of(self, row: int) -> tuple[str, int | None, str | None]:
-        records = self._records
-        return records.outcome[row], records.status[row], records.message[row]
+        return self._outcomes[row], self._records.status[row], self._records.message[row]
 
     def _answer_to(self, row: int) -> tuple[str, str | None]:
         """Return a row's outcome and body, by its position, without making a table."""

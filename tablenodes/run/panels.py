@@ -52,7 +52,7 @@ def comparison_panel(changed: Any, answers: int, about: str, facts: Sequence[tup
     order = [*view.columns[first:], *view.columns[:first]]
     positions = [*range(min(len(view), ROWS))]
     name, labels = view.labels(positions)
-    cells = [*zip(*_given(view, positions, order[:COLUMNS]), strict=True)]
+    cells = [*zip(*given_cells(view, positions, order[:COLUMNS]), strict=True)]
     grid = Grid(order, labels, cells, 0, len(view) - len(positions), name)
     return Panel("Comparison", about, facts=facts, grid=grid)
 
@@ -127,7 +127,7 @@ def _grid(output: Any, failed: Sequence[int], rows: int) -> Grid:
     made = output._cells(positions)
     reads = [column for column in output._reads if column in view.columns and column not in made]
     own = [*reads, *(column for column in view.columns if column not in reads and column not in made)]
-    given = dict(zip(own, _given(view, positions, own[:COLUMNS]), strict=False))
+    given = dict(zip(own, given_cells(view, positions, own[:COLUMNS]), strict=False))
     order = [*reads, *made, *own[len(reads) :]]
     cells = [made[column] if column in made else given[column] for column in order[:COLUMNS]]
     shown = sum(position in {*failed[:ROWS]} for position in positions)
@@ -142,7 +142,8 @@ def _positions(failed: Sequence[int], rows: int) -> list[int]:
     return [*shown, *fine[: ROWS - len(shown)]]
 
 
-def _given(view: Any, positions: Sequence[int], columns: Sequence[str]) -> Iterator[list[Any]]:
+def given_cells(view: Any, positions: Sequence[int], columns: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield the cells of some rows of a table, column by column."""
     part = tables.view(view.take(positions))
     for column in columns:
         cells: Iterable[Any] = (cell for (cell,) in part.rows((column,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,6 +20,7 @@ from ..engine.sink import NOT_SENT, OK, UNUSABLE, End, Records, end_of, unanswer
 from ..errors import ColumnError, nearest
 from ..problems import Unfit
 from .output import LOG_TYPES, Responses
+from .provenance import Provenance
 from .spending import Spending
 from .summary import Met, Summary, notes_on
 
@@ -54,7 +56,10 @@ def parse(
     notes = (*(() if usable is None else usable.noted()), *notes_on(records.counts, Met.of(records)))
     spending = Spending(records.body, [False] * len(records), Pricing(None, prices))
     summary = Summary.of(records.counts, **tokens, notes=notes, spending=spending)
-    return Responses(configuration, records, summary, lambda: _conversations(configuration), spending, asking.answers)
+    asked = partial(_conversations, configuration)
+    made: Responses[Any] = Responses(configuration, records, summary, asked, spending, asking.answers)
+    made._provenance = Provenance.of(asking)
+    return made
 
 
 def _check_columns(columns: Sequence[str]) -> None:

@@ -87,6 +87,8 @@ class Asking:
     choices: bool = True  # an answer without choices is no success
     seconds: float | None = None  # what one attempt may take, where the node has its own
     answers: RowAnswers = TEXTS
+    kind: str = ""  # the node's class
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the node's own, as they were given
 
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:

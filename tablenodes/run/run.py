@@ -34,6 +34,7 @@ from .last_output import HAS_THEM, remember
 from .options import checked, over
 from .output import Responses
 from .progress import Progress
+from .provenance import Provenance
 from .row_request import Requests
 from .rows import PlanInputs, conversations_asked, models_asked, prepared
 from .spending import Spending, pricing_of
@@ -256,8 +257,9 @@ class Run:
         return KeysAmong(self.known_as, self.context.scope, bodies, rows)
 
     def _engine(self, stack: ExitStack) -> Engine:
-        limits, patience = self.options.limits, self.options.retry.outage_patience
+        limits, patience, place = self.options.limits, self.options.retry.outage_patience, self.endpoint.place
         name = None if self.options.progress is False else self.asking.name
+        self.watch = Watch(self.records, self.scheduler, self.bar, place, patience, name, limits.grace)
         return Engine(
             self.endpoint,
             limits,
@@ -269,7 +271,7 @@ class Run:
             stream=self._may_stream(),
             on_text=self.options.on_text,
             budget=self._budget(),
-            on_turn=Watch(self.records, self.scheduler, self.bar, self.endpoint.place, patience, name, limits.grace),
+            on_turn=self.watch,
         )
 
     def _cost_limit(self) -> CostLimit | None:
@@ -308,16 +310,16 @@ class Run:
 
     def carry_out(self) -> Responses[Any]:
         """Send the rows, and return what became of them."""
-        loop, began = self.engine.loop, time.monotonic()
+        loop, self.watch.began = self.engine.loop, time.monotonic()
         try:
             loop.run(self._calls())
         except BaseException as error:  # whatever it is has what came in its `output`
             with suppress(Exception):  # what it was in the middle of may not be whole
                 loop.abandon()
-                error.output = made = self._output(began)  # type: ignore[attr-defined]
+                error.output = made = self._output()  # type: ignore[attr-defined]
                 remember(made, stopped=True)
             raise
-        made = self._output(began)
+        made = self._output()
         remember(made, stopped=made.summary.stopped is not None or loop.failure is not None or loop.interrupted)
         self._raise_if_ended(made, loop, self.journal)
         say_failures(self.asking.name, made.summary, made._failures, progress=self.options.progress)
@@ -341,22 +343,20 @@ class Run:
         scheduler = self.scheduler
         return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
 
-    def _output(self, began: float) -> Responses[Any]:
+    def _output(self) -> Responses[Any]:
         counts = self.records.counts
         self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
-        spending = Spending(
-            self._own_bodies(),
-            self.records.reused,
-            self.pricing,
-            models,
-            self.engine.loop.replaced,
-        )
-        summary = self._summary(time.monotonic() - began, spending)
+        replaced = self.engine.loop.replaced
+        spending = Spending(self._own_bodies(), self.records.reused, self.pricing, models, replaced)
+        summary = self._summary(time.monotonic() - self.watch.began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
         again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
-        return Responses(self.view, self.records, summary, asked, spending, self.asking.answers, again, reads)
+        given = self.view, self.records, summary, asked, spending, self.asking.answers, again, reads
+        made: Responses[Any] = Responses(*given)
+        made._provenance = Provenance.of(self.asking, own, self.options, seconds=summary.seconds)
+        return made
 
     def _own_bodies(self) -> list[str | None]:
         """Return the bodies that were paid for: not those of rows that share another one's."""
@@ -378,6 +378,7 @@ class Run:
             prompt_tokens=_spent(records.prompt_tokens, records.reused, spending.replaced["prompt_tokens"]),
             completion_tokens=_spent(records.completion_tokens, records.reused, spending.replaced["completion_tokens"]),
             seconds=seconds,
+            timeline=self.watch.timeline(),
             spending=spending,
             seconds_paused=scheduler.seconds_paused,
             stopped=None if is_whole else scheduler.stopped,

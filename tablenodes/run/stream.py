@@ -152,6 +152,7 @@ class Stream(Run):
     def tables(self) -> Generator[Any]:
         """Send the rows, and yield the tables of the batches whose rows have all ended, in their order."""
         windows, began = self.records, time.monotonic()
+        self.watch.began = began
         self._made.replaced = self.engine.loop.replaced
         turns = self.engine.loop.turns(self._calls(), windows.has_news)
         try:
@@ -207,6 +208,7 @@ class Stream(Run):
             prompt_tokens=made.prompt_tokens,
             completion_tokens=made.completion_tokens,
             seconds=time.monotonic() - began,
+            timeline=self.watch.timeline(),
             spending=made.spent,
             seconds_paused=scheduler.seconds_paused,
             stopped=None if is_whole else scheduler.stopped,

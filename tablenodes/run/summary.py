@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..engine.sink import Records
     from .failures import Failed
     from .spending import Spending
+    from .timeline import Timeline
 
 _REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
@@ -63,6 +64,9 @@ class Summary:
         From the first to the last moment of the run, and how much of it nothing could be sent.
     stopped : str or None
         Why the run ended early.
+    timeline : Timeline or None
+        What the run did in each second: ``pd.DataFrame(summary.timeline.table())`` has it as a table. None where
+        nothing was sent by it.
     notes : tuple of str
         What was done otherwise than asked, and what the counts do not show, one line each.
     """
@@ -82,6 +86,7 @@ class Summary:
     shared: int = 0
     shared_tokens: int = 0
     spending: Spending | Spent | None = field(default=None, repr=False, compare=False)
+    timeline: Timeline | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, counts: Mapping[str, int], **numbers: Any) -> Summary:
@@ -98,7 +103,11 @@ class Summary:
         notes = (*other.notes, *(note for note in self.notes if note not in other.notes))
         made = Summary.of(outcomes)
         own = {"rows": made.rows, "outcomes": made.outcomes, "reused": reused, "retries": dict(retries), "notes": notes}
-        return Summary(**{**sums, **own, "stopped": other.stopped, "spending": spending})
+        first, second = self.timeline, other.timeline
+        both = first and second and first.followed(second, self.seconds)
+        return Summary(
+            **{**sums, **own, "stopped": other.stopped, "spending": spending, "timeline": both or first or second}
+        )
 
     @property
     def cost(self) -> float | None:

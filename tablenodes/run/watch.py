@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..engine.policy import NAME_TRIES
-from ..engine.sink import OK
+from ..engine.sink import NOT_SENT, OK, SKIPPED
 from . import display
 from .display import counted
 from .failures import alike
+from .timeline import RETRIED, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..engine.scheduling.stops import Wait
     from ..engine.sink import Records
     from .progress import Progress
+    from .timeline import Timeline
 
 _BETWEEN = 0.1
 _OFTEN, _SELDOM = 1.0, 10.0  # seconds between two lines of details, where there is news and where there is none
@@ -42,6 +44,7 @@ class Watch:
     patience: float  # seconds for which a server that is out is probed
     name: str | None
     grace: float = 0.0  # seconds that what is in flight is given once the run is interrupted
+    began: float = 0.0  # the run's first moment on the clock
     clock: Callable[[], float] = time.monotonic  # the scheduler's
     _next: float = -math.inf
     _ok: int = 0
@@ -54,14 +57,18 @@ class Watch:
         if self.bar.is_shown:
             self.name = None
         self._details = Details(self) if self.name is not None and display.DETAILED.get() else None
+        self._recording = Recording()
 
     def __call__(self) -> None:
-        """Look up, ten times a second at most."""
-        now = self.clock()
+        """Look up, ten times a second, and where a bucket of the timeline ends."""
+        now, recording = self.clock(), self._recording
+        if (in_flight := self.scheduler.in_flight) > recording.highest:
+            recording.highest = in_flight
         if now < self._next:
             return
-        self._next = now + _BETWEEN
         wait, ok = self.scheduler.wait(now), self.records.counts[OK]
+        recording.look(now - self.began, self._counts(), self.scheduler.waiting, "" if wait is None else wait.reason)
+        self._next = min(now + _BETWEEN, self.began + recording.until)
         if self.scheduler.stopped == "interrupted":
             self._show_finishing(ok)
             return
@@ -77,6 +84,19 @@ class Watch:
             if self.name is not None and not self._said and now - self._since >= worth:
                 self._said = True
                 self._say(wait, now, now - self._since)
+
+    def timeline(self) -> Timeline:
+        """Return what the run did over time, up to now."""
+        self._recording.look(self.clock() - self.began, self._counts(), self.scheduler.waiting, "")
+        return self._recording.timeline
+
+    def _counts(self) -> dict[str, float]:
+        """Return what the run has done in all: rows that ended in it, and requests that began."""
+        records, scheduler = self.records, self.scheduler
+        ok, others = records.counts[OK] - records.recalled[OK], (OK, SKIPPED, NOT_SENT)
+        failed = sum(count - records.recalled[name] for name, count in records.counts.items() if name not in others)
+        retried = {RETRIED + cause: count for cause, count in scheduler.retries.items()}
+        return {"ok": ok, "failed": failed, "sent": scheduler.sent + scheduler.in_flight, **retried}
 
     def _show_finishing(self, ok: int) -> None:
         """Show how many requests a run that was interrupted still waits for, and how to leave at once."""

@@ -84,6 +84,8 @@ class Windows(Tally):
         else:
             batch.records.accept(row - batch.start, end)
         self.counts[end[0]] += 1
+        if end[5]:
+            self.recalled[end[0]] += 1
         size = len(end[1]) + _END
         batch.bytes += size
         self._open_bytes += size

@@ -11,7 +11,7 @@ from .pandas_view import frame, long_frame, with_named_index
 from .spill import Spill
 from .table_files import count_rows, read_table
 from .views import TableView
-from .writer import check_output, check_writing, text_part, write_stream, write_table
+from .writer import check_output, check_place, check_writing, text_part, write_stream, write_table
 
 __all__ = [
     "PARTIAL",
@@ -23,6 +23,7 @@ __all__ = [
     "batch_writer",
     "check_key",
     "check_output",
+    "check_place",
     "check_streamed",
     "check_target",
     "check_writing",

@@ -47,8 +47,13 @@ def write_table(table: Any, path: str | os.PathLike[str], *, what: str = "output
 
 def check_output(path: str | os.PathLike[str], *, what: str = "output") -> None:
     """Check, before anything is sent, that a table can be written to a file."""
+    form_of_output(path_of(path, what), what)
+    check_place(path, what)
+
+
+def check_place(path: str | os.PathLike[str], what: str) -> None:
+    """Check, before anything is sent, that a file can be written."""
     place = path_of(path, what)
-    form_of_output(place, what)
     name = f"{what} {str(place)!r}"
     try:
         check_target_file(place, name)

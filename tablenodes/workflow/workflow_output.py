@@ -9,9 +9,10 @@ from typing import Any
 from ..answers import BESIDE
 from ..run import display
 from ..run.output import LOG_TYPES, NodeOutput, Responses
+from ..run.reportable import Reportable
 
 
-class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
+class WorkflowOutput(Reportable, Mapping[str, NodeOutput[Any]]):
     """What became of every row, by node and in one table.
 
     A mapping of the nodes' ids, in their order, to their outputs: ``output["ask"]`` is a `Responses` for a node
@@ -65,6 +66,9 @@ class WorkflowOutput(Mapping[str, NodeOutput[Any]]):
             if output.summary.ok == output.summary.rows:
                 idle += ends or ([*made][-len(BESIDE) :] if isinstance(output, Responses) and len(self) > 1 else ())
         return view.replacing(columns, types, self._renamed), tuple(idle)
+
+    def _reported(self) -> Mapping[str, NodeOutput[Any]]:
+        return self
 
     def _brief(self) -> Any:
         """Return the table as a person looks at it: without the columns that say nothing."""

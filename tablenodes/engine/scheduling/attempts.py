@@ -24,19 +24,22 @@ _QUEUE_OF = {Failure.SERVER_ERROR: 1, Failure.AMBIGUOUS: 2}
 class Done(NamedTuple):
     """A row that has come to its end: what its last answer meant, and the sends that were started for it.
 
-    `maybe_billed` says whether any of them may have been executed without its answer being delivered.
+    `maybe_billed` says whether any of them may have been executed without its answer being delivered, `began_at` when
+    the first of them started.
     """
 
     key: int
     verdict: Verdict
     attempts: int
     maybe_billed: bool
+    began_at: float
 
 
 class Attempts:
     """The attempts of a row that has failed.
 
-    `started_at` is when the last of them started, `ends_at` when the row's time is over: nothing is sent for it then.
+    `began_at` and `started_at` are when the first and the last of them started, `ends_at` when the row's time is over:
+    nothing is sent for it then.
     `tries` count against `Retry.max_attempts`, `failures` against the limits of their kinds. `verdict` and `kind` are
     what the last answer meant, `call` its number among all calls, `refusals` how often the server refused it;
     `reconnected` says that the row had its immediate repeat after a dead connection; `failed_after` how often the
@@ -44,15 +47,15 @@ class Attempts:
     """
 
     __slots__ = (
-        *("_maybe_billed", "_sends", "call", "ends_at", "failed_after", "failures", "kind"),
+        *("_maybe_billed", "_sends", "began_at", "call", "ends_at", "failed_after", "failures", "kind"),
         *("reconnected", "refusals", "started_at", "tries", "verdict"),
     )
 
     verdict: Verdict
     kind: Failure
 
-    def __init__(self, ends_at: float) -> None:
-        self.ends_at = ends_at
+    def __init__(self, began_at: float, ends_at: float) -> None:
+        self.began_at, self.ends_at = began_at, ends_at
         self.failed_after: int | None = None
         self.started_at = -math.inf
         self.tries = self._sends = self.refusals = self.call = 0
@@ -83,7 +86,7 @@ class Attempts:
 
     def done(self, key: int) -> Done:
         """Return the row's end, with what the last answer meant."""
-        return Done(key, self.verdict, self._sends, self._maybe_billed)
+        return Done(key, self.verdict, self._sends, self._maybe_billed, self.began_at)
 
 
 class Waiting:

@@ -207,7 +207,7 @@ class Scheduler:
                 self._window.widen()
             if key not in self._rows and (kind is None or not self._retry.unusable):
                 self.first_try += kind is None and sends == 1
-                return _new(Done, (key, verdict, sends, verdict.may_have_run))  # type: ignore[no-any-return]
+                return _new(Done, (key, verdict, sends, verdict.may_have_run, mark.at))  # type: ignore[no-any-return]
         return self._settle(key, mark, verdict, sends, now, model)
 
     def _recovered(self, key: int, verdict: Verdict, model: str | None, started_at: float, now: float) -> None:
@@ -223,7 +223,7 @@ class Scheduler:
 
     def _settle(self, key: int, mark: Mark, verdict: Verdict, sends: int, now: float, model: str | None) -> Done | None:
         """Bring a row to its end, or keep it for another attempt."""
-        row = self._rows.pop(key, None) or Attempts(self._ends_at(key, mark.at, now))
+        row = self._rows.pop(key, None) or Attempts(mark.at, self._ends_at(key, mark.at, now))
         row.add(verdict, sends, mark.at)
         row.call = mark.calls
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
@@ -341,12 +341,12 @@ class Scheduler:
         ended, self._ended = self._ended, []
         return ended
 
-    def abandon(self, key: int) -> int:
-        """Record that nobody waits for a call's answer any more; return how many sends of it count as started."""
-        self._in_flight.pop(key, None)
+    def abandon(self, key: int) -> tuple[int, float | None]:
+        """Record that nobody waits for a call's answer; return the sends that count, and when its first started."""
+        mark, row = self._in_flight.pop(key, None), self._rows.get(key)
         sends = max(1, self._granted.pop(key, 0))
         self.sent += sends
-        return sends
+        return sends, row.began_at if row is not None else mark and mark.at
 
     def stop(self, reason: str, words: str = "") -> None:
         """Send nothing any more. Rows that wait for a retry end with the verdict that they have."""

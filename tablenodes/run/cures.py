@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.outcomes.error_codes import is_about_content, is_about_size
-from .complaints import option_for, said
 
 if TYPE_CHECKING:
-    from ..run.failures import Failed
+    from collections.abc import Callable
+
+    from .failures import Failed
 
 _ADDRESS = "check that the server is running, and its address ({base_url})"
 _LONGER = "shorten these rows, or use a model with a longer context ({model})"
@@ -45,19 +46,37 @@ _OF_STATUS = {
     403: "use a key that may do this ({api_key_env}), or another model ({model})",
     413: _LONGER,
 }
+_IN_PYTHON = {
+    **{name: f"Connection({name}=…)" for name in ("base_url", "api_key_env", "timeout")},
+    **{name: f"Limits({name}=…)" for name in ("concurrency", "body_bytes")},
+    "settings": "one of the node's",
+}
 _DISLIKED = "change these rows, or leave them out: the server refuses what they hold"
 _REFUSED = "change that setting ({settings}), or these rows"
 
 
-def cure(failed: Failed, *, sent_again: bool) -> str:
+def cure(failed: Failed, how_set: Callable[[str], str]) -> str:
     """Return what to do about rows that failed alike; empty where there is nothing to add to what is said.
 
-    `sent_again` says that the same command sends again what may pass, and not the others.
+    `how_set` returns how a setting is set at the door that says it.
     """
-    text = _sentence(failed)
-    if not text:
-        return "run the same command again" if failed.passes and sent_again else ""
-    return said(text)
+    return _sentence(failed).format_map(_Words(how_set))
+
+
+def set_in_python(name: str) -> str:
+    """Return how a setting is set in Python."""
+    return _IN_PYTHON.get(name, f"{name}=…")
+
+
+class _Words(dict[str, str]):
+    """How settings are set, by their names."""
+
+    def __init__(self, how_set: Callable[[str], str]) -> None:
+        super().__init__()
+        self._how_set = how_set
+
+    def __missing__(self, name: str) -> str:
+        return self._how_set(name)
 
 
 def _sentence(failed: Failed) -> str:
@@ -86,4 +105,4 @@ def _fill(failed: Failed) -> str:
     """Return how to set what some rows lack, which the message begins with."""
     name = failed.message.removeprefix("$.").partition(":")[0]
     name = "prompt" if name == "messages" else name
-    return f"fill it in these rows, or set it for all ({option_for(name)})" if name.isidentifier() else ""
+    return f"fill it in these rows, or set it for all ({{{name}}})" if name.isidentifier() else ""

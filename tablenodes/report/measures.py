@@ -1,0 +1,160 @@
+"""What a report says in numbers: computed from whole columns, never row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..run.row_columns import RowColumns
+from ..run.timeline import HIGHEST, SECONDS, Timeline
+
+QUANTILES = (50, 95, 99)
+_BINS = 48
+_BUCKETS = 120  # of time in a chart at the most
+_LEAST = 5  # attempts that make a quantile of a bucket
+
+
+class Latency(NamedTuple):
+    """How long the last attempts of rows took: by row, NaN where that is not known; quantiles and a histogram."""
+
+    seconds: Any
+    attempts: int
+    quantiles: Mapping[str, float]
+    counts: Any
+    edges: Any
+    logarithmic: bool
+
+
+class Used(NamedTuple):
+    """What rows with one outcome used in this run; `reused` are those of an earlier one, which used nothing."""
+
+    outcome: str
+    rows: int
+    reused: int
+    requests: int
+    tokens: Mapping[str, int]
+    cost: float | None
+
+
+class Axis(NamedTuple):
+    """A timeline in few buckets: their edges in seconds, sums and maxima by column, latencies by quantile."""
+
+    edges: Any
+    columns: Mapping[str, Any]
+    latency: Mapping[str, Any]
+
+    def rate(self, name: str) -> Any:
+        """Return a column as a number a second."""
+        return self.column(name) / numpy.diff(self.edges)
+
+    def column(self, name: str) -> Any:
+        """Return a column; zeros where nothing was counted."""
+        return self.columns.get(name, numpy.zeros(len(self.edges) - 1))
+
+    def named(self, prefix: str) -> Iterator[str]:
+        """Yield what was counted under names that begin so."""
+        return (name.removeprefix(prefix) for name in self.columns if name.startswith(prefix))
+
+
+def latency_of(columns: RowColumns) -> Latency | None:
+    """Return how long attempts took; None where that is not known of any."""
+    every = _own_seconds(columns)
+    seconds = every[~numpy.isnan(every)]
+    if not len(seconds):
+        return None
+    found = numpy.percentile(seconds, QUANTILES)
+    quantiles = {f"p{each}": float(value) for each, value in zip(QUANTILES, found, strict=True)}
+    low, high = max(float(seconds.min()), 1e-4), max(float(seconds.max()), 2e-4)
+    logarithmic = high > 8 * low
+    edges = (
+        numpy.geomspace(low, high, _BINS + 1) if logarithmic else numpy.linspace(low, max(high, 1.05 * low), _BINS + 1)
+    )
+    counts, _ = numpy.histogram(numpy.clip(seconds, edges[0], edges[-1]), edges)
+    longest = {"longest": float(seconds.max()), "mean": float(seconds.mean())}
+    return Latency(every, len(seconds), quantiles | longest, counts, edges, logarithmic)
+
+
+def used_by(columns: RowColumns, order: Sequence[str]) -> list[Used]:
+    """Return what rows used by their outcomes, in this order of them."""
+    place = {outcome: at for at, outcome in enumerate(order)}
+    codes = numpy.fromiter(map(place.__getitem__, columns.outcome), numpy.int32, len(columns.outcome))
+    own = numpy.ones(len(codes), bool) if columns.reused is None else ~numpy.asarray(columns.reused, dtype=bool)
+    rows, fresh = _sums(codes, len(order)), _sums(codes[own], len(order))
+    requests = _added(columns.attempts, codes, own, len(order))
+    tokens = {name: _added(values, codes, own, len(order)) for name, values in columns.tokens.items()}
+    cost = _added(columns.cost, codes, own, len(order))
+    known = columns.cost is not None
+    return [
+        Used(
+            *(outcome, int(rows[at]), int(rows[at] - fresh[at]), int(requests[at])),
+            *({name: int(sums[at]) for name, sums in tokens.items()}, float(cost[at]) if known else None),
+        )
+        for at, outcome in enumerate(order)
+    ]
+
+
+def _sums(codes: Any, many: int, weights: Any = None) -> Any:
+    return numpy.bincount(codes, weights, minlength=many)
+
+
+def _added(values: Sequence[Any] | None, codes: Any, own: Any, many: int) -> Any:
+    """Return the sums of a column by code, of the rows of this run; what is null counts as 0."""
+    if values is None:
+        return numpy.zeros(many)
+    return _sums(codes[own], many, numpy.nan_to_num(numpy.array(values, dtype=float))[own])
+
+
+def axis_of(timeline: Timeline, columns: RowColumns, latency: Any, seconds: float) -> Axis:
+    """Return a timeline, of so many `seconds`, in few enough buckets for a chart; latencies are of rows sent once.
+
+    They are left out where there was a second run, for each has a first moment of its own.
+    """
+    size = max(len(timeline), 1)
+    step = -(-size // _BUCKETS)
+    edges = numpy.arange(0, size + step, step, dtype=float) * timeline.width
+    if edges[-1] > seconds > edges[-2]:
+        edges[-1] = seconds  # the last bucket ends with the run: what it counts is no less a second for that
+    made = {}
+    for name, column in timeline.columns.items():
+        whole = numpy.zeros((len(edges) - 1) * step)
+        whole[: len(column)] = numpy.frombuffer(column, dtype=float)
+        parts = whole.reshape(-1, step)
+        made[name] = parts.max(axis=1) if name in HIGHEST else parts.sum(axis=1)
+    has_two = latency is None or timeline.second_runs
+    return Axis(edges, made, {} if has_two else _latency_over_time(columns, latency, edges))
+
+
+def _latency_over_time(columns: RowColumns, seconds: Any, edges: Any) -> dict[str, Any]:
+    """Return quantiles of how long attempts took by the bucket in which they started; NaN for too few."""
+    if columns.started is None or columns.attempts is None or len(edges) < 4:
+        return {}
+    started = numpy.frombuffer(columns.started.milliseconds, dtype=numpy.uint32) / 1e3
+    kept = ~numpy.isnan(seconds) & (started < edges[-1]) & (numpy.asarray(columns.attempts) == 1)
+    seconds, bucket = seconds[kept], numpy.digitize(started[kept], edges[1:-1]).astype(numpy.int16)
+    order = numpy.argsort(bucket, kind="stable")
+    parts = numpy.split(seconds[order], numpy.searchsorted(bucket[order], numpy.arange(1, len(edges) - 1)))
+    found = [numpy.percentile(each, (50, 95)) if len(each) >= _LEAST else (numpy.nan, numpy.nan) for each in parts]
+    middle, most = numpy.array(found, dtype=float).T
+    return {} if numpy.isnan(middle).all() else {"p50": middle, "p95": most}
+
+
+def _own_seconds(columns: RowColumns) -> Any:
+    """Return the seconds of last attempts, NaN where there was none in this run."""
+    if columns.latency is None:
+        return numpy.full(len(columns.outcome), numpy.nan)
+    seconds = numpy.array(columns.latency, dtype=float)
+    if columns.reused is not None:
+        seconds[numpy.asarray(columns.reused, dtype=bool)] = numpy.nan
+    return seconds
+
+
+def bands_of(axis: Axis) -> Iterator[tuple[float, float, str]]:
+    """Yield the buckets in which mostly nothing was sent, neighbours as one, and why."""
+    widths = numpy.diff(axis.edges)
+    for reason in axis.named(SECONDS):
+        shut = axis.column(SECONDS + reason) >= widths / 2
+        turns = numpy.flatnonzero(numpy.diff(numpy.concatenate(([False], shut, [False]))))
+        for start, end in zip(turns[::2], turns[1::2], strict=True):
+            yield float(axis.edges[start]), float(axis.edges[end]), reason

@@ -1,0 +1,340 @@
+"""The report of a run: whole by itself, small, readable, and without a secret or a cell."""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from measuring import measures_seconds
+from sentences import wording
+from servers import answer, fault_server, interrupting
+from test_cli import folder, server, shout  # noqa: F401 - fixtures
+
+import tablenodes as tn
+from tablenodes.engine.moments import Moments
+from tablenodes.report import charts, page
+from tablenodes.report.sections import Chart
+from tablenodes.report.veil import veiled
+from tablenodes.run.timeline import MOST, Recording, Timeline
+
+KEY = "sk-canary-0123456789"
+CELL = "cell canary of Mrs Example"
+MODEL = "m<script>alert(1)</script>"
+NODE = tn.CreateChatCompletion(model=MODEL, prompt="prompt canary, which is long: {{ review }}", temperature=0.5)
+CALL = ["call", "CreateChatCompletion", "words.csv", "--prompt", "{{ word }}"]
+QUIET = {"progress": False}
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Seen(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.open, self.words = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [
+            value for name, value in attrs if name.partition(":")[2] in ("href", "src") or name in ("href", "src")
+        ]
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+
+def report(out, path, **more):
+    """Return the page of an output, which is well formed, and asks for nothing."""
+    out.report(path, **more)
+    text = path.read_text()
+    seen = Seen(text)
+    assert seen.open == []
+    assert {*seen.tags}.isdisjoint({"script", "img", "link", "iframe", "object", "base", "form"})
+    assert all(each.startswith("#") for each in [*seen.addresses, *re.findall(r"url\(['\"]?([^)]*)", text)])
+    assert "default-src 'none'" in text
+    return text, " ".join(" ".join(seen.words).split())
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Have charts not drawn, which takes most of the time."""
+    monkeypatch.setattr(page, "drawn", lambda part: (None, None))
+
+
+def mixed(exchange):
+    """Answer good, refuse bad, in words that repeat what was sent, key and all."""
+    asked = json.loads(exchange.received.body)["messages"][0]["content"]
+    if "bad" in asked:
+        words = f"<em>no</em> {asked.upper()} with {KEY} <img src=x onerror=alert(1)>"
+        answer({"error": {"message": words, "code": "<i>code</i>"}}, 400)(exchange)
+        return
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    choice = {"message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
+    answer({"model": MODEL, "choices": [choice], "usage": usage})(exchange)
+
+
+def test_a_report_has_no_secret_no_cell_and_no_markup_of_others(tmp_path, monkeypatch):
+    """The key, header values, cells and the prompt are absent, what else came from outside is text."""
+    table = pd.DataFrame({"review": [f"{CELL} {end}" for end in ("good", "bad", "good")], "<u>name</u>": [1, 2, 3]})
+    prices = {MODEL: {"input": 1, "output": 2}}
+    with fault_server(mixed) as other:
+        own = tn.Connection(
+            other.url, KEY, headers={"X-Team": "header canary"}, query={"v": "query-canary"}, prices=prices
+        )
+        out = NODE.run(table, own, **QUIET)
+    text, words = report(out, tmp_path / "run.html")
+    assert not [each for each in (KEY, "canary", "Mrs Example", "MRS EXAMPLE", "<em>", "<i>", "<u>") if each in text]
+    assert "http_error, HTTP 400 (<i>code</i>) · first at row 1" in words
+    assert f"model {MODEL} prompt 42 characters, with review temperature 0.5" in words
+    assert "API key *** header X-Team *** query v *** prices given for 1 model" in words
+    assert "2 of 3 rows were answered" in words
+    assert "To do: change that setting (one of the node's), or these rows." in words
+    assert text.count("<svg") == 4
+    monkeypatch.setattr(page, "drawn", lambda part: (None, None))
+    _, shown = report(out, tmp_path / "rows.html", samples=1)
+    assert f"row 1 review {CELL} bad <u>name</u> 2 answer null" in shown
+    assert f"row 0 review {CELL} good <u>name</u> 1 answer fine" in shown
+    assert KEY not in shown
+
+
+@pytest.mark.parametrize("samples", [-1, 101, True, 1.5])
+def test_samples_are_a_number_of_rows(tmp_path, samples):
+    out = tn.Return(text="x").run(pd.DataFrame({"a": [1]}), **QUIET)
+    with wording.raises(tn.errors.SettingError):
+        out.report(tmp_path / "run.html", samples=samples)
+
+
+@given(st.text(min_size=3, max_size=40), st.text(max_size=30), st.text(max_size=30))
+def test_a_cell_is_veiled_wherever_it_is_repeated(cell, before, after):
+    """As it is or in capitals, between other words."""
+    for repeated in (cell, cell.upper()):
+        words = f"{before} {repeated} {after}"
+        if words.lower().count(cell.lower()) == 1 and len(words.lower()) == len(words):
+            assert cell.lower() not in veiled(words, [cell]).lower()
+
+
+def test_ordinary_words_stay():
+    """Only what is no part of a longer word is a short cell repeated."""
+    cells = ["od", "try an", "", "model: x", "one"]
+    assert veiled("no such model: try another one", cells) == "no such model: try another […]"
+
+
+def test_the_page_stays_small_with_many_kinds_of_failure_and_nodes(tmp_path, monkeypatch):
+    """A thousand reasons in each of twenty nodes are told as far as they fit, the others counted; charts come last."""
+    monkeypatch.setattr(page, "drawn", lambda part: (Chart("<svg></svg>", "x" * 20_000), Chart("y" * 20_000, "")))
+    texts = iter(range(10**6))
+
+    def refused(_):
+        number = next(texts)
+        name = "".join(chr(97 + number // 26**at % 26) for at in range(4)) * 90
+        return 400, {"error": {"message": f"{name} & <x>", "code": name[:9]}}
+
+    out = tn.CreateChatCompletion(model="m", prompt="{{ a }}").run(
+        pd.DataFrame({"a": range(1000)}), tn.testing.canned(refused), limits=tn.Limits(stop_after_alike=None), **QUIET
+    )
+    assert out.summary.failed == 1000
+    _, words = report(out, tmp_path / "one.html")
+    assert "… and 960 more kinds of failure, 960 rows: the log has each" in words
+    page.write({f"node {at}": out for at in range(20)}, tmp_path / "many.html")
+    assert (tmp_path / "many.html").stat().st_size <= 300_000
+    many = (tmp_path / "many.html").read_text()
+    assert 1 <= many.count("<svg") == 20 - many.count("Its charts are left out") < 20
+
+
+# --- over time ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200_000), st.sampled_from(("ok", "in_flight")), st.integers(1, 50)), max_size=30)
+)
+def test_buckets_double_and_nothing_is_lost(events):
+    """Sums stay sums and maxima maxima, however long a run takes, in no more buckets than there may be."""
+    timeline = Timeline()
+    for second, name, value in events:
+        timeline.add(second, name, value)
+    last = max((second for second, *_ in events), default=0)
+    assert len(timeline) <= MOST
+    assert timeline.width == 1 or timeline.width * MOST <= 2 * last
+    assert sum(timeline.columns.get("ok", [])) == sum(value for _, name, value in events if name == "ok")
+    for second, name, value in events:
+        assert timeline.columns[name][int(second / timeline.width)] >= value
+    highest = [value for _, name, value in events if name == "in_flight"]
+    assert max(timeline.columns.get("in_flight", [0])) == max(highest, default=0)
+
+
+def test_what_a_run_waits_for_is_put_where_it_waited():
+    """However seldom it is looked at."""
+    recording = Recording()
+    recording.look(0.5, {"ok": 3}, 0, "pause")
+    recording.highest = 7
+    recording.look(2.25, {"ok": 5}, 4, "")
+    assert recording.timeline.table() == {
+        "second": [0, 1, 2],
+        "ok": [5, 0, 0],
+        "seconds_pause": [0.5, 1, 0.25],
+        "in_flight": [7, 0, 0],
+        "waiting": [4, 0, 0],
+    }
+    assert recording.until == 3
+
+
+def test_a_second_run_is_behind_the_first():
+    first, second = Timeline(), Timeline(2.0)
+    first.add(0, "ok", 1)
+    second.add(3, "ok", 2)
+    both = first.followed(second, 10.0)
+    assert (both.width, both.second_runs) == (2.0, (10.0,))
+    assert both.table()["ok"] == [1, 0, 0, 0, 0, 0, 2]
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 10**7)), max_size=20))
+def test_a_moment_takes_four_bytes_and_is_right_to_a_millisecond(values):
+    """Up to 49 days; what is later is said to be then."""
+    moments = Moments(values)
+    assert moments.milliseconds.itemsize == 4
+    for value, kept in zip(values, moments, strict=True):
+        assert kept == value or abs(min(value, 4_294_967.294) - kept) <= 0.000_501
+    assert array("d", [-1 if each is None else each for each in moments]) == array(
+        "d", [-1 if each != each else each for each in moments.seconds()]
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_row_has_started_when_it_was_first_sent(tmp_path):
+    """In seconds from the run's first moment; null where nothing was sent, as of an answer from the journal."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ word }}")
+    table = pd.DataFrame({"word": ["a", None, "bad", "c"]})
+    kept = {"limits": tn.Limits(concurrency=1), "journal": tmp_path / "j", "retry_failed": "all", **QUIET}
+    with fault_server(lambda exchange: (exchange.pause(0.05), shout(exchange))) as other:
+        out, again = (node.run(table, tn.Connection(other.url, KEY), **kept) for _ in range(2))
+    first, nothing, second, third = out.log["started"]
+    assert 0 <= first < 0.5
+    assert pd.isna(nothing)
+    assert first + 0.05 <= second <= third - 0.05
+    assert again.log["started"].isna().tolist() == [True, True, False, True]
+    counted = again.summary.timeline.columns
+    assert {name: sum(counted[name]) for name in ("ok", "failed", "sent") if name in counted} == {
+        "failed": 2,
+        "sent": 1,
+    }
+    _, words = report(again, tmp_path / "again.html")
+    assert "ok 2 50.0% 2" in words
+    assert "reused from the journal 2" in words
+
+
+# --- other outputs, and the command line ----------------------------------------------------------------------------
+
+
+def test_an_output_that_sent_nothing_says_so(tmp_path):
+    """Rather than show charts without anything in them."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ a }}")
+    out = node.run(pd.DataFrame({"a": ["x"]}), tn.testing.canned("fine"), **QUIET)
+    text, words = report(node.parse(out.result), tmp_path / "parsed.html")
+    assert "There is no axis of time" in words
+    assert "Nothing is known of how long attempts took." in words
+    assert "<svg" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_workflow_has_a_section_for_each_node(folder, command):  # noqa: F811
+    """Also on the command line, where it is said where the report is."""
+    again = '  - id: again\n    type: Return\n    text: "{{ ask }}"\n'
+    Path("w.yaml").write_text(Path("w.yaml").read_text().replace("output:", f"{again}output:"))
+    code, _, err = command("run", "w.yaml", "--report", "run.html")
+    assert code == 0
+    wording.line(err)
+    words = " ".join(Seen(Path("run.html").read_text()).words)
+    assert "ask" in words
+    assert "again" in words
+    assert words.count("All 2 rows were answered") == 4
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_is_stopped_has_its_report(folder, command):  # noqa: F811
+    """Of what there is."""
+    Path("words.csv").write_text("word\n" + "w\n" * 9)
+    with fault_server(interrupting(shout, 3)) as other:
+        code, _, _ = command("run", "w.yaml", "--base-url", other.url, "--concurrency", "1", "--report", "run.html")
+    assert code == 130
+    words = " ".join(Seen(Path("run.html").read_text()).words)
+    assert "3 of 9 rows were answered" in words
+    assert "It was stopped early: interrupted." in words
+
+
+@pytest.mark.parametrize("path", ["no/run.html", ".", "words.csv", "log.csv"])
+def test_a_report_that_cannot_be_written_is_known_before_anything_is_sent(folder, command, path):  # noqa: F811
+    with fault_server(shout) as other:
+        more = ["--base-url", other.url, "--no-key", "--model", "m", "--log", "log.csv", "--report", path]
+        code, _, err = command(*CALL, *more)
+        assert (code, other.requests) == (1, [])
+    wording.line(err)
+
+
+def test_without_the_charts_library_nothing_is_sent(folder, command, monkeypatch):  # noqa: F811
+    """One line says how to install it; in Python the same, where the report is asked for."""
+    monkeypatch.setattr(charts.importlib.util, "find_spec", lambda name: None)
+    with fault_server(shout) as other:
+        code, _, err = command(*CALL, "--base-url", other.url, "--no-key", "--model", "m", "--report", "run.html")
+        assert (code, other.requests) == (1, [])
+    wording.line(err)
+    with wording.raises(tn.errors.SettingError):
+        tn.Return(text="x").run(pd.DataFrame({"a": [1]}), **QUIET).report("run.html")
+
+
+# --- how it looks ---------------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    """Return the relative luminance of WCAG 2."""
+    digits = colour if len(colour) == 6 else "".join(each * 2 for each in colour)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one, other):
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_and_drawings_stand_out(scheme):
+    """Texts by 4.5 to 1 before each background, what is drawn by 3 to 1."""
+    style = Path(charts.__file__).with_name("page.html").read_text()
+    found = dict(re.findall(r"--(\w+):#([0-9a-f]+)", re.findall(r":root\{([^}]*)\}", style)[scheme]))
+    assert {*charts.TONES, "back", "soft"} == {*found}
+    for back in ("back", "soft"):
+        assert all(contrast(found[name], found[back]) >= 4.5 for name in ("ink", "dim"))
+    drawn = {*charts.TONES} - {"ink", "dim", "line"}
+    assert {name: contrast(found[name], found["back"]) >= 3 for name in drawn} == dict.fromkeys(drawn, True)
+
+
+@pytest.mark.slow
+@measures_seconds
+def test_a_million_rows_are_reported_in_three_seconds(tmp_path):
+    """Columns are read, and no object is made for a row."""
+    import time
+
+    rows = 1_000_000
+    out = tn.CreateChatCompletion(model="m", prompt="{{ a }}").run(
+        pd.DataFrame({"a": ["x"] * rows}), tn.testing.canned("fine"), **QUIET
+    )
+    began = time.process_time()
+    report(out, tmp_path / "run.html")
+    assert time.process_time() - began <= 3
+    assert (tmp_path / "run.html").stat().st_size <= 300_000
