@@ -145,3 +145,10 @@ def test_what_the_page_on_answers_writes_is_read_as_it_says():
     for answer, is_error in found:
         with pytest.raises(SettingError) if is_error else contextlib.nullcontext():
             tn.CreateChatCompletion(model="m", prompt="x", answer=answer)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md")))
+def test_a_list_stands_apart_from_the_text_before_it(name):
+    """Or the site shows it as a part of that text."""
+    text = re.sub(r"^```.*?^```$", "", page(name), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(?! |- |\d+\. |\||#|$).+\n(?=- |\d+\. |\|)", text, re.MULTILINE) == []
