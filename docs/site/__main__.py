@@ -31,7 +31,7 @@ def lay(folder: Path) -> None:
     pages.mkdir(parents=True)
     shutil.copy(HERE / "zensical.toml", folder)
     shutil.copytree(HERE / "theme", folder / "theme")
-    for beside in (*(HERE / name for name in BESIDE), *DOCS.glob("*.svg")):
+    for beside in (*(HERE / name for name in BESIDE), *DOCS.glob("*.svg"), *DOCS.glob("*.png")):
         shutil.copy(beside, pages)
     (pages / "workflow.schema.json").write_text(json.dumps(file_schema(), indent=1), "utf-8")
     for source in [*DOCS.glob("*.md"), ROOT / "CHANGELOG.md"]:
