@@ -49,17 +49,20 @@ def test_a_stream_is_put_together_as_its_plain_twin(name, done):
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_a_stream_that_is_cut_anywhere_is_whole_or_cut(name):
-    """At every byte, so before its [DONE] too: the very same choices, or stream_truncated; no part for the whole."""
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_stream_that_is_cut_anywhere_is_whole_or_cut(name, every):
+    """The very same choices, or stream_truncated; no part for the whole. At every byte around the ends of lines."""
     plain = TWINS[name]
     stream = stream_of(chunks_of(plain), line_end=b"\r\n")
+    ends = [place for place, byte in enumerate(stream) if byte == ord("\n")]
+    cuts = {*range(0, len(stream) + 1, every), *(place + near for place in ends for near in (-2, -1, 0, 1, 2))}
     outcomes = {"ok": 0, "stream_truncated": 0}
-    for cut in range(len(stream) + 1):
+    for cut in cuts:
         verdict = judge(answer(stream[:cut], "truncated" if cut % 2 else None), asked(plain))
         outcomes[verdict.outcome] += 1
         assert verdict.outcome == "stream_truncated" or orjson.loads(verdict.body)["choices"] == plain["choices"]
     assert outcomes["ok"] > 2
-    assert outcomes["stream_truncated"] > len(stream) / 2
+    assert outcomes["stream_truncated"] > len(cuts) / 2
 
 
 @pytest.mark.parametrize(
