@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..notices import counted, folded, width_of
 from ..run.cures import cure
 from ..run.display import duration, place_of
-from ..run.failures import Failed, failures
+from ..run.failures import Failed
 from .complaints import option_for, worded
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def report(
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
     heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
-    found = {
-        name: _merged(failures(output._ends())) if output.summary.failed else [] for name, output in outputs.items()
-    }
+    found = {name: _merged(output._failures()) if output.summary.failed else [] for name, output in outputs.items()}
     every = [*chain(*found.values())]
     limit = next((output.summary.stopped for output in outputs.values() if output.summary.stopped in _LIMITS), "")
     again = _again(every, limit, has_journal=has_journal) if keeps else []

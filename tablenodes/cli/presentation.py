@@ -156,7 +156,8 @@ class Presentation:
             ids = "FILE, a file of these ids," if not place else quote(place)
             say(f"tablenodes retrieve {ids}{self._later} gets the answers")
         if stopped is not None and has_journal:
-            say(_how_to_go_on(stopped, outputs, self._given["journal"]))
+            answered = sum(output.summary.ok + output.summary.submitted for output in outputs.values())
+            say(how_to_go_on(stopped, answered, self._given["journal"]))
 
     def _places(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> list[str]:
         """Write the log and the report, and return where everything is."""
@@ -234,10 +235,10 @@ def _show_head(table: Any) -> None:
         say(f"cannot show its first rows: {error}")
 
 
-def _how_to_go_on(stopped: EndedError | Interrupted, outputs: Mapping[str, NodeOutput[Any]], journal: str) -> str:
+def how_to_go_on(stopped: EndedError | Interrupted, answered: int, journal: str) -> str:
     """Return what the same command does after a run that ended early; no more than is in the journal is promised."""
     again = "run the same command again to continue"
-    if not any(output.summary.ok or output.summary.submitted for output in outputs.values()):
+    if not answered:
         return again
     if isinstance(stopped, JournalError):
         return f"{again}: what is in the journal is not sent again"
@@ -250,11 +251,10 @@ def _refuse_empty_handed(workflow: Workflow, outputs: Mapping[str, NodeOutput[An
     unsent = [each.get("invalid_request", 0) + each.get("upstream_failed", 0) for each in counts]
     rows = [output.summary.rows for output in outputs.values()]
     if any(rows) and unsent == rows:
-        from ..run.failures import failures  # noqa: PLC0415 - loaded by now
         from ..workflow.runner import none_sendable  # noqa: PLC0415
 
         name, output = next(iter(outputs.items()))
-        first = min(failures(output._ends()), key=lambda each: each.row)
+        first = min(output._failures(), key=lambda each: each.row)
         none = f"none of the {counted(rows[0], 'row')} can be sent; nothing was sent or written"
         why = f"{none}; first row {place_of(first.row)} (rows count from 0): {first.message}"
         raise none_sendable(workflow, name, *_place(output._answer_to(first.row)[1]), why)

@@ -15,6 +15,7 @@ from ..database_address import database_table
 from ..errors import SettingError, TablenodesError
 from ..settings import Limits, Retry
 from . import command_options as options
+from .batch_call import MEMORY, call_in_batches, comes_in_batches
 from .command_options import Given, command, flag, option, option_of_run
 from .complaints import BAD_INPUT
 from .consent import YES, Intended, consented
@@ -72,6 +73,8 @@ def _run(
         return code
     beside = {"log": given.log, "report": getattr(given, "report", None)}
     shown = Manner(raw, given.form, columns, asked, beside, given.quiet, given.verbose)
+    if hasattr(given, "memory") and comes_in_batches(workflow, given):
+        return call_in_batches(workflow, given, how, shown)
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)
@@ -95,7 +98,7 @@ def check(given: Given) -> int:
     return code
 
 
-@command("call", *_ONE_NODE, *_HOW)
+@command("call", *_ONE_NODE, MEMORY, *_HOW)
 def call(given: Given) -> int:
     """Run one node over a table.
 

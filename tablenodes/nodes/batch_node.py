@@ -11,13 +11,14 @@ from ..errors import SettingError
 from .node import Node
 
 if TYPE_CHECKING:
-    from ..connection.connection import GivenConnection
-    from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
+    from ..connection.connection import Connection, GivenConnection
+    from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.response_batches import ResponseBatches
-    from ..run.rows import Asking
+    from ..run.rows import Asking, Context
     from ..settings import Limits, Retry
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)[bB]?\s*")
+_SPILL = 10_000_000_000
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -83,7 +84,7 @@ class BatchNode(Node):
             While it is read, after the rows that have come.
         """
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
-        from ..run.stream import stream  # noqa: PLC0415
+        from ..run.rows import Context  # noqa: PLC0415
 
         if check not in ("lazy", "first"):
             raise SettingError('check must be "lazy" or "first"', place="check")
@@ -100,12 +101,35 @@ class BatchNode(Node):
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
         )
-        connection = given_connection(connection, SettingError)
-        sizes = {"window": _bytes(window, "window"), "spill": _bytes(spill, "spill")}
-        return stream(self._asking(""), source, connection, options, check=check, **sizes)
+        return self._in_batches(
+            source,
+            given_connection(connection, SettingError),
+            options,
+            Context(),
+            check=check,
+            window=size_in_bytes(window, "window"),
+            spill=size_in_bytes(spill, "spill"),
+        )
+
+    def _in_batches(
+        self,
+        source: Any,
+        connection: Connection | None,
+        options: RunOptions,
+        context: Context,
+        *,
+        check: str = "lazy",
+        window: int,
+        spill: int = _SPILL,
+    ) -> ResponseBatches:
+        """Run the node over batches; the context's scope is its id in a workflow."""
+        from ..run.stream import stream  # noqa: PLC0415 - the engine is loaded where it is needed
+
+        asking = self._asking(context.scope)
+        return stream(asking, source, connection, options, context, check=check, window=window, spill=spill)
 
 
-def _bytes(given: str | int, name: str) -> int:
+def size_in_bytes(given: str | int, name: str) -> int:
     """Return a size in bytes."""
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:
         return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import tables
 from ..answers import USAGE_TYPES
@@ -11,6 +11,7 @@ from ..answers.row_answers import BESIDE
 from ..column_names import free_names
 from ..engine.sink import Records
 from .failures import Failures
+from .output import LOG_TYPES
 from .spending import Spending, Spent
 from .summary import Met
 
@@ -22,14 +23,25 @@ if TYPE_CHECKING:
     from ..tables import TableView
 
 _ENDS = dict(zip(BESIDE, ("integer", "text", "text"), strict=True)) | {"body": "text"}
+_LOGGED = {name: kind for name, kind in LOG_TYPES.items() if name not in (*_ENDS, *USAGE_TYPES)}
+
+
+class BatchColumns(NamedTuple):
+    """The names of a stream's columns: those of the table, of the raw responses, of usage, of the log."""
+
+    table: tuple[str, ...]
+    raw: tuple[str, ...]
+    usage: tuple[str, ...]
+    log: tuple[str, ...]
 
 
 class BatchTable:
     """Makes the table of each batch: of the same columns and types, whatever the answers are.
 
-    To the right of the configuration stand the answer's columns, ``status``, ``outcome`` and ``message``, then ``body``
-    and what the answer used and cost. It also sums up what the run used and why rows failed. `models` returns the
-    models that a batch asks for; `replaced` are paid answers that others took the place of.
+    To the right of the configuration stand the answer's columns, ``status``, ``outcome`` and ``message``, then
+    ``body``, what the answer used and cost, and what else a log has. It also sums up what the run used and why rows
+    failed. `models` returns the models that a batch asks for; `replaced` are paid answers that others took the place
+    of.
     """
 
     def __init__(
@@ -39,11 +51,19 @@ class BatchTable:
         pricing: Pricing,
         models: Callable[[TableView], Sequence[str | None]],
     ) -> None:
-        self._answers, self._pricing, self._models, self._columns = answers, pricing, models, view.columns
-        named = {name: answers.named(name) for name in _ENDS} | {name: name for name in USAGE_TYPES}
-        types: dict[str, Any] = {**answers.types, **{named[name]: kind for name, kind in (_ENDS | USAGE_TYPES).items()}}
-        names = free_names(types, view.columns)
-        self._types = {names[name]: kind for name, kind in types.items()}
+        self._answers, self._pricing, self._models, self._own = answers, pricing, models, view.columns
+        types: dict[str, Any] = {**answers.types, **{answers.named(name): kind for name, kind in _ENDS.items()}}
+        types |= {**USAGE_TYPES, **_LOGGED}
+        free = free_names(types, view.columns)
+        self._types = {free[name]: kind for name, kind in types.items()}
+        ends = [free[answers.named(name)] for name in _ENDS]
+        known = {name: free[answers.named(name) if name in _ENDS else name] for name in (*USAGE_TYPES, *LOG_TYPES)}
+        self.columns = BatchColumns(
+            (*view.columns, *(free[name] for name in answers.types), *ends[:3]),
+            (ends[3], ends[0]),
+            tuple(known[name] for name in USAGE_TYPES),
+            tuple(known[name] for name in LOG_TYPES),
+        )
         self.failures, self.spent = Failures(), Spent(0.0) if pricing.is_known else None
         self.replaced: list[tuple[bytes, str]] = []
         self.reused = self.prompt_tokens = self.completion_tokens = 0
@@ -60,7 +80,7 @@ class BatchTable:
     def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
         """Return the table with the ends of rows that were left out of it."""
         rows = sorted(late)
-        view = tables.view(table.select([*self._columns]).take(rows))
+        view = tables.view(table.select([*self._own]).take(rows))
         records = Records(len(rows))
         for at, row in enumerate(rows):
             records.accept(at, late[row])
@@ -72,7 +92,7 @@ class BatchTable:
         told = [None if outcome == "ok" else why for outcome, why in zip(records.outcome, records.message, strict=True)]
         used = {**spending.columns, "cost": spending.cost}
         ends = (*answered.values(), records.status, records.outcome, told, records.body)
-        values = (*ends, *(used[name] for name in USAGE_TYPES))
+        values = (*ends, *(used[name] for name in USAGE_TYPES), *(getattr(records, name) for name in _LOGGED))
         return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
 
     def _add(self, records: Records, spending: Spending, start: int, left_out: Collection[int]) -> None:

@@ -10,6 +10,8 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from .batch_table import BatchColumns
+    from .failures import Failed, Failures
     from .summary import Summary
 
 
@@ -24,16 +26,29 @@ class ResponseBatches:
     ----------
     schema : pyarrow.Schema
         The columns and their types, the same in every batch: the configuration's, the answer's, ``status``,
-        ``outcome``, ``message``, ``body``, the tokens, ``model`` and ``cost``.
+        ``outcome``, ``message``, ``body``, the tokens, ``model`` and ``cost``, and what else `Responses.log` has.
     """
 
-    def __init__(self, schema: Any, batches: Generator[Any], summed_up: Callable[[], Summary | None]) -> None:
-        self.schema, self._batches, self._summed_up = schema, batches, summed_up
+    def __init__(
+        self,
+        columns: BatchColumns,
+        schema: Any,
+        batches: Generator[Any],
+        result: Callable[[], tuple[Summary, Failures] | None],
+    ) -> None:
+        self._named, self.schema, self._batches, self._result = columns, schema, batches, result
 
     @property
     def summary(self) -> Summary:
         """The run in numbers, once it is over."""
-        if (made := self._summed_up()) is None:
+        return self._ended()[0]
+
+    def _failures(self) -> list[Failed]:
+        """Return why rows failed, the most first."""
+        return self._ended()[1].listed()
+
+    def _ended(self) -> tuple[Summary, Failures]:
+        if (made := self._result()) is None:
             raise UsageError("the run is not over: read all batches first, or close it", code="not_over")
         return made
 

@@ -21,7 +21,7 @@ from .check import check_rows, refuse_invalid
 from .options import checked, over
 from .response_batches import ResponseBatches
 from .row_request import Requests
-from .rows import Context, models_asked, prepared
+from .rows import models_asked, prepared
 from .run import Run, planned, refuse, say_no_journal
 from .spending import pricing_of
 from .summary import Summary, notes_on, say_failures
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
     from ..tables import BatchSource, TableView
+    from .batch_table import BatchColumns
+    from .failures import Failures
     from .options import RunOptions
-    from .rows import Asking
+    from .rows import Asking, Context
 
 
 def stream(
@@ -42,8 +44,9 @@ def stream(
     source: Any,
     connection: Connection | None,
     options: RunOptions,
+    context: Context,
     *,
-    check: str | bool,
+    check: str,
     window: int,
     spill: int,
 ) -> ResponseBatches:
@@ -52,7 +55,6 @@ def stream(
     options = over(connection.profile, options)
     if given is None and options.progress is not False:
         display.announce_default(connection)
-    context = Context()
     with ExitStack() as stack:
         endpoint = stack.enter_context(opened(connection, sends=options.send))
         plan = planned(asking, batches.view, endpoint, context, options)
@@ -65,7 +67,7 @@ def stream(
             _check_all(asking, batches, plan, endpoint, options)
         run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
         run.keep_open(stack)
-    return ResponseBatches(run.schema, run.tables(), lambda: run.summary)
+    return ResponseBatches(run.columns, run.schema, run.tables(), run.result)
 
 
 def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, options: RunOptions) -> None:
@@ -111,6 +113,15 @@ class Stream(Run):
     def keep_open(self, stack: ExitStack) -> None:
         """Close what the run needs when it has ended, and not before."""
         self._stack = stack.pop_all()
+
+    @property
+    def columns(self) -> BatchColumns:
+        """What its columns are."""
+        return self._made.columns
+
+    def result(self) -> tuple[Summary, Failures] | None:
+        """Return the run in numbers, and why rows failed; None while it goes on."""
+        return None if self.summary is None else (self.summary, self._made.failures)
 
     @property
     def schema(self) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .batch_sources import batch_source
-from .batch_writer import PARTIAL, batch_writer, check_streamed
-from .batches import BatchSource, batch_of, joined, patched, stream_of
+from .batch_writer import PARTIAL, STREAMED, batch_writer, is_streamed
+from .batches import BatchSource, batch_of, columns_of_batch, joined, no_rows, numbered, patched, schema_of, stream_of
 from .database_writer import check_key, check_target, write_rows
 from .kinds import view
 from .pandas_view import frame, long_frame, with_named_index
@@ -15,6 +15,7 @@ from .writer import check_output, check_place, check_writing, text_part, write_s
 
 __all__ = [
     "PARTIAL",
+    "STREAMED",
     "BatchSource",
     "Spill",
     "TableView",
@@ -24,15 +25,19 @@ __all__ = [
     "check_key",
     "check_output",
     "check_place",
-    "check_streamed",
     "check_target",
     "check_writing",
+    "columns_of_batch",
     "count_rows",
     "frame",
+    "is_streamed",
     "joined",
     "long_frame",
+    "no_rows",
+    "numbered",
     "patched",
     "read_table",
+    "schema_of",
     "stream_of",
     "text_part",
     "view",

@@ -13,6 +13,7 @@ from pyarrow import ipc
 from ..disk import new_file
 from ..errors import TableError
 from .arrow_view import ArrowView
+from .batches import no_rows
 from .formats import Format, path_of
 from .text_writer import text_pieces
 from .writer import check_target_file, compressing, form_of_output
@@ -46,6 +47,15 @@ def batch_writer(path: str | os.PathLike[str], schema: Any, *, what: str = "outp
         raise TableError(f"cannot write {name}: {getattr(error, 'strerror', None) or type(error).__name__}") from error
 
 
+def is_streamed(path: str | os.PathLike[str]) -> bool:
+    """Check whether a file is of a format that can be written in batches."""
+    try:
+        check_streamed(path)
+    except TableError:
+        return False
+    return True
+
+
 def check_streamed(path: str | os.PathLike[str], *, what: str = "output") -> Format:
     """Return the format of a file that is written in batches; raise `TableError` for one that cannot be."""
     place = path_of(path, what)
@@ -75,7 +85,7 @@ class _Texts:
 
     def close(self) -> None:
         if self._is_first:
-            self.write(pyarrow.RecordBatch.from_pylist([], schema=self._schema))
+            self.write(no_rows(self._schema))
         if self._close is not None:
             self._close()
 

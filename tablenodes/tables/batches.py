@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def like(table: Any, schema: Any, name: str = "a batch") -> Any:
 def batch_of(table: Any) -> Any:
     """Return a table of Arrow as one batch."""
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pyarrow.RecordBatch.from_pylist([], schema=table.schema)
+    return batches[0] if batches else no_rows(table.schema)
 
 
 def joined(batches: Iterable[Any], schema: Any) -> Any:
@@ -104,3 +104,26 @@ def patched(table: Any, rows: list[int], made: Any) -> Any:
     for at, row in enumerate(rows):
         places[row] = table.num_rows + at
     return pyarrow.concat_tables((table, made.cast(table.schema))).take(pyarrow.array(places, pyarrow.int64()))
+
+
+def schema_of(schema: Any, columns: Sequence[str], names: Sequence[str] | None = None) -> Any:
+    """Return the schema of some columns, under other names if those are given."""
+    named = zip(columns, columns if names is None else names, strict=True)
+    return pyarrow.schema([schema.field(column).with_name(name) for column, name in named])
+
+
+def columns_of_batch(batch: Any, columns: Sequence[str], names: Sequence[str] | None = None) -> Any:
+    """Return some columns of a record batch, under other names if those are given."""
+    schema = schema_of(batch.schema, columns, names)
+    return pyarrow.RecordBatch.from_arrays([batch.column(name) for name in columns], schema=schema)
+
+
+def no_rows(schema: Any) -> Any:
+    """Return a record batch without rows."""
+    return pyarrow.RecordBatch.from_pylist([], schema=schema)
+
+
+def numbered(batch: Any, first: int) -> Any:
+    """Return a record batch with the positions of its rows, counted from `first`, as its first column ``row``."""
+    rows = pyarrow.array(range(first, first + batch.num_rows), pyarrow.int64())
+    return pyarrow.RecordBatch.from_arrays([rows, *batch.columns], ["row", *batch.schema.names])

@@ -1,0 +1,192 @@
+"""``tablenodes call`` over a table that is too long for the memory: it is read, asked and written in batches."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ColumnError, EndedError, Interrupted, TableError, nearest
+from ..notices import counted, say, voiced
+from ..run.display import detailed
+from .closing_report import report
+from .command_options import Given, option, under
+from .complaints import OK, SOME_FAILED
+from .presentation import Manner, how_to_go_on
+from .printout import PREVIEW, is_terminal, show_table
+
+if TYPE_CHECKING:
+    from ..run.response_batches import ResponseBatches
+    from ..workflow import Workflow
+
+_ROWS = 100_000
+_BYTES = 256 * 2**20
+_PACKED = 4  # times as long as its file is a text that was compressed, about
+_HOW_LARGE = (
+    "Hold at most about this much of the table in memory, such as 400MB: it is read, asked and written in batches. "
+    f"Default: so above {_ROWS:,} rows or {_BYTES // 2**20} MB, where the output is a file to which that can be done."
+)
+(MEMORY,) = under("Output", option("--memory", "SIZE", _HOW_LARGE))
+_BASE = 200 * 2**20
+"""Bytes that a run needs whatever its table is: the libraries, and what is in flight."""
+
+
+def comes_in_batches(workflow: Workflow, given: Given) -> bool:
+    """Check whether a call is to be carried out in batches; raise `click.BadParameter` where it cannot be."""
+    why_not = _why_whole(workflow, given)
+    if given.memory is not None and why_not:
+        raise click.BadParameter(f"the table is worked on as a whole: {why_not}", param_hint="--memory")
+    return not why_not and (given.memory is not None or _is_large(given.table))
+
+
+def _why_whole(workflow: Workflow, given: Given) -> str:
+    """Return why a call needs the whole table in memory; empty where it does not."""
+    from ..database_address import database_table  # noqa: PLC0415 - loaded where it is used
+    from ..nodes.batch_node import BatchNode  # noqa: PLC0415
+    from ..tables import STREAMED, is_streamed  # noqa: PLC0415 - loads pandas
+
+    ((_, step),) = workflow._as_given
+    node, path = step.node, getattr(workflow.output, "path", None)
+    if not isinstance(node, BatchNode) or node._declared.later:
+        return "this node sends nothing itself"
+    if database_table(given.table) is not None or path is None or not hasattr(workflow.output, "raw"):
+        return "--output must be a file, and the table one too"
+    if not is_streamed(path):
+        return f"write one of {', '.join(STREAMED)}"
+    if given.duplicates != "send" or given.rows is not None or given.report is not None:
+        return "leave --duplicates, --rows and --report out"
+    return ""
+
+
+def _is_large(table: Any) -> bool:
+    """Check whether files have more rows, or more bytes, than are worked on at once."""
+    from .. import tables  # noqa: PLC0415 - loads pandas
+
+    path = os.fspath(table)
+    paths = glob.glob(path, recursive=True) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    rows = size = 0
+    for each in paths:
+        if each.endswith(".parquet"):
+            rows += tables.count_rows(each) or 0
+        if os.path.isfile(each):
+            size += os.path.getsize(each) * (_PACKED if each.endswith((".gz", ".xz", ".zst", ".bz2")) else 1)
+    return len(paths) > 1 or rows > _ROWS or size > _BYTES
+
+
+def call_in_batches(workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner) -> int:
+    """Run the node over the table's batches, write what comes of them, and say how it went."""
+    with voiced(_silent) if shown.is_quiet else nullcontext(), detailed(shown=shown.is_detailed):
+        return _Call(workflow, given, how, shown).run()
+
+
+class _Call:
+    """A call in batches."""
+
+    def __init__(self, workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner) -> None:
+        self._workflow, self._given, self._how, self._shown = workflow, given, how, shown
+        self._path = workflow.output.path  # type: ignore[union-attr] # it was checked
+        self._log, self._written = shown.beside.get("log"), 0
+        self._head: Any = None
+
+    def run(self) -> int:
+        """Carry it out, and return the exit code."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..workflow.destination import refuse_as_journal  # noqa: PLC0415 - loaded where it is used
+
+        table, journal = os.fspath(self._given.table), self._how["journal"]
+        self._workflow.output.check(table)  # type: ignore[union-attr]
+        if journal is not None:
+            refuse_as_journal(journal, table=table, output=self._path)
+        batches = self._batches()
+        columns = self._columns(batches)
+        try:
+            schema = tables.schema_of(batches.schema, columns)
+            with batches, tables.batch_writer(self._path, schema) as write, self._logging(batches) as log:
+                for batch in batches:
+                    part = tables.columns_of_batch(batch, columns)
+                    self._head = part if self._head is None else self._head
+                    write(part)
+                    log(batch)
+                    self._written += batch.num_rows
+        except (EndedError, Interrupted, TableError) as stopped:
+            self._tell(batches, f"{self._path}{tables.PARTIAL}")
+            if isinstance(stopped, EndedError | Interrupted) and self._how["journal"] is not None:
+                say(how_to_go_on(stopped, batches.summary.ok, self._how["journal"]))
+            raise
+        self._tell(batches, self._path)
+        return SOME_FAILED if batches.summary.failed else OK
+
+    def _batches(self) -> ResponseBatches:
+        """Begin the run."""
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from ..run.rows import Context, When  # noqa: PLC0415
+
+        ((name, step),) = self._workflow._as_given
+        how, own = self._how, {"limits": self._workflow.limits, "retry": self._workflow.retry}
+        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "store")
+        options = RunOptions.of(**{each: how[each] for each in taken}, **own)
+        only = self._workflow._only
+        context = Context(scope=name, when=None if only is None else When(only.plan, name=only.name))
+        connection = how["connection"] or step.connection or self._workflow.connection
+        node: Any = step.node  # a BatchNode, as was checked
+        made: ResponseBatches = node._in_batches(self._given.table, connection, options, context, window=self._window())
+        return made
+
+    def _columns(self, batches: ResponseBatches) -> list[str]:
+        """Return the columns that are written."""
+        if self._shown.is_raw:
+            return [*batches._named.raw]
+        if self._shown.columns is None:
+            return [*batches._named.table]
+        for name in self._shown.columns:
+            if name not in batches.schema.names:
+                raise ColumnError(f"--columns: the table has no column {name!r}{nearest(name, batches.schema.names)}")
+        return [*self._shown.columns]
+
+    @contextmanager
+    def _logging(self, batches: ResponseBatches) -> Iterator[Callable[[Any], None]]:
+        """Open the log, if one is asked for; the function that is returned adds a batch to it."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..run.output import LOG_TYPES  # noqa: PLC0415 - loaded by now
+
+        if self._log is None:
+            yield _silent
+            return
+        columns = [*batches._named.log]
+
+        def entries(batch: Any) -> Any:
+            return tables.numbered(tables.columns_of_batch(batch, columns, [*LOG_TYPES]), self._written)
+
+        with tables.batch_writer(self._log, entries(tables.no_rows(batches.schema)).schema, what="log") as write:
+            yield lambda batch: write(entries(batch))
+
+    def _window(self) -> int:
+        """Return the bytes of finished rows that may wait in memory."""
+        from ..nodes.batch_node import size_in_bytes  # noqa: PLC0415 - loaded where it is used
+
+        if self._given.memory is None:
+            return 64 * 2**20
+        asked = size_in_bytes(self._given.memory, "memory")
+        return max(16 * 2**20, (asked - _BASE) // 2)
+
+    def _tell(self, batches: ResponseBatches, path: str) -> None:
+        """Show the first rows, how it went and where things are."""
+        if self._head is not None and is_terminal() and not self._shown.is_quiet:
+            show_table(self._head.slice(0, PREVIEW))
+        places = [f"wrote {path}: {counted(self._written, 'row')}"]
+        if (journal := self._how["journal"]) is not None and os.path.exists(journal):
+            places.append(f"journal {journal}")
+        if self._log is not None:
+            places.append(f"log {self._log}")
+        name = next(name for name, _ in self._workflow._as_given)
+        has_journal = journal is not None
+        for line in report({name: batches}, ["; ".join(places)], keeps=True, has_journal=has_journal):  # type: ignore[dict-item]
+            say(line)
+
+
+def _silent(_: Any) -> None:
+    """Do nothing with it."""

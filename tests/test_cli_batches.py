@@ -1,0 +1,147 @@
+"""``tablenodes call`` over tables that are read, asked and written in batches."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pytest
+from commands import Command
+from sample_runs import exit_code_of
+from servers import completion, fault_server, message
+
+import tablenodes as tn
+from tablenodes.cli import batch_call
+from tablenodes.run import stream  # noqa: F401 - before batches are made small
+from tablenodes.tables import batches
+
+ROWS = 60
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    """A table of some batches, in the current folder."""
+    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{at},w{at}\n" for at in range(ROWS)))
+
+
+def asked(server, *more, table="rows.csv"):
+    base = ["call", "CreateChatCompletion", table, "--model", "m", "--prompt", "{{ text }}", "--base-url", server.url]
+    return [*base, "--no-key", "--no-progress", *more]
+
+
+def judged(exchange):
+    """Answer with the text of the prompt; refuse what ends in a seven."""
+    body = exchange.received.body
+    if orjson.loads(body)["messages"][-1]["content"].endswith("7"):
+        exchange.send(message(b'{"error": {"message": "no sevens", "code": "seven"}}', 400))
+    else:
+        exchange.send(message(completion(body)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "csv.gz"])
+def test_batches_make_the_table_that_a_whole_one_makes(rows, ending, capsys):
+    """The same rows, columns and log, and the same words at the end."""
+    with fault_server(judged) as server:
+        whole = exit_code_of(*asked(server, "-o", f"a.{ending}", "--log", "log-a.csv"))
+        first = capsys.readouterr().err
+        parts = exit_code_of(*asked(server, "-o", f"b.{ending}", "--log", "log-b.csv", "--memory", "300MB"))
+        second = capsys.readouterr().err
+    assert (whole, parts) == (3, 3)
+    tables = tn.read_table(f"a.{ending}"), tn.read_table(f"b.{ending}")
+    pd.testing.assert_frame_equal(*tables, check_dtype=False)  # pandas writes into a file of Parquet what its own are
+    logs = [
+        pd.read_csv(each).drop(columns=["latency", "started"], errors="ignore") for each in ("log-a.csv", "log-b.csv")
+    ]
+    pd.testing.assert_frame_equal(*logs)
+    reasons = [[line for line in each.splitlines() if "failed with" in line] for each in (first, second)]
+    assert reasons[0] == reasons[1] != []
+    assert f"wrote b.{ending}: {ROWS} rows; journal b.{ending}.journal; log log-b.csv" in second
+
+
+def test_the_same_command_goes_on(rows, capsys):
+    """What was answered is not sent again, and a run over the whole table knows the journal too."""
+    with fault_server(judged) as server:
+        assert exit_code_of(*asked(server, "-o", "a.csv", "--memory", "300MB")) == 3
+        sent = len(server.requests)
+        assert exit_code_of(*asked(server, "-o", "a.csv", "--memory", "300MB")) == 3
+        assert exit_code_of(*asked(server, "-o", "b.csv", "--journal", "a.csv.journal")) == 3
+        assert (sent, len(server.requests)) == (ROWS, ROWS)
+    assert capsys.readouterr().err.count("reused") >= 2
+
+
+def test_chosen_columns_and_conditions(rows):
+    """``--columns`` chooses among all that is known of a row, ``--where`` skips rows, ``--raw`` is what was sent."""
+    with fault_server(judged) as server:
+        more = ["--memory", "300MB", "--where", "id | int < 3"]
+        exit_code_of(*asked(server, "-o", "a.csv", *more, "--columns", "outcome,total_tokens,id"))
+        exit_code_of(*asked(server, "-o", "b.csv", *more, "--raw"))
+    made = pd.read_csv("a.csv")
+    assert [*made.columns] == ["outcome", "total_tokens", "id"]
+    assert made["outcome"].tolist() == ["ok"] * 3 + ["skipped"] * (ROWS - 3)
+    assert [*pd.read_csv("b.csv").columns] == ["body", "status"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["-o", "a.xlsx"], "write one of csv"),
+        ([], "--output must be a file"),
+        (["-o", "a.csv", "--duplicates", "once"], "leave --duplicates"),
+        (["-o", "a.csv", "--memory", "much"], 'memory must be a size, such as "64MB"'),
+        (["-o", "a.csv", "--columns", "idd"], "the table has no column 'idd'; did you mean 'id'?"),
+    ],
+)
+def test_what_cannot_be_done_in_batches_is_said(rows, more, told, capsys):
+    """Before anything is sent."""
+    with fault_server(judged) as server:
+        assert exit_code_of(*asked(server, "--memory", "300MB", *more)) in (1, 2)
+        assert server.requests == []
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_long_tables_and_patterns_come_in_batches_by_themselves(rows, monkeypatch, tmp_path):
+    """Above so many rows or bytes; several files are one table."""
+    tn.write_table(pa.table({"text": ["w1", "w2", "w3"]}), "rows.parquet")
+    (tmp_path / "rows-2.csv").write_text("id,text\n1,x\n")
+    monkeypatch.setattr(batch_call, "_ROWS", 2)
+    called = []
+    monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given: called.append(given) or 0)
+    with fault_server(judged) as server:
+        assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.parquet")) == 0
+        assert exit_code_of(*asked(server, "-o", "a.csv", table="rows*.csv")) == 0
+        assert len(called) == 2
+        assert exit_code_of(*asked(server, "-o", "a.csv", table="rows.csv")) == 3
+
+
+def test_ctrl_c_leaves_what_came_beside_the_output(rows, tmp_path):
+    """Whole rows, in a file with .partial at its end; the same command goes on."""
+    held, seen = threading.Event(), []
+
+    def react(exchange):
+        seen.append(exchange)
+        if len(seen) > 20:
+            held.wait(30)
+        judged(exchange)
+
+    with fault_server(react) as server:
+        more = ["-o", "out.csv", "--memory", "300MB", "-c", "1", "--grace", "0"]
+        with Command(asked(server, *more), cwd=tmp_path) as process:
+            ends = time.monotonic() + 60
+            while len(seen) <= 20 and time.monotonic() < ends:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        held.set()
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert "wrote out.csv.partial" in err
+        assert not (tmp_path / "out.csv").exists()
+        assert (pd.read_csv("out.csv.partial")["outcome"] == "ok").sum() == 18
+        assert exit_code_of(*asked(server, *more)) == 3
+    assert len(pd.read_csv("out.csv")) == ROWS
