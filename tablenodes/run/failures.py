@@ -68,7 +68,10 @@ class Failures:
             if key not in found and len(found) >= MOST:
                 key = outcome, None, None, ""
             if key in found:
-                found[key][2] += 1
+                at, earliest, count = found[key]
+                if first + row < earliest:
+                    self._first[at], earliest = end, first + row
+                found[key] = [at, earliest, count + 1]
             else:
                 found[key] = [len(self._first), first + row, 1]
                 self._first.append(end)
