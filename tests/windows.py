@@ -49,9 +49,9 @@ class Select(selectors.SelectSelector):
 def select_alone(monkeypatch) -> None:
     """Have no other way to wait for sockets than select, with the bounds that it has on Windows."""
     for name in ("epoll", "poll"):
-        monkeypatch.delattr(select, name)
+        monkeypatch.delattr(select, name, raising=False)
     monkeypatch.setattr(selectors, "DefaultSelector", Select)
-    monkeypatch.delattr(socket, "TCP_INFO")
+    monkeypatch.delattr(socket, "TCP_INFO", raising=False)
 
 
 class Opened:
@@ -96,7 +96,7 @@ def pretend(*also: str) -> None:
     _leave_out(select, "epoll poll")
     _leave_out(socket, "AF_UNIX TCP_INFO")
     signal.SIGBREAK = signal.SIGHUP
-    _leave_out(signal, "SIGHUP SIGKILL SIGALRM SIGUSR1 SIGUSR2 SIGPIPE setitimer pidfd_send_signal")
+    _leave_out(signal, "SIGHUP SIGKILL SIGUSR1 SIGUSR2 SIGPIPE pidfd_send_signal")
     selectors.DefaultSelector = Select
     subprocess.DETACHED_PROCESS, subprocess.CREATE_NEW_PROCESS_GROUP = 8, 512
     started = subprocess.Popen.__init__

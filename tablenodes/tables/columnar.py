@@ -115,8 +115,21 @@ def _data_frame(table: Any) -> pandas.DataFrame:
     except MemoryError:
         raise
     except _NOT_TAKEN:  # perhaps for what the file says of its index and its dtypes, which is not needed
-        frame = table.replace_schema_metadata(None).to_pandas(types_mapper=dtype)
+        frame = _signed(table.replace_schema_metadata(None)).to_pandas(types_mapper=dtype)
     return frame
+
+
+def _signed(table: Any) -> Any:
+    """Return a table whose dictionaries are read by signed numbers: older releases of pyarrow give pandas no others."""
+    for position, field in enumerate(table.schema):
+        if types.is_dictionary(field.type) and types.is_unsigned_integer(field.type.index_type):
+            parts = [
+                pyarrow.DictionaryArray.from_arrays(each.indices.cast(pyarrow.int64()), each.dictionary)
+                for each in table.column(position).chunks
+            ]
+            kind = pyarrow.dictionary(pyarrow.int64(), field.type.value_type)
+            table = table.set_column(position, field.name, pyarrow.chunked_array(parts, type=kind))
+    return table
 
 
 def write_columnar(
