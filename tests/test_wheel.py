@@ -85,8 +85,8 @@ def test_the_wheel_is_used_where_it_is_unpacked(unpacked, tmp_path):
 
 def test_the_wheel_holds_the_package_and_nothing_else(unpacked):
     """Every module, the stubs, the schemas, the samples and the mark of typing; the command is `tablenodes`."""
-    kinds = (".py", ".pyi", ".typed", ".json")
-    sources = {path.relative_to(ROOT) for path in (ROOT / "tablenodes").rglob("*") if path.suffix in kinds}
+    ours = [path for path in (ROOT / "tablenodes").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    sources = {path.relative_to(ROOT) for path in ours}
     sources |= {"tablenodes/_schemas" / path.relative_to(SCHEMAS) for path in SCHEMAS.rglob("*") if path.is_file()}
     sources |= {"tablenodes/_samples" / path.relative_to(SAMPLES) for path in SAMPLES.rglob("*") if path.is_file()}
     held = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
@@ -104,7 +104,21 @@ def test_the_sdist_holds_what_the_wheel_is_built_and_tested_from(built):
     with tarfile.open(sdist) as archive:
         held = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
     places = [ROOT / name for name in ("tablenodes", "schemas", "sample_workflows", "tests", "benchmarks", "docs")]
-    kinds = (".py", ".pyi", ".typed", ".json", ".toml", ".md", ".svg", ".yaml", ".csv", ".xlsx", ".ipynb")
+    kinds = (
+        ".py",
+        ".pyi",
+        ".typed",
+        ".json",
+        ".toml",
+        ".md",
+        ".svg",
+        ".png",
+        ".html",
+        ".yaml",
+        ".csv",
+        ".xlsx",
+        ".ipynb",
+    )
     wanted = {path.relative_to(ROOT) for place in places for path in place.rglob("*") if path.suffix in kinds}
     wanted |= {Path(name) for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")}
     assert {path for path in wanted - held if ".ipynb_checkpoints" not in path.parts} == set()
