@@ -250,7 +250,7 @@ def test_a_file_that_does_not_fit_into_memory_is_one_line(tmp_path):
     [
         b'{"a": 1}\n{"a": 1\n',
         b"\n{'a': 1}\n",
-        b'{"a": 1}\n{"a": 1,}\n',
+        b'{"a": 1}\n{"a": 1 2}\n',
         b'[\n{"a": 1}\n]\n',
         b'{"a": ' + b"[" * 100_000,
         b"[1]\n",
