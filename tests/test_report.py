@@ -205,7 +205,9 @@ def test_a_second_run_is_behind_the_first():
 @given(st.lists(st.one_of(st.none(), st.floats(0, 10**7)), max_size=20))
 def test_a_moment_takes_four_bytes_and_is_right_to_a_millisecond(values):
     """Up to 49 days; what is later is said to be then."""
-    moments = Moments(values)
+    moments, put = Moments(values), Moments.none(len(values))
+    put.put(range(len(values)), values)
+    assert [*put] == [*moments]
     assert moments.milliseconds.itemsize == 4
     for value, kept in zip(values, moments, strict=True):
         assert kept == value or abs(min(value, 4_294_967.294) - kept) <= 0.000_501

@@ -29,8 +29,11 @@ class Moments(Sequence[float | None]):
     def put(self, rows: Iterable[int], values: Iterable[float | None]) -> None:
         """Set the moments of some rows."""
         column = self.milliseconds
-        for row, value in zip(rows, map(_milliseconds, values), strict=True):
-            column[row] = value
+        for row, value in zip(rows, values, strict=True):
+            try:
+                column[row] = _NONE if value is None else int(value * _THOUSAND + 0.5)
+            except OverflowError:
+                column[row] = _LATEST
 
     def seconds(self) -> array[float]:
         """Return them as numbers, NaN where a row has none."""
