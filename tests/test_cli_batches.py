@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import threading
 import time
 
@@ -85,6 +87,18 @@ def test_chosen_columns_and_conditions(rows):
     assert [*made.columns] == ["outcome", "total_tokens", "id"]
     assert made["outcome"].tolist() == ["ok"] * 3 + ["skipped"] * (ROWS - 3)
     assert [*pd.read_csv("b.csv").columns] == ["body", "status"]
+
+
+def test_a_query_of_a_database_comes_in_batches(rows, tmp_path):
+    """Where ``--memory`` is given; how long a table is, nobody knows before."""
+    with contextlib.closing(sqlite3.connect("base.sqlite")) as base:
+        base.execute("create table rows (id integer, text text)")
+        base.executemany("insert into rows values (?, ?)", [(at, f"w{at}") for at in range(ROWS)])
+        base.commit()
+    with fault_server(judged) as server:
+        query = ["--query", "select * from rows where id < 20", "--memory", "300MB"]
+        assert exit_code_of(*asked(server, "-o", "a.csv", *query, table="sqlite:///base.sqlite")) == 3
+    assert pd.read_csv("a.csv")["id"].tolist() == [*range(20)]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,33 @@ def cells(url, query):
     return [*view.rows(view.columns)]
 
 
+def test_rows_are_read_in_batches_as_they_are_read_at_once(database):
+    """The same cells in the same order, texts as they are; a query that cannot be is said in the engine's words."""
+    values = ", ".join(f"({at}, 'w{at}', {at / 4}, {'null' if at % 3 else at})" for at in range(50))
+    kinds = "id integer, text varchar(9), score double precision, part integer"
+    sql(database, f"create table rows ({kinds})", f"insert into rows values {values}")
+    source = tables.batch_source(database, "select * from rows order by id")
+    made = [row for view in source.views() for row in view.rows(view.columns)]
+    assert made == cells(database, "select * from rows order by id")
+    assert [row for view in source.views() for row in view.rows(("id",))] == [(at,) for at in range(50)]
+    with pytest.raises(TableError, match="rowz"):
+        tables.batch_source(database, "select * from rowz")
+    with pytest.raises(TableError, match="say what to read of it"):
+        tables.batch_source(database)
+
+
+def test_columns_of_several_types_are_read_in_batches_as_what_they_are(tmp_path):
+    """SQLite keeps any value in any column."""
+    url = f"sqlite:///{tmp_path}/base.sqlite"
+    sql(
+        url,
+        "create table rows (any, bytes)",
+        "insert into rows values (1, x'00ff'), ('x', null), (null, x''), (2.5, x'01')",
+    )
+    (view,) = tables.batch_source(url, "select * from rows").views()
+    assert [any_ for any_, _ in view.rows(view.columns)] == [1, "x", None, 2.5]
+
+
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..database_address import DatabaseTable
 from ..errors import ColumnError, EndedError, Interrupted, TableError, nearest
 from ..notices import counted, say, voiced
 from ..run.display import detailed
@@ -45,7 +46,6 @@ def comes_in_batches(workflow: Workflow, given: Given) -> bool:
 
 def _why_whole(workflow: Workflow, given: Given) -> str:
     """Return why a call needs the whole table in memory; empty where it does not."""
-    from ..database_address import database_table  # noqa: PLC0415 - loaded where it is used
     from ..nodes.batch_node import BatchNode  # noqa: PLC0415
     from ..tables import STREAMED, is_streamed  # noqa: PLC0415 - loads pandas
 
@@ -53,8 +53,8 @@ def _why_whole(workflow: Workflow, given: Given) -> str:
     node, path = step.node, getattr(workflow.output, "path", None)
     if not isinstance(node, BatchNode) or node._declared.later:
         return "this node sends nothing itself"
-    if database_table(given.table) is not None or path is None or not hasattr(workflow.output, "raw"):
-        return "--output must be a file, and the table one too"
+    if path is None or not hasattr(workflow.output, "raw"):
+        return "--output must be a file"
     if not is_streamed(path):
         return f"write one of {', '.join(STREAMED)}"
     if given.duplicates != "send" or given.rows is not None or given.report is not None:
@@ -66,6 +66,8 @@ def _is_large(table: Any) -> bool:
     """Check whether files have more rows, or more bytes, than are worked on at once."""
     from .. import tables  # noqa: PLC0415 - loads pandas
 
+    if isinstance(table, DatabaseTable):
+        return False  # nobody knows before it is read
     path = os.fspath(table)
     paths = glob.glob(path, recursive=True) if glob.has_magic(path) and not os.path.exists(path) else [path]
     rows = size = 0
@@ -96,8 +98,9 @@ class _Call:
         """Carry it out, and return the exit code."""
         from .. import tables  # noqa: PLC0415 - loads pandas
         from ..workflow.destination import refuse_as_journal  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.workflow_check import file_of  # noqa: PLC0415
 
-        table, journal = os.fspath(self._given.table), self._how["journal"]
+        table, journal = file_of(self._workflow, self._given.table), self._how["journal"]
         self._workflow.output.check(table)  # type: ignore[union-attr]
         if journal is not None:
             refuse_as_journal(journal, table=table, output=self._path)

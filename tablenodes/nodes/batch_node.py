@@ -44,6 +44,7 @@ class BatchNode(Node):
         check: Literal["lazy", "first"] = "lazy",
         window: str | int = "64MB",
         spill: str | int = "10GB",
+        query: str | None = None,
     ) -> ResponseBatches:
         """Send one request a row of a table that need not fit into memory; the answers come in batches, in its order.
 
@@ -68,6 +69,8 @@ class BatchNode(Node):
             Bytes of finished rows that wait in memory, such as ``"64MB"``.
         spill : str or int
             Bytes that the temporary file may have; beyond them no new row is sent until the slow one has ended.
+        query : str, optional
+            Of a database, whose address (``postgresql://…``) is the source: what to read of it, in SQL.
 
         Returns
         -------
@@ -109,6 +112,7 @@ class BatchNode(Node):
             check=check,
             window=size_in_bytes(window, "window"),
             spill=size_in_bytes(spill, "spill"),
+            query=query,
         )
 
     def _in_batches(
@@ -121,12 +125,15 @@ class BatchNode(Node):
         check: str = "lazy",
         window: int,
         spill: int = _SPILL,
+        query: str | None = None,
     ) -> ResponseBatches:
         """Run the node over batches; the context's scope is its id in a workflow."""
-        from ..run.stream import stream  # noqa: PLC0415 - the engine is loaded where it is needed
+        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.stream import stream  # noqa: PLC0415
 
+        batches = tables.batch_source(source, query)
         asking = self._asking(context.scope)
-        return stream(asking, source, connection, options, context, check=check, window=window, spill=spill)
+        return stream(asking, batches, connection, options, context, check=check, window=window, spill=spill)
 
 
 def size_in_bytes(given: str | int, name: str) -> int:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def stream(
     asking: Asking,
-    source: Any,
+    batches: BatchSource,
     connection: Connection | None,
     options: RunOptions,
     context: Context,
@@ -51,7 +51,7 @@ def stream(
     spill: int,
 ) -> ResponseBatches:
     """Run a node over the batches of a source; see `RequestNode.run_batches`."""
-    batches, given, connection = tables.batch_source(source), connection, checked(connection)
+    given, connection = connection, checked(connection)
     options = over(connection.profile, options)
     if given is None and options.progress is not False:
         display.announce_default(connection)

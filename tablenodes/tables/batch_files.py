@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pyarrow
 from pyarrow import ipc
 
-from ..database_address import database_address
 from ..errors import TableError
 from .batches import BATCH_ROWS, BatchSource, like
 from .columnar import stored
@@ -34,10 +33,8 @@ _PIECE = 2**20
 
 
 def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None = None) -> BatchSource:
-    """Return the source of a file, of all files of a pattern, of several files, or of a database's query."""
+    """Return the source of a file, of all files of a pattern, or of several files."""
     reading = (reading or Reading()).checked()
-    if isinstance(source, str | os.PathLike) and database_address(source) is not None:
-        raise TableError(f"{source} is a database: read it with tn.read_table(url, query=…)")
     paths = _paths(source)
     parts = [_File(path, reading) for path in paths]
     known = parts[0].types() if parts[0].form.name == "jsonl" and parts[0].again else None

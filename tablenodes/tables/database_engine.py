@@ -55,6 +55,10 @@ class Engine(ABC):
         """Return the rows of a query as a data frame."""
 
     @abstractmethod
+    def batches(self, query: str) -> tuple[Any, Iterator[Any]]:
+        """Return the Arrow schema of a query's rows, and the rows as tables that are read one after another."""
+
+    @abstractmethod
     def names(self) -> list[str]:
         """Return the names of the tables that are there."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
@@ -36,6 +38,24 @@ def read_query(table: DatabaseTable, *, what: str = "table") -> pandas.DataFrame
     if not len(found.columns):
         raise TableError(f"{name}: the query returns no columns")
     return found
+
+
+@contextmanager
+def query_stream(table: DatabaseTable, *, what: str = "table") -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Open the rows that a query of a database returns: their Arrow schema, and tables that are read one by one."""
+    address, query = table.url, table.sql()
+    name = f"{what} {str(address)!r}"
+    with opened(address, name) as engine:
+        if query is None or not query.strip():
+            raise _no_query(name, engine.names())
+        try:
+            schema, batches = engine.batches(query)
+            checked_names(schema.names)
+        except ColumnError as error:
+            raise ColumnError(f"{name}: {error}") from None
+        if not schema.names:
+            raise TableError(f"{name}: the query returns no columns")
+        yield schema, batches
 
 
 def _no_query(name: str, tables: list[str]) -> TableError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..database_address import IN_MEMORY
+from .batches import BATCH_ROWS
 from .database_engine import STAGED, Declared, Engine, missing_driver, quoted
+from .query_batches import query_batches
 from .query_frames import query_frame
 from .staged_columns import Staged, arrow_of
 
@@ -65,13 +67,23 @@ class DuckdbEngine(Engine):
 
     def read(self, query: str) -> Any:
         """Return the rows of a query; what Arrow has no type for is read as text."""
+        found, as_json = self._asked(query)
+        return query_frame(found.to_arrow_table(), as_json)
+
+    def batches(self, query: str) -> tuple[Any, Iterator[Any]]:
+        """Return the schema of a query's rows, and the rows."""
+        found, as_json = self._asked(query)
+        return query_batches(found.to_arrow_reader(BATCH_ROWS), as_json)
+
+    def _asked(self, query: str) -> tuple[Any, list[str]]:
+        """Return what a query returns, as it can be read, and the names of its columns of JSON."""
         found = self._database.sql(query)
         if found is None:
             raise _driver().InvalidInputException("the query returns no rows")
         kinds = {name: str(kind) for name, kind in zip(found.columns, found.types, strict=True)}
         if len(kinds) == len(found.columns) and any(kind.startswith(_AS_TEXT) for kind in kinds.values()):
             found = found.project(", ".join(map(_readable, kinds, kinds.values())))
-        return query_frame(found.to_arrow_table(), [name for name, kind in kinds.items() if kind == "JSON"])
+        return found, [name for name, kind in kinds.items() if kind == "JSON"]
 
     def names(self) -> list[str]:
         """Return the names of the tables and views."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ import pyarrow
 from pyarrow import compute
 
 from .database_engine import STAGED, Declared, Engine, missing_driver, quoted
+from .query_batches import query_batches
 from .query_frames import query_frame
 from .staged_columns import Staged, arrow_of
 
@@ -85,6 +86,16 @@ class PostgresqlEngine(Engine):
 
     def read(self, query: str) -> Any:
         """Return the rows of a query; what the driver cannot read is read as JSON or as text."""
+        as_json = self._ask(query)
+        return query_frame(self._cursor.fetch_arrow_table(), as_json)
+
+    def batches(self, query: str) -> tuple[Any, Iterator[Any]]:
+        """Return the schema of a query's rows, and the rows."""
+        as_json = self._ask(query)
+        return query_batches(self._cursor.fetch_record_batch(), as_json)
+
+    def _ask(self, query: str) -> list[str]:
+        """Begin to read a query's rows; return the names of the columns of JSON."""
         query = f"{_END.sub('', query)}\n"  # the driver puts it into brackets
         schema = self._cursor.adbc_execute_schema(query)
         changed = [_readable(field) for field in schema]
@@ -92,9 +103,7 @@ class PostgresqlEngine(Engine):
             told = ", ".join(made or quoted(field.name) for field, made in zip(schema, changed, strict=True))
             query = f"select {told} from (\n{query}) as asked"  # noqa: S608 - it is the user's own
         self._cursor.execute(query)
-        found = self._cursor.fetch_arrow_table()
-        as_json = [field.name for field, made in zip(schema, changed, strict=True) if made.startswith("to_json")]
-        return query_frame(found, as_json)
+        return [field.name for field, made in zip(schema, changed, strict=True) if made.startswith("to_json")]
 
     def names(self) -> list[str]:
         """Return the names of the tables and views that need no schema's name; where there are none, of all others."""

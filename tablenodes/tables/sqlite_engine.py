@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import numpy
 import pandas
+import pyarrow
 
 from ..database_address import IN_MEMORY
+from .arrow_view import PARSED
+from .batches import BATCH_ROWS
 from .database_engine import STAGED, Declared, Engine, quoted
 from .pandas_view import pandas_array
 from .typed_columns import arrow_array
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 _DIGITS = 15  # that every float keeps
 _ROWS = 10_000
 _EXACT = 2**53  # integers up to here are floats of the same value
+_ARROW = {
+    "text": pyarrow.large_string(),
+    "integer": pyarrow.int64(),
+    "real": pyarrow.float64(),
+    "blob": pyarrow.large_binary(),
+}
 _TYPES = {str: "text", int: "integer", float: "number"}
 
 
@@ -77,6 +87,21 @@ class SqliteEngine(Engine):
         made.columns = pandas.Index(names)
         return made
 
+    def batches(self, query: str) -> tuple[Any, Iterator[Any]]:
+        """Return the schema of a query's rows, by a first look at the types of all values, and the rows."""
+        cursor = self._database.execute(query)
+        names = [each[0] for each in cursor.description or ()]
+        schema = pyarrow.schema(
+            [_field(name, kinds) for name, kinds in zip(names, self._kinds(query, names), strict=True)]
+        )
+        return schema, _batches(cursor, schema)
+
+    def _kinds(self, query: str, names: list[str]) -> list[set[str]]:
+        """Return the types that the values of each column have, but null."""
+        told = ", ".join(f"group_concat(distinct typeof({quoted(name)}))" for name in names)
+        found = self._database.execute(f"select {told} from (\n{query.rstrip().rstrip(';')}\n)").fetchone()  # noqa: S608 - it is the user's own
+        return [{*(kinds or "").split(",")} - {"null", ""} for kinds in found]
+
     def names(self) -> list[str]:
         """Return the names of the tables and views."""
         found = self._database.execute(
@@ -116,6 +141,27 @@ class SqliteEngine(Engine):
 
 
 ENGINE = SqliteEngine
+
+
+def _field(name: str, kinds: set[str]) -> Any:
+    """Return the field of a column whose values have these types: of several, its cells are JSON."""
+    if len(kinds) > 1:
+        return pyarrow.field(name, pyarrow.large_string(), metadata={PARSED: b""})
+    return pyarrow.field(name, _ARROW[kinds.pop()] if kinds else pyarrow.large_string())
+
+
+def _batches(cursor: sqlite3.Cursor, schema: Any) -> Iterator[Any]:
+    while rows := cursor.fetchmany(BATCH_ROWS):
+        columns = [
+            [None if cell is None else _json(cell) for cell in cells] if field.metadata else cells
+            for field, cells in zip(schema, zip(*rows, strict=True), strict=True)
+        ]
+        arrays = [pyarrow.array(cells, field.type) for field, cells in zip(schema, columns, strict=True)]
+        yield pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
+def _json(cell: Any) -> str:
+    return json.dumps(cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell)
 
 
 def _array(values: list[Any]) -> Any:
