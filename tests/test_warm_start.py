@@ -23,6 +23,7 @@ from tablenodes.errors import SettingError
 LONG = "Rate the review by these rules. " * 160
 CHAT = tn.CreateChatCompletion(model="m", system=LONG, prompt="{{ word }}")
 LATENCY = 0.2
+ANSWER = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}]}'
 REQUEST = Request("POST", "http://127.0.0.1:1/v1/chat/completions", ())
 
 
@@ -54,6 +55,7 @@ def run(cache, rows=100, node=CHAT, **more):
         return node.run(table_of(rows), tn.Connection(server.url, ""), limits=limits, progress=False)
 
 
+@pytest.mark.timing
 def test_the_rest_reads_the_cache_one_latency_later():
     """At least 95 % of the later rows; without it, none of the first wave does. The summary has the share."""
     warm, cold = PrefixCache(), PrefixCache()
@@ -135,10 +137,18 @@ def test_the_first_piece_of_a_stream_is_enough():
     ids=["not wished", "few rows", "a short prefix", "no common prefix"],
 )
 def test_where_it_can_gain_nothing_all_go_at_once(node, more, rows):
-    """Nobody waits."""
-    cache = PrefixCache()
-    run(cache, rows, node, **more)
-    assert max(cache.came[: min(rows, 32)]) - cache.came[0] < LATENCY
+    """Nobody waits: the first wave has come before one row of it is answered."""
+    come, came, together = threading.Event(), [], []
+
+    def react(exchange):
+        came.append(exchange)
+        if len(came) == min(rows, 32):
+            come.set()
+        together.append(come.wait(20))
+        answer(ANSWER)(exchange)
+
+    run(react, rows, node, **more)
+    assert all(together)
 
 
 def calls_of(letters):
