@@ -84,7 +84,7 @@ def talked(request):
 @pytest.mark.parametrize(
     ("name", "reply"),
     [
-        *((name, "Well.") for name in ("rate-limits.md", "retries.md", "resume.md", "signals.md")),
+        *((name, "Well.") for name in ("rate-limits.md", "retries.md", "resume.md", "signals.md", "scale.md")),
         ("images.md", seen),
         ("conversations.md", talked),
         ("testing.md", "nobody is asked"),
@@ -98,6 +98,9 @@ def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp
     (tmp_path / "photos.csv").write_text("photo\nphotos/a.png\nphotos/b.png\n")
     with reader(tmp_path, reply):
         pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
+        Path("parts").mkdir()
+        for part in range(2):
+            pd.DataFrame(REVIEWS)[part * 2 :][:2].to_csv(f"parts/{part}.csv", index=False)
         assert follow(blocks(name), {}) == []
 
 
