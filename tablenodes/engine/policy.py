@@ -123,7 +123,7 @@ DEPTH_BYTES = 4 * 2**20  # an answer of that kind is looked into up to this leng
 # The loop.
 AT_A_TURN = 64
 """Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
-AHEAD, AHEAD_BYTES = 16_384, 2**24
+AHEAD, AHEAD_BYTES = 4096, 2**24
 """Calls, and the bytes of their bodies, that are looked ahead at with a journal, to say what is sent before it is."""
 LONGEST_WAIT = 0.1
 """Seconds after which the loop looks up at the latest: whether it is interrupted, whether the bar must move."""

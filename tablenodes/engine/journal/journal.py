@@ -15,7 +15,7 @@ from ..sink import OK, UNUSABLE
 from . import journal_file
 from .answer_blocks import QUICK, SMALL, Blocks, OpenBlocks, packed, unpacked
 from .entry import Entry, KeptAnswer, Key
-from .journal_file import row_sum, worded
+from .journal_file import row_sum, sum_of_intent, worded
 
 Row = tuple[Any, ...]
 _ROWS = """
@@ -254,4 +254,4 @@ class Journal:
 
 def _intent(entry: Entry) -> Row:
     columns = (entry.place, *entry.key, entry.sends, int(entry.billed))
-    return *columns, row_sum(*columns)
+    return *columns, sum_of_intent(*columns)

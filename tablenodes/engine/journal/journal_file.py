@@ -120,12 +120,18 @@ def counted(database: sqlite3.Connection, rows: int, sends: int) -> None:
 
 
 def row_sum(
-    place: int, digest: bytes, occurrence: int, sends: int, billed: int, outcome: str | None = None,
-    kind: str | None = None, status: int | None = None, block: int | None = None, start: int | None = None
+    place: int, digest: bytes, occurrence: int, sends: int, billed: int,
+    outcome: str | None, kind: str | None, status: int | None, block: int | None, start: int | None
 ) -> int:  # fmt: skip
     """Return the check sum over a row's columns."""
     short = f"{place}|{occurrence}|{sends}|{billed}|{outcome}|{kind}|{status}|{block}|{start}"
     return zlib.crc32(short.encode(), zlib.crc32(digest))
+
+
+def sum_of_intent(place: int, digest: bytes, occurrence: int, sends: int, billed: int) -> int:
+    """Return the check sum over a row that has no end: that of `row_sum`, in half the time."""
+    short = b"%d|%d|%d|%d|None|None|None|None|None" % (place, occurrence, sends, billed)
+    return zlib.crc32(short, zlib.crc32(digest))
 
 
 def damaged(path: Path) -> JournalError:
