@@ -199,7 +199,7 @@ def test_rows_are_checked_first_where_that_is_asked_for():
     assert node.run_batches(table, server, progress=False).read_all()["outcome"].to_pylist()[-1] == "invalid_request"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_windows_hand_out_every_batch_once_and_in_order(data):
     """In whatever order rows end, however little fits into memory."""
