@@ -199,6 +199,14 @@ def test_rows_are_checked_first_where_that_is_asked_for():
     assert node.run_batches(table, server, progress=False).read_all()["outcome"].to_pylist()[-1] == "invalid_request"
 
 
+def test_rows_that_are_not_checked_are_for_the_server_to_refuse():
+    """What it is asked is what the cells say."""
+    table = pa.table({"text": ["a", "b"], "temperature": [1.0, 99.0]})
+    node = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
+    ends = [node.run_batches(table, tn.testing.canned("x"), check=how, progress=False) for how in ("lazy", False)]
+    assert [each.read_all()["outcome"].to_pylist() for each in ends] == [["ok", "invalid_request"], ["ok", "ok"]]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_windows_hand_out_every_batch_once_and_in_order(data):

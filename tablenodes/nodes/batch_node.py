@@ -41,7 +41,7 @@ class BatchNode(Node):
         on_in_doubt: OnInDoubt = "resend",
         retry_failed: RetryFailed = "transient",
         duplicates: Duplicates = "send",
-        check: Literal["lazy", "first"] = "lazy",
+        check: Literal["lazy", "first", False] = "lazy",
         window: str | int = "64MB",
         spill: str | int = "10GB",
         query: str | None = None,
@@ -62,9 +62,9 @@ class BatchNode(Node):
             nothing is sent.
         duplicates : {"send"}
             Each row is sent.
-        check : {"lazy", "first"}
+        check : {"lazy", "first", False}
             When the rows are checked: as they come, or all before the first is sent, for which the source is read
-            twice.
+            twice. With False, bodies are not checked against the schema; it is for the server to refuse them.
         window : str or int
             Bytes of finished rows that wait in memory, such as ``"64MB"``.
         spill : str or int
@@ -89,8 +89,8 @@ class BatchNode(Node):
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
         from ..run.rows import Context  # noqa: PLC0415
 
-        if check not in ("lazy", "first"):
-            raise SettingError('check must be "lazy" or "first"', place="check")
+        if check not in ("lazy", "first", False):
+            raise SettingError('check must be "lazy", "first" or False', place="check")
         if on_invalid == "raise" and check != "first":
             raise SettingError('on_invalid="raise" needs check="first"', place="on_invalid")
         if duplicates != "send":
@@ -122,7 +122,7 @@ class BatchNode(Node):
         options: RunOptions,
         context: Context,
         *,
-        check: str = "lazy",
+        check: str | bool = "lazy",
         window: int,
         spill: int = _SPILL,
         query: str | None = None,

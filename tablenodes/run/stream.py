@@ -46,7 +46,7 @@ def stream(
     options: RunOptions,
     context: Context,
     *,
-    check: str,
+    check: str | bool,
     window: int,
     spill: int,
 ) -> ResponseBatches:
@@ -63,6 +63,7 @@ def stream(
             if options.journal is None:
                 say_no_journal()
         refuse(plan)
+        plan = plan if check else plan.unchecked()
         if check == "first":
             _check_all(asking, batches, plan, endpoint, options)
         run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
