@@ -64,7 +64,7 @@ class BodyPlan(RowPlan):
         body_bytes: int = MOST,
         folder: str = ".",
     ) -> None:
-        self.schema, self._is_valid = schema, schema.is_valid
+        self.schema, self.is_valid = schema, schema.is_valid
         self._longest, self._room = body_bytes + _BESIDES, Room(body_bytes)
         constants = constants or {}
         given, recipe = recipe, recipe.with_system(table)
@@ -228,7 +228,7 @@ class BodyPlan(RowPlan):
     def unchecked(self) -> Self:
         """Return the plan of the same bodies, which are not checked against the schema."""
         made = copy.copy(self)
-        made._is_valid = lambda body: True
+        made.is_valid = lambda body: True
         return made
 
     def ahead(self, rows: Iterable[Any]) -> Iterable[Any]:
@@ -268,7 +268,7 @@ class BodyPlan(RowPlan):
         data = _dumps(body)
         if len(data) > self._longest:
             raise too_large("the request is longer than one may be (Limits.body_bytes)", "$")
-        if self._is_valid(body):
+        if self.is_valid(body):
             return self._asking(body, data) if self._answer else data
         raise Rejected(*(self._with_why(problem, body) for problem in self.schema.problems(body)))
 
@@ -306,7 +306,7 @@ class BodyPlan(RowPlan):
 
     def wrong_settings(self) -> list[Problem]:
         """Return what is wrong with the properties that are the same in every row, whatever else is in them."""
-        if self._is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
+        if self.is_valid(self._fixed) or _CROSSING & self.schema.document.keys():
             return [*self.refused]
         return [*self.refused, *(p for p in self.schema.problems(self._fixed) if top_of(p.path) in self._fixed)]
 
