@@ -1,5 +1,6 @@
 # Written by tests/stubs.py from the homes of the public names; do not edit.
 
+from . import cluster as cluster
 from . import errors as errors
 from . import testing as testing
 from ._version import __version__ as __version__
@@ -63,6 +64,7 @@ __all__ = [
     "Workflow",
     "WorkflowOutput",
     "__version__",
+    "cluster",
     "col",
     "cross",
     "errors",

@@ -14,6 +14,7 @@ from .disk import new_file
 from .errors import EndedError
 
 APPLICATION = 0x74626C6E  # tells our SQLite files from others (``tbln``)
+IN_USE = "in_use"  # the code of an error: another process, or another run in this one, holds the file
 DAMAGED = "is damaged; keep it, and choose another path to start again"
 _OF_DAMAGE = (
     *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH),
@@ -61,8 +62,9 @@ class FileKind:
         except sqlite3.Error as error:
             # A text that is none any more has no code.
             unnumbered = sqlite3.SQLITE_CORRUPT if isinstance(error, sqlite3.OperationalError) else 0
-            words = self._words(getattr(error, "sqlite_errorcode", unnumbered) & 0xFF)
-            raise self.error(f"{path}: {words}") from None
+            code = getattr(error, "sqlite_errorcode", unnumbered) & 0xFF
+            held = IN_USE if code == sqlite3.SQLITE_BUSY else ""
+            raise self.error(f"{path}: {self._words(code)}", code=held) from None
         except OverflowError:
             raise self.error(f"{path}: {self._words(sqlite3.SQLITE_TOOBIG)}") from None
 

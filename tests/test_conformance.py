@@ -231,6 +231,20 @@ def test_a_table_without_rows_has_the_columns_of_one_with_rows(name, kind, rows)
     assert len(frame_of(none.result)) == 0
 
 
+@pytest.mark.parametrize("name", ASKING)
+def test_a_node_that_sends_can_be_sent_to_workers(name, rows):
+    """As a function of a batch, of every kind of batch with the columns that were known before."""
+    with fault_server(echo()) as server:
+        mapper = pickle.loads(pickle.dumps(node_of(name).mapper(tn.Connection(server.url, ""))))
+        made = mapper(rows.words)
+        arrow = mapper(pa.Table.from_pandas(rows.words, preserve_index=False))
+    assert set(made["outcome"]) == {"ok"}
+    assert list(made.index) == list(rows.words.index)
+    pd.testing.assert_series_equal(made.dtypes, mapper.meta.dtypes)
+    assert arrow.schema == mapper.schema
+    assert list(made["body"]) == arrow.column("body").to_pylist()
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_node_is_a_value(name):
     """It compares by its settings, is the same after a pickle, and shows what it is set to."""

@@ -219,6 +219,8 @@ class Connection:
         # Sessions, transports and running servers stay where they are; secrets travel as "missing".
         state = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         state["session"] = None
+        if isinstance(self.api_key, Secret) and not self.api_key.missing and not self.api_key.reveal():
+            state["api_key"] = ""  # that no key is sent is no secret
         state["transport"] = self.transport if isinstance(self.transport, str) else None
         return _restore, (state,)
 

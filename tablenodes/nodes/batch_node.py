@@ -11,6 +11,7 @@ from ..errors import SettingError
 from .node import Node
 
 if TYPE_CHECKING:
+    from ..cluster.mapper import Mapper
     from ..connection.connection import Connection, GivenConnection
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
     from ..run.response_batches import ResponseBatches
@@ -114,6 +115,44 @@ class BatchNode(Node):
             spill=size_in_bytes(spill, "spill"),
             query=query,
         )
+
+    def mapper(
+        self,
+        connection: GivenConnection | None = None,
+        *,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        share: Any = None,
+    ) -> Mapper:
+        """Return the node as a function of a batch, which can be sent to the workers of a cluster.
+
+        ``ddf.map_partitions(mapper, meta=mapper.meta)`` in Dask; `tablenodes.cluster.map` does that with progress.
+
+        Parameters
+        ----------
+        connection : Connection or str, optional
+            As in `run`. No secret goes with a mapper: the key is that of the environment variable that ``api_key_env``
+            names, else of ``OPENAI_API_KEY``, where a batch is worked on.
+        limits : Limits, optional
+            What each batch may use at a time. Limits of a whole run are a `Share`'s.
+        retry : Retry, optional
+            How often a row is tried again.
+        journal : path, optional
+            A folder that keeps every answer, on a disk that all workers share. It is one journal: whatever batches the
+            rows come in later, only what is missing is sent.
+        share : Share, optional
+            One limit for all processes, in place of `limits`.
+
+        Raises
+        ------
+        UsageError
+            If a key is given as a text, or the options do not fit together.
+        """
+        from ..cluster.mapper import mapper_of  # noqa: PLC0415 - loaded where it is needed
+
+        given = {"limits": limits, "retry": retry, "journal": journal}
+        return mapper_of(self._asking(""), given_connection(connection, SettingError), given, share)
 
     def _in_batches(
         self,

@@ -51,7 +51,7 @@ class BatchTable:
         pricing: Pricing,
         models: Callable[[TableView], Sequence[str | None]],
     ) -> None:
-        self._answers, self._pricing, self._models, self._own = answers, pricing, models, view.columns
+        self._answers, self._pricing, self._models, self._view = answers, pricing, models, view
         types: dict[str, Any] = {**answers.types, **{answers.named(name): kind for name, kind in _ENDS.items()}}
         types |= {**USAGE_TYPES, **_LOGGED}
         free = free_names(types, view.columns)
@@ -68,7 +68,10 @@ class BatchTable:
         self.replaced: list[tuple[bytes, str]] = []
         self.reused = self.prompt_tokens = self.completion_tokens = 0
         self.met = Met.of(Records(0))
-        self.schema = self._table(view, Records(0), Spending((), (), pricing)).schema
+
+    def empty(self) -> Any:
+        """Return the table of no rows, of a table that has none itself: it has the columns and types of all others."""
+        return self._table(self._view, Records(0), Spending((), (), self._pricing))
 
     def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
         """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
@@ -80,7 +83,7 @@ class BatchTable:
     def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
         """Return the table with the ends of rows that were left out of it."""
         rows = sorted(late)
-        view = tables.view(table.select([*self._own]).take(rows))
+        view = tables.view(table.select([*self._view.columns]).take(rows))
         records = Records(len(rows))
         for at, row in enumerate(rows):
             records.accept(at, late[row])

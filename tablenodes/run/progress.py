@@ -14,14 +14,17 @@ _BETWEEN = 0.1
 _REDRAWN = 0.5
 
 
-class _Bar(Protocol):
+class Bar(Protocol):
     """What is drawn: it may be left out until the work has lasted a second."""
 
-    def draw(self, settled: int, ok: int, waits_for: str) -> None: ...
+    def draw(self, settled: int, ok: int, waits_for: str) -> None:
+        """Draw how many rows have ended, and what is waited for."""
 
-    def refresh(self) -> None: ...
+    def refresh(self) -> None:
+        """Draw it again, so that its clock goes on."""
 
-    def end(self, line: str) -> None: ...
+    def end(self, line: str) -> None:
+        """Put a line in its place."""
 
 
 class Progress:
@@ -30,11 +33,11 @@ class Progress:
     At the end a line stands in its place, also where the work was interrupted or failed.
     """
 
-    def __init__(self, rows: int | None, shown: bool | None = None) -> None:
+    def __init__(self, rows: int | None, shown: bool | None = None, bar: Bar | None = None) -> None:
         if shown is None:
             shown = not DETAILED.get() and (in_notebook() or _is_seen(sys.stderr))
         self._rows, self._last = rows, (0, 0)
-        self._bar: _Bar | None = _bar(rows) if shown and rows != 0 else None
+        self._bar = bar if bar is not None else _bar(rows) if shown and rows != 0 else None
         self._began, self._next = time.monotonic(), 0.0
         self._redraw = self._began + _DELAY
 
@@ -166,7 +169,7 @@ def in_notebook() -> bool:
     return any(kind.__name__ == "ZMQInteractiveShell" for kind in kinds)
 
 
-def _bar(rows: int | None) -> _Bar:
+def _bar(rows: int | None) -> Bar:
     return _NotebookBar(rows) if in_notebook() else _TerminalBar(rows)
 
 

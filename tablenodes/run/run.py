@@ -196,9 +196,7 @@ class Run:
         self.twins: Twins | None = None
         if options.duplicates == "once":
             self.twins = Twins(self.records, Keys(self.known_as), self.recorder)
-        # A bar would be drawn across a text that someone reads as it comes.
-        shown = options.progress if options.on_text is None else False
-        self.bar = stack.enter_context(Progress(self._count(), shown))
+        self.bar = stack.enter_context(self._progress())
         self.engine = self._engine(stack)
 
     def _sink(self) -> Any:
@@ -208,6 +206,10 @@ class Run:
     def _count(self) -> int | None:
         """Return the number of rows, where it is known."""
         return len(self.view)
+
+    def _progress(self) -> Progress:
+        """Return what shows how far the run is: a bar would be drawn across a text that someone reads as it comes."""
+        return Progress(self._count(), self.options.progress if self.options.on_text is None else False)
 
     def _says_what_is_known(self) -> bool:
         """Check whether to say beforehand which rows the journal has."""

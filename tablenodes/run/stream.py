@@ -127,7 +127,7 @@ class Stream(Run):
     @property
     def schema(self) -> Any:
         """The Arrow schema of every batch that comes out."""
-        return self._made.schema
+        return self._made.empty().schema
 
     def _count(self) -> int | None:
         return self._source.rows

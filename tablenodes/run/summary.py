@@ -192,7 +192,12 @@ class Summary:
 
 
 def say_failures(
-    name: str, summary: Summary, failures: Callable[[], Sequence[Failed]], *, progress: bool | None
+    name: str,
+    summary: Summary,
+    failures: Callable[[], Sequence[Failed]],
+    *,
+    progress: bool | None,
+    where: str = "the output's .failed has the rows, .log has the reasons",
 ) -> None:
     """Print one line on how many rows failed, as what and why; nothing where none did, or whoever asked reports it."""
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome not in NOT_FAILED}
@@ -202,7 +207,7 @@ def say_failures(
     why = (f"{count:,} {outcome}{_why(outcome, found, summary)}" for outcome, count in failed.items())
     rows = f"{sum(failed.values()):,} of {counted(summary.rows, 'row')} failed: {'; '.join(why)}"
     stopped = f"; stopped: {summary.stopped}" if summary.stopped else ""
-    display.say(f"{name}: {rows}{stopped}; the output's .failed has the rows, .log has the reasons")
+    display.say(f"{name}: {rows}{stopped}; {where}")
     for note in summary.notes:
         display.say(f"{name}: {note}")
 

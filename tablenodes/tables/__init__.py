@@ -6,7 +6,7 @@ from .batch_sources import batch_source
 from .batch_writer import PARTIAL, STREAMED, batch_writer, is_streamed
 from .batches import BatchSource, batch_of, columns_of_batch, joined, no_rows, numbered, patched, schema_of, stream_of
 from .database_writer import check_key, check_target, write_rows
-from .kinds import view
+from .kinds import like_given, rowless, view
 from .pandas_view import frame, long_frame, with_named_index
 from .spill import Spill
 from .table_files import count_rows, read_table
@@ -32,11 +32,13 @@ __all__ = [
     "frame",
     "is_streamed",
     "joined",
+    "like_given",
     "long_frame",
     "no_rows",
     "numbered",
     "patched",
     "read_table",
+    "rowless",
     "schema_of",
     "stream_of",
     "text_part",

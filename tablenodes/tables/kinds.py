@@ -52,6 +52,23 @@ def view(table: Any, *, read: bool = True) -> TableView:
     return _producer(table, read=read)
 
 
+def rowless(like: Any, kind: str) -> TableView:
+    """Return the view of a table without rows: with the columns of a data frame or an Arrow schema, or None at all."""
+    if kind == "pyarrow":
+        return ArrowView((pyarrow.schema([]) if like is None else like).empty_table())
+    import pandas  # noqa: PLC0415 - loaded where it is needed
+
+    return view(pandas.DataFrame() if like is None else like.iloc[:0])
+
+
+def like_given(made: Any, given: Any) -> Any:
+    """Return a table that was made of Arrow as one record batch, where one was given."""
+    if not isinstance(given, pyarrow.RecordBatch):
+        return made
+    batches = made.combine_chunks().to_batches()
+    return batches[0] if batches else pyarrow.RecordBatch.from_pylist([], schema=made.schema)
+
+
 def _is_from(table: Any, library: str, name: str) -> bool:
     return any(base.__name__ == name and base.__module__.partition(".")[0] == library for base in type(table).__mro__)
 

@@ -108,7 +108,10 @@ class JournalRecorder(Recorder):
 
     def recall(self, call: Call) -> Call | tuple[int, End]:
         key = call.scope.key(call.body)
-        entry = self._finder.find(key)
+        return self._recalled(call, key, self._finder.find(key))
+
+    def _recalled(self, call: Call, key: Key, entry: Entry | None) -> Call | tuple[int, End]:
+        """Return a call that is to be sent, or its end in an earlier run, of which the entry is what is known."""
         if entry is None:
             self._entries[call.key] = Entry(key)
             return call
