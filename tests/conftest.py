@@ -85,11 +85,6 @@ def pytest_collection_finish():
     gc.enable()
 
 
-def pytest_unconfigure():
-    """Let the end of the program clear up all of it."""
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _heed_signals():
     """Whoever runs the tests in the background has them ignore Ctrl-C, and `nohup` the loss of a terminal."""
