@@ -15,7 +15,7 @@ import tablenodes as tn
 PRICES = {name: {"input": 0.15, "cached_input": 0.075, "output": 0.6} for name in ("gpt-4o-mini", "gpt-4o")}
 RECIPES = [(int(block.mark.split()[1]), block) for block in blocks("recipes.md") if block.mark != "setup"]
 LINES = {1: 2, 2: 2, 3: 2, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, 10: 2, 11: 2, 12: 1, 13: 1, 15: 1, 16: 4, 17: 1}
-LINES |= {18: 1, 19: 1, 20: 1, 21: 1, 22: 1, 23: 3}
+LINES |= {18: 1, 19: 1, 20: 1, 21: 1, 22: 1, 23: 3, 24: 3, 25: 2}
 REVIEWS = {
     "id": [1, 2, 3, 4],
     "review": ["good, and cheap", "bad", "good, and cheap", "so so, and dear"],
@@ -33,10 +33,13 @@ def reply(request):
     schema = request.get("response_format", {}).get("json_schema", {}).get("schema", {})
     fields = schema.get("properties", {})
     if "stars" in fields:
-        return {"summary": "s", "stars": 4, "topics": ["price"]} if "so so" not in text else {"stars": "four"}
+        if "so so" in text and request.get("max_tokens", 0) < 400:
+            message = {"role": "assistant", "content": '{"summary": "s'}
+            return 200, {"choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
+        return {name: {"summary": "s", "stars": 4, "topics": ["price"]}[name] for name in fields}
     kind = fields.get("answer", {})
     if "enum" in kind:
-        return "positive" if "good" in text else "negative"
+        return "positive" if "good" in text else "negative" if "bad" in text else "unsure"
     return {"boolean": "cheap" in text, "integer": len(text)}.get(kind.get("type"), "Well.")
 
 
@@ -75,9 +78,9 @@ def checks(names, shown):
     """Return for each task what its recipe must have come to."""
     out = names.get("out")
     return {
-        1: lambda: [*out.answer.cat.categories] == ["positive", "negative", "mixed"],
         2: lambda: str(out.answers["stars"].dtype) == "Int64" and list(out.log["outcome"]) == ["ok"] * 3 + ["unusable"],
         3: lambda: out.summary.requests == 5 and len(out.failed) == 1,
+        1: lambda: shown in ("", "100% of 3 are right, 1 without an answer\n") and len(out.answer.cat.categories) == 3,
         4: lambda: list(names["calls"]["name"]) == ["order"] * 4,
         7: lambda: "USD" in shown or "$" in shown,
         8: lambda: len(names["choices"]) == 12,
@@ -88,6 +91,7 @@ def checks(names, shown):
         16: lambda: len(tn.transcript(names["chat"])) == 16,
         18: lambda: list(out.log["reused"]) == [True] * 4,
         20: lambda: shown.startswith("curl") and "Read this review: good" in shown,
+        24: lambda: list(out.log["outcome"]) == ["ok"] * 4 and out.summary.requests == 5,
         22: lambda: out.summary.requests == 3 and list(out.log["outcome"]) == ["ok"] * 4,
     }
 
@@ -95,12 +99,21 @@ def checks(names, shown):
 def test_every_recipe_runs_and_comes_to_what_it_is_for(setting):
     """One after the other, as a reader would; but for what is read on another day."""
     for task, block in RECIPES:
-        if "ids.csv" in block.code:
+        if "ids.csv" in block.code or block.language == "sh":
             continue
         if task == 15:
             stopped_in_the_middle(setting)
         check = checks(setting, block.run(setting)).get(task)
         assert check is None or check(), f"recipe {task}: {block.code}"
+
+
+def test_some_rows_of_a_written_table_are_asked_again_by_a_command(tmp_path):
+    """The others are skipped."""
+    (block,) = [block for _, block in RECIPES if block.language == "sh"]
+    with reader(tmp_path, reply):
+        pd.DataFrame(REVIEWS | {"outcome": ["ok"] * 3 + ["unusable"]}).to_csv("read.csv", index=False)
+        block.run({})
+    assert list(pd.read_csv(tmp_path / "again.csv")["again_outcome"]) == ["skipped"] * 3 + ["ok"]
 
 
 def test_ids_of_a_submission_are_read_on_another_day(tmp_path):

@@ -192,9 +192,10 @@ def test_the_readmes_python_snippet_runs(in_a_copy, monkeypatch, embedded):
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_nodes_of_several_turns_run(in_a_copy, capsys, embedded):
+def test_nodes_of_several_turns_run(in_a_copy, monkeypatch, capsys, embedded):
     """A chat of two turns, a stream, and answers that come later, from a worker that starts its own model."""
     names: dict[str, object] = {}
+    monkeypatch.chdir("sample_workflows")
     with sharing(embedded.server):
         exec(compile(snippets("requests.md", "python")[1], "requests.md", "exec"), names)
     assert list(names["answers"]["outcome"]) == ["ok", "ok"]
@@ -209,11 +210,12 @@ def test_a_check_prints_what_its_page_says():
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-def test_a_command_over_the_embedded_model_runs(in_a_copy):
+def test_a_command_over_the_embedded_model_runs(in_a_copy, monkeypatch):
     """Those that begin with tablenodes, with their line breaks; the model is started as a user's is."""
     (block,) = snippets("requests.md", "sh")
     command = shlex.split(block.replace("\\\n", " "))
     assert command[0] == "tablenodes"
+    monkeypatch.chdir("sample_workflows")
     code, _ = run_command(*command[1:])
     assert code == 0
     assert len(pd.read_csv("sentiment.csv")) == FEW

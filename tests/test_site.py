@@ -12,6 +12,7 @@ import pytest
 from pages import DOCS, blocks, page, reader
 
 import tablenodes as tn
+from docs.site import reference
 from docs.site.__main__ import build
 from tablenodes.cli.application import application
 from tablenodes.nodes import known_nodes
@@ -30,6 +31,8 @@ ALL_OF_A_PAGE = {"run", "setup", "snippet", "recipe", "file"}
 RUN_BY_CI = {"test"}
 DOWNLOADING = {("../README.md", "run"), ("../README.md", "local")}
 """They download a model; what they run then is run as a sample."""
+NOT_OURS = {"Any", "BodyPlan", "Iterable", "Iterator", "None", "Part", "Self"}
+"""What others define, and what the package hands to itself alone."""
 TESTS = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
 
 
@@ -95,6 +98,15 @@ def test_the_reference_has_every_name_node_setting_and_command(site):
         for setting in setting_names(kind):
             assert pages["nodes.html"].anchors & {f"{owner}-{setting}" for owner in owners}, setting
     assert pages["commands.html"].anchors >= {f"tablenodes-{name}" for name in application.homes}
+
+
+def test_what_a_public_method_returns_is_in_the_reference():
+    """Also a class that no program names."""
+    kinds = [*known_nodes().values(), *(value for value in reference.NAMES.values() if isinstance(value, type))]
+    members = [member for kind in kinds for _, member in reference._members(kind)]
+    functions = [getattr(each, "func", getattr(each, "fget", getattr(each, "__func__", each))) for each in members]
+    returned = {word for each in functions for word in re.findall(r"\b[A-Z]\w+", each.__annotations__["return"])}
+    assert returned - reference.NAMES.keys() - NOT_OURS == set()
 
 
 def marks(name):

@@ -10,14 +10,23 @@ import click
 
 import tablenodes as tn
 from tablenodes.cli.application import application
+from tablenodes.cluster.mapper import Mapper
 from tablenodes.nodes import known_nodes
 from tablenodes.nodes.node import Node
 from tablenodes.nodes.reference import Setting, described, summary
+from tablenodes.run.comparison import Comparison
+from tablenodes.run.response_batches import ResponseBatches
+from tablenodes.run.row_request import RowRequest
 from tablenodes.run.summary import Summary
+from tablenodes.workflow.workflow_estimate import WorkflowEstimate
 
 from .docstrings import defined, inline, markdown
 
-NAMES = {name: getattr(tn, name) for name in tn._HOMES if name not in known_nodes()} | {"Summary": Summary}
+RETURNED = (Comparison, Mapper, ResponseBatches, RowRequest, Summary, WorkflowEstimate)
+"""Classes that no program names, since methods return them."""
+NAMES = {name: getattr(tn, name) for name in tn._HOMES if name not in known_nodes()} | {
+    each.__name__: each for each in RETURNED
+}
 """What has an entry on the page of Python."""
 
 
@@ -96,11 +105,11 @@ def _node(kind: type[Node]) -> str:
     about = said.partition("Parameters\n---")[0].partition("\n")[2].strip()
     parts.append(markdown(about, linked("python.md")))
     parts.append(f"In Python: {', '.join(_methods_of(kind))}.")
+    own = [each for each in described(kind) if each not in known]
     if base:
-        parts.append(f"It has the settings of [`{base.__name__}`](#{anchor(base.__name__)}), and these:")
-    for each in described(kind):
-        if each not in known:
-            parts.append(_setting(each, kind.__name__))
+        more = ", and these:" if own else "."
+        parts.append(f"It has the settings of [`{base.__name__}`](#{anchor(base.__name__)}){more}")
+    parts += [_setting(each, kind.__name__) for each in own]
     return "\n\n".join(parts)
 
 

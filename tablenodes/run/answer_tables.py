@@ -102,6 +102,11 @@ class AnswerTables(Generic[T]):
         other : Responses
             Answers to the same rows in the same order, with at least one field of the answers in common.
 
+        Returns
+        -------
+        Comparison
+            How often both agree, of the rows that both have answered, and the rows in which they differ.
+
         Raises
         ------
         UsageError
