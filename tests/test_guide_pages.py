@@ -88,6 +88,7 @@ def talked(request):
         ("images.md", seen),
         ("conversations.md", talked),
         ("testing.md", "nobody is asked"),
+        ("openapi.md", "nobody is asked"),
     ],
 )
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp_path):

@@ -18,7 +18,7 @@ PACKAGE = Path(tn.__file__).parent
 LAYERS = [
     ("cli", "__main__"),
     ("workflow",),
-    ("nodes", "testing"),
+    ("nodes", "openapi", "testing"),
     ("cluster",),
     ("later",),
     ("run", "report"),

@@ -38,6 +38,7 @@ class RowAnswers:
     schema: AnswerSchema | None = None
     mode: AnswerMode = "json_schema"
     into: str | None = None
+    is_whole: bool = False  # an answer is the body itself, whatever it is
 
     @property
     def is_one(self) -> bool:
@@ -97,6 +98,8 @@ class RowAnswers:
 
     def text_in(self, body: str | bytes | None) -> str | None:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
+        if self.is_whole:
+            return body.decode("utf-8", "replace") if isinstance(body, bytes) else body
         document = readable(body)
         try:
             found = document["choices"][0]["message"]["content"]  # where nearly every text is

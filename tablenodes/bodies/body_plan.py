@@ -36,6 +36,7 @@ from .values import CellValue, ConversationValue, Give, Row, TextValue, is_varyi
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
 """What may make a property's value depend on another's, which is not known before the row."""
 _BESIDES = 2**20  # bytes of a request beside the texts that are bounded: settings, tools, marks of JSON
+_TOO_LONG = "the request is longer than one may be (Limits.body_bytes)"
 _OTHERS = "(all others)"
 _NO_REQUESTS = "if the column has no requests, set columns to an empty list"
 _KINDS = {list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -75,7 +76,13 @@ class BodyPlan(RowPlan):
                 value.check(table, tuple(constants))
         reading = [name for name, value in (made | extra).items() if reads(value, BODY)]
         self.taken = taken(
-            recipe.columns, schema.properties, table, made, shortcuts=recipe.shortcuts, reads_body=bool(reading)
+            recipe.columns,
+            schema.properties,
+            table,
+            made,
+            shortcuts=recipe.shortcuts,
+            reads_body=bool(reading),
+            holds_requests=recipe.holds_requests,
         )
         if recipe is not given:
             self.taken += ("system",)
@@ -215,7 +222,7 @@ class BodyPlan(RowPlan):
 
     def outline(self) -> bytes:
         """Return a body of the properties that are the same in every row."""
-        return self._asking(self._fixed, _dumps(self._fixed)) if self._answer else _dumps(self._fixed)
+        return self._asking(self._fixed, dumps(self._fixed)) if self._answer else dumps(self._fixed)
 
     def without_images(self) -> Self:
         """Return the plan of the same bodies without their images, whose files need not be read then."""
@@ -265,12 +272,17 @@ class BodyPlan(RowPlan):
 
     def encode(self, cells: tuple[Any, ...]) -> bytes:
         body = self.build(cells)
-        data = _dumps(body)
+        data = dumps(body)
         if len(data) > self._longest:
-            raise too_large("the request is longer than one may be (Limits.body_bytes)", "$")
+            raise too_large(_TOO_LONG, "$")
         if self.is_valid(body):
             return self._asking(body, data) if self._answer else data
         raise Rejected(*(self._with_why(problem, body) for problem in self.schema.problems(body)))
+
+    def check_length(self, data: bytes) -> None:
+        """Raise `Rejected` for a body that is longer than one may be."""
+        if len(data) > self._longest:
+            raise too_large(_TOO_LONG, "$")
 
     def _with_why(self, problem: Problem, body: Mapping[str, Any]) -> Problem:
         """Return a problem that also says how a missing property is set, or why a text could not be read as JSON."""
@@ -293,7 +305,7 @@ class BodyPlan(RowPlan):
             return self.encode(cells), ()
         except Rejected as rejected:
             body = self.build(cells)  # which says once more why, where there is none
-            data = _dumps(body)
+            data = dumps(body)
             clash = not self._answer.isdisjoint(body) or not self._answer
             return data if clash else self._asking(body, data), rejected.problems
 
@@ -374,7 +386,8 @@ def _check_length(cell: Any, longest: int) -> None:
         raise too_large("column 'body' has a request that is longer than one may be (Limits.body_bytes)", "$")
 
 
-def _dumps(body: Mapping[str, Any]) -> bytes:
+def dumps(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON; raise `Rejected` where it cannot be."""
     try:
         return orjson.dumps(body)
     except (TypeError, RecursionError):

@@ -40,6 +40,7 @@ class Recipe:
     shortcuts: bool = False
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
+    holds_requests: bool = True  # a column `BODY` may
 
     def may_use(self, name: str) -> bool:
         """Check whether a column of the table may be used because of its name."""
@@ -158,13 +159,14 @@ def taken(
     *,
     shortcuts: bool,
     reads_body: bool = False,
+    holds_requests: bool = True,
 ) -> tuple[str, ...]:
     """Return the columns that are used because they are called as a property of the request is.
 
     `wanted` is what the node says of it, and must name columns and properties; `made` are the properties that are set.
     Where settings may read the column `BODY` (`reads_body`), it holds requests only if it is named.
     """
-    possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), BODY))
+    possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), *([BODY] if holds_requests else ())))
     if wanted == "auto":
         left = NAMED_ONLY | ({BODY} if reads_body else set())
         names = [name for name in possible if name not in left and name in table]

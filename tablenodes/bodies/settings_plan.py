@@ -32,6 +32,8 @@ class RowPlan:
     passed_over: tuple[str, ...] = ()
     schema: Schema | None = None
     refused: tuple[Problem, ...] = ()
+    method = "POST"
+    is_placed = False  # rows go to places of their own: `encode` returns a `PlacedBody`
     _columns_of: Mapping[str, str]
     _else_from: str | None = None
 

@@ -101,14 +101,20 @@ def _write(path: str, text: str) -> None:
     say(f"wrote {path}")
 
 
-@command("nodes", Argument("name", "NODE", "Show this node's settings.", required=False))
+_WHOSE = "Show this node's settings; of an OpenAPI document's FILE its operations, of FILE#ID the settings of one."
+
+
+@command("nodes", Argument("name", "NODE", _WHOSE, required=False))
 def nodes(given: Given) -> None:
-    """List the nodes, or one node's settings."""
+    """List the nodes, or one node's settings, or the operations of an OpenAPI document."""
     from ..nodes import find_node, known_nodes  # noqa: PLC0415 - loaded where it is used
     from ..nodes.reference import described, summary  # noqa: PLC0415
 
     if given.name is None:
         show_rows([(name, kind._declared.does, summary(kind)) for name, kind in known_nodes().items()])
+        return
+    if "#" not in given.name and given.name.lower().endswith((".json", ".yaml", ".yml")):
+        _show_operations(given.name)
         return
     kind = find_node(given.name)
     show(f"{given.name}: {kind._declared.does}")
@@ -116,6 +122,19 @@ def nodes(given: Given) -> None:
     show()
     types = ((each, each.type if each.is_property else "") for each in described(kind))
     show_rows([(each.name, words, _text(each.text, each.limits)) for each, words in types])
+
+
+def _show_operations(path: str) -> None:
+    """Show what can be asked of the API that a document describes, and of what else no node is made."""
+    from ..openapi import load  # noqa: PLC0415 - loaded where it is used
+
+    table = load(path.removeprefix("openapi:")).operations
+    columns = (table[name] for name in ("id", "method", "path", "made", "summary"))
+    rows = [
+        (known_as or "-", method, path, summary if made == "yes" else f"no: {made}")
+        for known_as, method, path, made, summary in zip(*columns, strict=True)
+    ]
+    show_rows([tuple(_text(text, "") for text in row) for row in rows])
 
 
 @command(

@@ -151,7 +151,7 @@ def checked_as(choices: Sequence[str]) -> Callable[[click.Context, click.Paramet
 
 
 FILE = Argument("file", "WORKFLOW", "The workflow's YAML file.")
-NODE = Argument("node", "NODE", "The node's name; tablenodes nodes lists them.")
+NODE = Argument("node", "NODE", "The node's name, or FILE#ID of an OpenAPI document; tablenodes nodes lists them.")
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx", "ods")
 BINARY = ("parquet", "arrow", "xlsx", "ods")
 """What a table may be written as, and read as; `tables` has all that is done with it."""

@@ -184,6 +184,8 @@ def _later(name: str) -> str:
     """Return the name of the node that does later what one of this name does at once."""
     from ..nodes import NODES as nodes  # noqa: N811, PLC0415 - their names; none is loaded for it
 
+    if "#" in name:
+        raise click.BadParameter("an operation of a document is answered at once: use call", param_hint="NODE")
     later = name if name.endswith("Async") else f"{name}Async"
     if name in nodes and later not in nodes:
         use = " or ".join(each for each in nodes if f"{each}Async" in nodes)
@@ -260,8 +262,8 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
     check_names(kind, {**given, **of_requests}, door="command line")
     if not kind._declared.operation:
         return dict(given)
-    revision = given.get("schema", getattr(kind, "schema", schemas.DEFAULT_REVISION))
-    schema = schemas.load(revision, kind._declared.operation)
+    own = kind._described_by() if "schema" not in given else None
+    schema = own or schemas.load(given["schema"], kind._declared.operation)
     made: dict[str, Any] = {}
     for name, text in given.items():
         if name == "columns":

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from .. import addresses
 from .._version import __version__
-from ..engine.calls import Request, Transport
+from ..engine.calls import PlacedBody, Request, Transport
 from ..engine.transports import transport_class
 from ..engine.transports.port_check import PortCheck
 from ..engine.transports.wrapper import Borrowed
@@ -79,6 +79,25 @@ class Endpoint:
         url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
         revealed = tuple((name, _plain(value)) for name, value in self.headers)
         return Request(method, url, (*revealed, ("Content-Type", "application/json")))
+
+    def placing(self, method: str) -> Callable[[PlacedBody], Request]:
+        """Return what makes the request of a row that has a place of its own.
+
+        A header of the connection is not a row's to say, whatever it is called.
+        """
+        base = self.request(method, "")
+        start, _, always = base.url.partition("?")
+        own = base.headers[:-1]
+        names = {name.casefold() for name, _ in own}
+
+        def placed(body: PlacedBody) -> Request:
+            query = "&".join(filter(None, (always, body.query)))
+            given = tuple(each for each in body.headers if each[0].casefold() not in names)
+            kind = (("Content-Type", body.media_type),) if body.media_type else ()
+            url = f"{start}{body.path}{'?' + query if query else ''}"
+            return Request(method, url, (*own, *given, *kind), bool(body.media_type))
+
+        return placed
 
     def identity(self, path: str) -> str:
         """Return the address by which a journal knows a path: the embedded model's port is another one at each run."""

@@ -13,14 +13,58 @@ _IMAGE = b'"url":"data:image/'
 
 
 class Request(NamedTuple):
-    """Where all calls of a node go; the headers, the API key's among them, are never shown."""
+    """Where all calls of a node go; the headers, the API key's among them, are never shown.
+
+    Without `has_body`, the calls' bodies are not sent.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
+    has_body: bool = True
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url.partition('?')[0]})"
+
+
+def sends_body(request: Request) -> bool:
+    """Check whether the bodies of a request's calls are sent."""
+    return request.has_body and request.method not in ("GET", "HEAD")
+
+
+class PlacedBody(bytes):
+    """The body of a row that goes to a place of its own: below the base URL, with a query and headers of its own.
+
+    Without a `media_type` nothing is sent of the body, which is an empty object then.
+    """
+
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    media_type: str
+
+    def __new__(
+        cls,
+        body: bytes,
+        path: str = "",
+        query: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+        media_type: str = "application/json",
+    ) -> PlacedBody:
+        """Return the body, with its place."""
+        made = super().__new__(cls, body)
+        made.path, made.query, made.headers, made.media_type = path, query, headers, media_type
+        return made
+
+    @property
+    def place(self) -> bytes:
+        """What tells it from an equal body that goes elsewhere."""
+        return orjson.dumps([self.path, self.query, *self.headers]) + b"\n"
+
+
+def place_of(body: bytes) -> bytes:
+    """Return what tells a body from an equal one that goes elsewhere; empty where all of a node go to one place."""
+    return body.place if isinstance(body, PlacedBody) else b""
 
 
 def _nobody(answer: Answer, asked: bytes) -> Any:

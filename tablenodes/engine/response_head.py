@@ -9,6 +9,10 @@ from typing import NamedTuple
 
 from .policy import DELAY_LENGTH, LONGEST_DELAY
 
+_TEXT = re.compile(
+    r"text/|[\w.-]+/([\w.-]+\+)?(json|xml|yaml|x-yaml|x-ndjson|jsonl|jsonlines|json-seq|javascript|graphql|sql)\b"
+    r"|application/(x-www-form-urlencoded|problem\b)"
+)
 _BLANK = (b"\r\n", b"\n")
 _RATE_LIMIT = re.compile(
     rb"^x-ratelimit-(limit|remaining|reset)-(requests|tokens):[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE
@@ -68,6 +72,17 @@ def is_event_stream(headers: bytes) -> bool:
     lowered = headers.lower()
     kind = header_in(lowered, lowered, b"\ncontent-type:") or ""
     return kind.partition(";")[0].rstrip() == "text/event-stream"
+
+
+def is_text(headers: bytes, body: bytes) -> bool:
+    """Check whether a body is text in UTF-8: by its kind, which header lines in lower case name, and its bytes."""
+    kind = header_in(headers, headers, b"\ncontent-type:") or ""
+    if body and kind and not _TEXT.match(kind):
+        return False
+    try:
+        return body.isascii() or bool(body.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def header(headers: bytes, name: bytes) -> str | None:

@@ -53,7 +53,7 @@ class Twins:
             if type(item) is not Call:
                 yield item
                 continue
-            first = firsts.setdefault(digest_of(item.body).digest, item.key)
+            first = firsts.setdefault(digest_of(item.body, getattr(item.scope, "place", b"")).digest, item.key)
             found: Any = recall(item)
             if first != item.key and type(found) is Call:
                 self._recorder.forget(item.key)

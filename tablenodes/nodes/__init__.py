@@ -46,15 +46,22 @@ def _nodes(names: Iterable[str]) -> dict[str, type[Node]]:
     while waiting:
         node = waiting.pop(0)
         waiting.extend(node.__subclasses__())
-        if node._declared.does:
+        if node._declared.does and not node._declared.known_as:
             found[node.__name__] = node
     return found
 
 
-def find_node(name: str) -> type[Node]:
-    """Return the node of a name; raise `SettingError` if there is none, with the nearest name."""
+def find_node(name: str, folder: str = ".") -> type[Node]:
+    """Return the node of a name; raise `SettingError` if there is none, with the nearest name.
+
+    A name such as ``openapi:spec.yaml#createImage`` is that of an operation of an API document in a folder.
+    """
     from ..errors import SettingError, nearest  # noqa: PLC0415 - loaded where it is needed
 
+    if "#" in name or name.startswith("openapi:"):
+        from ..openapi import node_at  # noqa: PLC0415 - loaded where it is used
+
+        return node_at(name, folder)
     nodes = _nodes({name} & NODES.keys())
     if name not in nodes:
         nodes = known_nodes()

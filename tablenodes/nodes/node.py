@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..run.options import RunOptions
     from ..run.output import AnyOutput
     from ..run.rows import Context, PlanInputs
+    from ..schemas import Schema
     from ..tables import TableView
     from .answer_shapes import Shape
 
@@ -50,16 +51,20 @@ class Declaration:
     defaults: Mapping[str, str] = field(default_factory=dict)  # by a setting that is not set: the column that gives it
     structured: frozenset[str] = frozenset()  # settings that are lists or objects, of a node that sends nothing itself
     operation: str = ""  # its name in the schemas; empty where nothing is asked
+    method: str = "POST"
     path: str = ""  # below the base URL
+    known_as: str = ""  # its type in a workflow's file, where that is not its class's name
+    names: Mapping[str, str] = field(default_factory=dict)  # of properties, by their settings, where the two differ
     shortcuts: bool = False  # ``prompt`` and ``system`` make messages
     choices: bool = True  # an answer without choices is no success
+    as_it_came: bool = False  # an answer is kept, and its status alone says whether it is good
     bodies: type[BodyPlan] = BodyPlan
     later: bool = False  # a worker sends the requests, and the answers are retrieved
 
     @property
     def does(self) -> str:
         """In a word or two what becomes of a row, such as ``POST /completions``; empty for a node's mere base."""
-        return f"POST {self.path}{', later' if self.later else ''}" if self.path else self.gives
+        return f"{self.method} {self.path}{', later' if self.later else ''}" if self.path else self.gives
 
     @property
     def sends(self) -> bool:
@@ -113,6 +118,14 @@ class Node:
         for each in fields(self):
             object.__setattr__(self, each.name, self._kept(each.name, getattr(self, each.name)))
         self._parsed()
+
+    @classmethod
+    def _described_by(cls) -> Schema | None:
+        """Return the schema that says what its settings are; None where it asks nothing."""
+        from .. import schemas  # noqa: PLC0415 - loaded where it is needed
+
+        operation = cls._declared.operation
+        return schemas.load(getattr(cls, "schema", schemas.DEFAULT_REVISION), operation) if operation else None
 
     def _kept(self, name: str, value: Any) -> Any:
         """Return a setting's value as the node's own, which nobody else can change."""
@@ -242,11 +255,16 @@ def setting_names(kind: type[Node]) -> tuple[str, ...]:
 
 def setting_of(kind: type[Node], name: str) -> str:
     """Return what the setting of a request property is called: ``check_`` where a node's method is called ``check``."""
+    for setting, known_as in kind._declared.names.items():
+        if known_as == name:
+            return setting
     return f"{name}_" if name in METHODS or name in own_names(kind) else name
 
 
 def property_of(kind: type[Node], setting: str) -> str:
     """Return the request property that a setting is."""
+    if setting in kind._declared.names:
+        return kind._declared.names[setting]
     name = setting.removesuffix("_")
     return name if name != setting and setting_of(kind, name) == setting else setting
 

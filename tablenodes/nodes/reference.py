@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from .. import schemas
 from ..schemas import Schema
 from ..schemas.subschemas import applied, properties
 from .node import Node, property_of, setting_names
@@ -35,8 +34,7 @@ class Setting(NamedTuple):
 
 def described(kind: type[Node]) -> list[Setting]:
     """Return every setting of a kind of node, in the order in which they are shown."""
-    operation = kind._declared.operation
-    schema = schemas.load(getattr(kind, "schema", schemas.DEFAULT_REVISION), operation) if operation else None
+    schema = kind._described_by()
     own = _own_words(kind)
     shortcuts = ("prompt", "system", "conversation") if kind._declared.shortcuts else ()
     found = []
@@ -95,7 +93,8 @@ def _written(kind: type) -> str:
 
 def summary(kind: type[Node]) -> str:
     """Return what a kind of node does, in one sentence."""
-    return f"{_written(kind).partition(chr(10))[0].partition(': POST ')[0].rstrip('.')}."
+    first, place = _written(kind).partition("\n")[0].rstrip("."), f": {kind._declared.method} /"
+    return f"{first.partition(place)[0].rstrip('.')}."
 
 
 class Documentation:

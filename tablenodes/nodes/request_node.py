@@ -116,11 +116,11 @@ class RequestNode(BatchNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
-        schema, defaults = schemas.load(self.schema, self._declared.operation), default_properties(inputs.connection)
+        schema, defaults = self._schema_of_requests(), default_properties(inputs.connection)
         answers = self._answers
         if inputs.connection is not None and inputs.connection.local_model and getattr(self, IMAGE, None) is not None:
             raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
-        plan = self._declared.bodies(
+        plan = self._bodies()(
             self._recipe(),
             schema,
             columns,
@@ -144,12 +144,19 @@ class RequestNode(BatchNode):
             plan.warnings, plan.refused = (*plan.warnings, *answers.schema.remarks, *warned), refused
         return plan
 
+    def _schema_of_requests(self) -> schemas.Schema:
+        return schemas.load(self.schema, self._declared.operation)
+
+    def _bodies(self) -> Callable[..., BodyPlan]:
+        """Return what makes the plan of a table's rows."""
+        return self._declared.bodies
+
     def _asking(self, scope: str) -> Asking:
         """Return what a run knows of the node, which may be a part of a workflow."""
         seconds: Any = self.client_timeout  # a number, since it was checked
         kind, declared = type(self).__name__, self._declared
         own = scope or kind, declared.path, self._plan, declared.choices, seconds, self._answers
-        return Asking(*own, kind, self._shown())
+        return Asking(*own, kind, self._shown(), declared.method, declared.as_it_came)
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -226,7 +233,8 @@ class RequestNode(BatchNode):
             view.columns, PlanInputs(connection=connection, body_bytes=options.limits.body_bytes, folder=view.folder)
         )
         rows = prepared(plan, view, Context())
-        return estimated(rows, connection, options.limits, self._declared.path, journal=journal)
+        declared = self._declared
+        return estimated(rows, connection, options.limits, declared.path, journal=journal, method=declared.method)
 
     def run(
         self,
@@ -410,10 +418,6 @@ def _checked_extra(value: Any) -> Any:
     return own_copy(value, EXTRA)
 
 
-def _own_schema(value: Any) -> Any:
-    return schemas.copied(value) if isinstance(value, Mapping) else value
-
-
 def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """Return what a server may not heed in an answer's schema, and what it refuses."""
     is_local = connection is not None and connection.local_model is not None
@@ -440,6 +444,6 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "columns": _checked_columns,
     EXTRA: _checked_extra,
     "image_root": _checked_folder,
-    "schema": _own_schema,
+    "schema": lambda value: schemas.copied(value) if isinstance(value, Mapping) else value,
 }
 """By the settings that say something about the node itself: what is kept of one, or an error."""

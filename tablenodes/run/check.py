@@ -15,6 +15,7 @@ import orjson
 from .. import tables
 from ..bodies.documented_rules import broken
 from ..connection.endpoint import unset_variable
+from ..engine.calls import place_of
 from ..engine.sink import SKIPPED
 from ..errors import InvalidRequests, TableError, UsageError
 from ..problems import Problem, Rejected, Remark, in_a_line, remarked
@@ -258,7 +259,7 @@ class _Checking:
         warnings = tuple(self._warnings(unknown, len(view)))
         problems = tables.frame(found, _COLUMNS)
         problems.insert(1, "index", self._labels(view))
-        prompts = tuple(RowPrompt.of(row, orjson.loads(data)) for row, data in self.shown)
+        prompts = tuple(RowPrompt.of(row, orjson.loads(bytes(data))) for row, data in self.shown)
         sources, repeated = self.plan.sources, self.duplicates
         return Check(len(view), valid, problems, sources, unknown, repeated, warnings, prompts, self.skipped)
 
@@ -283,10 +284,10 @@ class _Checking:
         """Note what is worth a word in a body that can be sent."""
         if not self.shown or len(data) > len(self.shown[-1][1]):
             self.shown[1:] = [(row, data)]
-        digest = hashlib.blake2b(data, digest_size=12).digest()
+        digest = hashlib.blake2b(place_of(data) + data, digest_size=12).digest()
         self.duplicates += digest in self.seen
         self.seen.add(digest)
-        body = orjson.loads(data)
+        body = orjson.loads(bytes(data))
         self.names.update(body)
         self.meant_as_json.update(self.plan.looks_like_json(body))
         self.broken.update(broken(body))

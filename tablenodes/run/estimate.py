@@ -31,6 +31,7 @@ from ..answers import (
     usage_columns,
 )
 from ..connection.endpoint import unsent
+from ..engine.calls import place_of
 from ..engine.journal import Journal, Keys
 from ..engine.journal.recorder import JournalRecorder
 from ..engine.sink import SKIPPED
@@ -136,6 +137,7 @@ def estimated(
     scope: str = "",
     earlier: Spread | None = None,
     may_skip: bool = False,
+    method: str = "POST",
 ) -> Estimate:
     """Estimate what a run sends of rows that are `prepared`; `path` and `scope` are those of the run's journal.
 
@@ -150,7 +152,7 @@ def estimated(
         if journal is not None and os.path.exists(journal):
             opened = Journal(Path(journal))
             stack.callback(opened.close)
-            request = endpoint.request("POST", path)._replace(url=endpoint.identity(path))
+            request = endpoint.request(method, path)._replace(url=endpoint.identity(path))
             known = JournalRecorder(opened).surveyed(prepared, Keys(request, scope))
         for body, _, entry in known:
             rows.add(body, entry)
@@ -225,10 +227,10 @@ class _Rows:
         if isinstance(data, Rejected):
             self._leave_out(data)
             return
-        digest = hashlib.blake2b(data, digest_size=12).digest()
+        digest = hashlib.blake2b(place_of(data) + data, digest_size=12).digest()
         self.duplicates += digest in self._seen
         self._seen.add(digest)
-        body = orjson.loads(data)
+        body = orjson.loads(bytes(data))
         model, tier = str(body.get("model", "")), body.get("service_tier")
         if entry is None:
             self.sent[model, tier if isinstance(tier, str) else None].add(body)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..engine.journal.snapshot import looked_at
-from ..engine.outcomes.judge import judge
+from ..engine.outcomes.judge import judge, judge_as_it_came
 from ..engine.sink import OK, End, end_of, in_doubt, unanswered
 
 if TYPE_CHECKING:
@@ -78,4 +78,5 @@ def _end(entry: Entry) -> End:
     verdict = judge(answer, needs_choices=True)
     if outcome == OK and verdict.outcome != OK:
         verdict = judge(answer, needs_choices=False)
+        verdict = verdict if verdict.outcome == OK else judge_as_it_came(answer)
     return end_of(answer, verdict._replace(outcome=outcome), entry.sends, entry.billed, reused=True)

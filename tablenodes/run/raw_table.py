@@ -14,7 +14,6 @@ from ..answers import Pricing
 from ..bodies.recipe import BODY, CONVERSATION
 from ..column_names import known
 from ..engine.calls import Answer
-from ..engine.outcomes.judge import judge
 from ..engine.outcomes.rules import OUTCOMES
 from ..engine.sink import NOT_SENT, OK, UNUSABLE, End, Records, end_of, unanswered
 from ..errors import ColumnError, nearest
@@ -85,15 +84,15 @@ def _ends(view: TableView, logged: Sequence[str], asking: Asking, usable: Usable
     """Yield what became of each row: what the table's log says, else what the status and the body mean."""
     for row, (body, status, *log) in enumerate(view.rows((*RAW, *logged))):
         text = _text(view, row, body)
-        end = _judged(row, _status(status), text, asking.choices, usable)
+        end = _judged(row, _status(status), text, asking, usable)
         yield _as_logged(end, text, dict(zip(logged, log, strict=True))) if log else end
 
 
-def _judged(row: int, status: int | None, body: str | None, choices: bool, usable: Usable | None) -> End:
+def _judged(row: int, status: int | None, body: str | None, asking: Asking, usable: Usable | None) -> End:
     if status is None:
         return _unanswered(body)
     answer = Answer(row, status, b"", (body or "").encode(), sends=0)
-    verdict = judge(answer, needs_choices=choices, use=usable)
+    verdict = asking.judge(answer, needs_choices=asking.choices, use=usable)
     return end_of(answer, verdict, 0, False, reused=True)._replace(latency=None)
 
 

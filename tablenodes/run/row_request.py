@@ -15,6 +15,7 @@ import orjson
 from .. import tables
 from ..connection.endpoint import NOT_SET, as_shown
 from ..connection.environment import pieces, variables
+from ..engine.calls import PlacedBody
 from ..engine.transports.streams import extended
 from ..errors import UsageError
 from ..notices import printable
@@ -43,7 +44,7 @@ class RowRequest:
     headers : dict of str to str
         Its headers, the key masked; ``(not set)`` stands for one that is not there.
     body : dict
-        Its body, as parsed JSON.
+        Its body, as parsed JSON; None where it has none.
     problems : tuple of Problem
         Why it cannot be sent; empty where it can.
     """
@@ -57,6 +58,8 @@ class RowRequest:
     def text(self) -> str:
         """Return it as it would be sent, the body over several lines."""
         head = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.headers.items())]
+        if self.body is None:
+            return "\n".join(head)
         return "\n".join((*head, "", orjson.dumps(self.body, option=orjson.OPT_INDENT_2).decode()))
 
     def shown(self) -> str:
@@ -93,9 +96,10 @@ class Requests:
         """Return one row's request, with what is wrong with it."""
         data, problems = self._draft(row)
         endpoint = as_shown(self.connection)
-        headers = {name: _masked(value) for name, value in self._headers(endpoint)}
-        url = "".join(text for text, _ in self._address(endpoint))
-        return RowRequest("POST", url, headers, orjson.loads(data), problems)
+        headers = {name: _masked(value) for name, value in self._headers(endpoint, data)}
+        url = "".join(text for text, _ in self._address(endpoint, data))
+        body = orjson.loads(bytes(data)) if _is_sent(data) else None
+        return RowRequest(self.plan.method, url, headers, body, problems)
 
     def curl(self, row: int) -> str:
         """Return one row's request as a command for a POSIX shell."""
@@ -108,16 +112,18 @@ class Requests:
                 "'with tn.Connection.local() as connection:'",
                 code="no_address",
             )
-        endpoint, body = as_shown(self.connection), data.decode()
-        given = f"--data-raw {shlex.quote(body)}"
-        if len(data) > _ONE_ARGUMENT:
+        endpoint, body, method = as_shown(self.connection), data.decode(), self.plan.method
+        given = f"--data-raw {shlex.quote(body)}" if _is_sent(data) else ""
+        if given and len(data) > _ONE_ARGUMENT:
             given = f"--data-binary @- <<'END_OF_BODY'\n{body}\nEND_OF_BODY"
-        parts = self._address(endpoint)
+        parts = self._address(endpoint, data)
         address = "".join(f'"{variable}"' if variable else shlex.quote(text) for text, variable in parts)
-        return " \\\n  ".join((f"curl -g {address}", *self._options(endpoint), given))
+        how = "" if method == ("POST" if given else "GET") else "-I " if method == "HEAD" else f"-X {method} "
+        parts_of_command = (f"curl -g {how}{address}", *self._options(endpoint, data), given)
+        return " \\\n  ".join(filter(None, parts_of_command))
 
-    def _options(self, endpoint: Endpoint) -> Iterator[str]:
-        for name, value in self._headers(endpoint):
+    def _options(self, endpoint: Endpoint, data: bytes) -> Iterator[str]:
+        for name, value in self._headers(endpoint, data):
             if isinstance(value, Secret):
                 yield f'-H "{name}: {self._variable(name, value)}"'
             else:
@@ -143,12 +149,17 @@ class Requests:
         variable = f"${self.connection.api_key_env or 'OPENAI_API_KEY'}"
         return f"{scheme} {variable}" if scheme in _SCHEMES else variable
 
-    def _headers(self, endpoint: Endpoint) -> list[tuple[str, str | Secret]]:
-        return [*endpoint.headers, ("Content-Type", "application/json")]
+    def _headers(self, endpoint: Endpoint, data: bytes) -> list[tuple[str, str | Secret]]:
+        if not isinstance(data, PlacedBody):
+            return [*endpoint.headers, ("Content-Type", "application/json")]
+        own = {name.casefold() for name, _ in endpoint.headers}
+        given = [each for each in data.headers if each[0].casefold() not in own]
+        return [*endpoint.headers, *given, *([("Content-Type", data.media_type)] if data.media_type else [])]
 
-    def _address(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    def _address(self, endpoint: Endpoint, data: bytes) -> Iterator[tuple[str, str]]:
         """Yield the address in parts: a text, and of a secret the variable that stands for it."""
-        yield f"{endpoint.base_url}{self.path}", ""
+        path, query = (data.path, data.query) if isinstance(data, PlacedBody) else (self.path, "")
+        yield f"{endpoint.base_url}{path}", ""
         for at, (name, value) in enumerate(endpoint.query.items()):
             sign = "&" if at else "?"
             if isinstance(value, Secret):
@@ -156,6 +167,8 @@ class Requests:
                 yield MASK, self._variable(name, value)
             else:
                 yield f"{sign}{urlencode({name: value})}", ""
+        if query:
+            yield f"{'&' if endpoint.query else '?'}{query}", ""
 
     def _draft(self, row: int) -> tuple[bytes, tuple[Problem, ...]]:
         """Return a row's body, and why it cannot be sent; raise `UsageError` where none can be made."""
@@ -173,7 +186,13 @@ class Requests:
             data, problems = self.plan.draft(cells)
         except Rejected as rejected:
             raise _refused(row, rejected.problems) from None
-        return (data if problems else extended(orjson.loads(data), data)), (*self.plan.refused, *problems)
+        is_whole = problems or self.plan.streams is False
+        return (data if is_whole else extended(orjson.loads(data), data)), (*self.plan.refused, *problems)
+
+
+def _is_sent(data: bytes) -> bool:
+    """Check whether a body is sent at all."""
+    return not isinstance(data, PlacedBody) or bool(data.media_type)
 
 
 def _refused(row: int, problems: tuple[Problem, ...]) -> UsageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
+from ..engine.outcomes.judge import REPEATABLE, judge, judge_as_it_came
 from ..engine.sink import SKIPPED
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection
+    from ..engine.outcomes.judge import Verdict
     from ..tables import TableView
     from .output import NodeOutput
 
@@ -89,6 +92,18 @@ class Asking:
     answers: RowAnswers = TEXTS
     kind: str = ""  # the node's class
     settings: Mapping[str, Any] = field(default_factory=dict)  # the node's own, as they were given
+    method: str = "POST"
+    as_it_came: bool = False  # an answer is judged by its status alone
+
+    @property
+    def judge(self) -> Callable[..., Verdict]:
+        """What returns what an answer means."""
+        return partial(judge_as_it_came, may_repeat=self.may_repeat) if self.as_it_came else judge
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a request may be sent again though it may have been executed."""
+        return self.method in REPEATABLE
 
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
@@ -159,10 +174,10 @@ def models_asked(plan: BodyPlan, view: TableView, context: Context) -> list[str 
     if (model := plan.constant("model")) is not None:
         return [model] * len(view)
     bodies = prepared(plan.without_images(), view, context)
-    return [None if isinstance(body, Rejected) else model_of(body) for body in bodies]
+    return [None if isinstance(body, Rejected) else model_of(bytes(body)) for body in bodies]
 
 
 def conversation_of(body: bytes) -> str | None:
     """Return the id of the conversation that a body's messages are, however they were given; None if it has none."""
-    messages = orjson.loads(body).get("messages")
+    messages = orjson.loads(bytes(body)).get("messages")
     return links(EMPTY, messages)[-1].id if messages and isinstance(messages, list) else None

@@ -175,8 +175,8 @@ class Run:
     ) -> None:
         self.asking, self.plan, self.view, self.endpoint = asking, plan, view, endpoint
         self.context, self.options, self.part = context, options, part
-        self.at_most_once = options.retry.ambiguous == 0
-        self.request = endpoint.request("POST", asking.path)
+        self.at_most_once = options.retry.ambiguous == 0 and not asking.may_repeat
+        self.request = endpoint.request(asking.method, asking.path)
         self.pricing = pricing_of(endpoint.connection, endpoint.base_url)
         self.cost_limit = self._cost_limit()
         self.journal = self._journal(stack)
@@ -189,6 +189,7 @@ class Run:
             sent_before=0 if self.journal is None else self.journal.sends,
             capacity=endpoint.slots,
             answered_before=self.recorder.has_answers,
+            at_most_once=self.at_most_once,
         )
         if not options.send:
             self.scheduler.stop("journal_only")
@@ -301,6 +302,8 @@ class Run:
             at_most_once=self.at_most_once,
             total=self.asking.seconds,
             use=self.usable,
+            judged=self.asking.judge,
+            placed=self.endpoint.placing(self.asking.method) if self.plan.is_placed else None,
         )
         if display.DETAILED.get():
             self._say_how()

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any
 
 from ..connection.endpoint import Endpoint
-from ..engine.calls import Call, Request, Transport
-from ..engine.journal import Keys
+from ..engine.calls import Call, PlacedBody, Request, Transport
+from ..engine.journal import Keys, PlacedKeys
 from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import Verdict, judge
@@ -86,15 +86,18 @@ class Engine:
         total: float | None = None,
         first: int = 0,
         use: Callable[[Any, Verdict], Verdict] | None = None,
+        judged: Callable[..., Verdict] = judge,
+        placed: Callable[[PlacedBody], Request] | None = None,
     ) -> Source:
         """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
 
         Without `choices`, an answer needs none; `at_most_once` repeats nothing that may have been executed; `use`
-        returns the verdict of an answer that is ``ok``, or why it cannot be used.
+        returns the verdict of an answer that is ``ok``, or why it cannot be used; `judged` returns what an answer
+        means. `placed` returns the request of a row that has a place of its own, and is None where none has.
         """
         seconds = total or self._endpoint.timeout.total
         of_its_own = partial(
-            judge,
+            judged,
             needs_choices=choices,
             at_most_once=at_most_once,
             secrets=self._endpoint.secrets,
@@ -108,7 +111,14 @@ class Engine:
                 return key, rejected(body)
             return _new(Call, (key, request, body, seconds, of_its_own, scope))
 
-        return map(call, bodies, count(first))  # no generator: the store's rows end, and go on
+        def call_elsewhere(body: PlacedBody | Rejected, key: int) -> Any:
+            if isinstance(body, Rejected) or placed is None:
+                return call(body, key)
+            given = bytes(body), seconds, of_its_own, PlacedKeys(scope, body.place)
+            return _new(Call, (key, placed(body), *given))
+
+        made: Any = call if placed is None else call_elsewhere
+        return map(made, bodies, count(first))  # no generator: the store's rows end, and go on
 
     def _may_send_once(self, key: int) -> bool:
         return self.loop.may_send_once(key)

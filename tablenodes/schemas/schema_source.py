@@ -137,27 +137,27 @@ def _index() -> Mapping[str, Mapping[str, Path]]:
     return found
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; raise `SchemaError` where there is none."""
+def read_document(path: Path, what: str = "schema ") -> dict[str, Any]:
+    """Return the JSON object in a file; raise `SchemaError` where there is none, and say `what` is wrong."""
     if path.exists() and not path.is_file():
-        raise SchemaError(f"schema {path}: not a file; name one JSON Schema file")
+        raise SchemaError(f"{what}{path}: not a file; name one JSON Schema file")
     try:
         document = json.loads(path.read_text("utf-8-sig"), parse_constant=_no_constant)
     except FileNotFoundError:
-        raise SchemaError(f"schema {path}: no such file") from None
+        raise SchemaError(f"{what}{path}: no such file") from None
     except OSError as error:
-        raise SchemaError(f"schema {path}: cannot read it ({error.strerror})") from None
+        raise SchemaError(f"{what}{path}: cannot read it ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise SchemaError(f"schema {path}: not UTF-8 text, at byte {error.start}") from None
+        raise SchemaError(f"{what}{path}: not UTF-8 text, at byte {error.start}") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise SchemaError(f"schema {path}: not JSON, {where}: {error.msg}") from None
+        raise SchemaError(f"{what}{path}: not JSON, {where}: {error.msg}") from None
     except RecursionError:
-        raise SchemaError(f"schema {path}: nested too deeply") from None
+        raise SchemaError(f"{what}{path}: nested too deeply") from None
     except ValueError as error:
-        raise SchemaError(f"schema {path}: not JSON ({error})"[:SHOWN]) from None
+        raise SchemaError(f"{what}{path}: not JSON ({error})"[:SHOWN]) from None
     if not isinstance(document, dict):
-        raise SchemaError(f"schema {path}: must be a JSON object")
+        raise SchemaError(f"{what}{path}: must be a JSON object")
     return document
 
 

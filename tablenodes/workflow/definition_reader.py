@@ -223,7 +223,7 @@ class Reader(ConnectionReader):
         """Return the node of a type; where there is none, look for keys that no node has."""
         try:
             with self.locating((*path, "type")):
-                return find_node(of_type)
+                return find_node(of_type, self.folder)
         except WorkflowError as error:
             self._errors.append(error)
             known = dict.fromkeys(each for kind in known_nodes().values() for each in setting_names(kind))

@@ -160,7 +160,8 @@ def _nodes(kinds: dict[str, type[Node]]) -> Json:
         for name in kinds
     ]
     own = {"type": "string", "pattern": _whole(NODE_ID.pattern), "not": {"enum": [*KEPT_IDS]}}
-    named = {"id": own, "type": {"anyOf": by_name}}
+    of_document = {"pattern": "^openapi:.+#.+", "description": "An operation of an OpenAPI document: openapi:FILE#ID."}
+    named = {"id": own, "type": {"anyOf": [*by_name, of_document]}}
     return {"type": "object", "required": ["id", "type"], "properties": named, "allOf": by_type}
 
 

@@ -92,6 +92,7 @@ def estimate(
                 scope=name,
                 earlier=before if reads else None,
                 may_skip=bool(decided),
+                method=node._declared.method,
             )
             sent = found[name].to_send
             growth.answers[name] = Spread(*(each / sent for each in found[name].output_tokens)) if sent else _NONE

@@ -127,10 +127,16 @@ def _output(output: Any) -> Any:
 
 
 def _step(name: str, step: Step, folder: str) -> dict[str, Any]:
-    made = {"id": name, "type": type(step.node).__name__, "description": step.description, "when": step.when}
+    made = {"id": name, "type": _type(step.node, folder), "description": step.description, "when": step.when}
     if step.connection is not None:
         made["connection"] = _connection(step.connection, folder)
     return {**{key: value for key, value in made.items() if value is not None}, **_settings(step.node, folder)}
+
+
+def _type(node: Node, folder: str) -> str:
+    """Return the type that a node has in a file: that of an operation names its document."""
+    path, sign, operation = node._declared.known_as.removeprefix("openapi:").partition("#")
+    return f"openapi:{_relative(path, folder)}#{operation}" if sign else type(node).__name__
 
 
 def _settings(node: Node, folder: str) -> dict[str, Any]:

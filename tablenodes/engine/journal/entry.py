@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from ..calls import Answer, Request
+from ..calls import Answer, Request, place_of
 from ..outcomes.judge import Verdict
 from ..outcomes.rules import Failure
 from ..response_head import REQUEST_ID_NAMES
@@ -54,9 +54,11 @@ class Keys:
         self._start = hashlib.sha256(orjson.dumps(named) + b"\n")
         self._seen = SeenDigests()
 
-    def key(self, body: bytes) -> Key:
-        """Return the key of the next row, in the table's order."""
+    def key(self, body: bytes, place: bytes = b"") -> Key:
+        """Return the key of the next row, in the table's order; `place` is that of a row that has one of its own."""
         hashed = self._start.copy()
+        if place:
+            hashed.update(place)
         hashed.update(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS))
         digest = hashed.digest()
         key: Key = _new(Key, (digest, self._seen.add(digest)))
@@ -73,12 +75,23 @@ class KeysAmong(Keys):
     def __init__(self, request: Request, scope: str, bodies: Iterable[bytes | None], rows: Collection[int]) -> None:
         super().__init__(request, scope)
         whole, chosen = super().key, frozenset(rows)
-        keys = ((row, whole(body)) for row, body in enumerate(bodies) if body is not None)
+        keys = ((row, whole(bytes(body), place_of(body))) for row, body in enumerate(bodies) if body is not None)
         self._among = (key for row, key in keys if row in chosen)
 
-    def key(self, body: bytes) -> Key:
+    def key(self, body: bytes, place: bytes = b"") -> Key:
         """Return the key of the next row that is asked for."""
         return next(self._among)
+
+
+class PlacedKeys(NamedTuple):
+    """The keys of a row that has a place of its own; without `keys`, no journal asks for one."""
+
+    keys: Keys | None
+    place: bytes
+
+    def key(self, body: bytes) -> Key:
+        """Return the row's key."""
+        return self.keys.key(body, self.place)  # type: ignore[union-attr]
 
 
 class KeptAnswer(NamedTuple):

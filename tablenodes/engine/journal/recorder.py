@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from ...problems import Rejected
-from ..calls import Answer, Call
+from ..calls import Answer, Call, place_of
 from ..outcomes.judge import Verdict, is_outlasted
 from ..outcomes.rules import Failure
 from ..sink import NOT_SENT, End, Source, end_of, in_doubt
@@ -148,7 +148,7 @@ class JournalRecorder(Recorder):
     def surveyed(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
         """Yield each row with its key, None where it is rejected, and its end in an earlier run that is used again."""
         for body in prepared:
-            key = keys.key(body) if isinstance(body, bytes) else None
+            key = keys.key(bytes(body), place_of(body)) if isinstance(body, bytes) else None
             entry = None if key is None else self._finder.find(key)
             yield body, key, None if entry is None or self._again(entry) else entry
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from ..redaction import Redaction
-from ..response_head import header_in, is_event_stream, request_id, retry_after
+from ..response_head import header_in, is_event_stream, is_text, request_id, retry_after
 from . import rules, shortcomings
 from .answer_json import UnreadableError, document_of, read, without_done
 from .assembly import MalformedError, assembled, choices_asked, encoded
@@ -45,6 +46,8 @@ class Verdict(NamedTuple):
     reason: str | None = None  # what an ``ok`` answer lacks, one of `LACKS` mostly; else the server's code
 
 
+REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+"""The methods whose requests may be sent several times, with the effect of one."""
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _REQUEST_ID = b"\nx-request-id:"
 _LARGEST_COUNT = 2**53
@@ -133,6 +136,50 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
     return verdict
 
 
+def judge_as_it_came(
+    answer: Answer,
+    asked: bytes = b"",
+    *,
+    may_repeat: bool = False,
+    at_most_once: bool = False,
+    secrets: Sequence[bytes] = (),
+    wall_clock: Callable[[], float] | None = None,
+    **_: Any,
+) -> Verdict:
+    """Return what an answer of any operation means: a whole one with a status of 2xx is ``ok``, whatever is in it.
+
+    What is no text is kept as base64, which the message says. With `may_repeat`, what may have been executed is as if
+    the server had failed: it does no harm to send it again.
+    """
+    status = answer.status
+    if status is not None and 200 <= status < 300 and answer.fault is None:
+        return _as_it_came(answer)
+    failing = _Failing(answer, at_most_once, secrets, wall_clock)
+    if status is None or 200 <= status < 300:
+        verdict = failing.by_fault(str(answer.fault))
+    else:
+        verdict = failing.by_status(status)
+    again = may_repeat and verdict.kind is Failure.AMBIGUOUS
+    return verdict._replace(kind=Failure.SERVER_ERROR) if again else verdict
+
+
+def _as_it_came(answer: Answer) -> Verdict:
+    lowered = answer.headers.lower()
+    tokens: tuple[int | None, int | None, int | None] = _NO_TOKENS
+    words, body = "", None
+    if answer.body[:1] == b"{":
+        try:
+            tokens = _tokens(orjson.loads(answer.body).get("usage"))
+        except orjson.JSONDecodeError:
+            tokens = _NO_TOKENS
+    if not is_text(lowered, answer.body):
+        kind = header_in(answer.headers, lowered, b"\ncontent-type:") or "an unknown type"
+        words, body = f"the body is base64 of {quoted(kind, ())}", b64encode(answer.body)
+    told = lowered if _ALLOWANCE in lowered else None
+    request = request_id(answer.headers, lowered)
+    return Verdict("ok", None, words, answer.sends > 1, None, request, None, *tokens, told, body=body)
+
+
 def is_outlasted(answer: Answer, verdict: Verdict, earlier: Any, outcome: str | None) -> bool:
     """Check whether an earlier answer of the same row is kept, for it was paid, and a later one brought nothing.
 
@@ -167,12 +214,12 @@ class _Failing:
         """Return what the answer means."""
         answer = self._answer
         if answer.status is not None and not 200 <= answer.status < 300:
-            return self._by_status(answer.status)
+            return self.by_status(answer.status)
         if answer.status is not None and self._is_stream():
             assembly = assembled(answer.body) if read_stream is None else read_stream(answer)
             return self._in_stream(assembly, choices_asked(asked), needs_choices=needs_choices)
         if answer.fault is not None:
-            return self._by_fault(answer.fault)
+            return self.by_fault(answer.fault)
         return self._in_body(answer.body, needs_choices=needs_choices)
 
     def _is_stream(self) -> bool:
@@ -208,7 +255,7 @@ class _Failing:
             return self._by_rule(rules.FAULT_RULES["stream_error"], server_error(assembly.stray))
         if not assembly.is_whole(choices, ended_well=answer.fault is None and not self._ends_with_connection()):
             cut = answer.fault is None or answer.fault in rules.CUTS
-            return self._by_fault("stream_truncated" if cut else str(answer.fault))
+            return self.by_fault("stream_truncated" if cut else str(answer.fault))
         document = assembly.document()
         try:
             body = Redaction(self._secrets).mask(encoded(document))
@@ -245,7 +292,8 @@ class _Failing:
             circuit=circuit,
         )
 
-    def _by_status(self, status: int) -> Verdict:
+    def by_status(self, status: int) -> Verdict:
+        """Return what a status means that is not good."""
         if self._answer.fault == rules.OPTION_REFUSED:
             return self._by_rule(rules.OPTION_RULE, label=str(status), stale_connection=True)
         error = server_error(self._answer.body) if status >= 400 else NOTHING
@@ -258,7 +306,8 @@ class _Failing:
             rule = rule._replace(kind=Failure.SERVER_ERROR)
         return self._by_rule(rule, error, label=str(status), circuit=circuit)
 
-    def _by_fault(self, fault: str) -> Verdict:
+    def by_fault(self, fault: str) -> Verdict:
+        """Return what a broken exchange means."""
         answer = self._answer
         rule = rules.FAULT_RULES.get(fault, rules.FAULT_RULES["internal_error"])
         silent = answer.status is None and not answer.headers and not answer.body

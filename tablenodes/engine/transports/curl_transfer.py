@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pycurl
 
-from ..calls import Answer, Call, Chunk, Request
+from ..calls import Answer, Call, Chunk, Request, sends_body
 from ..outcomes.body_form import Beginning, form_of
 from ..outcomes.rules import PROXY_LOGIN, PROXY_REFUSED
 from ..response_head import final_head, is_event_stream, tells_its_length
@@ -66,6 +66,7 @@ class Options(NamedTuple):
     values: tuple[tuple[int, object], ...]
     secure: bool
     proxy: str  # its host; empty without one
+    sends_body: bool
 
     def __repr__(self) -> str:
         return "Options(***)"
@@ -78,7 +79,7 @@ def options_of(request: Request, *, proxy: str | None, trusted: str, connect: fl
         (pycurl.URL, request.url),
         (pycurl.HTTPHEADER, _Unshown(_header_lines(request))),
         (pycurl.USERAGENT, ""),  # pycurl's own; ours is among the headers
-        (pycurl.HTTPGET if request.method == "GET" else pycurl.POST, 1),
+        *_method(request),
         # Both are set in any case: libcurl would ask the environment itself.
         (pycurl.PROXY, proxy or ""),
         (pycurl.NOPROXY, ""),
@@ -86,7 +87,7 @@ def options_of(request: Request, *, proxy: str | None, trusted: str, connect: fl
         (pycurl.PROXY_CAPATH if folder else pycurl.PROXY_CAINFO, trusted),
         (pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000))),
     )
-    return Options(values, request.url.startswith("https:"), host_of(proxy))
+    return Options(values, request.url.startswith("https:"), host_of(proxy), sends_body(request))
 
 
 class Transfer:
@@ -102,7 +103,7 @@ class Transfer:
         self.lane = lane
         self.request: Request | None = None
         self.proxy = ""
-        self.secure = False
+        self.secure = self.sends_body = False
         self.total = 0.0
         self.stale = self.over_kept = False
         self.opened: list[int] = []
@@ -122,6 +123,7 @@ class Transfer:
         self.request = request
         self.proxy = options.proxy
         self.secure = options.secure
+        self.sends_body = options.sends_body
         for option, value in options.values:
             self.handle.setopt(option, value)
 
@@ -136,7 +138,7 @@ class Transfer:
         self.beginning: Beginning | None = Beginning() if self.common.stream else None
         self.room = self.common.body_bytes
         self.opened.clear()
-        if call.request.method != "GET":
+        if self.sends_body:
             self.handle.setopt(pycurl.POSTFIELDS, call.body)
         if call.total != self.total:
             self.total = call.total
@@ -286,6 +288,18 @@ def _news_of(descriptor: int) -> Callable[[int], object]:
         poll.register(descriptor, select.POLLIN)
         return poll.poll
     return lambda seconds: select.select((descriptor,), (), (), seconds)[0]
+
+
+def _method(request: Request) -> Iterator[tuple[int, object]]:
+    """Yield the options of a request's method, which undo those of another one's."""
+    method, sends = request.method, sends_body(request)
+    yield pycurl.NOBODY, int(method == "HEAD")
+    if sends or method in ("POST", "PUT", "PATCH"):  # which say by a length that they have none
+        yield pycurl.POST, 1
+        yield pycurl.POSTFIELDS, b""
+    elif method != "HEAD":
+        yield pycurl.HTTPGET, 1
+    yield pycurl.CUSTOMREQUEST, None if method in ("GET", "HEAD", "POST") else method
 
 
 def _header_lines(request: Request) -> list[bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...secret import Veiled
-from ..calls import Answer, Call, Chunk, Event
+from ..calls import Answer, Call, Chunk, Event, sends_body
 from ..outcomes.body_form import form_of
 from ..response_head import is_event_stream
 from .network_environment import certificates, host_of, proxy_for, refused_by, sockets_allowed
@@ -233,7 +233,7 @@ class RequestsTransport(Carrying):
     def _send(self, attempt: Attempt) -> requests.Response:
         call = attempt.call
         options: dict[str, Any] = {
-            "data": call.body if call.request.method != "GET" else None,
+            "data": call.body if sends_body(call.request) else None,
             "headers": dict(call.request.headers),
             "timeout": (min(self.timeout.connect, call.total), call.total + _LENIENCE),
             "allow_redirects": False,

@@ -1,0 +1,149 @@
+"""Operations of an OpenAPI document: what is read of it, and why no node is made of some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sentences import wording
+
+from tablenodes import errors, openapi
+from tablenodes.schemas.schema_source import own_schema
+
+NOTES = Path(__file__).parent / "api_of_notes.yaml"
+
+
+@pytest.fixture(scope="module")
+def notes():
+    return openapi.load(NOTES)
+
+
+@pytest.fixture(scope="module")
+def table(notes):
+    made = notes.operations
+    return made.set_index(made["id"].where(made["id"] != "", made["method"] + " " + made["path"]))
+
+
+def test_every_operation_is_a_node_or_says_why_not(table):
+    """In the document's order, with what can be set of each."""
+    wording("\n".join(f"{known_as}: {made}" for known_as, made in table["made"].items() if made != "yes"))
+    unmade = {"uploadThing", "listBody", "noKind", "cookie", "undescribed", "matrix", "nowhere", "otherFile", "nothing"}
+    assert set(table.index[table["made"] != "yes"]) == unmade | {"host", " /elsewhere"}
+    assert len(table) == 28
+
+
+@pytest.mark.parametrize(
+    ("operation", "settings"),
+    [
+        ("createNote", "text, stars, tags, parent"),
+        ("listNotes", "limit, tag, ids, where, sort, shown, filter"),
+        ("countNotes", ""),
+        ("deleteNote", "note_id, X_Trace"),
+        ("shareNote", "note_id, user__query, Tags, user, max_days, from_, check_, columns_, kind"),
+        ("search", "type, text, tree"),
+        ("changeNote", "note_id, X_Trace"),
+        ("useInner", "low, high, strict, note, example"),
+        ("GET /things", ""),
+    ],
+)
+def test_parameters_and_properties_are_settings(table, operation, settings):
+    """A name in two places says which it is; what only answers have, and what Python cannot write, is left out."""
+    assert sorted(table.loc[operation, "settings"].split(", ")) == sorted(settings.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "fits"),
+    [
+        ("createNote", {"text": "a"}, True),  # what it requires of answers is not required
+        ("createNote", {"text": "a" * 41}, False),
+        ("createNote", {"text": "a", "parent": None}, True),
+        ("createNote", {"stars": 1}, False),
+        ("rate", {"low": 0}, False),
+        ("rate", {"low": 0.1, "high": 9, "note": None}, True),
+        ("rate", {"high": 9.1}, False),
+        ("rate", {"strict": 3}, False),
+        ("rate", {"example": 1}, False),
+        ("useInner", {"low": 0}, False),
+        ("plantTree", {"name": "a", "children": [{"name": "b", "children": []}]}, True),
+        ("plantTree", {"name": "a", "children": [{"children": []}]}, False),
+        ("createFilter", {"op": "and", "of": [{"op": "eq"}]}, True),
+        ("createFilter", {"op": "and", "of": [{"op": "or"}]}, False),
+        ("search", {"type": "tree", "tree": {"name": "a"}}, True),
+        ("search", {"type": "tree", "tree": {}}, False),
+    ],
+)
+def test_a_schema_means_what_the_document_says(notes, operation, body, fits):
+    """In the words of either version, however deep, and with no schema put in another's place."""
+    found = notes._operation(operation)
+    schema = own_schema("notes", operation, notes._components.standing_alone(found.body))
+    assert schema.is_valid(body) is fits
+
+
+def test_a_document_of_the_older_version_is_read(tmp_path):
+    """As a mapping, or a file of JSON."""
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/components/schemas/A"}}}
+    content = {"application/json": {"schema": schema}}
+    document = {
+        "openapi": "3.0.3",
+        "info": {"title": "Old"},
+        "paths": {"/a": {"post": {"operationId": "a", "requestBody": {"content": content}}}},
+        "components": {"schemas": {"A": {"type": "string", "nullable": True, "enum": ["b"]}}},
+    }
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(document))
+    for given in (document, path, str(path)):
+        found = openapi.load(given)
+        schema = own_schema("old", "a", found._components.standing_alone(found._operation("a").body))
+        assert [schema.is_valid({"a": each}) for each in (None, "b", "c")] == [True, True, False]
+    assert repr(openapi.load(document)) == "ApiDocument('Old': 1 operations, 1 of them nodes)"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"swagger": "2.0", "paths": {}},
+        {"openapi": "4.0.0", "paths": {}},
+        {"openapi": "3.1.0"},
+        {"openapi": 3.1, "paths": {}},
+        7,
+        "https://example.org/openapi.json",
+        "no_such.json",
+    ],
+)
+def test_what_is_no_such_document_is_refused(document, tmp_path, monkeypatch):
+    """With what to do; nothing is fetched."""
+    monkeypatch.chdir(tmp_path)
+    with wording.raises(errors.SchemaError):
+        openapi.load(document)
+
+
+@pytest.mark.parametrize("name", ["createNode", "POST /note", "uploadThing", "x"])
+def test_what_is_no_node_is_refused(notes, name):
+    """With the nearest name, or the reason."""
+    with wording.raises(errors.SettingError):
+        notes.node(name)
+
+
+ODD = [None, True, 7, "a", [], {}, [1], {"$ref": 5}, {"$ref": "#/nowhere"}, {"name": 5, "in": []}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_an_odd_document_breaks_nothing_else(odd):
+    """One operation that cannot be read says so; the others are nodes."""
+    good = {"operationId": "good"}
+    media = [odd, {"schema": odd}, {"schema": {"properties": odd}}, {"schema": {"properties": {"a": odd}}}]
+    odd_ones = [
+        {"parameters": odd},
+        {"parameters": [odd]},
+        {"parameters": [{"name": "a", "in": "query", "schema": odd, "style": odd}]},
+        {"requestBody": odd},
+        {"requestBody": {"content": odd}},
+        *({"requestBody": {"content": {"application/json": each}}} for each in media),
+        {"operationId": odd, "summary": odd},
+        odd,
+    ]
+    for each in odd_ones:
+        document = {"openapi": "3.1.0", "paths": {"/a": {"post": each, "get": good}, "/b": odd}, "components": odd}
+        made = openapi.load(document).operations
+        assert list(made["made"][made["id"] == "good"]) == ["yes"]
