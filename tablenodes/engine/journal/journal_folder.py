@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ ENDING = ".journal"
 _INDEX = "answers.index"
 _NAME = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f]+")
 _OPEN = 8  # journals that are held open to read from
+_TRIES = 3
 _AT_A_TIME, _BYTES = 1024, 2**23  # rows that are looked up at once, and what their bodies may be together
 
 
@@ -56,22 +57,46 @@ class JournalFolder:
 
     def _entry(self, found: Found, key: Key) -> Entry | None:
         journal = self._journal(found.file)
-        row = journal.read(found.place, found.place)[0]
-        if row[1] != key.digest:  # the index has no more than the beginning of it
+        row = None if journal is None else journal.read(found.place, found.place)[0]
+        if journal is None or row is None or row[1] != key.digest:  # the index has no more than the beginning of it
             return None
         known = journal.entry(row)
         return Entry(key, 0, known.sends, billed=known.billed, last=known.last)
 
-    def _journal(self, file: int) -> Journal:
+    def _journal(self, file: int) -> Journal | None:
         """Return a journal to read from."""
         journal = self._copies.get(file) or self._open.pop(file, None)
         if journal is None:
-            journal = Journal(self._path / self.index.name_of(file), looks=True)
+            path = self._path / self.index.name_of(file)
+            journal = self._at_rest(path)
+            if journal is None:
+                return self._copied(path, file)
             if len(self._open) >= _OPEN:
                 self._open.pop(next(iter(self._open))).close()
         if file not in self._copies:
             self._open[file] = journal  # the one that was used last is the last one
         return journal
+
+    def _at_rest(self, path: Path) -> Journal | None:
+        """Return a journal that nobody writes to, put in order where it was left; else None."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return Journal(path, looks=True)
+            except JournalError as error:  # or it was looked at in the moment in which somebody began to write to it
+                if error.code == IN_USE:
+                    break
+                if not left:
+                    raise
+        return None
+
+    def _copied(self, path: Path, file: int | None = None) -> Journal | None:
+        """Return a copy of a journal that somebody writes to, as of its last commit."""
+        with suppress(JournalError):  # being written to faster than it can be read: what is in it is not used
+            copy = self._stack.enter_context(looked_at(path))
+            if file is not None:
+                self._copies[file] = copy
+            return copy
+        return None
 
     def _look_around(self) -> None:
         """Put into the index what is in the folder and not in it yet, but for what is for other batches of this run."""
@@ -82,28 +107,18 @@ class JournalFolder:
             named = _NAME.fullmatch(name.removesuffix(ENDING))
             run, owner = (named[1], named[2]) if named else (name, "")
             if run != self._run or owner == self._owner:
-                with suppress(FileNotFoundError):
-                    self._add(name, run, owner)
+                self._add(name, run, owner)
 
     def _add(self, name: str, run: str, owner: str) -> None:
         path = self._path / name
-        try:
-            if not journal_file.is_at_rest(path) and os.path.exists(path):
-                Journal(path).close()  # left by a process that was killed
-        except JournalError as error:
-            if error.code != IN_USE:
-                raise
-            self._add_copy(path, run, owner)
+        if not os.path.exists(path):  # one in which nothing was written is gone with its end
             return
-        if os.path.exists(path):  # one in which nothing was written is gone with its end
-            with looked_at(path) as journal:
+        journal = self._at_rest(path)
+        if journal is not None:
+            with closing(journal):
                 self.index.add(name, run, owner, journal.all(), whole=len(journal) > 0)
-
-    def _add_copy(self, path: Path, run: str, owner: str) -> None:
-        """Put into the index what a journal has that somebody writes to."""
-        with suppress(JournalError):  # being written to faster than it can be read: what is in it is not used
-            copy = self._stack.enter_context(looked_at(path))
-            self._copies[self.index.add(path.name, run, owner, copy.all(), whole=False)] = copy
+        elif (copy := self._copied(path)) is not None:
+            self._copies[self.index.add(name, run, owner, copy.all(), whole=False)] = copy
 
     def _end(self) -> None:
         """Close the attempt's own file; one in which nothing was written is of no use."""
