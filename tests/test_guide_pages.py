@@ -84,7 +84,8 @@ def talked(request):
 @pytest.mark.parametrize(
     ("name", "reply"),
     [
-        *((name, "Well.") for name in ("rate-limits.md", "retries.md", "resume.md", "signals.md", "scale.md")),
+        *((name, "Well.") for name in ("rate-limits.md", "retries.md", "resume.md", "signals.md")),
+        *((name, "Well.") for name in ("scale.md", "clusters.md")),
         ("images.md", seen),
         ("conversations.md", talked),
         ("testing.md", "nobody is asked"),

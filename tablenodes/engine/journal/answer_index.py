@@ -41,6 +41,7 @@ WHERE answer.digest = ? ORDER BY answer.file, answer.place
 """
 _PUT_FILE = "INSERT OR IGNORE INTO file (name, run, owner, whole) VALUES (?, ?, ?, 0)"
 _WAIT = 120.0  # seconds that another process is waited for, which is putting a journal into the index
+_CACHE = 65_536  # KiB: digests come in no order, so each may be anywhere in the index
 _DOUBT, _PASSING, _SETTLED, _ANSWERED = range(4)  # what is known of a row
 _KIND = FileKind("journal's index", JournalError, "nothing", {})
 
@@ -74,6 +75,7 @@ class AnswerIndex:
             # Not WAL: the folder may be one that several machines share. Nor does a loss matter.
             self._database.execute("PRAGMA synchronous = OFF")
             self._database.execute("PRAGMA journal_mode = TRUNCATE")
+            self._database.execute(f"PRAGMA cache_size = -{_CACHE}")
             if self._one("SELECT COUNT(*) FROM sqlite_schema") == 0:
                 with self._written():
                     for statement in filter(str.strip, _TABLES.split(";")):
@@ -90,7 +92,7 @@ class AnswerIndex:
             self._database.execute(_PUT_FILE, (name, run, owner))
             file, known = self._database.execute("SELECT id, whole FROM file WHERE name = ?", (name,)).fetchone()
             if not known:
-                made = ((_number(row[1]), file, row[0], row[2], _state(row[5], row[6])) for row in rows)
+                made = sorted((_number(row[1]), file, row[0], row[2], _state(row[5], row[6])) for row in rows)
                 self._database.executemany("INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?)", made)
                 self._database.execute("UPDATE file SET whole = ? WHERE id = ?", (whole, file))
         return int(file)

@@ -24,7 +24,7 @@ from .snapshot import looked_at
 ENDING = ".journal"
 _INDEX = "answers.index"
 _NAME = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-[0-9a-f]+")
-_OPEN = 8  # journals that are held open to read from
+_OPEN = 32  # journals that are held open to read from
 _TRIES = 3
 _AT_A_TIME, _BYTES = 1024, 2**23  # rows that are looked up at once, and what their bodies may be together
 
@@ -53,7 +53,10 @@ class JournalFolder:
     def found(self, keys: Iterable[Key]) -> list[Entry | None]:
         """Return what is known of rows, in the table's order; what is to be sent again is a new row of its own file."""
         keys = [*keys]
-        return [found and self._entry(found, key) for key, found in zip(keys, self.index.taken(keys), strict=True)]
+        taken = self.index.taken(keys)
+        known = {found: row for row, found in enumerate(taken) if found is not None}
+        entries = {row: self._entry(found, keys[row]) for found, row in sorted(known.items())}  # file by file
+        return [entries.get(row) for row in range(len(keys))]
 
     def _entry(self, found: Found, key: Key) -> Entry | None:
         journal = self._journal(found.file)

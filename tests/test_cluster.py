@@ -1,0 +1,135 @@
+"""A node on a real Dask cluster of two worker processes: the table of one process, whatever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import dask
+import dask.dataframe as dd
+import distributed
+import pandas as pd
+import pytest
+from killing import oracle
+from sentences import wording
+from servers import LOOPBACK, answer, echo_server, fault_server
+from test_mapper import journals
+
+import tablenodes as tn
+from tablenodes.errors import ColumnError, ConnectionSettingError, TableError
+
+NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
+ROWS = 400
+WORDS = pd.DataFrame({"word": [f"w{i % 90}" for i in range(ROWS)]}, index=range(1000, 1000 + ROWS))
+MANY_DEATHS = {"distributed.scheduler.allowed-failures": 100}  # a partition may be on each worker that is killed
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A worker in a thread of this process, and its client: for what is the same in any process."""
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def two_processes():
+    """Two worker processes of one thread each, and their client."""
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with (
+        dask.config.set(MANY_DEATHS),
+        distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
+        distributed.Client(workers) as client,
+    ):
+        yield client
+
+
+class Killer:
+    """Kills one of the workers after every so many answers of a server, until so many are dead."""
+
+    def __init__(self, client, server, deaths):
+        self.client, self.server, self.deaths, self.dead = client, server, deaths, []
+        self.wait_for(ROWS // (deaths + 1))
+
+    def wait_for(self, answers):
+        self.server.at_answers = len(self.server.answered) + answers, self.kill
+
+    def kill(self):
+        workers = self.client.cluster.workers.values()
+        running = [each.pid for each in workers if each.status == distributed.Status.running and each.pid]
+        if victims := [pid for pid in running if pid not in self.dead]:
+            self.dead.append(victims[len(self.dead) % len(victims)])
+            os.kill(self.dead[-1], signal.SIGKILL)
+        if len(self.dead) < self.deaths:
+            self.wait_for(ROWS // (self.deaths + 1) // 2)
+
+
+def frame(table=WORDS, partitions=40):
+    return dd.from_pandas(table, npartitions=partitions, sort=False)
+
+
+@pytest.mark.parametrize("deaths", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_the_table_is_that_of_one_process_though_workers_are_killed(tmp_path, deaths):
+    """In forty partitions: what was in flight is sent again, and nothing else; in seven, nothing is sent any more."""
+    with oracle() as server, two_processes() as client:
+        connection, limits = tn.Connection(server.url, ""), tn.Limits(concurrency=4)
+        whole = NODE.run(WORDS, connection, progress=False).table
+        asked = tn.cluster.map(frame(), NODE, connection, limits=limits, journal=tmp_path)
+        assert (len(server.received), journals(tmp_path)) == (ROWS, [])  # nothing is sent before it is computed
+        killer = Killer(client, server, deaths)
+        first = asked.compute()
+        sent = len(server.received)
+        again = tn.cluster.map(frame(partitions=7), NODE, connection, journal=tmp_path).compute()
+        assert len(server.received) == sent
+    assert len(killer.dead) == deaths
+    assert ROWS <= sent - ROWS <= ROWS + deaths * limits.concurrency
+    own = [name for name in whole.columns if name != "word"]  # which Dask has as Arrow's text
+    pd.testing.assert_frame_equal(first[own], whole[own])
+    pd.testing.assert_frame_equal(again[own], whole[own])
+    assert list(first["word"]) == list(WORDS["word"])
+    pd.testing.assert_series_equal(first.dtypes, asked.dtypes)
+    assert again["reused"].all()
+
+
+def test_the_mapper_is_a_function_of_dasks_own(client):
+    """The columns that it makes have the partition's index."""
+    with echo_server() as url:
+        mapper = NODE.mapper(tn.Connection(url, ""))
+        made = frame(partitions=3).map_partitions(mapper, meta=mapper.meta).compute()
+    assert list(made.index) == list(WORDS.index)
+    assert set(made["outcome"]) == {"ok"}
+
+
+def test_what_workers_would_say_is_said_once(client, capfd):
+    """By the client: for all partitions together, after a bar that counts the rows of all."""
+    with fault_server(
+        answer('{"error": {"message": "no such thing", "type": "invalid_request_error"}}', 422)
+    ) as server:
+        asked = tn.cluster.map(
+            frame(WORDS.assign(temperature=0.5), 6),
+            NODE,
+            tn.Connection(server.url, ""),
+            limits=tn.Limits(stop_after_alike=None),
+            progress=True,
+        )
+        asked.compute()
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("tablenodes: ")]
+    wording("\n".join(line for line in said if " in " not in line.partition(": ")[2][:20]))
+    assert sum("failed: " in line for line in said) == 1
+
+
+def test_what_does_not_fit_is_an_error_before_anything_is_sent(client):
+    """A column that is not there, a table that is no Dask DataFrame."""
+    connection = tn.Connection("http://127.0.0.1:1", "")
+    with pytest.raises(ColumnError):
+        tn.cluster.map(frame(), NODE.replace(prompt="{{ other }}"), connection)
+    with wording.raises(TableError):
+        tn.cluster.map(WORDS, NODE, connection)
+
+
+def test_a_worker_without_the_key_is_one_clear_line(client):
+    """At the client."""
+    connection = tn.Connection("http://127.0.0.1:1", api_key_env="KEY_OF_THE_WORKERS")
+    with pytest.raises(ConnectionSettingError) as caught:
+        tn.cluster.map(frame(partitions=2), NODE, connection).compute()
+    assert (caught.value.code, str(caught.value).count("\n")) == ("variable_unset", 0)
