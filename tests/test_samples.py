@@ -9,6 +9,7 @@ import tomllib
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ import tablenodes as tn
 
 ROOT = Path(__file__).parent.parent
 README = page("../README.md")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PAGES = ("../README.md", "requests.md")
 SNIPPETS = {name: [block for block in blocks(name) if block.mark == "snippet"] for name in PAGES}
 MEASURED = {
@@ -240,16 +242,38 @@ def test_the_readmes_figures_are_those_that_were_measured():
             assert abs(float(told[2]) / float(first[1]) - 1) < 0.04
 
 
+def test_the_readmes_headline_is_what_its_table_shows():
+    """After a second: how many times as many rows as the fastest and the slowest of the others."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines()]
+    measured = {row[0].strip("`"): float(row[2].replace(",", "")) for row in rows if row[3:] and row[2][:1].isdigit()}
+    own = measured["tablenodes"]
+    others = [value for name, value in measured.items() if "tablenodes" not in name and "libcurl" not in name]
+    told = f"{own / max(others):.0f} to {own / min(others):.0f} times as many rows a second as the usual clients"
+    assert f"Where answers take a second, it gets {told}" in " ".join(README.split())
+
+
 def test_the_readme_names_the_pythons_and_systems_that_the_package_claims():
-    """The first Python, and each system, as the package's settings have them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    """The first Python, and each system, as the package's settings have them; tested is where the tests have run."""
     (line,) = [line for line in README.splitlines() if line.startswith("Python ")]
     systems = {"Linux": "POSIX", "macOS": "MacOS", "Windows": "Microsoft :: Windows"}
-    assert line.startswith(f"Python {project['requires-python'].removeprefix('>=')} or later")
+    assert line.startswith(f"Python {PROJECT['requires-python'].removeprefix('>=')} or later")
+    tested, _, simulated = line.partition("while")
     for name, claimed in systems.items():
-        assert (name in line) is any(
-            each.startswith(f"Operating System :: {claimed}") for each in project["classifiers"]
-        )
+        (tried, *_) = [row for row in page("platforms.md").splitlines() if row.startswith(f"| {name}")]
+        assert name in (simulated if "never run" in tried else tested)
+        assert any(each.startswith(f"Operating System :: {claimed}") for each in PROJECT["classifiers"])
+
+
+def test_the_readmes_badges_say_what_the_package_says_of_itself():
+    """In words and in the picture: the first and the last Python, the licence, and that it is typed."""
+    pythons = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if "Python :: 3." in each]
+    claims = [f"python {pythons[0]} to {pythons[-1]}", f"license {PROJECT['license']}", "typing typed"]
+    badges = re.findall(r"\[!\[([^]]+)\]\(https://img\.shields\.io/badge/(.+)-blue\)\]\(", README)
+    pictured = [unquote(re.sub(r"(?<!-)-(?!-)", " ", picture)).replace("--", "-") for _, picture in badges]
+    assert pictured == claims
+    assert [words.lower().replace(":", "") for words, _ in badges] == [*map(str.lower, claims[:2]), "typed"]
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+    assert (ROOT / "tablenodes" / "py.typed").exists()
 
 
 def test_the_readmes_yaml_is_the_sample_workflow():
