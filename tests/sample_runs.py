@@ -20,8 +20,11 @@ from tablenodes.local import LocalModel, LocalServer
 SAMPLES = Path(__file__).parent.parent / "sample_workflows"
 README_SAMPLE = "review_sentiment"
 FEW = 2
-ROWS = {README_SAMPLE: 4}
-"""How many rows of its table a sample is run with, where what the model says is judged; the others with few."""
+ROWS = {README_SAMPLE: 4} | dict.fromkeys(("resume_after_kill", "review_triage", "ticket_fields"), 1)
+"""How many rows of its table a sample is run with: more where what the model says is judged, one where all are alike.
+
+The others have few.
+"""
 
 
 class Ran(NamedTuple):
