@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pandas as pd
 import pytest
 from sentences import wording
@@ -13,7 +15,9 @@ from servers import echo, fault_server
 
 import tablenodes as tn
 from tablenodes.cli.application import application
+from tablenodes.cli.complaints import _SENTENCES, option_for
 from tablenodes.cli.run_commands import equipped
+from tablenodes.run import cures
 from tablenodes.settings import ranges
 from tablenodes.workflow.file_schema import file_schema
 
@@ -199,3 +203,35 @@ def test_what_cannot_be_is_one_line(command, arguments):
     assert code in (1, 2)
     assert (out, err.count("\n"), "canary" in err) == ("", 1, False)
     wording(err)
+
+
+def known(name):
+    return {option for each in application.get_command(None, name).params for option in each.opts}
+
+
+@pytest.mark.parametrize("name", ["call", "run", "submit", "retrieve"])
+def test_every_option_that_a_cure_names_is_one_of_its_command(name):
+    """That of the command that runs, or that of the command which the sentence names."""
+    held = [vars(cures)[each] for each in vars(cures) if each.startswith("_") and not each.startswith("__")]
+    templates = [each for each in held if isinstance(each, str)]
+    templates += [text for each in held if isinstance(each, dict) for text in each.values()]
+    settings = {each for text in templates for each in re.findall(r"{(\w+)}", text) if each != "key"}
+    own = application.get_command(None, name)
+    root = click.Context(application, info_name="tablenodes")
+    with click.Context(own, parent=root, info_name=name) as context:
+        context.params = {"file": "w.yaml"} if name == "run" else {}
+        told = {each: option_for(each) for each in sorted(settings | {"answer_mode", "n", "prompt"})}
+    assert len(told) > 10
+    for each, words in told.items():
+        if not words.startswith("-"):
+            assert (name, words.endswith(" in w.yaml") or each == "settings") == ("run", True)
+            continue
+        option, _, command = words.partition(" of tablenodes ")
+        assert option.partition(" ")[0] in known(command or name), words
+
+
+def test_every_option_in_a_sentence_is_one_of_a_command_that_sends():
+    """Whichever of them says it."""
+    options = {each for text in _SENTENCES.values() for each in re.findall(r"--[a-z][a-z-]*", text)}
+    assert len(options) > 10
+    assert options <= known("call") | known("store") | {"--query"}

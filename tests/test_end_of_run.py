@@ -193,3 +193,66 @@ def test_a_closed_error_stream_costs_no_answer(monkeypatch):
             pd.DataFrame({"a": ["1", "2"]}), tn.Connection(server.url)
         )
     assert out.summary.failed == 2
+
+
+def labelled(exchange):
+    """Answer yes; of the row b, a part of it where no more than 50 tokens are allowed."""
+    body = json.loads(exchange.received.body)
+    is_cut = body["messages"][0]["content"] == "b" and body.get("max_tokens") == 50
+    message = {"content": '{"answer": "y' if is_cut else '{"answer": "yes"}'}
+    choice = {"index": 0, "message": message, "finish_reason": "length" if is_cut else "stop"}
+    answer(json.dumps({"choices": [choice, choice]}))(exchange)
+
+
+def test_another_setting_asks_every_row_again_and_only_some_where_that_is_asked_for(command, tmp_path, monkeypatch):
+    """The end says so, the beginning of a run that does it says so, and what the end advises works."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.csv").write_text("text\na\nb\nc\n")
+    with fault_server(labelled) as server:
+
+        def call(table, output, *more):
+            ask = ["--model", "m", "--prompt", "{{ text }}", "--answer", "yes,no", "--base-url", server.url]
+            del server.requests[:]
+            code, _, err = command("call", "CreateChatCompletion", table, *ask, "-o", output, *more)
+            return code, len(server.requests), err
+
+        code, sent, err = call("words.csv", "out.csv", "--set", "max_tokens=50")
+        assert (code, sent) == (3, 3)
+        wording(err.splitlines()[-1])
+        some = ["--set", "max_tokens=400", "--where", "outcome == 'unusable'", "--into", "again"]
+        assert call("out.csv", "again.csv", *some)[:2] == (0, 1)
+        assert pd.read_csv("again.csv").again.tolist()[1] == "yes"
+        code, sent, err = call("words.csv", "out.csv", "--set", "max_tokens=400", "--retry-failed", "unusable")
+        assert (code, sent) == (0, 3)
+        wording(next(line for line in err.splitlines() if "no answer in the journal" in line))
+        assert "no answer in the journal" not in call("words.csv", "out.csv", "--set", "max_tokens=400")[2]
+
+
+@pytest.mark.parametrize("more", [[], ["--memory", "300MB"]], ids=["whole", "batches"])
+def test_a_key_that_is_refused_is_named_by_its_variable(command, tmp_path, monkeypatch, more):
+    """The one that the connection names, and no other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ODD_KEY", "sk-canary-0123456789")
+    Path("words.csv").write_text("text\na\n")
+    with fault_server(REFUSED) as server:
+        ask = ["--prompt", "x", "--model", "m", "--base-url", server.url, "--api-key-env", "ODD_KEY", "-o", "out.csv"]
+        err = command("call", "CreateChatCompletion", "words.csv", *ask, *more)[2]
+    assert ("in ODD_KEY" in err, "OPENAI_API_KEY" in err) == (True, False)
+
+
+def test_answers_that_the_table_does_not_hold_are_said(command, tmp_path, monkeypatch):
+    """More than one of a row, which were paid for, and calls of tools."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.csv").write_text("text\na\nb\n")
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"content": None, "tool_calls": [call]}
+    calling = answer(json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}))
+    with fault_server(calling) as server:
+        ask = ["--prompt", "x", "--model", "m", "--base-url", server.url, "--set", "n=3", "-o", "out.csv"]
+        code, _, err = command("call", "CreateChatCompletion", "words.csv", *ask)
+        out = tn.CreateChatCompletion(model="m", prompt="x", n=3).run(
+            TWO, tn.Connection(server.url, ""), progress=False
+        )
+    assert code == 0
+    wording([line for line in err.splitlines() if "answers" in line])
+    wording(out.summary.notes)

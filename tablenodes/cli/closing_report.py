@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
 
 from ..notices import counted, folded, width_of
 from ..run.cures import cure
@@ -46,15 +49,16 @@ def report(
     heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
     found = {name: _merged(output._failures()) if output.summary.failed else [] for name, output in outputs.items()}
     every = [*chain(*found.values())]
+    keys = {name: _key_variable(output) for name, output in outputs.items()}
     limit = next((output.summary.stopped for output in outputs.values() if output.summary.stopped in _LIMITS), "")
-    again = _again(every, limit, has_journal=has_journal) if keeps else []
+    again = _again(every, limit, _Whole.of(outputs), has_journal=has_journal) if keeps else []
     is_mixed = bool(again) and has_journal and not limit and not all(each.passes for each in every)
     tail = [*places, *again]
     width, room = width_of(sys.stderr), shutil.get_terminal_size((80, 24)).lines - 2
     is_one = all(output.summary.rows == 1 for output in outputs.values())
     lines: list[str] = []
     for longest in _LENGTHS:
-        lines = [*_told(heads, found, longest, is_one=is_one, sent_again=is_mixed), *tail]
+        lines = [*_told(heads, found, keys, longest, is_one=is_one, sent_again=is_mixed), *tail]
         if width is None:
             return lines
         if folded("\n".join(lines), width).count("\n") < room:
@@ -99,6 +103,7 @@ def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
 def _told(
     heads: Mapping[str, str],
     found: Mapping[str, Sequence[Failed]],
+    keys: Mapping[str, str],
     longest: int | None,
     *,
     is_one: bool,
@@ -110,7 +115,7 @@ def _told(
         told, rest = found[name][:_KINDS], found[name][_KINDS:]
         places = ["" if is_one else _place(each, is_first=at == 0) for at, each in enumerate(told)]
         pairs = zip(told, places, strict=True)
-        lines += [head, *(_failed(each, place, longest, sent_again=sent_again) for each, place in pairs)]
+        lines += [head, *(_failed(each, place, longest, keys[name], sent_again=sent_again) for each, place in pairs)]
         if rest:
             rows = counted(sum(each.rows for each in rest), "more row")
             lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")
@@ -121,13 +126,19 @@ def _place(failed: Failed, *, is_first: bool) -> str:
     return f" (first at row {place_of(failed.row)}{', rows count from 0' if is_first else ''})"
 
 
-def _failed(failed: Failed, place: str, longest: int | None, *, sent_again: bool) -> str:
+def _key_variable(output: NodeOutput[Any]) -> str:
+    """Return the environment variable of a run's key, where its connection names one."""
+    return "" if output._provenance is None else output._provenance.key_variable
+
+
+def _failed(failed: Failed, place: str, longest: int | None, key_variable: str, *, sent_again: bool) -> str:
     """Return how many rows failed, of what, which is the first of them, and what to do."""
     why = failed.message or f"HTTP {failed.status}"
     if longest is not None and len(why) > longest:
         why = _shortened(why, longest if failed.status is None else longest // 3, longest)
     line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')}{place}"
-    fix = cure(failed, option_for) or ("run the same command again" if failed.passes and sent_again else "")
+    otherwise = "run the same command again" if failed.passes and sent_again else ""
+    fix = cure(failed, option_for, key_variable) or otherwise
     return f"{line}\n  to do    {fix}" if fix else line
 
 
@@ -162,7 +173,20 @@ def _how(failed: Failed) -> str:
     return f"{rows} failed with {f'HTTP {failed.status}' if is_error else failed.outcome}"
 
 
-def _again(found: Sequence[Failed], limit: str, *, has_journal: bool) -> list[str]:
+class _Whole(NamedTuple):
+    """What a run is of: how many rows, and where a single node's table says how they ended."""
+
+    rows: int
+    outcome: str
+
+    @classmethod
+    def of(cls, outputs: Outputs) -> _Whole:
+        answers = [getattr(output, "_answers", None) for output in outputs.values()]
+        name = answers[0].named("outcome") if len(answers) == 1 and answers[0] is not None else ""
+        return cls(sum(output.summary.rows - output.summary.skipped for output in outputs.values()), name)
+
+
+def _again(found: Sequence[Failed], limit: str, whole: _Whole, *, has_journal: bool) -> list[str]:
     """Return what the same command does about the rows that failed; `limit` is the one that was reached, if any."""
     sent = [each for each in found if each.outcome not in _NEVER_SENT]
     rows, passing = sum(each.rows for each in sent), sum(each.rows for each in sent if each.passes)
@@ -176,18 +200,34 @@ def _again(found: Sequence[Failed], limit: str, *, has_journal: bool) -> list[st
         return [raised, again] if raised else [again]
     if limit == "token_budget":  # each run has its own
         raised = f"run the same command again to continue, or raise {option_for(limit)} to go further at once"
-    return [_sent_again(sent, rows, passing, raised)]
+    return [_sent_again(sent, rows, passing, raised, whole)]
 
 
-def _sent_again(sent: Sequence[Failed], rows: int, passing: int, raised: str) -> str:
+def _sent_again(sent: Sequence[Failed], rows: int, passing: int, raised: str, whole: _Whole) -> str:
     """Return which rows are sent again from a journal, by the same command or with a limit `raised`."""
     if passing == rows:
         again = "run the same command again to send what failed again, and nothing else"
         return f"{raised}: what was answered is not sent again" if raised else again
     kept = {each.outcome for each in sent if not each.passes}
-    unchanged = f"--retry-failed {kept.pop() if len(kept) == 1 else 'all'}"
+    unchanged = f"--retry-failed {next(iter(kept)) if len(kept) == 1 else 'all'}"
+    them = "they or the settings" if rows == whole.rows else "they"
+    changed = f"once {them} change, or with {unchanged}{_otherwise_set(rows, kept, whole)}"
     if not passing:
-        return f"the same command sends these rows again once they or the settings change, or with {unchanged}"
+        return f"the same command sends these rows again {changed}"
     some = f"{passing:,} of the {rows:,} failed rows"
     head = f"{raised}: {some} are sent then" if raised else f"run the same command again to send {some} again"
-    return f"{head}; the others once they or the settings change, or with {unchanged}"
+    return f"{head}; the others {changed}"
+
+
+def _otherwise_set(rows: int, kept: Collection[str], whole: _Whole) -> str:
+    """Return what another setting costs, and how only the rows that failed are asked with it."""
+    if rows == whole.rows:
+        return ""
+    told = f"; with another setting it sends, and pays for, all {whole.rows:,} rows again"
+    context = click.get_current_context(silent=True)
+    if not whole.outcome or context is None or not option_for("into").startswith("--into"):
+        return told
+    if (path := context.params.get("output")) is None or "://" in path or path == "-":
+        return told
+    which = " or ".join(f"{whole.outcome} == '{each}'" for each in sorted(kept))
+    return f'{told}: to ask only these so, read {quote(path)} with --where "{which}" and --into NAME'

@@ -71,6 +71,8 @@ _SENTENCES = {
     " Choose another output; or keep the file as {beside} ({replace})",
     "ids_elsewhere": "{path} has {ids} that the store {file} does not have; nothing was submitted."
     " Name the store that has them ({store}), or choose another output; or keep the file as {beside} ({replace})",
+    "choices": "{told}: {raw} writes the bodies, which have all",
+    "calls": "{told}, and the table has no calls: {raw} writes the bodies, which have them",
     "may_pass": "{failed}: --retry-failed transient has {them} sent again",
 }
 """What the command line says, by the code of an error or a remark, where Python's own message names what is Python's.
@@ -91,15 +93,24 @@ class _Words(dict[str, Any]):
 def option_for(setting: str) -> str:
     """Return how a setting is set by the command that runs: by an option of its own, by --set, or in its file."""
     context = click.get_current_context(silent=True)
-    known = {name for each in (context.command.params if context else ()) for name in each.opts}
-    if (own := f"--{setting.replace('_', '-')}") in known or context is None:
-        return own
-    is_any = setting == _ANY
-    if "--set" in known:
-        return f"--set {'NAME' if is_any else setting}=VALUE"
+    if context is None:
+        return f"--{setting.replace('_', '-')}"
+    if found := _option_of(context.command, setting):
+        return found
     if isinstance(file := context.params.get("file"), str):
-        return f"in {file}" if is_any else f"{setting} in {file}"
-    return f"{'--set' if is_any else own} of tablenodes submit"
+        return f"in {file}" if setting == _ANY else f"{setting} in {file}"
+    every = context.find_root().command
+    submit = every.get_command(context, "submit") if isinstance(every, click.Group) else None
+    own = f"--set {'NAME' if setting == _ANY else setting}=VALUE"
+    return f"{(submit and _option_of(submit, setting)) or own} of tablenodes submit"
+
+
+def _option_of(command: click.Command, setting: str) -> str:
+    """Return how a command sets a setting; empty where it cannot."""
+    known = {name for each in command.params for name in each.opts}
+    if (own := f"--{setting.replace('_', '-')}") in known:
+        return own
+    return f"--set {'NAME' if setting == _ANY else setting}=VALUE" if "--set" in known else ""
 
 
 def complain(text: str, kind: str = "") -> None:

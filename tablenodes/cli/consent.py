@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import TablenodesError
@@ -52,9 +53,10 @@ def is_at_terminal() -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
 
 
-def _agreed(cost: Spread, rows: int) -> bool:
+def _agreed(cost: Spread, rows: int, unfit: bool) -> bool:
     range_ = f"{money(cost.low)[1:]} to {money(cost.high)[1:]}"
     about = f"This is likely to cost about {money(cost.likely)} ({range_}) for {counted(rows, 'row')}."
+    about += " No answer in the journal fits: it was asked with other settings, or for other rows." if unfit else ""
     sys.stderr.write(f"{about} Only y or yes sends them. Go on? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
@@ -77,9 +79,10 @@ def _is_priced(run: Intended) -> bool:
     return any(pricing_of(each, base_url_of(each)).is_known for each in unlimited)
 
 
-def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int] | None:
-    """Return what a run costs, and of how many rows, where that is likely to be dear; None of any other."""
+def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int, bool] | None:
+    """Return what a run costs, of how many rows, and whether the journal's answers are all of others; None if cheap."""
     from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..engine.journal.snapshot import looked_at  # noqa: PLC0415 - loaded where somebody is asked
 
     whole = len(view)
     step = max(1.0, whole / _WEIGHED)
@@ -88,11 +91,19 @@ def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int] | None:
     journal = run.manner["journal"]
     if found is not None and found[0].likely > _ASKED_ABOVE and journal is not None and os.path.exists(journal):
         found = _cost(run, tables.view(part).table, journal, step)
+        if found is not None and found[2]:
+            with looked_at(Path(journal)) as looked:
+                found = (*found[:2], looked.has_answers())
+    else:
+        found = found and (*found[:2], False)
     return found if found is not None and found[0].likely > _ASKED_ABOVE else None
 
 
-def _cost(run: Intended, table: Any, journal: str | None, scale: float) -> tuple[Spread, int] | None:
-    """Return what the nodes with a price cost together, and how many rows the first sends; `scale` is of a sample."""
+def _cost(run: Intended, table: Any, journal: str | None, scale: float) -> tuple[Spread, int, bool] | None:
+    """Return what the nodes with a price cost together, how many rows the first sends, and whether none is reused.
+
+    `scale` is of a sample.
+    """
     from ..answers import Spread  # noqa: PLC0415 - loaded where somebody is asked
 
     how = run.manner
@@ -102,4 +113,5 @@ def _cost(run: Intended, table: Any, journal: str | None, scale: float) -> tuple
     shares = [scale * (1 - once * each.duplicates / each.to_send) for each in priced]
     costs = [[amount * share for amount in each.cost or ()] for each, share in zip(priced, shares, strict=True)]
     rows = max((round(each.to_send * share) for each, share in zip(priced, shares, strict=True)), default=0)
-    return (Spread(*map(sum, zip(*costs, strict=True))), rows) if costs else None
+    is_new = not any(each.reused for each in made.values())
+    return (Spread(*map(sum, zip(*costs, strict=True))), rows, is_new) if costs else None

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _DAY = 86_400
 _SHOWN = 5  # submissions that are named where one is not there
 _OLDER = "Delete the answers of this submission, or those older than this many days; 0 deletes all of them."
-_IDS = "List the ids with their submissions, times, nodes, outputs and outcomes, as CSV."
+_IDS = (
+    "List the ids with their submissions, times, nodes, outputs and outcomes, as CSV. An answer that came is ok here; "
+    "whether it can be used is seen when it is retrieved."
+)
 _ONE = "Only this submission's rows: list their ids, or with --clear DAYS or --cancel do that with them."
 _CANCEL = "Never send what is pending, all or what is of one --submission; requests under way are not stopped."
 
@@ -76,6 +79,8 @@ def store(given: Given) -> None:
         _show_table(("outcome", "rows"), [(name, f"{count:,}") for name, count in counts.items()])
         for reason, count in inventory.reasons().items():
             show(f"{count:,} pending: {reason}")
+        if ending := inventory.cancelled():
+            show(f"{ending:,} pending: cancelled; those on their way come to their own end, the rest is not sent")
 
 
 def _check_known(file: StoreFile, name: str, option: str) -> None:
@@ -96,7 +101,8 @@ def _cancel(file: StoreFile, submission: str | None) -> None:
     from ..later.worker import cancel  # noqa: PLC0415 - loaded where it is used
 
     cancelled = cancel(file, submission)
-    show(f"cancelled {counted(cancelled, 'pending row')}: {'it is' if cancelled == 1 else 'they are'} not sent")
+    told = f"cancelled {counted(cancelled, 'pending row')}"
+    show(f"{told}: what is on its way comes to its own end, the rest is not sent" if cancelled else told)
 
 
 def _print_messages(known_as: str, store: str | None) -> None:

@@ -73,6 +73,7 @@ class Part:
         self.place, self.name, self.output = place, name, output
         self.columns: RowColumns = output._measured()
         self.latency = latency_of(self.columns)
+        self.key_variable = output._provenance.key_variable if output._provenance is not None else ""
 
 
 def section(part: Part, manner: Manner) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def _failures(found: Sequence[Failed], part: Part, manner: Manner) -> Iterator[d
             "message": _bounded(veiled(told, own), _MESSAGE),
             "rows": f"{each.rows:,}",
             "first": f"{place_of(each.row):,}",
-            "cure": cure(each, manner.how_set),
+            "cure": cure(each, manner.how_set, part.key_variable),
             "again": "a run with the same journal sends them again" if each.passes else "",
         }
 

@@ -14,9 +14,19 @@ if TYPE_CHECKING:
     from ..engine.journal.recorder import Recorder
     from ..engine.sink import Source
 
+_NONE_FITS = (
+    "no answer in the journal fits, so all of these rows are sent, and paid for, again: the settings, the prompt, the "
+    "model, the server or the cells are not those that were asked with"
+)
 
-def announced(source: Source, recorder: Recorder, name: str, accept: Callable[..., Any], *, sends: bool) -> Source:
-    """Return a source, once it is said how many of its rows are in the journal; of a long one, of its first rows."""
+
+def announced(
+    source: Source, recorder: Recorder, name: str, accept: Callable[..., Any], *, sends: bool, others: int = 0
+) -> Source:
+    """Return a source, once it is said how many of its rows are in the journal; of a long one, of its first rows.
+
+    `others` are rows of earlier nodes, which may be in the journal too.
+    """
     calls, is_all = look_ahead(source, accept)
     reused, sending = recorder.reused, len(calls)
     if not is_all:
@@ -25,6 +35,8 @@ def announced(source: Source, recorder: Recorder, name: str, accept: Callable[..
     elif reused + sending:
         known = f"{reused:,} of {reused + sending:,} rows reused from the journal"
         display.say(f"{name}: {known}, {f'sending {sending:,}' if sends else 'sending nothing'}")
+    if calls and sends and not reused and recorder.answered_beyond(others):
+        display.say(f"{name}: {_NONE_FITS}")
     if recorder.doubtful and sends:
         display.say(_billed_twice(name, recorder.doubtful))
     return in_front(calls, source)

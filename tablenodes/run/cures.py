@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ADDRESS = "check that the server is running, and its address ({base_url})"
 _LONGER = "shorten these rows, or use a model with a longer context ({model})"
 _OF_OUTCOME = {
-    "auth": "use a key that this server accepts: in OPENAI_API_KEY, or in the variable that {api_key_env} names",
+    "auth": "use a key that this server accepts: in {key}",
     "quota_exhausted": "add credit to the account, or raise its limit, at the provider",
     "rate_limited": "run again later, or send fewer at a time ({concurrency})",
     "connect": _ADDRESS,
@@ -43,7 +43,7 @@ _OF_REASON = {
 }
 _OF_STATUS = {
     402: _OF_OUTCOME["quota_exhausted"],
-    403: "use a key that may do this ({api_key_env}), or another model ({model})",
+    403: "use a key that may do this (in {key}), or another model ({model})",
     413: _LONGER,
 }
 _IN_PYTHON = {
@@ -51,16 +51,20 @@ _IN_PYTHON = {
     **{name: f"Limits({name}=…)" for name in ("concurrency", "body_bytes")},
     "settings": "one of the node's",
 }
+_KEY = "OPENAI_API_KEY, or in the variable that {api_key_env} names"
 _DISLIKED = "change these rows, or leave them out: the server refuses what they hold"
 _REFUSED = "change that setting ({settings}), or these rows"
 
 
-def cure(failed: Failed, how_set: Callable[[str], str]) -> str:
+def cure(failed: Failed, how_set: Callable[[str], str], key_variable: str = "") -> str:
     """Return what to do about rows that failed alike; empty where there is nothing to add to what is said.
 
-    `how_set` returns how a setting is set at the door that says it.
+    `how_set` returns how a setting is set at the door that says it; `key_variable` is the environment variable that the
+    run had its key from, where its connection names one.
     """
-    return _sentence(failed).format_map(_Words(how_set))
+    words = _Words(how_set)
+    words["key"] = key_variable or _KEY.format_map(words)
+    return _sentence(failed).format_map(words)
 
 
 def set_in_python(name: str) -> str:

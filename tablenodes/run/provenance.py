@@ -64,6 +64,7 @@ class Provenance:
     settings: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     began: float | None = None
     versions: str = ""
+    key_variable: str = ""  # that the connection names; what may be a key by mistake is none
 
     @classmethod
     def of(
@@ -82,7 +83,9 @@ class Provenance:
             groups["Limits"], groups["Retries"] = (*_fields(options.limits),), (*_fields(options.retry),)
             groups["Run"] = (*_manner(options),)
         versions = f"tablenodes {__version__}, Python {platform.python_version()}, {platform.system()}"
-        return cls(asking.name, asking.kind, groups, time.time() - seconds, versions)
+        named = (connection and connection.api_key_env) or ""
+        variable = named if named == named.upper() else ""
+        return cls(asking.name, asking.kind, groups, time.time() - seconds, versions, variable)
 
 
 def _described(each: tuple[str, Any]) -> Setting:

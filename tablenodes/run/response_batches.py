@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from .batch_table import BatchColumns
     from .failures import Failed, Failures
+    from .provenance import Provenance
     from .summary import Summary
 
 
@@ -28,6 +29,8 @@ class ResponseBatches:
         The columns and their types, the same in every batch: the configuration's, the answer's, ``status``,
         ``outcome``, ``message``, ``body``, the tokens, ``model`` and ``cost``, and what else `Responses.log` has.
     """
+
+    _provenance: Provenance | None = None  # which node makes it, and how
 
     def __init__(
         self,

@@ -310,7 +310,9 @@ class Run:
         source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
         if self.recorder.knows and self._says_what_is_known():
             sink = self.engine.loop.sink
-            source = announced(source, self.recorder, self.asking.name, sink.accept, sends=self.options.send)
+            others = sum(each.summary.rows for each in self.context.outputs.values())
+            name, sends = self.asking.name, self.options.send
+            source = announced(source, self.recorder, name, sink.accept, sends=sends, others=others)
         return self._warmed(source) if self._may_warm_up() else source
 
     def carry_out(self) -> Responses[Any]:
@@ -398,6 +400,9 @@ class Run:
 
     def _notes(self) -> Iterator[str]:
         yield from self.plan.noted(alike=True)
+        if (count := str(self.asking.settings.get("n") or "")).isdecimal() and int(count) > 1:
+            told = f"each row asks, and pays, for {int(count):,} answers, and the table has the first"
+            yield Remark(f"{told}: .choices has all", code="choices", values={"told": told})
         if self.twins is not None and self.twins.are_sampled:
             yield _SAMPLED
         if self.usable is not None:

@@ -19,6 +19,7 @@ from . import display
 from .batch_table import BatchTable
 from .check import check_rows, refuse_invalid
 from .options import checked, over
+from .provenance import Provenance
 from .response_batches import ResponseBatches
 from .row_request import Requests
 from .rows import models_asked, prepared
@@ -68,7 +69,9 @@ def stream(
             _check_all(asking, batches, plan, endpoint, options)
         run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
         run.keep_open(stack)
-    return ResponseBatches(run.columns, run.schema, run.tables(), run.result)
+    made = ResponseBatches(run.columns, run.schema, run.tables(), run.result)
+    made._provenance = Provenance.of(asking, endpoint.connection, options)
+    return made
 
 
 def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, options: RunOptions) -> None:

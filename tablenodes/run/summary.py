@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
+_CALLS = ("tool_calls", "function_call")
 _NO_KEY_HERE = Remark(
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
     "for another server, name it with api_key_env=",
@@ -229,6 +230,7 @@ class Met(NamedTuple):
 
     lacks: Counter[str]
     found_elsewhere: bool = False
+    calling: int = 0  # rows whose answer calls a tool
 
     @classmethod
     def of(cls, records: Records) -> Met:
@@ -236,11 +238,14 @@ class Met(NamedTuple):
         told = ((reason, outcome) for reason, outcome in zip(records.reason, records.outcome, strict=True) if reason)
         lacks = Counter(reason for reason, outcome in told if outcome == OK)
         ends = zip(records.status, records.body, strict=True) if records.counts["http_error"] else ()
-        return cls(lacks, any(status == 404 and not is_api_error(body) for status, body in ends))
+        reasons = zip(records.finish_reason, records.outcome, strict=True)
+        calling = sum(reason in _CALLS and outcome == OK for reason, outcome in reasons)
+        return cls(lacks, any(status == 404 and not is_api_error(body) for status, body in ends), calling)
 
     def joined(self, other: Met) -> Met:
         """Return what the rows of both have in common."""
-        return Met(self.lacks + other.lacks, self.found_elsewhere or other.found_elsewhere)
+        found_elsewhere = self.found_elsewhere or other.found_elsewhere
+        return Met(self.lacks + other.lacks, found_elsewhere, self.calling + other.calling)
 
 
 def notes_on(
@@ -257,3 +262,6 @@ def notes_on(
         lacking = f"cut at {its} token limit" if reason == "cut" else _LACKING.get(reason)
         unknown = f"ended for a reason that is not known (finish_reason {reason})"
         yield f"{counted(count, 'answer')} {f'{were} {lacking}' if lacking else unknown}"
+    if met.calling:
+        told = f"{counted(met.calling, 'answer')} {'calls a tool' if met.calling == 1 else 'call tools'}"
+        yield Remark(f"{told}: .calls has the calls", code="calls", values={"told": told})

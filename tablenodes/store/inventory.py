@@ -79,6 +79,13 @@ class Inventory:
                 )
             )
 
+    def cancelled(self) -> int:
+        """Return how many pending rows were cancelled, and have not come to their end yet."""
+        with self._store.reading() as database:
+            ending = "SELECT count(*) FROM pending JOIN future USING (number) WHERE deadline < submitted"
+            (count,) = database.execute(ending).fetchone()
+        return int(count)
+
     def clear(self, older_than: float = math.inf) -> int:
         """Delete the rows that ended before a time of the wall clock; return how many."""
         question = f"SELECT number FROM answer WHERE finished < :time AND {self._of}"  # noqa: S608

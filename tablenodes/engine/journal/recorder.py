@@ -58,6 +58,10 @@ class Recorder:
         """Check whether a row was answered in an earlier run."""
         return False
 
+    def answered_beyond(self, rows: int) -> bool:
+        """Check whether there was an earlier run that kept more rows than these, and any was answered."""
+        return False
+
     def intend(self, key: int) -> None:
         """Record that a call is about to be sent."""
 
@@ -136,6 +140,9 @@ class JournalRecorder(Recorder):
     def has_answers(self) -> bool:
         """Check whether a row was answered in an earlier run."""
         return self.journal.has_answers()
+
+    def answered_beyond(self, rows: int) -> bool:
+        return self.journal.rows > rows and self.has_answers()
 
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
