@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -11,6 +12,7 @@ import dask.dataframe as dd
 import distributed
 import pandas as pd
 import pytest
+from background import until
 from killing import oracle
 from sentences import wording
 from servers import LOOPBACK, answer, echo_server, fault_server
@@ -44,24 +46,24 @@ def two_processes():
         yield client
 
 
-class Killer:
-    """Kills one of the workers after every so many answers of a server, until so many are dead."""
+def kill_workers(client, server, deaths, dead):
+    """Kill one of two workers after every so many answers of a server, `deaths` times; `dead` gets their numbers.
 
-    def __init__(self, client, server, deaths):
-        self.client, self.server, self.deaths, self.dead = client, server, deaths, []
-        self.wait_for(ROWS // (deaths + 1))
+    One at a time, while no answer is given: a nanny starts a worker again that it has seen at work, and no other.
+    """
+    cluster, begun = client.cluster, len(server.answered)
 
-    def wait_for(self, answers):
-        self.server.at_answers = len(self.server.answered) + answers, self.kill
+    def alive():
+        return {each.pid for each in cluster.workers.values()} - {None, *dead}
 
-    def kill(self):
-        workers = self.client.cluster.workers.values()
-        running = [each.pid for each in workers if each.status == distributed.Status.running and each.pid]
-        if victims := [pid for pid in running if pid not in self.dead]:
-            self.dead.append(victims[len(self.dead) % len(victims)])
-            os.kill(self.dead[-1], signal.SIGKILL)
-        if len(self.dead) < self.deaths:
-            self.wait_for(ROWS // (self.deaths + 1) // 2)
+    for number in range(1, deaths + 1):
+        wanted = begun + number * ROWS // (deaths + 1)
+        until(lambda wanted=wanted: len(server.answered) >= wanted, "answers", 60)
+        server.holding = True
+        until(lambda: len(alive()) == len(cluster.scheduler.workers) == 2, "two workers", 60)
+        dead.append(sorted(alive())[number % 2])
+        os.kill(dead[-1], signal.SIGKILL)
+        server.release()
 
 
 def frame(table=WORDS, partitions=40):
@@ -76,12 +78,15 @@ def test_the_table_is_that_of_one_process_though_workers_are_killed(tmp_path, de
         whole = NODE.run(WORDS, connection, progress=False).table
         asked = tn.cluster.map(frame(), NODE, connection, limits=limits, journal=tmp_path)
         assert (len(server.received), journals(tmp_path)) == (ROWS, [])  # nothing is sent before it is computed
-        killer = Killer(client, server, deaths)
-        first = asked.compute()
+        dead = []
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            killing = pool.submit(kill_workers, client, server, deaths, dead)
+            first = asked.compute()
+            killing.result()
         sent = len(server.received)
         again = tn.cluster.map(frame(partitions=7), NODE, connection, journal=tmp_path).compute()
         assert len(server.received) == sent
-    assert len(killer.dead) == deaths
+    assert len(dead) == deaths
     assert ROWS <= sent - ROWS <= ROWS + deaths * limits.concurrency
     own = [name for name in whole.columns if name != "word"]  # which Dask has as Arrow's text
     pd.testing.assert_frame_equal(first[own], whole[own])

@@ -146,6 +146,12 @@ def test_what_each_batch_would_have_for_itself_is_refused(options, place):
     assert caught.value.place == place
 
 
+def test_a_node_whose_answers_come_later_has_none():
+    """The error names the node that has."""
+    with wording.raises(SettingError):
+        tn.CreateChatCompletionAsync(model="m", prompt="{{ word }}").mapper(tn.testing.canned("yes"))
+
+
 def test_an_object_of_this_process_works_here_and_does_not_travel():
     """Such as a session, or the answers of a test."""
     for connection in (tn.testing.canned("yes"), tn.Connection("http://127.0.0.1:1", "", session=requests.Session())):

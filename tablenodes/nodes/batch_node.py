@@ -149,6 +149,10 @@ class BatchNode(Node):
         UsageError
             If a key is given as a text, or the options do not fit together.
         """
+        if self._declared.later:
+            name = type(self).__name__
+            how = f"set the same on {name.removesuffix('Async')}, whose mapper asks at once"
+            raise SettingError(f"{name} hands its rows to a worker: {how}", code="sends_later")
         from ..cluster.mapper import mapper_of  # noqa: PLC0415 - loaded where it is needed
 
         given = {"limits": limits, "retry": retry, "journal": journal}

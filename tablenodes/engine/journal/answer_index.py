@@ -7,6 +7,7 @@ that no other row of the run has taken; what other batches are sent in the same 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,6 +72,7 @@ class AnswerIndex:
     def __init__(self, path: Path, run: str, owner: str) -> None:
         self._run, self._owner, self._path = run, owner, path
         with _KIND.worded(path):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
             # Not WAL: the folder may be one that several machines share. Nor does a loss matter.
             self._database.execute("PRAGMA synchronous = OFF")
