@@ -125,6 +125,13 @@ def test_what_the_journal_has_is_not_counted(call, server):
     wording(call("n\n", "--set", "n=40", "--where", "n == '1' or n == '2'")[2])
 
 
+def test_a_journal_whose_answers_do_not_fit_is_named_in_the_question(call, server):
+    """All rows are paid for again; one that was begun anew has none to reuse."""
+    assert "journal" not in call("y\n", "--set", "n=11", "--journal", "j")[2].partition(ASKED)[0]
+    wording(call("n\n", "--set", "n=12", "--journal", "j")[2])
+    assert len(server.requests) == 10
+
+
 def test_a_long_table_is_weighed_by_a_part_of_its_rows(call, monkeypatch):
     """The whole is meant."""
     pd.DataFrame({"n": range(2_500)}).to_csv("long.csv", index=False)

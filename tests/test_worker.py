@@ -701,6 +701,16 @@ def test_a_submission_is_cancelled_whoever_works_on_it(store):
         assert outcomes(again, store) == ["ok"] * 5
 
 
+def test_rows_that_are_cancelled_are_counted_until_their_end(store):
+    """A worker that has them sees it a little later; where none has, they end at once."""
+    with fault_server(echo()) as server, StoreFile(store) as file:
+        queued(server.url, store, 3)
+        inventory = Inventory(file)
+        assert (inventory.cancelled(), inventory.cancel(), inventory.cancelled()) == (0, 3, 3)
+        cancel(file)
+        assert (inventory.cancelled(), inventory.counts(), server.requests) == (0, {"not_sent": 3}, [])
+
+
 def test_answers_that_are_old_can_be_deleted(store):
     """Their ids are unknown then; what is pending stays."""
     with fault_server(echo()) as server:
