@@ -55,6 +55,8 @@ limit of 1,024 open files, the usual one.
 
 ## What we promise
 
+These are bounds that we set ourselves; one that this measurement missed says by how much.
+
 {markdown(promise_cells(report.prompt, report.slow, micro))}
 
 ## What is measured

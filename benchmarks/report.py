@@ -83,7 +83,8 @@ def promise_cells(prompt: Outcome, slow: Outcome, micro: Micro) -> list[tuple[st
             rows.append((what, limit, "-", "-"))
         else:
             kept = measured >= bound if bound > 0 else measured <= -bound
-            rows.append((what, limit, f"{measured:.{digits}f}", "yes" if kept else "NO"))
+            missed = f"no, missed by {abs(measured - abs(bound)) / abs(bound):.0%}"
+            rows.append((what, limit, f"{measured:.{digits}f}", "yes" if kept else missed))
     return rows
 
 

@@ -125,14 +125,14 @@ def test_ratios_have_as_many_digits_as_they_are_worth(speed: float, shown: str) 
     assert report.scenario_cells(outcome({FAST: measured(speed), BASE: measured(1000)}))[1][4] == shown
 
 
-@pytest.mark.parametrize(("speed", "kept"), [(2000, "yes"), (1999, "NO")])
+@pytest.mark.parametrize(("speed", "kept"), [(2000, "yes"), (1880, "no, missed by 6%")])
 def test_a_promise_is_kept_from_its_bound_on(speed: float, kept: str) -> None:
     """Twenty times the SDK keeps the promise; a little less breaks it, and it says so."""
     one = {FAST: measured(speed), BASE: measured(4000), roster.SDK: measured(100)}
     assert report.promise_cells(outcome(one), outcome(), Micro(0.1, 1, 1, 1))[1][3] == kept
 
 
-@pytest.mark.parametrize(("seconds", "kept"), [(0.2, "yes"), (0.21, "NO")])
+@pytest.mark.parametrize(("seconds", "kept"), [(0.2, "yes"), (0.21, "no, missed by 5%")])
 def test_a_promise_may_bound_from_above(seconds: float, kept: str) -> None:
     """An import of 0.2 s keeps the promise; a longer one breaks it."""
     cells = report.promise_cells(outcome(), outcome(), Micro(seconds, 1, 1, 1))

@@ -100,6 +100,14 @@ def test_the_reference_has_every_name_node_setting_and_command(site):
     assert pages["commands.html"].anchors >= {f"tablenodes-{name}" for name in application.homes}
 
 
+def test_each_page_has_a_title_of_its_own(site):
+    """The first one says what it is about."""
+    _, folder = site
+    titles = [re.search("<title>(.*)</title>", path.read_text("utf-8"))[1] for path in folder.glob("*.html")]
+    assert len(titles) == len({*titles})
+    assert [title for title in titles if title.startswith("tablenodes: Every row")]
+
+
 def test_what_a_public_method_returns_is_in_the_reference():
     """Also a class that no program names."""
     kinds = [*known_nodes().values(), *(value for value in reference.NAMES.values() if isinstance(value, type))]
