@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from itertools import pairwise
@@ -33,6 +34,27 @@ DOWNLOADING = {("../README.md", "run"), ("../README.md", "local")}
 """They download a model; what they run then is run as a sample."""
 NOT_OURS = {"Any", "BodyPlan", "Iterable", "Iterator", "None", "Part", "Self"}
 """What others define, and what the package hands to itself alone."""
+LOOKED_FOR = {
+    "cost": "cost",
+    "memory": "scale",
+    "big table": "scale",
+    "large file": "scale",
+    "out of memory": "scale",
+    "json schema": "answers",
+    "excel": "files",
+    "pandas": "files",
+    "pip": "install",
+    "anthropic": "servers",
+    "claude": "servers",
+    "cluster": "clusters",
+    "dask": "clusters",
+    "self signed certificate": "servers",
+    "streaming": "requests",
+    "vision": "images",
+    "timeout": "retries",
+    "several prompts": "recipes",
+}
+"""What people look for, and the page that says it."""
 TESTS = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
 
 
@@ -85,6 +107,30 @@ def test_a_page_fetches_nothing_from_elsewhere(site):
     pages, folder = site
     fetched = {each.removeprefix("/tablenodes/") for links in pages.values() for each in links.fetched}
     assert {each for each in fetched if not (folder / each).is_file()} == set()
+
+
+@pytest.mark.parametrize(("words", "name"), LOOKED_FOR.items())
+def test_a_search_for_a_users_words_leads_to_the_page(site, words, name):
+    """As the first or the second that is found; the changelog, which names everything, is never found."""
+    items = json.loads((site[1] / "search.json").read_text("utf-8"))["items"]
+    found = sorted((place, item["location"]) for item in items if (place := ranked(item, words.split())))
+    assert [location for _, location in found[:2] if location.partition("#")[0] == f"{name}.html"], found[:3]
+    assert [location for _, location in found if "changelog" in location] == []
+
+
+def ranked(item, words):
+    """Return where the site's search sorts an entry: by title, path and text; how many words, how near, how early.
+
+    An entry without one of the words is not found: nothing is returned.
+    """
+    place, seen = [], set()
+    for field in (item["title"], " ".join(item["path"]), item["text"]):
+        tokens = re.findall(r"\w+", re.sub("<[^>]+>", " ", field.lower()))
+        at = {word: next((i for i, token in enumerate(tokens) if token.startswith(word)), None) for word in words}
+        hits = [position for position in at.values() if position is not None]
+        seen |= {word for word, position in at.items() if position is not None}
+        place.append((-len(hits), max(hits) - min(hits), hits[0]) if hits else (1,))
+    return place if seen == set(words) else None
 
 
 def test_the_reference_has_every_name_node_setting_and_command(site):

@@ -37,6 +37,8 @@ def lay(folder: Path) -> None:
     for source in [*DOCS.glob("*.md"), ROOT / "CHANGELOG.md"]:
         text = _LINK.sub(lambda found, source=source: target(source.parent, found[0]), source.read_text("utf-8"))
         text = _GENERATED.sub(lambda found: getattr(reference, found[1])(), text)
+        if source.parent == ROOT:  # it names everything, so that a search would have it before the pages that explain
+            text = f"---\nsearch: {{exclude: true}}\n---\n\n{text}"
         (pages / source.name.replace("CHANGELOG", "changelog")).write_text(text, "utf-8")
 
 
