@@ -110,7 +110,6 @@ class AskedOperation:
         components = {**_taken_out(own), **_taken_out(document)}
         if self.body_schema:
             own["allOf"] = [_opened(document, components, frozenset())]
-        own.pop("required")
         return own_schema(body.name, self.place, {**own, "components": {"schemas": components}})
 
     def parted(self, whole: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -165,7 +164,7 @@ def _opened(schema: Any, components: Mapping[str, Any], seen: frozenset[str]) ->
     if not isinstance(schema, dict):
         return True
     name = str(schema.get("$ref", "")).removeprefix("#/components/schemas/")
-    made = {keyword: value for keyword, value in schema.items() if keyword not in (*_CLOSED, "required")}
+    made = {keyword: value for keyword, value in schema.items() if keyword not in _CLOSED}
     for keyword in ("allOf", "anyOf", "oneOf"):
         if isinstance(made.get(keyword), list):
             made[keyword] = [_opened(each, components, seen) for each in made[keyword]]

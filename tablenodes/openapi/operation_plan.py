@@ -58,7 +58,8 @@ class OperationPlan(BodyPlan):
     def _encoded(self, cells: tuple[Any, ...]) -> bytes:
         whole = self.build(cells)
         values, body = self._operation.parted(whole)
-        problems = [*self._operation.of_parameters.problems(values), *self._problems(body)]
+        schema = self._operation.of_parameters
+        problems = [*([] if schema.is_valid(values) else schema.problems(values)), *self._problems(body)]
         if problems:
             raise Rejected(*(self._with_why(problem, whole) for problem in problems))
         return self._operation.placed(values, body, self._dumped)
