@@ -35,7 +35,7 @@ _HOMES = {
     "write_table": "tables.table_output",
 }
 """Where each public name is; the stub beside this file is made of it."""
-_MODULES = ("cluster", "errors", "testing")
+_MODULES = ("cluster", "errors", "openapi", "testing")
 __all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604 - the keys are names
 
 

@@ -2,6 +2,7 @@
 
 from . import cluster as cluster
 from . import errors as errors
+from . import openapi as openapi
 from . import testing as testing
 from ._version import __version__ as __version__
 from .connection import Connection as Connection
@@ -70,6 +71,7 @@ __all__ = [
     "errors",
     "last_output",
     "literal",
+    "openapi",
     "read_journal",
     "read_table",
     "testing",

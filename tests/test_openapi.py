@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from itertools import islice
+from keyword import iskeyword
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sentences import wording
+from test_schemas_verdicts import changes, reference, variants
 
-from tablenodes import errors, openapi
+from tablenodes import errors, openapi, schemas
+from tablenodes.nodes.node import METHODS, own_names
+from tablenodes.openapi.operation_node import OperationNode, called
 from tablenodes.schemas.schema_source import own_schema
 
 NOTES = Path(__file__).parent / "api_of_notes.yaml"
+LARGE = os.environ.get("LARGE_API_DOCUMENT")
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +156,34 @@ def test_an_odd_document_breaks_nothing_else(odd):
         document = {"openapi": "3.1.0", "paths": {"/a": {"post": each, "get": good}, "/b": odd}, "components": odd}
         made = openapi.load(document).operations
         assert list(made["made"][made["id"] == "good"]) == ["yes"]
+
+
+def test_no_setting_is_called_as_a_method_is(notes):
+    """Nor as what says something of a node itself; each leads to what the document calls it."""
+    for operation in notes._operations:
+        names = called(operation.keys)
+        assert not {*names} & {*METHODS, *own_names(OperationNode)}
+        assert all(name.isidentifier() and not iskeyword(name) for name in names)
+        assert sorted(names.values()) == sorted(set(operation.keys))
+
+
+@pytest.mark.slow
+def test_the_operations_of_a_large_document():
+    """Of OpenAI's own, where the environment says where it is: its requests mean what the bundled schemas say."""
+    path = LARGE
+    if not path:
+        pytest.skip("LARGE_API_DOCUMENT names no file")
+    began = time.process_time()
+    document = openapi.load(path)
+    assert time.process_time() - began < 1.5
+    for operation in document._operations:
+        if operation.why:
+            assert "multipart/form-data" in operation.why
+        else:
+            test_no_setting_is_called_as_a_method_is(SimpleNamespace(_operations=[operation]))
+            document.node(operation.id or operation.place)
+    for name, bundled in (("createChatCompletion", "create_chat_completion"), ("createEmbedding", "create_embedding")):
+        one, other = document.node(name)._operation.of_body, schemas.load("openai-2026-08", bundled)
+        root = reference("openai-2026-08", bundled)
+        bodies = [body for full in variants(root, root)[:100] for body in (full, *islice(changes(full), 30))]
+        assert [one.is_valid(body) for body in bodies] == [other.is_valid(body) for body in bodies]

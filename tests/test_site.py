@@ -32,7 +32,7 @@ ALL_OF_A_PAGE = {"run", "setup", "snippet", "recipe", "file"}
 RUN_BY_CI = {"test"}
 DOWNLOADING = {("../README.md", "run"), ("../README.md", "local")}
 """They download a model; what they run then is run as a sample."""
-NOT_OURS = {"Any", "BodyPlan", "Iterable", "Iterator", "None", "Part", "Self"}
+NOT_OURS = {"Any", "BodyPlan", "Iterable", "Iterator", "None", "OperationNode", "Part", "Self"}
 """What others define, and what the package hands to itself alone."""
 LOOKED_FOR = {
     "cost": "cost",

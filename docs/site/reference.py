@@ -14,6 +14,7 @@ from tablenodes.cluster.mapper import Mapper
 from tablenodes.nodes import known_nodes
 from tablenodes.nodes.node import Node
 from tablenodes.nodes.reference import Setting, described, summary
+from tablenodes.openapi import ApiDocument, load
 from tablenodes.run.comparison import Comparison
 from tablenodes.run.response_batches import ResponseBatches
 from tablenodes.run.row_request import RowRequest
@@ -22,11 +23,12 @@ from tablenodes.workflow.workflow_estimate import WorkflowEstimate
 
 from .docstrings import defined, inline, markdown
 
-RETURNED = (Comparison, Mapper, ResponseBatches, RowRequest, Summary, WorkflowEstimate)
+RETURNED = (ApiDocument, Comparison, Mapper, ResponseBatches, RowRequest, Summary, WorkflowEstimate)
 """Classes that no program names, since methods return them."""
 NAMES = {name: getattr(tn, name) for name in tn._HOMES if name not in known_nodes()} | {
     each.__name__: each for each in RETURNED
 }
+NAMES["openapi.load"] = load
 """What has an entry on the page of Python."""
 
 

@@ -41,17 +41,11 @@ class ApiDocument:
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
 
         rows = [
-            (each.id, each.method, each.path, ", ".join(self.settings(each)), each.why or "yes", each.summary)
+            (each.id, each.method, each.path, ", ".join(_settings(each)), each.why or "yes", each.summary)
             for each in self._operations
         ]
         columns = {name: [row[at] for row in rows] for at, name in enumerate(_TABLE)}
         return tables.frame(columns, _TABLE)
-
-    def settings(self, operation: Operation) -> tuple[str, ...]:
-        """Return what the settings of an operation's node are called."""
-        from .operation_node import called  # noqa: PLC0415 - loaded where it is needed
-
-        return tuple(called(operation.keys))
 
     def node(self, name: str) -> type[OperationNode]:
         """Return the node of an operation, a class like the declared ones.
@@ -92,6 +86,13 @@ class ApiDocument:
         if found[0].why:
             raise SettingError(f"no node can be made of {found[0].id or found[0].place}: {found[0].why}")
         return found[0]
+
+
+def _settings(operation: Operation) -> tuple[str, ...]:
+    """Return what the settings of an operation's node are called."""
+    from .operation_node import called  # noqa: PLC0415 - loaded where it is needed
+
+    return tuple(called(operation.keys))
 
 
 def load(document: str | os.PathLike[str] | Mapping[str, Any]) -> ApiDocument:
