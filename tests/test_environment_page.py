@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 from pages import page
 from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
 
 import tablenodes as tn
+from tablenodes.cli.application import application
 from tablenodes.later.lock import WorkerLock
 from tablenodes.workflow.destination import Destination
 
@@ -39,6 +41,25 @@ KEEPS_FILES = {
     "tables/spill.py": "`spill`",
 }
 """Modules that choose a folder of the system's or the user's, and what the page calls their files."""
+WRITES_FILES = KEEPS_FILES | {
+    "cli/catalog.py": "`convert` and `graph`",
+    "cli/samples.py": "`tablenodes sample NAME`",
+    "engine/journal/answer_index.py": "`answers.index`",
+    "engine/journal/journal_file.py": "`OUTPUT.journal`",
+    "later/lock.py": "`store.sqlite….worker.log`",
+    "later/replaced_file.py": "`NAME.before`",
+    "report/page.py": "`--report`",
+    "tables/batch_writer.py": "`OUTPUT.partial`",
+    "tables/sqlite_engine.py": "beside a database",
+    "tables/writer.py": "`--output`",
+    "workflow/workflow.py": "`convert`",
+}
+"""Modules that write a file, and what the page calls it."""
+WRITING = re.compile(
+    r'\b(?:write_file|new_file|mkstemp|TemporaryFile)\(|\bO_CREAT\b|\.open\("[wxa]b?"|sqlite3\.connect\((?!":memory:)'
+)
+FOR_THESE = {"disk.py", "database_file.py", "tables/columnar.py"}
+"""What writes the files of those above."""
 
 
 def named():
@@ -54,17 +75,41 @@ def test_each_variable_that_the_program_names_is_on_the_page():
     assert {name for name in named() | others if f"`{name}`" not in page("environment.md")} == set()
 
 
-@pytest.mark.parametrize("module", sorted({*KEEPS_FILES}))
-def test_what_is_kept_somewhere_is_on_the_page(module):
+@pytest.mark.parametrize("module", sorted({*WRITES_FILES}))
+def test_what_is_written_somewhere_is_on_the_page(module):
     """By the name of its files."""
-    assert KEEPS_FILES[module] in page("environment.md")
+    assert WRITES_FILES[module] in page("environment.md")
 
 
-def test_no_other_module_chooses_a_folder():
-    """But those above."""
-    uses = re.compile(r"platformdirs\.user_|tempfile\.\w+\(")
+def modules(pattern):
+    """Return the modules whose text has it."""
     files = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in PACKAGE.rglob("*.py")}
-    assert {name for name, text in files.items() if uses.search(text)} == {*KEEPS_FILES}
+    return {name for name, text in files.items() if pattern.search(text)}
+
+
+def test_no_other_module_chooses_a_folder_or_writes_a_file():
+    """But those above."""
+    assert modules(re.compile(r"platformdirs\.user_|tempfile\.\w+\(")) == {*KEEPS_FILES}
+    assert modules(WRITING) - FOR_THESE - {*WRITES_FILES} == set()
+
+
+def test_each_option_that_names_a_file_or_a_folder_is_on_the_page():
+    """Of any command; a table and a store have a row of their own."""
+    named = {
+        each.opts[0] for each in options(application, "tablenodes") if re.search("FILE|FOLDER", each.metavar or "")
+    }
+    named -= {"--table", "--store"}
+    assert {"--report", "--journal", "--to"} < named
+    assert {name for name in named if f"`{name}`" not in page("environment.md")} == set()
+
+
+def options(command, name, parent=None):
+    """Yield the options of a command and of those below it."""
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    yield from (each for each in command.params if isinstance(each, click.Option))
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            yield from options(command.get_command(context, each), each, context)
 
 
 def test_folders_are_as_the_system_has_them(monkeypatch):

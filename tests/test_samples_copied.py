@@ -70,16 +70,18 @@ def test_a_file_that_differs_is_replaced_by_force_alone(command):
     assert Path("data/reviews.csv").read_text() != "mine\n"
 
 
-def test_a_folder_that_is_a_file_is_one_line(command):
-    """It says what cannot be written."""
-    Path("data").write_text("")
-    code, _, err = command("sample", "review_sentiment")
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_folder_that_is_a_file_is_one_line_and_nothing_is_written(command, force):
+    """It says what stands in the way, which is never removed."""
+    Path("data").write_text("mine")
+    code, _, err = command("sample", "review_sentiment", *force)
     wording.line(err)
     assert code == 1
+    assert [(path.name, path.read_text()) for path in Path().iterdir()] == [("data", "mine")]
 
 
-@pytest.mark.parametrize("name", ["revew_sentiment", "everything"])
-def test_an_unknown_sample_has_the_nearest_names(command, name):
+@pytest.mark.parametrize("name", ["revew_sentiment", "everything", "../x"])
+def test_an_unknown_sample_has_a_near_name_or_none(command, name):
     """And its exit code is that of bad usage."""
     code, _, err = command("sample", name)
     wording.line(err)

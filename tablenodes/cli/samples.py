@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ..bundle import NOTEBOOK, bundled_samples
-from ..errors import WorkflowError, among
+from ..errors import WorkflowError, nearest
 from ..notices import printable, say
 from .command_options import Argument, Given, command, flag, option
 from .printout import show
@@ -77,6 +77,7 @@ def sample(given: Given) -> None:
         return
     chosen = _read(given.name)
     files = dict(chosen.files(given.to))
+    _check_folders(files)
     if not given.force:
         _refuse_to_lose(files)
     try:
@@ -100,8 +101,19 @@ def _read(name: str) -> Sample:
     known = bundled_samples()
     wanted = name if name in known else os.path.splitext(os.path.basename(name))[0]
     if wanted not in known:
-        raise click.BadParameter(f"no such sample{among(wanted, known)}", param_hint=f"sample {name}")
+        hint = nearest(wanted, known) or "; 'tablenodes sample' lists them"
+        raise click.BadParameter(f"no such sample{hint}", param_hint=f"sample {name}")
     return Sample(known[wanted], known[wanted].read_text("utf-8"))
+
+
+def _check_folders(files: Mapping[Path, bytes]) -> None:
+    """Raise `WorkflowError` where something else stands in a folder's place, or a folder cannot be written into."""
+    for folder in (folder for path in files for folder in path.parents if folder.exists()):
+        if not folder.is_dir():
+            raise WorkflowError(f"{folder} is a file, where a folder is needed: name another folder (--to)")
+    for folder in (next(each for each in path.parents if each.exists()) for path in files):
+        if not os.access(folder, os.W_OK):
+            raise WorkflowError(f"{folder}: cannot write into this folder: name another one (--to)")
 
 
 def _refuse_to_lose(files: Mapping[Path, bytes]) -> None:

@@ -103,21 +103,18 @@ def path_of(path: str | os.PathLike[str], what: str) -> Path:
     return Path(text).expanduser()
 
 
-def format_of(path: Path, what: str) -> Format:
-    """Return the format that a path's ending stands for."""
+def format_of(path: Path, what: str, *, writing: bool = False) -> Format:
+    """Return the format that a path's ending stands for; `TableError` if there is none, or it cannot be written."""
     found = _named(path.name)
     if found is None and (engine := _DATABASES.get(path.suffix.lower())) is not None:
         raise TableError(f"{what} {str(path)!r} may be a database: write it as {engine}:///{path}")
     if found is None:
-        endings = f"{', '.join(_FORMATS)} (the text formats also with {', '.join(_COMPRESSIONS)})"
+        known = [ending for ending, name in _FORMATS.items() if not writing or name in FORMATS]
+        endings = f"{', '.join(known)} (the text formats also with {', '.join(_COMPRESSIONS)})"
         raise TableError(f"{what} {str(path)!r} must end in one of {endings}")
-    return found
-
-
-def check_written(form: Format, path: Path, what: str) -> None:
-    """Raise `TableError` for a format that is only read."""
-    if form.name not in FORMATS:
+    if writing and found.name not in FORMATS:
         raise TableError(f"{what} {str(path)!r}: {path.suffix} is read, but not written: choose .xlsx")
+    return found
 
 
 def _named(name: str) -> Format | None:

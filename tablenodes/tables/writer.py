@@ -17,7 +17,7 @@ import pyarrow
 from ..disk import new_file
 from ..errors import TableError
 from .columnar import arrow_type, check_columnar, write_columnar
-from .formats import FORMATS, SHEETS, TEXTS, Format, check_written, format_of, path_of
+from .formats import FORMATS, SHEETS, TEXTS, Format, format_of, path_of
 from .kinds import view
 from .pandas_view import with_named_index
 from .spreadsheet_writer import check_library, check_spreadsheet, write_spreadsheet
@@ -63,8 +63,7 @@ def check_place(path: str | os.PathLike[str], what: str) -> None:
 
 def form_of_output(place: Path, what: str) -> Format:
     """Return the format that a table is written in, by the ending of its file."""
-    form = format_of(place, what)
-    check_written(form, place, what)
+    form = format_of(place, what, writing=True)
     if form.name in SHEETS:
         check_library(form.name)
     return form
@@ -72,7 +71,7 @@ def form_of_output(place: Path, what: str) -> Format:
 
 def check_writing(table: Any, form: str | os.PathLike[str]) -> None:
     """Check, before anything is sent, that a table can be written; cells are looked at where a type does not tell."""
-    name = form if form in FORMATS else format_of(path_of(form, "output"), "output").name
+    name = form if form in FORMATS else format_of(path_of(form, "output"), "output", writing=True).name
     if name in TEXTS:
         check_texts(_source(table))
     elif name in SHEETS:
