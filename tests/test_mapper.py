@@ -190,6 +190,15 @@ def test_a_second_run_in_other_parts_sends_nothing(tmp_path):
     assert len(files) == 8
 
 
+def test_a_folder_is_read_as_one_journal(tmp_path):
+    """With each request of each of its files."""
+    with fault_server(echo()) as server:
+        asked(NODE.mapper(tn.Connection(server.url, ""), journal=tmp_path), WORDS, 3)
+    found = tn.read_journal(tmp_path)
+    assert (len(found), set(found["outcome"])) == (len(WORDS), {"ok"})
+    assert found["request"].is_unique
+
+
 def test_the_same_part_has_its_own_answers_again(tmp_path):
     """Whichever part comes first."""
     table = pd.DataFrame({"word": ["a"] * 6}, index=range(6))
@@ -277,10 +286,10 @@ def test_a_failure_that_may_pass_is_sent_again(tmp_path):
         connection = tn.Connection(server.url, "")
         first = NODE.mapper(connection, retry=retry, journal=tmp_path)(WORDS)
         fails["on"] = False
-        again = asked(NODE.mapper(connection, retry=retry, journal=tmp_path), WORDS, 2)
+        again, third = (asked(NODE.mapper(connection, retry=retry, journal=tmp_path), WORDS, at) for at in (2, 3))
     assert first["outcome"].value_counts().to_dict() == {"ok": 54, "http_error": 6}
     assert (again["outcome"] == "ok").all()
-    assert again["reused"].sum() == 54
+    assert (again["reused"].sum(), third["reused"].sum()) == (54, 60)
 
 
 def _killed_in_the_middle(mapper, table):

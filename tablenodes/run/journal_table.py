@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
+from ..engine.journal.journal_folder import ENDING
 from ..engine.journal.snapshot import looked_at
 from ..engine.outcomes.judge import judge, judge_as_it_came
 from ..engine.sink import OK, End, end_of, in_doubt, unanswered
@@ -39,7 +40,7 @@ def read_journal(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path
-        The journal's file.
+        The journal's file, or a folder of journals, as a node's `mapper` has one.
 
     Returns
     -------
@@ -53,8 +54,14 @@ def read_journal(path: str | os.PathLike[str]) -> Any:
     JournalError
         If there is no such file, or it is no journal, of another version, or damaged.
     """
-    with looked_at(Path(path)) as journal:
-        return tables.long_frame(_batches(iter(journal)), _TYPES)
+    return tables.long_frame(_batches(_entries(Path(path))), _TYPES)
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    """Yield the rows of a journal, or of each of a folder's."""
+    for each in sorted(path.glob(f"*{ENDING}")) if path.is_dir() else (path,):
+        with looked_at(each) as journal:
+            yield from journal
 
 
 def _batches(entries: Iterator[Entry]) -> Iterator[dict[str, list[Any]]]:
