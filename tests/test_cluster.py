@@ -30,14 +30,14 @@ MANY_DEATHS = {"distributed.scheduler.allowed-failures": 100}  # a partition may
 @pytest.fixture(scope="module")
 def client():
     """A worker in a thread of this process, and its client: for what is the same in any process."""
-    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
         yield client
 
 
 @contextlib.contextmanager
 def two_processes():
     """Two worker processes of one thread each, and their client."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
         dask.config.set(MANY_DEATHS),
         distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
