@@ -54,16 +54,20 @@ def kill_workers(client, server, deaths, dead):
     cluster, begun = client.cluster, len(server.answered)
 
     def alive():
-        return {each.pid for each in cluster.workers.values()} - {None, *dead}
+        nannies = cluster.workers.values()
+        found = {each.pid for each in nannies if each.process and each.process.status == distributed.Status.running}
+        return found - {None, *dead} if len(cluster.scheduler.workers) == len(nannies) else set()
 
     for number in range(1, deaths + 1):
         wanted = begun + number * ROWS // (deaths + 1)
         until(lambda wanted=wanted: len(server.answered) >= wanted, "answers", 60)
         server.holding = True
-        until(lambda: len(alive()) == len(cluster.scheduler.workers) == 2, "two workers", 60)
-        dead.append(sorted(alive())[number % 2])
-        os.kill(dead[-1], signal.SIGKILL)
-        server.release()
+        try:
+            until(lambda: len(alive()) == 2, "two workers", 60)
+            dead.append(sorted(alive())[number % 2])
+            os.kill(dead[-1], signal.SIGKILL)
+        finally:
+            server.release()
 
 
 def frame(table=WORDS, partitions=40):

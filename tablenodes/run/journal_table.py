@@ -59,7 +59,7 @@ def read_journal(path: str | os.PathLike[str]) -> Any:
 
 def _entries(path: Path) -> Iterator[Entry]:
     """Yield the rows of a journal, or of each of a folder's."""
-    for each in sorted(path.glob(f"*{ENDING}")) if path.is_dir() else (path,):
+    for each in sorted(path.glob(f"*{ENDING}")) or (path,):  # of a file there are none
         with looked_at(each) as journal:
             yield from journal
 
