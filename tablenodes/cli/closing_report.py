@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ..engine.sink import PENDING
 from ..notices import counted, folded, width_of
 from ..run.cures import cure
 from ..run.display import duration, place_of
@@ -36,7 +37,7 @@ _LENGTHS = (
 )  # characters of a server's words: so many that all fits on the screen
 _NEVER_SENT = ("invalid_request", "upstream_failed", "invalid_id", "unknown_id")
 _LIMITS = ("max_cost", "max_requests", "token_budget")
-_PENDING, _NOT_SENT, _UPSTREAM = "pending", "not_sent", "upstream_failed"
+_NOT_SENT, _UPSTREAM = "not_sent", "upstream_failed"
 
 
 def report(
@@ -47,7 +48,10 @@ def report(
     `places` say where things are; `keeps` says whether the command could have a journal.
     """
     heads = {name: _head(name if len(outputs) > 1 else "", output, details=details) for name, output in outputs.items()}
-    found = {name: _merged(output._failures()) if output.summary.failed else [] for name, output in outputs.items()}
+    found = {
+        name: _merged(output._failures()) if output.summary.failed or output.summary.pending else []
+        for name, output in outputs.items()
+    }
     every = [*chain(*found.values())]
     keys = {name: _key_variable(output) for name, output in outputs.items()}
     limit = next((output.summary.stopped for output in outputs.values() if output.summary.stopped in _LIMITS), "")
@@ -161,7 +165,7 @@ def _merged(found: Sequence[Failed]) -> list[Failed]:
 
 def _how(failed: Failed) -> str:
     rows, one = counted(failed.rows, "row"), failed.rows == 1
-    if failed.outcome == _PENDING:
+    if failed.outcome == PENDING:
         return f"{rows} {'is' if one else 'are'} pending"
     if failed.outcome == _NOT_SENT:
         return f"{rows} {'was' if one else 'were'} not sent"

@@ -20,7 +20,8 @@ OK = "ok"
 UNUSABLE = "unusable"
 SKIPPED = "skipped"
 SUBMITTED = "submitted"  # to a worker, which sends it later
-NOT_FAILED = (OK, SKIPPED, SUBMITTED, "pending")
+PENDING = "pending"  # with a worker, which has no answer yet
+NOT_FAILED = (OK, SKIPPED, SUBMITTED, PENDING)
 _AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 

@@ -22,7 +22,7 @@ from ..connection.connection import Connection
 from ..engine.interrupts import Interrupts
 from ..engine.journal.recorder import is_asked_again
 from ..engine.outcomes.judge import judge
-from ..engine.sink import OK, End, Records, end_of, rejected, unanswered
+from ..engine.sink import OK, PENDING, End, Records, end_of, rejected, unanswered
 from ..errors import Interrupted, StoreError
 from ..problems import Rejected, Remark
 from ..run import display
@@ -47,7 +47,6 @@ _BETWEEN = 0.02  # seconds between two looks at whether the store has changed
 _RESTS = 10  # how much longer than a look the pause after it is, however often the store changes
 _LOOK_AGAIN = 0.25  # seconds between two looks at whether a worker is running, where the store does not change
 _FRUITLESS = 3  # workers that may end before their time, one after the other, without a single answer
-PENDING = "pending"
 
 
 class Wanted(NamedTuple):

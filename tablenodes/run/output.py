@@ -10,7 +10,7 @@ import orjson
 
 from ..answers import BESIDE, TEXTS, RowAnswers
 from ..column_names import free_names
-from ..engine.sink import OK, SKIPPED, SUBMITTED, UNUSABLE
+from ..engine.sink import NOT_FAILED, OK, SUBMITTED, UNUSABLE
 from ..errors import UsageError
 from . import display
 from .answer_tables import AnswerTables
@@ -132,7 +132,7 @@ class NodeOutput(Reportable, Generic[T]):
 
     @property
     def failed(self) -> T:
-        """The configuration's rows that are not ok, runnable as they are; those that were skipped have not failed."""
+        """The configuration's rows that are not ok, runnable as they are; skipped and pending ones have not failed."""
         return self._rows(ok=False)
 
     def _rows(self, *, ok: bool) -> T:
@@ -144,9 +144,7 @@ class NodeOutput(Reportable, Generic[T]):
 
     def _places(self, *, ok: bool) -> list[int]:
         """Return the positions of the rows that are ok, or of those that have failed."""
-        wanted = (
-            outcome in (OK, SUBMITTED) if ok else outcome not in (OK, SUBMITTED, SKIPPED) for outcome in self._outcomes
-        )
+        wanted = (outcome in (OK, SUBMITTED) if ok else outcome not in NOT_FAILED for outcome in self._outcomes)
         return [row for row, is_wanted in enumerate(wanted) if is_wanted]
 
     def _reported(self) -> Mapping[str, NodeOutput[Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.outcomes.server_errors import is_api_error
-from ..engine.sink import NOT_FAILED, NOT_SENT, OK, SKIPPED, SUBMITTED
+from ..engine.sink import NOT_FAILED, NOT_SENT, OK, PENDING, SKIPPED, SUBMITTED
 from ..problems import Remark
 from . import display
 from .display import by_outcome, counted, duration
@@ -135,8 +135,8 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Rows that were not, those that were skipped or only submitted left out."""
-        return self.rows - self.ok - self.skipped - self.submitted
+        """Rows that were not, those that were skipped, only submitted or are pending left out."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome not in NOT_FAILED)
 
     @property
     def skipped(self) -> int:
@@ -147,6 +147,11 @@ class Summary:
     def submitted(self) -> int:
         """Rows that were handed to a worker, which sends them later."""
         return self.outcomes.get(SUBMITTED, 0)
+
+    @property
+    def pending(self) -> int:
+        """Rows for which a worker has no answer yet."""
+        return self.outcomes.get(PENDING, 0)
 
     @property
     def _head(self) -> str:
