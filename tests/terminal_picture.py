@@ -30,8 +30,6 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "terminal.svg"
 SIZE = (32, 96)
 """Lines and columns of the terminal."""
-_SHARE = 0.7
-"""How much of the bar is there in the picture; a run that has ended shows none."""
 _THINGS = (
     "kettle lamp puzzle blanket bag keyboard headset tent mixer scale vase drill radio chair mug jacket clock brush"
 )
@@ -98,7 +96,7 @@ def reacting(longest: float, seen: Callable[[Any], Any]) -> Callable[[Exchange],
 def shown(
     start: Callable[..., Any], folder: Path, longest: float, key: str = "sk-none", seen: Callable[[Any], Any] = id
 ) -> list[str]:
-    """Run the command in a folder and return the lines that its terminal shows; of the bar, the states joined by CR."""
+    """Run the command in a folder and return the lines that its terminal shows in the end, without the bar."""
     write_reviews(folder / "reviews.csv")
     words = shlex.split(command().replace("\\\n", " "))
     outer, inner = pty.openpty()
@@ -116,13 +114,14 @@ def shown(
             except OSError:  # nobody writes to it any more
                 pass
         process.wait()
-    return written.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = written.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    return [(["", *filter(str.strip, line.split("\r"))])[-1] for line in lines]
 
 
 def drawn(lines: list[str]) -> str:
     """Return the picture of a run's lines below its command."""
     typed = f"$ {command()}".split("\n")
-    texts = [*typed, *itertools.chain(*map(_states, lines))]
+    texts = [*typed, *lines]
     width, height = SIZE[1] * _LETTER[0] + 32, len(texts) * _LETTER[1] + 32
     drawn = [_text(number, line, typed=number < len(typed)) for number, line in enumerate(texts) if line]
     return _SVG.format(width=width, height=height, inner=width - 2, low=height - 2, texts="\n".join(drawn))
@@ -131,12 +130,6 @@ def drawn(lines: list[str]) -> str:
 def texts(picture: str) -> list[str]:
     """Return the lines of text of a picture."""
     return [unescape(text) for text in re.findall(r"<text.*?>(.*?)</text>", picture)]
-
-
-def _states(line: str) -> list[str]:
-    """Return what is shown of a line that was written over: the bar as it is on the way, and what stands there last."""
-    *states, last = [state for state in line.split("\r") if state.strip()] or [""]
-    return [*states[int(len(states) * _SHARE) :][:1], last]
 
 
 def _text(number: int, line: str, *, typed: bool) -> str:
