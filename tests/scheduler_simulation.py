@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -103,6 +103,12 @@ class Simulation:
         return (b"" if model is None else b'{"model": "%s"}' % model.encode()).ljust(4 * self.tokens(key))
 
     def run(self) -> Simulation:
+        for at in self.steps():
+            self.now = self.acts_at(at)
+        return self
+
+    def steps(self) -> Iterator[float]:
+        """Run, and yield when something happens next: by then, or a little later, `now` has to be set."""
         began = self.now
         while True:
             if self.interrupt_at is not None and self.now >= began + self.interrupt_at:
@@ -115,12 +121,12 @@ class Simulation:
                 self._end(done)
             if not self.scheduler.in_flight and (self.scheduler.stopped or not self._left()):
                 break
-            self._advance(began)
+            yield self._next(began)
+            self._happen()
         self.scheduler.finish()
         for done in self.scheduler.take_ended():
             self._end(done)
         self.seconds = self.now - began
-        return self
 
     @property
     def outcomes(self) -> list[str]:
@@ -134,12 +140,18 @@ class Simulation:
 
     def _start_what_may(self) -> None:
         """Start calls as the loop does."""
-        while (room := self.scheduler.room(self.now)) > 0:
+        while (room := self._room()) > 0:
             for _ in range(room):
                 key = self._choose()
                 if key is None:
                     return
                 self._send(key)
+
+    def _room(self) -> int:
+        return self.scheduler.room(self.now)
+
+    def _wake(self) -> float | None:
+        return self.scheduler.wait_until(self.now)
 
     def _choose(self) -> int | None:
         scheduler = self.scheduler
@@ -174,16 +186,18 @@ class Simulation:
         self._number += 1
         heapq.heappush(self._events, (at, self._number, kind, key, what))
 
-    def _advance(self, began: float) -> None:
-        wake = self.scheduler.wait_until(self.now)
+    def _next(self, began: float) -> float:
+        wake = self._wake()
         event = self._events[0][0] if self._events else None
         times = [at for at in (wake, event, self._interrupt(began)) if at is not None]
         assert times, "nothing can ever happen again"
-        at = self.acts_at(max(self.now, min(times)))
+        at = max(self.now, min(times))
         self.idle_turns = self.idle_turns + 1 if at == self.now and (event is None or event > self.now) else 0
         assert self.idle_turns < 3, "the scheduler wakes for nothing"
         assert at - began < self.longest, "it takes too long"
-        self.now = at
+        return at
+
+    def _happen(self) -> None:
         while self._events and self._events[0][0] <= self.now:
             at, _, kind, key, what = heapq.heappop(self._events)
             self._arrives(key, what, at) if kind == "arrives" else self._answered(key, what)

@@ -98,6 +98,17 @@ DRY_FIRST, DRY_LONGER, DRY_LATELY, DRY_LONGEST = 0.1, 1.8, 1.0, 10.0
 SERVED_LATELY = 10.0  # seconds for which a server that served somebody is not taken to refuse everybody
 SERVED_NOBODY = 30.0  # seconds without an answer after which refusals are an outage
 
+# Leases of a share.
+LEASE_RENEWED, LEASE_LONGEST = 0.25, 1.0  # seconds after which a lease is renewed, and after which it has run out
+LEASE_SOON = 0.05  # seconds after which a lease of nothing may be renewed
+LEASE_LAG = 0.1  # seconds by which refusals are known later than one process alone knows them
+LEASE_SLACK = 0.03  # seconds of a leased pace that may be made up for
+LEASE_SILENT = 8.0  # calls that all leave out before they go on at a slower pace
+LEASES_A_SECOND, LEASES_AT_ONCE = 4.8, 3.0  # renewals of one process, and how many of them may come at once
+LEASE_MORE, LEASE_USED = 1.5, 0.8
+"""How much more than it used a process may use next, and the share of a lease from which on it wants all it may get."""
+LEASE_FOR_GOOD = 10.0  # seconds for which a share remembers which send a number is
+
 # The warm start.
 WARM_BYTES = 4096  # of a prompt's beginning that rows must share: about the 1,024 tokens from which on it is cached
 WARM_LOOK, WARM_LOOK_MOST = 16, 256  # the first rows to be sent that are looked at, among so many at most

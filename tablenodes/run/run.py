@@ -19,7 +19,7 @@ from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
-from ..engine.scheduling import Budget, Scheduler
+from ..engine.scheduling import Admission, Budget, Scheduler
 from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
@@ -162,6 +162,8 @@ def say_no_journal() -> None:
 class Run:
     """One run over a table: all that it is made of; what it opens is closed by `stack`."""
 
+    admission: Admission | None = None  # what stands between the rows and their calls, where it is not the run's own
+
     def __init__(
         self,
         asking: Asking,
@@ -190,6 +192,7 @@ class Run:
             capacity=endpoint.slots,
             answered_before=self.recorder.has_answers,
             at_most_once=self.at_most_once,
+            admission=self.admission,
         )
         if not options.send:
             self.scheduler.stop("journal_only")

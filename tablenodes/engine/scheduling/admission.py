@@ -14,6 +14,7 @@ from .pace import Pacing
 if TYPE_CHECKING:
     from ...settings import Limits, Retry
     from ..outcomes.judge import Verdict
+    from .lease import Rate
 
 
 class Window:
@@ -216,7 +217,7 @@ class Admission:
     """All that stands between a row and its call; it may outlast a run, for what a server said holds for the next too.
 
     `paused_until` is the end of the longest pause that the server has asked for, `served_at` when it served somebody
-    last.
+    last. `learned` is the rate that a share leases, where several processes have one.
     """
 
     __slots__ = (
@@ -234,14 +235,14 @@ class Admission:
         *("served_at", "window"),
     )
 
-    def __init__(self, limits: Limits, retry: Retry) -> None:
+    def __init__(self, limits: Limits, retry: Retry, learned: Rate | None = None) -> None:
         self._retry = retry
         self._closed = ClosedTime()
         self._hopeless_since = math.inf
         self.window = Window(limits.concurrency)
         self.outage = Outage(retry.outage_patience, self._closed)
         self.pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
-        self.learned = LearnedRate()
+        self.learned: Rate = learned or LearnedRate()
         self.paused_until = -math.inf
         self.served_at = self._refuses_since = self._charged_at = -math.inf
 
@@ -294,14 +295,19 @@ class Admission:
 
     def refused(self, call: int, started_at: float, now: float, delay: float | None) -> None:
         """Learn from a call that the server refused; start nothing for as long as it asks to wait."""
-        if not self.learned.active:
+        if self._refuses_since == -math.inf:
             self._refuses_since = now
         self.learned.refused(call, started_at, now, delay, self.pacing.history(now))
         if delay is not None and now + delay > self.paused_until:
             self.learned.paused(delay, now + delay - max(now, self.paused_until))
-            self.paused_until = now + delay
+            self.pause(now + delay, now)
+
+    def pause(self, until: float, now: float) -> None:
+        """Start nothing until then."""
+        if until > max(now, self.paused_until):
+            self.paused_until = until
             if not self.outage.is_shut:
-                self._closed.add(now, self.paused_until)
+                self._closed.add(now, until)
 
     def failed(self, row: int, verdict: Verdict, failing: int, begun: int, now: float) -> None:
         """Count a failure that may be an outage's, with so many rows failing of those begun; refusals if they last."""

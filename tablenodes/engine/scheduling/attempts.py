@@ -84,6 +84,10 @@ class Attempts:
         """Check whether the row may not be tried again after its last failure."""
         return self.failures.get(self.kind, 0) > most_failures[self.kind] or self.tries >= max_attempts
 
+    def is_too_large(self, tokens: float, largest: float) -> bool:
+        """Check whether a row waits for the end: larger than all that were answered, it was throttled among them."""
+        return self.kind is Failure.THROTTLED and self.refusals >= policy.THROTTLED_ALONE and tokens > largest > 0
+
     def done(self, key: int) -> Done:
         """Return the row's end, with what the last answer meant."""
         return Done(key, self.verdict, self._sends, self._maybe_billed, self.began_at)

@@ -21,7 +21,10 @@ class Budget:
     `before` was spent in earlier runs. `was_short` is whether calls had to wait for the answers of others.
     """
 
-    __slots__ = ("_before", "_charged", "_largest", "_limit", "_most", "_reserved", "_sum", "spent", "was_short")
+    __slots__ = (
+        *("_before", "_charged", "_largest", "_limit", "_may_grow", "_most", "_reserved", "_sum"),
+        *("spent", "was_short"),
+    )
 
     def __init__(
         self,
@@ -34,12 +37,26 @@ class Budget:
         self._reserved: dict[int, float] = {}
         self._sum = self._largest = 0.0
         self.spent = before
-        self.was_short = False
+        self.was_short = self._may_grow = False
 
     @property
     def is_spent(self) -> bool:
         """Whether nothing more may be sent."""
-        return self.spent >= self._limit
+        return self.spent >= self._limit and not self._may_grow
+
+    def grant(self, limit: float) -> None:
+        """Set the limit to what a share has granted so far: more may come."""
+        self._limit, self._may_grow = limit, True
+
+    @property
+    def held(self) -> float:
+        """What the calls in flight may cost at the most."""
+        return self._sum
+
+    @property
+    def largest(self) -> float:
+        """The highest price of a call so far."""
+        return self._largest
 
     @property
     def room(self) -> int:

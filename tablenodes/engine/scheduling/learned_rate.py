@@ -41,19 +41,19 @@ class LearnedRate:
     Until something is refused it is not `active`, and need not be told or asked anything. It looks at sends and
     refusals alone: answers may take minutes, refusals come at once. Between two refusals a server that limits a rate
     lets in exactly that rate, whatever ours was. Where a slower pace brings no fewer refusals, they are not about the
-    pace: the run goes on as fast as it can. `pace` is in sends a second.
+    pace: the run goes on as fast as it can. `pace` is in sends a second; `rounds` counts the times it was set.
     """
 
-    def __init__(self) -> None:
-        self.active = False
-        self.pace = _FASTEST
+    def __init__(self, patience: int = 2) -> None:
+        self._patience, self.active = patience, False
+        self.pace, self.rounds = _FASTEST, 0
         self._phase = _Phase.HOLD
         self._rate: float | None = None  # as measured; None: the pace is a guess
         self._delay = policy.SHORTEST_REFUSAL  # seconds until a refusal is known, the slowest of late
         self._next_at = self._alone_until = self._let_in_at = -math.inf
-        self._alone_for: float | None = None  # seconds for which the next send goes alone
-        self._wave: _Wave | None = None
-        self._record = Record(0, 0.0)
+        self.alone_for: float | None = None  # seconds for which the next send goes alone
+        self.wave: _Wave | None = None
+        self.record = Record(0, 0.0)
         self._since = Mark(0, 0.0, 0)  # from it on, what was let in is counted
         self._before: Share | None = None  # what was refused at a faster pace
         self._trail = (0, 0)  # sends and refusals at slower paces since
@@ -79,7 +79,7 @@ class LearnedRate:
         wait = self.ready_at(now) - now
         if wait > 0:
             return 0
-        if self._alone_for is not None:
+        if self.alone_for is not None:
             return 1
         return 1 + int(min(now - self._next_at, policy.PACE_SLACK) * self.pace)
 
@@ -92,10 +92,10 @@ class LearnedRate:
     def sent(self, now: float) -> None:
         """Record a send."""
         self._alone_until = -math.inf
-        if self._alone_for is not None:
-            self._alone_until, self._alone_for = now + self._alone_for, None
+        if self.alone_for is not None:
+            self._alone_until, self.alone_for = now + self.alone_for, None
         self._next_at = max(self._next_at, now - policy.PACE_SLACK) + 1 / self.pace
-        self._record.sent(now)
+        self.record.sent(now)
 
     def refused(self, send: int, at: float, now: float, asked: float | None, history: History) -> None:
         """Record the refusal of the send of a number, at a time; `asked` are the seconds that the server asks to wait.
@@ -107,16 +107,16 @@ class LearnedRate:
         self._longest_asked = max(self._longest_asked, self._last_asked)
         if not self.active:
             self.active, self._phase = True, _Phase.WAVE
-            self._wave = _Wave(send, at, 0, history, now)
-            self._record = Record(history.sends, now)
+            self.wave = _Wave(send, at, 0, history, now)
+            self.record = Record(history.sends, now)
             self._next_at = now + policy.SETTLED_AFTER * self._delay + policy.WAVE_END
         if send <= self._since.send:
             self._since = self._since.one_more()
-        is_news = self._record.refuse(send, at)
-        if self._wave is not None:
-            wave = self._wave
+        is_news = self.record.refuse(send, at)
+        if self.wave is not None:
+            wave = self.wave
             first, first_at = min((wave.first, wave.first_at), (send, at))
-            self._wave = wave._replace(first=first, first_at=first_at, refused=wave.refused + 1)
+            self.wave = wave._replace(first=first, first_at=first_at, refused=wave.refused + 1)
             quiet = max(policy.WAVE_QUIET * self._delay, policy.WAVE_GAPS * (now - wave.known_at) / (wave.refused + 1))
             self._next_at = max(self._next_at, now + quiet + policy.WAVE_END)
         elif is_news:
@@ -127,18 +127,18 @@ class LearnedRate:
 
         After it, one send goes ahead alone.
         """
-        self._alone_for = min(1.5 * self._delay, max(policy.SHORTEST_REFUSAL, seconds))
-        self._record.pause(longer)
+        self.alone_for = min(1.5 * self._delay, max(policy.SHORTEST_REFUSAL, seconds))
+        self.record.pause(longer)
 
     # Judged.
 
     def _judge(self, now: float) -> None:
         """Look at what is settled, and set the pace by it."""
-        if self._wave is not None:
+        if self.wave is not None:
             if now >= self._next_at:
-                self._judge_wave(now, self._wave)
+                self._judge_wave(now, self.wave)
             return
-        current = self._record
+        current = self.record
         current.settle(now - policy.SETTLED_AFTER * self._delay)
         sends, refused = current.settled, current.refused
         if sends > refused:
@@ -166,8 +166,8 @@ class LearnedRate:
         span, let_in_since = wave.known_at - wave.first_at, sends - wave.first + 1 - refused
         if let_in_since >= policy.MEASURED_FROM and seconds > 2 * span > 4 * policy.SHORTEST_REFUSAL:
             guess = min(guess, let_in_since / span)
-        self._wave = None
-        self._since = self._record.settled_until
+        self.wave = None
+        self._since = self.record.settled_until
         self.pace = max(policy.GUESS_LEAST, policy.GUESS_KEPT * guess)
         if let_in < 1:
             self._probe(now)
@@ -177,7 +177,7 @@ class LearnedRate:
 
     def _judge_probe(self, now: float, sends: int) -> None:
         """Go on where a probe was let in, else probe again, later."""
-        if not self._record.is_clean:
+        if not self.record.is_clean:
             self._probe(now)
         elif sends:
             self._check(now, self.pace)
@@ -208,7 +208,7 @@ class LearnedRate:
             return
         if not too_many:
             self._passed(now)
-        elif not self._climbed and not (self._before is None and self._record.is_in_one_piece):
+        elif not self._climbed and not (self._before is None and self.record.is_in_one_piece):
             self._climb(now, Share(sends, refused, self.pace))
         else:
             self._trail, self._chance = trail[:2], None
@@ -217,7 +217,7 @@ class LearnedRate:
     def _skip_refused(self, now: float, sends: int) -> None:
         """Begin to count where something is let in again; where nothing is, send one at a time."""
         self._refused_first += sends
-        self._record.forget_settled()
+        self.record.forget_settled()
         most: float = _FEW
         if self._chance is not None:
             most = max(most, -7 / math.log(min(0.99, self._chance.refused / self._chance.sends)))
@@ -240,7 +240,7 @@ class LearnedRate:
 
     def _judge_seek(self, now: float, sends: int, refused: int) -> None:
         """Go twice as fast, until something is refused."""
-        current = self._record
+        current = self.record
         if self._is_too_many(sends, refused):
             self._slow(now)
             return
@@ -253,7 +253,7 @@ class LearnedRate:
     def _judge_climb(self, now: float, sends: int, refused: int) -> None:
         """See whether as large a share is let in at a far faster pace."""
         slower = self._chance
-        if sends < 2 * _FEW or self._record.seconds(now) < 5 * self._delay or slower is None:
+        if sends < 2 * _FEW or self.record.seconds(now) < 5 * self._delay or slower is None:
             return
         here = Share(sends, refused, self._achieved(now))
         faster = here.pace / slower.pace
@@ -275,7 +275,7 @@ class LearnedRate:
 
     def _judge_hold(self, now: float, sends: int, refused: int) -> None:
         """Go a little faster from time to time, until something is refused."""
-        seconds = self._record.seconds(now)
+        seconds = self.record.seconds(now)
         if self._is_too_many(sends, refused):
             self._slow(now)
         elif now >= self._up_at and sends >= _FEW and self._is_used(now):
@@ -287,12 +287,12 @@ class LearnedRate:
             self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
             self._up_at = now + max(1.0, 2 * self._delay)
         elif sends >= 50 * _FEW and seconds > 2:
-            self._record.begin()
+            self.record.begin()
 
     def _judge_chance(self, now: float, sends: int, refused: int) -> None:
         """Go on as fast as it can, while the share that is refused stays the same; try a slower pace now and then."""
         chance = self._chance
-        if chance is None or sends < 10 * _FEW or self._record.seconds(now) < 6 * self._delay:
+        if chance is None or sends < 10 * _FEW or self.record.seconds(now) < 6 * self._delay:
             return
         if self._is_too_many(sends, refused):
             self._slow(now)
@@ -307,7 +307,7 @@ class LearnedRate:
         elif self._is_used(now):
             self._go(now, 2 * self.pace, _Phase.HOLD)
         else:
-            self._record.begin()
+            self.record.begin()
 
     def _is_too_many(self, sends: int, refused: int) -> bool:
         """Check whether more was refused than a server refuses that is not asked too much."""
@@ -330,25 +330,25 @@ class LearnedRate:
 
     def _achieved(self, now: float) -> float:
         """Return the sends a second of this round, which may be fewer than the pace where answers are slow."""
-        seconds = self._record.seconds(now)
-        return self._record.sends / seconds if seconds > 0 else self.pace
+        seconds = self.record.seconds(now)
+        return self.record.sends / seconds if seconds > 0 else self.pace
 
     def _is_used(self, now: float) -> bool:
         """Check whether the pace is what limits the sends, and not something else."""
-        return self._record.sends >= 0.7 * self.pace * self._record.seconds(now)
+        return self.record.sends >= 0.7 * self.pace * self.record.seconds(now)
 
     # Set.
 
     def _slow(self, now: float, *, few: bool = False) -> None:
         """Slow down to a little less than was let in; a few sends show whether that helps, or as many as are needed."""
-        current, old = self._record, self._rate
+        current, old = self.record, self._rate
         rate = self._measured()
         tries_more = self._phase is _Phase.HOLD and old is not None and self.pace > 1.02 * old
         if tries_more and old is not None:  # it was too much; that says nothing against the old rate
             rate = max(rate, old)
         elif self._phase is not _Phase.CHECK or self._names_delays:
             self._falls += 1
-            if self._falls > 2 and not self._climbed and current.refused and not current.is_in_one_piece:
+            if self._falls > self._patience and not self._climbed and current.refused and not current.is_in_one_piece:
                 self._falls = 0
                 self._climb(now, Share(current.settled, current.refused, self._achieved(now)))
                 return
@@ -366,7 +366,7 @@ class LearnedRate:
 
     def _measured(self) -> float:
         """Return how many sends a second were let in since an earlier refusal; more, where this round shows that."""
-        current = self._record
+        current = self.record
         let_in, seconds = current.settled_until.let_in_since(self._since)
         rate = (let_in + 1) / seconds if seconds > 0 else self.pace / 2
         first = current.first_refusal
@@ -392,7 +392,7 @@ class LearnedRate:
 
     def _remember(self, now: float) -> None:
         """Keep what this round showed, to compare a slower pace with."""
-        current, before = self._record, self._before
+        current, before = self.record, self._before
         here = Share(current.settled, current.refused, self._achieved(now))
         far_worse = here.refused >= max(_FEW, here.sends / 2) and before and before.refused < 0.3 * before.sends
         if before is None or self._phase is not _Phase.CHECK or before.let_in < 2 or far_worse:
@@ -403,7 +403,7 @@ class LearnedRate:
     def _run_dry(self, now: float) -> None:
         """Nothing is let in any more: a window is used up, or the pace is far too fast."""
         self._dry_spells += 1
-        first = self._record.first_refusal
+        first = self.record.first_refusal
         if self._dry_spells > 1 and first is not None:
             let_in, seconds = first.let_in_since(self._since)
             if seconds >= 1:
@@ -421,7 +421,7 @@ class LearnedRate:
         self._go(now, self.pace, _Phase.PROBE)
         wait = min(policy.DRY_LATELY if lately else policy.DRY_LONGEST, wait)
         self._next_at = now if self._last_asked >= policy.DRY_FIRST else now + wait  # what the server asks is enough
-        self._alone_for = policy.SETTLED_AFTER * self._delay + policy.SHORTEST_WAIT
+        self.alone_for = policy.SETTLED_AFTER * self._delay + policy.SHORTEST_WAIT
 
     def _climb(self, now: float, base: Share) -> None:
         """Go far faster, to see whether as large a share is let in."""
@@ -441,6 +441,6 @@ class LearnedRate:
         if phase is self._phase and pace == self.pace and phase is not _Phase.PROBE:
             return
         faster = self.pace < pace and phase is not _Phase.CHECK
-        self._record.begin(self._record.first if faster else self._record.last + 1)
-        self.pace, self._phase = min(pace, _FASTEST), phase
+        self.record.begin(self.record.first if faster else self.record.last + 1)
+        self.pace, self._phase, self.rounds = min(pace, _FASTEST), phase, self.rounds + 1
         self._next_at = min(max(now, self._next_at), now + 1 / self.pace)

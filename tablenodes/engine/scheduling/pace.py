@@ -26,14 +26,18 @@ class Pace:
     __slots__ = ("_burst", "_interval", "_ready")
 
     def __init__(self, per_minute: float) -> None:
-        self._interval = _MINUTE / per_minute
-        self._burst = max(0.0, policy.BURST_SECONDS - self._interval)
+        self.change(per_minute)
         self._ready = -math.inf
 
     def room(self, now: float, cost: float) -> int:
         """Return how many calls of `cost` units may go out now."""
         saved = now - max(self._ready, now - self._burst)
         return 0 if saved < 0 else 1 + int(saved / (self._interval * cost))
+
+    def change(self, per_minute: float) -> None:
+        """Go on at another pace."""
+        self._interval = _MINUTE / per_minute
+        self._burst = max(0.0, policy.BURST_SECONDS - self._interval)
 
     def ready_at(self) -> float:
         """Return the time from which a call may go out."""
@@ -65,6 +69,17 @@ class Pacing:
         self._tokens = 0.0
         self._mean = policy.TOKENS_GUESS
         self._counted = self._guessed = policy.TOKENS_GUESS
+
+    @property
+    def tokens(self) -> float:
+        """The tokens of a call, as far as they are known."""
+        return self._mean
+
+    def change_tokens(self, per_minute: float) -> None:
+        """Go on at another pace of tokens."""
+        if self._token_pace is None:
+            self._token_pace, self.active = Pace(per_minute), True
+        self._token_pace.change(per_minute)
 
     def room(self, now: float) -> int:
         """Return how many calls may start now."""

@@ -69,7 +69,7 @@ class Scheduler:
         self._budget = math.inf if limits.token_budget is None else limits.token_budget
         self._in_flight: dict[int, Mark] = {}
         self._granted: dict[int, int] = {}
-        self._repeats = 0
+        self.repeats, self._may_grow = 0, False  # sends that a transport has repeated; whether `_most` may grow
         self._rows: dict[int, Attempts] = {}  # those that have failed, in flight again or waiting
         self._waiting = Turns(retry.row_deadline)
         self._largest, self._ended = 0.0, list[Done]()  # the tokens of the largest row that was answered
@@ -162,7 +162,7 @@ class Scheduler:
         granted = self._granted.get(key, 0)
         if granted and not self._may_repeat(key, granted):
             return False
-        self._repeats += granted > 0
+        self.repeats += granted > 0
         self._granted[key] = granted + 1
         return True
 
@@ -188,7 +188,7 @@ class Scheduler:
         self.sent += sends
         granted = self._granted.pop(key, 0) if self._granted else 0
         if granted > 1 or sends > 1:
-            self._repeats -= max(0, granted - 1)
+            self.repeats -= max(0, granted - 1)
             self.retries[Failure.NOT_EXECUTED.value] += max(0, sends - 1)
         if verdict.total_tokens:
             self.tokens += verdict.total_tokens
@@ -232,7 +232,7 @@ class Scheduler:
         if due is None or self.stopped is not None or max(due, self.admission.paused_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
-        if self._is_too_large(row, mark):
+        if row.is_too_large(mark.guess, self._largest):
             self._waiting.add_alone(key)
         else:
             self._waiting.add(key, due, row)
@@ -264,12 +264,6 @@ class Scheduler:
             row = self._rows.pop(key)
             row.verdict = verdict
             self._ended.append(row.done(key))
-
-    def _is_too_large(self, row: Attempts, mark: Mark) -> bool:
-        """Check whether a row waits for the end: larger than all that were answered, it was throttled among them."""
-        return (
-            row.kind is Failure.THROTTLED and row.refusals >= policy.THROTTLED_ALONE and mark.guess > self._largest > 0
-        )
 
     def _ends_at(self, key: int, first_at: float, now: float) -> float:
         """Return when a row's time is over that began with its first attempt."""
@@ -366,14 +360,18 @@ class Scheduler:
         self._ended += [self._rows.pop(key).done(key) for key in keys]
 
     def _stop_if_spent(self) -> None:
-        if self._most is not None and self.sent >= self._most:
+        if self._most is not None and self.sent >= self._most and not self._may_grow:
             self.stop("max_requests")
         elif self.tokens >= self._budget:
             self.stop("token_budget")
 
+    def grant(self, requests: int) -> None:
+        """Set the sends that may be made to those that a share has granted so far: more may come."""
+        self._most, self._may_grow = requests, True
+
     def _unreserved(self) -> int:
         """Return how many sends of `Limits.max_requests` are neither made nor kept for a call in flight."""
-        return (self._most or 0) - self.sent - len(self._in_flight) - self._repeats
+        return (self._most or 0) - self.sent - len(self._in_flight) - self.repeats
 
     def wait_until(self, now: float) -> float | None:
         """Return when something changes by itself; None where only an answer can change it."""
