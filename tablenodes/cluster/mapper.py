@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..run.rows import Asking
     from ..tables import TableView
     from .partition_run import Part, Place
+    from .share import Share
 
 _OF_ALL = ("max_requests", "token_budget", "max_cost")
 
@@ -37,12 +38,13 @@ class Mapper:
     ``message`` have what became of each row.
     """
 
-    def __init__(self, asking: Asking, connection: Connection, options: RunOptions, share: Any = None) -> None:
+    def __init__(self, asking: Asking, connection: Connection, options: RunOptions, share: Share | None = None) -> None:
         self._asking, self._connection, self._options, self._share = asking, connection, options, share
         self.__name__ = asking.name  # what engines call it by
         self._run = f"{int(time.time()):x}{secrets.token_hex(4)}"
         _check_connection(connection)
-        _check_limits(options)
+        if share is None:
+            _check_limits(options)
 
     @property
     def schema(self) -> Any:
@@ -119,7 +121,8 @@ class Mapper:
             plan = planned(self._asking, view, endpoint, context, self._options)
             refuse(plan)
             where = Place(self._run) if place is None else place(self._run)
-            run = PartitionRun(where, self._asking, plan, view, endpoint, context, self._options, stack)
+            given = {"asking": self._asking, "plan": plan, "view": view, "endpoint": endpoint, "context": context}
+            run = PartitionRun(where, self._share, self._options, **given, stack=stack)
             made, part = run.made(view if beside else view.without(view.columns))
         return tables.like_given(made, batch), part
 
@@ -141,7 +144,7 @@ class Mapper:
         return f"Mapper({self._asking.name}, {self._connection!r}{kept})"
 
 
-def _restored(asking: Asking, connection: Connection, options: RunOptions, share: Any, run: str) -> Mapper:
+def _restored(asking: Asking, connection: Connection, options: RunOptions, share: Share | None, run: str) -> Mapper:
     made = Mapper.__new__(Mapper)
     made.__dict__.update(
         __name__=asking.name, _asking=asking, _connection=connection, _options=options, _share=share, _run=run
@@ -194,6 +197,12 @@ def mapper_of(asking: Asking, connection: Connection | None, given: dict[str, An
 
     if share is not None and given["limits"] is not None:
         raise UsageError("limits= and share= say the same: give the limits to the Share", place="limits")
+    if share is not None:
+        from .share import Share  # noqa: PLC0415 - loaded where it is needed
+
+        if not isinstance(share, Share):
+            raise SettingError(f"share must be a Share, not {type(share).__name__}", place="share")
+        given = {**given, "limits": share.limits}
     if given["journal"] is not None:
         given = {**given, "journal": _folder(given["journal"])}
     own = checked(connection)

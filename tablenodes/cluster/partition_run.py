@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.journal.journal_folder import FolderRecorder, JournalFolder
+from ..engine.scheduling import Admission
+from ..engine.scheduling.leased_rate import LeasedRate, unpaced
 from ..engine.sink import NOT_SENT, OK
-from ..errors import Interrupted
+from ..errors import EndedError, Interrupted
 from ..run import display
 from ..run.batch_table import BatchTable
 from ..run.progress import Progress
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
     from ..engine.journal import Journal
     from ..engine.journal.recorder import Recorder
+    from ..engine.scheduling import Scheduler
     from ..run.failures import Failed
+    from ..run.options import RunOptions
     from ..run.progress import Bar
+    from ..run.watch import Watch
     from ..tables import TableView
+    from .share import Share
 
 
 class Place(NamedTuple):
@@ -45,11 +51,18 @@ class Part(NamedTuple):
 
 
 class PartitionRun(Run):
-    """One run over a batch."""
+    """One run over a batch; with a share, its limits are those of all processes."""
 
-    def __init__(self, place: Place, *given: Any) -> None:
+    def __init__(self, place: Place, share: Share | None, options: RunOptions, **given: Any) -> None:
         self._place = place
-        super().__init__(*given)
+        self._lease = None if share is None else LeasedRate(share)
+        if self._lease is not None:
+            self.admission = Admission(unpaced(options.limits), options.retry, self._lease)
+        super().__init__(options=options, **given)
+        self._turn = _Turn(self.watch, self._lease, self.scheduler)
+        if self._lease is not None:
+            self._lease.join(self.scheduler, self.engine.loop.budget)
+            self.engine.loop.on_turn = self._turn
 
     def _progress(self) -> Progress:
         return Progress(len(self.view), shown=False, bar=self._place.bar)
@@ -78,10 +91,12 @@ class PartitionRun(Run):
             with suppress(Exception):
                 loop.abandon()
             raise
+        finally:
+            self._turn.end()
         counts = self.records.counts
         self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
-        if loop.failure is not None:
-            raise loop.failure
+        if (failure := loop.failure or self._turn.failure) is not None:
+            raise failure
         if loop.interrupted:
             raise Interrupted(f"interrupted: {display.so_far(counts, len(self.view))}")
         models = partial(models_asked, self.plan, self.view, self.context)
@@ -89,6 +104,32 @@ class PartitionRun(Run):
         table.replaced = loop.replaced
         made = table(beside, self.records, 0)
         return made, Part(dict(counts), table.failures.listed(), [*map(str, self._notes())])
+
+
+class _Turn:
+    """What a run with a share does at each turn: it renews its lease; once it cannot, it sends nothing more.
+
+    It knows nothing of the run, for a circle would keep what the run leaves.
+    """
+
+    def __init__(self, watch: Watch, lease: LeasedRate | None, scheduler: Scheduler) -> None:
+        self._watch, self._lease, self._scheduler = watch, lease, scheduler
+        self.failure: EndedError | None = None
+
+    def __call__(self) -> None:
+        self._watch()
+        if self._lease is not None and self._scheduler.stopped is None:
+            try:
+                self._lease.turn(time.monotonic())
+            except EndedError as error:
+                self.failure = error
+                self._scheduler.stop("failure")
+
+    def end(self) -> None:
+        """Return what was not used of the lease; if that fails, it counts as used."""
+        if self._lease is not None:
+            with suppress(EndedError):
+                self._lease.leave(time.monotonic())
 
 
 def _digest(view: TableView, columns: Any, number: int | None) -> str:
