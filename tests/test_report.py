@@ -103,7 +103,7 @@ def test_a_report_has_no_secret_no_cell_and_no_markup_of_others(tmp_path, monkey
     assert f"model {MODEL} prompt 42 characters, with review temperature 0.5" in words
     assert "API key *** header X-Team *** query v *** prices given for 1 model" in words
     assert "2 of 3 rows were answered" in words
-    assert "To do: change that setting (one of the node's), or these rows." in words
+    assert "To do: correct these rows, or the setting that the server names (one of the node's)." in words
     assert text.count("<svg") == 4
     monkeypatch.setattr(page, "drawn", lambda part: (None, None))
     _, shown = report(out, tmp_path / "rows.html", samples=1)
@@ -278,7 +278,7 @@ def test_a_run_that_is_stopped_has_its_report(folder, command):  # noqa: F811
     assert "It was stopped early: interrupted." in words
 
 
-@pytest.mark.parametrize("path", ["no/run.html", ".", "words.csv", "log.csv"])
+@pytest.mark.parametrize("path", ["no/run.html", ".", "words.csv", "log.csv", "-"])
 def test_a_report_that_cannot_be_written_is_known_before_anything_is_sent(folder, command, path):  # noqa: F811
     with fault_server(shout) as other:
         more = ["--base-url", other.url, "--no-key", "--model", "m", "--log", "log.csv", "--report", path]

@@ -95,10 +95,9 @@ class Presentation:
         if "log" in self._beside:
             tables.check_output(self._beside["log"], what="log")
         if "report" in self._beside:
-            from ..report.charts import require  # noqa: PLC0415
+            from ..report.page import check_file  # noqa: PLC0415
 
-            tables.check_place(self._beside["report"], "report")
-            require()
+            check_file(self._beside["report"])
         others = {
             "the table that the run reads": file_of(workflow, table),
             "the output": getattr(workflow.output, "path", None),
@@ -173,7 +172,10 @@ class Presentation:
             places.append("the table was only shown: --output FILE keeps it")
         if (journal := self._given["journal"]) is not None and os.path.exists(journal):
             places.append(f"journal {journal}")
-        places += [f"{what} {path}" for what, path in self._beside.items() if self._write_beside(outputs, what, path)]
+        beside = [f"{what} {path}" for what, path in self._beside.items() if self._write_beside(outputs, what, path)]
+        if beside and not places:
+            beside[0] = f"wrote the {beside[0]}"
+        places += beside
         return ["; ".join(places)] if places else []
 
     def _write_beside(self, outputs: WorkflowOutput, what: str, path: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from .. import disk
+from .. import disk, tables
 from .._version import __version__
 from ..errors import SettingError, TableError
 from ..run.cures import set_in_python
@@ -36,12 +36,20 @@ def write(
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or not 0 <= samples <= _ROWS:
         raise SettingError(f"samples must be a number of rows from 0 to {_ROWS}", place="samples")
-    charts.require()
+    check_file(path)
     page = html(outputs, Manner(how_set, samples, max(4, 40 // max(1, len(outputs)))))
     try:
         disk.write_file(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise TableError(f"report {os.fspath(path)!r}: cannot write it ({error.strerror})") from None
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise `TableError` where a report cannot be written to this file, `SettingError` where charts cannot be drawn."""
+    if os.path.splitext(os.fspath(path))[1].lower() not in (".html", ".htm"):
+        raise TableError(f"report {os.fspath(path)!r}: a report is a page of HTML; name it .html", place="report")
+    tables.check_place(path, "report")
+    charts.require()
 
 
 def html(outputs: Mapping[str, Any], manner: Manner) -> str:

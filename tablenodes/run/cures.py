@@ -53,7 +53,7 @@ _IN_PYTHON = {
 }
 _KEY = "OPENAI_API_KEY, or in the variable that {api_key_env} names"
 _DISLIKED = "change these rows, or leave them out: the server refuses what they hold"
-_REFUSED = "change that setting ({settings}), or these rows"
+_REFUSED = "correct these rows, or the setting that the server names ({settings})"
 
 
 def cure(failed: Failed, how_set: Callable[[str], str], key_variable: str = "") -> str:
