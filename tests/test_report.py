@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from array import array
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from measuring import measures_seconds
 from sentences import wording
@@ -21,7 +24,7 @@ import tablenodes as tn
 from tablenodes.engine.moments import Moments
 from tablenodes.report import charts, page
 from tablenodes.report.sections import Chart
-from tablenodes.report.veil import veiled
+from tablenodes.report.veil import VEIL, Asked, veiled
 from tablenodes.run.timeline import MOST, Recording, Timeline
 
 KEY = "sk-canary-0123456789"
@@ -119,19 +122,69 @@ def test_samples_are_a_number_of_rows(tmp_path, samples):
         out.report(tmp_path / "run.html", samples=samples)
 
 
-@given(st.text(min_size=3, max_size=40), st.text(max_size=30), st.text(max_size=30))
-def test_a_cell_is_veiled_wherever_it_is_repeated(cell, before, after):
-    """As it is or in capitals, between other words."""
-    for repeated in (cell, cell.upper()):
-        words = f"{before} {repeated} {after}"
-        if words.lower().count(cell.lower()) == 1 and len(words.lower()) == len(words):
-            assert cell.lower() not in veiled(words, [cell]).lower()
+SAID = ("", ": ", " you said: ", " invalid value '", "' is not supported ", ", try again ", " error: `", '"')
+LETTERS = "".join(chr(at) for at in (*range(0x61, 0x7B), *range(0xE0, 0xF7), *range(0x3B1, 0x3C9), 0x130, 0x1E9E))
+OWN = st.text(LETTERS, min_size=5, max_size=9).map(lambda text: f"q{text}q") | st.sampled_from(
+    (
+        "Ng",
+        "Jo Frances",
+        "2468",
+        "\u5f20\u4e09\u5148\u751f",
+        "M\u00fcller",
+        "Stra\u00dfe 7",
+        "u\u0308ber_x",
+        "\uff76\uff85",
+    )
+)
 
 
-def test_ordinary_words_stay():
-    """Only what is no part of a longer word is a short cell repeated."""
-    cells = ["od", "try an", "", "model: x", "one"]
-    assert veiled("no such model: try another one", cells) == "no such model: try another […]"
+@settings(max_examples=60)
+@given(st.lists(OWN, min_size=1, max_size=5), st.sampled_from(SAID), st.sampled_from(SAID), st.data())
+def test_no_word_of_a_request_is_repeated(own, before, after, data):
+    """As it is, cut, in capitals, escaped, with other gaps, or with an ending."""
+    text = data.draw(st.sampled_from((" ", "\n", ", ", "-"))).join(own)
+    echo = text[: data.draw(st.integers(min(4, len(text)), len(text)), "cut")]
+    changed = (str, str.upper, str.title, repr, ascii, json.dumps, quote, str.split, escape, lambda _: f"{text}s")
+    echo = str(data.draw(st.sampled_from(changed), "change")(echo))
+    shown = veiled(before + echo + after, Asked([f"sum up {text} please"])).lower()
+    rest = shown.replace(before.lower(), "", 1).replace(after.lower(), "", 1).replace(VEIL, "")
+    assert not re.findall(r"[^\W\d]{2,}|\d{3,}", re.sub(r"&\w+;", "", rest)), shown
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Unsupported value: 'low' for reasoning_effort, use 'high'", "Unsupported value: 'low' for […], use 'high'"),
+        ("no such model: gpt-x of 8192 tokens", "no such model: gpt-x of 8192 tokens"),
+        ("the label 'error' is not allowed", "the label '[…]' is not allowed"),
+        ("you said: is the model right for this", "you said: […]"),
+        ("Prefix_Canaries, Kims", "[…]"),
+    ],
+)
+def test_what_errors_are_made_of_stays(message, shown):
+    """Unless it is a whole cell that is quoted, or four words that the prompt has in a row."""
+    asked = Asked(["Say: is the model right for this kettle? canary Kim"], ["error", "kettle"])
+    assert veiled(message, asked) == shown.replace("[…], use", "reasoning_effort, use")
+
+
+def test_of_a_request_that_is_not_known_nothing_is_repeated():
+    """Only words of which errors are made are left."""
+    shown = veiled("Invalid value: 'Kim'. Supported values are: 'low' and 'high' in 24 of 25", None)
+    assert shown == "Invalid value: '[…]'. Supported values are: 'low' and 'high' in […] of […]"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_row_became_is_not_in_its_report(tmp_path):
+    """The prompt, what was made of a cell, and a part of one: also of a stored output."""
+    node = tn.CreateChatCompletion(model="m", prompt="CANARYPROMPT {{ name }} {{ n * 2 }} x")
+    table = pd.DataFrame({"name": ["Jolandas"], "n": [1234]})
+    refused = tn.testing.canned(lambda _: (400, {"error": {"message": "invalid value: 'CANARYPROMPT Jol', 2468"}}))
+    out = node.run(table, refused, **QUIET)
+    again = out.updated(node.run(table, refused, **QUIET))
+    for made in (out, pickle.loads(pickle.dumps(out)), again):
+        text, words = report(made, tmp_path / "run.html")
+        assert "invalid value: '[…]" in words
+        assert not [each for each in ("CANARY", "Jol", "2468") if each in text]
 
 
 def test_the_page_stays_small_with_many_kinds_of_failure_and_nodes(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from ..engine.scheduling.stops import NOT_SENT_BECAUSE
@@ -16,8 +17,8 @@ from ..run.panels import given_cells
 from ..run.row_columns import RowColumns
 from ..run.timeline import IN_FLIGHT, RETRIED, SECONDS, WAITING, Timeline
 from . import charts
+from .echoes import veils_of
 from .measures import QUANTILES, Axis, Used, axis_of, bands_of, latency_of, used_by
-from .veil import veiled
 
 _MESSAGE = 400  # characters of a message at the most
 _NAME = 120
@@ -207,30 +208,21 @@ def _facts(summary: Any, used: Sequence[Used]) -> Iterator[tuple[str, str]]:
 
 def _failures(found: Sequence[Failed], part: Part, manner: Manner) -> Iterator[dict[str, str]]:
     """Yield why rows failed, once for all that failed alike: in the server's words, without what they repeat."""
-    cells = _cells_of(part.output, [each.row for each in found]) if not manner.samples else [[] for _ in found]
-    for each, own in zip(found, cells, strict=True):
+    veils = veils_of(part.output, found) if not manner.samples else repeat(str)
+    for each, hidden in zip(found, veils, strict=False):
         told, stopped = each.message.removeprefix("not answered yet: "), part.output.summary.stopped
         if each.outcome == NOT_SENT:  # whose words another row was refused with
             told = NOT_SENT_BECAUSE.get(stopped, "") or told.removeprefix("not sent: ")
         yield {
             "outcome": each.outcome if each.status is None else f"{each.outcome}, HTTP {each.status}",
             "tone": _TONES.get(each.outcome, "bad"),
-            "reason": _bounded(veiled(each.reason or "", own), _NAME),
-            "message": _bounded(veiled(told, own), _MESSAGE),
+            "reason": _bounded(hidden(each.reason or ""), _NAME),
+            "message": _bounded(hidden(told), _MESSAGE),
             "rows": f"{each.rows:,}",
             "first": f"{place_of(each.row):,}",
             "cure": cure(each, manner.how_set, part.key_variable),
             "again": "a run with the same journal sends them again" if each.passes else "",
         }
-
-
-def _cells_of(output: Any, rows: Sequence[int]) -> list[list[str]]:
-    """Return the texts of some rows, and of the prompt, that a server may repeat."""
-    view, provenance = output._view, output._provenance
-    own = provenance.settings.get("Node", ()) if provenance is not None else ()
-    texts = [each.text for each in own if each.text]
-    columns = [*given_cells(view, rows, view.columns)] if rows else []
-    return [[*texts, *(str(column[at]) for column in columns if column[at] is not None)] for at in range(len(rows))]
 
 
 def _rare(found: Sequence[Failed]) -> str:

@@ -19,7 +19,7 @@ from .failures import failures
 from .last_output import remember
 from .reportable import Reportable
 from .row_columns import RowColumns
-from .second_run import places_of, spliced
+from .second_run import is_alike, places_of, spliced
 from .spending import SpendingOfBoth
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class NodeOutput(Reportable, Generic[T]):
 
     _reads: Sequence[str] = ()  # the columns that requests are made of
     _provenance: Provenance | None = None  # which node made it, and how
+    _requested: Any = None  # what makes the bodies of its rows, in a run of its own
     _fields = False  # the columns are the fields of one answer
 
     def __init__(
@@ -209,10 +210,7 @@ class NodeOutput(Reportable, Generic[T]):
         return html(output_panel(self))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
-        """Return the cells of some rows in the columns that are not the configuration's, those looked at first first.
-
-        Columns of the configuration that have one of their names are not shown.
-        """
+        """Return the cells of some rows in the columns that take the places of the configuration's, if named alike."""
         own = free_names((name for name in self._columns if name not in self._handed_on), self._view.columns)
         made = {own.get(name, name): [values[row] for row in positions] for name, values in self._columns.items()}
         return made | _ends_of(positions, self._outcomes, self._messages)
@@ -260,7 +258,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
 
     def __getstate__(self) -> dict[str, Any]:
         # How bodies are made stays where it is, and so does the connection; what was asked travels.
-        return super().__getstate__() | {"_asked": partial(iter, [*self._asked()]), "_again": None}
+        return super().__getstate__() | {"_asked": partial(iter, [*self._asked()]), "_again": None, "_requested": None}
 
     @cached_property
     def table(self) -> T:
@@ -386,6 +384,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         made.summary = self.summary.joined(again.summary, records.counts, sum(records.reused), spending)
         first, second = self._asked, again._asked
         made._asked = lambda: spliced(first(), second(), places)
+        made._requested = self._requested if is_alike(self._requested, again._requested) else None
         return made
 
     def retry_failed(

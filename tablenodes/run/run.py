@@ -24,7 +24,7 @@ from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
-from ..problems import Remark
+from ..problems import Rejected, Remark
 from . import display
 from .announcement import announced
 from .check import check_rows, refuse_invalid
@@ -77,18 +77,28 @@ class Again:
     connection: Connection
     context: Context
     options: RunOptions
+    plan: BodyPlan
+
+    def bodies(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
+        context = replace(self._context_of(rows), when=None)
+        made = prepared(self.plan.without_images(), tables.view(self.view.take(rows)), context)
+        return [None if isinstance(body, Rejected) else body for body in made]
+
+    def _context_of(self, rows: Sequence[int]) -> Context:
+        upstream, when = self.context.upstream, self.context.when
+        here = None if upstream is None else lambda row: upstream(rows[row])
+        if when is not None and (deciding := when.upstream) is not None:
+            when = when._replace(upstream=lambda row: deciding(rows[row]))
+        return replace(self.context, upstream=here, when=when, new_journal=False)
 
     def __call__(self, rows: Sequence[int], connection: Connection | None, given: Mapping[str, Any]) -> Responses[Any]:
         """Return what became of the rows at these positions; `given` are options in the place of the run's own."""
-        told, upstream, own = given.get("on_text"), self.context.upstream, {"retry_failed": "all", "send": True}
+        own = {"on_text": None, "on_invalid": "report", "retry_failed": "all", "send": True}
         changed = {name: value for name, value in given.items() if value is not None}
-        if told is not None:
+        if (told := given.get("on_text")) is not None:
             changed["on_text"] = lambda row, text: told(rows[row], text)
-        options = replace(self.options, **{"on_text": None, "on_invalid": "report", **own, **changed})
-        here, when = None if upstream is None else lambda row: upstream(rows[row]), self.context.when
-        if when is not None and (deciding := when.upstream) is not None:
-            when = when._replace(upstream=lambda row: deciding(rows[row]))
-        context = replace(self.context, upstream=here, when=when, new_journal=False)
+        options, context = replace(self.options, **{**own, **changed}), self._context_of(rows)
         part = _Part(self, rows, None if connection is not None else self.place)
         return run(self.asking, self.view.take(rows), connection or self._connection(), context, options, part)
 
@@ -362,9 +372,10 @@ class Run:
         spending = Spending(self._own_bodies(), self.records.reused, self.pricing, models, replaced)
         summary = self._summary(time.monotonic() - self.watch.began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
-        again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
+        again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options, self.plan)
         given = self.view, self.records, summary, asked, spending, self.asking.answers, again, reads
         made: Responses[Any] = Responses(*given)
+        made._requested = again
         made._provenance = Provenance.of(self.asking, own, self.options, seconds=summary.seconds)
         return made
 

@@ -45,6 +45,11 @@ def _named(rows: Iterable[int], size: int, count: int) -> list[int]:
     return places
 
 
+def is_alike(first: Any, second: Any) -> bool:
+    """Check whether both runs asked the same of their rows, as far as is known."""
+    return first is not None and second is not None and first.asking is second.asking
+
+
 def spliced(first: Iterable[Any], second: Iterable[Any], places: Sequence[int]) -> Iterator[Any]:
     """Return the values of the first run with those of the second in their places."""
     made = [*first]
