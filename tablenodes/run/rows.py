@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from .. import tables
 from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
@@ -158,6 +159,22 @@ def _all_cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any
     for row, cells in enumerate(view.rows([name for name in plan.columns if name != OUTPUTS])):
         found = upstream(row)
         yield found if isinstance(found, Rejected) else (*cells[:at], found, *cells[at:])
+
+
+def of_rows(context: Context, rows: Sequence[int]) -> Context:
+    """Return the context of a table that is made of these rows of another."""
+    upstream, when = context.upstream, context.when
+    here = None if upstream is None else lambda row: upstream(rows[row])
+    if when is not None and (deciding := when.upstream) is not None:
+        when = when._replace(upstream=lambda row: deciding(rows[row]))
+    return replace(context, upstream=here, when=when, new_journal=False)
+
+
+def bodies_of(plan: BodyPlan, view: TableView, context: Context, rows: Sequence[int]) -> list[bytes | None]:
+    """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
+    context = replace(of_rows(context, rows), when=None)
+    made = prepared(plan.without_images(), tables.view(view.take(rows)), context)
+    return [None if isinstance(body, Rejected) else body for body in made]
 
 
 def conversations_asked(plan: BodyPlan, view: TableView, context: Context) -> Iterator[str | None]:

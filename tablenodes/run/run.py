@@ -24,7 +24,7 @@ from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
-from ..problems import Rejected, Remark
+from ..problems import Remark
 from . import display
 from .announcement import announced
 from .check import check_rows, refuse_invalid
@@ -36,7 +36,7 @@ from .output import Responses
 from .progress import Progress
 from .provenance import Provenance
 from .row_request import Requests
-from .rows import PlanInputs, conversations_asked, models_asked, prepared
+from .rows import PlanInputs, bodies_of, conversations_asked, models_asked, of_rows, prepared
 from .spending import Spending, pricing_of
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
@@ -81,16 +81,7 @@ class Again:
 
     def bodies(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
-        context = replace(self._context_of(rows), when=None)
-        made = prepared(self.plan.without_images(), tables.view(self.view.take(rows)), context)
-        return [None if isinstance(body, Rejected) else body for body in made]
-
-    def _context_of(self, rows: Sequence[int]) -> Context:
-        upstream, when = self.context.upstream, self.context.when
-        here = None if upstream is None else lambda row: upstream(rows[row])
-        if when is not None and (deciding := when.upstream) is not None:
-            when = when._replace(upstream=lambda row: deciding(rows[row]))
-        return replace(self.context, upstream=here, when=when, new_journal=False)
+        return bodies_of(self.plan, self.view, self.context, rows)
 
     def __call__(self, rows: Sequence[int], connection: Connection | None, given: Mapping[str, Any]) -> Responses[Any]:
         """Return what became of the rows at these positions; `given` are options in the place of the run's own."""
@@ -98,7 +89,7 @@ class Again:
         changed = {name: value for name, value in given.items() if value is not None}
         if (told := given.get("on_text")) is not None:
             changed["on_text"] = lambda row, text: told(rows[row], text)
-        options, context = replace(self.options, **{**own, **changed}), self._context_of(rows)
+        options, context = replace(self.options, **{**own, **changed}), of_rows(self.context, rows)
         part = _Part(self, rows, None if connection is not None else self.place)
         return run(self.asking, self.view.take(rows), connection or self._connection(), context, options, part)
 
