@@ -170,11 +170,19 @@ def of_rows(context: Context, rows: Sequence[int]) -> Context:
     return replace(context, upstream=here, when=when, new_journal=False)
 
 
-def bodies_of(plan: BodyPlan, view: TableView, context: Context, rows: Sequence[int]) -> list[bytes | None]:
-    """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
-    context = replace(of_rows(context, rows), when=None)
-    made = prepared(plan.without_images(), tables.view(view.take(rows)), context)
-    return [None if isinstance(body, Rejected) else body for body in made]
+class Requested(NamedTuple):
+    """What the bodies of a run's rows are made of."""
+
+    asking: Asking
+    plan: BodyPlan
+    view: TableView
+    context: Context
+
+    def bodies(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
+        context = replace(of_rows(self.context, rows), when=None)
+        made = prepared(self.plan.without_images(), tables.view(self.view.take(rows)), context)
+        return [None if isinstance(body, Rejected) else body for body in made]
 
 
 def conversations_asked(plan: BodyPlan, view: TableView, context: Context) -> Iterator[str | None]:

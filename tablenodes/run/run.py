@@ -36,7 +36,7 @@ from .output import Responses
 from .progress import Progress
 from .provenance import Provenance
 from .row_request import Requests
-from .rows import PlanInputs, bodies_of, conversations_asked, models_asked, of_rows, prepared
+from .rows import PlanInputs, Requested, conversations_asked, models_asked, of_rows, prepared
 from .spending import Spending, pricing_of
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
@@ -77,11 +77,6 @@ class Again:
     connection: Connection
     context: Context
     options: RunOptions
-    plan: BodyPlan
-
-    def bodies(self, rows: Sequence[int]) -> list[bytes | None]:
-        """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
-        return bodies_of(self.plan, self.view, self.context, rows)
 
     def __call__(self, rows: Sequence[int], connection: Connection | None, given: Mapping[str, Any]) -> Responses[Any]:
         """Return what became of the rows at these positions; `given` are options in the place of the run's own."""
@@ -363,10 +358,10 @@ class Run:
         spending = Spending(self._own_bodies(), self.records.reused, self.pricing, models, replaced)
         summary = self._summary(time.monotonic() - self.watch.began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
-        again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options, self.plan)
+        again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
         given = self.view, self.records, summary, asked, spending, self.asking.answers, again, reads
         made: Responses[Any] = Responses(*given)
-        made._requested = again
+        made._requested = Requested(self.asking, self.plan, self.view, self.context)
         made._provenance = Provenance.of(self.asking, own, self.options, seconds=summary.seconds)
         return made
 
