@@ -24,7 +24,10 @@ from tablenodes.errors import ColumnError, ConnectionSettingError, TableError
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 400
 WORDS = pd.DataFrame({"word": [f"w{i % 90}" for i in range(ROWS)]}, index=range(1000, 1000 + ROWS))
-MANY_DEATHS = {"distributed.scheduler.allowed-failures": 100}  # a partition may be on each worker that is killed
+MANY_DEATHS = {
+    "distributed.scheduler.allowed-failures": 100,  # a partition may be on each worker that is killed
+    "distributed.deploy.lost-worker-timeout": "1 hour",  # or one that is killed again by then is given up
+}
 
 
 @pytest.fixture(scope="module")
