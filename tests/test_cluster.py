@@ -15,11 +15,13 @@ import pytest
 from background import until
 from killing import oracle
 from sentences import wording
-from servers import LOOPBACK, answer, echo_server, fault_server
+from servers import LOOPBACK, answer, echo, echo_server, fault_server
 from test_mapper import journals
 
 import tablenodes as tn
-from tablenodes.errors import ColumnError, ConnectionSettingError, TableError
+from tablenodes.cluster import Share
+from tablenodes.cluster.share_actor import ActorHandle
+from tablenodes.errors import ColumnError, ConnectionSettingError, StoreError, TableError
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 400
@@ -145,3 +147,26 @@ def test_a_worker_without_the_key_is_one_clear_line(client):
     with pytest.raises(ConnectionSettingError) as caught:
         tn.cluster.map(frame(partitions=2), NODE, connection).compute()
     assert (caught.value.code, str(caught.value).count("\n")) == ("variable_unset", 0)
+
+
+# --- one limit for all workers --------------------------------------------------------------------------------------
+
+
+def test_workers_lease_from_an_actor_of_their_cluster(client):
+    """One max_requests for all partitions; it travels with the node."""
+    with fault_server(echo()) as server:
+        share = Share(tn.Limits(max_requests=150), client)
+        connection = tn.Connection(server.url, "")
+        made = tn.cluster.map(frame(partitions=4), NODE, connection, share=share).compute()
+        assert len(server.requests) == 150
+    assert made["outcome"].value_counts().to_dict() == {"not_sent": ROWS - 150, "ok": 150}
+
+
+def test_without_its_actor_nothing_is_sent(client):
+    """The worker that kept the share may have ended: nobody knows what is left."""
+    share = Share(tn.Limits(max_requests=150), client)
+    share._keeper = ActorHandle(None)
+    with fault_server(echo()) as server:
+        with wording.raises(StoreError, code="actor"):
+            NODE.mapper(tn.Connection(server.url, ""), share=share)(WORDS)
+        assert server.requests == []
