@@ -209,6 +209,18 @@ def test_the_page_stays_small_with_many_kinds_of_failure_and_nodes(tmp_path, mon
     assert 1 <= many.count("<svg") == 20 - many.count("Its charts are left out") < 20
 
 
+@pytest.mark.parametrize("samples", [5, 100])
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_stays_small_with_rows(tmp_path, samples):
+    """Cells are cut, then rows left out, whatever signs they are made of."""
+    table = pd.DataFrame({f"column {at} {'&' * 100}": ["<é>" * 2_000] * 300 for at in range(14)})
+    out = tn.Return(text="x" * 3_000).run(table, **QUIET)
+    _, words = report(out, tmp_path / "run.html", samples=samples)
+    assert (tmp_path / "run.html").stat().st_size <= 300_000
+    assert "row 0 column 0" in words
+    assert "Rows and texts are shown in part" in words
+
+
 # --- over time ------------------------------------------------------------------------------------------------------
 
 

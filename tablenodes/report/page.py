@@ -17,9 +17,11 @@ from ..errors import SettingError, TableError
 from ..run.cures import set_in_python
 from ..run.display import duration
 from . import charts
-from .sections import Manner, Part, drawn, section
+from .sections import Manner, Part, drawn, section, shortened
 
-_MOST = 290_000  # bytes of a page without rows; charts that do not fit are left out
+_MOST = 290_000  # bytes of a page; charts that do not fit are left out
+_SHOWN = 190_000  # bytes of a page with rows, without its charts
+_FITS = ((400, 100), (150, 50), (60, 20), (30, 5), (0, 0))  # characters of a cell, and rows of a kind, that may fit
 _ROWS = 100  # of each kind that are shown at the most
 
 
@@ -61,8 +63,15 @@ def html(outputs: Mapping[str, Any], manner: Manner) -> str:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     made = f"Made on {now} with tablenodes {__version__}, Python {platform.python_version()}."
     page = {"title": _title(sections), "about": _about(sections), "made": made, "duration": duration}
-    bare = [each | {"over_time": None, "latencies": None, "left_out": True} for each in sections]
-    left = _MOST - len(template.render(sections=bare, **page).encode("utf-8", "replace"))
+
+    def size_of(found: list[dict[str, Any]]) -> int:
+        bare = [each | {"over_time": None, "latencies": None, "left_out": True} for each in found]
+        return len(template.render(sections=bare, **page).encode("utf-8", "replace"))
+
+    fits = iter(_FITS if manner.samples else ())
+    while size_of(sections) > _SHOWN and (fit := next(fits, None)) is not None:
+        sections = [shortened(each, *fit) for each in sections]
+    left = _MOST - size_of(sections)
     for each, part in zip(sections, parts, strict=True):
         latencies, over_time = drawn(part) if left > 0 else (None, None)
         size = sum(chart.size for chart in (latencies, over_time) if chart is not None)

@@ -102,8 +102,22 @@ def section(part: Part, manner: Manner) -> dict[str, Any]:
         "waits": [*_waits(summary.timeline)],
         "settings": {} if made is None else _settings(provenance.settings, shown=manner.samples > 0),
         "samples": [*_samples(output, manner.samples)],
+        "shortened": False,
         "has_times": summary.timeline is not None,
     }
+
+
+def shortened(section: Mapping[str, Any], most: int, rows: int) -> dict[str, Any]:
+    """Return a section with fewer characters of each cell and text, and fewer rows."""
+
+    def cut(pairs: Sequence[tuple[str, str]], longest: int) -> list[tuple[str, str]]:
+        return [(name[:_NAME], text if len(text) <= longest else f"{text[:longest]}…") for name, text in pairs]
+
+    groups = [group | {"rows": [*group["rows"][:rows]]} for group in section["samples"] if rows]
+    for group in groups:
+        group["rows"] = [row | {"cells": cut(row["cells"], most)} for row in group["rows"]]
+    settings = {group: cut(own, max(_NAME, most)) for group, own in section["settings"].items()}
+    return {**section, "samples": groups, "settings": settings, "shortened": True}
 
 
 def drawn(part: Part) -> tuple[Chart | None, Chart | None]:
