@@ -86,6 +86,7 @@ def test_parameters_come_from_columns(server):
         "max-days": [1, 2, 3],
     }
     requests, out = asked(server, "shareNote", table, user="{{ who }}", Tags=["t", "u"])
+    requests.sort(key=lambda each: each.path)
     assert [each.path for each in requests] == ["/v1/notes/1/share?user=q", "/v1/notes/2/share"]
     assert orjson.loads(requests[0].body) == {"user": "x", "max-days": 1}
     assert requests[0].headers["tags"] == "t,u"
@@ -172,6 +173,29 @@ def test_a_part_of_a_path_is_not_made_of_several_cells(server):
     assert "key" not in str(out.log["message"][0])
 
 
+@pytest.mark.parametrize(("operation", "stops"), [("getNote", False), ("createNote", True)])
+def test_what_is_not_found_by_its_path_stops_no_other_row(operation, stops):
+    """Where each row has its own; where all go to one, 20 that are refused alike do."""
+    settings = {"note_id": "{{ i }}"} if operation == "getNote" else {"text": "{{ i }}"}
+    with fault_server(answer({"error": {"message": "not found"}}, 404)) as server:
+        node = DOCUMENT.node(operation)(**settings)
+        table = pd.DataFrame({"i": map(str, range(100))})
+        out = node.run(table, tn.Connection(server.url), progress=False)
+    assert ("not_sent" in set(out.log["outcome"])) is stops
+
+
+def test_a_stream_is_kept_as_its_events(server):
+    """Nothing is added to the request, and no text is told as it comes."""
+    events = b'event: a\ndata: {"type": "a"}\n\n' * 2
+    node, table = DOCUMENT.node("speak")(text="a", extra_body={"stream": True}), pd.DataFrame({"a": [1]})
+    with fault_server(answer(events, headers={"Content-Type": "text/event-stream"})) as other:
+        out = node.run(table, tn.Connection(other.url), progress=False)
+        assert orjson.loads(other.requests[0].body) == {"text": "a", "stream": True}
+    assert out.result["body"][0].encode() == events
+    with wording.raises(SettingError):
+        node.run(table, tn.Connection(server.url), on_text=print, progress=False)
+
+
 def test_no_header_of_the_connection_is_a_row_s_to_say(server):
     """Its key least of all."""
     node = DOCUMENT.node("deleteNote")(note_id="a", X_Trace="row")
@@ -247,6 +271,9 @@ def test_a_workflow_s_file_names_an_operation(server, tmp_path, monkeypatch):
     out = flow.run(pd.DataFrame({"word": ["a"]}), connection=tn.Connection(server.url), progress=False)
     assert json.loads(out.table["said"][0])["sent"][:2] == ["GET", "/v1/notes/POST"]
     assert list(out.table["note_outcome"]) == ["ok"]
+    flow.save(tmp_path / "again.yaml")
+    assert 'type: "openapi:flows/notes.yaml#createNote"' in (tmp_path / "again.yaml").read_text()
+    assert tn.Workflow.load(tmp_path / "again.yaml").nodes == flow.nodes
     with wording.raises(tn.errors.WorkflowError):
         (folder / "flow.yaml").write_text(FLOW.format(path="gone.yaml"))
         tn.Workflow.load(folder / "flow.yaml")

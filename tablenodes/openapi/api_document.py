@@ -115,7 +115,10 @@ def load(document: str | os.PathLike[str] | Mapping[str, Any]) -> ApiDocument:
         If it cannot be read, or is no OpenAPI document of these versions.
     """
     if isinstance(document, Mapping):
-        return ApiDocument(copied(document), str(document.get("info", {}).get("title") or "the document"))
+        own = copied(document)
+        about = own.get("info")
+        title = about.get("title") if isinstance(about, dict) else None
+        return ApiDocument(own, str(title or "the document"))
     if not isinstance(document, str | os.PathLike):
         raise SchemaError(f"an OpenAPI document must be a path or a mapping, not {type(document).__name__}")
     name = os.fspath(document)

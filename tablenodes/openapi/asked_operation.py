@@ -13,7 +13,7 @@ import orjson
 from ..engine.calls import PlacedBody
 from ..problems import Problem
 from ..schemas.schema_source import own_schema
-from .parameter_styles import Parameter, headers_of, path_of, query_of
+from .parameter_styles import Parameter, as_in_address, headers_of, path_of, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,7 +83,8 @@ class AskedOperation:
     @property
     def is_plain(self) -> bool:
         """Whether all rows go to one place, with a JSON body, as those of a declared node do."""
-        goes = self.method == "POST" and self.media_type == "application/json"
+        is_address = as_in_address(self.path) == self.path
+        goes = is_address and self.method == "POST" and self.media_type == "application/json"
         return goes and bool(self.body_schema) and not self.parameters and not self.query
 
     @cached_property

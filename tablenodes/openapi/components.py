@@ -115,10 +115,10 @@ class _Translation:
     def _require(self, schema: dict[str, Any], known: Mapping[str, Any]) -> None:
         """Require only what a request may have."""
         required = schema.get("required")
-        if isinstance(required, list):
+        if isinstance(required, list) and all(isinstance(name, str) for name in required):
             answered = [name for name in required if self._is_read_only(known.get(name))]
             schema["required"] = [name for name in required if name not in answered]
-        elif required is not None:
+        elif required is not None and not isinstance(required, list):
             del schema["required"]  # a word of another time, beside a property
 
     def _is_read_only(self, schema: Any) -> bool:

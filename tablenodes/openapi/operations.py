@@ -14,7 +14,7 @@ from .components import Components, UnmadeError
 from .parameter_styles import STYLES, Parameter, names_in
 
 METHODS = ("get", "put", "post", "delete", "head", "patch", "options", "trace")
-_JSON = re.compile(r"application/(json|[\w.+-]+\+json)", re.IGNORECASE)
+_JSON = re.compile(r"application/(json|[\w.+-]+\+json)", re.IGNORECASE | re.ASCII)
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _IGNORED = frozenset({"accept", "content-type", "authorization"})
 """Headers that a document cannot say: they are the connection's."""
@@ -81,10 +81,15 @@ class _Reading:
         begun = Operation(known_as, self._method, self._path, summary, self._query)
         try:
             return self._whole(begun)
-        except UnmadeError as why:
-            return Operation(known_as, self._method, self._path, summary, self._query, why=str(why))
+        except UnmadeError as error:
+            why = str(error)
+        except RecursionError:
+            why = "its schemas are nested too deeply"
+        return Operation(known_as, self._method, self._path, summary, self._query, why=why)
 
     def _whole(self, begun: Operation) -> Operation:
+        if not self._path.startswith("/") or not {".", ".."}.isdisjoint(self._path.split("/")):
+            raise UnmadeError("the path must begin with a slash, and '.' and '..' are no parts of it")
         found = [*self._parameters()]
         media_type, body, is_required = self._body()
         properties = {} if body is None else self._components.properties(body)
@@ -135,7 +140,11 @@ class _Reading:
             raise UnmadeError(f"the body is not JSON: {', '.join(map(str, kinds))[:100] or 'no media type'}")
         media = kinds[of_json[0]]
         schema: Any = media.get("schema", {}) if isinstance(media, dict) else {}
-        if "object" not in admitted(self._components.document, schema, ()):
+        try:
+            kinds_of_value = admitted(self._components.document, schema, ())
+        except (TypeError, AttributeError):
+            raise UnmadeError("the schema of the body names no types as JSON Schema does") from None
+        if "object" not in kinds_of_value:
             raise UnmadeError("the body is not an object")
         media_type = of_json[0].partition(";")[0].strip().lower()
         return media_type, schema, request.get("required") is True

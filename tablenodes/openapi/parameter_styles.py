@@ -33,6 +33,11 @@ class Parameter(NamedTuple):
     is_json: bool = False
 
 
+def as_in_address(path: str) -> str:
+    """Return a path as a document writes it with the signs percent-encoded that no address has."""
+    return quote(path, safe=_PLAIN)
+
+
 def names_in(path: str) -> list[str]:
     """Return the names that stand in a path's braces, in their order."""
     return _PLACE.findall(path)
@@ -50,7 +55,7 @@ def path_of(template: str, parameters: Iterable[Parameter], values: Mapping[str,
         pieces = _PLACE.split(segment)
         named = [by_name[name] for name in pieces[1::2]]
         texts = [_in_path(each, values.get(each.key)) for each in named]
-        pieces[::2] = [quote(piece, safe=_PLAIN) for piece in pieces[::2]]
+        pieces[::2] = [as_in_address(piece) for piece in pieces[::2]]
         pieces[1::2] = texts
         whole = "".join(pieces)
         if named and whole in (".", ".."):

@@ -15,6 +15,7 @@ from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
 from ..engine.outcomes.judge import REPEATABLE, judge, judge_as_it_came
 from ..engine.sink import SKIPPED
+from ..errors import SettingError
 from ..problems import Problem, Rejected
 from ..store.commits import EMPTY, links
 from ..templates.bounds import MOST
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..connection.connection import Connection
     from ..engine.outcomes.judge import Verdict
     from ..tables import TableView
+    from .options import RunOptions
     from .output import NodeOutput
 
     Upstream = Callable[[int], Mapping[str, Any] | Rejected]
@@ -99,7 +101,16 @@ class Asking:
     @property
     def judge(self) -> Callable[..., Verdict]:
         """What returns what an answer means."""
-        return partial(judge_as_it_came, may_repeat=self.may_repeat) if self.as_it_came else judge
+        if not self.as_it_came:
+            return judge
+        return partial(judge_as_it_came, may_repeat=self.may_repeat, has_own_path="{" in self.path)
+
+    def checked(self, options: RunOptions) -> RunOptions:
+        """Return the options; raise `SettingError` where somebody wants the texts of answers that have none."""
+        if options.on_text is not None and self.as_it_came:
+            what = "an operation's answer is kept as it came, and has no text of its own"
+            raise SettingError(f"on_text: {what}", place="on_text")
+        return options
 
     @property
     def may_repeat(self) -> bool:

@@ -113,7 +113,7 @@ def run(
 ) -> Responses[Any]:
     """Run a node over a table; see `RequestNode.run`."""
     view, given, connection = tables.view(table).held(), connection, checked(connection)
-    options = over(connection.profile, options)
+    options = over(connection.profile, asking.checked(options))
     if given is None and options.progress is not False:
         display.announce_default(connection)
     with ExitStack() as stack:

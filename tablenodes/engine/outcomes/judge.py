@@ -48,6 +48,7 @@ class Verdict(NamedTuple):
 
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 """The methods whose requests may be sent several times, with the effect of one."""
+_GONE = (404, 410)
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _REQUEST_ID = b"\nx-request-id:"
 _LARGEST_COUNT = 2**53
@@ -141,6 +142,7 @@ def judge_as_it_came(
     asked: bytes = b"",
     *,
     may_repeat: bool = False,
+    has_own_path: bool = False,
     at_most_once: bool = False,
     secrets: Sequence[bytes] = (),
     wall_clock: Callable[[], float] | None = None,
@@ -149,7 +151,8 @@ def judge_as_it_came(
     """Return what an answer of any operation means: a whole one with a status of 2xx is ``ok``, whatever is in it.
 
     What is no text is kept as base64, which the message says. With `may_repeat`, what may have been executed is as if
-    the server had failed: it does no harm to send it again.
+    the server had failed: it does no harm to send it again. Where each request `has_own_path`, what is not found says
+    nothing of other rows.
     """
     status = answer.status
     if status is not None and 200 <= status < 300 and answer.fault is None:
@@ -159,6 +162,8 @@ def judge_as_it_came(
         verdict = failing.by_fault(str(answer.fault))
     else:
         verdict = failing.by_status(status)
+        if has_own_path and status in _GONE and verdict.circuit is None:
+            verdict = verdict._replace(circuit="row")
     again = may_repeat and verdict.kind is Failure.AMBIGUOUS
     return verdict._replace(kind=Failure.SERVER_ERROR) if again else verdict
 
