@@ -75,7 +75,7 @@ def histogram(name: str, counts: Any, edges: Any, marks: Sequence[Mark], *, loga
         if logarithmic:
             axes.set_xscale("log")
         axes.set_xlabel("seconds an attempt took", color=_COLOURS["dim"])
-        top, (low, high) = float(max(counts)) * 1.3 or 1.0, (edges[0], edges[-1])
+        top, (low, high) = float(max(counts)) * (1.3 if width == WIDE else 1.5) or 1.0, (edges[0], edges[-1])
         axes.set_ylim(0, top)
         for place, mark in enumerate(marks):
             axes.axvline(mark.at, color=_COLOURS["ink"], linewidth=1, linestyle=(0, (4, 3)))
@@ -101,7 +101,7 @@ def lanes(
         every = figure.subplots(len(given), 1, sharex=True, squeeze=False)[:, 0]
         for lane, axes in zip(given, every, strict=True):
             for band in shaded:
-                axes.axvspan(band.start / scale, band.end / scale, color=_COLOURS[band.tone], alpha=0.22, linewidth=0)
+                axes.axvspan(band.start / scale, band.end / scale, color=_COLOURS[band.tone], alpha=0.28, linewidth=0)
             for mark in marks:
                 axes.axvline(mark.at / scale, color=_COLOURS["dim"], linewidth=1, linestyle=(0, (2, 2)))
             _draw_lane(axes, lane, at)

@@ -37,21 +37,21 @@ _CAUSES = {
     "unusable": ("calm", "the answer could not be used"),
 }
 _WAITS = {
-    "pause": ("warn", "the server asked to wait"),
+    "pause": ("wait", "the server asked to wait"),
     "pace": ("idle", "the pace of the limits, the server or its allowance"),
     "outage": ("bad", "the server served no request, and was probed"),
     "name": ("bad", "the server's name was not found"),
-    "retry": ("wait", "only rows that wait for another attempt were left"),
+    "retry": ("calm", "only rows that wait for another attempt were left"),
 }
 """Why nothing was sent, by the reasons of `engine.scheduling.stops.Wait`: a tone, and words."""
 
 
 class Chart(NamedTuple):
-    """A chart for a wide and for a narrow screen, and what its colours stand for."""
+    """A chart for a wide and for a narrow screen, and what its colours stand for, by what they are in."""
 
     wide: str
     narrow: str
-    legend: Sequence[tuple[str, str]] = ()
+    legend: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
 
     @property
     def size(self) -> int:
@@ -307,11 +307,15 @@ def _timeline(name: str, axis: Axis, timeline: Timeline) -> Chart:
     if axis.column(WAITING).any():
         given.append(charts.Lane("rows that wait for another attempt", {WAITING: (axis.column(WAITING), "idle")}))
     bands = [charts.Band(start, end, _WAITS[reason][0]) for start, end, reason in bands_of(axis) if reason in _WAITS]
-    times = [("calm", "p50"), ("warn", "p95")] if axis.latency else []
-    legend = [("good", "ok"), ("bad", "failed"), *times, *((_CAUSES[each][0], f"again: {each}") for each in causes)]
-    legend += [(f"{_WAITS[each][0]} band", f"nothing sent: {each}") for each in axis.named(SECONDS) if each in _WAITS]
+    waits = [(f"{_WAITS[each][0]} band", each) for each in axis.named(SECONDS) if each in _WAITS]
+    legend = [
+        ("rows that ended", [("good", "ok"), ("bad", "failed")]),
+        ("seconds an attempt took", [("calm", "p50"), ("warn", "p95")] if axis.latency else []),
+        ("sent again", [(_CAUSES[each][0], each) for each in causes]),
+        ("nothing sent, in all charts", waits),
+    ]
     marks = [charts.Mark(second, "second run") for second in timeline.second_runs]
-    return Chart(*charts.lanes(name, given, axis.edges, bands, marks), legend)
+    return Chart(*charts.lanes(name, given, axis.edges, bands, marks), [each for each in legend if each[1]])
 
 
 def _bounded(text: str, most: int) -> str:
