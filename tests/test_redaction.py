@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tablenodes import Connection
+from tablenodes.connection.endpoint import opened
 from tablenodes.engine.calls import Answer
 from tablenodes.engine.redaction import Redaction
 
@@ -62,6 +64,13 @@ def test_a_short_secret_masks_no_words():
     """ "test" as a key would make holes in every other answer."""
     answer = Answer(1, 200, b"", b"a test")
     assert Redaction([b"test"])(answer) is answer
+
+
+def test_a_short_key_is_masked_after_bearer():
+    """There it is no word; alone it may be one."""
+    with opened(Connection("http://localhost:1/v1", api_key="sk-x")) as endpoint:
+        masked = Redaction(endpoint.secrets)(Answer(1, 401, b"", b"no: Bearer sk-x, in a task-x"))
+    assert masked.body == b"no: ***, in a task-x"
 
 
 # --- a text that comes in pieces ------------------------------------------------------------------------------------

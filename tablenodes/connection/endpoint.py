@@ -55,9 +55,11 @@ class Endpoint:
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """What must never be in a result: the keys as they may be echoed."""
+        """What must never be in a result: the keys as they may be echoed; one that may be a word only after Bearer."""
         values = (*dict(self.headers).values(), *self.query.values())
-        found = (value.reveal().removeprefix("Bearer ") for value in values if isinstance(value, Secret))
+        sent = [value.reveal() for value in values if isinstance(value, Secret)]
+        keys = ((each, each.removeprefix("Bearer ")) for each in sent)
+        found = (key if len(key) >= 6 else each for each, key in keys if key)
         return tuple(secret.encode("latin-1") for secret in found if len(secret) >= 6)
 
     @property
