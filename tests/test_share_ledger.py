@@ -195,3 +195,21 @@ def test_a_worker_that_was_paused_sends_nothing_on_an_old_lease():
     assert sum(BEGAN + 6.5 <= at < BEGAN + 10 for at in other) >= 0.9 * 100 * 3.5
     for from_ in range(20):
         assert sum(BEGAN + from_ <= at < BEGAN + from_ + 1 for at in starts(team)) <= 115
+
+
+def test_a_lease_that_has_run_out_allows_nothing():
+    """Whoever was stopped for a while does not know what others have been granted since."""
+    (worker,) = workers(Lender(), plain, [10])
+    worker.lease.turn(BEGAN)
+    assert worker.scheduler.room(BEGAN + 0.9) > 0
+    assert worker.scheduler.room(BEGAN + 1.1) == 0
+
+
+def test_workers_that_join_one_after_the_other_do_not_add_up():
+    """Each takes what is free, until the others have given up their parts."""
+    lender = Lender(Limits(requests_per_minute=6000))
+    team = workers(lender, plain, [10**5] * 6, seconds=4, after=[0.0, 1.0, 1.02, 1.04, 1.06, 1.08])
+    together(team)
+    for quarter in range(16):
+        assert sum(quarter <= 4 * (at - BEGAN) < quarter + 1 for at in starts(team)) <= 34
+    assert min(len(worker.starts) for worker in team) >= 25
