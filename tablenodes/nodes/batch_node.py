@@ -90,6 +90,7 @@ class BatchNode(Node):
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
         from ..run.rows import Context  # noqa: PLC0415
 
+        self._refuse_later("run_batches")
         if check not in ("lazy", "first", False):
             raise SettingError('check must be "lazy", "first" or False', place="check")
         if on_invalid == "raise" and check != "first":
@@ -149,14 +150,18 @@ class BatchNode(Node):
         UsageError
             If a key is given as a text, or the options do not fit together.
         """
-        if self._declared.later:
-            name = type(self).__name__
-            how = f"set the same on {name.removesuffix('Async')}, whose mapper asks at once"
-            raise SettingError(f"{name} hands its rows to a worker: {how}", code="sends_later")
+        self._refuse_later("mapper")
         from ..cluster.mapper import mapper_of  # noqa: PLC0415 - loaded where it is needed
 
         given = {"limits": limits, "retry": retry, "journal": journal}
         return mapper_of(self._asking(""), given_connection(connection, SettingError), given, share)
+
+    def _refuse_later(self, way: str) -> None:
+        """Raise `SettingError` where a worker sends the rows."""
+        if self._declared.later:
+            name = type(self).__name__
+            how = f"set the same on {name.removesuffix('Async')}, whose {way} asks at once"
+            raise SettingError(f"{name} hands its rows to a worker: {how}", code="sends_later")
 
     def _in_batches(
         self,
