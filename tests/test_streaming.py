@@ -199,7 +199,7 @@ def test_a_stream_without_done_that_stays_open_is_left_soon(asked_for, told, tra
     ]
     assert out.log["latency"].iloc[0] < (1.0 if told else 2.0)
     assert list(out.log["total_tokens"].dropna()) == [21] * told
-    assert ["token counts" in note for note in out.summary.notes] == [True] * (not told)
+    assert sum("token counts" in note for note in out.summary.notes) == (not told)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

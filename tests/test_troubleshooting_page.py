@@ -49,6 +49,7 @@ ENTRIES = {
 }
 """Where the page has the messages of a code."""
 SAYING_ALL = {
+    "actor",
     "another_server",
     "answer",
     "answer_readings",
@@ -61,6 +62,7 @@ SAYING_ALL = {
     "key_in_file",
     "later",
     "may_pass",
+    "other_limits",
     "no_address",
     "no_charts",
     "no_connection",
