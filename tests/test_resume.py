@@ -287,7 +287,7 @@ def test_invalid_rows_are_no_matter_of_the_journal(tmp_path):
 
 def test_an_answer_whose_judgement_fails_is_kept(tmp_path, monkeypatch):
     """The fault is ours, the answer is paid for: the row says internal_error, its body is there, the others go on."""
-    from tablenodes.run import wiring as module
+    from tablenodes.run import rows as module
 
     right = module.judge
 

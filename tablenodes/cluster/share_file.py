@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import secrets
 import sqlite3
 import tempfile
@@ -14,10 +12,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..database_file import DAMAGED, FileKind, empty_database
 from ..errors import SettingError, StoreError
+from . import ledger_text
 from .share_ledger import Ledger
 
 if TYPE_CHECKING:
@@ -26,32 +25,13 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _BUSY = 5.0  # seconds that a lease waits for those of other processes
-_TABLES = "CREATE TABLE share (limits TEXT NOT NULL, ledger BLOB)"
+_TABLES = "CREATE TABLE share (limits TEXT NOT NULL, ledger TEXT)"
 _KIND = FileKind(
     "share",
     StoreError,
     "what was used",
     {sqlite3.SQLITE_BUSY: f"other processes used the share for {_BUSY:g} s; try again"},
 )
-_SCHEDULING = "tablenodes.engine.scheduling"
-_KNOWN = {
-    ("collections", "deque"),
-    *((f"{_SCHEDULING}.evidence", name) for name in ("History", "Mark", "Record", "Share")),
-    *((f"{_SCHEDULING}.learned_rate", name) for name in ("LearnedRate", "_Phase", "_Wave")),
-    *((f"{_SCHEDULING}.lease", name) for name in ("Amounts", "Refusal")),
-    *(("tablenodes.cluster.share_ledger", name) for name in ("Ledger", "Member")),
-}
-"""What a ledger is made of: nothing else is loaded from a file."""
-
-
-class _Reader(pickle.Unpickler):
-    """Reads a ledger, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class that a ledger is made of."""
-        if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(name)
-        return super().find_class(module, name)
 
 
 class ShareFile:
@@ -82,7 +62,7 @@ class ShareFile:
             now = time.monotonic()
             ledger = Ledger() if kept is None else _read(kept, self._path).at(now)
             lease = ledger.renew(report, self._limits, now)
-            database.execute("UPDATE share SET ledger = ?", (pickle.dumps(ledger, 5),))
+            database.execute("UPDATE share SET ledger = ?", (ledger_text.written(ledger),))
         return lease
 
     def _open_at(self, path: Path, limits: Limits) -> None:
@@ -128,14 +108,11 @@ def _restored(path: Path, limits: Limits) -> ShareFile:
     return made
 
 
-def _read(kept: bytes, path: Path) -> Ledger:
+def _read(kept: str, path: Path) -> Ledger:
     try:
-        ledger = _Reader(io.BytesIO(kept)).load()
-    except Exception:  # noqa: BLE001 - bytes that are no ledger may raise anything
-        ledger = None
-    if not isinstance(ledger, Ledger):
-        raise StoreError(f"{path}: the share {DAMAGED}")
-    return ledger
+        return ledger_text.read(kept)
+    except Exception:  # noqa: BLE001 - a text that is no ledger may raise anything
+        raise StoreError(f"{path}: the share {DAMAGED}") from None
 
 
 def _remove(path: Path, owner: int) -> None:

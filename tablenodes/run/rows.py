@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from .. import tables
 from ..answers import TEXTS, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
@@ -192,6 +191,8 @@ class Requested(NamedTuple):
     def bodies(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the bodies of these rows' requests, without their images; None for one that cannot be made."""
         context = replace(of_rows(self.context, rows), when=None)
+        from .. import tables  # noqa: PLC0415 - lists of nodes load no pandas
+
         made = prepared(self.plan.without_images(), tables.view(self.view.take(rows)), context)
         return [None if isinstance(body, Rejected) else body for body in made]
 

@@ -14,7 +14,7 @@ _SURE = 2.3  # a log-likelihood ratio of 10 to 1
 _FEW = 6  # sends from which a round is judged
 
 
-class _Phase(enum.Enum):
+class Phase(enum.Enum):
     """What the present pace is for."""
 
     WAVE = "everything that was on its way at the first refusal comes back"
@@ -25,7 +25,7 @@ class _Phase(enum.Enum):
     HOLD = "a little below the limit, a little more from time to time"
 
 
-class _Wave(NamedTuple):
+class Wave(NamedTuple):
     """What was on its way at the first refusal: the first of it that was refused, and how many were."""
 
     first: int
@@ -47,12 +47,12 @@ class LearnedRate:
     def __init__(self, patience: int = 2) -> None:
         self._patience, self.active = patience, False
         self.pace, self.rounds = _FASTEST, 0
-        self._phase = _Phase.HOLD
+        self._phase = Phase.HOLD
         self._rate: float | None = None  # as measured; None: the pace is a guess
         self._delay = policy.SHORTEST_REFUSAL  # seconds until a refusal is known, the slowest of late
         self._next_at = self._alone_until = self._let_in_at = -math.inf
         self.alone_for: float | None = None  # seconds for which the next send goes alone
-        self.wave: _Wave | None = None
+        self.wave: Wave | None = None
         self.record = Record(0, 0.0)
         self._since = Mark(0, 0.0, 0)  # from it on, what was let in is counted
         self._before: Share | None = None  # what was refused at a faster pace
@@ -106,8 +106,8 @@ class LearnedRate:
         self._last_asked = -1.0 if asked is None else asked
         self._longest_asked = max(self._longest_asked, self._last_asked)
         if not self.active:
-            self.active, self._phase = True, _Phase.WAVE
-            self.wave = _Wave(send, at, 0, history, now)
+            self.active, self._phase = True, Phase.WAVE
+            self.wave = Wave(send, at, 0, history, now)
             self.record = Record(history.sends, now)
             self._next_at = now + policy.SETTLED_AFTER * self._delay + policy.WAVE_END
         if send <= self._since.send:
@@ -143,18 +143,18 @@ class LearnedRate:
         sends, refused = current.settled, current.refused
         if sends > refused:
             self._let_in_at = now
-        if self._phase is _Phase.PROBE:
+        if self._phase is Phase.PROBE:
             self._judge_probe(now, sends)
         elif sends:
             judges = {
-                _Phase.CHECK: self._judge_check,
-                _Phase.SEEK: self._judge_seek,
-                _Phase.CLIMB: self._judge_climb,
-                _Phase.HOLD: self._judge_hold if self._chance is None else self._judge_chance,
+                Phase.CHECK: self._judge_check,
+                Phase.SEEK: self._judge_seek,
+                Phase.CLIMB: self._judge_climb,
+                Phase.HOLD: self._judge_hold if self._chance is None else self._judge_chance,
             }
             judges[self._phase](now, sends, refused)
 
-    def _judge_wave(self, now: float, wave: _Wave) -> None:
+    def _judge_wave(self, now: float, wave: Wave) -> None:
         """Guess the rate from the first wave that met refusals, as if the server kept places for one second."""
         (sends, seconds, lately), refused = wave.before, wave.refused
         let_in = sends - refused
@@ -233,10 +233,10 @@ class LearnedRate:
         self._dry_spells = 0
         self._up_at = now + max(self._up_after, 4 * self._delay)
         if self._rate is None:
-            self._go(now, 2 * self.pace, _Phase.SEEK)
+            self._go(now, 2 * self.pace, Phase.SEEK)
         else:
             kept = 1.0 if self._asks_seconds else policy.RATE_KEPT
-            self._go(now, max(self.pace, kept * self._rate), _Phase.HOLD)
+            self._go(now, max(self.pace, kept * self._rate), Phase.HOLD)
 
     def _judge_seek(self, now: float, sends: int, refused: int) -> None:
         """Go twice as fast, until something is refused."""
@@ -248,7 +248,7 @@ class LearnedRate:
         if self._longest_asked >= policy.LONG_DELAY:  # after a long pause all places are free: that shows little
             lasted = lasted and 2 * self.pace * self._delay <= max(2.0, 0.04 * sends)
         if lasted and current.is_clean and self._is_used(now):
-            self._go(now, 2 * self.pace, _Phase.SEEK)
+            self._go(now, 2 * self.pace, Phase.SEEK)
 
     def _judge_climb(self, now: float, sends: int, refused: int) -> None:
         """See whether as large a share is let in at a far faster pace."""
@@ -267,11 +267,11 @@ class LearnedRate:
             return
         self._chance = slower.with_more(*here)
         if self._is_used(now):
-            self._go(now, 4 * self.pace, _Phase.CLIMB)
+            self._go(now, 4 * self.pace, Phase.CLIMB)
         else:
             self._rate = None
             self._recheck_at = now + self._recheck_after
-            self._go(now, self.pace, _Phase.HOLD)
+            self._go(now, self.pace, Phase.HOLD)
 
     def _judge_hold(self, now: float, sends: int, refused: int) -> None:
         """Go a little faster from time to time, until something is refused."""
@@ -283,7 +283,7 @@ class LearnedRate:
             if (self._is_loose or self._asks_seconds) and not refused and seconds > 0.8 and self._rate is not None:
                 most = self.pace if self._is_loose else 1.04 * self._rate  # a bucket that is full lets more in
                 self._rate = max(self._rate, min(self.pace, most))
-            self._go(now, self.pace * self._gain, _Phase.HOLD)
+            self._go(now, self.pace * self._gain, Phase.HOLD)
             self._gain = min(policy.UP_GAIN_MOST, 1 + (self._gain - 1) * policy.UP_FASTER)
             self._up_at = now + max(1.0, 2 * self._delay)
         elif sends >= 50 * _FEW and seconds > 2:
@@ -305,7 +305,7 @@ class LearnedRate:
             self._before, self._trail = chance, (0, 0)
             self._check(now, pace / 4, 40)
         elif self._is_used(now):
-            self._go(now, 2 * self.pace, _Phase.HOLD)
+            self._go(now, 2 * self.pace, Phase.HOLD)
         else:
             self.record.begin()
 
@@ -343,10 +343,10 @@ class LearnedRate:
         """Slow down to a little less than was let in; a few sends show whether that helps, or as many as are needed."""
         current, old = self.record, self._rate
         rate = self._measured()
-        tries_more = self._phase is _Phase.HOLD and old is not None and self.pace > 1.02 * old
+        tries_more = self._phase is Phase.HOLD and old is not None and self.pace > 1.02 * old
         if tries_more and old is not None:  # it was too much; that says nothing against the old rate
             rate = max(rate, old)
-        elif self._phase is not _Phase.CHECK or self._names_delays:
+        elif self._phase is not Phase.CHECK or self._names_delays:
             self._falls += 1
             if self._falls > self._patience and not self._climbed and current.refused and not current.is_in_one_piece:
                 self._falls = 0
@@ -354,7 +354,7 @@ class LearnedRate:
                 return
         if self.pace > 2.5 * rate and not self._names_delays:
             self._is_loose = True
-        elif not tries_more and old is not None and self._phase is _Phase.HOLD:
+        elif not tries_more and old is not None and self._phase is Phase.HOLD:
             self._is_loose = False
         self._plan_to_speed_up(rate)
         self._rate = rate
@@ -395,7 +395,7 @@ class LearnedRate:
         current, before = self.record, self._before
         here = Share(current.settled, current.refused, self._achieved(now))
         far_worse = here.refused >= max(_FEW, here.sends / 2) and before and before.refused < 0.3 * before.sends
-        if before is None or self._phase is not _Phase.CHECK or before.let_in < 2 or far_worse:
+        if before is None or self._phase is not Phase.CHECK or before.let_in < 2 or far_worse:
             self._before, self._trail = here, (0, 0)
         elif before.refused < 2 or before.sends < _FEW:
             self._before, self._trail = before.with_more(*here), (0, 0)
@@ -418,7 +418,7 @@ class LearnedRate:
         lately = now - self._let_in_at < policy.SERVED_LATELY
         wait = policy.DRY_FIRST * policy.DRY_LONGER ** min(self._probes, 64)
         self._probes += 1
-        self._go(now, self.pace, _Phase.PROBE)
+        self._go(now, self.pace, Phase.PROBE)
         wait = min(policy.DRY_LATELY if lately else policy.DRY_LONGEST, wait)
         self._next_at = now if self._last_asked >= policy.DRY_FIRST else now + wait  # what the server asks is enough
         self.alone_for = policy.SETTLED_AFTER * self._delay + policy.SHORTEST_WAIT
@@ -426,21 +426,21 @@ class LearnedRate:
     def _climb(self, now: float, base: Share) -> None:
         """Go far faster, to see whether as large a share is let in."""
         self._chance = base
-        self._go(now, 4 * self.pace, _Phase.CLIMB)
+        self._go(now, 4 * self.pace, Phase.CLIMB)
 
     def _check(self, now: float, pace: float, need: int | None = None) -> None:
         """Go at a slower pace, to see whether fewer are refused."""
         self._refused_first = self._probes = 0
-        self._go(now, max(policy.PACE_LEAST, pace), _Phase.CHECK)
+        self._go(now, max(policy.PACE_LEAST, pace), Phase.CHECK)
         before = self._before
         to_see = _FEW if before is None else 4 * before.sends / max(1, before.refused)
         self._need = need or max(_FEW, min(to_see, 20 * _FEW, 3 * self.pace))
 
-    def _go(self, now: float, pace: float, phase: _Phase) -> None:
+    def _go(self, now: float, pace: float, phase: Phase) -> None:
         """Begin a round."""
-        if phase is self._phase and pace == self.pace and phase is not _Phase.PROBE:
+        if phase is self._phase and pace == self.pace and phase is not Phase.PROBE:
             return
-        faster = self.pace < pace and phase is not _Phase.CHECK
+        faster = self.pace < pace and phase is not Phase.CHECK
         self.record.begin(self.record.first if faster else self.record.last + 1)
         self.pace, self._phase, self.rounds = min(pace, _FASTEST), phase, self.rounds + 1
         self._next_at = min(max(now, self._next_at), now + 1 / self.pace)
