@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -382,8 +383,11 @@ def test_a_journal_that_is_full_promises_no_more_than_it_has(table, tmp_path):
     """How many answers are in it and how many only in the table; where that went is said, and in no word of Python."""
     table.write_text("word\n" + "".join(f"w{i}\n" for i in range(200)))
     small = SMALL_FILES.replace("2000, 2000", "60000, 60000")
-    longer = json.loads(json.dumps(LONG).replace("y" * 400, "y" * 8000))  # no commit of several of them fits
-    with fault_server(answer(longer)) as server:
+
+    def long_one(exchange):  # no commit of several of them fits, and none is like another
+        answer(json.loads(json.dumps(LONG).replace("y" * 400, secrets.token_hex(4000))))(exchange)
+
+    with fault_server(long_one) as server:
         arguments = call(table, server, "--output", tmp_path / "out.csv", "--concurrency", "16")
         code, out, err = run(*arguments, program=small)
     kept, unkept = re.search(r"(\d+) of them are in the journal, (\d+) only in the table", err).groups()
