@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import orjson
@@ -231,6 +232,24 @@ def test_windows_hand_out_every_batch_once_and_in_order(data):
     rows = iter(range(sum(sizes)))
     assert [table["body"].to_pylist() for table in taken] == [[str(next(rows)) for _ in range(size)] for size in sizes]
     assert spill.bytes == 0
+    spill.close()
+
+
+def test_what_waits_is_on_the_disk_and_no_row_begins_beyond_its_limit():
+    """Whole batches behind an open one, and open ones with rows that have ended; taken, the file is empty again."""
+    spill = Spill()
+    made = windows.Windows(Plain(), spill, 1_000, 2_000)
+    for _ in range(3):
+        made.begin(range(10))
+    for row in range(1, 10):  # the first batch has one row on its way
+        made.accept(row, End("ok", b"x" * 200))
+    assert spill.bytes > 0
+    for row in range(10, 30):
+        made.accept(row, End("ok", b"x" * 200))
+    assert (made.room, made.has_news()) == (0, False)
+    made.accept(0, End("ok", b"late"))
+    assert [made.take()["body"][0].as_py()[:4] for _ in range(3)] == ["late", "xxxx", "xxxx"]
+    assert (spill.bytes, made.room) == (0, sys.maxsize)
     spill.close()
 
 

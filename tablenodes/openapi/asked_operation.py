@@ -13,6 +13,7 @@ import orjson
 from ..engine.calls import PlacedBody
 from ..problems import Problem
 from ..schemas.schema_source import own_schema
+from .operations import Placed
 from .parameter_styles import Parameter, as_in_address, headers_of, path_of, query_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _CLOSED = ("additionalProperties", "unevaluatedProperties", "maxProperties", "pr
 
 
 @dataclass(frozen=True)
-class AskedOperation:
+class AskedOperation(Placed):
     """An operation that a node asks; its schemas are JSON texts, that of the body is empty where there is none."""
 
     name: str
@@ -69,16 +70,6 @@ class AskedOperation:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AskedOperation, tuple(getattr(self, each.name) for each in fields(self))
-
-    @property
-    def place(self) -> str:
-        """The method and the path."""
-        return f"{self.method} {self.path}"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """What can be set: the parameters, then the properties of the body."""
-        return (*(each.key for each in self.parameters), *self.properties)
 
     @property
     def is_plain(self) -> bool:

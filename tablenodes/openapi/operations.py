@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -21,8 +21,27 @@ _IGNORED = frozenset({"accept", "content-type", "authorization"})
 _SENT_BY_NOBODY = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 
 
+class Placed:
+    """What has a method, a path and parameters."""
+
+    method: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    properties: Collection[str]
+
+    @property
+    def place(self) -> str:
+        """The method and the path, by which it is known where it has no id."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What can be set: the parameters, then the properties of the body."""
+        return (*(each.key for each in self.parameters), *self.properties)
+
+
 @dataclass(frozen=True)
-class Operation:
+class Operation(Placed):
     """One operation as the document has it; `why` says why no node can be made of it, and is empty where one can.
 
     `body` is the schema of its JSON body, as it stands in the document, None without one; `properties` those of it.
@@ -40,16 +59,6 @@ class Operation:
     is_body_required: bool = False
     media_type: str = "application/json"
     why: str = ""
-
-    @property
-    def place(self) -> str:
-        """The method and the path, by which it is known where it has no id."""
-        return f"{self.method} {self.path}"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """What can be set: the parameters, then the properties of the body."""
-        return (*(each.key for each in self.parameters), *self.properties)
 
 
 def operations_of(components: Components) -> Iterator[Operation]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
 from ..database_address import DatabaseTable
-from ..errors import ColumnError, TableError
-from .database_engine import opened
+from ..errors import ColumnError, TableError, UsageError
+from .database_engine import Engine, opened
 from .views import checked_names
 
 if TYPE_CHECKING:
@@ -21,41 +21,44 @@ _LISTED = 20
 
 def read_query(table: DatabaseTable, *, what: str = "table") -> pandas.DataFrame:
     """Return the rows that a query of a database returns; the connection can only read."""
-    address, query = table.url, table.sql()
-    name = f"{what} {str(address)!r}"
-    with opened(address, name) as engine:
-        if query is None or not query.strip():
-            raise _no_query(name, engine.names())
+    with _asked(table, what) as (engine, query, name):
         try:
             found: pandas.DataFrame = engine.read(query)
-            checked_names(found.columns)
-        except ColumnError as error:
-            raise ColumnError(f"{name}: {error}") from None
+            _check_names(found.columns, name)
         except (pyarrow.ArrowException, OverflowError, ValueError) as error:
-            if isinstance(error, engine.faults()):
+            if isinstance(error, (UsageError, *engine.faults())):
                 raise
             raise TableError(f"{name} has a value or a type that pandas cannot read") from error
-    if not len(found.columns):
-        raise TableError(f"{name}: the query returns no columns")
     return found
 
 
 @contextmanager
 def query_stream(table: DatabaseTable, *, what: str = "table") -> Iterator[tuple[Any, Iterator[Any]]]:
     """Open the rows that a query of a database returns: their Arrow schema, and tables that are read one by one."""
-    address, query = table.url, table.sql()
-    name = f"{what} {str(address)!r}"
-    with opened(address, name) as engine:
+    with _asked(table, what) as (engine, query, name):
+        schema, batches = engine.batches(query)
+        _check_names(schema.names, name)
+        yield schema, batches
+
+
+@contextmanager
+def _asked(table: DatabaseTable, what: str) -> Iterator[tuple[Engine, str, str]]:
+    """Open a table's database; yield it with the query, and what it is called in messages."""
+    query, name = table.sql(), f"{what} {str(table.url)!r}"
+    with opened(table.url, name) as engine:
         if query is None or not query.strip():
             raise _no_query(name, engine.names())
         try:
-            schema, batches = engine.batches(query)
-            checked_names(schema.names)
+            yield engine, query, name
         except ColumnError as error:
             raise ColumnError(f"{name}: {error}") from None
-        if not schema.names:
-            raise TableError(f"{name}: the query returns no columns")
-        yield schema, batches
+
+
+def _check_names(names: Collection[Any], name: str) -> None:
+    """Raise an error where a query returns no columns, or names that cannot be."""
+    if not len(names):
+        raise TableError(f"{name}: the query returns no columns")
+    checked_names(names)
 
 
 def _no_query(name: str, tables: list[str]) -> TableError:
