@@ -16,6 +16,7 @@ from servers import completion, fault_server, message
 import tablenodes as tn
 from tablenodes.engine.sink import End
 from tablenodes.run import windows
+from tablenodes.run.failures import Failures
 from tablenodes.tables import Spill
 
 NODE = tn.CreateChatCompletion(model="m", prompt="{{ text }}", answer={"word": str, "length": int})
@@ -251,6 +252,14 @@ def test_what_waits_is_on_the_disk_and_no_row_begins_beyond_its_limit():
     assert [made.take()["body"][0].as_py()[:4] for _ in range(3)] == ["late", "xxxx", "xxxx"]
     assert (spill.bytes, made.room) == (0, sys.maxsize)
     spill.close()
+
+
+def test_the_first_row_of_a_reason_is_the_first_in_the_table():
+    """Whichever batch ends first; its own words are shown."""
+    found = Failures()
+    for start, words in ((20, "no 20"), (10, "no 10"), (30, "no 30")):
+        found.add([("http_error", 400, words, None, None)], start)
+    assert [(each.row, each.rows, each.message) for each in found.listed()] == [(10, 3, "no 10")]
 
 
 class Plain:
