@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentences import wording
 from servers import completion, fault_server, message
 
 import tablenodes as tn
@@ -186,6 +187,30 @@ def test_a_second_run_sends_what_is_missing(tmp_path):
     apart = ["reused", "latency", "started"]
     assert second.read_all().drop_columns(apart).to_pydict() == first.drop_columns(apart).to_pydict()
     assert (asked, len(sent), second.summary.reused) == (60, 60, 60)
+
+
+def test_finished_batches_leave_before_the_source_is_read_on(tmp_path):
+    """Of a run that is resumed, too: what the journal has of the rest is looked up as it comes."""
+    read, server, path = [], tn.testing.canned(judged), tmp_path / "run.journal"
+    NODE.run_batches(table_of(3_000), server, journal=path, progress=False).read_all()
+
+    def source():
+        for batch in batches_of(table_of(3_000), 100):
+            read.append(batch)
+            yield batch
+
+    with NODE.run_batches(source(), server, journal=path, progress=False) as made:
+        next(iter(made))
+        assert len(read) < 10
+
+
+def test_what_the_journal_has_is_said_of_a_stream(tmp_path, capsys):
+    """Before anything is sent: all of a short one, of a long one its beginning; and where nothing fits, that."""
+    ways = {"journal": tmp_path / "run.journal"}
+    for node, count, size in ((NODE, 20, 5), (NODE, 30, 40), (NODE, 30, 5), (NODE.replace(model="n"), 9, 40)):
+        node.run_batches(batches_of(table_of(count), size), tn.testing.canned(judged), **ways).read_all()
+    told = [line for line in capsys.readouterr().err.splitlines() if "journal" in line and "no journal" not in line]
+    wording(told)
 
 
 def test_rows_are_checked_first_where_that_is_asked_for():

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import policy
 from .calls import Call
 
 if TYPE_CHECKING:
-    from .sink import Source
+    from .sink import Sink, Source
 
 
-def look_ahead(source: Source, accept: Callable[..., Any]) -> tuple[deque[Call], bool]:
-    """Return the first calls of a source, and whether it has no more; the ends among them are accepted."""
+def look_ahead(source: Source, sink: Sink) -> tuple[deque[Call], bool]:
+    """Return the first calls of a source, and whether it has no more; ends among them go to the sink."""
     calls: deque[Call] = deque()
     size = 0
     for item in source:
         if not isinstance(item, Call):
-            accept(*item)
+            sink.accept(*item)
+            if sink.room <= 0:
+                return calls, False
             continue
         calls.append(item)
         size += len(item.body)

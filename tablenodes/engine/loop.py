@@ -97,7 +97,7 @@ class Loop:
                         self._look_ahead()
                     if self._ended():
                         break
-                    self._settle_all(0.0 if more else self._patience())
+                    self._settle_all(0.0 if more or has_news() else self._patience())
                     if self._keeps:  # what has come meanwhile, too: a commit costs about the same for many as for few
                         self._settle_all(0.0)
                     if has_news():
@@ -209,7 +209,7 @@ class Loop:
 
     def _room(self) -> int:
         """Return how many more calls may come out of the source."""
-        return self.sink.room - len(self._calls) - len(self._fresh)
+        return min(policy.PULLED_AT_ONCE, self.sink.room - len(self._calls) - len(self._fresh))
 
     def _admit(self, item: Any) -> Call | None:
         """Return the call that an item of the source is; None where its row needs none, and has its end."""

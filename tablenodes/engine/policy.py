@@ -134,6 +134,7 @@ DEPTH_BYTES = 4 * 2**20  # an answer of that kind is looked into up to this leng
 # The loop.
 AT_A_TURN = 64
 """Calls that are begun before answers are looked for again: a wide run begins without a pause for those that came."""
+PULLED_AT_ONCE = 4096  # rows, most of them with ends of earlier runs, after which the sink is asked again for its room
 AHEAD, AHEAD_BYTES = 4096, 2**24
 """Calls, and the bytes of their bodies, that are looked ahead at with a journal, to say what is sent before it is."""
 LONGEST_WAIT = 0.1

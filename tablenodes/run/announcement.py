@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..engine.look_ahead import in_front, look_ahead
 from ..problems import Remark
 from . import display
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..engine.journal.recorder import Recorder
-    from ..engine.sink import Source
+    from ..engine.sink import Sink, Source
 
 _NONE_FITS = (
     "no answer in the journal fits, so all of these rows are sent, and paid for, again: the settings, the prompt, the "
@@ -20,14 +18,12 @@ _NONE_FITS = (
 )
 
 
-def announced(
-    source: Source, recorder: Recorder, name: str, accept: Callable[..., Any], *, sends: bool, others: int = 0
-) -> Source:
+def announced(source: Source, recorder: Recorder, name: str, sink: Sink, *, sends: bool, others: int = 0) -> Source:
     """Return a source, once it is said how many of its rows are in the journal; of a long one, of its first rows.
 
     `others` are rows of earlier nodes, which may be in the journal too.
     """
-    calls, is_all = look_ahead(source, accept)
+    calls, is_all = look_ahead(source, sink)
     reused, sending = recorder.reused, len(calls)
     if not is_all:
         known = f"{reused:,} of the first {reused + sending:,} rows reused from the journal"

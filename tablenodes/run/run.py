@@ -308,10 +308,9 @@ class Run:
             self._say_how()
         source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
         if self.recorder.knows and self._says_what_is_known():
-            sink = self.engine.loop.sink
             others = sum(each.summary.rows for each in self.context.outputs.values())
             name, sends = self.asking.name, self.options.send
-            source = announced(source, self.recorder, name, sink.accept, sends=sends, others=others)
+            source = announced(source, self.recorder, name, self.engine.loop.sink, sends=sends, others=others)
         return self._warmed(source) if self._may_warm_up() else source
 
     def carry_out(self) -> Responses[Any]:

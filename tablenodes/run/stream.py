@@ -135,9 +135,6 @@ class Stream(Run):
     def _count(self) -> int | None:
         return self._source.rows
 
-    def _says_what_is_known(self) -> bool:
-        return False
-
     def _may_stream(self) -> bool:
         return bool(BODY in self.plan.columns if self.plan.streams is None else self.plan.streams)
 
