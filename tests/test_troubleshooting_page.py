@@ -80,6 +80,7 @@ SAYING_ALL = {
     "row_refused",
     "rows",
     "sends_later",
+    "whole_table",
     "several_sheets",
     "swagger",
     "target_exists",

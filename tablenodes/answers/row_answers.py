@@ -111,16 +111,21 @@ class RowAnswers:
         """Return what judges the answers of one run; None where every answer can be used."""
         return None if self.schema is None else Usable(self, AnswerJudge(self.schema))
 
+    def reader(self) -> Callable[[str | bytes | None], Any]:
+        """Return what reads the value of an answer out of a body; None where it has none."""
+        if self.schema is None:
+            return self.text_in
+        judge = AnswerJudge(self.schema)
+
+        def value_of(body: str | bytes | None) -> Any:
+            text = self.text_in(body)
+            return None if text is None else judge(text).value
+
+        return value_of
+
     def columns(self, bodies: Iterable[str | None], outcomes: Iterable[str]) -> dict[str, list[Any]]:
         """Return the answers as columns of plain JSON, null where a row has none; each body is parsed once."""
-        value_of: Callable[[str | None], Any] = self.text_in
-        if self.schema is not None:
-            judge = AnswerJudge(self.schema)
-
-            def value_of(body: str | None) -> Any:
-                text = self.text_in(body)
-                return None if text is None else judge(text).value
-
+        value_of = self.reader()
         ends = zip(bodies, outcomes, strict=True)
         return self.values(value_of(body) if outcome == OK else None for body, outcome in ends)
 

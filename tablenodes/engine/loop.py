@@ -59,7 +59,7 @@ class Loop:
         self._keeps = self.recorder.keeps
         self._calls: dict[int, Call] = {}  # those that have begun, or will at once, and have no end
         self._failed: dict[int, _Tried] = {}
-        self.replaced: list[tuple[bytes, str]] = []  # paid answers that another one took the place of; models asked
+        self.replaced: list[tuple[bytes, str, int]] = []  # paid answers that others took the place of; models, keys
         self._unsent: set[int] = set()
         self._fresh: Fresh
         self._leave_at = math.inf
@@ -334,7 +334,7 @@ class Loop:
         """Remember what was paid for an answer that another one takes the place of."""
         if tried.verdict.kind is Failure.UNUSABLE:
             body = tried.answer.body if tried.verdict.body is None else tried.verdict.body
-            self.replaced.append((body, model_of(call.body)))
+            self.replaced.append((body, model_of(call.body), call.key))
 
     def _end(self, done: Done, answer: Answer) -> None:
         """Hand the end of a call to the sink, and forget the call."""

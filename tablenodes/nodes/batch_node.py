@@ -29,6 +29,9 @@ class BatchNode(Node):
     def _asking(self, scope: str) -> Asking:
         raise NotImplementedError
 
+    def _row_by_row(self, scope: str) -> Asking | None:
+        return None if self._declared.later else self._asking(scope)
+
     def run_batches(
         self,
         source: Any,
@@ -91,10 +94,7 @@ class BatchNode(Node):
         from ..run.rows import Context  # noqa: PLC0415
 
         self._refuse_later("run_batches")
-        if check not in ("lazy", "first", False):
-            raise SettingError('check must be "lazy", "first" or False', place="check")
-        if on_invalid == "raise" and check != "first":
-            raise SettingError('on_invalid="raise" needs check="first"', place="on_invalid")
+        check_batch_options(check, on_invalid)
         if duplicates != "send":
             raise SettingError('duplicates="once" needs the whole table: use run', place="duplicates")
         options = RunOptions.of(
@@ -182,6 +182,14 @@ class BatchNode(Node):
         batches = tables.batch_source(source, query)
         asking = self._asking(context.scope)
         return stream(asking, batches, connection, options, context, check=check, window=window, spill=spill)
+
+
+def check_batch_options(check: Any, on_invalid: str) -> None:
+    """Raise `SettingError` for options of a run over batches that do not fit together."""
+    if check not in ("lazy", "first", False):
+        raise SettingError('check must be "lazy", "first" or False', place="check")
+    if on_invalid == "raise" and check != "first":
+        raise SettingError('on_invalid="raise" needs check="first"', place="on_invalid")
 
 
 def size_in_bytes(given: str | int, name: str) -> int:

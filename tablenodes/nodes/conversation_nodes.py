@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..run.options import OnInvalid, RunOptions
     from ..run.output import AnyOutput, NodeOutput, Responses, T
     from ..run.rows import PlanInputs
-    from ..tables import TableView
     from ..templates.template import Column, LiteralText
 
     Text = str | Column | LiteralText | None
@@ -93,12 +92,9 @@ class CreateConversation(ConversationNode):
         first = [] if system is None else [{"role": "system", "content": as_text(system)}]
         return Said(EMPTY, first + message_list(messages))
 
-    def _instead(self, name: str, view: TableView) -> Iterable[Any]:
-        """Return the cells that are no ids: they are the user's own, and stay."""
-        if name not in view.columns:
-            return super()._instead(name, view)
-        cells = (cell for (cell,) in view.rows((name,)))
-        return (None if cell is None or is_id(cell) or isinstance(cell, Unfit) else as_text(cell) for cell in cells)
+    def _instead(self, before: Any) -> Any:
+        """Return a cell that is no id: it is the user's own, and stays."""
+        return None if before is None or is_id(before) or isinstance(before, Unfit) else as_text(before)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

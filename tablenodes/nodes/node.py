@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..run.check import Check
     from ..run.options import RunOptions
     from ..run.output import AnyOutput
-    from ..run.rows import Context, PlanInputs
+    from ..run.rows import Asking, Context, PlanInputs
+    from ..run.table_run import Making
     from ..schemas import Schema
     from ..tables import TableView
     from .answer_shapes import Shape
@@ -174,6 +175,10 @@ class Node:
     def _answer_columns(self, name: str) -> Mapping[str, Any]:
         """Return the columns that a workflow's table has of the node's answers, and their types; `name` is its id."""
         return {}
+
+    def _row_by_row(self, scope: str) -> Asking | Making | None:
+        """Return what it asks or makes of each row; None where it must see the table as a whole."""
+        return None
 
     def _retrieves(self, earlier: Nodes) -> str | None:
         """Return the id of the node whose answers this one retrieves; None where there is none, or none is known."""

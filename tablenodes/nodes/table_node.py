@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from ..bodies.settings_plan import SettingsPlan
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ..run.options import OnInvalid, RunOptions
     from ..run.output import AnyOutput, NodeOutput, T
     from ..run.rows import PlanInputs
-    from ..tables import TableView
+    from ..run.table_run import Making
     from ..templates.template import Column, LiteralText
     from .answer_shapes import Shape
     from .node import Nodes
@@ -43,9 +42,16 @@ class TableNode(Node):
     def _make(self, rows: Iterable[Any], context: Context, options: RunOptions) -> Iterator[tuple[Any, ...] | Rejected]:
         """Yield each row's cells, or why it has none; `rows` are what the plan makes of each, or why it cannot."""
 
-    def _instead(self, name: str, view: TableView) -> Iterable[Any]:
-        """Return what stands in a column that the node makes, in each row that was rejected."""
-        return repeat(None)
+    def _instead(self, before: Any) -> Any:
+        """Return what stands in a column that the node makes, in a row that was rejected: the cell there, or None."""
+        return None
+
+    def _row_by_row(self, scope: str) -> Making:
+        from ..run.table_run import Making  # noqa: PLC0415 - pandas is loaded where it is needed
+
+        declared, makes, name = self._declared, self._makes(), scope or type(self).__name__
+        fields = makes != declared.makes
+        return Making(name, makes, declared.handed_on, self._plan, self._make, self._instead, fields)
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> SettingsPlan:
         declared = self._declared
@@ -72,12 +78,11 @@ class TableNode(Node):
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.provenance import Asked, Provenance  # noqa: PLC0415 - loaded where it is needed
-        from ..run.table_run import Making, run_table  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..run.table_run import run_table  # noqa: PLC0415 - pandas is loaded where it is needed
 
-        declared, name = self._declared, context.scope or type(self).__name__
-        makes = self._makes()
-        making = Making(name, makes, declared.handed_on, self._plan, self._make, self._instead, makes != declared.makes)
-        output, asked = run_table(making, table, context, options), Asked(name, type(self).__name__, self._shown())
+        making = self._row_by_row(context.scope)
+        output = run_table(making, table, context, options)
+        asked = Asked(making.name, type(self).__name__, self._shown())
         output._provenance = Provenance.of(asked, seconds=output.summary.seconds)
         return output
 

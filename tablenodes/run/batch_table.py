@@ -10,10 +10,9 @@ from ..answers import USAGE_TYPES
 from ..answers.row_answers import BESIDE
 from ..column_names import free_names
 from ..engine.sink import Records
-from .failures import Failures
+from .account import Account
 from .output import LOG_TYPES
-from .spending import Spending, Spent
-from .summary import Met
+from .spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -35,13 +34,12 @@ class BatchColumns(NamedTuple):
     log: tuple[str, ...]
 
 
-class BatchTable:
+class BatchTable(Account):
     """Makes the table of each batch: of the same columns and types, whatever the answers are.
 
     To the right of the configuration stand the answer's columns, ``status``, ``outcome`` and ``message``, then
-    ``body``, what the answer used and cost, and what else a log has. It also sums up what the run used and why rows
-    failed. `models` returns the models that a batch asks for; `replaced` are paid answers that others took the place
-    of.
+    ``body``, what the answer used and cost, and what else a log has. It is the account of the run too. `models` returns
+    the models that a batch asks for.
     """
 
     def __init__(
@@ -51,6 +49,7 @@ class BatchTable:
         pricing: Pricing,
         models: Callable[[TableView], Sequence[str | None]],
     ) -> None:
+        super().__init__(pricing)
         self._answers, self._pricing, self._models, self._view = answers, pricing, models, view
         types: dict[str, Any] = {**answers.types, **{answers.named(name): kind for name, kind in _ENDS.items()}}
         types |= {**USAGE_TYPES, **_LOGGED}
@@ -64,10 +63,6 @@ class BatchTable:
             tuple(known[name] for name in USAGE_TYPES),
             tuple(known[name] for name in LOG_TYPES),
         )
-        self.failures, self.spent = Failures(), Spent(0.0) if pricing.is_known else None
-        self.replaced: list[tuple[bytes, str]] = []
-        self.reused = self.prompt_tokens = self.completion_tokens = 0
-        self.met = Met.of(Records(0))
 
     def empty(self) -> Any:
         """Return the table of no rows, of a table that has none itself: it has the columns and types of all others."""
@@ -75,9 +70,8 @@ class BatchTable:
 
     def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
         """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
-        replaced, self.replaced[:] = [*self.replaced], []
-        spending = Spending(records.body, records.reused, self._pricing, partial(self._models, view), replaced)
-        self._add(records, spending, start, left_out)
+        spending = Spending(records.body, records.reused, self._pricing, partial(self._models, view), self.taken())
+        self.add(records, spending, start, left_out)
         return self._table(view, records, spending)
 
     def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
@@ -97,15 +91,3 @@ class BatchTable:
         ends = (*answered.values(), records.status, records.outcome, told, records.body)
         values = (*ends, *(used[name] for name in USAGE_TYPES), *(getattr(records, name) for name in _LOGGED))
         return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
-
-    def _add(self, records: Records, spending: Spending, start: int, left_out: Collection[int]) -> None:
-        ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
-        self.failures.add(ends, start, left_out)
-        self.met = self.met.joined(Met.of(records))
-        self.reused += sum(records.reused)
-        for name in ("prompt_tokens", "completion_tokens"):
-            ends_of = zip(getattr(records, name), records.reused, strict=True)
-            own = sum(tokens for tokens, reused in ends_of if tokens and not reused)
-            setattr(self, name, getattr(self, name) + own + sum(filter(None, spending.replaced[name])))
-        if (spent := spending.spent) is not None:
-            self.spent = spent if self.spent is None else self.spent + spent

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from .. import tables
 from ..errors import UsageError
+from .arrow_stream import ArrowStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from .batch_table import BatchColumns
     from .failures import Failed, Failures
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 
-class ResponseBatches:
+class ResponseBatches(ArrowStream):
     """A run that comes in batches of rows, in the table's order: a stream of Arrow record batches, to be read once.
 
     Rows are sent while it is read: by iterating, by `read_all`, or by whatever takes a stream of Arrow data, such as
@@ -54,27 +54,3 @@ class ResponseBatches:
         if (made := self._result()) is None:
             raise UsageError("the run is not over: read all batches first, or close it", code="not_over")
         return made
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._batches
-
-    def read_next_batch(self) -> Any:
-        """Return the next record batch; raise `StopIteration` at the end."""
-        return next(self._batches)
-
-    def read_all(self) -> Any:
-        """Return all batches that are left as a `pyarrow.Table`."""
-        return tables.joined(self._batches, self.schema)
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return tables.stream_of(self._batches, self.schema, requested_schema)
-
-    def close(self) -> None:
-        """Send nothing more, wait for what is in flight, and close the journal."""
-        self._batches.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

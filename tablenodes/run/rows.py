@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -119,8 +119,13 @@ class Asking:
 
 def prepared(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
     """Yield what each row becomes, or why nothing can be made of it; made as they are asked for."""
+    return encoded(plan, _cells(plan, view, context))
+
+
+def encoded(plan: RowPlan, rows: Iterable[Any]) -> Iterator[Any]:
+    """Yield what the cells of each row become, or why nothing can be made of it; of some rows that is known."""
     encode = plan.encode
-    for cells in plan.ahead(_cells(plan, view, context)):
+    for cells in plan.ahead(rows):
         if type(cells) is Rejected:
             yield cells
             continue
@@ -143,15 +148,19 @@ def _cells(plan: RowPlan, view: TableView, context: Context) -> Iterator[Any]:
 
 
 def decided(when: When, view: TableView, context: Context) -> Iterator[Rejected | None]:
-    """Yield None for each row that is asked, else why it is not: what decides is not true, or has no value."""
+    """Return None for each row that is asked, else why it is not: what decides is not true, or has no value."""
     deciding = replace(context, upstream=when.upstream, when=None)
-    for found in prepared(when.plan(view.columns, deciding.constants), view, deciding):
-        if found is True:
-            yield None
-        elif isinstance(found, Rejected):
-            yield Rejected(*(_of_when(problem, when) for problem in found.problems), outcome=found.outcome)
-        else:
-            yield Rejected(Problem("$", "when", f"{when.name} is false in this row"), outcome=SKIPPED)
+    found = prepared(when.plan(view.columns, deciding.constants), view, deciding)
+    return (decision(each, when) for each in found)
+
+
+def decision(found: Any, when: When) -> Rejected | None:
+    """Return None for a row that is asked, else why it is not; `found` is what decides."""
+    if found is True:
+        return None
+    if isinstance(found, Rejected):
+        return Rejected(*(_of_when(problem, when) for problem in found.problems), outcome=found.outcome)
+    return Rejected(Problem("$", "when", f"{when.name} is false in this row"), outcome=SKIPPED)
 
 
 def _of_when(problem: Problem, when: When) -> Problem:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CACHED = re.compile(r'cache[a-z_]*"\s*:\s*[1-9]')  # as all counts of tokens are called that were read from a cache
 _LOOKED_AT = 100
 Models = Callable[[], Sequence[str | None]]
+Replaced = tuple[bytes, str, int]
+"""A paid answer that another one took the place of: its body, the model that was asked, and the call's key."""
 
 
 def pricing_of(connection: Connection, base_url: str) -> Pricing:
@@ -63,7 +65,7 @@ class Spent:
 class Spending:
     """What the answers of a run used and cost, by row; `models` returns the models that were asked.
 
-    `replaced` are answers that were paid for and that another one took the place of, with the models that were asked.
+    `replaced` are answers that were paid for and that another one took the place of.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Spending:
         reused: Sequence[bool],
         pricing: Pricing,
         models: Models | None = None,
-        replaced: Sequence[tuple[bytes, str]] = (),
+        replaced: Sequence[Replaced] = (),
     ) -> None:
         self._bodies, self._reused, self._pricing, self._models = bodies, reused, pricing, models
         self._replaced = replaced
@@ -95,7 +97,7 @@ class Spending:
     @cached_property
     def replaced(self) -> dict[str, list[Any]]:
         """What the answers used that another one took the place of."""
-        return usage_columns(body.decode("utf-8", "replace") for body, _ in self._replaced)
+        return usage_columns(body.decode("utf-8", "replace") for body, _, _ in self._replaced)
 
     @cached_property
     def spent(self) -> Spent | None:
@@ -106,7 +108,7 @@ class Spending:
         ends = zip(self.columns["prompt_tokens"], self.columns["model"], self.cost, self._reused, strict=True)
         rows = [(model, cost) for tokens, model, cost, reused in ends if tokens is not None and not reused]
         if self._replaced:
-            again = costs(self.replaced, self._pricing, lambda: [model for _, model in self._replaced])
+            again = costs(self.replaced, self._pricing, lambda: [model for _, model, _ in self._replaced])
             rows += zip(self.replaced["model"], again, strict=True)
         known = [cost for _, cost in rows if cost is not None]
         unpriced = Counter(model or "a model without a name" for model, cost in rows if cost is None)

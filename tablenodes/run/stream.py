@@ -207,30 +207,47 @@ class Stream(Run):
 
     def _end(self, began: float) -> None:
         """Sum the run up, and raise what ended it early."""
-        windows, scheduler, loop = self.records, self.scheduler, self.engine.loop
-        counts, made = windows.counts, self._made
-        self.bar.close(windows.settled - counts["not_sent"], counts[OK])
-        is_whole = counts[OK] == len(windows) or not (self.options.send or counts["not_sent"])
-        self.summary = summary = Summary.of(
-            counts,
+        counts = self.records.counts
+        self.bar.close(self.records.settled - counts["not_sent"], counts[OK])
+        self._sum_up(time.monotonic() - began)
+        if self._broken is not None:
+            raise self._broken
+        whole, loop = Summary.of(counts), self.engine.loop
+        came = display.so_far(whole.outcomes, whole.rows)
+        if loop.failure is not None:
+            raise type(loop.failure)(f"{loop.failure}; {came}") from loop.failure.__cause__
+        if loop.interrupted and not self._is_closed:
+            raise Interrupted(f"interrupted: {came}")
+        self._say_failures()
+
+    def _say_failures(self) -> None:
+        if self.summary is not None:
+            say_failures(self.asking.name, self.summary, self._made.failures.listed, progress=self.options.progress)
+
+    @property
+    def _stopped(self) -> str | None:
+        """Why the run stopped early."""
+        counts = self.records.counts
+        is_whole = counts[OK] == len(self.records) or not (self.options.send or counts["not_sent"])
+        return None if is_whole else self.scheduler.stopped
+
+    def _sum_up(self, seconds: float) -> None:
+        scheduler, made = self.scheduler, self._made
+        self.summary = Summary.of(
+            self.records.counts,
             requests=scheduler.sent,
             first_try=scheduler.first_try,
             reused=made.reused,
             retries={kind: count for kind, count in scheduler.retries.items() if count},
             prompt_tokens=made.prompt_tokens,
             completion_tokens=made.completion_tokens,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             timeline=self.watch.timeline(),
             spending=made.spent,
             seconds_paused=scheduler.seconds_paused,
-            stopped=None if is_whole else scheduler.stopped,
-            notes=(*self._notes(), *notes_on(counts, made.met, self._asked_endpoint(), self.request)),
+            stopped=self._stopped,
+            notes=(
+                *self._notes(),
+                *notes_on(self.records.counts, made.met, self._asked_endpoint(), self.request),
+            ),
         )
-        if self._broken is not None:
-            raise self._broken
-        if loop.failure is not None:
-            came = display.so_far(summary.outcomes, summary.rows)
-            raise type(loop.failure)(f"{loop.failure}; {came}") from loop.failure.__cause__
-        if loop.interrupted and not self._is_closed:
-            raise Interrupted(f"interrupted: {display.so_far(summary.outcomes, summary.rows)}")
-        say_failures(self.asking.name, summary, made.failures.listed, progress=self.options.progress)

@@ -40,7 +40,7 @@ class Making(NamedTuple):
     handed_on: frozenset[str]  # the columns that later nodes read by their names
     plan: Callable[[Sequence[str], PlanInputs], RowPlan]
     make: Callable[[Iterable[Any], Context, RunOptions], Iterator[Made]]  # in the rows' order
-    instead: Callable[[str, TableView], Iterable[Any]]  # what stands in a column in the rows that were rejected
+    instead: Callable[[Any], Any]  # what stands in a column of a row that was rejected, for the cell that was there
     fields: bool = False  # the columns are the fields of one answer
 
 
@@ -55,7 +55,7 @@ def run_table(making: Making, table: Any, context: Context, options: RunOptions)
         refuse_invalid(check_rows(plan, view))
     began = time.monotonic()
     rows, interrupted = _made(making, prepared(plan, view, context), len(view), context, options)
-    output = _output(making, view, rows, context, time.monotonic() - began)
+    output = output_of(making, view, rows, context, time.monotonic() - began)
     remember(output, stopped=interrupted)
     if interrupted:
         made = f"interrupted: {output.summary.ok:,} of {len(view):,} rows were made"
@@ -83,14 +83,16 @@ def _made(
     return rows, interrupted
 
 
-def _output(making: Making, view: TableView, rows: Sequence[Made], context: Context, seconds: float) -> NodeOutput[Any]:
-    failed = [cells.problem if isinstance(cells, Rejected) else None for cells in rows]
-    outcomes = [cells.outcome if isinstance(cells, Rejected) else OK for cells in rows]
-    messages = [problem and in_a_line(problem.message, problem.path, {problem.rule}) for problem in failed]
+def output_of(
+    making: Making, view: TableView, rows: Sequence[Made], context: Context, seconds: float = 0.0
+) -> NodeOutput[Any]:
+    """Return the output of a node that made these of a table's rows."""
+    ends = [end_of_made(cells) for cells in rows]
+    outcomes, messages = [outcome for outcome, _ in ends], [message for _, message in ends]
     columns = {}
     for i, name in enumerate(making.makes):
-        both = zip(rows, making.instead(name, view), _before(making, name, view), strict=False)
-        columns[name] = [_cell(cells, i, instead, before) for cells, instead, before in both]
+        before = (cell for (cell,) in view.rows((name,))) if name in view.columns else repeat(None)
+        columns[name] = [cell_of(making, i, cells, each) for cells, each in zip(rows, before, strict=False)]
     summary = Summary.of(Counter(outcomes), seconds=seconds)
     output: NodeOutput[Any] = NodeOutput(
         view, columns, making.makes, outcomes, messages, summary, making.handed_on | context.made, context.appended
@@ -99,14 +101,20 @@ def _output(making: Making, view: TableView, rows: Sequence[Made], context: Cont
     return output
 
 
-def _cell(cells: Made, at: int, instead: Any, before: Any) -> Any:
+def end_of_made(cells: Made) -> tuple[str, str | None]:
+    """Return a row's outcome, and why it is not ok."""
+    if not isinstance(cells, Rejected):
+        return OK, None
+    problem = cells.problem
+    return cells.outcome, in_a_line(problem.message, problem.path, {problem.rule})
+
+
+def cell_of(making: Making, at: int, cells: Made, before: Any) -> Any:
+    """Return what stands in a column that is made, in a row where the table has `before`; None without the column."""
     if not isinstance(cells, Rejected):
         return cells[at]
     if cells.made is not None:
         return cells.made[at]
-    return before if cells.outcome == SKIPPED else instead
-
-
-def _before(making: Making, name: str, view: TableView) -> Iterable[Any]:
-    """Return what a column that is handed on had before: a row that is skipped keeps it."""
-    return (cell for (cell,) in view.rows((name,))) if name in making.handed_on & {*view.columns} else repeat(None)
+    if cells.outcome == SKIPPED:  # a row that is skipped keeps what is handed on
+        return before if [*making.makes][at] in making.handed_on else None
+    return making.instead(before)

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..engine.sink import NOT_SENT, Records, Tally, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from ..engine.sink import End
     from ..tables import Spill, TableView
 
-_END = 200  # bytes that what is known of an end takes besides its body
+END_BYTES = 200  # bytes that what is known of an end takes besides its body
 
 
 class Make(Protocol):
     """Makes the table of a batch's rows and of what became of them; `left_out` have not come to an end."""
 
-    def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
+    def __call__(self, view: TableView, records: Any, start: int, left_out: Collection[int] = ()) -> Any:
         """Return the table of a batch whose first row is at `start`."""
 
-    def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
+    def patched(self, table: Any, late: dict[int, Any], start: int) -> Any:
         """Return a table with the ends of rows that were left out."""
 
 
@@ -32,13 +32,13 @@ class _Batch:
 
     __slots__ = ("bytes", "late", "left", "number", "packed", "records", "start", "stop", "view")
 
-    def __init__(self, number: int, start: int, view: TableView) -> None:
+    def __init__(self, number: int, start: int, view: TableView, records: Any) -> None:
         self.number, self.start, self.stop = number, start, start + len(view)
         self.view: TableView | None = view
-        self.records: Records | None = Records(len(view))
+        self.records: Any = records
         self.left, self.bytes = len(view), 0
         self.packed: Any = None
-        self.late: dict[int, End] = {}
+        self.late: dict[int, Any] = {}
 
 
 class Windows(Tally):
@@ -47,6 +47,8 @@ class Windows(Tally):
     What waits behind a slow row is kept as tables, and beyond so many bytes, the `window`, in a file; from batches of
     which only some rows are still on their way, too. Where that file has reached its `most` bytes, no row begins.
     """
+
+    _records: Callable[[int], Any] = Records  # what keeps the ends of a batch's rows
 
     def __init__(self, make: Make, spill: Spill, window: int, most: int) -> None:
         super().__init__()
@@ -68,7 +70,7 @@ class Windows(Tally):
 
     def begin(self, view: TableView) -> None:
         """Open a batch, whose rows follow those that have begun."""
-        self._last = batch = _Batch(self._begun, self._rows, view)
+        self._last = batch = _Batch(self._begun, self._rows, view, self._records(len(view)))
         self._batches.append(batch)
         self._starts.append(batch.start)
         self._begun += 1
@@ -76,6 +78,13 @@ class Windows(Tally):
 
     def accept(self, row: int, end: End) -> None:
         """Accept the end of a row."""
+        self.counts[end[0]] += 1
+        if end[5]:
+            self.recalled[end[0]] += 1
+        self._put(row, end, len(end[1]) + END_BYTES)
+
+    def _put(self, row: int, end: Any, size: int) -> None:
+        """Put the end of a row, of so many bytes, into its batch."""
         batch = self._last
         if batch is None or not batch.start <= row < batch.stop:
             self._last = batch = self._batches[bisect_right(self._starts, row) - 1]
@@ -83,10 +92,6 @@ class Windows(Tally):
             batch.late[row - batch.start] = end
         else:
             batch.records.accept(row - batch.start, end)
-        self.counts[end[0]] += 1
-        if end[5]:
-            self.recalled[end[0]] += 1
-        size = len(end[1]) + _END
         batch.bytes += size
         self._open_bytes += size
         batch.left -= 1

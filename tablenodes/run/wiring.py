@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from ..connection.endpoint import Endpoint
-from ..engine.calls import Call, PlacedBody, Request, Transport
+from ..engine.calls import Answer, Call, PlacedBody, Request, Transport
 from ..engine.journal import Keys, PlacedKeys
 from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
@@ -24,6 +24,8 @@ from ..problems import Rejected
 from ..settings import Limits
 
 OnText = Callable[[int, str], None]
+Judge = Callable[[Answer, bytes], Verdict]
+Placing = Callable[[PlacedBody], Request]
 
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
@@ -87,7 +89,7 @@ class Engine:
         first: int = 0,
         use: Callable[[Any, Verdict], Verdict] | None = None,
         judged: Callable[..., Verdict] = judge,
-        placed: Callable[[PlacedBody], Request] | None = None,
+        placed: Placing | None = None,
     ) -> Source:
         """Return the calls of one node's rows, made of `bodies` as they are asked for; the first one's key is `first`.
 
@@ -95,8 +97,20 @@ class Engine:
         returns the verdict of an answer that is ``ok``, or why it cannot be used; `judged` returns what an answer
         means. `placed` returns the request of a row that has a place of its own, and is None where none has.
         """
-        seconds = total or self._endpoint.timeout.total
-        of_its_own = partial(
+        judging = self.judging(choices=choices, at_most_once=at_most_once, use=use, judged=judged)
+        made = caller(request, total or self._endpoint.timeout.total, judging, scope, placed)
+        return map(made, bodies, count(first))  # no generator: the store's rows end, and go on
+
+    def judging(
+        self,
+        *,
+        choices: bool,
+        at_most_once: bool,
+        use: Callable[[Any, Verdict], Verdict] | None = None,
+        judged: Callable[..., Verdict] = judge,
+    ) -> Judge:
+        """Return what judges the answers of one node's rows; see `calls`."""
+        return partial(
             judged,
             needs_choices=choices,
             at_most_once=at_most_once,
@@ -105,20 +119,6 @@ class Engine:
             read_stream=self.streams.read,
             use=use,
         )
-
-        def call(body: bytes | Rejected, key: int) -> Any:
-            if isinstance(body, Rejected):
-                return key, rejected(body)
-            return _new(Call, (key, request, body, seconds, of_its_own, scope))
-
-        def call_elsewhere(body: PlacedBody | Rejected, key: int) -> Any:
-            if isinstance(body, Rejected) or placed is None:
-                return call(body, key)
-            given = bytes(body), seconds, of_its_own, PlacedKeys(scope, body.place)
-            return _new(Call, (key, placed(body), *given))
-
-        made: Any = call if placed is None else call_elsewhere
-        return map(made, bodies, count(first))  # no generator: the store's rows end, and go on
 
     def _may_send_once(self, key: int) -> bool:
         return self.loop.may_send_once(key)
@@ -131,3 +131,20 @@ class Engine:
         ended = EndedError(f"on_text raised {type(error).__name__}")
         ended.__cause__ = error
         self.loop.stop(ended)
+
+
+def caller(request: Request, seconds: float, judging: Judge, scope: Keys | None, placed: Placing | None) -> Any:
+    """Return what makes the call of a body by its key, or the end of a row that has none."""
+
+    def call(body: bytes | Rejected, key: int) -> Any:
+        if isinstance(body, Rejected):
+            return key, rejected(body)
+        return _new(Call, (key, request, body, seconds, judging, scope))
+
+    def call_elsewhere(body: PlacedBody | Rejected, key: int) -> Any:
+        if isinstance(body, Rejected) or placed is None:
+            return call(body, key)
+        given = bytes(body), seconds, judging, PlacedKeys(scope, body.place)
+        return _new(Call, (key, placed(body), *given))
+
+    return call if placed is None else call_elsewhere

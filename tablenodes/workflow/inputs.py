@@ -15,13 +15,16 @@ from ..engine.sink import OK, SKIPPED, SUBMITTED
 from ..errors import WorkflowError, nearest
 from ..plain import plain
 from ..problems import Problem, Rejected, Unfit
-from ..run.rows import Apart
+from ..run.rows import Apart, When
 from ..schemas.subschemas import OTHER_TYPES
 from ..templates.environment import Lacking, UnreadArguments
+from .references import reading_of, templates_in, upstream
 
 if TYPE_CHECKING:
+    from ..nodes import Node
     from ..run.output import AnyOutput
     from .references import Reading
+    from .step import Condition
 
 TYPES: Any = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
 DECLARATION = ("type", "default", "required", "description")
@@ -199,6 +202,25 @@ class AnswersApart:
         """Return the answers to a row by node id, or for each piece these, or why it cannot be made."""
         found = self._whole(row)
         return Apart({name: each(row) for name, each in self._pieces.items()}) if isinstance(found, Rejected) else found
+
+
+def answers_to(node: Node, outputs: Mapping[str, Any]) -> Answers | AnswersApart | None:
+    """Return what a node reads of earlier outputs, row by row; None where it reads none."""
+    ids = tuple(outputs)
+    if (reading := upstream(node, ids)) is None:
+        return None
+    whole = Answers(outputs, reading)
+    pieces = {name: reading_of(templates_in(value), ids) for name, value in node._pieces().items()}
+    apart = {name: Answers(outputs, each) for name, each in pieces.items() if each is not None}
+    return AnswersApart(whole, apart) if apart else whole
+
+
+def deciding_of(condition: Condition | None, outputs: Mapping[str, Any]) -> When | None:
+    """Return what decides for which rows a node runs, given what earlier ones gave."""
+    if condition is None:
+        return None
+    reading = reading_of([condition.template], tuple(outputs))
+    return When(condition.plan, None if reading is None else Answers(outputs, reading), condition.name)
 
 
 class _Missing(Exception):  # noqa: N818 - it stands for an answer

@@ -19,21 +19,20 @@ from ..run.display import announce_default, counted, say, so_far
 from ..run.last_output import HAS_THEM, remember
 from ..run.options import RunOptions, over
 from ..run.output import AnyOutput, NodeOutput
-from ..run.rows import Context, When
+from ..run.rows import Context
 from ..run.spending import pricing_of
 from ..settings import Limits, beneath
 from ..tables import TableView
 from . import workflow_check
 from .definition import Definition
 from .destination import refuse_as_journal
-from .inputs import Answers, AnswersApart
-from .references import doubts, reading_of, templates_in, upstream
+from .inputs import answers_to, deciding_of
+from .references import doubts
 from .workflow_output import WorkflowOutput
 
 if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
     from ..bodies.settings_plan import RowPlan
-    from .step import Condition
     from .workflow_check import Connections
 
 Inputs = Mapping[str, Any]
@@ -64,13 +63,8 @@ def run(
     plans = workflow_check.plans(workflow, view, values, connections, options.store)
     workflow_check.check_content(workflow, view)
     if options.progress is not False:
-        for warning in workflow_check.warnings_of(workflow):
-            say(warning)
-        for each in doubts(workflow._steps, view.columns, workflow._expressions):
-            say(f"{workflow._steps[each.node][0]}: {each.place}: {each.message}")
-        for name, remark in workflow_check.unadded(workflow, plans):
-            say(f"{name}: {remark}")
-    _check_prices(workflow, plans, connections, options)
+        say_doubts(workflow, view, plans)
+    check_prices(workflow, plans, connections, options)
     if options.on_invalid == "raise":
         for name, found in workflow_check.checks(workflow, view, values, plans, connections).items():
             refuse_invalid(found, name)
@@ -83,7 +77,17 @@ def run(
     return _carried_out(workflow, view, values, connections, options, _replaced(workflow, options))
 
 
-def _check_prices(
+def say_doubts(workflow: Definition, view: TableView, plans: Mapping[str, RowPlan]) -> None:
+    """Say what of a workflow was perhaps not meant."""
+    for warning in workflow_check.warnings_of(workflow):
+        say(warning)
+    for each in doubts(workflow._steps, view.columns, workflow._expressions):
+        say(f"{workflow._steps[each.node][0]}: {each.place}: {each.message}")
+    for name, remark in workflow_check.unadded(workflow, plans):
+        say(f"{name}: {remark}")
+
+
+def check_prices(
     workflow: Definition, plans: Mapping[str, RowPlan], connections: Connections, options: RunOptions
 ) -> None:
     """Raise `SettingError` where a node's cost cannot be limited, before any node sends anything."""
@@ -191,33 +195,14 @@ def _run_nodes(
     is_new = journal is not None and not os.path.exists(journal)
     own, made = frozenset(tables.view(outputs._base).columns), frozenset[str]()
     for name, node in workflow._steps:
-        answers = _answers(node, outputs)
-        prefix, when = "" if workflow._alone else name, _when(workflow._whens.get(name), outputs)
+        answers = answers_to(node, outputs)
+        prefix, when = "" if workflow._alone else name, deciding_of(workflow._whens.get(name), outputs)
         context = Context(inputs, answers, name, outputs, new_journal=is_new, made=made, prefix=prefix, when=when)
         context = replace(context, folder=around.folder, replaced=around.replaced, output=path)
         limits = _limits_of(name, workflow._steps, outputs, connections, options)
         output = node._carry_out(outputs._base, connections[name], context, replace(options, limits=limits))
         outputs._add(name, output)
         made |= frozenset(node._declared.makes) - own
-
-
-def _answers(node: Node, outputs: WorkflowOutput) -> Answers | AnswersApart | None:
-    """Return what a node reads of earlier answers, row by row; None where it reads none."""
-    ids = tuple(outputs)
-    if (reading := upstream(node, ids)) is None:
-        return None
-    whole = Answers(outputs, reading)
-    pieces = {name: reading_of(templates_in(value), ids) for name, value in node._pieces().items()}
-    apart = {name: Answers(outputs, each) for name, each in pieces.items() if each is not None}
-    return AnswersApart(whole, apart) if apart else whole
-
-
-def _when(condition: Condition | None, outputs: WorkflowOutput) -> When | None:
-    """Return what decides for which rows a node runs, given what earlier ones gave."""
-    if condition is None:
-        return None
-    reading = reading_of([condition.template], tuple(outputs))
-    return When(condition.plan, None if reading is None else Answers(outputs, reading), condition.name)
 
 
 def _limits_of(name: str, steps: Steps, outputs: Outputs, connections: Connections, options: RunOptions) -> Limits:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..run.check import Check
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed
     from ..settings import Limits, Retry
+    from .workflow_batches import WorkflowBatches
     from .workflow_estimate import WorkflowEstimate
     from .workflow_output import WorkflowOutput
 
@@ -320,3 +321,76 @@ class Workflow(Definition):
             replace=replace,
         )
         return runner.run(self, table, inputs, connection, options)
+
+    def run_batches(
+        self,
+        source: Any = None,
+        connection: GivenConnection | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+        on_invalid: OnInvalid = "report",
+        on_in_doubt: OnInDoubt = "resend",
+        retry_failed: RetryFailed = "transient",
+        store: str | os.PathLike[str] | None = None,
+        check: Literal["lazy", "first", False] = "lazy",
+        window: str | int = "64MB",
+        spill: str | int = "10GB",
+        query: str | None = None,
+    ) -> WorkflowBatches:
+        """Run the workflow over a table that need not fit into memory; what becomes of it comes in batches.
+
+        A row goes through all nodes while others are still waiting, and rows that have come further go first; all
+        requests have one set of limits. No output is written.
+
+        Parameters
+        ----------
+        source : path, address of a database, table, Arrow stream or dataset, or iterator of batches
+            As in `CreateChatCompletion.run_batches`. Default: the workflow's own table.
+        inputs, store
+            As in `run`.
+        connection, limits, retry, journal, progress, on_invalid, on_in_doubt, retry_failed, check, window, spill, query
+            As in `CreateChatCompletion.run_batches`; limits and retries are by default the workflow's own.
+
+        Returns
+        -------
+        WorkflowBatches
+            A stream of Arrow record batches: the table that `run` returns. Its ``.summaries`` are there at the end.
+
+        Raises
+        ------
+        UsageError, InvalidRequests
+            If something does not fit together, a node needs the whole table, or a row cannot be sent and `on_invalid`
+            is "raise"; nothing has been sent then.
+        JournalError, Interrupted
+            While it is read, after the rows that have come.
+        """
+        from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
+        from ..nodes.batch_node import check_batch_options, size_in_bytes  # noqa: PLC0415
+        from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
+        from .workflow_stream import stream  # noqa: PLC0415
+
+        check_batch_options(check, on_invalid)
+        options = RunOptions.of(
+            limits=limits or self.limits,
+            retry=retry or self.retry,
+            journal=journal,
+            progress=progress,
+            on_invalid=on_invalid,
+            on_in_doubt=on_in_doubt,
+            retry_failed=retry_failed,
+            store=self.store if store is None else store,
+        )
+        return stream(
+            self,
+            tables.batch_source(self.table if source is None else source, query),
+            inputs,
+            connection,
+            options,
+            check=check,
+            window=size_in_bytes(window, "window"),
+            spill=size_in_bytes(spill, "spill"),
+        )

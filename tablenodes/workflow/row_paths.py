@@ -1,0 +1,159 @@
+"""The source of a workflow's calls: each row's next one, as soon as what it is made of is there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..engine.calls import Call
+from ..engine.sink import NOT_SENT, OK, SKIPPED, End, rejected, unanswered
+from ..problems import Rejected
+from ..run.table_run import end_of_made
+from .passage import Passage
+
+if TYPE_CHECKING:
+    from ..engine.journal.recorder import Recorder
+    from .stream_step import StreamStep
+
+_TOGETHER = 256  # rows that are worked on together where the store is read or written
+_AT_ONCE = 16  # fresh rows that are made ready together
+
+
+class RowPaths:
+    """Leads every row through the nodes; calls and their ends go by keys: ``row * nodes + node``.
+
+    Rows that have come further go before fresh ones, so that little is on its way. As a source it has nothing more for
+    now while all rows that have begun are on their way and no fresh one is left. `more` opens the next batch of rows,
+    and returns whether there was one; `finished` is told of each row that has come to its end at every node.
+    """
+
+    def __init__(
+        self, steps: Sequence[StreamStep], more: Callable[[], bool], finished: Callable[[Passage], None]
+    ) -> None:
+        self._steps, self._more, self._finished = steps, more, finished
+        self._first = next(step.position for step in steps if step.making is None)
+        self._fresh: Iterator[Any] = iter(())
+        self._row = 0
+        self._on_way: dict[int, Passage] = {}
+        self._ready: deque[Any] = deque()  # items of rows that have come further
+        self._begun: deque[Any] = deque()  # items of fresh rows
+        self._waits = 0  # rows that wait at nodes behind the first that sends
+        self._is_over = False
+        self._ending: End | None = None
+        self.recorder: Recorder
+
+    def open(self, start: int, cells: Iterator[Any]) -> None:
+        """Go on with the rows of a batch, the first of which is at `start`."""
+        self._row, self._fresh = start, cells
+
+    def __iter__(self) -> RowPaths:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._waits and self._go_on(_TOGETHER):
+                continue
+            if self._begun:
+                return self._begun.popleft()
+            if not self._begin() and not (self._waits and self._go_on(1)):
+                raise StopIteration
+
+    def put_back(self, items: Sequence[Any]) -> None:
+        """Undo that items were asked for: they are the next ones again."""
+        self._begun.extendleft(reversed(items))
+
+    def ended(self, key: int, end: End) -> None:
+        """Accept the end of a call."""
+        passage = self._on_way.pop(key)
+        passage.ends[passage.at] = end
+        self._steps[passage.at].ended(key, end, passage.earlier)
+        self._pass_on(passage)
+
+    def leave(self, reason: str | None) -> None:
+        """End all rows that have begun, and the rest of the batch: nothing is sent any more."""
+        self._ending = end = unanswered(NOT_SENT, reason or "not sent")
+        while True:
+            known = {item[0]: item[1] for item in (*self._ready, *self._begun) if not isinstance(item, Call)}
+            self._ready.clear()
+            self._begun.clear()
+            for key in [*self._on_way]:
+                self.ended(key, known.get(key, end))
+            if not (self._waits and self._go_on(1)) and not self._begin():
+                break
+        self._ending = None
+
+    def _begin(self) -> bool:
+        """Make some fresh rows ready; return whether there were any."""
+        count = len(self._steps)
+        fresh = [Passage(row, cells, count) for row, cells in enumerate(islice(self._fresh, self._many), self._row)]
+        while not fresh and self._ending is None and not self._is_over:
+            if not self._more():
+                self._is_over = True
+                return False
+            fresh = [Passage(row, cells, count) for row, cells in enumerate(islice(self._fresh, self._many), self._row)]
+        self._row += len(fresh)
+        self._steps[0].waiting.extend(fresh)
+        for step in self._steps[: self._first + 1]:
+            self._work(step)
+        return bool(fresh)
+
+    @property
+    def _many(self) -> int:
+        return _TOGETHER if any(step.gathers for step in self._steps[: self._first + 1]) else _AT_ONCE
+
+    def _go_on(self, least: int) -> bool:
+        """Work on rows that have come further, those that have come furthest; where they are gathered, on so many."""
+        for step in reversed(self._steps[self._first + 1 :]):
+            if step.waiting and (not step.gathers or len(step.waiting) >= least):
+                self._waits -= len(step.waiting)
+                self._work(step)
+                return True
+        return False
+
+    def _work(self, step: StreamStep) -> None:
+        """Make what a node makes of the rows that wait for it."""
+        if not step.waiting:
+            return
+        passages = [*step.waiting]
+        step.waiting.clear()
+        if step.making is None and self._ending is not None:
+            for passage in passages:
+                self._end(passage, self._ending)
+            return
+        for passage, made in zip(passages, step.made(passages), strict=True):
+            if step.making is None and not isinstance(made, Rejected):
+                self._call(step, passage, made)
+            else:
+                self._end(passage, rejected(made) if step.making is None else made)
+
+    def _call(self, step: StreamStep, passage: Passage, body: bytes) -> None:
+        key = passage.row * len(self._steps) + step.position
+        if step.models_differ:
+            step.note_model(passage, body)
+        item = self.recorder.recall(step.call(body, key))
+        if self.recorder.knows:
+            passage.earlier = self.recorder.earlier.get(key, (0, False))[0]
+        self._on_way[key] = passage
+        (self._ready if step.position > self._first else self._begun).append(item)
+
+    def _end(self, passage: Passage, end: Any) -> None:
+        """Note what became of a row at a node that nothing is sent for."""
+        step, outcome = self._steps[passage.at], end.outcome if isinstance(end, End | Rejected) else OK
+        passage.ends[passage.at] = end
+        step.counts[outcome] += 1
+        if outcome == SKIPPED and step.skipped is None:
+            step.skipped = end.message if isinstance(end, End) else end_of_made(end)[1]
+        self._pass_on(passage)
+
+    def _pass_on(self, passage: Passage) -> None:
+        """Lead a row to the next node."""
+        passage.at += 1
+        if passage.at == len(self._steps):
+            self._finished(passage)
+            return
+        self._steps[passage.at].waiting.append(passage)
+        self._waits += passage.at > self._first

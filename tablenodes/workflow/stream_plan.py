@@ -1,0 +1,133 @@
+"""How a workflow's nodes become steps, through which rows go one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import tables
+from ..column_names import free_names
+from ..engine.sink import Records
+from ..run.account import Account
+from ..run.output import Responses
+from ..run.rows import Asking, Context, PlanInputs
+from ..run.run import planned
+from ..run.spending import Spending
+from ..run.summary import Summary
+from ..run.table_run import output_of
+from .inputs import answers_to, deciding_of
+from .passage import AnsweredSoFar, CellReader, MadeSoFar
+from .stream_step import Deciding, StreamStep
+from .workflow_output import WorkflowOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..answers import Pricing
+    from ..connection.connection import Connection
+    from ..connection.endpoint import Endpoint
+    from ..nodes import Node
+    from ..run.options import RunOptions
+    from ..tables import TableView
+    from .definition import Definition
+
+    Found = str | tuple[MadeSoFar, int]
+    """Where a column's cells are: in a column of the source, or in what an earlier node made."""
+
+
+def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> str:
+    """Return what of a workflow needs the whole table in memory; empty where nothing does."""
+    kinds = {name: node._row_by_row(name) for name, node in workflow._steps}
+    if whole := next((name for name, kind in kinds.items() if kind is None), None):
+        return f"node {whole!r} hands rows to a worker, or waits for what it was answered"
+    sending = [name for name, kind in kinds.items() if isinstance(kind, Asking)]
+    if not sending:
+        return "none of its nodes sends anything"
+    own = connections[sending[0]]
+    other = next((name for name in sending if connections[name] != own), None)
+    return "" if other is None else f"nodes {sending[0]!r} and {other!r} have different connections"
+
+
+class StreamPlan:
+    """The steps of a workflow for tables of the columns of a view, and which columns of the source they `read`."""
+
+    def __init__(
+        self,
+        workflow: Definition,
+        view: TableView,
+        inputs: Mapping[str, Any],
+        endpoint: Endpoint,
+        options: RunOptions,
+        pricing: Pricing,
+    ) -> None:
+        self._workflow, self._view, self._inputs = workflow, view, inputs
+        self._endpoint, self._options, self._pricing = endpoint, options, pricing
+        self._read: dict[str, int] = {}
+        self._found: dict[str, Found] = {name: name for name in view.columns}
+        self._so_far: dict[str, Any] = {}
+        self._outputs = WorkflowOutput(view.table)
+        self._made = frozenset[str]()
+        self.steps: list[StreamStep] = []
+        for name, node in workflow._steps:
+            self._add(name, node)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns of the source that are read."""
+        return tuple(self._read)
+
+    def _add(self, name: str, node: Node) -> None:
+        view = tables.view(self._outputs._base)
+        answers, folder = answers_to(node, self._so_far), self._view.folder
+        context = Context(self._inputs, answers, name, prefix=name, folder=folder, made=self._made)
+        kind: Any = node._row_by_row(name)
+        asking, making = (kind, None) if isinstance(kind, Asking) else (None, kind)
+        if making is not None:
+            plan = making.plan(view.columns, PlanInputs(context.constants, None, self._options.store))
+        else:
+            plan = planned(kind, view, self._endpoint, context, self._options)
+        deciding, account = self._deciding(name, view.columns, context), Account(self._pricing)
+        reader, position = self._reader(plan.columns, answers), len(self.steps)
+        step = StreamStep(position, name, node, plan, reader, deciding, context, self._options, account)
+        step.asking, step.making = asking, making
+        step.models_differ = asking is not None and self._pricing.is_known and plan.constant("model") is None
+        followed = [*node._follows().values()]
+        step.follows = next((each for each in self.steps if each.name in followed), None)
+        self.steps.append(step)
+        self._hand_on(step, view)
+
+    def _reader(self, columns: Sequence[str], upstream: Callable[[Any], Any] | None) -> CellReader:
+        places = {name: self._place(self._found[name]) for name in columns if name in self._found}
+        return CellReader(columns, places, upstream)
+
+    def _place(self, found: Found) -> Any:
+        return self._read.setdefault(found, len(self._read)) if isinstance(found, str) else found
+
+    def _deciding(self, name: str, columns: Sequence[str], context: Context) -> Deciding | None:
+        """Return what decides whether a row comes to a node."""
+        when = deciding_of(self._workflow._whens.get(name), self._so_far)
+        if when is None:
+            return None
+        plan = when.plan(columns, replace(context, upstream=when.upstream).constants)
+        return Deciding(plan, self._reader(plan.columns, when.upstream), when)
+
+    def _hand_on(self, step: StreamStep, view: TableView) -> None:
+        """Note what later nodes find of a node: its answers, or the columns that it made."""
+        making, node = step.making, step.node
+        if making is None:
+            answers = node._answers  # type: ignore[attr-defined] # it sends
+            self._so_far[step.name] = AnsweredSoFar(step.position, answers)
+            records, spending = Records(0), Spending((), (), self._pricing)
+            output: Any = Responses(view, records, Summary(0, {}), lambda: (), spending, answers)
+        else:
+            before = {name: self._place(self._found[name]) for name in making.makes if name in self._found}
+            self._so_far[step.name] = so_far = MadeSoFar(step.position, making, before)
+            output = output_of(making, view, (), step.context)
+            if not making.fields:
+                own = [name for name in making.makes if name not in making.handed_on]
+                named = free_names(own, view.columns)
+                for at, name in enumerate(making.makes):
+                    self._found[named.get(name, name)] = so_far, at
+            self._made |= frozenset(node._declared.makes) - frozenset(self._view.columns)
+        self._outputs._add(step.name, output)

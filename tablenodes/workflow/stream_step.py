@@ -1,0 +1,157 @@
+"""A node of a workflow whose rows come one after the other: what it makes of them, and what they came to."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..bodies.recipe import CONVERSATION
+from ..engine.calls import model_of
+from ..engine.sink import OK, End
+from ..problems import Rejected
+from ..run.rows import conversation_of, decision, encoded
+from ..run.summary import Summary
+from .passage import AnsweredSoFar, CellReader, Passage
+
+if TYPE_CHECKING:
+    from ..answers.row_answers import Usable
+    from ..bodies.settings_plan import RowPlan
+    from ..engine.calls import Answer
+    from ..engine.outcomes.judge import Verdict
+    from ..nodes import Node
+    from ..run.account import Account
+    from ..run.options import RunOptions
+    from ..run.rows import Asking, Context, When
+    from ..run.table_run import Making
+    from ..run.wiring import Judge
+
+
+class Deciding(NamedTuple):
+    """What decides whether a row comes to a node: a plan, what this reads, and the condition."""
+
+    plan: RowPlan
+    reader: CellReader
+    when: When
+
+
+class StreamStep:
+    """A node on the way of every row.
+
+    `call` makes the call of a body by its key, of a node that sends. Rows wait in `waiting` until it is their turn;
+    where it `gathers`, many of them are worked on together: what they need of the store is read or written at once.
+    """
+
+    call: Callable[[bytes, int], Any]
+
+    def __init__(
+        self,
+        position: int,
+        name: str,
+        node: Node,
+        plan: RowPlan,
+        reader: CellReader,
+        deciding: Deciding | None,
+        context: Context,
+        options: RunOptions,
+        account: Account,
+    ) -> None:
+        self.position, self.name, self.node, self.plan, self.context = position, name, node, plan, context
+        self._reader, self._deciding, self._options = reader, deciding, options
+        self.asking: Asking | None = None
+        self.making: Making | None = None
+        self.account = account
+        self.models_differ = False  # what a row asks for must be kept: it is paid by that
+        self.follows: StreamStep | None = None  # whose answers it adds to conversations
+        self.gathers = CONVERSATION in node._declared.makes or CONVERSATION in plan.columns
+        self.waiting: deque[Passage] = deque()
+        self.counts: Counter[str] = Counter()
+        self.requests = self.first_try = 0
+        self.retries: Counter[str] = Counter()
+        self.usable: Usable | None = None
+        self.skipped: str | None = None  # why the first row was skipped
+        self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of
+
+    def made(self, passages: Sequence[Passage]) -> Iterator[Any]:
+        """Yield what the node makes of each row: a body, or cells, or a `Rejected`."""
+        found = encoded(self.plan, self._rows(passages))
+        if self.making is None:
+            return found
+        context = self.context
+        if self.follows is not None:
+            replies: Any = RepliesTo(self.follows, passages)
+            context = replace(context, outputs={self.follows.name: replies})
+        return self.making.make(found, context, self._options)
+
+    def _rows(self, passages: Sequence[Passage]) -> Iterator[Any]:
+        rows = self._reader.rows(passages)
+        if self._deciding is None:
+            return rows
+        plan, reader, when = self._deciding
+        found = encoded(plan, reader.rows(passages))
+        whys = (decision(each, when) for each in found)
+        return (cells if why is None else why for why, cells in zip(whys, rows, strict=True))
+
+    def note_model(self, passage: Passage, body: bytes) -> None:
+        """Keep which model a row asks for."""
+        passage.models = {**(passage.models or {}), self.position: model_of(body)}
+
+    def use(self) -> Usable | None:
+        """Return what judges whether answers can be used."""
+        self.usable = None if self.asking is None else self.asking.answers.usable()
+        return self.usable
+
+    def watched(self, judge: Judge) -> Judge:
+        """Return what judges answers, and remembers why attempts failed."""
+        failed = self._failed
+
+        def judged(answer: Answer, asked: bytes) -> Verdict:
+            verdict = judge(answer, asked)
+            if verdict.kind is not None:
+                failed.setdefault(answer.key, []).append(verdict.kind.value)
+            return verdict
+
+        return judged
+
+    def ended(self, key: int, end: End, earlier: int) -> None:
+        """Count the end of a row; `earlier` are its sends in earlier runs."""
+        self.counts[end.outcome] += 1
+        why = self._failed.pop(key, None) if self._failed else None
+        if end.reused:
+            return
+        sends = end.attempts - earlier
+        self.requests += sends
+        if why is not None:
+            self.retries.update(why if end.outcome == OK else why[:-1])
+        elif sends == 1 and end.outcome == OK:
+            self.first_try += 1
+
+    def asked(self, passages: Sequence[Passage]) -> Iterator[str | None]:
+        """Yield the id of the conversation that each row was asked with; None where there is none."""
+        plan: Any = self.plan
+        rows = self._rows(passages)
+        if plan.conversation_column is not None:
+            at = plan.columns.index(plan.conversation_column)
+            return (None if isinstance(cells, Rejected) else cells[at] for cells in rows)
+        bodies = encoded(plan.without_images(), rows)
+        return (None if isinstance(body, Rejected) else conversation_of(body) for body in bodies)
+
+
+class RepliesTo:
+    """The answers of a node to some rows, by their places among these; as a run's output has them."""
+
+    def __init__(self, step: StreamStep, passages: Sequence[Passage]) -> None:
+        self._step, self._passages = step, passages
+        self._answers = AnsweredSoFar(step.position, step.node._answers)  # type: ignore[attr-defined] # it sends
+
+    def _asked(self) -> Iterator[str | None]:
+        return self._step.asked(self._passages)
+
+    def _answer_to(self, place: int) -> tuple[str, str]:
+        return self._answers._answer_to(self._passages[place])
+
+    @property
+    def summary(self) -> Summary:
+        """How many rows they are."""
+        return Summary(len(self._passages), {})

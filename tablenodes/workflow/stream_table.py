@@ -1,0 +1,193 @@
+"""The tables of a workflow's batches: what a run over the whole table writes, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import tables
+from ..column_names import free_names
+from ..engine.sink import NOT_SENT, OK, SKIPPED, End, Records
+from ..problems import Problem, Rejected
+from ..run.output import LOG_TYPES, Responses
+from ..run.spending import Spending
+from ..run.summary import Summary
+from ..run.table_run import end_of_made, output_of
+from ..run.windows import END_BYTES, Windows
+from .passage import Passage
+from .workflow_output import WorkflowOutput
+
+if TYPE_CHECKING:
+    from ..answers import Pricing
+    from ..run.output import NodeOutput
+    from ..tables import TableView
+    from .row_paths import RowPaths
+    from .stream_step import StreamStep
+
+_UNMADE = Rejected(Problem("$", "stopped", "not made: the run was stopped before this row"), outcome=NOT_SENT)
+
+
+class StreamColumns(NamedTuple):
+    """The names of a stream's columns: those of the table; of the raw response, and of each node's log, by theirs."""
+
+    table: tuple[str, ...]
+    raw: dict[str, str]
+    logs: dict[str, dict[str, str]]
+
+
+class PassageRecords:
+    """What became of a batch's rows at every node."""
+
+    def __init__(self, steps: Sequence[StreamStep], rows: int) -> None:
+        self.left = set(range(rows))
+        self.of: list[Any] = [Records(rows) if step.making is None else [_UNMADE] * rows for step in steps]
+        self.models = {step.position: [""] * rows for step in steps if step.models_differ}
+
+    def accept(self, row: int, passage: Passage) -> None:
+        """Accept a row that has come to its end at every node."""
+        self.left.discard(row)
+        for own, end in zip(self.of, passage.ends, strict=True):
+            if isinstance(own, Records):
+                own.accept(row, end)
+            else:
+                own[row] = end
+        for position, model in (passage.models or {}).items():
+            self.models[position][row] = model
+
+    def unended(self) -> list[int]:
+        """Return the rows that have no end by now."""
+        return sorted(self.left)
+
+    def finish(self, reason: str | None) -> None:
+        """Accept nothing more."""
+        for own in self.of:
+            if isinstance(own, Records):
+                own.finish(reason)
+
+
+class StreamTable:
+    """Makes the table of each batch, and adds it up in the account of each node that sends.
+
+    With `raw` it has the last node's own columns too, with `logged` those of every node's log.
+    """
+
+    def __init__(
+        self, view: TableView, steps: Sequence[StreamStep], pricing: Pricing, *, raw: bool, logged: bool
+    ) -> None:
+        self._view, self._steps, self._pricing = view, steps, pricing
+        self._kept: dict[int, TableView] = {}  # by the starts of their batches: rows that are left out of their tables
+        outputs = self._outputs(view, PassageRecords(steps, 0))
+        table = tables.view(outputs.table)
+        last = [*outputs.values()][-1]
+        own: dict[str, Any] = {f"raw.{name}": kind for name, kind in last._types.items()} if raw else {}
+        logs = {
+            step.name: [name for name in LOG_TYPES if name in tables.view(outputs[step.name].log).columns]
+            for step in (steps if logged else ())
+        }
+        own |= {f"log.{step}.{name}": LOG_TYPES[name] for step, names in logs.items() for name in names}
+        free = free_names(own, table.columns)
+        self._own = {free[name]: kind for name, kind in own.items()}
+        self.columns = StreamColumns(
+            tuple(table.columns),
+            {free[f"raw.{name}"]: name for name in (last._types if raw else ())},
+            {step: {free[f"log.{step}.{name}"]: name for name in names} for step, names in logs.items()},
+        )
+        self.schema = self._table(outputs).schema
+
+    def __call__(self, view: TableView, records: PassageRecords, start: int, left_out: Collection[int] = ()) -> Any:
+        """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
+        if left_out:
+            self._kept[start] = tables.view(view.take(sorted(left_out)))
+        for step, own in zip(self._steps, records.of, strict=True):
+            if step.making is not None:
+                ends = (end_of_made(cells) for cells in own)
+                step.account.failures.add(((why, None, told, None, None) for why, told in ends), start, left_out)
+                continue
+            models = records.models.get(step.position)
+            asked = partial(_models, step, len(view)) if models is None else partial(list, models)
+            spending = Spending(own.body, own.reused, self._pricing, asked, step.account.taken())
+            step.account.add(own, spending, start, left_out)
+        return self._table(self._outputs(view, records))
+
+    def patched(self, table: Any, late: dict[int, Passage], start: int) -> Any:
+        """Return the table with the ends of rows that were left out of it."""
+        rows, view = sorted(late), self._kept.pop(start)
+        records = PassageRecords(self._steps, len(rows))
+        for at, row in enumerate(rows):
+            records.accept(at, late[row])
+        records.finish(None)
+        return tables.patched(table, rows, self(view, records, start + rows[0]))
+
+    def _outputs(self, view: TableView, records: PassageRecords) -> WorkflowOutput:
+        """Return what a run over these rows alone gives."""
+        outputs = WorkflowOutput(view.table)
+        for step, own in zip(self._steps, records.of, strict=True):
+            outputs._add(step.name, self._output(step, tables.view(outputs._base), own))
+        return outputs
+
+    def _output(self, step: StreamStep, view: TableView, own: Any) -> NodeOutput[Any]:
+        if step.making is not None:
+            return output_of(step.making, view, own, step.context)
+        spending = Spending((), (), self._pricing)
+        answers = step.node._answers  # type: ignore[attr-defined] # it sends
+        return Responses(view, own, Summary.of(own.counts), lambda: (), spending, answers)
+
+    def _table(self, outputs: WorkflowOutput) -> Any:
+        """Return the table that is written, and behind it what else is wanted."""
+        if not self._own:
+            return outputs.table
+        last = [*outputs.values()][-1]
+        values = [last._columns[name] for name in self.columns.raw.values()]
+        for step, names in self.columns.logs.items():
+            log = tables.view(outputs[step].log)
+            values += [[cell for (cell,) in log.rows((name,))] for name in names.values()]
+        made = dict(zip(self._own, values, strict=True))
+        return tables.view(outputs.table).replacing(made, self._own)
+
+
+def _models(step: StreamStep, rows: int) -> list[Any]:
+    plan: Any = step.plan
+    return [plan.constant("model")] * rows
+
+
+class PassageWindows(Windows):
+    """Hands out whole batches in the table's order, once their rows have come to their ends at every node."""
+
+    paths: RowPaths
+
+    def __init__(self, make: StreamTable, steps: Sequence[StreamStep], read: Sequence[str], *kept: Any) -> None:
+        super().__init__(make, *kept)
+        self._records, self._read, self._steps = partial(PassageRecords, steps), read, steps
+
+    def begin(self, view: TableView) -> None:
+        """Open a batch, whose rows follow those that have begun."""
+        start = len(self)
+        super().begin(view)
+        self.paths.open(start, view.rows(self._read))
+
+    def accept(self, row: int, end: End) -> None:
+        """Accept the end of a call."""
+        self.paths.ended(row, end)
+
+    def finish(self, reason: str | None) -> None:
+        """End the rows that have begun, and those of their batch that never began."""
+        self.paths.leave(reason)
+
+    def finished(self, passage: Passage) -> None:
+        """Accept a row that has come to its end at every node."""
+        outcome, size, recalled = OK, END_BYTES, True
+        for end in passage.ends:
+            if isinstance(end, End):
+                size += len(end.body) + END_BYTES
+                recalled &= end.reused
+                own = end.outcome
+            else:
+                own = end.outcome if isinstance(end, Rejected) else OK
+            if outcome == OK and own not in (OK, SKIPPED):
+                outcome = own
+        self.counts[outcome] += 1
+        if recalled:
+            self.recalled[outcome] += 1
+        passage.cells = ()
+        self._put(passage.row, passage, size)

@@ -1,0 +1,255 @@
+"""Run a workflow over a table that comes in batches: a row goes on while others are still waiting, in one loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .. import tables
+from ..bodies.recipe import BODY
+from ..connection.endpoint import opened
+from ..engine import policy
+from ..engine.journal import Keys
+from ..engine.warm_start import WarmStart, parted
+from ..errors import SettingError, WorkflowError
+from ..run import display
+from ..run.check import refuse_invalid
+from ..run.options import over
+from ..run.provenance import Asked, Provenance
+from ..run.run import refuse, say_no_journal
+from ..run.spending import pricing_of
+from ..run.stream import Stream
+from ..run.summary import Summary, notes_on, say_failures
+from ..run.wiring import caller
+from . import workflow_check
+from .row_paths import RowPaths
+from .runner import check_prices, say_doubts
+from .stream_plan import StreamPlan, why_whole
+from .stream_table import PassageWindows, StreamTable
+from .workflow_batches import NodeEnd, WorkflowBatches
+
+if TYPE_CHECKING:
+    from ..connection.connection import GivenConnection
+    from ..connection.endpoint import Endpoint
+    from ..run.options import RunOptions
+    from ..tables import BatchSource
+    from .definition import Definition
+    from .stream_step import StreamStep
+
+
+def stream(
+    workflow: Definition,
+    batches: BatchSource,
+    inputs: Mapping[str, Any] | None,
+    connection: GivenConnection | None,
+    options: RunOptions,
+    *,
+    check: str | bool,
+    window: int,
+    spill: int,
+    raw: bool = False,
+    logged: bool = False,
+) -> WorkflowBatches:
+    """Run a workflow over the batches of a source; see `Workflow.run_batches`."""
+    connections = workflow_check.connections_of(workflow, connection)
+    if why := why_whole(workflow, connections):
+        raise WorkflowError(f"the workflow works on its table as a whole, since {why}: use run", code="whole_table")
+    if options.progress is not False:
+        display.announce_default(*connections.values())
+    values, view = workflow_check.values_of(workflow, inputs), batches.view
+    plans = workflow_check.plans(workflow, view, values, connections, options.store)
+    if options.progress is not False:
+        say_doubts(workflow, view, plans)
+    check_prices(workflow, plans, connections, options)
+    own = next(connections[name] for name, node in workflow._steps if node._declared.sends)
+    options = over(own.profile, options)
+    if check == "first":
+        _check_all(workflow, batches, values, connections, options)
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(opened(own, sends=options.send))
+        pricing = pricing_of(endpoint.connection, endpoint.base_url)
+        plan = StreamPlan(workflow, view, values, endpoint, options, pricing)
+        for step in plan.steps:
+            _announce(step, options)
+            if not check and step.asking is not None:
+                step.plan = step.plan.unchecked()  # type: ignore[attr-defined] # of a node that sends
+        if options.progress is not False and options.journal is None:
+            say_no_journal()
+        run = WorkflowStream(plan, batches, endpoint, options, stack, (window, spill), raw=raw, logged=logged)
+        run.keep_open(stack)
+    return WorkflowBatches(run.columns, run.schema, run.tables(), run.result)
+
+
+def _check_all(
+    workflow: Definition, batches: BatchSource, values: Mapping[str, Any], connections: Any, options: RunOptions
+) -> None:
+    """Look at every row before the first is sent."""
+    if not batches.again:
+        raise SettingError('check="first" reads the source twice, but this one can be read only once', place="check")
+    plans = workflow_check.plans(workflow, batches.view, values, connections, options.store)
+    for view in batches.views():
+        for name, found in workflow_check.checks(workflow, view, values, plans, connections).items():
+            if options.on_invalid == "raise":
+                refuse_invalid(found, name)
+
+
+def _announce(step: StreamStep, options: RunOptions) -> None:
+    """Say which columns a node uses; raise `SettingError` for what the server would refuse in every row."""
+    plan: Any = step.plan
+    if options.progress is not False:
+        display.announce(step.name, plan, sys.maxsize)
+    refuse(plan)
+
+
+class WorkflowStream(Stream):
+    """One run of a workflow over batches."""
+
+    records: PassageWindows
+    _made: StreamTable  # type: ignore[assignment] # in the place of one node's
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        batches: BatchSource,
+        endpoint: Endpoint,
+        options: RunOptions,
+        stack: ExitStack,
+        sizes: tuple[int, int],
+        *,
+        raw: bool,
+        logged: bool,
+    ) -> None:
+        self._steps, self._read, self._shown = plan.steps, plan.read, (raw, logged)
+        self._sending = [step for step in plan.steps if step.asking is not None]
+        # What may have been executed is repeated only where that is so of every node.
+        first = min(self._sending, key=lambda step: step.asking is not None and step.asking.may_repeat)
+        self._opening: Iterator[Any] = iter(())
+        self._ends: dict[str, NodeEnd] | None = None
+        asking: Any = first.asking
+        super().__init__(asking, first.plan, batches, endpoint, first.context, options, stack, *sizes)
+
+    def _sink(self) -> PassageWindows:
+        raw, logged = self._shown
+        self._made = StreamTable(self.view, self._steps, self.pricing, raw=raw, logged=logged)
+        spill = tables.Spill()
+        self._stack.callback(spill.close)
+        sink = PassageWindows(self._made, self._steps, self._read, spill, *self._bytes)
+        self._opening = self._readable()
+        sink.paths = self._paths = RowPaths(self._steps, self._open, sink.finished)
+        return sink
+
+    def _open(self) -> bool:
+        """Open the next batch of the source; return whether there was one."""
+        view = next(self._opening, None)
+        if view is not None:
+            self.records.begin(view)
+        return view is not None
+
+    @property
+    def columns(self) -> Any:
+        """What its columns are."""
+        return self._made.columns
+
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema of every batch that comes out."""
+        return self._made.schema
+
+    def result(self) -> Any:
+        """Return the ends of the nodes; None while the run goes on."""
+        return self._ends
+
+    def _may_stream(self) -> bool:
+        plans: list[Any] = [step.plan for step in self._sending]
+        return any(BODY in plan.columns if plan.streams is None else plan.streams for plan in plans)
+
+    def _models(self) -> Sequence[str | None]:
+        found: dict[str | None, None] = {}
+        for step in self._sending:
+            plan: Any = step.plan
+            if (model := plan.constant("model")) is None:
+                why = f"the model of node {step.name!r} differs by row, and what each row asks for is not known before"
+                raise SettingError(f"max_cost: {why}: use run", place="max_cost")
+            found[model] = None
+        return [*found]
+
+    def _calls(self) -> Any:
+        """Return the calls of all rows, of which those that need not be sent have their ends."""
+        self._paths.recorder = self.recorder
+        for step in self._sending:
+            asking: Any = step.asking
+            request = self.endpoint.request(asking.method, asking.path)
+            known_as = request._replace(url=self.endpoint.identity(asking.path))
+            judging = self.engine.judging(
+                choices=asking.choices,
+                at_most_once=self.options.retry.ambiguous == 0 and not asking.may_repeat,
+                use=step.use(),
+                judged=asking.judge,
+            )
+            keys = None if self.journal is None else Keys(known_as, step.name)
+            placed = self.endpoint.placing(asking.method) if step.plan.is_placed else None
+            seconds = asking.seconds or self.endpoint.timeout.total
+            step.call = caller(request, seconds, step.watched(judging), keys, placed)
+        if display.DETAILED.get():
+            self._say_how()
+        return self._warmed(self._paths) if self._may_warm_up() else self._paths
+
+    def _warmed(self, source: Any) -> Any:
+        """Return the source, with a warm start where many of its first rows share a long prefix."""
+        ahead = [*islice(source, policy.WARM_LOOK)]
+        first, held = parted(ahead)
+        is_worth_it = len(held) + 1 >= policy.WARM_ROWS
+        self._paths.put_back(held if is_worth_it else ahead)
+        if not is_worth_it:
+            return source
+        scheduler = self.scheduler
+        return WarmStart(first, source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
+
+    def _sum_up(self, seconds: float) -> None:
+        """Sum up what became of each node's rows."""
+        ends = {step.name: self._end_of(step, seconds) for step in self._steps}
+        self.summary, self._ends = next(iter(ends.values())).summary, ends
+
+    def _end_of(self, step: StreamStep, seconds: float) -> NodeEnd:
+        account, asking = step.account, step.asking
+        if asking is None:
+            asked = Asked(step.name, type(step.node).__name__, step.node._shown())
+            summary, provenance = Summary.of(step.counts, seconds=seconds), Provenance.of(asked, seconds=seconds)
+        else:
+            summary = self._summary_of(step, seconds)
+            provenance = Provenance.of(asking, self.endpoint.connection, self.options, seconds=seconds)
+        return NodeEnd(summary, account.failures, provenance, step.skipped)
+
+    def _summary_of(self, step: StreamStep, seconds: float) -> Summary:
+        account, asking, scheduler = step.account, step.asking, self.scheduler
+        request = self.endpoint.request("POST" if asking is None else asking.method, asking.path if asking else "")
+        noted = step.usable.noted() if step.usable is not None else ()
+        return Summary.of(
+            step.counts,
+            requests=step.requests,
+            first_try=step.first_try,
+            reused=account.reused,
+            retries=dict(step.retries),
+            prompt_tokens=account.prompt_tokens,
+            completion_tokens=account.completion_tokens,
+            seconds=seconds,
+            timeline=self.watch.timeline(),
+            spending=account.spent,
+            seconds_paused=scheduler.seconds_paused,
+            stopped=self._stopped if step.counts["not_sent"] else None,
+            notes=(
+                *step.plan.noted(alike=True),
+                *noted,
+                *notes_on(step.counts, account.met, self._asked_endpoint(), request),
+            ),
+        )
+
+    def _say_failures(self) -> None:
+        for name, end in (self._ends or {}).items():
+            say_failures(name, end.summary, end._failures, progress=self.options.progress, where=_WHERE)
+
+
+_WHERE = "the columns outcome and message of each node say which"
