@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from array import array
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +20,6 @@ from servers import answer, fault_server, interrupting
 from test_cli import folder, server, shout  # noqa: F401 - fixtures
 
 import tablenodes as tn
-from tablenodes.engine.moments import Moments
 from tablenodes.report import charts, page
 from tablenodes.report.sections import Chart
 from tablenodes.report.veil import VEIL, Asked, veiled
@@ -265,20 +263,6 @@ def test_a_second_run_is_behind_the_first():
     both = first.followed(second, 10.0)
     assert (both.width, both.second_runs) == (2.0, (10.0,))
     assert both.table()["ok"] == [1, 0, 0, 0, 0, 0, 2]
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(0, 10**7)), max_size=20))
-def test_a_moment_takes_four_bytes_and_is_right_to_a_millisecond(values):
-    """Up to 49 days; what is later is said to be then."""
-    moments, put = Moments(values), Moments.none(len(values))
-    put.put(range(len(values)), values)
-    assert [*put] == [*moments]
-    assert moments.milliseconds.itemsize == 4
-    for value, kept in zip(values, moments, strict=True):
-        assert kept == value or abs(min(value, 4_294_967.294) - kept) <= 0.000_501
-    assert array("d", [-1 if each is None else each for each in moments]) == array(
-        "d", [-1 if each != each else each for each in moments.seconds()]
-    )
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.answer_json import readable
@@ -24,6 +25,7 @@ USAGE_TYPES = {
 """The columns of what answers used, with their types."""
 _READ = (*COUNTS, "total_tokens", "created", "model", "service_tier")
 _MOST = 2**53
+_AT_ONCE = 1000  # bodies that are read together
 _NONE: dict[str, Any] = {}
 
 
@@ -32,8 +34,13 @@ def usage_columns(bodies: Iterable[str | None]) -> dict[str, list[Any]]:
 
     They are the columns of `USAGE_TYPES` but the cost, and what a cost depends on besides.
     """
-    made = [*zip(*map(_used, bodies), strict=True)] or [()] * len(_READ)
-    return {name: [*values] for name, values in zip(_READ, made, strict=True)}
+    made: dict[str, list[Any]] = {name: [] for name in _READ}
+    known: dict[Any, Any] = {}  # nearly all rows have the same: one object for each
+    left = iter(bodies)
+    while used := [*map(_used, islice(left, _AT_ONCE))]:
+        for column, values in zip(made.values(), zip(*used, strict=True), strict=True):
+            column.extend(map(known.setdefault, values, values))
+    return made
 
 
 def costs(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, cast
 
 from ..problems import Rejected, error_body, in_a_line
 from .calls import Answer, Call
-from .moments import Moments
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
+from .packed_columns import AT_ONCE, NO_SLOT, Column, Texts, Values
 
 Source = Iterator[Call | tuple[int, "End"]]
 NOT_SENT = "not_sent"
@@ -22,7 +24,6 @@ SKIPPED = "skipped"
 SUBMITTED = "submitted"  # to a worker, which sends it later
 PENDING = "pending"  # with a worker, which has no answer yet
 NOT_FAILED = (OK, SKIPPED, SUBMITTED, PENDING)
-_AT_ONCE = 1024  # ends that are made into columns together
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
@@ -54,7 +55,7 @@ class End(NamedTuple):
     started: float | None = None
 
 
-_DEFAULTS = End._field_defaults
+_UNENDED = {**End._field_defaults, "outcome": NOT_SENT, "body": None}
 _SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""
 
@@ -141,39 +142,43 @@ class Tally:
 class Records(Tally):
     """A sink in memory: the ends of a table's rows by position, as columns that are whole once it is finished."""
 
+    outcome: Column
+    body: Column  # text
+    status: Column
+    attempts: Column
+    maybe_billed: Column
+    reused: Column
+    latency: Column
+    request_id: Column
+    finish_reason: Column
+    retry_after: Column
+    prompt_tokens: Column
+    completion_tokens: Column
+    total_tokens: Column
+    reason: Column
+    message: Column
+    kind: Column
+    started: Column
+
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self._rows: list[int] = []
-        self._ends: list[End] = []
+        self._pending: dict[int, End] = {}  # one step adds to it, whoever may raise in between
+        self._batches = 0  # of ends that are in the columns
+        self._slots = array("i", [NO_SLOT]) * rows
         self.shared: dict[int, int] = {}  # rows that have the end of another one: which one's
-        self.outcome: list[str] = [NOT_SENT] * rows
-        self.body: list[Any] = [None] * rows  # text, once it is finished
-        self.status: list[int | None] = [None] * rows
-        self.attempts: list[int] = [0] * rows
-        self.maybe_billed: list[bool] = [False] * rows
-        self.reused: list[bool] = [False] * rows
-        self.latency: list[float | None] = [None] * rows
-        self.request_id: list[str | None] = [None] * rows
-        self.finish_reason: list[str | None] = [None] * rows
-        self.retry_after: list[float | None] = [None] * rows
-        self.prompt_tokens: list[int | None] = [None] * rows
-        self.completion_tokens: list[int | None] = [None] * rows
-        self.total_tokens: list[int | None] = [None] * rows
-        self.reason: list[str | None] = [None] * rows
-        self.message: list[str | None] = [None] * rows
-        self.kind: list[Failure | None] = [None] * rows
-        self.started = Moments.none(rows)
+        for name in End._fields:
+            packed = Texts() if name == "body" else Values()
+            setattr(self, name, Column(self._slots, packed, _UNENDED.get(name)))
 
     def __len__(self) -> int:
-        return len(self.outcome)
+        return len(self._slots)
 
     def accept(self, row: int, end: End) -> None:
-        self._rows.append(row)
-        self._ends.append(end)
+        self._pending[row] = end
         self.counts[end[0]] += 1
         if end[5]:
             self.recalled[end[0]] += 1
-        if len(self._ends) == _AT_ONCE:
+        if len(self._pending) >= AT_ONCE:
             self._fill()
 
     def share(self, row: int, first: int, outcome: str) -> None:
@@ -182,51 +187,70 @@ class Records(Tally):
         self.counts[outcome] += 1
 
     def finish(self, reason: str | None) -> None:
-        self._fill()
-        for name in _SHARED if self.shared else ():
-            column = getattr(self, name)
-            for row, first in self.shared.items():
-                column[row] = column[first]
         end = unanswered(NOT_SENT, reason or "not sent")
-        for row, body in enumerate(self.body):
-            if body is None:
-                self.accept(row, end)
-        self._fill()
+        for row in self.unended():
+            self.accept(row, end)
+        while self._pending:
+            self._fill()
+        if not self.shared:
+            return
+        lent = self._slots[:]
+        for row, first in self.shared.items():
+            lent[row] = lent[first]
+        for name in _SHARED:
+            getattr(self, name).slots = lent
 
     def unended(self) -> list[int]:
         """Return the rows that have no end by now."""
-        self._fill()
-        return [row for row, body in enumerate(self.body) if body is None]
+        pending, shared = self._pending, self.shared
+        without = (row for row, slot in enumerate(self._slots) if slot == NO_SLOT)
+        return [row for row in without if row not in pending and row not in shared]
 
     def updated(self, other: Records, rows: Sequence[int]) -> Records:
         """Return these ends with those of other ones, which are finished too, at the rows of a table that they are of.
 
         What may have been billed before may still have been.
         """
-        made = Records(0)
+        made, are_shared = Records(0), bool(self.shared or other.shared)
+        own = self._spliced(other, rows, "started")
+        lent = self._spliced(other, rows, "body") if are_shared else own
         for name in End._fields:
-            column = [*getattr(self, name)]
-            for row, value in zip(rows, getattr(other, name), strict=True):
-                column[row] = value or column[row] if name == "maybe_billed" else value
-            setattr(made, name, Moments(column) if name == "started" else column)
+            mine, theirs = getattr(self, name), getattr(other, name)
+            packed = mine.packed.before(theirs.packed, self._batches)
+            setattr(made, name, Column(lent if name in _SHARED else own, packed, mine.default))
+        billed = [*self.maybe_billed]
+        for row, value in zip(rows, other.maybe_billed, strict=True):
+            billed[row] = value or billed[row]
+        made.maybe_billed = Column.of(billed)
+        made._slots, made._batches = own, self._batches + other._batches
         asked = frozenset(rows)
         made.shared = {row: first for row, first in self.shared.items() if row not in asked}
         made.counts.update(made.outcome)
         return made
 
+    def _spliced(self, other: Records, rows: Sequence[int], name: str) -> array[int]:
+        """Return the slots of a column with those of a second run in the places of its rows."""
+        slots, behind = getattr(self, name).slots[:], self._batches * AT_ONCE
+        for row, slot in zip(rows, getattr(other, name).slots, strict=True):
+            slots[row] = slot if slot == NO_SLOT else behind + slot
+        return cast("array[int]", slots)
+
+    @property
+    def own_bodies(self) -> Column:
+        """The bodies that were paid for: not those of rows that share another one's."""
+        return Column(self.started.slots, self.body.packed, None)
+
     def _fill(self) -> None:
-        """Move the ends that were kept into the columns: many at once, so that no row keeps its tuple for long."""
-        if not self._ends:
-            return
-        made = dict(zip(End._fields, zip(*self._ends, strict=True), strict=True))
-        made["body"] = tuple([body.decode("utf-8", "replace") for body in made["body"]])
-        self.started.put(self._rows, made.pop("started"))
-        for name, values in made.items():
-            default = _DEFAULTS.get(name, made)
-            if values[0] is default and values.count(default) == len(values):
-                continue  # as the column has it already
-            column = getattr(self, name)
-            for row, value in zip(self._rows, values, strict=True):
-                column[row] = value
-        self._rows.clear()
-        self._ends.clear()
+        """Move the ends that were kept into the columns: a batch at once, so that no row keeps its tuple for long.
+
+        A handler of a signal may raise in the middle of it: then the same is done once more.
+        """
+        rows = [*islice(self._pending, AT_ONCE)]
+        ends = map(self._pending.__getitem__, rows)
+        for name, values in zip(End._fields, zip(*ends, strict=True), strict=True):
+            getattr(self, name).packed.put(self._batches, values)
+        slots = self._slots
+        for slot, row in enumerate(rows, self._batches * AT_ONCE):
+            slots[row] = slot
+        left = dict(islice(self._pending.items(), AT_ONCE, None))
+        self._batches, self._pending = self._batches + 1, left

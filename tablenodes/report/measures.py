@@ -80,7 +80,7 @@ def used_by(columns: RowColumns, order: Sequence[str]) -> list[Used]:
     """Return what rows used by their outcomes, in this order of them."""
     place = {outcome: at for at, outcome in enumerate(order)}
     codes = numpy.fromiter(map(place.__getitem__, columns.outcome), numpy.int32, len(columns.outcome))
-    own = numpy.ones(len(codes), bool) if columns.reused is None else ~numpy.asarray(columns.reused, dtype=bool)
+    own = numpy.ones(len(codes), bool) if columns.reused is None else ~_array(columns.reused, bool)
     rows, fresh = _sums(codes, len(order)), _sums(codes[own], len(order))
     requests = _added(columns.attempts, codes, own, len(order))
     tokens = {name: _added(values, codes, own, len(order)) for name, values in columns.tokens.items()}
@@ -103,7 +103,7 @@ def _added(values: Sequence[Any] | None, codes: Any, own: Any, many: int) -> Any
     """Return the sums of a column by code, of the rows of this run; what is null counts as 0."""
     if values is None:
         return numpy.zeros(many)
-    return _sums(codes[own], many, numpy.nan_to_num(numpy.array(values, dtype=float))[own])
+    return _sums(codes[own], many, numpy.nan_to_num(_array(values))[own])
 
 
 def axis_of(timeline: Timeline, columns: RowColumns, latency: Any, seconds: float) -> Axis:
@@ -130,8 +130,8 @@ def _latency_over_time(columns: RowColumns, seconds: Any, edges: Any) -> dict[st
     """Return quantiles of how long attempts took by the bucket in which they started; NaN for too few."""
     if columns.started is None or columns.attempts is None or len(edges) < 4:
         return {}
-    started = numpy.frombuffer(columns.started.milliseconds, dtype=numpy.uint32) / 1e3
-    kept = ~numpy.isnan(seconds) & (started < edges[-1]) & (numpy.asarray(columns.attempts) == 1)
+    started = _array(columns.started)
+    kept = ~numpy.isnan(seconds) & (started < edges[-1]) & (_array(columns.attempts) == 1)
     seconds, bucket = seconds[kept], numpy.digitize(started[kept], edges[1:-1]).astype(numpy.int16)
     order = numpy.argsort(bucket, kind="stable")
     parts = numpy.split(seconds[order], numpy.searchsorted(bucket[order], numpy.arange(1, len(edges) - 1)))
@@ -144,10 +144,15 @@ def _own_seconds(columns: RowColumns) -> Any:
     """Return the seconds of last attempts, NaN where there was none in this run."""
     if columns.latency is None:
         return numpy.full(len(columns.outcome), numpy.nan)
-    seconds = numpy.array(columns.latency, dtype=float)
+    seconds = _array(columns.latency)
     if columns.reused is not None:
-        seconds[numpy.asarray(columns.reused, dtype=bool)] = numpy.nan
+        seconds[_array(columns.reused, bool)] = numpy.nan
     return seconds
+
+
+def _array(values: Sequence[Any], kind: Any = float) -> Any:
+    """Return a column as an array; what is null is NaN."""
+    return numpy.array([*values], kind)
 
 
 def bands_of(axis: Axis) -> Iterator[tuple[float, float, str]]:

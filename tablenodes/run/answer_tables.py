@@ -54,7 +54,7 @@ class AnswerTables(Generic[T]):
     def _measured(self) -> RowColumns:
         """Return the columns that a report's numbers are computed from; bodies are read only where there is a cost."""
         records, summary = self._records, self.summary
-        tokens = {"prompt": records.prompt_tokens, "completion": records.completion_tokens}
+        tokens: dict[str, Sequence[Any]] = {"prompt": records.prompt_tokens, "completion": records.completion_tokens}
         if summary.cached_tokens:
             tokens["cached"] = self._spending.columns["cached_tokens"]
         cost = None if summary.cost is None else self._spending.cost

@@ -312,7 +312,7 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``), or are null.
         """
         columns = {name: getattr(self._records, name) for name in LOG_TYPES}
-        return cast("T", self._view.make(columns | {"started": self._records.started.seconds()}, LOG_TYPES))
+        return cast("T", self._view.make(columns, LOG_TYPES))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
         records, own = self._records, free_names(self._answers.types, self._view.columns)

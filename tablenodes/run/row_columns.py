@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from ..engine.moments import Moments
+from typing import NamedTuple
 
 
 class RowColumns(NamedTuple):
@@ -15,7 +12,7 @@ class RowColumns(NamedTuple):
     outcome: Sequence[str]
     reused: Sequence[bool] | None = None
     latency: Sequence[float | None] | None = None
-    started: Moments | None = None
+    started: Sequence[float | None] | None = None
     attempts: Sequence[int] | None = None
     tokens: Mapping[str, Sequence[int | None]] = {}
     cost: Sequence[float | None] | None = None

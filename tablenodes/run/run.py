@@ -354,7 +354,7 @@ class Run:
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
         replaced = self.engine.loop.replaced
-        spending = Spending(self._own_bodies(), self.records.reused, self.pricing, models, replaced)
+        spending = Spending(self.records.own_bodies, self.records.reused, self.pricing, models, replaced)
         summary = self._summary(time.monotonic() - self.watch.began, spending)
         own, reads = self.endpoint.connection, [*map(own_name, self.plan.columns)]
         again = Again(self.asking, self.view, self.known_as.url, own, self.context, self.options)
@@ -363,11 +363,6 @@ class Run:
         made._requested = Requested(self.asking, self.plan, self.view, self.context)
         made._provenance = Provenance.of(self.asking, own, self.options, seconds=summary.seconds)
         return made
-
-    def _own_bodies(self) -> list[str | None]:
-        """Return the bodies that were paid for: not those of rows that share another one's."""
-        shared, bodies = self.records.shared, self.records.body
-        return [None if row in shared else body for row, body in enumerate(bodies)] if shared else bodies
 
     def _summary(self, seconds: float, spending: Spending) -> Summary:
         records, scheduler, outcomes = self.records, self.scheduler, self.records.counts.copy()

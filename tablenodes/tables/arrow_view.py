@@ -60,7 +60,7 @@ class ArrowView(TableView):
         return pyarrow.table(dict(columns))
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
-        return pyarrow.chunked_array([column])
+        return column if isinstance(column, pyarrow.ChunkedArray) else pyarrow.chunked_array([column])
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         table = self.table.select(kept)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ PLAIN_TYPES = MappingProxyType(
 )
 
 
+_CHUNK = 2**15  # values of a packed column that are unpacked at a time
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -43,8 +45,16 @@ ColumnType = str | Described
 """A plain type's name, or what the values of an answer's column are."""
 
 
-def arrow_array(values: Sequence[Any], of: ColumnType) -> Any:
-    """Return values as an Arrow array of the type of a made column."""
+def arrow_array(values: Iterable[Any], of: ColumnType) -> Any:
+    """Return values as an Arrow array of the type of a made column; in chunks where they are many that are packed."""
+    if not isinstance(values, list | tuple | array | numpy.ndarray):
+        parts = iter(values)
+        chunks = [_array([*first], of) for first in iter(lambda: [*islice(parts, _CHUNK)], [])]
+        return chunks[0] if len(chunks) == 1 else pyarrow.chunked_array(chunks) if chunks else _array([], of)
+    return _array(values, of)
+
+
+def _array(values: Any, of: ColumnType) -> Any:
     return _plain_array(values, of) if isinstance(of, str) else _typed_array(values, of)
 
 
