@@ -138,6 +138,10 @@ class Pricing:
         """Whether there are prices for this server."""
         return bool(self.given) or self.base_url is None or self._provider is not None
 
+    def is_like(self, other: Pricing) -> bool:
+        """Check whether the price list has the same prices for another server."""
+        return self._provider == other._provider
+
     def names(self) -> list[str]:
         """Return the models that have a price at this server, as far as the lists name them."""
         owner = self._provider

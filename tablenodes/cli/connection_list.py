@@ -72,7 +72,7 @@ def _variables(connection: Connection) -> Iterator[str]:
     """Yield the variables that a connection reads, the key's first, and whether each is set."""
     from ..connection.environment import surrounding, variables  # noqa: PLC0415 - loaded where it is used
 
-    texts = (*(connection.headers or {}).values(), *(connection.query or {}).values(), connection.base_url)
+    texts = (*(connection.headers or {}).values(), *(connection.query or {}).values(), *connection.base_urls)
     named = [connection.api_key_env, *(name for text in texts for name in variables(text))]
     environ = surrounding(connection.env_file)
     for name in dict.fromkeys(filter(None, named)):

@@ -350,7 +350,7 @@ def connected(connection: Connection | None, given: Given) -> Connection | None:
         return Connection.local() if local else connection
     kept = connection if connection is not None and connection.local_model is None else None
     key = "" if no_key else None
-    if base_url is None:
+    if not base_url:
         return replace(kept or default_connection(), api_key=key, api_key_env=api_key_env)
     of_another: dict[str, Any] = {"headers": None, "query": None, "api_key_header": None, "profile": None}
     return replace(kept or Connection(), base_url=base_url, api_key=key, api_key_env=api_key_env, **of_another)

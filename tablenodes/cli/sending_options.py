@@ -68,7 +68,7 @@ def _number_option(kind: Any, name: str, text: str) -> Option:
     return option(names, unit, told, type=Number(number, bounds, optional=bool(optional)))
 
 
-_ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1."
+_ADDRESS = "The API's address, such as http://127.0.0.1:8080/v1; once for each of several servers."
 _KEY = "The environment variable of the key. Default: OPENAI_API_KEY, for OPENAI_BASE_URL or api.openai.com alone."
 _NAMED = "A connection with a name; tablenodes connections lists them."
 
@@ -84,7 +84,7 @@ def _completed(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
 CONNECTION = under(
     "Connection",
     PROFILE,
-    option("--base-url", "URL", f"{_ADDRESS} Name the key for it with --api-key-env."),
+    option("--base-url", "URL", f"{_ADDRESS} Name the key for it with --api-key-env.", multiple=True),
     option("--api-key-env", "NAME", _KEY),
     option("--api-key-header", "NAME", "The header of the key, such as api-key. [Authorization, as a bearer token]"),
     option("--env-file", "FILE", "A file of NAME=VALUE lines, for variables that the environment does not have."),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.journal.journal_folder import FolderRecorder, JournalFolder
-from ..engine.scheduling import Admission
+from ..engine.scheduling import admission_for
 from ..engine.scheduling.leased_rate import LeasedRate, unpaced
 from ..engine.sink import NOT_SENT, OK
 from ..errors import EndedError, Interrupted
@@ -57,7 +57,8 @@ class PartitionRun(Run):
         self._place = place
         self._lease = None if share is None else LeasedRate(share)
         if self._lease is not None:
-            self.admission = Admission(unpaced(options.limits), options.retry, self._lease)
+            servers = given["endpoint"].servers
+            self.admission = admission_for(servers, unpaced(options.limits), options.retry, self._lease)
         super().__init__(options=options, **given)
         self._turn = _Turn(self.watch, self._lease, self.scheduler)
         if self._lease is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 LOCAL = "local"
+MOST_SERVERS = 64
 _SENSITIVE = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -57,10 +58,11 @@ class Connection:
 
     Parameters
     ----------
-    base_url : str, optional
+    base_url : str or sequence of str, optional
         The API's address, such as ``http://127.0.0.1:8080/v1``. Default: ``OPENAI_BASE_URL`` of the environment, else
         ``https://api.openai.com/v1``. Here, in headers and in the query, ``${NAME}`` stands for an environment
-        variable, which is read at each run.
+        variable, which is read at each run. A list names several servers that answer alike: rows are spread over them,
+        and one that fails is left until it answers again. A journal knows rows by the first of them.
     api_key : str, optional
         The key, sent as a bearer token. Default: ``OPENAI_API_KEY``, which goes to the environment's own base URL (or
         ``https://api.openai.com/v1``) and nowhere else. ``""`` sends no key.
@@ -105,7 +107,7 @@ class Connection:
         If an address, a key or a header cannot be used as it is written.
     """
 
-    base_url: str | None = None
+    base_url: str | Sequence[str] | None = None
     api_key: str | Secret | None = None
     _: KW_ONLY
     api_key_env: str | None = None
@@ -129,10 +131,7 @@ class Connection:
         """Check and convert each field, also one given alone, as a YAML file's are; what this made passes again."""
         put = object.__setattr__
         _refuse_placeholders({f.name: getattr(self, f.name) for f in fields(self)})
-        if self.base_url is not None:
-            check_variables(_text(self.base_url, "base_url"), "base_url")
-            if not variables(self.base_url):
-                addresses.split_base_url(self.base_url)
+        put(self, "base_url", _addresses(self.base_url))
         if isinstance(self.api_key, str):
             key = addresses.check_key(self.api_key, "api_key") if self.api_key else ""
             put(self, "api_key", Secret(key))
@@ -156,6 +155,12 @@ class Connection:
         _check_ca_bundle(self.ca_bundle)
         _check_transport(self.transport, self.session)
         put(self, "prices", _prices(self.prices))
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of all servers; empty where the environment says it."""
+        given = self.base_url
+        return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
     @classmethod
     def local(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> Connection:
@@ -258,10 +263,28 @@ def _text(value: object, name: str) -> str:
 def _refuse_placeholders(settings: Mapping[str, Any]) -> None:
     """Raise `ConnectionSettingError` for braces in a setting, which is the same in every row."""
     for name, value in settings.items():
-        texts = value.values() if isinstance(value, Mapping) else [value]
+        several = value if isinstance(value, list | tuple) else [value]
+        texts = value.values() if isinstance(value, Mapping) else several
         if name != "prices" and any(isinstance(text, str) and "{{" in text for text in texts):
             how = "it is the same for every row, and placeholders are not filled in"
             raise ConnectionSettingError(f"{name}: {how}", place=name)
+
+
+def _addresses(given: object) -> str | tuple[str, ...] | None:
+    """Return the addresses as they are kept: a list of one is that one."""
+    if given is None:
+        return None
+    each = tuple(given) if isinstance(given, list | tuple) else (_text(given, "base_url"),)
+    for address in each:
+        check_variables(_text(address, "base_url"), "base_url")
+        if not variables(address):
+            addresses.split_base_url(address)
+    if not 0 < len(each) <= MOST_SERVERS:
+        raise ConnectionSettingError(f"base_url must be an address, or a list of 1 to {MOST_SERVERS} of them")
+    alike = [address.strip().rstrip("/") for address in each]
+    if twice := next((address for address in alike if alike.count(address) > 1), None):
+        raise ConnectionSettingError(f"base_url names {twice} twice: leave one out")
+    return each if len(each) > 1 else each[0]
 
 
 def _each(name: str, given: object, checked: Callable[[Any, Any], str | Secret]) -> Mapping[str, str | Secret] | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CONNECTION_KINDS = {
     "api_key": "empty",
+    "base_url": "addresses",
     "headers": "texts",
     "query": "texts",
     "ca_bundle": "path",
@@ -70,8 +71,8 @@ class ConnectionReader(DocumentReader):
     def _connection_setting(self, path: Path_) -> Any:
         name, value = str(path[-1]), self.at(path)
         kind = CONNECTION_KINDS.get(name, "text")
-        if name == "timeout":
-            return self.settings(path, Timeout) if isinstance(value, dict) else value
+        if name in ("timeout", "prices"):
+            return self.settings(path, Timeout) if name == "timeout" and isinstance(value, dict) else value
         if kind == "texts":
             for name, item in self.mapping(path).items():
                 if isinstance(item, bool) or not isinstance(item, str | int | float):
@@ -83,6 +84,6 @@ class ConnectionReader(DocumentReader):
             return value
         if kind == "empty":
             return ""
-        if name == "prices":
-            return value
+        if kind == "addresses" and isinstance(value, list):
+            return [self.text((*path, at)) for at in range(len(value))]
         return self.path(path) if kind == "path" else self.text(path)

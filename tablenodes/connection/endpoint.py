@@ -13,6 +13,7 @@ from .._version import __version__
 from ..engine.calls import PlacedBody, Request, Transport
 from ..engine.transports import transport_class
 from ..engine.transports.port_check import PortCheck
+from ..engine.transports.server_switch import ServerSwitch
 from ..engine.transports.wrapper import Borrowed
 from ..errors import ConnectionSettingError, nearest
 from ..secret import Secret, Veiled
@@ -41,6 +42,19 @@ class Endpoint:
     connection: Connection
     query: Mapping[str, str | Secret] = field(default_factory=dict)
     key: Secret | None = None
+    others: tuple[Endpoint, ...] = ()
+
+    @property
+    def servers(self) -> int:
+        """How many servers the rows are spread over."""
+        return 1 + len(self.others)
+
+    @property
+    def places(self) -> list[str]:
+        """Each server as ``HOST:PORT``, with its path where another one differs by that alone."""
+        each = [self, *self.others]
+        hosts = [_host_of(one.base_url) for one in each]
+        return [host if hosts.count(host) == 1 else one.base_url for host, one in zip(hosts, each, strict=True)]
 
     @property
     def slots(self) -> int | None:
@@ -56,22 +70,25 @@ class Endpoint:
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """What must never be in a result: the keys as they may be echoed; one that may be a word only after Bearer."""
-        values = (*dict(self.headers).values(), *self.query.values())
-        sent = [value.reveal() for value in values if isinstance(value, Secret)]
+        headers = [value for each in (self, *self.others) for value in dict(each.headers).values()]
+        sent = [value.reveal() for value in (*headers, *self.query.values()) if isinstance(value, Secret)]
         keys = ((each, each.removeprefix("Bearer ")) for each in sent)
         found = (key if len(key) >= 6 else each for each, key in keys if key)
         return tuple(secret.encode("latin-1") for secret in found if len(secret) >= 6)
 
     @property
     def place(self) -> str:
-        """The server as ``HOST:PORT``."""
-        _, host, port = addresses.origin(self.base_url)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """The server as ``HOST:PORT``; of several, the first ones."""
+        first, *more = self.places
+        if not more:
+            return first
+        return f"{first} and {more[0] if len(more) == 1 else f'{len(more)} other servers'}"
 
     @property
     def sends_key(self) -> bool:
         """Whether a key goes with every request, or may, for all that is known of a session or transport."""
-        values = (*dict(self.headers).values(), *self.query.values())
+        headers = [value for each in (self, *self.others) for value in dict(each.headers).values()]
+        values = (*headers, *self.query.values())
         unknown = self.connection.session is not None or is_custom(self.connection.transport)
         return unknown or any(isinstance(value, Secret) for value in values)
 
@@ -81,6 +98,13 @@ class Endpoint:
         url = f"{self.base_url}{path}{'?' + urlencode(query) if query else ''}"
         revealed = tuple((name, _plain(value)) for name, value in self.headers)
         return Request(method, url, (*revealed, ("Content-Type", "application/json")))
+
+    def elsewhere(self, request: Request, server: int) -> Request:
+        """Return a request of the first server's, as another one gets it: at its address, with the key for it."""
+        other = self.others[server - 1]
+        own = tuple((name, _plain(value)) for name, value in other.headers)
+        url = f"{other.base_url}{request.url.removeprefix(self.base_url)}"
+        return request._replace(url=url, headers=(*own, *request.headers[len(self.headers) :]))
 
     def placing(self, method: str) -> Callable[[PlacedBody], Request]:
         """Return what makes the request of a row that has a place of its own.
@@ -109,9 +133,21 @@ class Endpoint:
         return f"{_EMBEDDED}{quote(model.path or default_properties(self.connection)['model'])}{path}"
 
     def transport(
-        self, limits: Limits, may_send: Callable[[int], bool] | None = None, *, stream: bool = False
+        self,
+        limits: Limits,
+        may_send: Callable[[int], bool] | None = None,
+        *,
+        stream: bool = False,
+        server_of: Callable[[int], int] | None = None,
     ) -> Transport:
-        """Open what carries the bytes, and with `stream` tells of every piece; whoever asks for it closes it."""
+        """Open what carries the bytes, and with `stream` tells of every piece; whoever asks for it closes it.
+
+        `server_of` returns the number of the server that a call goes to, where there are several.
+        """
+        carrying = self._carrying(limits, may_send, stream=stream)
+        return carrying if server_of is None else ServerSwitch(carrying, server_of, self.elsewhere)
+
+    def _carrying(self, limits: Limits, may_send: Callable[[int], bool] | None, *, stream: bool) -> Transport:
         connection = self.connection
         name = connection.transport or ("curl" if connection.session is None else "requests")
         if not isinstance(name, str):
@@ -139,18 +175,34 @@ def _plain(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
 
 
+def _host_of(base_url: str) -> str:
+    _, host, port = addresses.origin(base_url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def base_url_of(connection: Connection | None) -> str:
-    """Return where a connection's requests go, by the process's environment where it does not say."""
+    """Return where a connection's requests go, by the process's environment where it does not say: the first server."""
     connection = connection or Connection()
     return _base_url(connection, surrounding(connection.env_file))[0]
 
 
 def shown_base_url(connection: Connection | None) -> str:
-    """Return the same for a person; a variable that is not set stands as ``${NAME}``."""
+    """Return the same for a person, of all servers."""
+    return ", ".join(shown_base_urls(connection))
+
+
+def shown_base_urls(connection: Connection | None) -> list[str]:
+    """Return the address of each server for a person; a variable that is not set stands as ``${NAME}``."""
+    connection = connection or Connection()
+    each = [replace(connection, base_url=one) for one in connection.base_urls] or [connection]
+    return [_shown(one) for one in each]
+
+
+def _shown(connection: Connection) -> str:
     try:
         return base_url_of(connection)
     except ConnectionSettingError:
-        return str(connection and connection.base_url)
+        return str(connection.base_url)
 
 
 def default_properties(connection: Connection | None) -> dict[str, str]:
@@ -218,11 +270,19 @@ def unset_variable(connection: Connection) -> Iterator[str]:
             _endpoint(connection, surrounding(connection.env_file))
     except ConnectionSettingError as error:
         if error.code == "variable_unset":
-            is_key = not {error.values["variable"]} & {*variables(connection.base_url)}
+            is_key = not {error.values["variable"]} & {*variables(" ".join(connection.base_urls))}
             yield f"{error}: a run needs the {'key' if is_key else 'address'} that it holds"
 
 
 def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
+    """Return what a connection comes to; of several servers each has its own headers, for a key goes where it may."""
+    if len(connection.base_urls) < 2:
+        return _one_endpoint(connection, environ)
+    first, *others = (_one_endpoint(replace(connection, base_url=each), environ) for each in connection.base_urls)
+    return replace(first, connection=connection, others=tuple(others))
+
+
+def _one_endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
     base_url, from_environment = _base_url(connection, environ)
     parts = addresses.split_base_url(base_url, _name_of_address(connection))
     host = str(parts.hostname)
@@ -253,16 +313,18 @@ def _endpoint(connection: Connection, environ: Mapping[str, str]) -> Endpoint:
 def _base_url(connection: Connection, environ: Mapping[str, str]) -> tuple[str, bool]:
     """Return the base URL, and whether the environment's key belongs to it."""
     theirs = environ.get("OPENAI_BASE_URL") or OPENAI
-    if connection.base_url is None:
+    if not connection.base_urls:
         return theirs, True
-    own = address(connection.base_url, environ) if variables(connection.base_url) else connection.base_url
+    given = connection.base_urls[0]
+    own = address(given, environ) if variables(given) else given
     addresses.split_base_url(theirs, "OPENAI_BASE_URL")
     return own, addresses.origin(own, _name_of_address(connection)) == addresses.origin(theirs)
 
 
 def _name_of_address(connection: Connection) -> str:
     """Return what an error calls the address."""
-    return next(iter(variables(connection.base_url)), "base_url" if connection.base_url else "OPENAI_BASE_URL")
+    given = next(iter(connection.base_urls), None)
+    return next(iter(variables(given)), "base_url" if given else "OPENAI_BASE_URL")
 
 
 def _filled_in(value: str | Secret, environ: Mapping[str, str]) -> str | Secret:

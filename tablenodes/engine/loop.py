@@ -231,7 +231,7 @@ class Loop:
         for call in chosen:
             size = len(call.body)
             tokens = size // policy.BYTES_PER_TOKEN if size < policy.MAY_HAVE_IMAGES else tokens_of(call.body)
-            seconds = self.scheduler.started(call.key, now, tokens)
+            seconds = self.scheduler.started(call.key, now, tokens, call.body)
             if self._keeps:
                 self._unsent.add(call.key)
             try:

@@ -52,6 +52,12 @@ LEAPS_AT_ONCE = 14  # such probes, before they become as rare as those of a serv
 MOST_BEHIND = 4096  # rows to be tried again that fresh ones go before
 RETRY_SHARE = 5  # fresh rows that go for each that is tried again, where both wait
 
+# Several servers.
+STICKINESS = 1.25
+"""How much longer a call may take, by what the servers have shown, at the one that has the beginning of its prompt."""
+BEGINNING = 1024  # bytes of what comes before a user's first message, and of that, by which prompts begin alike
+LATENCY_MEMORY = 0.1  # the weight of the newest answer in what is known of a server's time
+
 # Pacing.
 BURST_SECONDS = 0.1  # how much of a pace of our own may go out at once; one request at least
 ALLOWANCE_KEPT = 0.05

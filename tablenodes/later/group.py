@@ -15,7 +15,7 @@ import orjson
 
 from ..connection.endpoint import Endpoint, opened
 from ..engine.calls import Answer, Call, Event
-from ..engine.scheduling import Admission, Scheduler
+from ..engine.scheduling import Scheduler, admission_for, scheduler_for
 from ..engine.sink import Tally
 from ..engine.transports.wrapper import Wrapper
 from ..errors import JournalError, TablenodesError
@@ -63,7 +63,8 @@ class GroupRun:
         self._limits = Limits(**self._recipe["limits"])
         self._retry = Retry(**self._recipe["retry"])
         # A pause holds for the rows of the next round too.
-        self._admission = Admission(self._limits, self._retry)
+        servers = 1 + len(self._recipe["connection"].get("more_base_urls", ()))
+        self._admission = admission_for(servers, self._limits, self._retry)
         # What a kill must not make wrong is counted before it is sent.
         self._is_exact = self._limits.max_requests is not None
 
@@ -97,7 +98,8 @@ class GroupRun:
 
     def _round(self, endpoint: Endpoint) -> Held | None:
         """Run the engine once, until nothing is pending or it stops."""
-        scheduler = Scheduler(
+        scheduler: Scheduler = scheduler_for(
+            endpoint.servers,
             self._limits,
             self._retry,
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing

@@ -59,7 +59,7 @@ class StoredConnection:
     def _remote(self) -> dict[str, Any]:
         connection = self._connection
         with opened(connection) as endpoint:
-            base_url = endpoint.base_url
+            base_url, *more = (each.base_url for each in (endpoint, *endpoint.others))
             is_keyed = _is_keyed(endpoint)
             account = {name: value for name, value in endpoint.headers if name in _HEADERS_OF_THE_ACCOUNT}
             found = _found_key(connection, endpoint)
@@ -67,6 +67,7 @@ class StoredConnection:
         origin = base_url.encode()
         return {
             "base_url": base_url,
+            **({"more_base_urls": more} if more else {}),
             "is_keyed": is_keyed,
             "api_key": self._named(key, origin) if isinstance(key, Secret) and key.reveal() else key and "",
             "api_key_env": connection.api_key_env,
@@ -196,7 +197,7 @@ def _with_secrets(recipe: Mapping[str, Any], environ: Mapping[str, str]) -> Conn
     }
     key = key if recipe["is_keyed"] else ""  # rows that were submitted without a key are sent without one
     return Connection(
-        recipe["base_url"],
+        [recipe["base_url"], *recipe.get("more_base_urls", ())],
         key,
         api_key_env=recipe["api_key_env"] if key is None else None,
         timeout=_timeout(recipe),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .._version import __version__
 from ..connection.connection import is_custom
-from ..connection.endpoint import shown_base_url
+from ..connection.endpoint import shown_base_urls
 from ..notices import counted
 from ..secret import MASK, Secret, masked_address
 from ..settings import Limits, Retry, Timeout
@@ -121,7 +121,8 @@ def _connected(connection: Connection) -> Iterator[Setting]:
     if connection.local_model is not None:
         yield Setting("server", "the embedded model")
     else:
-        yield Setting("server", masked_address(shown_base_url(connection)).partition("?")[0])
+        each = [masked_address(one).partition("?")[0] for one in shown_base_urls(connection)]
+        yield Setting("server", ", ".join(each))
     if connection.profile is not None:
         yield Setting("profile", connection.profile.name)
     if connection.api_key_env is not None:

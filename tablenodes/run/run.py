@@ -19,7 +19,7 @@ from ..connection.endpoint import opened
 from ..engine.interrupts import is_from_handler
 from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
-from ..engine.scheduling import Admission, Budget, Scheduler
+from ..engine.scheduling import Admission, Budget, scheduler_for
 from ..engine.sink import NOT_SENT, OK, Records
 from ..engine.twins import Twins
 from ..engine.warm_start import warm_start
@@ -180,7 +180,8 @@ class Run:
         self.journal = self._journal(stack)
         self.known_as = self.request._replace(url=endpoint.identity(asking.path))
         self.recorder = self._recorder()
-        self.scheduler = Scheduler(
+        self.scheduler = scheduler_for(
+            endpoint.servers,
             options.limits,
             options.retry,
             random=random.Random().random,  # noqa: S311 - it spreads retries, it hides nothing

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import addresses
 from ..answers import Pricing, costs, usage_columns
+from ..connection.endpoint import base_url_of
 from ..notices import VOICE, money
 from ..problems import Remark
 from .second_run import spliced
@@ -27,9 +28,16 @@ Replaced = tuple[bytes, str, int]
 
 
 def pricing_of(connection: Connection, base_url: str) -> Pricing:
-    """Return what answers of a server cost; on this machine, only what the user says."""
-    is_here = connection.local_model is not None or addresses.is_loopback(addresses.origin(base_url)[1])
-    return Pricing("" if is_here else base_url, connection.prices or {})
+    """Return what answers of a server cost; on this machine, or of servers that differ, only what the user says."""
+    prices = connection.prices or {}
+    here = Pricing("" if connection.local_model is not None else _priced_at(base_url), prices)
+    others = (base_url_of(replace(connection, base_url=each)) for each in connection.base_urls[1:])
+    return here if all(here.is_like(Pricing(_priced_at(each), prices)) for each in others) else Pricing("", prices)
+
+
+def _priced_at(base_url: str) -> str:
+    """Return the address by which a server's prices are found; on this machine there are none."""
+    return "" if addresses.is_loopback(addresses.origin(base_url)[1]) else base_url
 
 
 @dataclass(frozen=True)

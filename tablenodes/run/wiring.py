@@ -59,7 +59,12 @@ class Engine:
         budget: Budget | None = None,
     ) -> None:
         self._endpoint = endpoint
-        transport = endpoint.transport(limits, self._may_send_once if exact else scheduler.may_send, stream=stream)
+        transport = endpoint.transport(
+            limits,
+            self._may_send_once if exact else scheduler.may_send,
+            stream=stream,
+            server_of=getattr(scheduler, "server_of", None),
+        )
         stack.callback(transport.close)
         redaction = Redaction(endpoint.secrets)
         asked = stream or on_text is not None

@@ -41,6 +41,7 @@ _BY_KIND: Mapping[str, Json] = {
     "texts": _TEXTS,
     "boolean": {"type": ["boolean", "null"]},
     "empty": {"enum": ["", None]},
+    "addresses": {"type": ["string", "array", "null"], "minLength": 1, "minItems": 1, "items": {"type": "string"}},
 }
 
 

@@ -84,26 +84,24 @@ class Outage:
             "_failures",
             "_is_changed",
             "_outcomes",
-            "_patience",
             "_probes",
             "_rows",
-            "_shut_at",
             "_threshold",
             "_times",
         ),
-        *("_lookups", "is_shut", "leaps_left", "next_probe", "owes_retry", "probe"),
+        *("_lookups", "is_shut", "leaps_left", "next_probe", "owes_retry", "patience", "probe", "shut_at"),
     )
 
     def __init__(self, patience: float, closed: ClosedTime) -> None:
         self._closed = closed
-        self._patience = patience
+        self.patience = patience
         self._rows: set[int] = set()
         self._outcomes: set[str] = set()  # of what failed since the last answer
         self._is_changed = False
         self._times = self._threshold = 1
         self._failing_since = -math.inf
         self._failures = self._probes = self.leaps_left = 0
-        self._shut_at = -math.inf
+        self.shut_at = -math.inf
         self.is_shut = self.owes_retry = False
         self.probe: int | None = None
         self.next_probe = -math.inf
@@ -118,7 +116,7 @@ class Outage:
             self._lookups = None
         elif self._lookups is not None and not self.is_shut:
             self.is_shut = True
-            self._shut_at = now
+            self.shut_at = now
             self._lookups = [now + seconds for seconds in policy.NAME_TRIES]
             self.leaps_left = 0
             self._plan(now)
@@ -143,7 +141,7 @@ class Outage:
         self._threshold = threshold * self._times
         if not self.is_shut and self._failures >= self._threshold:
             self.is_shut = True
-            self._shut_at = now
+            self.shut_at = now
             self._probes = 0
             self.leaps_left = policy.LEAPS_AT_ONCE if self._rows else 0
             self._plan(now)
@@ -175,7 +173,7 @@ class Outage:
         if outcome not in self._outcomes:
             self._outcomes.add(outcome)
             self._is_changed, self._probes, self.leaps_left = True, 0, policy.LEAPS_AT_ONCE
-        over = not self._lookups if self._lookups is not None else now >= self._shut_at + self._patience
+        over = not self._lookups if self._lookups is not None else now >= self.shut_at + self.patience
         self._plan(now)
         return over
 
@@ -192,12 +190,12 @@ class Outage:
             self._times = min(policy.MOST_PATIENCE, 2 * self._times)
         self.is_shut = self.owes_retry = self._is_changed = False
         self.probe = None
-        self._closed.add(self._shut_at, now)
+        self._closed.add(self.shut_at, now)
         return not was_rows
 
     def seconds_shut(self, now: float) -> float:
         """Return the time for which nothing could be sent up to now, that of a gate that is still shut included."""
-        return self._closed.seconds(now, self._shut_at if self.is_shut else now)
+        return self._closed.seconds(now, self.shut_at if self.is_shut else now)
 
     def _plan(self, now: float) -> None:
         """Set the next probe; the last one goes when patience ends."""
@@ -210,14 +208,15 @@ class Outage:
         else:
             delay = min(policy.PROBE_LONGEST, policy.PROBE_FIRST * 2.0 ** min(self._probes, MOST_DOUBLINGS))
             self._probes += 1
-        self.next_probe = max(now, min(now + delay, self._shut_at + self._patience))
+        self.next_probe = max(now, min(now + delay, self.shut_at + self.patience))
 
 
 class Admission:
     """All that stands between a row and its call; it may outlast a run, for what a server said holds for the next too.
 
     `paused_until` is the end of the longest pause that the server has asked for, `served_at` when it served somebody
-    last. `learned` is the rate that a share leases, where several processes have one.
+    last. `learned` is the rate that a share leases, where several processes have one. `leaves_early` says that another
+    server takes the rows of this one: fewer failures shut its gate.
     """
 
     __slots__ = (
@@ -228,6 +227,7 @@ class Admission:
             "_refuses_since",
             "_retry",
             "learned",
+            "leaves_early",
             "outage",
             "pacing",
             "paused_until",
@@ -243,6 +243,7 @@ class Admission:
         self.outage = Outage(retry.outage_patience, self._closed)
         self.pacing = Pacing(limits.requests_per_minute, limits.tokens_per_minute)
         self.learned: Rate = learned or LearnedRate()
+        self.leaves_early = False
         self.paused_until = -math.inf
         self.served_at = self._refuses_since = self._charged_at = -math.inf
 
@@ -276,6 +277,11 @@ class Admission:
         elif not self.outage.room(now, in_flight, 1):
             opens = max(opens, self.outage.doubted_until)
         return max(opens, self.paced_until(now))
+
+    @property
+    def puts_off_until(self) -> float:
+        """The time before which no row is sent again, wherever it goes."""
+        return -math.inf if self.leaves_early else self.paused_until
 
     def paced_until(self, now: float) -> float:
         """Return from when the paces let a call start: ours, that of the server's allowances, and the one learned."""
@@ -317,6 +323,8 @@ class Admission:
                 return
             threshold = 1 if failing >= min(threshold, max(policy.OUTAGE_FAILURES, begun)) else threshold
         reached = None if verdict.kind is Failure.NOT_EXECUTED else row
+        if self.leaves_early and reached is None:
+            threshold = policy.OUTAGE_FAILURES
         self.outage.failed(reached, verdict.outcome, threshold, now)
 
     def heeded(self, verdict: Verdict, now: float) -> bytes | None:

@@ -130,7 +130,7 @@ class Scheduler:
         if self.stopped is not None:
             self._end(self._waiting.pop_late(math.inf))
 
-    def started(self, key: int, now: float, tokens: int = 0) -> float:
+    def started(self, key: int, now: float, tokens: int = 0, body: bytes = b"") -> float:
         """Record that a call started, of about `tokens` tokens (0 where nobody knows).
 
         Returns the seconds that are left for this row, the longest that the call may take.
@@ -229,7 +229,7 @@ class Scheduler:
         due = None if verdict.kind is None else self._failed(key, row, verdict.kind, sends, now)
         if verdict.kind not in (None, Failure.UNUSABLE) and self._is_held(key, row, model, now):
             return None
-        if due is None or self.stopped is not None or max(due, self.admission.paused_until) >= row.ends_at:
+        if due is None or self.stopped is not None or max(due, self.admission.puts_off_until) >= row.ends_at:
             return row.done(key)
         self._rows[key] = row
         if row.is_too_large(mark.guess, self._largest):

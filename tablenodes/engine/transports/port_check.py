@@ -43,6 +43,7 @@ class PortCheck(Wrapper):
         self._since: float | None = None
         self._failed: set[int] = set()
         self._known: tuple[str, str] | None = None
+        self._asked = ""  # the place whose port was asked
         self._checked = False
         self._look_up_at = -math.inf
         self._is_unknown = True
@@ -105,7 +106,7 @@ class PortCheck(Wrapper):
         """End the calls under way where the port speaks no TLS; their answers come out of the next wait."""
         call = next(iter(self._calls.values()))
         if (found := self._mistake(call)) is not None:
-            for key in [*self._calls]:
+            for key in [key for key, each in self._calls.items() if _place(each) == self._asked]:
                 self.inner.end(key, *found)
 
     def _explained(self, call: Call, answer: Answer) -> Answer:
@@ -122,12 +123,17 @@ class PortCheck(Wrapper):
     def _mistake(self, call: Call) -> tuple[str, str] | None:
         """Return the fault of a wrong scheme, and the words for it; the port is asked once."""
         if not self._checked:
-            self._checked = True
+            self._checked, self._asked = True, _place(call)
             parts = urlsplit(call.request.url)
             host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
             if proxy_for(call.request.url, Veiled(os.environ), self.proxy) is None:
                 self._known = _wrong_scheme(parts.scheme, host, port)
-        return self._known
+        return self._known if _place(call) == self._asked else None
+
+
+def _place(call: Call) -> str:
+    parts = urlsplit(call.request.url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _wrong_scheme(scheme: str, host: str, port: int) -> tuple[str, str] | None:

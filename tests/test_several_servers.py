@@ -1,0 +1,263 @@
+"""Several servers: rows are spread over them, one that fails is left and tried again, and nothing gets lost."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pandas as pd
+import pytest
+from scheduler_simulation import Simulation, fault, ok, status
+from servers import fault_server, message
+
+import tablenodes as tn
+from tablenodes.engine.scheduling.fleet import Fleet
+from tablenodes.settings import Limits, Retry
+
+
+class Served:
+    """A server in virtual time: so many slots of so many seconds, between its death and its return it is gone."""
+
+    def __init__(self, slots=8, seconds=0.05, dies=math.inf, returns=math.inf, answer=None):
+        self.free = [0.0] * slots
+        self.seconds, self.dies, self.returns, self.answer = seconds, dies, returns, answer
+        self.asked = []
+
+    def __call__(self, at, key):
+        if self.dies <= at < self.returns:
+            return fault("connect", reached=False, seconds=0.001)
+        self.asked.append((at, key))
+        if self.answer is not None and (given := self.answer(at, key)) is not None:
+            return given
+        slot = min(range(len(self.free)), key=self.free.__getitem__)
+        self.free[slot] = ends = max(at, self.free[slot]) + self.seconds
+        if at < self.dies < ends:
+            return fault("disconnected", seconds=self.dies - at)
+        return {**ok(), "seconds": ends - at}
+
+
+class Spread(Simulation):
+    """A run over several servers."""
+
+    def __init__(self, rows, servers, *, bodies=None, **more):
+        self.servers, self.bodies, self.sent_to, self.attempts = servers, bodies, {}, []
+        super().__init__(rows, None, latency=lambda chance: 0.0002, **more)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.scheduler = Fleet(
+            len(self.servers),
+            self.limits,
+            self.retry,
+            random=self.chance.random,
+            sent_before=self.sent_before,
+            answered_before=lambda: self.answered_before,
+        )
+
+    def _send(self, key):
+        body = self.bodies(key) if self.bodies else b""
+        left = self.scheduler.started(key, self.now, self.tokens(key), body)
+        assert 0 < left <= self.retry.row_deadline
+        self.peak = max(self.peak, self.scheduler.in_flight)
+        number = self.scheduler.server_of(key)
+        self.sent_to[key] = number
+        self.attempts.append((self.now, key, number))
+        self._event(self.now + 0.0001, "arrives", key, 0.0001)
+
+    def _arrives(self, key, back, at):
+        self.server = self.servers[self.sent_to[key]]
+        super()._arrives(key, back, at)
+
+
+def test_two_servers_serve_what_both_can():
+    """And after one has died all rows are answered, at what the other can, without a wait."""
+    alive, mortal = Served(), Served(dies=1002.0)
+    run = Spread(960, [alive, mortal], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 960
+    before = sum(1 for at, *_ in run.answers if at <= 1002.0)
+    assert before >= 0.9 * 2 * 2.0 * 8 / 0.05
+    left = 960 - before
+    assert run.seconds - 2.0 <= 1.1 * left * 0.05 / 8 + 0.2
+
+
+def test_a_server_that_comes_back_is_used_again():
+    """It is probed by single rows meanwhile, which are answered elsewhere."""
+    other, gone = Served(), Served(dies=1001.0, returns=1004.0)
+    run = Spread(2400, [other, gone], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 2400
+    refused = [at for at, _, answer, _ in run.answers if answer.fault == "connect"]
+    assert 5 <= len(refused) <= 20
+    back = [at for at, _ in gone.asked if at >= 1004.0]
+    assert back
+    assert back[0] <= 1006.0
+    assert len(back) >= 0.4 * sum(1 for at, _ in other.asked if at >= back[0])
+
+
+def test_all_down_is_as_one_server_today():
+    """Rows wait and use no attempts; they are given up after the same patience, and the rest is not sent."""
+    down = [Served(dies=1000.0) for _ in range(2)]
+    run = Spread(100, down, limits=Limits(concurrency=8), retry=Retry(outage_patience=60)).run()
+    one = Simulation(
+        100, lambda at, key: fault("connect", reached=False), Limits(concurrency=8), Retry(outage_patience=60)
+    ).run()
+    assert run.scheduler.stopped == one.scheduler.stopped == "outage"
+    assert 60 <= run.seconds <= 95
+    assert len(run.answers) <= 2.5 * len(one.answers)
+    back = [Served(dies=1000.5, returns=1020.0) for _ in range(2)]
+    assert Spread(500, back, limits=Limits(concurrency=8)).run().outcomes == ["ok"] * 500
+
+
+def test_a_server_that_refuses_the_key_is_left():
+    """Its rows are answered by the other; where both refuse it, the run stops as with one."""
+    refusing = Served(answer=lambda at, key: {**status(401), "seconds": 0.01})
+    run = Spread(400, [refusing, Served()], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 400
+    assert len(refusing.asked) <= 16 + 6
+    both = [Served(answer=lambda at, key: status(401)) for _ in range(2)]
+    run = Spread(400, both, limits=Limits(concurrency=16)).run()
+    assert run.scheduler.stopped == "auth"
+    assert sum(len(each.asked) for each in both) <= 2 * (16 + 6)
+    assert set(run.outcomes) == {"auth", "not_sent"}
+
+
+def test_a_key_that_is_revoked_at_one_server():
+    """In the middle of a run, it leaves that server alone."""
+    revoked = Served(answer=lambda at, key: status(401) if at > 1001 else None)
+    run = Spread(1000, [revoked, Served()], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 1000
+    assert sum(1 for at, _ in revoked.asked if at > 1001) <= 20 + 16
+
+
+def test_a_pause_is_that_of_its_server():
+    """429 with Retry-After: nothing goes there for so long, and the others serve meanwhile."""
+    busy = Served(answer=lambda at, key: status(429, b"retry-after: 3\r\n") if 1000.5 < at < 1001 else None)
+    run = Spread(1500, [busy, Served()], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 1500
+    refused_at = next(at for at, _, answer, _ in run.answers if answer.status == 429)
+    later = [at for at, _ in busy.asked if at > refused_at + 0.05]
+    assert min(later) >= refused_at + 3
+    assert run.seconds <= 1.15 * (1500 / 160 - 1)
+    hopeless = Served(answer=lambda at, key: status(429, b"retry-after: 86400\r\n"))
+    run = Spread(300, [hopeless, Served()], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 300
+    run = Spread(300, [hopeless, hopeless], limits=Limits(concurrency=16)).run()
+    assert run.scheduler.stopped == "rate_limited"
+    assert run.seconds < 1
+
+
+def test_a_row_that_fails_at_one_server_goes_to_another():
+    """A server that fails all requests, or breaks them off, is left; no row of it is lost."""
+    for failing in (status(500), status(503), fault("reset"), fault("timeout_connect", reached=False, seconds=1.0)):
+        bad = Served(answer=lambda at, key, failing=failing: failing)
+        run = Spread(600, [bad, Served()], limits=Limits(concurrency=16)).run()
+        assert run.outcomes == ["ok"] * 600
+        assert len(run.answers) <= 600 + 60
+        assert run.seconds <= 600 * 0.05 / 8 + 2
+
+
+def test_what_a_row_is_refused_for_is_its_own():
+    """A row that each server refuses ends as it would with one, and the others go on."""
+
+    def answer(at, key):
+        return (
+            status(400)
+            if key % 10 == 0
+            else status(403, body=b'{"error": {"message": "no"}}')
+            if key % 10 == 1
+            else None
+        )
+
+    run = Spread(200, [Served(answer=answer), Served(answer=answer)], limits=Limits(concurrency=16)).run()
+    assert [run.outcomes[at] for at in range(10)] == ["http_error", run.outcomes[1], *["ok"] * 8]
+    assert run.count("ok") == 160
+
+
+def test_a_model_that_one_server_lacks():
+    """Its rows go to the other; those of a model that none knows are not sent any more."""
+
+    def lacking(*names):
+        body = b'{"error": {"message": "no such model", "code": "model_not_found"}}'
+        return lambda at, key: status(404, body=body) if model(key) in names else None
+
+    def model(key):
+        return ("a", "b", "c")[key % 3]
+
+    servers = [Served(answer=lacking("b", "c")), Served(answer=lacking("c"))]
+    run = Spread(
+        600,
+        servers,
+        limits=Limits(concurrency=16),
+        model=model,
+        bodies=lambda key: b'{"model": "%s"}' % model(key).encode(),
+    ).run()
+    assert [set(run.outcomes[at::3]) - {"not_sent"} for at in range(3)] == [{"ok"}, {"ok"}, {"http_error"}]
+    assert run.count("not_sent") >= 150
+    assert "not_sent" not in run.outcomes[0::3] + run.outcomes[1::3]
+
+
+def test_a_slow_server_gets_as_many_as_it_can_take():
+    """The one that answers sooner gets more calls."""
+    fast, slow = Served(slots=100), Served(slots=1, seconds=1.0)
+    run = Spread(3000, [fast, slow], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 3000
+    assert len(fast.asked) >= 2900
+    assert run.seconds <= 1.2 * 3000 * 0.05 / 16 + 1
+
+
+def test_conversations_stay_where_they_began():
+    """All turns of a conversation go to one server while both are nearly equally busy."""
+
+    def body(key):
+        turns = "".join(f',{{"role": "user", "content": "turn {at}"}}' for at in range(key // 100))
+        return f'{{"messages": [{{"role": "user", "content": "conversation {key % 100}"}}{turns}]}}'.encode()
+
+    run = Spread(500, [Served(), Served()], limits=Limits(concurrency=16), bodies=body).run()
+    moved = sum(run.sent_to[key] != run.sent_to[key % 100] for key in range(100, 500))
+    assert moved <= 0.2 * 400
+    assert run.seconds <= 1.12 * 500 / 320 + 0.1
+
+
+def test_limits_are_those_of_all_servers_together():
+    """In flight at a time, requests a minute, and sends in all, also with repeats."""
+    run = Spread(200, [Served(), Served()], limits=Limits(concurrency=5)).run()
+    assert run.peak == 5
+    run = Spread(60, [Served(), Served()], limits=Limits(requests_per_minute=600)).run()
+    assert run.seconds >= 5.7
+    run = Spread(
+        100, [Served(), Served(dies=1000.05)], limits=Limits(max_requests=50, concurrency=16), repeats=0.2
+    ).run()
+    assert run.scheduler.stopped == "max_requests"
+    assert run.scheduler.sent <= 50
+    assert sum(run.begun.values()) <= 50
+    run = Spread(400, [Served(), Served()], limits=Limits(token_budget=1000, concurrency=16)).run()
+    assert run.scheduler.stopped == "token_budget"
+    assert run.count("ok") <= 100 + 16
+
+
+SAYS = b'{"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}]}'
+NODE = tn.CreateChatCompletion(model="m")
+
+
+def says(exchange):
+    exchange.send(message(SAYS))
+
+
+def dies(exchange):
+    """End the whole server, as a kill does: its port is closed, and its connections with it."""
+    threading.Thread(target=exchange.server.close).start()
+    exchange.close()
+
+
+def table(rows):
+    return pd.DataFrame({"prompt": [f"row {at}" for at in range(rows)]})
+
+
+@pytest.mark.parametrize("transport", ["curl", "requests"])
+def test_over_real_sockets_one_dies_in_the_middle(transport):
+    """Each row is answered, and hardly one is sent twice."""
+    with fault_server([says] * 60 + [dies]) as first, fault_server(says) as second:
+        connection = tn.Connection([first.url, second.url], transport=transport)
+        out = NODE.run(table(300), connection, limits=tn.Limits(concurrency=8), progress=False)
+    assert out.summary.ok == 300
+    assert len(first.requests) >= 60
+    assert len(first.requests) + len(second.requests) <= 300 + 8
