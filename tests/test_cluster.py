@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import os
 import signal
+import sys
 
 import dask
 import dask.dataframe as dd
@@ -13,6 +14,7 @@ import distributed
 import pandas as pd
 import pytest
 from background import until
+from distributed.utils import get_mp_context
 from killing import oracle
 from sentences import wording
 from servers import LOOPBACK, answer, echo, echo_server, fault_server
@@ -26,10 +28,17 @@ from tablenodes.errors import ColumnError, ConnectionSettingError, StoreError, T
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 400
 WORDS = pd.DataFrame({"word": [f"w{i % 90}" for i in range(ROWS)]}, index=range(1000, 1000 + ROWS))
-MANY_DEATHS = {
+FORKS = sys.platform != "win32"  # workers are forked from a process that has loaded what they need: a third of the time
+CONFIGURED = {
+    "distributed.worker.multiprocessing-method": "forkserver" if FORKS else "spawn",
+    "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": 100,  # a partition may be on each worker that is killed
     "distributed.deploy.lost-worker-timeout": "1 hour",  # or one that is killed again by then is given up
 }
+LOADED = [
+    *("distributed", "dask.dataframe", "pytest", "certifi", "jsonschema_rs", "tablenodes.cluster.partition_run"),
+    *("tablenodes.engine.transports.curl_transport", "tablenodes.nodes.request_node", "tablenodes.tables.pandas_view"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +52,14 @@ def client():
 def two_processes():
     """Two worker processes of one thread each, and their client."""
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with (
-        dask.config.set(MANY_DEATHS),
-        distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
-        distributed.Client(workers) as client,
-    ):
-        yield client
+    with dask.config.set(CONFIGURED):
+        if FORKS:
+            get_mp_context().set_forkserver_preload(LOADED)
+        with (
+            distributed.LocalCluster(**options, host=LOOPBACK, memory_limit="1GiB") as workers,
+            distributed.Client(workers) as client,
+        ):
+            yield client
 
 
 def kill_workers(client, server, deaths, dead):
