@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tablenodes.engine.scheduling.leased_rate import LeasedRate, unpaced
 from tablenodes.settings import Limits
 
 if TYPE_CHECKING:
-    from tablenodes.engine.scheduling.lease import Lease, Report
+    from tablenodes.engine.scheduling.lease import Amounts, Lease, Report, Unsettled
 
 
 @dataclass
@@ -37,16 +37,22 @@ class Lender:
 
 @dataclass
 class Worker(Simulation):
-    """A process that shares limits; it begins `after` seconds, and each request costs `price`."""
+    """A process that shares limits; it begins `after` seconds, and each request costs `price`.
+
+    It writes a `journal`, and knows by `settle` what others had used by theirs.
+    """
 
     lender: Lender = field(default_factory=Lender)
     after: float = 0.0
     price: float = 0.0
+    journal: str = ""
+    settle: Callable[[Unsettled], Amounts | None] = lambda _: None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.now += self.after
         self.lease = LeasedRate(self.lender)
+        self.lease.journal, self.lease.settle = self.journal, self.settle
         admission = Admission(unpaced(self.lender.limits), self.retry, self.lease)
         self.scheduler = Scheduler(self.lender.limits, self.retry, random=self.chance.random, admission=admission)
         self.budget = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sqlite3
 import stat
@@ -18,15 +20,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from background import until
 from limited_servers import LimitedServer
 from measuring import measures_seconds
 from sentences import wording
 from servers import answer, echo, fault_server
 
 import tablenodes as tn
+from tablenodes.answers import Pricing
 from tablenodes.cluster import Share
-from tablenodes.engine.scheduling.lease import Amounts, Report
+from tablenodes.cluster.settlement import settlement
+from tablenodes.engine.journal import Entry, Journal, Key
+from tablenodes.engine.journal.entry import KeptAnswer
+from tablenodes.engine.scheduling.lease import Amounts, Report, Unsettled
 from tablenodes.errors import SettingError, StoreError, UsageError
+from tablenodes.run.cost_limit import CostLimit
 
 NODE = tn.CreateChatCompletion(model="m", prompt="{{ word }}", max_tokens=10)
 
@@ -127,20 +135,60 @@ def test_processes_together_keep_a_servers_rate(kind):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 @pytest.mark.slow
-def test_what_a_killed_process_was_leased_stays_counted():
-    """0 requests more than may be sent, and at most a lease of them fewer."""
-    with limited("silent", 10_000, latency=0.1) as (url, seen):
-        mapper = NODE.mapper(tn.Connection(url, ""), share=Share(tn.Limits(concurrency=16, max_requests=400)))
+@pytest.mark.parametrize("journal", [False, True])
+@pytest.mark.parametrize("limits", [{"max_requests": 400}, {"max_cost": 400.0}])
+def test_what_a_killed_process_was_leased_stays_counted_until_its_journal_says_otherwise(tmp_path, limits, journal):
+    """0 requests more than may be sent, a dollar a worker more; a lease fewer, or with a journal what is in doubt."""
+    dear = answer(DEAR)
+
+    def slow(exchange):
+        time.sleep(0.1)
+        dear(exchange)
+
+    with fault_server(slow) as server:
+        connection = tn.Connection(server.url, "", prices={"m": {"input": 0, "output": 100_000}})
+        share = Share(tn.Limits(concurrency=16, **limits))
+        mapper = NODE.mapper(connection, share=share, journal=tmp_path if journal else None)
         spawn = multiprocessing.get_context("spawn")
         processes = [spawn.Process(target=mapper, args=(words(400, name),)) for name in "ab"]
         for each in processes:
             each.start()
-        while len(seen) < 150:
-            time.sleep(0.01)
+        until(lambda: len(server.requests) >= 150, "requests", 60)
         os.kill(processes[0].pid, signal.SIGKILL)
         for each in processes:
             each.join(60)
-    assert 400 - 32 <= len(seen) <= 400
+        seen = len(server.requests)
+    print(f"{limits}, {'a' if journal else 'no'} journal: {seen} requests")
+    assert 400 - (16 if journal else 40) <= seen <= 400 + (2 if "max_cost" in limits else 0)
+
+
+# --- what a dead process had used, by its journal -------------------------------------------------------------------
+
+
+def test_a_journal_says_what_a_dead_process_had_used(tmp_path):
+    """Held, gone or damaged, it says nothing; what is in doubt counts as the dearest."""
+    journal = Journal(tmp_path / "held.journal")
+    entries = [Entry(Key(bytes([number]) * 32, 0)) for number in range(3)]
+    for entry in entries:
+        journal.intend(entry)
+    journal.commit()
+    for entry in entries[:2]:
+        journal.done(entry, KeptAnswer("ok", None, 200, body=json.dumps(DEAR).encode()))
+    journal.commit()
+    for name in ("held.journal", "held.journal-wal"):
+        shutil.copyfile(tmp_path / name, tmp_path / name.replace("held", "left"))
+    (tmp_path / "damaged.journal").write_bytes(bytes(5000))
+    pricing = Pricing("", {"m": {"input": 0, "output": 100_000}})
+
+    def used(name, **limits):
+        cost_limit = CostLimit(pricing, ["m"]) if limits else None
+        told = {"token_budget": 1} if limits else {"max_requests": 1}
+        return settlement(Unsettled("a", f"/elsewhere/{name}.journal", 1.5), tmp_path, tn.Limits(**told), cost_limit)
+
+    assert [used(name) for name in ("held", "gone", "damaged")] == [None] * 3
+    assert used("left") == (3, 0, 0)
+    assert used("left", max_cost=1) == (3, 33, pytest.approx(3.5))
+    journal.close()
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

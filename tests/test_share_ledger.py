@@ -9,6 +9,7 @@ from limited_servers import BEGAN, LimitedServer
 from scheduler_simulation import ok, status
 from share_simulation import Lender, Worker, together
 
+from tablenodes.engine.scheduling.lease import Amounts
 from tablenodes.settings import Limits
 
 
@@ -80,11 +81,19 @@ def test_two_workers_keep_the_rate_of_a_server(kind):
     assert too_many <= 0
 
 
+def test_one_refusal_at_a_slower_pace_is_no_reason_to_go_far_faster():
+    """Calls of four workers happen to go at once where the server's places are used up."""
+    served, too_many = kept("ms", seed=516, count=4)
+    assert served >= 0.9
+    assert too_many <= 0
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["full", "next", "seconds", "ms", "silent"])
-def test_twenty_runs_keep_the_rate(kind):
-    """The same for fresh seeds."""
-    seen = [kept(kind, seed) for seed in range(500, 520)]
+def test_twenty_runs_keep_the_rate(kind, count):
+    """The same for fresh seeds, and for four workers."""
+    seen = [kept(kind, seed, count) for seed in range(500, 520)]
     assert min(served for served, _ in seen) >= 0.9
     assert max(too_many for _, too_many in seen) <= 0
 
@@ -168,6 +177,39 @@ def test_max_cost_is_exceeded_by_a_request_a_worker_at_most(killed):
     together(team, {} if killed is None else {0: killed})
     assert 5.005 - (0 if killed is None else 0.35) <= 0.01 * len(starts(team)) <= 5.005 + 4 * 0.01
     assert {worker.scheduler.stopped for worker in team[1:]} == {"max_cost"}
+
+
+@pytest.mark.parametrize("limits", [Limits(concurrency=32, max_requests=1003), Limits(concurrency=32, max_cost=10.03)])
+@pytest.mark.parametrize("folders", ["aaaa", "baaa"])
+def test_what_a_killed_worker_had_left_comes_back_by_its_journal(limits, folders):
+    """To those whose journals are in its folder; each reading is done once. For others it stays counted."""
+    read = []
+
+    def used(dead):
+        read.append(dead.journal)
+        begun = len(team[0].starts)
+        return Amounts(begun, 0.0, 0.01 * begun)
+
+    lender = Lender(limits)
+    more = {"price": [0.01] * 4, "journal": [f"{folder}/{number}" for number, folder in enumerate(folders)]}
+    team = workers(lender, plain, [10**4] * 4, latency=0.2, settle=[used] * 4, **more)
+    together(team, {0: 0.6})
+    comes_back = folders == "aaaa"
+    assert read == ["a/0"] * comes_back
+    assert 1003 - (0 if comes_back else 32) <= len(starts(team)) <= 1003 + 3 * (limits.max_cost is not None)
+    assert {worker.scheduler.stopped for worker in team[1:]} == {"max_requests" if limits.max_requests else "max_cost"}
+
+
+def test_a_journal_that_cannot_be_read_holds_nobody():
+    """Its worker may be at work, but for its lease: what it was granted stays counted, and the others end."""
+    read = []
+    lender = Lender(Limits(concurrency=32, max_requests=1003))
+    more = {"journal": list("abcd"), "settle": [read.append] * 4}
+    team = workers(lender, plain, [10**4] * 4, latency=0.2, **more)
+    together(team, {0: 0.6})
+    assert [dead.journal for dead in read] == ["a"] * 3
+    assert 1003 - 32 <= len(starts(team)) <= 1003
+    assert {worker.scheduler.stopped for worker in team[1:]} == {"max_requests"}
 
 
 def test_all_stop_when_the_tokens_of_all_are_spent():

@@ -19,6 +19,7 @@ from ..run.batch_table import BatchTable
 from ..run.progress import Progress
 from ..run.rows import models_asked
 from ..run.run import Run
+from .settlement import settlement
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -63,6 +64,12 @@ class PartitionRun(Run):
         self._turn = _Turn(self.watch, self._lease, self.scheduler)
         if self._lease is not None:
             self._lease.join(self.scheduler, self.engine.loop.budget)
+            if self.journal is not None:
+                settled = partial(settlement, folder=self.journal.path.parent, limits=options.limits)
+                self._lease.journal, self._lease.settle = (
+                    str(self.journal.path),
+                    partial(settled, cost_limit=self.cost_limit),
+                )
             self.engine.loop.on_turn = self._turn
 
     def _progress(self) -> Progress:

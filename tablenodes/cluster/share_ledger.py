@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..engine import policy
 from ..engine.scheduling.evidence import History
 from ..engine.scheduling.learned_rate import LearnedRate
-from ..engine.scheduling.lease import UNLIMITED, Amounts, Lease, Refusal, Report
+from ..engine.scheduling.lease import UNLIMITED, Amounts, Lease, Refusal, Report, Settled, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +29,9 @@ _UNITS = {"max_requests": 8.0, "token_budget": 1.0, "max_cost": 0.0}
 class Member:
     """A process, as of its last report; `until` its lease holds, `granted` are the amounts that it may have used.
 
-    `numbers` are those of its sends among all sends, by its own; `waiting` are refusals of sends whose turn to be
-    counted has not come.
+    `journal` is the file of its answers, `dearest` what a call of its costs at the most; `settled_at` is when somebody
+    was asked to read that file, `tries` how often that was in vain. `numbers` are those of its sends among all sends,
+    by its own; `waiting` are refusals of sends whose turn to be counted has not come.
     """
 
     seen_at: float = -math.inf
@@ -42,6 +44,10 @@ class Member:
     has_pace: float = 0.0
     used: Amounts = _NOTHING
     granted: Amounts = _NOTHING
+    journal: str = ""
+    dearest: float = 0.0
+    settled_at: float = -math.inf
+    tries: int = 0
     numbers: deque[tuple[int, int, float]] = field(default_factory=deque)
     waiting: list[tuple[Refusal, float]] = field(default_factory=list)
 
@@ -51,13 +57,13 @@ class Ledger:
 
     The rate is learned from what all members send and the server refuses: a change of the pace counts from the moment
     on from which every member knows it. A member whose lease has run out is no member any more until it reports again;
-    what it was granted counts as used.
+    what it was granted counts as used, until another one has read in its journal what it really used.
     """
 
     def __init__(self, left: Amounts = _NOTHING) -> None:
         self._members: dict[str, Member] = {}
         self._left = left  # used by those that have left
-        self._learned = LearnedRate(8)
+        self._learned = LearnedRate(8, telling=2)
         self._sends: list[tuple[float, int, str]] = []  # not counted yet: when, which of its own, whose
         self._counts: deque[tuple[float, int]] = deque()  # sends of late, in all
         self._calls, self._began = 0, math.inf
@@ -73,6 +79,8 @@ class Ledger:
         self._drop_late(now)
         member = self._members.setdefault(report.member, Member())
         self._note(member, report, now)
+        if report.settled is not None:
+            self._settle(report.settled, now)
         self._learn(member, report, now)
         if report.leaves:
             self._forget(report.member)
@@ -113,8 +121,36 @@ class Ledger:
             self._counts.append((now, count))
         member.seen_at, member.until = now, now + policy.LEASE_LONGEST
         member.in_flight, member.slots, member.pace = report.in_flight, report.slots, report.pace
-        member.used = report.used
+        member.used, member.journal, member.dearest = report.used, report.journal, report.dearest
         self._served_at = now if report.served else self._served_at
+
+    def _settle(self, settled: Settled, now: float) -> None:
+        """Count what a member that is gone has used by its journal, in the place of what it was granted."""
+        member = self._members.get(settled.member)
+        if member is None or now < member.until:
+            return
+        if settled.used is None:
+            member.tries += 1
+            return
+        kept = _kept(member)
+        told = (granted if used == math.inf else used for used, granted in zip(settled.used, kept, strict=True))
+        self._left = self._left.plus(Amounts(*map(max, member.used, told)))
+        self._forget(settled.member)
+        del self._members[settled.member]
+
+    def _unsettled(self, journal: str, limits: Limits, now: float) -> Unsettled | None:
+        """Return whose journal the one who writes this one is to read: of the same folder, each in its turn."""
+        if journal and any(getattr(limits, name) is not None for name in _UNITS):
+            for name, member in self._members.items():
+                pause = policy.LEASE_LONGEST if member.tries < policy.SETTLED_SOON else policy.SETTLED_LATE
+                if (
+                    now >= member.until
+                    and now >= member.settled_at + pause
+                    and _are_neighbours(member.journal, journal)
+                ):
+                    member.settled_at = now
+                    return Unsettled(name, member.journal, member.dearest)
+        return None
 
     # The rate.
 
@@ -226,6 +262,7 @@ class Ledger:
             self._learned.active,
             spent,
             self._learned.rate,
+            self._unsettled(report.journal, limits, now),
         )
 
     def _part_of_pace(
@@ -260,16 +297,26 @@ class Ledger:
             left = limit - self._left[at] - used - sum(_kept(each)[at] for each in others)
             part = max(left / live, min(left, unit), held)
             granted[at] = used + max(0.0, min(max(report.wants[at], held), part, left))
-            gone = sum(each.used[at] if each.until > self._now else _kept(each)[at] for each in others)
+            gone = sum((each.used if self._may_return(each, report) else _kept(each))[at] for each in others)
             if self._left[at] + gone + used >= limit:
                 spent = spent or name
         whole = granted[0] if granted[0] == math.inf else math.floor(granted[0])
         return Amounts(whole, *granted[1:]), spent
 
+    def _may_return(self, member: Member, report: Report) -> bool:
+        """Check whether a part of what a member was granted may still come back to another one."""
+        is_read = member.tries < policy.SETTLED_SOON and _are_neighbours(member.journal, report.journal)
+        return member.until > self._now or is_read
+
 
 def _kept(member: Member) -> Amounts:
     """Return what counts as used by a member."""
     return Amounts(*map(max, member.used, member.granted))
+
+
+def _are_neighbours(one: str, other: str) -> bool:
+    """Check whether two journals are in the same folder."""
+    return bool(one) and os.path.dirname(one) == os.path.dirname(other)
 
 
 def fair(total: float, wanted: float, others: Iterable[float]) -> float:

@@ -113,6 +113,8 @@ LEASE_SILENT = 8.0  # calls that all leave out before they go on at a slower pac
 LEASES_A_SECOND, LEASES_AT_ONCE = 4.8, 3.0  # renewals of one process, and how many of them may come at once
 LEASE_MORE, LEASE_USED = 1.5, 0.8
 """How much more than it used a process may use next, and the share of a lease from which on it wants all it may get."""
+SETTLED_SOON, SETTLED_LATE = 3, 30.0
+"""Tries to read a dead process's journal, a lease apart, for which others wait; seconds between those after them."""
 LEASE_FOR_GOOD = 4.0  # seconds for which a share remembers which send a number is
 
 # The warm start.

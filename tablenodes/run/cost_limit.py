@@ -32,7 +32,7 @@ class CostLimit:
 
     def budget(self, limit: float, journal: Journal | None) -> Budget:
         """Return the budget of a run; what the journal's earlier runs have spent counts too."""
-        return Budget(limit, self.most, self.charged, 0.0 if journal is None else self._spent_before(journal))
+        return Budget(limit, self.most, self.charged, 0.0 if journal is None else self.spent(journal))
 
     def most(self, data: bytes) -> float:
         """Return what a request costs at the most: by the bytes of its body, and the tokens that it may be answered."""
@@ -56,8 +56,8 @@ class CostLimit:
         used = usage_columns([body.decode("utf-8", "replace")])
         return costs(used, self._pricing, lambda: [model_of(asked)])[0]
 
-    def _spent_before(self, journal: Journal) -> float:
-        """Return what earlier runs have spent; a send whose answer was lost counts as the dearest one that came.
+    def spent(self, journal: Journal, dearest_call: float = 0.0) -> float:
+        """Return what a journal's runs have spent; a send whose answer was lost counts as the dearest one.
 
         Where an answer names no model that has a price, it is taken for that of the dearest one.
         """
@@ -72,7 +72,7 @@ class CostLimit:
         dearest = by_price[-1][1] if by_price else None
         found = costs(usage_columns(bodies), self._pricing, lambda: [dearest] * len(bodies))
         known = [cost for cost in found if cost is not None]
-        return sum(known) + lost * max(known, default=0.0)
+        return sum(known) + (lost * max(dearest_call, *known, 0.0) if lost else 0.0)
 
 
 def refuse_later() -> None:

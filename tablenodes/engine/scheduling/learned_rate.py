@@ -42,10 +42,11 @@ class LearnedRate:
     refusals alone: answers may take minutes, refusals come at once. Between two refusals a server that limits a rate
     lets in exactly that rate, whatever ours was. Where a slower pace brings no fewer refusals, they are not about the
     pace: the run goes on as fast as it can. `pace` is in sends a second; `rounds` counts the times it was set.
+    `patience` is how often it slows down in vain before that, `telling` how many refusals in vain are no chance.
     """
 
-    def __init__(self, patience: int = 2) -> None:
-        self._patience, self.active = patience, False
+    def __init__(self, patience: int = 2, telling: int = 1) -> None:
+        self._patience, self._telling, self.active = patience, telling, False
         self.pace, self.rounds = _FASTEST, 0
         self._phase = Phase.HOLD
         self._rate: float | None = None  # as measured; None: the pace is a guess
@@ -206,9 +207,10 @@ class LearnedRate:
         one_sided = sends < 2 * _FEW and (refused < 2 or sends - refused < 2)
         if (undecided and sends < self._need) or (too_many and one_sided):
             return
+        in_vain = refused >= self._telling and not self._climbed
         if not too_many:
             self._passed(now)
-        elif not self._climbed and not (self._before is None and self.record.is_in_one_piece):
+        elif in_vain and not (self._before is None and self.record.is_in_one_piece):
             self._climb(now, Share(sends, refused, self.pace))
         else:
             self._trail, self._chance = trail[:2], None

@@ -38,6 +38,21 @@ class Refusal(NamedTuple):
     asked: float | None
 
 
+class Unsettled(NamedTuple):
+    """A process whose lease has run out: its journal has what it used, each call `dearest` USD at the most."""
+
+    member: str
+    journal: str
+    dearest: float
+
+
+class Settled(NamedTuple):
+    """What such a process has used by its journal; None where that cannot be read, or is still held."""
+
+    member: str
+    used: Amounts | None
+
+
 class Report(NamedTuple):
     """What a process says of itself as it asks for its next lease.
 
@@ -45,7 +60,8 @@ class Report(NamedTuple):
     seconds ago, where the share asked for them. `slots` are the calls that it would have in flight, `pace` the calls
     that it would begin in a second (infinite for both: as many as it may). `used` counts from its beginning on, `held`
     is kept for what is in flight, `wants` what it could use until it asks again. `served` says whether the server has
-    served it since.
+    served it since. `journal` is the file that has its sends and their answers, `dearest` what a call of its costs at
+    the most; `settled` is what it read of somebody else's.
     """
 
     member: str
@@ -60,6 +76,9 @@ class Report(NamedTuple):
     wants: Amounts = Amounts()
     served: bool = False
     leaves: bool = False
+    journal: str = ""
+    dearest: float = 0.0
+    settled: Settled | None = None
 
 
 class Lease(NamedTuple):
@@ -68,7 +87,8 @@ class Lease(NamedTuple):
     `pace` are calls a second from `wait` seconds on, `most` the calls in all where that is not None, `slots` those in
     flight. `granted` counts from the process's beginning on, as `Report.used` does. All are to `pause` for so long;
     `served` is how many seconds ago the server served anybody. `itemized`: it wants to know of each send. `spent` is
-    why nothing more will be granted; `rate` what the server serves, where that is known.
+    why nothing more will be granted; `rate` what the server serves, where that is known. `unsettled` is whose journal
+    it is to read.
     """
 
     seconds: float = 0.0
@@ -84,6 +104,7 @@ class Lease(NamedTuple):
     itemized: bool = False
     spent: str | None = None
     rate: float | None = None
+    unsettled: Unsettled | None = None
 
 
 class Lender(Protocol):

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from .. import policy
 from .allowance import UNLIMITED
-from .lease import Amounts, Lease, Refusal, Report
+from .lease import Amounts, Lease, Refusal, Report, Settled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...settings import Limits
     from .budget import Budget
     from .evidence import History
-    from .lease import Lender
+    from .lease import Lender, Unsettled
     from .scheduler import Scheduler
 
 
@@ -46,6 +48,9 @@ class LeasedRate:
         self._served_at = -math.inf
         self._scheduler: Scheduler
         self._budget: Budget | None = None
+        self._settled: Settled | None = None
+        self.journal = ""  # the file that has what is sent, and what came of it
+        self.settle: Callable[[Unsettled], Amounts | None] = _nothing_known
 
     def join(self, scheduler: Scheduler, budget: Budget | None) -> None:
         """Use the shared limits for a run's requests, tokens and money."""
@@ -115,7 +120,10 @@ class LeasedRate:
         if now >= self.renews_at:
             self._renewals = self._renewals_left(now) - 1
             self._counted_at = now
-            self._use(self._lender.renew(self._report(now)), now)
+            lease = self._lender.renew(self._report(now))
+            self._use(lease, now)
+            unsettled = lease.unsettled
+            self._settled = None if unsettled is None else Settled(unsettled.member, self.settle(unsettled))
 
     def leave(self, now: float) -> None:
         """Return what was not used."""
@@ -150,6 +158,9 @@ class LeasedRate:
                 math.inf if budget is None or not budget.largest else in_a_lease * budget.largest,
             ),
             served > self._served_at,
+            journal=self.journal,
+            dearest=0.0 if budget is None else budget.largest,
+            settled=self._settled,
         )
         self._served_at = served
         self._sends, self._refusals, self._since, self._peak = [], [], 0, in_flight
@@ -183,3 +194,8 @@ class LeasedRate:
             self._budget.grant(lease.granted.dollars)
         if lease.spent is not None:
             scheduler.stop(lease.spent)
+
+
+def _nothing_known(_: Unsettled) -> Amounts | None:
+    """Return what nobody knows who keeps no journal."""
+    return None
