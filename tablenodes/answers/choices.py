@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..column_names import free_names
 from ..engine.outcomes.answer_json import readable
 from ..engine.outcomes.finish_reasons import says
+from ..engine.outcomes.response_objects import choices_of
 from ..engine.outcomes.shortcomings import is_plain, lack_of
 from ..engine.sink import OK, UNUSABLE
 from ..plain import DEPTH
@@ -80,9 +81,7 @@ def _choices(bodies: Iterable[str | None], outcomes: Iterable[str]) -> Iterator[
     for row, (body, outcome) in enumerate(zip(bodies, outcomes, strict=True)):
         if outcome not in (OK, UNUSABLE):
             continue
-        document = readable(body)
-        choices = document.get("choices") if isinstance(document, dict) else None
-        for at, choice in enumerate(choices if isinstance(choices, list) else ()):
+        for at, choice in enumerate(choices_of(readable(body)) or ()):
             if isinstance(choice, dict):
                 yield row, at, choice
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..engine.outcomes.answer_json import readable
+from ..engine.outcomes.response_objects import counted
 from .answer_schema import FieldType
 from .rate_card import COUNTS
 
@@ -80,6 +81,8 @@ def _used(body: str | None) -> tuple[Any, ...]:
     usage = found.get("usage")
     if type(usage) is not dict:
         usage = _NONE
+    if "input_tokens" in usage:
+        usage = counted(usage)
     read, wrote = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     if type(read) is not dict:
         read = _NONE
@@ -100,7 +103,7 @@ def _used(body: str | None) -> tuple[Any, ...]:
         reasoning,
         wrote.get("audio_tokens"),
         usage.get("total_tokens"),
-        found.get("created"),
+        found.get("created", found.get("created_at")),
     )
     # One comparison after the other in place: a call for each takes as long as to parse the body.
     checked = [value if type(value) is int and 0 <= value < _MOST else None for value in counts]

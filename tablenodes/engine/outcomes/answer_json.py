@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import orjson
 
 from ..policy import DEPTH_BYTES, DEPTH_KEPT
+from .response_objects import choices_of
 
 _LONGEST_INTEGER = 400
 _FIRST_OF_SEVERAL = range(0xC2, 0xF5)  # the bytes that begin a character of several bytes in UTF-8
@@ -95,7 +96,7 @@ def first_choice(document: Any) -> Any:
     try:
         return document["choices"][0]
     except (LookupError, TypeError):
-        return None
+        return next(iter(choices_of(document) or ()), None)
 
 
 def text_in(choice: Any) -> str | None:

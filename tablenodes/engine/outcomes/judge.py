@@ -16,6 +16,7 @@ from .body_form import BLANK, form_of
 from .error_codes import NOTHING, ServerError, circuit_of
 from .error_words import names_an_error, says_something
 from .finish_reasons import says
+from .response_objects import choices_of, counted
 from .rules import Failure, Rule
 from .server_errors import error_object, quoted, server_error, status_of
 
@@ -48,6 +49,7 @@ class Verdict(NamedTuple):
 
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 """The methods whose requests may be sent several times, with the effect of one."""
+_ANSWERS = ("choices", "output")
 _GONE = (404, 410)
 _ALLOWANCE = b"x-ratelimit-remaining-"
 _REQUEST_ID = b"\nx-request-id:"
@@ -100,7 +102,9 @@ def _success(answer: Answer, document: dict[str, Any], needs_choices: bool) -> V
     finish_reason, lack = None, shortcomings.NOTHING
     if needs_choices:
         choices = document.get("choices")
-        if type(choices) is not list or not choices:
+        if type(choices) is not list:
+            choices = choices_of(document)
+        if not choices:
             return None
         for choice in choices:
             if type(choice) is not dict or (choice.get("error") and says_something(choice["error"])):
@@ -272,7 +276,7 @@ class _Failing:
     def _in_document(self, document: dict[str, Any]) -> Verdict:
         """Judge an object that came under a good status and is no success; an error in it by its own code."""
         tokens = _tokens(document.get("usage"))
-        choices = document.get("choices")
+        choices = choices_of(document)
         failed = _failed_choice(choices)
         if failed is not None and says_something(failed.get("error")):
             error = error_object(failed["error"])
@@ -281,7 +285,7 @@ class _Failing:
             told = ServerError(code=code if isinstance(code, str) else None)
             return self._by_rule(rules.FAILED_CHOICE, told, tokens=tokens)
         else:
-            error = error_object({name: value for name, value in document.items() if name != "choices"})
+            error = error_object({name: value for name, value in document.items() if name not in _ANSWERS})
             if not names_an_error(document):
                 return self._by_rule(rules.NO_CHOICES, error, tokens=tokens)
         status = status_of(error)
@@ -375,9 +379,9 @@ class _Failing:
         return not any(header_in(lines, lines, name) for name in (b"\ncontent-length:", b"\ntransfer-encoding:"))
 
 
-def _failed_choice(choices: Any) -> dict[str, Any] | None:
+def _failed_choice(choices: list[Any] | None) -> dict[str, Any] | None:
     """Return the choice for which an answer is no success, if there is one."""
-    for choice in choices if isinstance(choices, list) else ():
+    for choice in choices or ():
         if isinstance(choice, dict) and (says_something(choice.get("error")) or shortcomings.lack_of([choice]) is None):
             return choice
     return None
@@ -387,6 +391,8 @@ def _tokens(usage: Any) -> tuple[int | None, int | None, int | None]:
     """Return prompt, completion and total tokens; the total is summed up where the server leaves that to us."""
     if type(usage) is not dict:
         return _NO_TOKENS
+    if "input_tokens" in usage:
+        usage = counted(usage)
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     total = usage.get("total_tokens")
     if (
