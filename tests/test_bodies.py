@@ -16,7 +16,7 @@ from sentences import wording
 import tablenodes as tn
 from tablenodes import schemas
 from tablenodes.bodies.body_plan import BodyPlan
-from tablenodes.bodies.recipe import NAMED_ONLY
+from tablenodes.bodies.request_form import NAMED_ONLY
 from tablenodes.nodes.node import setting_names
 from tablenodes.problems import Rejected, Unfit
 from tablenodes.run.rows import Context, PlanInputs, prepared

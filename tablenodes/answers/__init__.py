@@ -13,7 +13,7 @@ Pure functions of plain values. In the order in which a run needs them:
 
 from .answer_grammar import read_answer
 from .answer_judge import AnswerJudge, Verdict
-from .answer_request import ANSWER_MODES, AnswerMode, check_settings, request_part
+from .answer_request import ANSWER_MODES, FORMAT, TEXT, AnswerMode, check_settings, request_part
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
 from .choices import call_table, choice_table
@@ -41,6 +41,8 @@ __all__ = [
     "ANSWER_MODES",
     "BESIDE",
     "COUNTS",
+    "FORMAT",
+    "TEXT",
     "TEXTS",
     "USAGE_TYPES",
     "AnswerJudge",

@@ -30,7 +30,7 @@ from .recipe import (
 )
 from .schema_types import ALSO_JSON, BROKEN_JSON, PYTHON, READ_AS_JSON, STRUCTURES, Typing, not_json
 from .settings_plan import RowPlan, columns_of, columns_read, source, top_of
-from .simplified_functions import LISTED_IN, WRITTEN_OUT, check_named, unknown_keys
+from .simplified_functions import LISTED_IN, check_named, unknown_keys
 from .values import CellValue, ConversationValue, Give, Row, TextValue, is_varying, outline, too_large
 
 _CROSSING = frozenset({"if", "allOf", "anyOf", "oneOf", "not", "dependentSchemas"})
@@ -83,11 +83,12 @@ class BodyPlan(RowPlan):
             shortcuts=recipe.shortcuts,
             reads_body=bool(reading),
             holds_requests=recipe.holds_requests,
+            form=recipe.form,
         )
         if recipe is not given:
             self.taken += ("system",)
         values = self._values(recipe, made)
-        image = values.pop(IMAGE) if recipe.shortcuts and IMAGE in made else None
+        image = values.pop(IMAGE) if recipe.form.images is not None and IMAGE in made else None
         values |= extra
         named = values if image is None else {**values, IMAGE: image}
         self._else_from = BODY if BODY in self.taken else None
@@ -98,11 +99,13 @@ class BodyPlan(RowPlan):
         self.sources |= self._others(recipe, table, reading)
         self.passed_over = tuple(self._passed_over(recipe, table, constants))
         row = self._row(values, table, constants, conversations)
-        if image is not None and "messages" not in values and BODY not in self.taken:
-            hint = recipe.how_to_set("prompt")
-            raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
-        self.images = None if image is None else Images(image, row, folder, body_bytes)
-        self._short = frozenset(WRITTEN_OUT) - set(extra) if recipe.shortcuts else frozenset()
+        self.images = None
+        if image is not None and recipe.form.images is not None:
+            if recipe.form.images.needs_text and recipe.form.images.place not in values and BODY not in self.taken:
+                hint = recipe.how_to_set("prompt")
+                raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
+            self.images = Images(image, row, folder, body_bytes, recipe.form.images)
+        self._writers = {name: write for name, write in recipe.form.writers.items() if name not in extra}
         self._bind(values, row, defaults or {})
         self._settle_names(values)
         # Made once, and put behind each body: it is nobody's cell, and needs no gate.
@@ -145,12 +148,15 @@ class BodyPlan(RowPlan):
     def _values(self, recipe: Recipe, made: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         system = made.get("system") if recipe.shortcuts else None
+        by_alias = {recipe.form.aliases[name]: name for name in self.taken if name in recipe.form.aliases}
         for name in (*self.schema.properties, *made):
             if recipe.shortcuts and name in ("system", CONVERSATION):
                 continue
             if name in made:
                 values.setdefault(name, made[name])
-            elif name in self.taken and name != BODY:
+            elif name in by_alias:
+                values[name] = CellValue(by_alias[name], by_alias[name])
+            elif name in self.taken and name != BODY and name not in recipe.form.aliases:
                 values[name] = CellValue(name, name)
             elif name == "messages" and recipe.shortcuts and CONVERSATION in self.taken:
                 values[name] = ConversationValue(CellValue(CONVERSATION, CONVERSATION))
@@ -173,7 +179,7 @@ class BodyPlan(RowPlan):
             if is_varying(value):
                 self._start[name] = None
                 give = value.bind(row, self._typings[name], f"$.{name}")
-                self._gives.append((name, _writing_out(name, give) if name in self._short else give))
+                self._gives.append((name, _writing_out(self._writers[name], give) if name in self._writers else give))
             else:
                 self._start[name] = self._constant(name, value)
         self._fixed = {name: value for name, value in self._start.items() if not is_varying(values[name])}
@@ -186,7 +192,7 @@ class BodyPlan(RowPlan):
     def _constant(self, name: str, value: Any) -> Any:
         typed = self._typings[name](value)
         try:
-            return WRITTEN_OUT[name](typed) if name in self._short else typed
+            return self._writers[name](typed) if name in self._writers else typed
         except Rejected as rejected:
             raise _in_a_setting(rejected) from None
 
@@ -198,7 +204,7 @@ class BodyPlan(RowPlan):
 
     def _settle_names(self, values: Mapping[str, Any]) -> None:
         """Look for the functions that are named, here where every row has the same ones, else row by row."""
-        naming = [name for name in LISTED_IN if name in self._short and name in values]
+        naming = [name for name in LISTED_IN if name in self._writers and name in values]
         listed = [values.get(LISTED_IN[name]) for name in naming]
         self._tells = self._body_at is None and not any(map(is_varying, listed))
         settled = self._tells and not any(is_varying(values[name]) for name in naming)
@@ -342,8 +348,7 @@ class BodyPlan(RowPlan):
         return set(self._whole.suspects(body))
 
 
-def _writing_out(name: str, give: Give) -> Give:
-    write_out = WRITTEN_OUT[name]
+def _writing_out(write_out: Callable[[Any], Any], give: Give) -> Give:
     return lambda cells: write_out(give(cells))
 
 

@@ -66,6 +66,18 @@ class _Found(NamedTuple):
 _Find = Callable[[Cells], Iterator[_Found]]
 
 
+class ImageForm(NamedTuple):
+    """How the images of a row stand in its request: in which property, as which parts, beside what is there.
+
+    With `needs_text`, there must be something that they can go with.
+    """
+
+    place: str
+    part: Callable[[str, Any], dict[str, Any]]
+    joined: Callable[[Any, list[dict[str, Any]]], list[Any]]
+    needs_text: bool = True
+
+
 def own_image(value: Any, place: str = IMAGE) -> Any:
     """Return what `image` was given as the node's own; raise `SettingError` for what is no image."""
     if value is None or isinstance(value, str | Column | LiteralText | ImageBytes):
@@ -110,10 +122,10 @@ def _only_column(text: TextValue) -> str | None:
 
 
 class Images:
-    """Adds the images of each row to its last message of the user; a file is read when its row is built."""
+    """Adds the images of each row to what it says; a file is read when its row is built."""
 
-    def __init__(self, value: Any, row: Row, folder: str, most: int) -> None:
-        self._find = _bound(value, row, IMAGE)
+    def __init__(self, value: Any, row: Row, folder: str, most: int, form: ImageForm) -> None:
+        self._find, self._form = _bound(value, row, IMAGE), form
         self._folder, self._most = Folder(folder), most
 
     def add(self, cells: Cells, body: dict[str, Any]) -> None:
@@ -126,10 +138,10 @@ class Images:
                 problem = Problem(f"$.{found.place}", IMAGE, f"{found.who} {unfit}")
                 raise Rejected(problem) from None
             left -= len(url)
-            detail = {} if found.detail is None else {"detail": found.detail}
-            parts.append({"type": "image_url", "image_url": {"url": url, **detail}})
+            parts.append(self._form.part(url, found.detail))
         if parts:
-            body["messages"] = _with_parts(body.get("messages"), parts)
+            place = self._form.place
+            body[place] = self._form.joined(body.get(place), parts)
 
     def _url(self, value: Any, left: int) -> str:
         """Return an image's URL, which may be `left` characters long."""
@@ -260,14 +272,44 @@ def _checked_url(url: str, left: int) -> str:
     return url
 
 
-def _with_parts(messages: Any, parts: list[dict[str, Any]]) -> list[Any]:
-    """Return messages with parts at the end of the last one of the user's."""
+def _with_parts(messages: Any, parts: list[dict[str, Any]], kind: str = "text") -> list[Any]:
+    """Return messages with parts at the end of the last one of the user's, whose text is a part of this kind then."""
     made = [*messages] if isinstance(messages, list) else []
     spoken = (i for i, each in enumerate(made) if isinstance(each, dict) and each.get("role") == "user")
     if (last := max(spoken, default=None)) is None:
         raise Rejected(Problem(f"$.{IMAGE}", IMAGE, _NO_MESSAGE))
     content = made[last].get("content")
     if isinstance(content, str):
-        content = [{"type": "text", "text": content}] if content else []
+        content = [{"type": kind, "text": content}] if content else []
     made[last] = {**made[last], "content": [*(content or ()), *parts]}
     return made
+
+
+def _in_chat(url: str, detail: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url, **({} if detail is None else {"detail": detail})}}
+
+
+def _in_response(url: str, detail: Any) -> dict[str, Any]:
+    return {"type": "input_image", "image_url": url, "detail": "auto" if detail is None else detail}
+
+
+def _in_items(given: Any, parts: list[dict[str, Any]]) -> list[Any]:
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return _with_parts(items, parts, "input_text")
+
+
+def _in_moderation(url: str, detail: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _beside_text(given: Any, parts: list[dict[str, Any]]) -> list[Any]:
+    """Return what is moderated as a whole: a text and its images."""
+    if isinstance(given, list) and any(isinstance(each, str) for each in given):
+        raise Rejected(Problem("$.input", IMAGE, "is a list of texts, and an image can go with one"))
+    texts = [{"type": "text", "text": given}] if isinstance(given, str) and given else given or []
+    return [*texts, *parts]
+
+
+OF_CHAT = ImageForm("messages", _in_chat, _with_parts)
+OF_RESPONSE = ImageForm("input", _in_response, _in_items)
+OF_MODERATION = ImageForm("input", _in_moderation, _beside_text, needs_text=False)

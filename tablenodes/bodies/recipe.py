@@ -13,13 +13,12 @@ from ..errors import ColumnError, SettingError, TemplateError, nearest
 from ..problems import Remark
 from ..templates.template import Column, template_of
 from .images import IMAGE, parse_image
+from .request_form import PLAIN, RequestForm
 from .values import ConversationValue, FreeValue, SpokenValue, is_varying, parse
 
 BODY = "body"  # the column that may hold a whole request body in each row
 EXTRA = "extra_body"  # the setting whose properties go on top of every body
 CONVERSATION = "conversation"  # the column that may hold the id of a conversation in each row
-NAMED_ONLY = frozenset({"n", "best_of", "user", "store", "metadata", "stream", "seed", "stop", "prediction"})
-"""Request properties that a table may well use for something else: taken from a column only when named."""
 SHORTCUTS = ("prompt", "system", CONVERSATION)  # what makes the messages of a chat, in place of ``messages``
 SPEAKING = (CONVERSATION, "prompt", "messages")  # what has all messages of a chat, or the user's; one of them at most
 _IN_SINGLE_BRACES = re.compile(r"(?<!\{)\{([^{}]+)\}(?!\})")
@@ -30,8 +29,7 @@ _IN_DOUBLE_BRACES = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 class Recipe:
     """What a node says about its bodies before any table is known: what was set, by the request's properties, in order.
 
-    With `shortcuts`, `SHORTCUTS` make messages, `IMAGE` adds to them, and functions may be written the short way;
-    `extra_body` goes on top.
+    With `shortcuts`, `SHORTCUTS` make messages; `form` has what else is more than properties. `extra_body` goes on top.
     `answer` are the properties that ask for an answer of a certain form.
     """
 
@@ -41,14 +39,16 @@ class Recipe:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
     holds_requests: bool = True  # a column `BODY` may
+    form: RequestForm = PLAIN
 
     def may_use(self, name: str) -> bool:
         """Check whether a column of the table may be used because of its name."""
-        return name not in NAMED_ONLY if self.columns == "auto" else name in self.columns
+        return name not in self.form.named_only if self.columns == "auto" else name in self.columns
 
     def how_to_set(self, name: str) -> str:
         """Return what to do about a property that a row lacks."""
         name = "prompt" if self.shortcuts and name == "messages" else name
+        name = next((alias for alias, known_as in self.form.aliases.items() if known_as == name), name)
         return f"set {name}, or add a column {name!r}" if self.may_use(name) else f"set {name}"
 
     def with_system(self, table: Collection[str]) -> Recipe:
@@ -63,7 +63,7 @@ class Recipe:
     def parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON and `Varying` values; the shortcuts have become messages."""
         made = {
-            name: parse_image(value) if self.shortcuts and name == IMAGE else parse_setting(name, value)
+            name: parse_image(value) if self.form.images is not None and name == IMAGE else parse_setting(name, value)
             for name, value in self.settings.items()
         }
         return _with_messages(made) if self.shortcuts else made
@@ -155,22 +155,28 @@ def taken(
     wanted: str | tuple[str, ...],
     properties: Iterable[str],
     table: Sequence[str],
-    made: Collection[str],
+    made: Mapping[str, Any],
     *,
     shortcuts: bool,
     reads_body: bool = False,
     holds_requests: bool = True,
+    form: RequestForm = PLAIN,
 ) -> tuple[str, ...]:
-    """Return the columns that are used because they are called as a property of the request is.
+    """Return the columns that are used because they are called as a property of the request is, or as an alias of one.
 
     `wanted` is what the node says of it, and must name columns and properties; `made` are the properties that are set.
     Where settings may read the column `BODY` (`reads_body`), it holds requests only if it is named.
     """
-    possible = dict.fromkeys((*properties, *(SHORTCUTS if shortcuts else ()), *([BODY] if holds_requests else ())))
+    own = (name for name in properties if name not in form.aliases)
+    spoken_by = (*(SHORTCUTS if shortcuts else ()), *form.aliases)
+    possible = dict.fromkeys((*own, *spoken_by, *([BODY] if holds_requests else ())))
     if wanted == "auto":
-        left = NAMED_ONLY | ({BODY} if reads_body else set())
+        read = {name for name in form.aliases if any(reads(value, name) for value in made.values())}
+        left = form.named_only | read | ({BODY} if reads_body else set())
         names = [name for name in possible if name not in left and name in table]
-        if "prompt" not in names and "system" in names:  # which goes with a prompt; that of a setting is seen to
+        if (
+            shortcuts and "prompt" not in names and "system" in names
+        ):  # which goes with a prompt; that of a setting is seen to
             names.remove("system")
     else:
         names = list(wanted)
@@ -182,9 +188,12 @@ def taken(
                 message = f"columns: no column {name!r}{nearest(name, table) or known(table)}"
                 raise ColumnError(message, place="columns")
     spoken = shortcuts and "messages" in made
-    found = tuple(name for name in names if name not in made and not (spoken and name in SHORTCUTS))
-    speaking = [name for name in SPEAKING if name in found]
-    if shortcuts and len(speaking) > 1:
+    found = tuple(
+        name for name in names if form.aliases.get(name, name) not in made and not (spoken and name in SHORTCUTS)
+    )
+    speaking = [name for name in SPEAKING if shortcuts and name in found]
+    speaking = next(([name, other] for name, other in form.aliases.items() if {name, other} <= {*found}), speaking)
+    if len(speaking) > 1:
         one, other = speaking[:2]
         raise ColumnError(
             f'the table has both a {one} and a {other} column: set columns to ["{one}"] or to ["{other}"]'
@@ -219,12 +228,15 @@ def misspelt(
     plain = {plainly(name): name for name in unset}
     for name in table:
         meant = plain.get(plainly(name), name)
-        wider = meant in NAMED_ONLY or meant in (BODY, CONVERSATION)  # as a word of its own, a column's name as any
+        wider = meant in recipe.form.named_only or meant in (
+            BODY,
+            CONVERSATION,
+        )  # as a word of its own, a column's name as any
         if name not in read and meant not in (name, *table) and not (wider and name.casefold() == meant):
             yield f"column {name!r} is not used; did you mean {meant!r}?"
-    if recipe.shortcuts and IMAGE in table and IMAGE not in (*read, *recipe.settings, *properties):
+    if recipe.form.images is not None and IMAGE in table and IMAGE not in (*read, *recipe.settings, *properties):
         yield f"column {IMAGE!r} is not used: to send its images, set {IMAGE} to {{{{ {IMAGE} }}}}"
-    named = [name for name in unset if name in NAMED_ONLY and name in table and name not in read]
+    named = [name for name in unset if name in recipe.form.named_only and name in table and name not in read]
     if named:
         shown, several = ", ".join(map(repr, named)), len(named) > 1
         listed = ", ".join(f'"{name}"' for name in (*used, *named))
@@ -239,7 +251,8 @@ def misspelt(
 def _unset(recipe: Recipe, properties: Iterable[str], used: Collection[str]) -> list[str]:
     """Return the properties and shortcuts that a column could still set."""
     made = {*recipe.settings, *recipe.extra_body}
-    names = [*properties, BODY]
+    names = [*(name for name in properties if name not in recipe.form.aliases), *recipe.form.aliases, BODY]
+    made |= {alias for alias, name in recipe.form.aliases.items() if name in made}
     if recipe.shortcuts:
         speaking = next((name for name in SPEAKING if name in made or name in used), None)
         also = SHORTCUTS if speaking is None else ("system",) if speaking == "prompt" else ()

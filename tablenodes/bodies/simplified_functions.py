@@ -66,9 +66,27 @@ def tool_choice(value: Any) -> Any:
     return {"type": "function", "function": {"name": value}} if _is_name(value, "tool_choice") else value
 
 
+def flat_tools(value: Any) -> Any:
+    """Return ``tools`` in the newer form; a function is strict there unless it says that it is not."""
+    made = tools(value)
+    return [_unwrapped(item, {"strict": False}) for item in made] if isinstance(made, list) else made
+
+
+def flat_tool_choice(value: Any) -> Any:
+    """Return ``tool_choice`` in the newer form."""
+    return _unwrapped(tool_choice(value), {})
+
+
+def _unwrapped(item: Any, more: Json) -> Any:
+    function = item.get("function") if isinstance(item, dict) and item.get("type") == "function" else None
+    return {"type": "function", **more, **function} if isinstance(function, dict) else item
+
+
 _WRITERS: Sequence[Callable[[Any], Any]] = (functions, function_call, tools, tool_choice)
 WRITTEN_OUT = {write.__name__: write for write in _WRITERS}
 """For each property that has a short way: what makes it as the API wants it."""
+FLAT: Mapping[str, Callable[[Any], Any]] = {"tools": flat_tools, "tool_choice": flat_tool_choice}
+"""The same in the API's newer form, where a function is a tool without a wrapping."""
 LISTED_IN: Mapping[str, str] = {"function_call": "functions", "tool_choice": "tools"}
 """For each property that may name a function: the one that lists them."""
 
@@ -108,7 +126,7 @@ def _hint(name: str, place: str, known: Sequence[str]) -> str:
 
 def _named(value: Any) -> str | None:
     """Return the function that ``function_call`` or ``tool_choice`` names, or None."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or value.get("type") == "mcp":  # whose tools its own server lists
         return None
     name = value["function"].get("name") if isinstance(value.get("function"), dict) else value.get("name")
     return name if isinstance(name, str) else None
@@ -116,7 +134,7 @@ def _named(value: Any) -> str | None:
 
 def _names(listed: list[Any], listing: str) -> list[str]:
     items = (item for item in listed if isinstance(item, dict))
-    given = items if listing == "functions" else (i["function"] for i in items if isinstance(i.get("function"), dict))
+    given = (item["function"] if isinstance(item.get("function"), dict) else item for item in items)
     return [item["name"] for item in given if isinstance(item.get("name"), str)]
 
 

@@ -270,7 +270,7 @@ def _typed(kind: type[Node], given: Mapping[str, str]) -> dict[str, Any]:
             made[name] = _columns(text)
         elif name == "extra_body":
             made[name] = _json(name, text)
-        elif name == "schema" or (kind._declared.shortcuts and name in ("prompt", "system")):
+        elif name == "schema" or name in kind._declared.said:
             made[name] = text
         else:
             made[name] = _as_admitted(name, text, schema.admits((property_of(kind, name),)))

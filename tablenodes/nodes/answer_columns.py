@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..answers import ANSWER, ANSWER_MODES, BESIDE, RowAnswers, behind_ids, read_answer
-from ..bodies.recipe import NAMED_ONLY
+from ..bodies.request_form import NAMED_ONLY
 from ..column_names import free_names
 from ..errors import ColumnError, SettingError
 
@@ -84,9 +84,11 @@ def turn_in(columns: Sequence[str], conversation: str) -> tuple[str, ...]:
     return (*(name for name in dict.fromkeys(own) if name in answers), *found[0])
 
 
-def settings_too(answers: RowAnswers, properties: Collection[str]) -> tuple[str, ...]:
+def settings_too(
+    answers: RowAnswers, properties: Collection[str], named_only: frozenset[str] = NAMED_ONLY
+) -> tuple[str, ...]:
     """Return a line on the answers' columns that a later node, given the table, would use as settings."""
-    if found := [name for name in answers.types if name in properties and name not in NAMED_ONLY]:
+    if found := [name for name in answers.types if name in properties and name not in named_only]:
         told, one = ", ".join(map(repr, found)), len(found) == 1
         would = "would use it as a request setting" if one else "would use them as request settings"
         used = f"a later node that is given the answer's {'column' if one else 'columns'} {told} {would}"

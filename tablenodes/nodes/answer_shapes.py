@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .. import schemas
-from ..bodies.simplified_functions import WRITTEN_OUT
 from ..bodies.values import outline
 from ..problems import Rejected
 
@@ -35,18 +34,20 @@ class Shape(NamedTuple):
 
 def answered(
     operation: str,
+    writers: Mapping[str, Callable[[Any], Any]],
     given: Mapping[str, Any],
     may_use: Callable[[str], bool],
     choices: Callable[[int, Mapping[str, Any]], int | None],
 ) -> Shape | None:
     """Return what is known of an operation's answers; None where there is no schema of them.
 
-    `given` are the node's own properties, parsed; `choices` returns how many an answer has, from ``n`` and them.
+    `writers` make what is written the short way. `given` are the node's own properties, parsed; `choices` returns how
+    many an answer has, from ``n`` and them.
     """
     schema = schemas.response(operation)
     if schema is None:
         return None
-    calls = {kind: _called(listing, given, may_use) for kind, listing in CALLS.items()}
+    calls = {kind: _called(listing, writers, given, may_use) for kind, listing in CALLS.items()}
     number = 1 if given.get("n") is None else _whole(given["n"])
     most = choices(number, given) if number is not None and ("n" in given or not may_use("n")) else None
     return Shape(schema.document, calls, is_open=True, choices=most)
@@ -67,24 +68,26 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _called(listing: str, given: Mapping[str, Any], may_use: Callable[[str], bool]) -> Called:
+def _called(
+    listing: str, writers: Mapping[str, Callable[[Any], Any]], given: Mapping[str, Any], may_use: Callable[[str], bool]
+) -> Called:
     if listing not in given:
         return Called(may_be=may_use(listing))
     if given[listing] in (None, []):
         return Called(may_be=False)
-    return Called(may_be=True, is_set=True, arguments=_arguments(listing, given[listing]))
+    return Called(may_be=True, is_set=True, arguments=_arguments(listing, writers, given[listing]))
 
 
-def _arguments(listing: str, value: Any) -> dict[str, Any] | None:
+def _arguments(listing: str, writers: Mapping[str, Callable[[Any], Any]], value: Any) -> dict[str, Any] | None:
     """Return the schema of the arguments of functions or tools; None where they differ by row or are not known."""
     try:
         drawn = outline(value)
-        items = WRITTEN_OUT[listing](drawn) if isinstance(drawn, list) else None
+        items = writers[listing](drawn) if isinstance(drawn, list) and listing in writers else None
     except Rejected:
         return None
     if items is None or not all(isinstance(item, dict) for item in items):
         return None
-    functions = items if listing == "functions" else [item.get("function", {}) for item in items]
+    functions = [item.get("function", {} if listing == "tools" and "name" not in item else item) for item in items]
     parameters = [each.get("parameters") if isinstance(each, dict) else None for each in functions]
     named = [each.get("properties") if isinstance(each, dict) else None for each in parameters]
     is_known = all(isinstance(each, dict) and each and not any("{{" in name for name in each) for each in named)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..answers.moderation import moderated
+from ..bodies.request_form import CHAT, MODERATION, RESPONSE
+from ..bodies.response_plan import ResponsePlan
 from ..bodies.values import ArrayValue, TextValue
 from .node import OWN, Declaration
 from .reference import documented
@@ -66,7 +69,7 @@ class CreateChatCompletion(RequestNode):
         How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     """
 
-    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
+    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True, form=CHAT)
 
     model: Text = None
     prompt: Text = None
@@ -157,3 +160,116 @@ class CreateCompletion(RequestNode):
         if isinstance(prompt, list | ArrayValue):  # of texts, each of which has its own; or of one text's tokens
             return number * len(prompt if isinstance(prompt, list) else prompt.items)
         return number if isinstance(prompt, str | TextValue) else None
+
+
+@documented
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateModeration(RequestNode):
+    """Have a text or an image moderated: POST /moderations.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    The table has the columns ``flagged`` and ``flags``, the categories for which an input is flagged; ``.flags`` of the
+    output has a column for each category, ``.scores`` their scores.
+
+    Parameters
+    ----------
+    input : str, list of str or list of dict
+        The text to judge, or several, which are judged as one: flagged if one of them is; or parts, as the API has
+        them.
+    image : path, URL, bytes, PIL image or list of them
+        What is judged beside the text of `input`, or without any; as in `CreateChatCompletion`. Most models take one.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
+    scores : bool
+        Whether the table also has the column ``scores``: JSON, the score of each category.
+    """
+
+    _declared = Declaration(
+        operation="create_moderation", path="/moderations", choices=False, form=MODERATION, answers=moderated
+    )
+
+    model: Text = None
+    input: List = None
+    image: Any = None
+    scores: bool = field(default=False, metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateResponse(RequestNode):
+    """Ask a model by the Responses API: POST /responses.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    prompt : str
+        Short for `input`.
+    system : str
+        Short for `instructions`.
+    prompt_ : dict
+        The API's own ``prompt``: a template that the server keeps, by its id, with its variables.
+    image : path, URL, bytes, PIL image or list of them
+        What the last message of the user shows, after its text; as in `CreateChatCompletion`.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
+    tools : list of dict
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of ``parameters``,
+        each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a list) and ``required``.
+    tool_choice : str or dict
+        As the API wants it, or one function's name.
+    answer : type, list or mapping
+        What an answer is, which then comes as typed columns; as in `CreateChatCompletion`.
+    answer_mode : "json_schema", "json_object" or "tool"
+        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
+    """
+
+    _declared = Declaration(
+        operation="create_response",
+        path="/responses",
+        names={"prompt": "input", "system": "instructions", "prompt_": "prompt"},
+        form=RESPONSE,
+        bodies=ResponsePlan,
+    )
+
+    model: Text = None
+    prompt: Text = None
+    system: Text = None
+    image: Any = None
+    input: List = None
+    instructions: Text = None
+    previous_response_id: Text = None
+    conversation: Object = None
+    prompt_: Object = None
+    background: Flag = None
+    context_management: List = None
+    include: List = None
+    max_output_tokens: Integer = None
+    max_tool_calls: Integer = None
+    metadata: Object = None
+    moderation: Object = None
+    parallel_tool_calls: Flag = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    prompt_cache_retention: Text = None
+    reasoning: Object = None
+    safety_identifier: Text = None
+    service_tier: Text = None
+    store: Flag = None
+    stream: Flag = None
+    stream_options: Object = None
+    temperature: Number = None
+    text: Object = None
+    tool_choice: Object = None
+    tools: List = None
+    top_logprobs: Integer = None
+    top_p: Number = None
+    truncation: Text = None
+    user: Text = None
+    answer: Any = field(default=None, metadata=OWN)
+    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ..arguments import explaining
 from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import parse_setting
+from ..bodies.request_form import PLAIN, RequestForm
 from ..errors import SettingError, SettingNameError, among
 from ..plain import plain
 from ..problems import Unfit
 from ..templates.template import Column, LiteralText
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from ..answers import RowAnswers
     from ..answers.foreign_settings import Door
     from ..bodies.settings_plan import RowPlan
     from ..connection.connection import Connection, GivenConnection
@@ -57,6 +59,8 @@ class Declaration:
     known_as: str = ""  # its type in a workflow's file, where that is not its class's name
     names: Mapping[str, str] = field(default_factory=dict)  # of properties, by their settings, where the two differ
     shortcuts: bool = False  # ``prompt`` and ``system`` make messages
+    form: RequestForm = PLAIN  # of its requests
+    answers: Callable[[Any], RowAnswers] | None = None  # how a node's answers are read, where they are no texts
     choices: bool = True  # an answer without choices is no success
     as_it_came: bool = False  # an answer is kept, and its status alone says whether it is good
     bodies: type[BodyPlan] = BodyPlan
@@ -66,6 +70,11 @@ class Declaration:
     def does(self) -> str:
         """In a word or two what becomes of a row, such as ``POST /completions``; empty for a node's mere base."""
         return f"{self.method} {self.path}{', later' if self.later else ''}" if self.path else self.gives
+
+    @property
+    def said(self) -> Collection[str]:
+        """The settings that are texts, whatever the property is that they make."""
+        return ("prompt", "system") if self.shortcuts else self.form.aliases
 
     @property
     def sends(self) -> bool:

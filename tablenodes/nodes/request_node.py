@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import schemas
-from ..answers import ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
+from ..answers import ANSWER, ANSWER_MODES, RowAnswers, check_settings, lint, provider_of, request_part
 from ..bodies.images import IMAGE, own_image
-from ..bodies.recipe import BODY, CONVERSATION, EXTRA, NAMED_ONLY, SHORTCUTS, Recipe
+from ..bodies.recipe import BODY, CONVERSATION, EXTRA, SHORTCUTS, Recipe
 from ..bodies.stop_sequences import separated
 from ..connection.connection import given_connection
 from ..connection.endpoint import default_properties, shown_base_url
@@ -19,12 +19,11 @@ from ..errors import SettingError, TableError
 from ..problems import Problem, Remark
 from ..run.display import counted
 from ..run.rows import Asking, Context
-from ..settings import Timeout
-from ..templates.template import Column
-from .answer_columns import CHECKS, answers_of, check_free, dropped, settings_too, suffixed
+from .answer_columns import answers_of, check_free, dropped, settings_too, suffixed
 from .answer_shapes import answered
 from .batch_node import BatchNode
-from .node import OWN, own_copy
+from .node import OWN
+from .own_settings import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,32 +78,38 @@ class RequestNode(BatchNode):
     @cached_property
     def _answers(self) -> RowAnswers:
         """How the answers are read."""
-        return answers_of(self)
+        return (self._declared.answers or answers_of)(self)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings = self._settings()
         given, mode = getattr(self, "answer", None), getattr(self, "answer_mode", ANSWER_MODES[0])
-        check_settings({*settings, *(self.extra_body or ())}, mode, has_answer=given is not None)
+        place, names = self._declared.form.asked_in, {*settings, *(self.extra_body or ())}
+        check_settings(names, mode, has_answer=given is not None, place=place)
         for name in self.extra_body or ():
             if name in settings:
                 raise SettingError(f"{name} is set twice, as a setting and in extra_body", place=name)
+        for name, known_as in self._declared.form.aliases.items():
+            if getattr(self, name) is not None and getattr(self, known_as) is not None:
+                raise SettingError(f"{name} is short for {known_as}: set one of the two", place=name)
         for given, others in _ALONE.items() if self._declared.shortcuts else ():
             for name in others:
                 if given in settings and name in settings:
                     raise SettingError(f"{name} makes its own messages: set {name} or {given}, not both", place=name)
 
     def _kept(self, name: str, value: Any) -> Any:
-        if name == IMAGE and self._declared.shortcuts:
+        if name == IMAGE and self._declared.form.images is not None:
             return own_image(value)
-        check = _CHECKS.get(name)
+        check = CHECKS.get(name)
         return super()._kept(name, value) if check is None else check(value)
 
     def _recipe(self) -> Recipe:
         columns = self.columns if isinstance(self.columns, str) else tuple(self.columns)
         answers = self._answers
-        asked = {} if answers.schema is None else request_part(answers.schema, answers.mode)
-        return Recipe(self._settings(), columns, self._declared.shortcuts, dict(self.extra_body or {}), asked)
+        declared, given = self._declared, (self._settings(), columns, self._declared.shortcuts)
+        asks = answers.schema is not None and getattr(self, ANSWER, None) is not None
+        asked = request_part(answers.schema, answers.mode, declared.form.asked_in) if asks and answers.schema else {}
+        return Recipe(*given, dict(self.extra_body or {}), asked, form=declared.form)
 
     def _parsed(self) -> dict[str, Any]:
         """Return the settings as plain JSON, or as values that depend on the row; the shortcuts are messages now."""
@@ -135,11 +140,13 @@ class RequestNode(BatchNode):
             written = answers.within(inputs.prefix)
             check_free(written, columns)
             plan.note(suffixed(written, columns))
-            plan.note(() if inputs.prefix else settings_too(written, (*schema.properties, *SHORTCUTS, BODY)))
+            shortcuts = SHORTCUTS if self._declared.shortcuts else tuple(self._declared.form.aliases)
+            properties = (*schema.properties, *shortcuts, BODY)
+            plan.note(() if inputs.prefix else settings_too(written, properties, self._declared.form.named_only))
         if CONVERSATION in plan.taken:
             plan.note(dropped(columns, CONVERSATION, plan.columns))
-        if answers.schema is not None:
-            check_settings(plan.taken, answers.mode)
+        if answers.schema is not None and getattr(self, ANSWER, None) is not None:
+            check_settings(plan.taken, answers.mode, place=self._declared.form.asked_in)
             warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())
             plan.warnings, plan.refused = (*plan.warnings, *answers.schema.remarks, *warned), refused
         return plan
@@ -169,7 +176,8 @@ class RequestNode(BatchNode):
 
     def _answered(self, columns: Sequence[str] | None) -> Shape | None:
         """Return what is known of the answers themselves, whoever sends the requests."""
-        shape = answered(self._declared.operation, self._parsed(), partial(self._may_use, columns), self._choices)
+        declared, may_use = self._declared, partial(self._may_use, columns)
+        shape = answered(declared.operation, declared.form.writers, self._parsed(), may_use, self._choices)
         return shape and shape._replace(answer=self._answers.written())
 
     def _answer_columns(self, name: str) -> Mapping[str, Any]:
@@ -182,7 +190,10 @@ class RequestNode(BatchNode):
     def _may_use(self, columns: Sequence[str] | None, name: str) -> bool:
         """Return whether a column of the table, one of this name or of whole bodies, may set a property."""
         there = [each for each in (name, BODY) if columns is None or each in columns]
-        return any(each not in NAMED_ONLY if self.columns == "auto" else each in self.columns for each in there)
+        return any(
+            each not in self._declared.form.named_only if self.columns == "auto" else each in self.columns
+            for each in there
+        )
 
     def estimate(
         self,
@@ -366,30 +377,6 @@ def _conversations(store: str | os.PathLike[str] | None) -> Conversations:
     return Conversations(store)
 
 
-def _checked_seconds(value: Any) -> float | None:
-    """Return a timeout as the number that it is; it may be written as a text."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value) if isinstance(value, str) else value
-        return float(Timeout(total=seconds).total)
-    except ValueError:  # what Timeout raises is one too
-        filled_in = isinstance(value, Column) or (isinstance(value, str) and "{{" in value)
-        clause = "; it is the same for every row, and placeholders are not filled in" if filled_in else ""
-        words = f"must be a number of seconds from 0.001 to 86,400{clause}"
-        raise SettingError(f"client_timeout {words}", place="client_timeout") from None
-
-
-def _checked_folder(value: Any) -> str | None:
-    """Return the path of a folder as a text."""
-    if value is None:
-        return None
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
-    if not path or "{{" in path:
-        raise SettingError("image_root must be the path of a folder, the same for every row", place="image_root")
-    return str(path)
-
-
 def _with_commas(stop: Any) -> Sequence[Remark]:
     """Return a line on a ``stop`` whose author may have meant several sequences."""
     found = separated(stop)
@@ -410,14 +397,6 @@ def _image_root(node: Any) -> str | None:
     return path
 
 
-def _checked_extra(value: Any) -> Any:
-    """Return a setting's value as the node's own, where it is a mapping."""
-    if value is not None and not isinstance(value, Mapping):
-        clause = ", whose values may be columns" if isinstance(value, Column) else f", not {type(value).__name__}"
-        raise SettingError(f"extra_body must be a mapping{clause}", place=EXTRA)
-    return own_copy(value, EXTRA)
-
-
 def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """Return what a server may not heed in an answer's schema, and what it refuses."""
     is_local = connection is not None and connection.local_model is not None
@@ -425,25 +404,3 @@ def _linted(answer: AnswerSchema, connection: Connection | None) -> tuple[tuple[
     places = [(f"answer{path[1:]}", rule, message, severity) for path, rule, message, severity in found]
     warned = tuple(Remark(f"{place}: {message}", place) for place, _, message, each in places if each == "warning")
     return warned, tuple(Problem(place, rule, message) for place, rule, message, each in places if each == "error")
-
-
-def _checked_columns(columns: Any) -> Any:
-    if isinstance(columns, str) and columns == "auto":
-        return columns
-    if isinstance(columns, str | Mapping) or not isinstance(columns, Iterable):
-        raise SettingError('columns must be "auto" or a list of column names', place="columns")
-    names = tuple(columns)
-    if not all(isinstance(name, str) for name in names):
-        raise SettingError("columns must be a list of column names as texts", place="columns")
-    return names
-
-
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    **CHECKS,
-    "client_timeout": _checked_seconds,
-    "columns": _checked_columns,
-    EXTRA: _checked_extra,
-    "image_root": _checked_folder,
-    "schema": lambda value: schemas.copied(value) if isinstance(value, Mapping) else value,
-}
-"""By the settings that say something about the node itself: what is kept of one, or an error."""

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..answers import USAGE_TYPES, RowAnswers, call_table, choice_table
+from ..answers.moderation import ModerationAnswers, flag_columns, score_columns
 from ..errors import UsageError
 from .comparison import Comparison, Side, compared
 from .row_columns import RowColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..answers.choices import LongTable
     from ..engine.sink import Records
@@ -81,6 +82,28 @@ class AnswerTables(Generic[T]):
         """
         objects = self._view.holds_objects
         return self._long(call_table(self._records.body, self._records.outcome, objects=objects))
+
+    @cached_property
+    def flags(self) -> T:
+        """Whether each row is flagged: ``flagged``, and one column for each category; null where a row has no answer.
+
+        Of `CreateModeration`; the categories are those that the answers have.
+        """
+        return self._of_moderation(flag_columns, "boolean")
+
+    @cached_property
+    def scores(self) -> T:
+        """The score of each row in each category, from 0 to 1; null where a row has no answer.
+
+        Of `CreateModeration`; the categories are those that the answers have.
+        """
+        return self._of_moderation(score_columns, "number")
+
+    def _of_moderation(self, read: Callable[..., dict[str, list[Any]]], kind: str) -> T:
+        if not isinstance(self._answers, ModerationAnswers):
+            raise UsageError("flags and scores are those of CreateModeration: these answers have none")
+        columns = read(self._records.body, self._records.outcome)
+        return cast("T", self._view.make(columns, dict.fromkeys(columns, kind)))
 
     def _long(self, made: LongTable) -> T:
         return cast("T", self._view.make(made.columns, made.types, made.rows))

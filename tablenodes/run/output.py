@@ -54,7 +54,9 @@ LOG_TYPES = {
     "message": "text",
 }
 
-_MADE_OF_THE_REST = frozenset({"result", "table", "text", "log", "answers", "usage", "choices", "calls", "_answered"})
+_MADE_OF_THE_REST = frozenset(
+    {"result", "table", "text", "log", "answers", "usage", "choices", "calls", "flags", "scores", "_answered"}
+)
 _BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
 

@@ -284,6 +284,8 @@ def parsed(body: str | None) -> Any:
     """Return an answer as placeholders see it: the arguments of its calls are parsed too."""
     answer = document_of(body or "")
     if '"arguments"' in (body or ""):
+        for item in _items(answer, "output"):
+            _parse_arguments(item)
         for choice in _items(answer, "choices"):
             message = choice.get("message")
             if isinstance(message, dict):
