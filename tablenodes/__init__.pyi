@@ -17,6 +17,8 @@ from .nodes.conversation_nodes import AppendReply as AppendReply
 from .nodes.conversation_nodes import CreateConversation as CreateConversation
 from .nodes.declarations import CreateChatCompletion as CreateChatCompletion
 from .nodes.declarations import CreateCompletion as CreateCompletion
+from .nodes.declarations import CreateModeration as CreateModeration
+from .nodes.declarations import CreateResponse as CreateResponse
 from .nodes.table_node import Return as Return
 from .problems import Problem as Problem
 from .run.check import Check as Check
@@ -52,6 +54,8 @@ __all__ = [
     "CreateCompletion",
     "CreateCompletionAsync",
     "CreateConversation",
+    "CreateModeration",
+    "CreateResponse",
     "Estimate",
     "Limits",
     "NodeOutput",

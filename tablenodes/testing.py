@@ -48,6 +48,7 @@ Reply: TypeAlias = "str | Mapping[str, Any] | tuple[int, Any] | Callable[[dict[s
 _NOWHERE = "https://canned.invalid/v1"  # a name that can never be found: nothing could be sent there
 _PER_TOKEN = 4  # characters
 _SUCCESS = 200
+_FLAGGED = 0.5  # the score from which on a category is flagged
 _PIECE = 8  # characters of a stream that come together
 
 
@@ -59,6 +60,7 @@ def canned(reply: Reply, *, prices: Mapping[str, Mapping[str, float]] | None = N
     reply : str, mapping, (int, body) or callable
         A text is what the model says. So is a mapping, as JSON, or any other value that ``answer=`` asks for: it is put
         into the form that the request asks for (an answer of one value is wrapped, a forced tool is called with it).
+        For `CreateModeration` it is whether something is flagged, the flagged categories, or the scores of some.
         A pair is an HTTP status and a whole body: a mapping, a text or bytes, such as
         ``(429, {"error": {"message": "slow down"}})``. A function is called with each request's body, a dict, and
         returns one of these; what it raises ends the run as a `TransportError`.
@@ -95,7 +97,7 @@ class Canned:
         began, request = time.monotonic(), orjson.loads(call.body)
         given = self._reply(request) if callable(self._reply) else self._reply
         status, body = _checked(given) if isinstance(given, tuple) else (_SUCCESS, None)
-        pieces = [*_said(request, given)] if body is None else [body]
+        pieces = [*_answered(call.request.url, request, given)] if body is None else [body]
         self._events += (Chunk(call.key, piece) for piece in pieces if request.get("stream") is True)
         length = b"".join(pieces)
         kind = b"text/event-stream" if body is None and request.get("stream") is True else b"application/json"
@@ -125,6 +127,59 @@ def _checked(reply: tuple[Any, ...]) -> tuple[int, bytes]:
     if isinstance(body, bytes):
         return status, body
     return status, body.encode() if isinstance(body, str) else orjson.dumps(body)
+
+
+def _answered(url: str, request: Mapping[str, Any], reply: Any) -> Iterator[bytes]:
+    """Return the body of a good answer of the operation that was asked, of a stream in pieces."""
+    asked = url.partition("?")[0].rpartition("/")[2]
+    return {"moderations": _moderated, "responses": _responded}.get(asked, _said)(request, reply)
+
+
+def _moderated(request: Mapping[str, Any], reply: Any) -> Iterator[bytes]:
+    """Yield a moderation: of true or false, of the flagged categories, or of the scores of some."""
+    if isinstance(reply, str | list | tuple):
+        reply = dict.fromkeys([reply] if isinstance(reply, str) else reply, True)
+    given = reply if isinstance(reply, Mapping) else {}
+    scores = {name: float(value) for name, value in given.items()}
+    categories = {name: score >= _FLAGGED for name, score in scores.items()}
+    flagged = any(categories.values()) if isinstance(reply, Mapping) else bool(reply)
+    result = {"flagged": flagged, "categories": categories, "category_scores": scores}
+    yield orjson.dumps({"id": "canned", "model": request.get("model"), "results": [result]})
+
+
+def _responded(request: Mapping[str, Any], reply: Any) -> Iterator[bytes]:
+    """Yield a response, of a stream in pieces."""
+    text, tool = _text(_as_chat(request), reply)
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item: dict[str, Any] = {"id": "msg_canned", "type": "message", "role": "assistant", "content": [part]}
+    if tool is not None:
+        item = {"id": "fc_canned", "type": "function_call", "call_id": "call_canned", "name": tool, "arguments": text}
+    used = [max(1, len(each) // _PER_TOKEN) for each in (orjson.dumps(request.get("input")), text)]
+    usage = dict(zip(("input_tokens", "output_tokens", "total_tokens"), (*used, sum(used)), strict=True))
+    whole = {"id": "resp_canned", "object": "response", "created_at": 0, "model": request.get("model")}
+    whole |= {"status": "completed", "output": [{**item, "status": "completed"}], "usage": usage}
+    if request.get("stream") is not True:
+        yield orjson.dumps(whole)
+        return
+    begun: dict[str, Any] = {**whole, "status": "in_progress", "output": [], "usage": None}
+    events = [{"type": "response.created", "response": begun}]
+    for at in range(0, len(text) if tool is None else 0, _PIECE):
+        events.append({"type": "response.output_text.delta", "delta": text[at : at + _PIECE]})
+    for event in (*events, {"type": "response.completed", "response": whole}):
+        yield b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+
+
+def _as_chat(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request for a response says of its answer, as a chat says it."""
+    text, choice = request.get("text"), request.get("tool_choice")
+    form = text.get("format") if isinstance(text, Mapping) else None
+    made: dict[str, Any] = {}
+    if isinstance(form, Mapping):
+        made["response_format"] = {"type": form.get("type"), "json_schema": form}
+    if isinstance(choice, Mapping) and "name" in choice:
+        made["tool_choice"] = {"function": choice}
+        made["tools"] = [{"function": tool} for tool in request.get("tools", ())]
+    return made
 
 
 def _said(request: Mapping[str, Any], reply: Any) -> Iterator[bytes]:

@@ -123,6 +123,7 @@ def completion(body: bytes) -> bytes:
         "object": "chat.completion",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": digest(body)}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        "results": [{"flagged": False, "categories": {}}],  # of a moderation
     }
     return json.dumps(answer).encode()
 

@@ -39,7 +39,7 @@ def settings_of(name):
     """The fewest settings that a node needs: texts that come from the column ``word``."""
     kind = KINDS[name]
     fields = {each.name for each in dataclasses.fields(kind)}
-    needed = {each: GIVEN[each] for each in ("text", "tool_call_id") if each in fields}
+    needed = {each: GIVEN[each] for each in ("text", "tool_call_id") if each in fields and not kind._declared.operation}
     if kind._declared.operation:
         needed |= {each: GIVEN.get(each, "Say {{ word }}") for each in kind._described_by().required}
         if kind._declared.shortcuts:
@@ -192,14 +192,21 @@ def test_what_comes_later_is_typed_as_what_comes_at_once(name, kind, rows, tmp_p
 
 @pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name]._answer_columns(node_of(name), "a")])
 def test_a_later_node_reads_the_answer_of_every_node_that_has_one(name, rows, tmp_path):
-    """As ``{{ ID }}``; the workflow's table has it in a column of that name, among those of the other nodes."""
+    """As ``{{ ID }}``; the workflow's table has it in a column of that name, or its fields in columns after it."""
     asked = {"asked": node_of("CreateChatCompletionAsync")} if name == "RetrieveResponse" else {}
     nodes = {**asked, "first": node_of(name), "second": tn.Return(text="<{{ first }}>")}
     with fault_server(echo()) as server, ending(tmp_path / "store") as store:
         flow = tn.Workflow(nodes, connection=tn.Connection(server.url, "k" * 20))
         assert all(found.valid == 3 for found in flow.check(rows.words.iloc[:3]).values())
         table = flow.run(rows.words.iloc[:3], progress=False, store=store).table
-    assert [f"<{text}>" for text in table["first"]] == list(table["second"])
+    fields = KINDS[name](**settings_of(name))._answers.fields if name in ASKING else ("answer",)
+    read = [text[1:-1] for text in table["second"]]
+    if fields == ("answer",):
+        assert list(table["first"]) == read
+    else:
+        columns = (table[f"first_{field}"] for field in fields)
+        records = [dict(zip(fields, values, strict=True)) for values in zip(*columns, strict=True)]
+        assert [orjson.loads(text) for text in read] == records
     assert list(table.index) == [100, 101, 102]
 
 

@@ -33,10 +33,11 @@ class ModerationAnswers(RowAnswers):
     """How moderations are read: as whether something is flagged, for what, and perhaps the scores as JSON."""
 
     def usable(self) -> Usable | None:
-        assert self.schema is not None
-        return _Moderated(self, AnswerJudge(self.schema))
+        """Return what judges the answers of one run."""
+        return None if self.schema is None else _Moderated(self, AnswerJudge(self.schema))
 
     def columns(self, bodies: Iterable[str | None], outcomes: Iterable[str]) -> dict[str, list[Any]]:
+        """Return what was found as columns, null where a row has no answer."""
         found = _found(bodies, outcomes)
         return self.values(None if one is None else self._record(*one) for one in found)
 

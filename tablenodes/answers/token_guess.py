@@ -11,7 +11,7 @@ import orjson
 IMAGE_MOST = 40_000  # tokens of one image or recording that is named by its address, at the most
 _IMAGE = (85.0, 800.0, 3000.0)  # tokens of one, as a guess
 _MESSAGE = (2.0, 4.0, 8.0)  # tokens around the text of one message
-_ASKED_BY = ("tools", "functions", "response_format")  # what a server turns into text, too
+_ASKED_BY = ("tools", "functions", "response_format", "text")  # what a server turns into text, too
 _KINDS = {
     "letter": (0.17, 0.225, 0.30),
     "digit": (0.30, 0.60, 1.00),
@@ -77,12 +77,14 @@ def answer_limit(body: Mapping[str, Any]) -> int | None:
 
 def answer_guess(body: Mapping[str, Any]) -> Spread | None:
     """Return how many tokens an answer has by the JSON Schema that a request asks for; None where it has none."""
-    form, choice = body.get("response_format"), body.get("tool_choice")
+    form, choice, text = body.get("response_format"), body.get("tool_choice"), body.get("text")
+    if isinstance(text, dict):  # where a format and a function stand without a wrapping
+        form = {"json_schema": text.get("format")}
     if isinstance(form, dict) and isinstance(form.get("json_schema"), dict):
         schema = form["json_schema"].get("schema")
-    elif isinstance(choice, dict) and isinstance(choice.get("function"), dict):
-        tools = (tool.get("function") for tool in body.get("tools", ()) if isinstance(tool, dict))
-        named = choice["function"].get("name")
+    elif isinstance(choice, dict) and choice.get("type") == "function":
+        tools = (tool.get("function", tool) for tool in body.get("tools", ()) if isinstance(tool, dict))
+        named = choice.get("function", choice).get("name")
         schema = next((each.get("parameters") for each in tools if each and each.get("name") == named), None)
     else:
         return None
@@ -92,17 +94,18 @@ def answer_guess(body: Mapping[str, Any]) -> Spread | None:
 def prompt_bound(body: Mapping[str, Any], size: int) -> int:
     """Return how many tokens the prompt of a request of `size` bytes has at the most: none is shorter than a byte."""
     images = sum(part is None for part in _parts(body))
-    inline = (len(url) for url in image_urls(body.get("messages")) if url.startswith("data:image/"))
+    inline = (len(url) for url in image_urls(body.get("messages", body.get("input"))) if url.startswith("data:image/"))
     return size + IMAGE_MOST * images - (sum(inline) if images else 0)  # they are no text that a model reads
 
 
 def image_urls(messages: Any) -> Iterator[str]:
-    """Yield the URL of each image in a chat's messages."""
+    """Yield the URL of each image in the messages of a chat or a response."""
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             image = part.get("image_url") if isinstance(part, dict) else None
-            if isinstance(image, dict) and isinstance(url := image.get("url"), str):
+            url = image.get("url") if isinstance(image, dict) else image
+            if isinstance(url, str):
                 yield url
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from . import policy
 
-_IMAGE = b'"url":"data:image/'
+_IMAGE = b'url":"data:image/'
 
 
 class Request(NamedTuple):

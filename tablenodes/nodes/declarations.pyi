@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..answers.moderation import moderated
+from ..bodies.request_form import CHAT, MODERATION, RESPONSE
+from ..bodies.response_plan import ResponsePlan
 from .node import OWN, Declaration
 from .request_node import RequestNode
 
@@ -135,7 +138,7 @@ class CreateChatCompletion(RequestNode):
         Another folder, below which the files of `image` must lie.
     """
 
-    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True)
+    _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True, form=CHAT)
     model: Text = None
     prompt: Text = None
     system: Text = None
@@ -251,3 +254,172 @@ class CreateCompletion(RequestNode):
     temperature: Number = None
     top_p: Number = None
     user: Text = None
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateModeration(RequestNode):
+    """Have a text or an image moderated: POST /moderations.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    The table has the columns ``flagged`` and ``flags``, the categories for which an input is flagged; ``.flags`` of the
+    output has a column for each category, ``.scores`` their scores.
+
+    Parameters
+    ----------
+    model : str, Column or text with placeholders, optional
+        Which model judges. Any name that the server knows.
+    input : list, Column or text with placeholders, optional
+        The text to judge, or several, which are judged as one: flagged if one of them is; or parts, as the API
+        has them.
+    image : path, URL, bytes, PIL image or list of them
+        What is judged beside the text of `input`, or without any; as in `CreateChatCompletion`. Most models
+        take one.
+    scores : bool
+        Whether the table also has the column ``scores``: JSON, the score of each category.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
+    """
+
+    _declared = Declaration(
+        operation="create_moderation", path="/moderations", choices=False, form=MODERATION, answers=moderated
+    )
+    model: Text = None
+    input: List = None
+    image: Any = None
+    scores: bool = field(default=False, metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateResponse(RequestNode):
+    """Ask a model by the Responses API: POST /responses.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    model : str, Column or text with placeholders, optional
+        The model's name.
+    prompt : str, Column or text with placeholders, optional
+        Short for `input`.
+    system : str, Column or text with placeholders, optional
+        Short for `instructions`.
+    image : path, URL, bytes, PIL image or list of them
+        What the last message of the user shows, after its text; as in `CreateChatCompletion`.
+    input : list, Column or text with placeholders, optional
+        What the model is to answer: a text, or a list of messages and other items.
+    instructions : str, Column or text with placeholders, optional
+        What the model is told before the input, as a system message.
+    previous_response_id : str, Column or text with placeholders, optional
+        The answer that this goes on from, by its id; it must have been stored (`store`).
+    conversation : dict, Column or text with placeholders, optional
+        A conversation that the server keeps, by its id: its items come before the input, and the answer is
+        added to it.
+    prompt_ : dict, Column or text with placeholders, optional
+        The API's own ``prompt``: a template that the server keeps, by its id, with its variables.
+    background : bool, Column or text with placeholders, optional
+        Answering later, with the answer to be fetched by its id: not supported, must be false.
+    context_management : list, Column or text with placeholders, optional
+        When the server sums up what has become too long.
+    include : list, Column or text with placeholders, optional
+        What else the answer is to hold, such as `reasoning.encrypted_content`.
+    max_output_tokens : int, Column or text with placeholders, optional
+        How many tokens the answer may have at the most, those of its reasoning included.
+    max_tool_calls : int, Column or text with placeholders, optional
+        How many calls of the server's own tools there may be at the most.
+    metadata : dict, Column or text with placeholders, optional
+        Up to 16 texts of your own, by their names, kept with the answer.
+    moderation : dict, Column or text with placeholders, optional
+        Have input and answer moderated too.
+    parallel_tool_calls : bool, Column or text with placeholders, optional
+        Whether the model may call several tools at once.
+    prompt_cache_key : str, Column or text with placeholders, optional
+        What tells prompts apart that begin alike, so that more of them is found in the cache.
+    prompt_cache_options : dict, Column or text with placeholders, optional
+        How the beginnings of prompts are kept in the cache.
+    prompt_cache_retention : str, Column or text with placeholders, optional
+        How long the beginnings of prompts are kept in the cache.
+    reasoning : dict, Column or text with placeholders, optional
+        How much a reasoning model thinks first (`effort`), and whether it sums that up (`summary`).
+    safety_identifier : str, Column or text with placeholders, optional
+        A name for your user that says nothing about them, by which misuse is seen.
+    service_tier : str, Column or text with placeholders, optional
+        How the request is served, and at which price.
+    store : bool, Column or text with placeholders, optional
+        Whether the server keeps the answer, so that another one may go on from it. False here unless it is set.
+    stream : bool, Column or text with placeholders, optional
+        Whether the answer comes piece by piece.
+    stream_options : dict, Column or text with placeholders, optional
+        How it comes piece by piece.
+    temperature : float, Column or text with placeholders, optional
+        How freely words are chosen; 0 is the most likely ones.
+    text : dict, Column or text with placeholders, optional
+        The form of the answer (`format`: text, JSON, or a JSON Schema), and how long-winded it is
+        (`verbosity`).
+    tool_choice : dict, Column or text with placeholders, optional
+        As the API wants it, or one function's name.
+    tools : list, Column or text with placeholders, optional
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of
+        ``parameters``, each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a
+        list) and ``required``.
+    top_logprobs : int, Column or text with placeholders, optional
+        How many likely tokens to return at each place, with their probabilities.
+    top_p : float, Column or text with placeholders, optional
+        Choose among the likeliest words only that have this much probability together.
+    truncation : str, Column or text with placeholders, optional
+        What happens with an input that is too long: `auto` leaves out its oldest items, `disabled` refuses it.
+    user : str, Column or text with placeholders, optional
+        A name for your user; of old, for `safety_identifier` and `prompt_cache_key`.
+    answer : type, list or mapping
+        What an answer is, which then comes as typed columns; as in `CreateChatCompletion`.
+    answer_mode : "json_schema", "json_object" or "tool"
+        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
+    """
+
+    _declared = Declaration(
+        operation="create_response",
+        path="/responses",
+        names={"prompt": "input", "system": "instructions", "prompt_": "prompt"},
+        form=RESPONSE,
+        bodies=ResponsePlan,
+    )
+    model: Text = None
+    prompt: Text = None
+    system: Text = None
+    image: Any = None
+    input: List = None
+    instructions: Text = None
+    previous_response_id: Text = None
+    conversation: Object = None
+    prompt_: Object = None
+    background: Flag = None
+    context_management: List = None
+    include: List = None
+    max_output_tokens: Integer = None
+    max_tool_calls: Integer = None
+    metadata: Object = None
+    moderation: Object = None
+    parallel_tool_calls: Flag = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    prompt_cache_retention: Text = None
+    reasoning: Object = None
+    safety_identifier: Text = None
+    service_tier: Text = None
+    store: Flag = None
+    stream: Flag = None
+    stream_options: Object = None
+    temperature: Number = None
+    text: Object = None
+    tool_choice: Object = None
+    tools: List = None
+    top_logprobs: Integer = None
+    top_p: Number = None
+    truncation: Text = None
+    user: Text = None
+    answer: Any = field(default=None, metadata=OWN)
+    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)

@@ -72,6 +72,11 @@ class Declaration:
         return f"{self.method} {self.path}{', later' if self.later else ''}" if self.path else self.gives
 
     @property
+    def writes(self) -> bool:
+        """Whether a model writes what is answered, as far as that is known."""
+        return self.choices or self.as_it_came
+
+    @property
     def said(self) -> Collection[str]:
         """The settings that are texts, whatever the property is that they make."""
         return ("prompt", "system") if self.shortcuts else self.form.aliases

@@ -123,8 +123,8 @@ class RequestNode(BatchNode):
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
         schema, defaults = self._schema_of_requests(), default_properties(inputs.connection)
         answers = self._answers
-        if inputs.connection is not None and inputs.connection.local_model and getattr(self, IMAGE, None) is not None:
-            raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
+        if inputs.connection is not None and inputs.connection.local_model:
+            self._check_local()
         plan = self._bodies()(
             self._recipe(),
             schema,
@@ -150,6 +150,15 @@ class RequestNode(BatchNode):
             warned, refused = _linted(answers.schema, inputs.connection) if answers.mode != "json_object" else ((), ())
             plan.warnings, plan.refused = (*plan.warnings, *answers.schema.remarks, *warned), refused
         return plan
+
+    def _check_local(self) -> None:
+        """Raise `SettingError` for what the embedded model cannot do."""
+        if getattr(self, IMAGE, None) is not None:
+            raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
+        calls = getattr(self, "tools", None) is not None or getattr(self, "answer_mode", None) == "tool"
+        if calls and not self._declared.shortcuts:
+            what = "the embedded model calls tools in CreateChatCompletion alone: use that, or another server"
+            raise SettingError(f"tools: {what}", place="tools")
 
     def _schema_of_requests(self) -> schemas.Schema:
         return schemas.load(self.schema, self._declared.operation)
@@ -245,7 +254,8 @@ class RequestNode(BatchNode):
         )
         rows = prepared(plan, view, Context())
         declared = self._declared
-        return estimated(rows, connection, options.limits, declared.path, journal=journal, method=declared.method)
+        given = rows, connection, options.limits, declared.path
+        return estimated(*given, journal=journal, method=declared.method, writes=declared.writes)
 
     def run(
         self,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ..engine.journal.entry import Entry
 
 _ANSWER = Spread(5, 200, 1000)  # tokens of an answer of which nothing is known
+_NOTHING = Spread(0, 0, 0)  # and of one that no model writes
 _SPEED = Spread(200, 60, 20)  # tokens a second in which an answer comes
 _BEGIN = Spread(0.2, 0.8, 3.0)  # seconds until it does
 _SURE = 3.0  # standard errors that a mean is taken to be off at most
@@ -138,15 +139,16 @@ def estimated(
     earlier: Spread | None = None,
     may_skip: bool = False,
     method: str = "POST",
+    writes: bool = True,
 ) -> Estimate:
     """Estimate what a run sends of rows that are `prepared`; `path` and `scope` are those of the run's journal.
 
     `earlier` is how many tokens what earlier nodes answer adds to each prompt, where rows read that; `may_skip` says
-    that it decides which rows are sent.
+    that it decides which rows are sent; without `writes`, no model writes what is answered.
     """
     endpoint, profile = unsent(connection), connection.profile
     limits = limits if profile is None else beneath(limits, profile.limits)
-    rows = _Rows()
+    rows = _Rows(_ANSWER if writes else _NOTHING)
     with ExitStack() as stack:
         known: Iterable[tuple[Any, Any, Entry | None]] = ((body, None, None) for body in prepared)
         if journal is not None and os.path.exists(journal):
@@ -174,12 +176,12 @@ class _Sent:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def add(self, body: Mapping[str, Any]) -> None:
-        """Add a row; prompts are weighed many at a time."""
+    def add(self, body: Mapping[str, Any], writes: Spread) -> None:
+        """Add a row; prompts are weighed many at a time. `writes` is what is guessed of an answer without a schema."""
         limit = answer_limit(body)
         self.answers.append(answers_asked(body))
         self.limits.append(math.inf if limit is None else limit)
-        self.writes.append(answer_guess(body) or _ANSWER)
+        self.writes.append(answer_guess(body) or writes)
         self._prompts.append(prompt := prompt_of(body))
         self._bytes += len(prompt.text)
         if self._bytes > _WEIGHED_TOGETHER:
@@ -202,7 +204,8 @@ class _Sent:
 class _Rows:
     """What is known of the rows: those to send, by model and service tier, and what was answered of the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, writes: Spread) -> None:
+        self._writes = writes
         self.rows = self.invalid = self.skipped = self.duplicates = self.reused = 0
         self.sent: dict[Model, _Sent] = defaultdict(_Sent)
         self.answered: dict[str, list[tuple[float, int]]] = defaultdict(list)  # by model: the guess, and what it was
@@ -233,7 +236,7 @@ class _Rows:
         body = orjson.loads(bytes(data))
         model, tier = str(body.get("model", "")), body.get("service_tier")
         if entry is None:
-            self.sent[model, tier if isinstance(tier, str) else None].add(body)
+            self.sent[model, tier if isinstance(tier, str) else None].add(body, self._writes)
         else:
             self.reused += 1
             self._learn(body, model, entry)
@@ -334,6 +337,8 @@ class _Estimating:
         forms = {guess for each in self.rows.sent.values() for guess in each.writes}
         if answer is not None:
             self.said.append(f"an answer has {answer.likely:,.0f} tokens, as in {self._measured(self.rows.wrote)}")
+        elif forms == {_NOTHING}:
+            self.said.append("an answer has no tokens of its own")
         elif forms and _ANSWER not in forms:
             low, high = min(each.low for each in forms), max(each.high for each in forms)
             self.said.append(f"an answer has {low:,.0f} to {high:,.0f} tokens: a guess, by what it must be")

@@ -40,7 +40,8 @@ _EXTENSIONS = frozenset(
 """What well-known servers add to the API's answers; any other name that the API does not know is warned of."""
 _ALIKE = 0.8  # a name that is as much like a known one as this is that one, misspelt
 _SHOWN = 10
-# Where an answer's text is, a chat's, a completion's and a response's; what people call it, and below which parts they look for it.
+# Where an answer's text is, a chat's, a completion's and a response's; what people call it, and below which parts they
+# look for it.
 _TEXTS: tuple[Path, ...] = (
     ("choices", 0, "message", "content"),
     ("choices", 0, "text"),

@@ -93,6 +93,7 @@ def estimate(
                 earlier=before if reads else None,
                 may_skip=bool(decided),
                 method=node._declared.method,
+                writes=node._declared.writes,
             )
             sent = found[name].to_send
             growth.answers[name] = Spread(*(each / sent for each in found[name].output_tokens)) if sent else _NONE

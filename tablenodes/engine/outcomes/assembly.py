@@ -13,6 +13,7 @@ from .answer_json import UnreadableError, joined, read
 from .body_form import form_of
 from .error_words import names_an_error, says_something
 from .finish_reasons import meaning_of, says
+from .response_events import ResponseEvents, is_response_event
 from .sse import DONE, STRAY, EventReader, ServerEvent
 
 _CHUNK = "chat.completion.chunk"
@@ -42,6 +43,7 @@ class Assembly:
         self._counts_on_the_way = False
         self._top: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
+        self._response: ResponseEvents | None = None  # where the events are those of a response
 
     @property
     def ended(self) -> bool:
@@ -50,6 +52,8 @@ class Assembly:
 
     def finished(self, choices: int = 1) -> bool:
         """Check whether every choice that started has its end, and there are as many as were asked for."""
+        if self._response is not None:
+            return self._response.ended
         started = self._choices.values()
         return len(started) >= choices and all(choice.ended for choice in started)
 
@@ -58,7 +62,8 @@ class Assembly:
 
         `ended_well` says that the server ended the body, not just the connection: an end in every chunk will do then.
         """
-        return self.done or self.finished(choices) or (ended_well and self._told_ends(choices))
+        is_done = self.done and self._response is None  # which says so itself
+        return is_done or self.finished(choices) or (ended_well and self._told_ends(choices))
 
     def _told_ends(self, choices: int) -> bool:
         started = self._choices.values()
@@ -118,6 +123,8 @@ class Assembly:
 
     def document(self) -> dict[str, Any]:
         """Return the body, as far as it has come."""
+        if self._response is not None:
+            return self._response.document()
         top = {name: self._top[name] for name in _FIRST_TOLD if name in self._top}
         kind = top.get("object")
         chat = kind == _CHUNK or any(choice.is_chat for choice in self._choices.values())
@@ -139,8 +146,8 @@ class Assembly:
         if type(chunk) is not dict:
             raise MalformedError
         choices = chunk.get("choices")
-        if choices is not None and type(choices) is not list:
-            raise MalformedError
+        if type(choices) is not list and (told := self._without_choices(chunk, choices)) is not None:
+            return told
         if (chunk.get("error") and says_something(chunk["error"])) or (
             not choices and not chunk.get("usage") and names_an_error(chunk)
         ):
@@ -161,6 +168,29 @@ class Assembly:
         elif choices:
             self.counted = False
         return text
+
+    def _without_choices(self, chunk: dict[str, Any], choices: Any) -> str | None:
+        """Add a response's event and return its text; None for a chunk that may be another."""
+        if choices is not None:
+            raise MalformedError
+        if not is_response_event(chunk):
+            return None
+        if self._response is None:
+            self._response = ResponseEvents()
+        text = self._response.add(chunk)
+        self.counted = self._response.counted
+        return text
+
+    def as_chunk(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return the chunk by which the same document comes of a stream at once."""
+        if self._response is not None:
+            return self._response.as_event(document)
+        for choice in document["choices"]:
+            if "message" in choice:
+                choice["delta"] = message = choice.pop("message")
+                for number, call in enumerate(_calls(message)):
+                    call["index"] = number
+        return document
 
     def _choice(self, choice: Any, place: int) -> str:
         if type(choice) is not dict:
@@ -318,13 +348,7 @@ def as_stream(assembly: Assembly, body: bytes) -> bytes:
 
     `body` is its document, perhaps with something masked. ``[DONE]``, an error or something unreadable follows it.
     """
-    document = read(body)
-    for choice in document["choices"]:
-        if "message" in choice:
-            choice["delta"] = message = choice.pop("message")
-            for number, call in enumerate(_calls(message)):
-                call["index"] = number
-    parts = [encoded(document)]
+    parts = [encoded(assembly.as_chunk(read(body)))]
     parts += (assembly.stray.splitlines() or [b"{"]) if assembly.malformed else []
     parts += [encoded({"error": assembly.error})] if assembly.error is not None else []
     parts += [DONE] if assembly.done else []

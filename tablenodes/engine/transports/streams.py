@@ -30,8 +30,12 @@ _REFUSALS = frozenset((400, 422))
 
 
 def extended(request: Mapping[str, Any], body: bytes) -> bytes:
-    """Return a request's body as it is sent first: one for a stream asks for its tokens, unless it says itself."""
-    return body[:-1] + _OPTION_ADDED if request.get("stream") is True and _OPTION not in request else body
+    """Return a request's body as it is sent first: one for a stream asks for its tokens, unless it says itself.
+
+    One for a response has them anyway, and knows no such option.
+    """
+    is_asked = request.get("stream") is True and _OPTION not in request and "input" not in request
+    return body[:-1] + _OPTION_ADDED if is_asked else body
 
 
 @dataclass(eq=False, repr=False)
