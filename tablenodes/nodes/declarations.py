@@ -231,7 +231,7 @@ class CreateResponse(RequestNode):
     _declared = Declaration(
         operation="create_response",
         path="/responses",
-        names={"prompt": "input", "system": "instructions", "prompt_": "prompt"},
+        names={"prompt_": "prompt"},
         form=RESPONSE,
         bodies=ResponsePlan,
     )

@@ -380,11 +380,7 @@ class CreateResponse(RequestNode):
     """
 
     _declared = Declaration(
-        operation="create_response",
-        path="/responses",
-        names={"prompt": "input", "system": "instructions", "prompt_": "prompt"},
-        form=RESPONSE,
-        bodies=ResponsePlan,
+        operation="create_response", path="/responses", names={"prompt_": "prompt"}, form=RESPONSE, bodies=ResponsePlan
     )
     model: Text = None
     prompt: Text = None

@@ -38,7 +38,6 @@ _CALLED = {
     "responseformat": "text",
     "reasoningeffort": "reasoning",
     "functions": "tools",
-    "functioncall": "tool_choice",
     "temp": "temperature",
     "timeout": "client_timeout",
     "extra": "extra_body",

@@ -282,8 +282,9 @@ def setting_of(kind: type[Node], name: str) -> str:
 
 def property_of(kind: type[Node], setting: str) -> str:
     """Return the request property that a setting is."""
-    if setting in kind._declared.names:
-        return kind._declared.names[setting]
+    declared = kind._declared
+    if (known_as := declared.names.get(setting) or declared.form.aliases.get(setting)) is not None:
+        return known_as
     name = setting.removesuffix("_")
     return name if name != setting and setting_of(kind, name) == setting else setting
 
