@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.workload import completion
+from benchmarks.workload import FIELDS, completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LATENCY = 1
 """Seconds after which the slow server answers."""
+HELD = 60
+"""Seconds after which a request of 10,000 bytes or more is answered under ``/held``."""
 
 HOW_TO_INSTALL = "the benchmarks need nginx 1.17.10 or newer: sudo apt-get install nginx-light (or brew install nginx)"
 
@@ -58,7 +60,7 @@ def nginx_config(folder: Path, ports: tuple[int, int], answer: bytes) -> str:
     nginx has no sleep. It has ``auth_delay``, which holds back the refusal of a request without a password; the
     refusal is then turned into the canned answer. Its cost is a timer.
     """
-    text = answer.decode().replace("\\", "\\\\").replace("'", "\\'")
+    text, fields = (each.decode().replace("\\", "\\\\").replace("'", "\\'") for each in (answer, completion(FIELDS)))
     scratch = "\n".join(
         f"    {kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -78,6 +80,18 @@ http {{
     server {{
         listen 127.0.0.1:{ports[0]} backlog=4096;
         location / {{ return 200 '{text}'; }}
+        location /fields/ {{ return 200 '{fields}'; }}
+        location /held/ {{
+            if ($content_length ~ "^[0-9][0-9][0-9][0-9][0-9]") {{ rewrite ^ /wait last; }}
+            return 200 '{text}';
+        }}
+        location /wait {{
+            auth_delay {HELD}s;
+            auth_basic wait;
+            auth_basic_user_file /dev/null;
+            error_page 401 =200 @answer;
+        }}
+        location @answer {{ auth_basic off; return 200 '{text}'; }}
     }}
     server {{
         listen 127.0.0.1:{ports[1]} backlog=4096;

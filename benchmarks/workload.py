@@ -9,6 +9,7 @@ MODEL = "gpt-4o-mini"
 TEMPERATURE = 0
 API_KEY = "test"
 ANSWER = "Positive"
+FIELDS = '{"stars": 4, "mood": "calm \\u2713, \\"so, so\\"", "why": "the room was clean"}'
 TEMPLATE = "Is this review positive or negative? Review: {{ review }} Answer with one word."
 REVIEW_LENGTH = 200
 
@@ -45,7 +46,7 @@ def request_body(review: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def completion() -> bytes:
+def completion(answer: str = ANSWER) -> bytes:
     """Return the answer that the server sends to everyone: a chat completion of usual size."""
     usage = {
         "prompt_tokens": 58,
@@ -59,7 +60,7 @@ def completion() -> bytes:
             "rejected_prediction_tokens": 0,
         },
     }
-    message: dict[str, object] = {"role": "assistant", "content": ANSWER, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
     body = {
         "id": "chatcmpl-BkQ0dVJ6rV3xM1hX7pQeT5uZy2sWn",
         "object": "chat.completion",

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
@@ -19,11 +19,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def new_file(target: Path, *, private: bool = False, kept_as: Path | None = None) -> Iterator[IO[bytes]]:
+def new_file(
+    target: Path, *, private: bool = False, kept_as: Callable[[], Path | None] | None = None
+) -> Iterator[IO[bytes]]:
     """Open a file beside `target` that takes its name when all of it is on the disk; until then only we can read it.
 
     An earlier file is replaced, and its mode kept; a private one stays ours alone and replaces none. After an error it
-    is gone, or `kept_as` another.
+    is gone, or kept under the name that `kept_as` returns.
     """
     folder = os.path.dirname(target) or "."
     fresh = os.path.join(folder, f".{secrets.token_hex(8)}.part")
@@ -36,9 +38,9 @@ def new_file(target: Path, *, private: bool = False, kept_as: Path | None = None
                 with open(descriptor, "wb", closefd=False) as handle:  # which a library may close
                     yield handle
             except BaseException:
-                if kept_as is not None:
+                if kept_as is not None and (other := kept_as()) is not None:
                     os.chmod(fresh, mode)
-                    replace(fresh, kept_as)
+                    replace(fresh, other)
                 raise
             sync(descriptor)
         finally:

@@ -8,6 +8,7 @@ import threading
 import orjson
 import polars
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,6 +143,30 @@ def test_sending_goes_on_behind_a_slow_row():
     assert made.summary.ok == 300
 
 
+def test_rows_that_fail_late_are_named_by_their_own_places():
+    """Those of a batch whose other rows went to the disk before them."""
+    seen = threading.Event()
+
+    def reaction(exchange):
+        text = orjson.loads(exchange.received.body)["messages"][-1]["content"]
+        if text == "w199":
+            seen.set()
+        if text in ("w2", "w7"):
+            assert seen.wait(20)
+            words = "no two" if text == "w2" else "not the seventh"
+            exchange.send(message(orjson.dumps({"error": {"message": words}}), 400))
+        else:
+            exchange.send(message(completion(exchange.received.body)))
+
+    node = tn.CreateChatCompletion(model="m", prompt="{{ text }}")
+    with fault_server(reaction) as server:
+        how = {"progress": False, "window": 3_000, "limits": tn.Limits(concurrency=8)}
+        made = node.run_batches(batches_of(table_of(200), 10), tn.Connection(server.url, "key"), **how)
+        together = made.read_all()
+    assert {(each.row, each.message) for each in made._failures()} == {(2, "no two"), (7, "not the seventh")}
+    assert [at for at, end in enumerate(together["outcome"].to_pylist()) if end != "ok"] == [2, 7]
+
+
 def test_rows_after_a_stop_are_not_sent_and_none_is_missing():
     """The rest of the source is read, and comes out as what it is."""
     server = tn.testing.canned(lambda body: (401, {"error": {"message": "no"}}))
@@ -159,6 +184,31 @@ def test_what_is_closed_sends_nothing_more():
         assert len(next(iter(made))) == 10
     assert len(sent) < 5_000
     assert made.summary.ok == len(sent)
+
+
+def test_what_is_closed_before_it_began_lets_go_of_all(tmp_path):
+    """The journal is closed, and nothing was sent."""
+    server = tn.testing.canned("x")
+    with NODE.run_batches(table_of(3), server, journal=tmp_path / "a.journal", progress=False) as made:
+        pass
+    assert (made.summary.requests, made.summary.rows) == (0, 0)
+    assert [each.name for each in tmp_path.iterdir()] in ([], ["a.journal"])
+    with NODE.run_batches(table_of(3), server, journal=tmp_path / "a.journal", progress=False) as made:
+        assert made.read_all().num_rows == 3
+
+
+def test_a_check_of_all_rows_counts_them_all(capsys):
+    """Beforehand, with the number of the first one that cannot be sent."""
+    node = tn.CreateChatCompletion(model="m", prompt="{{ text }}", temperature="{{ id }}")
+    table = pa.table({"id": [1] * 12 + [5] * 3, "text": words(15)})
+    source = pyarrow.dataset.dataset(table)
+    with pytest.raises(
+        tn.errors.InvalidRequests, match=r"^3 of 15 rows cannot be sent; nothing was sent; first row 12"
+    ):
+        node.run_batches(source, tn.testing.canned("x"), check="first", on_invalid="raise", progress=False)
+    made = node.run_batches(source, tn.testing.canned("x"), check="first", progress=True)
+    assert "rows cannot be sent; first row 12" in capsys.readouterr().err
+    assert made.read_all()["outcome"].to_pylist() == ["ok"] * 12 + ["invalid_request"] * 3
 
 
 def test_a_run_that_is_not_over_has_no_summary():
@@ -283,7 +333,7 @@ def test_the_first_row_of_a_reason_is_the_first_in_the_table():
     """Whichever batch ends first; its own words are shown."""
     found = Failures()
     for start, words in ((20, "no 20"), (10, "no 10"), (30, "no 30")):
-        found.add([("http_error", 400, words, None, None)], start)
+        found.add([("http_error", 400, words, None, None)], [start])
     assert [(each.row, each.rows, each.message) for each in found.listed()] == [(10, 3, "no 10")]
 
 

@@ -425,7 +425,7 @@ def test_wrong_arguments_are_wrong_usage(arguments: list[str], capsys: pytest.Ca
 def test_the_canned_answer_is_quoted_for_nginx() -> None:
     """Quotes and backslashes of the answer arrive as they are; the servers listen on loopback only."""
     config = servers.nginx_config(Path("/scratch"), (1001, 1002), b'{"it\'s": "a \\\\ b"}')
-    assert config.count("""return 200 '{"it\\'s": "a \\\\\\\\ b"}';""") == 2
+    assert config.count("""return 200 '{"it\\'s": "a \\\\\\\\ b"}';""") == 4
     assert config.count("listen 127.0.0.1:") == config.count("listen ") == 2
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
 import signal
 import sqlite3
 import threading
@@ -17,9 +19,9 @@ from sample_runs import exit_code_of
 from servers import completion, fault_server, message
 
 import tablenodes as tn
-from tablenodes.cli import batch_call
+from tablenodes.cli import batch_call, consent
 from tablenodes.run import stream  # noqa: F401 - before batches are made small
-from tablenodes.tables import batches
+from tablenodes.tables import batches, csv_batches
 
 ROWS = 60
 
@@ -87,6 +89,67 @@ def test_chosen_columns_and_conditions(rows):
     assert [*made.columns] == ["outcome", "total_tokens", "id"]
     assert made["outcome"].tolist() == ["ok"] * 3 + ["skipped"] * (ROWS - 3)
     assert [*pd.read_csv("b.csv").columns] == ["body", "status"]
+
+
+@pytest.mark.parametrize("part", ["5", "3:30", "50:"])
+def test_some_rows_are_the_rows_of_a_whole_table(rows, part, capsys):
+    """They keep their numbers in the log and in what is said, as those of a table in memory do."""
+    with fault_server(judged) as server:
+        codes = [
+            exit_code_of(*asked(server, "-o", f"{name}.csv", "--log", f"log-{name}.csv", "--rows", part, *more))
+            for name, more in (("a", ()), ("b", ("--memory", "300MB")))
+        ]
+    assert codes[0] == codes[1]
+    assert pd.read_csv("a.csv").equals(pd.read_csv("b.csv"))
+    first, second = (pd.read_csv(f"log-{name}.csv") for name in "ab")
+    assert first["row"].tolist() == second["row"].tolist()
+    reasons = [line for line in capsys.readouterr().err.splitlines() if "failed with" in line]
+    assert reasons == reasons[:1] * len(reasons)
+
+
+def test_rows_behind_the_table_are_said_and_leave_no_file(rows, tmp_path, capsys):
+    with fault_server(judged) as server:
+        assert exit_code_of(*asked(server, "-o", "a.csv", "--memory", "300MB", "--rows", "60:")) == 1
+        assert server.requests == []
+    assert capsys.readouterr().err == "tablenodes: error: --rows: the table has 60 rows, which count from 0\n"
+    assert not [*tmp_path.glob("a.csv*")] or [each.name for each in tmp_path.glob("a.csv*")] == ["a.csv.journal"]
+
+
+def test_a_call_in_batches_has_a_report(rows, tmp_path, capsys):
+    """Where the output and the log are said to be, it is too; of another ending it is refused before."""
+    with fault_server(judged) as server:
+        more = ["-o", "a.csv", "--memory", "300MB", "--report"]
+        assert exit_code_of(*asked(server, *more, "run.txt")) == 1
+        assert server.requests == []
+        assert exit_code_of(*asked(server, *more, "run.html")) == 3
+    assert "; report run.html" in capsys.readouterr().err
+    page = (tmp_path / "run.html").read_text()
+    assert "54 of 60 rows were answered" in page
+    assert "first at row 7" in page
+
+
+def test_how_a_file_is_read_is_said_to_batches_too(rows, tmp_path):
+    """Its encoding, its separator and its format, whatever its name."""
+    (tmp_path / "rows.dat").write_bytes("id;text\n1;caf\xe9\n".encode("cp1252"))
+    with fault_server(judged) as server:
+        how = ["--input-format", "csv", "--encoding", "cp1252", "--separator", ";", "--memory", "300MB"]
+        assert exit_code_of(*asked(server, "-o", "a.csv", *how, table="rows.dat")) == 0
+    assert pd.read_csv("a.csv")["text"].tolist() == ["caf\xe9"]
+
+
+def test_a_dear_run_is_asked_for_by_its_first_rows(rows, tmp_path, monkeypatch, capsys):
+    """The price of so many more as the file is longer; who says no sends nothing."""
+    (tmp_path / "long.csv").write_text("text\n" + "some words of a row\n" * 20_000)
+    (tmp_path / "prices.json").write_text('{"m": {"input": 10, "output": 20}}')
+    monkeypatch.setattr(csv_batches, "BLOCK", 40_000)
+    monkeypatch.setattr(consent, "is_at_terminal", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with fault_server(judged) as server:
+        how = ["-o", "a.csv", "--memory", "300MB", "--prices", "prices.json"]
+        assert exit_code_of(*asked(server, *how, table="long.csv")) == 1
+        assert server.requests == []
+    (rows_told,) = re.findall(r"for ([\d,]+) rows", capsys.readouterr().err)
+    assert int(rows_told.replace(",", "")) == pytest.approx(20_000, rel=0.1)
 
 
 def test_a_query_of_a_database_comes_in_batches(rows, tmp_path):

@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +22,15 @@ from servers import answer, fault_server, interrupting
 from test_cli import folder, server, shout  # noqa: F401 - fixtures
 
 import tablenodes as tn
+from tablenodes.answers import Pricing
+from tablenodes.engine.sink import End, Records
 from tablenodes.report import charts, page
+from tablenodes.report.measures import measures_of
 from tablenodes.report.sections import Chart
 from tablenodes.report.veil import VEIL, Asked, veiled
+from tablenodes.run.row_columns import RowColumns
+from tablenodes.run.row_sums import RowSums
+from tablenodes.run.spending import Spending
 from tablenodes.run.timeline import MOST, Recording, Timeline
 
 KEY = "sk-canary-0123456789"
@@ -111,6 +119,28 @@ def test_a_report_has_no_secret_no_cell_and_no_markup_of_others(tmp_path, monkey
     assert f"row 1 review {CELL} bad <u>name</u> 2 answer null" in shown
     assert f"row 0 review {CELL} good <u>name</u> 1 answer fine" in shown
     assert KEY not in shown
+
+
+def test_a_stream_has_the_report_of_a_run(tmp_path):
+    """Of what it summed up, without a row in memory; what a server repeats is hidden where it is a row's own."""
+    review = [f"{CELL} {'bad' if at % 40 == 7 else 'good'}" for at in range(300)]
+    with fault_server(mixed) as other:
+        own = tn.Connection(other.url, KEY, prices={MODEL: {"input": 1, "output": 2}})
+        whole = NODE.run(pd.DataFrame({"review": review}), own, **QUIET)
+        parts = (pa.table({"review": review[start : start + 7]}) for start in range(0, 300, 7))
+        batches = NODE.run_batches(parts, own, **QUIET)
+        with wording.raises(tn.errors.UsageError):
+            batches.report(tmp_path / "early.html")
+        batches.read_all()
+    (_, expected), (text, words) = report(whole, tmp_path / "a.html"), report(batches, tmp_path / "b.html")
+    for start, end in (("Outcomes", "Time"), ("Tokens and cost", "Made on")):
+        part = words.partition(start)[2].partition(end)[0]
+        assert part == expected.partition(start)[2].partition(end)[0] != ""
+    assert "of 300 rows: the last attempt of each" in words
+    assert text.count("<svg") == 4
+    assert "Mrs Example" not in text
+    with wording.raises(tn.errors.SettingError):
+        batches.report(tmp_path / "c.html", samples=1)
 
 
 @pytest.mark.parametrize("samples", [-1, 101, True, 1.5])
@@ -238,6 +268,48 @@ def test_buckets_double_and_nothing_is_lost(events):
         assert timeline.columns[name][int(second / timeline.width)] >= value
     highest = [value for _, name, value in events if name == "in_flight"]
     assert max(timeline.columns.get("in_flight", [0])) == max(highest, default=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_sums_say_what_rows_say(data):
+    """Counts and what was used exactly, latencies to a hundredth part, whatever was left out of a batch first."""
+    outcomes, seconds = st.sampled_from(["ok", "http_error", "not_sent"]), st.floats(1e-4, 9e4)
+    fields = st.tuples(outcomes, st.booleans(), seconds | st.none(), st.integers(0, 3), st.floats(0, 5e3))
+    rows = data.draw(st.lists(fields, min_size=1, max_size=40))
+    late = data.draw(st.sets(st.integers(0, len(rows) - 1)))
+
+    def records(some):
+        made = Records(len(some))
+        for at, (outcome, reused, latency, attempts, started) in enumerate(some):
+            how = {"reused": reused, "latency": latency, "attempts": attempts, "started": started}
+            made.accept(at, End(outcome, b"", prompt_tokens=attempts * 7, **how))
+        made.finish(None)
+        return made
+
+    def spending(made):
+        return Spending(made.body, made.reused, Pricing("", {}))
+
+    sums, whole = RowSums(), records(rows)
+    sums.add(whole, spending(whole), late)
+    if late:
+        rest = records([rows[at] for at in sorted(late)])
+        sums.add(rest, spending(rest))
+    timed = whole.latency, whole.started, whole.attempts
+    columns = RowColumns(whole.outcome, whole.reused, *timed, {"prompt": whole.prompt_tokens})
+    summed, exact = measures_of(sums), measures_of(columns)
+    order, edges = [*whole.counts], np.linspace(0, 5e3, 6)
+    told = [(each.outcome, each.rows, each.reused, each.requests, each.tokens["prompt"]) for each in summed.used(order)]
+    assert told == [(*each[:4], each.tokens["prompt"]) for each in exact.used(order)]
+    assert (summed.latency is None) == (exact.latency is None)
+    if exact.latency is not None:
+        assert summed.latency.attempts == exact.latency.attempts == summed.latency.counts.sum()
+        for name in ("longest", "mean"):
+            assert summed.latency.quantiles[name] == pytest.approx(exact.latency.quantiles[name])
+        ordered = np.sort([each for each, own in zip(whole.latency, whole.reused, strict=True) if each and not own])
+        lower = ordered[int(np.ceil(0.5 * len(ordered))) - 1]
+        assert summed.latency.quantiles["p50"] == pytest.approx(lower, rel=0.01)
+    assert summed.over_time(edges).keys() == exact.over_time(edges).keys()
 
 
 def test_what_a_run_waits_for_is_put_where_it_waited():

@@ -13,11 +13,12 @@ import click
 from ..database_address import DatabaseTable
 from ..errors import ColumnError, EndedError, Interrupted, TableError, nearest
 from ..notices import counted, say, voiced
-from ..run.display import detailed
+from ..run.display import FIRST_ROW, detailed
 from .closing_report import report
 from .command_options import Given, option, under
-from .complaints import OK, SOME_FAILED
-from .presentation import Manner, how_to_go_on
+from .complaints import BAD_INPUT, OK, SOME_FAILED, option_for
+from .consent import Intended, consented, is_asked
+from .presentation import Manner, check_beside, how_to_go_on, write_beside
 from .printout import PREVIEW, is_terminal, show_table
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def _why_whole(workflow: Workflow, given: Given) -> str:
         return "--output must be a file"
     if not is_streamed(path):
         return f"write one of {', '.join(STREAMED)}"
-    if given.duplicates != "send" or given.rows is not None or given.report is not None:
-        return "leave --duplicates, --rows and --report out"
+    if given.duplicates != "send":
+        return "leave --duplicates out"
     return ""
 
 
@@ -91,8 +92,10 @@ class _Call:
     def __init__(self, workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner) -> None:
         self._workflow, self._given, self._how, self._shown = workflow, given, how, shown
         self._path = workflow.output.path  # type: ignore[union-attr] # it was checked
-        self._log, self._written = shown.beside.get("log"), 0
+        self._beside = {what: path for what, path in shown.beside.items() if path is not None}
+        self._log, self._written = self._beside.get("log"), 0
         self._head: Any = None
+        self._is_reported = True  # where that is asked for
 
     def run(self) -> int:
         """Carry it out, and return the exit code."""
@@ -102,26 +105,59 @@ class _Call:
 
         table, journal = file_of(self._workflow, self._given.table), self._how["journal"]
         self._workflow.output.check(table)  # type: ignore[union-attr]
+        check_beside(self._beside, self._workflow, self._given.table, journal)
         if journal is not None:
             refuse_as_journal(journal, table=table, output=self._path)
+        if self._given.rows is not None:
+            FIRST_ROW.set(self._given.rows.start or 0)  # until the command has ended
+        if not self._is_agreed():
+            return BAD_INPUT
         batches = self._batches()
-        columns = self._columns(batches)
         try:
-            schema = tables.schema_of(batches.schema, columns)
-            with batches, tables.batch_writer(self._path, schema) as write, self._logging(batches) as log:
-                for batch in batches:
-                    part = tables.columns_of_batch(batch, columns)
-                    self._head = part if self._head is None else self._head
-                    write(part)
-                    log(batch)
-                    self._written += batch.num_rows
+            with batches:
+                self._write(batches)
         except (EndedError, Interrupted, TableError) as stopped:
-            self._tell(batches, f"{self._path}{tables.PARTIAL}")
+            if self._written:
+                self._tell(batches, f"{self._path}{tables.PARTIAL}")
             if isinstance(stopped, EndedError | Interrupted) and self._how["journal"] is not None:
                 say(how_to_go_on(stopped, batches.summary.ok, self._how["journal"]))
             raise
         self._tell(batches, self._path)
+        if not self._is_reported:
+            return BAD_INPUT
         return SOME_FAILED if batches.summary.failed else OK
+
+    def _write(self, batches: ResponseBatches) -> None:
+        """Write the output and the log, as the batches come."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        columns = self._columns(batches)
+        schema = tables.schema_of(batches.schema, columns)
+        with tables.batch_writer(self._path, schema) as write, self._logging(batches) as log:
+            for batch in batches:
+                part = tables.columns_of_batch(batch, columns)
+                self._head = part if self._head is None else self._head
+                write(part)
+                log(batch)
+                self._written += batch.num_rows
+
+    def _is_agreed(self) -> bool:
+        """Check whether the run may begin: who is asked is told what it is likely to cost, by its first rows."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        run = Intended(self._workflow, None, {}, self._how)
+        if not is_asked(run, self._given):
+            return True
+        source = tables.batch_source(self._given.table, None, tables.Reading(**self._reading()))
+        first, times = source.start(self._given.rows)
+        return consented(run._replace(table=first), self._given, times)[1]
+
+    def _reading(self) -> dict[str, str]:
+        """Return what is said of how the table's file is read."""
+        from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
+
+        table = self._given.table
+        return table.options() if isinstance(table, TableSource) else {}
 
     def _batches(self) -> ResponseBatches:
         """Begin the run."""
@@ -136,7 +172,9 @@ class _Call:
         context = Context(scope=name, when=None if only is None else When(only.plan, name=only.name))
         connection = how["connection"] or step.connection or self._workflow.connection
         node: Any = step.node  # a BatchNode, as was checked
-        made: ResponseBatches = node._in_batches(self._given.table, connection, options, context, window=self._window())
+        how_read = {"reading": self._reading(), "rows": self._given.rows}
+        source, window = self._given.table, self._window()
+        made: ResponseBatches = node._in_batches(source, connection, options, context, window=window, **how_read)
         return made
 
     def _columns(self, batches: ResponseBatches) -> list[str]:
@@ -162,7 +200,8 @@ class _Call:
         columns = [*batches._named.log]
 
         def entries(batch: Any) -> Any:
-            return tables.numbered(tables.columns_of_batch(batch, columns, [*LOG_TYPES]), self._written)
+            numbers = FIRST_ROW.get() + self._written
+            return tables.numbered(tables.columns_of_batch(batch, columns, [*LOG_TYPES]), numbers)
 
         with tables.batch_writer(self._log, entries(tables.no_rows(batches.schema)).schema, what="log") as write:
             yield lambda batch: write(entries(batch))
@@ -186,9 +225,18 @@ class _Call:
         if self._log is not None:
             places.append(f"log {self._log}")
         name = next(name for name, _ in self._workflow._as_given)
+        if (page := self._beside.get("report")) is not None and self._write_report({name: batches}, page):
+            places.append(f"report {page}")
         has_journal = journal is not None
         for line in report({name: batches}, ["; ".join(places)], keeps=True, has_journal=has_journal):  # type: ignore[dict-item]
             say(line)
+
+    def _write_report(self, outputs: dict[str, ResponseBatches], path: str) -> bool:
+        """Write the report; return whether it could be written."""
+        from ..report import page  # noqa: PLC0415 - loaded where it is used
+
+        self._is_reported = write_beside("report", lambda: page.write(outputs, path, how_set=option_for))
+        return self._is_reported
 
 
 def _silent(_: Any) -> None:

@@ -33,16 +33,24 @@ class Intended(NamedTuple):
     manner: Mapping[str, Any]
 
 
-def consented(run: Intended, given: Given) -> tuple[Any, bool]:
-    """Return a run's table, and whether it may begin: somebody at a terminal is asked where it is likely to be dear."""
+def is_asked(run: Intended, given: Given) -> bool:
+    """Check whether somebody is to be asked before a run, if it is dear."""
     limits = run.workflow.limits
     if getattr(given, "yes", True) or not run.manner["send"] or (limits and limits.max_cost is not None):
-        return run.table, True
-    if not is_at_terminal() or not _is_priced(run):
+        return False
+    return is_at_terminal() and _is_priced(run)
+
+
+def consented(run: Intended, given: Given, times: float = 1.0) -> tuple[Any, bool]:
+    """Return a run's table, and whether it may begin: somebody at a terminal is asked where it is likely to be dear.
+
+    The table stands for one with so many `times` as many rows.
+    """
+    if not is_asked(run, given):
         return run.table, True
     try:
         view = opened_table(run.workflow, run.table, run.manner["journal"])
-        likely = _likely_cost(run, view)
+        likely = _likely_cost(run, view, times)
     except TablenodesError:  # the run says it, in its own place
         return run.table, True
     return view.table, likely is None or _agreed(*likely)
@@ -79,7 +87,7 @@ def _is_priced(run: Intended) -> bool:
     return any(pricing_of(each, base_url_of(each)).is_known for each in unlimited)
 
 
-def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int, bool] | None:
+def _likely_cost(run: Intended, view: TableView, times: float) -> tuple[Spread, int, bool] | None:
     """Return what a run costs, of how many rows, and whether the journal's answers are all of others; None if cheap."""
     from .. import tables  # noqa: PLC0415 - loads pandas
     from ..engine.journal.snapshot import looked_at  # noqa: PLC0415 - loaded where somebody is asked
@@ -87,10 +95,10 @@ def _likely_cost(run: Intended, view: TableView) -> tuple[Spread, int, bool] | N
     whole = len(view)
     step = max(1.0, whole / _WEIGHED)
     part = view.table if step == 1 else view.take([int(at * step) for at in range(_WEIGHED)])
-    found = _cost(run, part, None, step)
+    found = _cost(run, part, None, step * times)
     journal = run.manner["journal"]
     if found is not None and found[0].likely > _ASKED_ABOVE and journal is not None and os.path.exists(journal):
-        found = _cost(run, tables.view(part).table, journal, step)
+        found = _cost(run, tables.view(part).table, journal, step * times)
         if found is not None and found[2]:
             with looked_at(Path(journal)) as looked:
                 found = (*found[:2], looked.has_answers())

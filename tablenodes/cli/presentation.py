@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from shlex import quote
 from types import MappingProxyType
@@ -63,7 +63,7 @@ class Presentation:
             return self._run(workflow, table, inputs)
 
     def _run(self, workflow: Workflow, table: Any, inputs: Mapping[str, Any]) -> int:
-        self._check_beside(workflow, table)
+        check_beside(self._beside, workflow, table, self._given["journal"])
         if workflow.output is None and (self._manner.columns or not self._shows_part):
             table = self._checked(workflow, table)
         self._note_earlier(getattr(workflow.output, "path", ""))
@@ -83,31 +83,6 @@ class Presentation:
         if self._is_unwritten:
             return BAD_INPUT
         return SOME_FAILED if any(output.summary.failed for output in outputs.values()) else OK
-
-    def _check_beside(self, workflow: Workflow, table: str | None) -> None:
-        """Raise an error where the log or the report cannot be written, or is another file of the run."""
-        if not self._beside:
-            return
-        from .. import tables  # noqa: PLC0415 - loads pandas
-        from ..workflow.destination import is_same  # noqa: PLC0415
-        from ..workflow.workflow_check import file_of  # noqa: PLC0415
-
-        if "log" in self._beside:
-            tables.check_output(self._beside["log"], what="log")
-        if "report" in self._beside:
-            from ..report.page import check_file  # noqa: PLC0415
-
-            check_file(self._beside["report"])
-        others = {
-            "the table that the run reads": file_of(workflow, table),
-            "the output": getattr(workflow.output, "path", None),
-            "the journal": self._given["journal"],
-        }
-        for name, own in self._beside.items():
-            for what, path in others.items():
-                if path is not None and is_same(own, os.fspath(path)):
-                    raise TableError(f"{name} {own!r} is {what}: choose another file")
-            others["the log"] = own
 
     def _checked(self, workflow: Workflow, table: Any) -> Any:
         """Read the table that the standard output must hold, and make sure that it can."""
@@ -183,19 +158,15 @@ class Presentation:
         from .. import tables  # noqa: PLC0415 - loads pandas
         from ..report import page  # noqa: PLC0415
 
-        try:
+        def write() -> None:
             if what == "log":
                 tables.write_table(outputs._log, path)
             else:
                 page.write(outputs, path, how_set=option_for)
-        except TableError as error:
-            complain(worded(error), "error")
-        except Exception as error:  # noqa: BLE001 - whatever a library raises: the table is not lost by it
-            complain(f"the {what} could not be made ({type(error).__name__})", "error")
-        else:
-            return True
-        self._is_unwritten = True
-        return False
+
+        is_written = write_beside(what, write)
+        self._is_unwritten |= not is_written
+        return is_written
 
     def _put_out(self, destination: Any, outputs: WorkflowOutput, *, is_written: bool) -> None:
         """Show the table where it is looked for: whole on the standard output, unless it is in its file."""
@@ -222,6 +193,45 @@ class Presentation:
         return (
             "with --output FILE or --journal FILE answers are kept" if self._keeps else "--output FILE keeps the table"
         )
+
+
+def check_beside(beside: Mapping[str, str], workflow: Workflow, table: Any, journal: Any) -> None:
+    """Raise an error where the log or the report cannot be written, or is another file of the run."""
+    if not beside:
+        return
+    from .. import tables  # noqa: PLC0415 - loads pandas
+    from ..workflow.destination import is_same  # noqa: PLC0415
+    from ..workflow.workflow_check import file_of  # noqa: PLC0415
+
+    if "log" in beside:
+        tables.check_output(beside["log"], what="log")
+    if "report" in beside:
+        from ..report.page import check_file  # noqa: PLC0415
+
+        check_file(beside["report"])
+    others = {
+        "the table that the run reads": file_of(workflow, table),
+        "the output": getattr(workflow.output, "path", None),
+        "the journal": journal,
+    }
+    for name, own in beside.items():
+        for what, path in others.items():
+            if path is not None and is_same(own, os.fspath(path)):
+                raise TableError(f"{name} {own!r} is {what}: choose another file")
+        others["the log"] = own
+
+
+def write_beside(what: str, write: Callable[[], None]) -> bool:
+    """Write the log or the report; return whether it could be written, and complain where it could not."""
+    try:
+        write()
+    except TableError as error:
+        complain(worded(error), "error")
+    except Exception as error:  # noqa: BLE001 - whatever a library raises: the table is not lost by it
+        complain(f"the {what} could not be made ({type(error).__name__})", "error")
+    else:
+        return True
+    return False
 
 
 def _silent(_: str) -> None:

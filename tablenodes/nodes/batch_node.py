@@ -11,6 +11,8 @@ from ..errors import SettingError
 from .node import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..cluster.mapper import Mapper
     from ..connection.connection import Connection, GivenConnection
     from ..run.options import Duplicates, OnInDoubt, OnInvalid, RetryFailed, RunOptions
@@ -80,7 +82,8 @@ class BatchNode(Node):
         -------
         ResponseBatches
             A stream of Arrow record batches: the configuration, the answer's columns, ``status``, ``outcome``,
-            ``message``, ``body``, the tokens, ``model`` and ``cost``. Its ``.summary`` is there at the end.
+            ``message``, ``body``, the tokens, ``model`` and ``cost``. At its end it has ``.summary`` and
+            ``.report(path)``.
 
         Raises
         ------
@@ -174,12 +177,18 @@ class BatchNode(Node):
         window: int,
         spill: int = _SPILL,
         query: str | None = None,
+        reading: Mapping[str, str] | None = None,
+        rows: slice | None = None,
     ) -> ResponseBatches:
-        """Run the node over batches; the context's scope is its id in a workflow."""
+        """Run the node over batches, or `rows` of them; the context's scope is its id in a workflow.
+
+        `reading` says how a file is read, as `read_table` is told.
+        """
         from .. import tables  # noqa: PLC0415 - pandas is loaded where it is needed
         from ..run.stream import stream  # noqa: PLC0415
 
-        batches = tables.batch_source(source, query)
+        batches = tables.batch_source(source, query, None if reading is None else tables.Reading(**reading))
+        batches = batches if rows is None else batches.part(rows)
         asking = self._asking(context.scope)
         return stream(asking, batches, connection, options, context, check=check, window=window, spill=spill)
 

@@ -22,13 +22,16 @@ def veils_of(output: Any, found: Sequence[Failed]) -> Iterator[Callable[[str], s
 
     Where nobody knows that, nothing but ordinary words is left of what a server says.
     """
-    rows = [each.row for each in found]
-    bodies, cells, prompts = _bodies_of(output, rows), _cells_of(output, rows), _prompts_of(output)
-    for each, body, own in zip(found, bodies, cells, strict=True):
+    places = [output._place_of(each.row) for each in found]
+    rows = [place for place in places if place is not None]
+    known = dict(zip(rows, zip(_bodies_of(output, rows), _cells_of(output, rows), strict=True), strict=True))
+    prompts = _prompts_of(output)
+    for each, place in zip(found, places, strict=True):
+        body, own = (None, []) if place is None else known[place]
         is_of_server = each.status is not None or each.outcome in (UNUSABLE, NOT_SENT)
         is_known = each.outcome != NOT_SENT and body is not None
         sent = _texts(orjson.loads(body)) if is_known and body is not None else ()
-        asked = Asked((*prompts, *sent), own) if is_known or not is_of_server else None
+        asked = Asked((*prompts, *sent), own) if is_known or (place is not None and not is_of_server) else None
         yield lambda text, asked=asked: veiled(text, asked)  # type: ignore[misc] # mypy infers no default's type
 
 

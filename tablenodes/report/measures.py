@@ -1,13 +1,14 @@
-"""What a report says in numbers: computed from whole columns, never row by row."""
+"""What a report says in numbers: computed from whole columns, or from what a stream summed up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy
 
 from ..run.row_columns import RowColumns
+from ..run.row_sums import COARSE, DECADES, FINE, LOWEST, SPANS, USED, RowSums
 from ..run.timeline import HIGHEST, SECONDS, Timeline
 
 QUANTILES = (50, 95, 99)
@@ -17,9 +18,8 @@ _LEAST = 5  # attempts that make a quantile of a bucket
 
 
 class Latency(NamedTuple):
-    """How long the last attempts of rows took: by row, NaN where that is not known; quantiles and a histogram."""
+    """How long the last attempts of rows took: quantiles, and a histogram."""
 
-    seconds: Any
     attempts: int
     quantiles: Mapping[str, float]
     counts: Any
@@ -58,25 +58,108 @@ class Axis(NamedTuple):
         return (name.removeprefix(prefix) for name in self.columns if name.startswith(prefix))
 
 
-def latency_of(columns: RowColumns) -> Latency | None:
-    """Return how long attempts took; None where that is not known of any."""
-    every = _own_seconds(columns)
-    seconds = every[~numpy.isnan(every)]
-    if not len(seconds):
-        return None
+class Measures(Protocol):
+    """What a report computes of an output's rows."""
+
+    latency: Latency | None
+
+    def used(self, order: Sequence[str]) -> list[Used]:
+        """Return what rows used by their outcomes, in this order of them."""
+
+    def over_time(self, edges: Any) -> dict[str, Any]:
+        """Return quantiles of how long attempts took by the bucket in which they started; NaN for too few."""
+
+
+def measures_of(measured: RowColumns | RowSums) -> Measures:
+    """Return what is computed of rows that are in memory, or of those that were summed up as they came."""
+    return _OfSums(measured) if isinstance(measured, RowSums) else _OfColumns(measured)
+
+
+class _OfColumns:
+    """What is computed of every row."""
+
+    def __init__(self, columns: RowColumns) -> None:
+        self._columns = columns
+        self._every = _own_seconds(columns)
+        seconds = self._every[~numpy.isnan(self._every)]
+        self.latency = _latency(seconds) if len(seconds) else None
+
+    def used(self, order: Sequence[str]) -> list[Used]:
+        return _used_by(self._columns, order)
+
+    def over_time(self, edges: Any) -> dict[str, Any]:
+        return {} if self.latency is None else _latency_over_time(self._columns, self._every, edges)
+
+
+class _OfSums:
+    """What is known of sums: latencies in bins, each as wide as a part of a hundred of what it is."""
+
+    def __init__(self, sums: RowSums) -> None:
+        self._sums = sums
+        self.latency = self._latency() if sums.attempts else None
+
+    def used(self, order: Sequence[str]) -> list[Used]:
+        none = [0] * len(USED)
+        found = ((outcome, dict(zip(USED, self._sums.used.get(outcome, none), strict=True))) for outcome in order)
+        return [
+            Used(
+                *(outcome, int(of["rows"]), int(of["reused"]), int(of["requests"])),
+                *({name: int(of[name]) for name in ("prompt", "cached", "completion")}, float(of["cost"])),
+            )
+            for outcome, of in found
+        ]
+
+    def _latency(self) -> Latency:
+        sums = self._sums
+        middles = numpy.clip(_middles(FINE), sums.shortest, sums.longest)
+        found = _quantiles(sums.latencies, middles, QUANTILES)
+        quantiles = {f"p{each}": float(value) for each, value in zip(QUANTILES, found, strict=True)}
+        edges, logarithmic = _edges(sums.shortest, sums.longest)
+        counts, _ = numpy.histogram(numpy.clip(middles, edges[0], edges[-1]), edges, weights=sums.latencies)
+        more = {"longest": sums.longest, "mean": sums.seconds / sums.attempts}
+        return Latency(sums.attempts, quantiles | more, counts, edges, logarithmic)
+
+    def over_time(self, edges: Any) -> dict[str, Any]:
+        if len(edges) < 4:
+            return {}
+        places = numpy.digitize((numpy.arange(SPANS) + 0.5) * self._sums.width, edges[1:-1])
+        counts = numpy.zeros((len(edges) - 1, DECADES * COARSE), numpy.int64)
+        numpy.add.at(counts, places, self._sums.over_time)
+        middles = _middles(COARSE)
+        none = (numpy.nan, numpy.nan)
+        found = [_quantiles(each, middles, (50, 95)) if each.sum() >= _LEAST else none for each in counts]
+        return _lines(found)
+
+
+def _middles(many: int) -> Any:
+    """Return the latencies in the middle of bins, of so many for each power of ten."""
+    return 10.0 ** (LOWEST + (numpy.arange(DECADES * many) + 0.5) / many)
+
+
+def _quantiles(counts: Any, middles: Any, wanted: Sequence[int]) -> Any:
+    """Return the latencies below which so many of a hundred are."""
+    summed = numpy.cumsum(counts)
+    return middles[numpy.searchsorted(summed, numpy.array(wanted) / 100 * summed[-1])]
+
+
+def _latency(seconds: Any) -> Latency:
     found = numpy.percentile(seconds, QUANTILES)
     quantiles = {f"p{each}": float(value) for each, value in zip(QUANTILES, found, strict=True)}
-    low, high = max(float(seconds.min()), 1e-4), max(float(seconds.max()), 2e-4)
-    logarithmic = high > 8 * low
-    edges = (
-        numpy.geomspace(low, high, _BINS + 1) if logarithmic else numpy.linspace(low, max(high, 1.05 * low), _BINS + 1)
-    )
+    edges, logarithmic = _edges(float(seconds.min()), float(seconds.max()))
     counts, _ = numpy.histogram(numpy.clip(seconds, edges[0], edges[-1]), edges)
     longest = {"longest": float(seconds.max()), "mean": float(seconds.mean())}
-    return Latency(every, len(seconds), quantiles | longest, counts, edges, logarithmic)
+    return Latency(len(seconds), quantiles | longest, counts, edges, logarithmic)
 
 
-def used_by(columns: RowColumns, order: Sequence[str]) -> list[Used]:
+def _edges(shortest: float, longest: float) -> tuple[Any, bool]:
+    """Return the edges of a histogram, and whether they are those of powers."""
+    low, high = max(shortest, 1e-4), max(longest, 2e-4)
+    if high > 8 * low:
+        return numpy.geomspace(low, high, _BINS + 1), True
+    return numpy.linspace(low, max(high, 1.05 * low), _BINS + 1), False
+
+
+def _used_by(columns: RowColumns, order: Sequence[str]) -> list[Used]:
     """Return what rows used by their outcomes, in this order of them."""
     place = {outcome: at for at, outcome in enumerate(order)}
     codes = numpy.fromiter(map(place.__getitem__, columns.outcome), numpy.int32, len(columns.outcome))
@@ -106,7 +189,7 @@ def _added(values: Sequence[Any] | None, codes: Any, own: Any, many: int) -> Any
     return _sums(codes[own], many, numpy.nan_to_num(_array(values))[own])
 
 
-def axis_of(timeline: Timeline, columns: RowColumns, latency: Any, seconds: float) -> Axis:
+def axis_of(timeline: Timeline, measures: Measures, seconds: float) -> Axis:
     """Return a timeline, of so many `seconds`, in few enough buckets for a chart; latencies are of rows sent once.
 
     They are left out where there was a second run, for each has a first moment of its own.
@@ -122,12 +205,10 @@ def axis_of(timeline: Timeline, columns: RowColumns, latency: Any, seconds: floa
         whole[: len(column)] = numpy.frombuffer(column, dtype=float)
         parts = whole.reshape(-1, step)
         made[name] = parts.max(axis=1) if name in HIGHEST else parts.sum(axis=1)
-    has_two = latency is None or timeline.second_runs
-    return Axis(edges, made, {} if has_two else _latency_over_time(columns, latency, edges))
+    return Axis(edges, made, {} if timeline.second_runs else measures.over_time(edges))
 
 
 def _latency_over_time(columns: RowColumns, seconds: Any, edges: Any) -> dict[str, Any]:
-    """Return quantiles of how long attempts took by the bucket in which they started; NaN for too few."""
     if columns.started is None or columns.attempts is None or len(edges) < 4:
         return {}
     started = _array(columns.started)
@@ -136,6 +217,10 @@ def _latency_over_time(columns: RowColumns, seconds: Any, edges: Any) -> dict[st
     order = numpy.argsort(bucket, kind="stable")
     parts = numpy.split(seconds[order], numpy.searchsorted(bucket[order], numpy.arange(1, len(edges) - 1)))
     found = [numpy.percentile(each, (50, 95)) if len(each) >= _LEAST else (numpy.nan, numpy.nan) for each in parts]
+    return _lines(found)
+
+
+def _lines(found: Sequence[Any]) -> dict[str, Any]:
     middle, most = numpy.array(found, dtype=float).T
     return {} if numpy.isnan(middle).all() else {"p50": middle, "p95": most}
 

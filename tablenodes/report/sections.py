@@ -14,11 +14,10 @@ from ..run.cures import cure
 from ..run.display import duration, place_of
 from ..run.failures import Failed
 from ..run.panels import given_cells
-from ..run.row_columns import RowColumns
 from ..run.timeline import IN_FLIGHT, RETRIED, SECONDS, WAITING, Timeline
 from . import charts
 from .echoes import veils_of
-from .measures import QUANTILES, Axis, Used, axis_of, bands_of, latency_of, used_by
+from .measures import QUANTILES, Axis, Used, axis_of, bands_of, measures_of
 
 _MESSAGE = 400  # characters of a message at the most
 _NAME = 120
@@ -72,15 +71,14 @@ class Part:
 
     def __init__(self, place: int, name: str, output: Any) -> None:
         self.place, self.name, self.output = place, name, output
-        self.columns: RowColumns = output._measured()
-        self.latency = latency_of(self.columns)
+        self.measures = measures_of(output._measured())
         self.key_variable = output._provenance.key_variable if output._provenance is not None else ""
 
 
 def section(part: Part, manner: Manner) -> dict[str, Any]:
     """Return what a page says of a node's output."""
-    output, summary, latency = part.output, part.output.summary, part.latency
-    used = used_by(part.columns, [*summary.outcomes])
+    output, summary, latency = part.output, part.output.summary, part.measures.latency
+    used = part.measures.used([*summary.outcomes])
     found = output._failures() if summary.failed else []
     made = provenance = output._provenance
     return {
@@ -122,7 +120,7 @@ def shortened(section: Mapping[str, Any], most: int, rows: int) -> dict[str, Any
 
 def drawn(part: Part) -> tuple[Chart | None, Chart | None]:
     """Return the charts of an output, where there is something to draw: its latencies, and its axis of time."""
-    latency, summary = part.latency, part.output.summary
+    latency, summary = part.measures.latency, part.output.summary
     timeline: Timeline | None = summary.timeline
     first = second = None
     if latency is not None and latency.attempts > 1:
@@ -131,9 +129,7 @@ def drawn(part: Part) -> tuple[Chart | None, Chart | None]:
         drawing = latency.counts, latency.edges, marks
         first = Chart(*charts.histogram(f"l{part.place}", *drawing, logarithmic=latency.logarithmic))
     if timeline is not None and len(timeline):
-        seconds = None if latency is None else latency.seconds
-        axis = axis_of(timeline, part.columns, seconds, summary.seconds)
-        second = _timeline(f"t{part.place}", axis, timeline)
+        second = _timeline(f"t{part.place}", axis_of(timeline, part.measures, summary.seconds), timeline)
     return first, second
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..engine.sink import Records
 from .failures import Failures
+from .row_sums import FirstRows, RowSums
 from .spending import Spent
 from .summary import Met
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ..answers import Pricing
+    from ..tables import TableView
     from .spending import Replaced, Spending
 
 
@@ -21,24 +24,46 @@ class Account:
 
     def __init__(self, pricing: Pricing) -> None:
         self.failures, self.spent = Failures(), Spent(0.0) if pricing.is_known else None
+        self.sums, self.firsts = RowSums(), FirstRows()
         self.replaced: list[Replaced] = []
-        self.reused = self.prompt_tokens = self.completion_tokens = 0
+        self._again = Counter[str]()  # the tokens of answers that were replaced
         self.met = Met.of(Records(0))
+
+    @property
+    def reused(self) -> int:
+        """How many rows have the answer of an earlier run."""
+        return self.sums.total("reused")
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of this run's prompts."""
+        return self.sums.total("prompt") + self._again["prompt_tokens"]
+
+    @property
+    def completion_tokens(self) -> int:
+        """The tokens of this run's answers."""
+        return self.sums.total("completion") + self._again["completion_tokens"]
 
     def taken(self) -> list[Replaced]:
         """Return what was replaced since this was asked last."""
         replaced, self.replaced[:] = [*self.replaced], []
         return replaced
 
-    def add(self, records: Records, spending: Spending, start: int, left_out: Collection[int] = ()) -> None:
-        """Add a batch whose first row is at `start`; rows that are left out end later."""
+    def add(
+        self,
+        view: TableView,
+        records: Records,
+        spending: Spending,
+        rows: Sequence[int],
+        left_out: Collection[int] = (),
+    ) -> None:
+        """Add rows of a view, which are at these positions of the whole table; those that are left out end later."""
         ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
-        self.failures.add(ends, start, left_out)
+        for group, at in self.failures.add(ends, rows, left_out).items():
+            self.firsts.keep(group, rows[at], view, at)
         self.met = self.met.joined(Met.of(records))
-        self.reused += sum(records.reused)
+        self.sums.add(records, spending, left_out)
         for name in ("prompt_tokens", "completion_tokens"):
-            ends_of = zip(getattr(records, name), records.reused, strict=True)
-            own = sum(tokens for tokens, reused in ends_of if tokens and not reused)
-            setattr(self, name, getattr(self, name) + own + sum(filter(None, spending.replaced[name])))
+            self._again[name] += sum(filter(None, spending.replaced[name]))
         if (spent := spending.spent) is not None:
             self.spent = spent if self.spent is None else self.spent + spent

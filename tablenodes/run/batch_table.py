@@ -64,14 +64,22 @@ class BatchTable(Account):
             tuple(known[name] for name in LOG_TYPES),
         )
 
+    @property
+    def first_rows(self) -> TableView:
+        """The first rows of reasons why rows failed."""
+        return self.firsts.view(self._view.table.schema)
+
     def empty(self) -> Any:
         """Return the table of no rows, of a table that has none itself: it has the columns and types of all others."""
         return self._table(self._view, Records(0), Spending((), (), self._pricing))
 
     def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
         """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
+        return self._made(view, records, range(start, start + len(records)), left_out)
+
+    def _made(self, view: TableView, records: Records, rows: Sequence[int], left_out: Collection[int] = ()) -> Any:
         spending = Spending(records.body, records.reused, self._pricing, partial(self._models, view), self.taken())
-        self.add(records, spending, start, left_out)
+        self.add(view, records, spending, rows, left_out)
         return self._table(view, records, spending)
 
     def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
@@ -82,7 +90,7 @@ class BatchTable(Account):
         for at, row in enumerate(rows):
             records.accept(at, late[row])
         records.finish(None)
-        return tables.patched(table, rows, self(view, records, start + rows[0]))
+        return tables.patched(table, rows, self._made(view, records, [start + row for row in rows]))
 
     def _table(self, view: TableView, records: Records, spending: Spending) -> Any:
         answered = self._answers.columns(records.body, records.outcome)

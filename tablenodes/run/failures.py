@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..engine.journal.entry import may_pass
@@ -53,12 +54,17 @@ class Failures:
         self._found: dict[tuple[str, int | None, str | None, str], list[int]] = {}
         self._first: list[RowEnd] = []
 
-    def add(self, ends: Iterable[RowEnd], first: int = 0, without: Collection[int] = ()) -> None:
-        """Add rows, the first of which is at this position; `without` those that have not ended."""
-        found, known = self._found, self._known
-        for row, end in enumerate(ends):
+    def add(
+        self, ends: Iterable[RowEnd], rows: Iterable[int] | None = None, without: Collection[int] = ()
+    ) -> dict[int, int]:
+        """Add rows, which are at these positions; `without` those that have not ended.
+
+        Return which of the ends given are the first of their groups now, by the groups' numbers.
+        """
+        found, known, firsts = self._found, self._known, {}
+        for at, (row, end) in enumerate(zip(count() if rows is None else rows, ends, strict=False)):
             outcome, status, message, reason, _ = end
-            if outcome in _NOT_FAILED or row in without:
+            if outcome in _NOT_FAILED or at in without:
                 continue
             if message not in known:
                 if len(known) >= MOST:
@@ -67,22 +73,23 @@ class Failures:
             key = outcome, None if outcome == UNUSABLE else status, reason, known[message]
             if key not in found and len(found) >= MOST:
                 key = outcome, None, None, ""
-            if key in found:
-                at, earliest, count = found[key]
-                if first + row < earliest:
-                    self._first[at], earliest = end, first + row
-                found[key] = [at, earliest, count + 1]
-            else:
-                found[key] = [len(self._first), first + row, 1]
+            if (group := found.get(key)) is None:
+                firsts[len(self._first)] = at
+                found[key] = [len(self._first), row, 1]
                 self._first.append(end)
+                continue
+            if row < group[1]:
+                self._first[group[0]], group[1], firsts[group[0]] = end, row, at
+            group[2] += 1
+        return firsts
 
     def listed(self) -> list[Failed]:
         """Return why rows failed, the most first; answers that are no use have a status that says nothing."""
         made = []
-        for (outcome, status, reason, words), (at, row, count) in self._found.items():
+        for (outcome, status, reason, words), (at, row, rows) in self._found.items():
             _, _, message, _, kind = self._first[at]
             told = message if words else ""
-            made.append(Failed(outcome, status, reason, count, row, told or "", may_pass(outcome, kind)))
+            made.append(Failed(outcome, status, reason, rows, row, told or "", may_pass(outcome, kind)))
         return sorted(made, key=lambda each: -each.rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .display import DETAILED, REPORTED_ELSEWHERE, counted, duration, printable, say
@@ -30,13 +31,20 @@ class Bar(Protocol):
 class Progress:
     """A bar on the standard error stream, once the work lasts a second; by default in a terminal or a notebook.
 
-    At the end a line stands in its place, also where the work was interrupted or failed.
+    At the end a line stands in its place, also where the work was interrupted or failed. `how_far` returns what is said
+    of a table whose rows are not counted.
     """
 
-    def __init__(self, rows: int | None, shown: bool | None = None, bar: Bar | None = None) -> None:
+    def __init__(
+        self,
+        rows: int | None,
+        shown: bool | None = None,
+        bar: Bar | None = None,
+        how_far: Callable[[], str] | None = None,
+    ) -> None:
         if shown is None:
             shown = not DETAILED.get() and (in_notebook() or _is_seen(sys.stderr))
-        self._rows, self._last = rows, (0, 0)
+        self._rows, self._last, self._how_far = rows, (0, 0), how_far
         self._bar = bar if bar is not None else _bar(rows) if shown and rows != 0 else None
         self._began, self._next = time.monotonic(), 0.0
         self._redraw = self._began + _DELAY
@@ -64,7 +72,8 @@ class Progress:
     def _draw(self, settled: int, ok: int, waits_for: str = "") -> None:
         self._last = settled, ok
         if self._bar is not None:
-            self._bar.draw(settled, ok, waits_for)
+            far = "" if self._how_far is None else self._how_far()
+            self._bar.draw(settled, ok, ", ".join(filter(None, (waits_for, far))))
 
     def close(self, settled: int, ok: int) -> None:
         """Put a line in the bar's place."""

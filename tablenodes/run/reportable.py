@@ -14,6 +14,10 @@ class Reportable:
         """Return the outputs that the report is of, by their nodes' names."""
         raise NotImplementedError
 
+    def _place_of(self, row: int) -> int | None:
+        """Return where a row is in the table that is at hand, which is whole; None where it is not in it."""
+        return row
+
     def report(self, path: str | os.PathLike[str], *, samples: int = 0) -> None:
         """Write a report of the run: one page of HTML that is whole by itself, and asks for nothing over the network.
 

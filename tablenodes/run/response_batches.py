@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import SettingError, UsageError
 from .arrow_stream import ArrowStream
+from .reportable import Reportable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    import os
+    from collections.abc import Callable, Generator, Mapping
 
-    from .batch_table import BatchColumns
-    from .failures import Failed, Failures
+    from ..tables import TableView
+    from .batch_table import BatchColumns, BatchTable
+    from .failures import Failed
     from .provenance import Provenance
+    from .row_sums import RowSums
+    from .rows import Requested
     from .summary import Summary
 
 
-class ResponseBatches(ArrowStream):
+class ResponseBatches(ArrowStream, Reportable):
     """A run that comes in batches of rows, in the table's order: a stream of Arrow record batches, to be read once.
 
     Rows are sent while it is read: by iterating, by `read_all`, or by whatever takes a stream of Arrow data, such as
@@ -37,20 +43,55 @@ class ResponseBatches(ArrowStream):
         columns: BatchColumns,
         schema: Any,
         batches: Generator[Any],
-        result: Callable[[], tuple[Summary, Failures] | None],
+        result: Callable[[], tuple[Summary, BatchTable] | None],
+        requested: Callable[[TableView], Requested],
     ) -> None:
         self._named, self.schema, self._batches, self._result = columns, schema, batches, result
+        self._requests_of = requested
 
     @property
     def summary(self) -> Summary:
         """The run in numbers, once it is over."""
         return self._ended()[0]
 
+    def report(self, path: str | os.PathLike[str], *, samples: int = 0) -> None:
+        """Write a report of the run once it is over; see `Responses.report`.
+
+        Of its rows there are sums: how long attempts took is right to a hundredth part. No rows are shown, as none are
+        kept (``samples=0``).
+        """
+        if samples:
+            raise SettingError("samples: a stream keeps no rows: read them where you wrote them", place="samples")
+        super().report(path)
+
+    def _reported(self) -> Mapping[str, ResponseBatches]:
+        self._ended()
+        return {type(self).__name__ if self._provenance is None else self._provenance.node: self}
+
+    def _measured(self) -> RowSums:
+        return self._ended()[1].sums
+
     def _failures(self) -> list[Failed]:
         """Return why rows failed, the most first."""
-        return self._ended()[1].listed()
+        return self._ended()[1].failures.listed()
 
-    def _ended(self) -> tuple[Summary, Failures]:
+    @cached_property
+    def _view(self) -> TableView:
+        """The first rows of reasons why rows failed."""
+        return self._ended()[1].first_rows
+
+    @cached_property
+    def _requested(self) -> Requested:
+        return self._requests_of(self._view)
+
+    def _place_of(self, row: int) -> int | None:
+        return self._places.get(row)
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return self._ended()[1].firsts.places
+
+    def _ended(self) -> tuple[Summary, BatchTable]:
         if (made := self._result()) is None:
             raise UsageError("the run is not over: read all batches first, or close it", code="not_over")
         return made

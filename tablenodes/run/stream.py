@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,19 @@ from .. import tables
 from ..bodies.recipe import BODY
 from ..connection.endpoint import opened
 from ..engine.scheduling.stops import not_sent_because
-from ..engine.sink import OK
+from ..engine.sink import OK, SKIPPED
 from ..errors import EndedError, Interrupted, SettingError
+from ..notices import counted
+from ..problems import Rejected
 from . import display
 from .batch_table import BatchTable
 from .check import check_rows, refuse_invalid
 from .options import checked, over
+from .progress import Progress
 from .provenance import Provenance
 from .response_batches import ResponseBatches
 from .row_request import Requests
-from .rows import models_asked, prepared
+from .rows import Requested, models_asked, prepared
 from .run import Run, planned, refuse, say_no_journal
 from .spending import pricing_of
 from .summary import Summary, notes_on, say_failures
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from ..connection.endpoint import Endpoint
     from ..tables import BatchSource, TableView
     from .batch_table import BatchColumns
-    from .failures import Failures
+    from .check import Check
     from .options import RunOptions
     from .rows import Asking, Context
 
@@ -66,22 +70,34 @@ def stream(
         refuse(plan)
         plan = plan if check else plan.unchecked()
         if check == "first":
-            _check_all(asking, batches, plan, endpoint, options)
+            found = _check_all(asking, batches, plan, endpoint, context)
+            if found is not None and options.on_invalid == "raise":
+                refuse_invalid(found)
+            if found is not None and options.progress is not False:
+                unfit = counted(found.rows - found.valid, "row")
+                display.say(f"{asking.name}: {unfit} cannot be sent; first {next(iter(found.lines(1)))}")
         run = Stream(asking, plan, batches, endpoint, context, options, stack, window, spill)
         run.keep_open(stack)
-    made = ResponseBatches(run.columns, run.schema, run.tables(), run.result)
+    requested = partial(Requested, asking, plan, context=context)
+    made = ResponseBatches(run.columns, run.schema, run.begun(), run.result, requested)
     made._provenance = Provenance.of(asking, endpoint.connection, options)
     return made
 
 
-def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, options: RunOptions) -> None:
-    """Look at every row before the first is sent."""
+def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoint, context: Context) -> Check | None:
+    """Look at every row before the first is sent; return what is wrong with the first ones, None where nothing is."""
     if not batches.again:
         raise SettingError('check="first" reads the source twice, but this one can be read only once', place="check")
+    rows = unfit = 0
+    found: Check | None = None
     for view in batches.views():
-        found = check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection))
-        if options.on_invalid == "raise":
-            refuse_invalid(found)
+        made = prepared(plan, view, context)
+        wrong = sum(type(body) is Rejected and body.outcome != SKIPPED for body in made)
+        if wrong and found is None:
+            found = check_rows(plan, view, Requests.of(plan, view, asking.path, endpoint.connection))
+            found.problems["row"] += rows
+        rows, unfit = rows + len(view), unfit + wrong
+    return None if found is None else replace(found, rows=rows, valid=rows - unfit, skipped=0)
 
 
 class Stream(Run):
@@ -123,9 +139,9 @@ class Stream(Run):
         """What its columns are."""
         return self._made.columns
 
-    def result(self) -> tuple[Summary, Failures] | None:
-        """Return the run in numbers, and why rows failed; None while it goes on."""
-        return None if self.summary is None else (self.summary, self._made.failures)
+    def result(self) -> tuple[Summary, BatchTable] | None:
+        """Return the run in numbers, and what was summed up of its rows; None while it goes on."""
+        return None if self.summary is None else (self.summary, self._made)
 
     @property
     def schema(self) -> Any:
@@ -134,6 +150,10 @@ class Stream(Run):
 
     def _count(self) -> int | None:
         return self._source.rows
+
+    def _progress(self) -> Progress:
+        meter = self._source.meter
+        return Progress(self._count(), self.options.progress, how_far=None if meter is None else meter.told)
 
     def _may_stream(self) -> bool:
         return bool(BODY in self.plan.columns if self.plan.streams is None else self.plan.streams)
@@ -161,13 +181,19 @@ class Stream(Run):
             self._broken = error
             self.engine.loop.stop(EndedError("the source broke"))
 
-    def tables(self) -> Generator[Any]:
-        """Send the rows, and yield the tables of the batches whose rows have all ended, in their order."""
-        windows, began = self.records, time.monotonic()
-        self.watch.began = began
-        self._made.replaced = self.engine.loop.replaced
-        turns = self.engine.loop.turns(self._calls(), windows.has_news)
+    def begun(self) -> Generator[Any]:
+        """Return what sends the rows, and yields the tables of batches whose rows have all ended, in their order."""
+        made = self._tables()
+        next(made)  # a generator that was never begun does not notice that it is closed
+        return made
+
+    def _tables(self) -> Generator[Any]:
+        windows, began, turns = self.records, time.monotonic(), None
         try:
+            yield None
+            self.watch.began = began = time.monotonic()
+            self._made.replaced = self.engine.loop.replaced
+            turns = self.engine.loop.turns(self._calls(), windows.has_news)
             for _ in turns:
                 while windows.has_news():
                     yield self._taken()
@@ -178,7 +204,8 @@ class Stream(Run):
             self._end(began)
         except GeneratorExit:
             self._is_closed = True
-            turns.close()
+            if turns is not None:
+                turns.close()
             self._end(began)
             raise
         except Exception:

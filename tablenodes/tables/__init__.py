@@ -6,6 +6,7 @@ from .batch_sources import batch_source
 from .batch_writer import PARTIAL, STREAMED, batch_writer, is_streamed
 from .batches import BatchSource, batch_of, columns_of_batch, joined, no_rows, numbered, patched, schema_of, stream_of
 from .database_writer import check_key, check_target, write_rows
+from .formats import Reading
 from .kinds import like_given, rowless, view
 from .pandas_view import frame, long_frame, with_named_index
 from .spill import Spill
@@ -17,6 +18,7 @@ __all__ = [
     "PARTIAL",
     "STREAMED",
     "BatchSource",
+    "Reading",
     "Spill",
     "TableView",
     "batch_of",

@@ -17,7 +17,7 @@ import pyarrow
 from pyarrow import ipc
 
 from ..errors import TableError
-from .batches import BATCH_ROWS, BatchSource, like
+from .batches import BATCH_ROWS, BatchSource, Meter, like
 from .columnar import stored
 from .csv_batches import CsvBatches
 from .formats import SEPARATORS, Reading, check_is_text, path_of
@@ -45,15 +45,20 @@ def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None =
     with parts[0].opened(known) as (schema, _):
         pass
 
+    meter = Meter(sum(map(os.path.getsize, paths))) if parts[0].form.name in _TEXTS else None
+
     def read() -> Iterator[Any]:
+        if meter is not None:
+            meter.begin()
         for part in parts:
-            with part.opened(known) as (_, batches):
+            with part.opened(known, meter) as (_, batches):
                 for table in batches:
                     yield table if len(parts) == 1 else like(table, schema, part.name)
 
     rows = [part.rows() for part in parts]
     total = None if None in rows else sum(filter(None, rows))
-    return BatchSource(schema, read, again=True, rows=total, folder=str(Path(paths[0]).absolute().parent))
+    folder = str(Path(paths[0]).absolute().parent)
+    return BatchSource(schema, read, again=True, rows=total, folder=folder, meter=meter)
 
 
 def _of_input(part: _File) -> BatchSource:
@@ -119,11 +124,11 @@ class _File:
         return known
 
     @contextmanager
-    def opened(self, known: JsonTypes | None) -> Iterator[_Batches]:
-        """Open it: what is read of it is what the next batch needs."""
+    def opened(self, known: JsonTypes | None, meter: Meter | None = None) -> Iterator[_Batches]:
+        """Open it: what is read of it is what the next batch needs; a meter is told which file is read."""
         try:
             if self.form.name in _TEXTS:
-                with self._text() as stream:
+                with self._text(meter) as stream:
                     made: Any = self._of_text(stream, known)
                     yield _Batches(made.schema, made)
             elif self.form.name in ("parquet", "arrow"):
@@ -143,10 +148,13 @@ class _File:
         return CsvBatches(stream, self.name, separators, self._reading.separator)
 
     @contextmanager
-    def _text(self) -> Iterator[Any]:
+    def _text(self, meter: Meter | None = None) -> Iterator[Any]:
         """Open its text as UTF-8, without a byte order mark."""
         with ExitStack() as stack:
             raw: Any = stack.enter_context(open(self.path, "rb")) if self.again else sys.stdin.buffer
+            if meter is not None:
+                meter.begin(raw, os.path.getsize(self.path))
+                stack.callback(meter.end)
             stream = io.BufferedReader(_unpacked(raw, self.form.compression, stack))
             start = stream.peek(_START)[:_START]
             check_is_text(start, self.form, self.name)

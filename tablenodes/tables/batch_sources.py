@@ -15,18 +15,22 @@ from . import kinds
 from .batch_files import file_source
 from .batches import BatchSource, like, table_of
 from .database_reader import query_stream
+from .formats import Reading
 
 _NO_SOURCE = "batches are read from a path, a table, a stream or dataset of Arrow, or an iterator"
 
 
-def batch_source(source: Any, query: str | None = None) -> BatchSource:
-    """Return a source of batches; a table that is in memory is one, too. A database is asked by a query."""
+def batch_source(source: Any, query: str | None = None, reading: Reading | None = None) -> BatchSource:
+    """Return a source of batches; a table that is in memory is one, too. A database is asked by a query.
+
+    `reading` says how a file is read.
+    """
     if (asked := _database(source, query)) is not None:
         return _of_query(asked)
     if query is not None:
         raise TableError("query is for databases, and the source is none", place="query")
     if isinstance(source, str | os.PathLike | list | tuple):
-        return file_source(source)
+        return file_source(source, reading)
     if isinstance(source, bytes | dict) or source is None:
         raise TableError(f"a {type(source).__name__} is no source of batches: {_NO_SOURCE}")
     return _of_stream(source) or _of_table(source)

@@ -30,19 +30,28 @@ def batch_writer(path: str | os.PathLike[str], schema: Any, *, what: str = "outp
     """Open a table's file for batches; the function that is returned writes one.
 
     After an error in between, what was written is a whole file called ``PATH.partial``, and an earlier file of the name
-    is as it was.
+    is as it was; of nothing there is no file.
     """
     place = path_of(path, what)
     form = check_streamed(path, what=what)
     name = f"{what} {str(place)!r}"
-    target = check_target_file(place, name)
+    target, is_empty = check_target_file(place, name), True
     try:
-        with new_file(target, kept_as=f"{target}{PARTIAL}") as handle, ExitStack() as stack:
+        with (
+            new_file(target, kept_as=lambda: None if is_empty else f"{target}{PARTIAL}") as handle,
+            ExitStack() as stack,
+        ):
             writer = (
                 _columnar(form, schema, handle) if form.name in ("parquet", "arrow") else _Texts(form, schema, handle)
             )
             stack.callback(writer.close)
-            yield writer.write
+
+            def write(batch: Any) -> None:
+                nonlocal is_empty
+                writer.write(batch)
+                is_empty = False
+
+            yield write
     except (pyarrow.ArrowException, OSError) as error:
         raise TableError(f"cannot write {name}: {getattr(error, 'strerror', None) or type(error).__name__}") from error
 

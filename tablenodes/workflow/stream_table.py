@@ -99,15 +99,20 @@ class StreamTable:
         """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
         if left_out:
             self._kept[start] = tables.view(view.take(sorted(left_out)))
+        return self._made_of(view, records, range(start, start + len(view)), left_out)
+
+    def _made_of(
+        self, view: TableView, records: PassageRecords, rows: Sequence[int], left_out: Collection[int] = ()
+    ) -> Any:
         for step, own in zip(self._steps, records.of, strict=True):
             if step.making is not None:
                 ends = (end_of_made(cells) for cells in own)
-                step.account.failures.add(((why, None, told, None, None) for why, told in ends), start, left_out)
+                step.account.failures.add(((why, None, told, None, None) for why, told in ends), rows, left_out)
                 continue
             models = records.models.get(step.position)
             asked = partial(_models, step, len(view)) if models is None else partial(list, models)
             spending = Spending(own.body, own.reused, self._pricing, asked, step.account.taken())
-            step.account.add(own, spending, start, left_out)
+            step.account.add(view, own, spending, rows, left_out)
         return self._table(self._outputs(view, records))
 
     def patched(self, table: Any, late: dict[int, Passage], start: int) -> Any:
@@ -117,7 +122,7 @@ class StreamTable:
         for at, row in enumerate(rows):
             records.accept(at, late[row])
         records.finish(None)
-        return tables.patched(table, rows, self(view, records, start + rows[0]))
+        return tables.patched(table, rows, self._made_of(view, records, [start + row for row in rows]))
 
     def _outputs(self, view: TableView, records: PassageRecords) -> WorkflowOutput:
         """Return what a run over these rows alone gives."""

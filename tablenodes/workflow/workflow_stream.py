@@ -80,7 +80,7 @@ def stream(
             say_no_journal()
         run = WorkflowStream(plan, batches, endpoint, options, stack, (window, spill), raw=raw, logged=logged)
         run.keep_open(stack)
-    return WorkflowBatches(run.columns, run.schema, run.tables(), run.result)
+    return WorkflowBatches(run.columns, run.schema, run.begun(), run.result)
 
 
 def _check_all(
