@@ -17,6 +17,7 @@ from .nodes.conversation_nodes import AppendReply as AppendReply
 from .nodes.conversation_nodes import CreateConversation as CreateConversation
 from .nodes.declarations import CreateChatCompletion as CreateChatCompletion
 from .nodes.declarations import CreateCompletion as CreateCompletion
+from .nodes.declarations import CreateEmbedding as CreateEmbedding
 from .nodes.declarations import CreateModeration as CreateModeration
 from .nodes.declarations import CreateResponse as CreateResponse
 from .nodes.table_node import Return as Return
@@ -54,6 +55,7 @@ __all__ = [
     "CreateCompletion",
     "CreateCompletionAsync",
     "CreateConversation",
+    "CreateEmbedding",
     "CreateModeration",
     "CreateResponse",
     "Estimate",

@@ -33,8 +33,10 @@ A pipeline takes its connection as an argument, and its test gives it one that a
 from __future__ import annotations
 
 import time
+from array import array
+from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
@@ -43,7 +45,7 @@ from .connection import Connection
 from .engine.calls import Answer, Call, Chunk, Event
 from .errors import UsageError
 
-Reply: TypeAlias = "str | Mapping[str, Any] | tuple[int, Any] | Callable[[dict[str, Any]], Any]"
+Reply: TypeAlias = "str | Mapping[str, Any] | Sequence[float] | tuple[int, Any] | Callable[[dict[str, Any]], Any]"
 
 _NOWHERE = "https://canned.invalid/v1"  # a name that can never be found: nothing could be sent there
 _PER_TOKEN = 4  # characters
@@ -63,7 +65,8 @@ def canned(reply: Reply, *, prices: Mapping[str, Mapping[str, float]] | None = N
         For `CreateModeration` it is whether something is flagged, the flagged categories, or the scores of some.
         A pair is an HTTP status and a whole body: a mapping, a text or bytes, such as
         ``(429, {"error": {"message": "slow down"}})``. A function is called with each request's body, a dict, and
-        returns one of these; what it raises ends the run as a `TransportError`.
+        returns one of these; what it raises ends the run as a `TransportError`. For embeddings, a list of numbers is
+        the vector of one text; a function is asked for each text of a request.
     prices : mapping, optional
         As those of `Connection`: what the answers cost, for tests of a cost or of ``Limits(max_cost=…)``.
 
@@ -95,7 +98,8 @@ class Canned:
     def start(self, call: Call) -> None:
         """Answer a call."""
         began, request = time.monotonic(), orjson.loads(call.body)
-        given = self._reply(request) if callable(self._reply) else self._reply
+        is_embedding = call.request.url.partition("?")[0].endswith("/embeddings")
+        given = _embedded(request, self._given) if is_embedding else self._given(request)
         status, body = _checked(given) if isinstance(given, tuple) else (_SUCCESS, None)
         pieces = [*_answered(call.request.url, request, given)] if body is None else [body]
         self._events += (Chunk(call.key, piece) for piece in pieces if request.get("stream") is True)
@@ -103,6 +107,9 @@ class Canned:
         kind = b"text/event-stream" if body is None and request.get("stream") is True else b"application/json"
         head = b"HTTP/1.1 %d Canned\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(length))
         self._events.append(Answer(call.key, status, head, length, elapsed=time.monotonic() - began))
+
+    def _given(self, request: dict[str, Any]) -> Any:
+        return self._reply(request) if callable(self._reply) else self._reply
 
     def cancel(self, key: int) -> None:
         """Drop a call."""
@@ -117,6 +124,23 @@ class Canned:
     def close(self) -> None:
         """Drop every call."""
         self._events.clear()
+
+
+def _embedded(request: dict[str, Any], reply: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+    """Return the reply to a request for embeddings: that of each of its texts is a vector, or else the whole one."""
+    asked = request.get("input")
+    inputs = asked if isinstance(asked, list) and asked and not isinstance(asked[0], int) else [asked]
+    items = []
+    for index, text in enumerate(inputs):
+        vector = reply({**request, "input": text})
+        if isinstance(vector, tuple):
+            return vector
+        numbers = array("f", vector)
+        told: Any = b64encode(numbers).decode() if request.get("encoding_format") == "base64" else numbers.tolist()
+        items.append({"object": "embedding", "index": index, "embedding": told})
+    used = sum(max(1, len(str(text)) // _PER_TOKEN) for text in inputs)
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return 200, {"object": "list", "data": items, "model": request.get("model"), "usage": usage}
 
 
 def _checked(reply: tuple[Any, ...]) -> tuple[int, bytes]:

@@ -22,6 +22,7 @@ from tablenodes.engine.outcomes import OUTCOMES
 from tablenodes.engine.transports import TRANSPORTS
 from tablenodes.nodes import NODES, known_nodes
 from tablenodes.nodes.node import setting_names
+from tablenodes.plain import plain
 from tablenodes.tables.formats import _FORMATS, FORMATS
 from tablenodes.tables.kinds import VIEWS
 
@@ -201,8 +202,9 @@ def test_a_later_node_reads_the_answer_of_every_node_that_has_one(name, rows, tm
         table = flow.run(rows.words.iloc[:3], progress=False, store=store).table
     fields = KINDS[name](**settings_of(name))._answers.fields if name in ASKING else ("answer",)
     read = [text[1:-1] for text in table["second"]]
-    if fields == ("answer",):
-        assert list(table["first"]) == read
+    if len(fields) == 1:
+        told = [text if isinstance(text, str) else orjson.dumps(plain(text)).decode() for text in table["first"]]
+        assert told == read
     else:
         columns = (table[f"first_{field}"] for field in fields)
         records = [dict(zip(fields, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -538,7 +538,7 @@ def test_a_real_answer_fits_the_schema():
 
 def test_an_operation_without_such_a_schema_may_answer_anything():
     """As those of nodes of your own."""
-    assert schemas.response("create_embedding") is None
+    assert schemas.response("create_image") is None
     assert schemas.response("") is None
 
 

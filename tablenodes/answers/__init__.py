@@ -17,6 +17,7 @@ from .answer_request import ANSWER_MODES, FORMAT, TEXT, AnswerMode, check_settin
 from .answer_schema import AnswerSchema, Field, FieldType
 from .answer_texts import read_answer_texts
 from .choices import call_table, choice_table
+from .embeddings import Embeddings
 from .foreign_settings import foreign_setting
 from .price_list import Pricing, listed_prices
 from .rate_card import COUNTS, RateCard
@@ -48,6 +49,7 @@ __all__ = [
     "AnswerJudge",
     "AnswerMode",
     "AnswerSchema",
+    "Embeddings",
     "Field",
     "FieldType",
     "Pricing",

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from .strict_form import strict
 
-Kind = Literal["text", "integer", "number", "boolean", "enum", "date", "datetime", "list", "struct", "json"]
+Kind = Literal["text", "integer", "number", "boolean", "enum", "date", "datetime", "list", "struct", "json", "vector"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class FieldType:
     kind : str
         ``text``; ``integer`` of 64 bits; ``number``; ``boolean``; ``enum`` of texts, which are its `members`; ``date``
         and ``datetime``, ISO 8601 texts, of which one without an offset is meant as UTC; ``list`` of `item`; ``struct``
-        of `fields`; ``json``, any JSON value: a union, an object or a list whose inside is not said, a recursion.
+        of `fields`; ``json``, any JSON value: a union, an object or a list whose inside is not said, a recursion;
+        ``vector`` of 32-bit floats, of `size` numbers (None: as many as the values have; 0: as a list of any length).
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class FieldType:
     members: tuple[str, ...] = ()
     item: FieldType | None = None
     fields: tuple[Field, ...] = ()
+    size: int | None = None
 
 
 class Field(NamedTuple):

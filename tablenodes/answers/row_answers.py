@@ -81,6 +81,14 @@ class RowAnswers:
             if all(re.fullmatch(rf"{re.escape(own)}(_[0-9]+)?", name) for own, name in zip(made, names, strict=True))
         ]
 
+    def streamed(self) -> RowAnswers:
+        """Return them as a table has them whose types are known before the first answer."""
+        return self
+
+    def bodies(self) -> Any:
+        """Return what keeps the bodies of a run's rows, where it is more than texts."""
+        return None
+
     def written(self) -> dict[str, Any]:
         """Return the JSON Schema of an answer, which is read as the same answer again."""
         if self.schema is None:
@@ -107,7 +115,7 @@ class RowAnswers:
             found = None
         return found if type(found) is str and self.mode != "tool" else self.text(first_choice(document))
 
-    def usable(self) -> Usable | None:
+    def usable(self) -> Any:
         """Return what judges the answers of one run; None where every answer can be used."""
         return None if self.schema is None else Usable(self, AnswerJudge(self.schema))
 

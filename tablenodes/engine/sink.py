@@ -13,7 +13,7 @@ from ..problems import Rejected, error_body, in_a_line
 from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
-from .packed_columns import AT_ONCE, NO_SLOT, Column, Texts, Values
+from .packed_columns import AT_ONCE, NO_SLOT, Column, Packed, Texts, Values
 
 Source = Iterator[Call | tuple[int, "End"]]
 NOT_SENT = "not_sent"
@@ -160,14 +160,16 @@ class Records(Tally):
     kind: Column
     started: Column
 
-    def __init__(self, rows: int) -> None:
+    pack_sizes: list[int | None] | None = None  # of each row, with how many it was sent; None where none is packed
+
+    def __init__(self, rows: int, bodies: Packed | None = None) -> None:
         super().__init__()
         self._pending: dict[int, End] = {}  # one step adds to it, whoever may raise in between
         self._batches = 0  # of ends that are in the columns
         self._slots = array("i", [NO_SLOT]) * rows
         self.shared: dict[int, int] = {}  # rows that have the end of another one: which one's
         for name in End._fields:
-            packed = Texts() if name == "body" else Values()
+            packed = (bodies or Texts()) if name == "body" else Values()
             setattr(self, name, Column(self._slots, packed, _UNENDED.get(name)))
 
     def __len__(self) -> int:
@@ -223,6 +225,10 @@ class Records(Tally):
             billed[row] = value or billed[row]
         made.maybe_billed = Column.of(billed)
         made._slots, made._batches = own, self._batches + other._batches
+        if self.pack_sizes is not None and other.pack_sizes is not None:
+            made.pack_sizes = [*self.pack_sizes]
+            for row, size in zip(rows, other.pack_sizes, strict=True):
+                made.pack_sizes[row] = size
         asked = frozenset(rows)
         made.shared = {row: first for row, first in self.shared.items() if row not in asked}
         made.counts.update(made.outcome)

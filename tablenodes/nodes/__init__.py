@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .request_node import RequestNode
 
 NODES = {
-    **dict.fromkeys(("CreateChatCompletion", "CreateCompletion", "CreateModeration", "CreateResponse"), "declarations"),
+    **dict.fromkeys(("CreateChatCompletion", "CreateCompletion", "CreateEmbedding"), "declarations"),
+    **dict.fromkeys(("CreateModeration", "CreateResponse"), "declarations"),
     **dict.fromkeys(("CreateChatCompletionAsync", "CreateCompletionAsync", "RetrieveResponse"), "async_nodes"),
     **dict.fromkeys(("CreateConversation", "AddSystemMessage", "AddUserMessage"), "conversation_nodes"),
     **dict.fromkeys(("AddAssistantMessage", "AddToolMessage", "AppendReply"), "conversation_nodes"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..answers.embeddings import embedded
 from ..answers.moderation import moderated
 from ..bodies.request_form import CHAT, MODERATION, RESPONSE
 from ..bodies.response_plan import ResponsePlan
@@ -160,6 +161,43 @@ class CreateCompletion(RequestNode):
         if isinstance(prompt, list | ArrayValue):  # of texts, each of which has its own; or of one text's tokens
             return number * len(prompt if isinstance(prompt, list) else prompt.items)
         return number if isinstance(prompt, str | TextValue) else None
+
+
+@documented
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateEmbedding(RequestNode):
+    """Turn a text into a vector: POST /embeddings.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    input : str, list of str or list of int
+        The text, or its tokens. Of a list of texts the row's vector is the first one's; its ``body`` has all.
+    model : str
+        The model's name.
+    encoding_format : "base64" or "float"
+        How the numbers travel: "base64" where nobody says it. An answer in either form is read.
+    pack : int, optional
+        Send up to so many rows in one request, 2,048 at the most. Each row has its own answer all the same.
+    """
+
+    _declared = Declaration(
+        operation="create_embedding",
+        path="/embeddings",
+        choices=False,
+        supplied={"encoding_format": "base64"},  # a third of the bytes that lists take
+        packs=True,
+        answers=embedded,
+    )
+
+    model: Text = None
+    input: List = None
+    dimensions: Integer = None
+    encoding_format: Text = None
+    user: Text = None
+    pack: int | None = field(default=None, metadata=OWN)
 
 
 @documented

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..answers.embeddings import embedded
 from ..answers.moderation import moderated
 from ..bodies.request_form import CHAT, MODERATION, RESPONSE
 from ..bodies.response_plan import ResponsePlan
@@ -254,6 +255,44 @@ class CreateCompletion(RequestNode):
     temperature: Number = None
     top_p: Number = None
     user: Text = None
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateEmbedding(RequestNode):
+    """Turn a text into a vector: POST /embeddings.
+
+    Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
+    left out is taken from the table's column of the same name, if there is one, or is left to the server.
+
+    Parameters
+    ----------
+    model : str, Column or text with placeholders, optional
+        The model's name.
+    input : list, Column or text with placeholders, optional
+        The text, or its tokens. Of a list of texts the row's vector is the first one's; its ``body`` has all.
+    dimensions : int, Column or text with placeholders, optional
+        How many numbers the embedding has; only newer models can shorten it.
+    encoding_format : str, Column or text with placeholders, optional
+        How the numbers travel: "base64" where nobody says it. An answer in either form is read.
+    user : str, Column or text with placeholders, optional
+        A stable name for the end user.
+    pack : int, optional
+        Send up to so many rows in one request, 2,048 at the most. Each row has its own answer all the same.
+    """
+
+    _declared = Declaration(
+        operation="create_embedding",
+        path="/embeddings",
+        choices=False,
+        supplied={"encoding_format": "base64"},
+        packs=True,
+        answers=embedded,
+    )
+    model: Text = None
+    input: List = None
+    dimensions: Integer = None
+    encoding_format: Text = None
+    user: Text = None
+    pack: int | None = field(default=None, metadata=OWN)
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CreateModeration(RequestNode):

@@ -58,8 +58,10 @@ class Declaration:
     path: str = ""  # below the base URL
     known_as: str = ""  # its type in a workflow's file, where that is not its class's name
     names: Mapping[str, str] = field(default_factory=dict)  # of properties, by their settings, where the two differ
+    supplied: Mapping[str, Any] = field(default_factory=dict)  # properties of a request where nobody sets them
     shortcuts: bool = False  # ``prompt`` and ``system`` make messages
     form: RequestForm = PLAIN  # of its requests
+    packs: bool = False  # its setting ``pack`` is how many rows go in one request
     answers: Callable[[Any], RowAnswers] | None = None  # how a node's answers are read, where they are no texts
     choices: bool = True  # an answer without choices is no success
     as_it_came: bool = False  # an answer is kept, and its status alone says whether it is good

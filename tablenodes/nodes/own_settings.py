@@ -14,6 +14,9 @@ from ..templates.template import Column
 from .answer_columns import CHECKS as OF_ANSWERS
 from .node import own_copy
 
+PACK = "pack"
+MOST_ROWS = 2048  # that go in one request: more, OpenAI does not take
+
 
 def _checked_seconds(value: Any) -> float | None:
     """Return a timeout as the number that it is; it may be written as a text."""
@@ -56,6 +59,15 @@ def _checked_columns(columns: Any) -> Any:
     if not all(isinstance(name, str) for name in names):
         raise SettingError("columns must be a list of column names as texts", place="columns")
     return names
+
+
+def checked_pack(value: Any) -> int | None:
+    """Return how many rows go in one request; None where that is one."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ROWS:
+        raise SettingError(f"pack must be a whole number of rows from 1 to {MOST_ROWS:,}", place=PACK)
+    return value if value > 1 else None
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {

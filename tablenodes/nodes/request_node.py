@@ -23,7 +23,7 @@ from .answer_columns import answers_of, check_free, dropped, settings_too, suffi
 from .answer_shapes import answered
 from .batch_node import BatchNode
 from .node import OWN
-from .own_settings import CHECKS
+from .own_settings import CHECKS, PACK, checked_pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +100,8 @@ class RequestNode(BatchNode):
     def _kept(self, name: str, value: Any) -> Any:
         if name == IMAGE and self._declared.form.images is not None:
             return own_image(value)
+        if name == PACK and self._declared.packs:
+            return checked_pack(value)
         check = CHECKS.get(name)
         return super()._kept(name, value) if check is None else check(value)
 
@@ -121,15 +123,15 @@ class RequestNode(BatchNode):
 
     def _plan(self, columns: Sequence[str], inputs: PlanInputs) -> BodyPlan:
         """Return how a table's rows become request bodies; conversations are looked up in the store."""
-        schema, defaults = self._schema_of_requests(), default_properties(inputs.connection)
-        answers = self._answers
+        schema, answers = self._schema_of_requests(), self._answers
+        defaults = {name: value for name, value in self._declared.supplied.items() if name in schema.properties}
         if inputs.connection is not None and inputs.connection.local_model:
             self._check_local()
         plan = self._bodies()(
             self._recipe(),
             schema,
             columns,
-            defaults=defaults,
+            defaults=defaults | default_properties(inputs.connection),
             constants=inputs.constants,
             conversations=partial(_conversations, inputs.store),
             body_bytes=inputs.body_bytes,
@@ -172,7 +174,12 @@ class RequestNode(BatchNode):
         seconds: Any = self.client_timeout  # a number, since it was checked
         kind, declared = type(self).__name__, self._declared
         own = scope or kind, declared.path, self._plan, declared.choices, seconds, self._answers
-        return Asking(*own, kind, self._shown(), declared.method, declared.as_it_came)
+        return Asking(*own, kind, self._shown(), declared.method, declared.as_it_came, self._pack)
+
+    @property
+    def _pack(self) -> int | None:
+        """How many rows go in one request; None where each has its own."""
+        return getattr(self, PACK) if self._declared.packs else None
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -255,7 +262,7 @@ class RequestNode(BatchNode):
         rows = prepared(plan, view, Context())
         declared = self._declared
         given = rows, connection, options.limits, declared.path
-        return estimated(*given, journal=journal, method=declared.method, writes=declared.writes)
+        return estimated(*given, journal=journal, method=declared.method, writes=declared.writes, pack=self._pack)
 
     def run(
         self,

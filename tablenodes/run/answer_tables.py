@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from ..answers import USAGE_TYPES, RowAnswers, call_table, choice_table
+from ..answers import USAGE_TYPES, Embeddings, RowAnswers, call_table, choice_table
 from ..answers.moderation import ModerationAnswers, flag_columns, score_columns
 from ..errors import UsageError
 from .comparison import Comparison, Side, compared
@@ -116,6 +116,17 @@ class AnswerTables(Generic[T]):
             raise UsageError(f"the answers have the fields {names}: use .answers, or .answers[NAME] for one of them")
         (name, kind), *_ = self._answers.types.items()
         return self._view.series(name, self._answered[name], kind)
+
+    @property
+    def vectors(self) -> Any:
+        """The vectors of an embedding's rows as one column, null where a row has none.
+
+        In pandas each is an array, and ``.vectors.to_numpy()`` is one matrix, with NaN where a row has none; in Arrow
+        and Polars they are of a type with a fixed size.
+        """
+        if not isinstance(self._answers, Embeddings):
+            raise UsageError("only an embedding's rows have vectors: .answers has the answers of this node")
+        return self.answer
 
     def compare(self, other: AnswerTables[Any]) -> Comparison[T]:
         """Return this output and another one of the same rows side by side: another prompt's, or another model's.

@@ -50,6 +50,7 @@ class BatchTable(Account):
         models: Callable[[TableView], Sequence[str | None]],
     ) -> None:
         super().__init__(pricing)
+        answers = answers.streamed()
         self._answers, self._pricing, self._models, self._view = answers, pricing, models, view
         types: dict[str, Any] = {**answers.types, **{answers.named(name): kind for name, kind in _ENDS.items()}}
         types |= {**USAGE_TYPES, **_LOGGED}

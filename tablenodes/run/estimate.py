@@ -140,11 +140,13 @@ def estimated(
     may_skip: bool = False,
     method: str = "POST",
     writes: bool = True,
+    pack: int | None = None,
 ) -> Estimate:
     """Estimate what a run sends of rows that are `prepared`; `path` and `scope` are those of the run's journal.
 
     `earlier` is how many tokens what earlier nodes answer adds to each prompt, where rows read that; `may_skip` says
-    that it decides which rows are sent; without `writes`, no model writes what is answered.
+    that it decides which rows are sent; without `writes`, no model writes what is answered;
+    `pack` is how many rows go in one request.
     """
     endpoint, profile = unsent(connection), connection.profile
     limits = limits if profile is None else beneath(limits, profile.limits)
@@ -159,7 +161,7 @@ def estimated(
         for body, _, entry in known:
             rows.add(body, entry)
     pricing = pricing_of(connection, endpoint.base_url)
-    return _Estimating(rows, pricing, limits, endpoint.slots).made(earlier, may_skip=may_skip)
+    return _Estimating(rows, pricing, limits, endpoint.slots, pack or 1).made(earlier, may_skip=may_skip)
 
 
 class _Sent:
@@ -268,6 +270,7 @@ class _Estimating:
     pricing: Pricing
     limits: Limits
     slots: int | None
+    pack: int
     said: list[str] = field(default_factory=list)
 
     def made(self, earlier: Spread | None, *, may_skip: bool) -> Estimate:
@@ -376,6 +379,7 @@ class _Estimating:
     def _seconds(self, to_send: int, into: Spread, out: Spread) -> Spread:
         if not to_send:
             return _NONE
+        to_send = math.ceil(to_send / self.pack)
         at_once = max(1, min(self.limits.concurrency, self.slots or to_send, to_send))
         known = self.rows.latencies
         if known:

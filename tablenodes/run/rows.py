@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from ..answers import TEXTS, RowAnswers
+from ..answers import TEXTS, Embeddings, RowAnswers
 from ..column_names import INPUTS, OUTPUTS
 from ..engine.calls import model_of
 from ..engine.outcomes.judge import REPEATABLE, judge, judge_as_it_came
@@ -96,6 +96,7 @@ class Asking:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the node's own, as they were given
     method: str = "POST"
     as_it_came: bool = False  # an answer is judged by its status alone
+    pack: int | None = None  # how many rows go in one request, at the most
 
     @property
     def judge(self) -> Callable[..., Verdict]:
@@ -106,8 +107,9 @@ class Asking:
 
     def checked(self, options: RunOptions) -> RunOptions:
         """Return the options; raise `SettingError` where somebody wants the texts of answers that have none."""
-        if options.on_text is not None and self.as_it_came:
+        if options.on_text is not None and (self.as_it_came or isinstance(self.answers, Embeddings)):
             what = "an operation's answer is kept as it came, and has no text of its own"
+            what = what if self.as_it_came else "the answers of this node are vectors, and have no text"
             raise SettingError(f"on_text: {what}", place="on_text")
         return options
 

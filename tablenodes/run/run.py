@@ -202,7 +202,7 @@ class Run:
 
     def _sink(self) -> Any:
         """Return where the ends of the rows go."""
-        return Records(len(self.view))
+        return Records(len(self.view), self.asking.answers.bodies())
 
     def _count(self) -> int | None:
         """Return the number of rows, where it is known."""
@@ -275,6 +275,8 @@ class Run:
             on_text=self.options.on_text,
             budget=self._budget(),
             on_turn=self.watch,
+            pack=self.asking.pack,
+            use=self.usable,
         )
 
     def _cost_limit(self) -> CostLimit | None:
@@ -312,7 +314,7 @@ class Run:
             others = sum(each.summary.rows for each in self.context.outputs.values())
             name, sends = self.asking.name, self.options.send
             source = announced(source, self.recorder, name, self.engine.loop.sink, sends=sends, others=others)
-        return self._warmed(source) if self._may_warm_up() else source
+        return self._warmed(source) if self._may_warm_up() else self.engine.packed(source)
 
     def carry_out(self) -> Responses[Any]:
         """Send the rows, and return what became of them."""
@@ -343,7 +345,7 @@ class Run:
     def _may_warm_up(self) -> bool:
         """Check whether one row may go before the others; the embedded model has a cache for each of its slots."""
         limits = self.options.limits
-        return limits.warm_up == "auto" and limits.concurrency > 1 and self.endpoint.slots is None
+        return limits.warm_up == "auto" and limits.concurrency > 1 and not (self.endpoint.slots or self.asking.pack)
 
     def _warmed(self, source: Source) -> Source:
         scheduler = self.scheduler
@@ -354,6 +356,7 @@ class Run:
         self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
+        self.records.pack_sizes = self.engine.pack_sizes(len(self.view))
         replaced = self.engine.loop.replaced
         spending = Spending(self.records.own_bodies, self.records.reused, self.pricing, models, replaced)
         summary = self._summary(time.monotonic() - self.watch.began, spending)

@@ -12,9 +12,11 @@ from typing import Any
 from ..connection.endpoint import Endpoint
 from ..engine.calls import Answer, Call, PlacedBody, Request, Transport
 from ..engine.journal import Keys, PlacedKeys
+from ..engine.journal.pack_recorder import PackRecorder
 from ..engine.journal.recorder import Recorder
 from ..engine.loop import Loop
 from ..engine.outcomes.judge import Verdict, judge
+from ..engine.packs import Packs
 from ..engine.redaction import Redaction
 from ..engine.scheduling import Budget, Scheduler
 from ..engine.sink import Sink, Source, rejected
@@ -39,7 +41,7 @@ class Engine:
 
     `exact` has each send recorded before it is made: no repeat is allowed that only a transport knows of. `stream` says
     that a row may ask for a stream; `on_text` is told each row's text as it comes; `around` puts another transport
-    around the one that carries the bytes.
+    around the one that carries the bytes. Up to `pack` rows go in one request, whose parts `use` judges.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Engine:
         on_turn: Callable[[], None] | None = None,
         around: Callable[[Transport], Transport] | None = None,
         budget: Budget | None = None,
+        pack: int | None = None,
+        use: Any = None,
     ) -> None:
         self._endpoint = endpoint
         transport = endpoint.transport(
@@ -71,16 +75,25 @@ class Engine:
         stop = self._stop if on_text is not None else _never  # a circle would keep what a run leaves
         self.streams = (Streams if asked else Unasked)(transport, endpoint.timeout, redaction, on_text, stop)
         transport = self.streams
+        self._packs = None if pack is None else Packs(sink, recorder, pack, use.judged)
         self.loop = Loop(
             transport if around is None else around(transport),
             scheduler,
-            sink,
-            recorder,
+            sink if self._packs is None else self._packs,
+            recorder if self._packs is None else PackRecorder(recorder, self._packs),
             redaction if asked else partial(redacted, redaction=redaction),
             grace=limits.grace,
             on_turn=on_turn,
             budget=budget,
         )
+
+    def packed(self, source: Source) -> Source:
+        """Return what a source gives, with its calls packed where they are."""
+        return source if self._packs is None else self._packs.packed(source)
+
+    def pack_sizes(self, rows: int) -> list[int | None] | None:
+        """Return of each row with how many it was sent, None where it went alone; None where none is packed."""
+        return None if self._packs is None else self._packs.sizes(rows)
 
     def calls(
         self,

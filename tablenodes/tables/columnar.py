@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas
 import pyarrow
-from pyarrow import ipc, types
+from pyarrow import compute, ipc, types
 
 from ..errors import ColumnError, TableError
 from .arrow_cells import PYTHONS_OWN, arrow_column
@@ -175,8 +175,20 @@ def _arrow_table(source: TableView, as_text: list[str], text: Callable[[TableVie
 
 def _to_arrow(table: Any) -> Any:
     if isinstance(table, pandas.DataFrame):
-        return _readable(pyarrow.Table.from_pandas(without_origin(table)))
+        return _readable(_with_vectors(pyarrow.Table.from_pandas(without_origin(table))))
     return table if isinstance(table, pyarrow.Table) else table.to_arrow()
+
+
+def _with_vectors(table: Any) -> Any:
+    """Return a table whose lists of 32-bit floats are vectors where all have one length, as embeddings do."""
+    for position, field in enumerate(table.schema):
+        if types.is_list(field.type) and types.is_float32(field.type.value_type):
+            column = table.column(position)
+            sizes = compute.unique(compute.list_value_length(column).drop_null())
+            if len(sizes) == 1 and sizes[0].as_py():
+                made = column.cast(pyarrow.list_(pyarrow.float32(), sizes[0].as_py()))
+                table = table.set_column(position, field.name, made)
+    return table
 
 
 def _readable(table: Any) -> Any:

@@ -14,7 +14,7 @@ from pyarrow import timestamp, types
 from ..plain import plain
 from .arrow_cells import arrow_column, widened
 from .origin import folder_of, set_folder
-from .typed_columns import arrow_array
+from .typed_columns import arrow_array, is_vector, vector_rows
 from .views import ROWS, Column, TableView, WrittenNaN, attempt, is_text
 
 _PYTHONS_YEARS = (1, 9999)
@@ -87,12 +87,43 @@ class PandasView(TableView):
 
     def _series(self, name: str, column: Any, *, nullable: bool = False) -> Any:
         cells = pandas_array(column, nullable=nullable)
+        if is_vector(column.type):
+            return VectorSeries.of(column, cells, self._rows_given.index, name)
         return pandas.Series(cells, index=self._rows_given.index, name=name, copy=False)
 
     def _replacing(self, made: Any, kept: list[str]) -> Any:
         rows = self._rows_given  # whose selection would copy every column, where all are kept
         table = pandas.concat([rows if tuple(kept) == self.columns else rows[kept], made], axis=1)
         return table if self.folder is None else set_folder(table, self.folder)
+
+
+class VectorSeries(pandas.Series):
+    """A column of vectors, which NumPy sees as one matrix: NaN where a row has none."""
+
+    _metadata = ["_matrix"]  # noqa: RUF012 - as pandas wants it
+    _matrix: Any = None
+
+    @classmethod
+    def of(cls, column: Any, cells: Any, index: pandas.Index[Any], name: str) -> VectorSeries:
+        """Return the column of an Arrow array whose vectors are the cells."""
+        made = cls(cells, index=index, name=name, copy=False)
+        made._matrix = vector_rows(column)[0]
+        return made
+
+    @property
+    def _constructor(self) -> Any:
+        return pandas.Series
+
+    def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = None) -> Any:  # type: ignore[override]
+        """Return the vectors as a matrix of 32-bit floats: one row a row, NaN where it has none."""
+        made = self._matrix if na_value is None else numpy.where(numpy.isnan(self._matrix), na_value, self._matrix)
+        return made.astype(made.dtype if dtype is None else dtype, copy=copy)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.to_numpy(dtype, copy=bool(copy))
+
+    def __reduce__(self) -> Any:
+        return pandas.Series, ([*self], self.index, object, self.name)
 
 
 def _copies_on_write() -> bool:
@@ -135,6 +166,9 @@ def pandas_array(column: Any, *, nullable: bool = False) -> Any:
     if types.is_dictionary(column.type):
         codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         return pandas.Categorical.from_codes(codes, pandas.Index(pandas_array(column.dictionary)))
+    if is_vector(column.type) and types.is_fixed_size_list(column.type):
+        rows = zip(*vector_rows(column), strict=True)
+        return _of_objects([vector if is_there else None for vector, is_there in rows])
     if types.is_nested(column.type):
         return _of_objects(column.to_pylist())
     if types.is_temporal(column.type):

@@ -13,6 +13,8 @@ import numpy
 import orjson
 import pyarrow
 
+from ..vectors import Vectors
+
 PLAIN_TYPES = MappingProxyType(
     {
         "text": pyarrow.large_string(),
@@ -39,6 +41,8 @@ class Described(Protocol):
     def item(self) -> Described | None: ...  # noqa: D102
     @property
     def fields(self) -> tuple[tuple[str, Described], ...]: ...  # noqa: D102
+    @property
+    def size(self) -> int | None: ...  # noqa: D102
 
 
 ColumnType = str | Described
@@ -47,7 +51,7 @@ ColumnType = str | Described
 
 def arrow_array(values: Iterable[Any], of: ColumnType) -> Any:
     """Return values as an Arrow array of the type of a made column; in chunks where they are many that are packed."""
-    if not isinstance(values, list | tuple | array | numpy.ndarray):
+    if not isinstance(values, list | tuple | array | numpy.ndarray | Vectors):
         parts = iter(values)
         chunks = [_array([*first], of) for first in iter(lambda: [*islice(parts, _CHUNK)], [])]
         return chunks[0] if len(chunks) == 1 else pyarrow.chunked_array(chunks) if chunks else _array([], of)
@@ -73,6 +77,8 @@ def _typed_array(values: Sequence[Any], of: Described) -> Any:
         place = {member: at for at, member in enumerate(of.members)}
         codes = pyarrow.array([None if value is None else place[value] for value in values], pyarrow.int32())
         return pyarrow.DictionaryArray.from_arrays(codes, members)
+    if of.kind == "vector":
+        return _vector_array(values if isinstance(values, Vectors) else _vectors(values), of.size)
     convert = _converter(of)
     converted = values if convert is None else [None if value is None else convert(value) for value in values]
     if of.kind in ("text", "integer", "boolean"):
@@ -81,6 +87,40 @@ def _typed_array(values: Sequence[Any], of: Described) -> Any:
         return pyarrow.array(converted, _arrow_type(of))
     except UnicodeEncodeError:
         return pyarrow.array(_repaired(converted), _arrow_type(of))
+
+
+def _vectors(values: Sequence[Any]) -> Vectors:
+    return Vectors.of(None if value is None else numpy.asarray(value, numpy.float32) for value in values)
+
+
+def _vector_array(vectors: Vectors, size: int | None) -> Any:
+    """Return vectors as an Arrow array: of one size, which shares the matrix, else of lists."""
+    matrix, present = vectors.matrix, vectors.present
+    found = matrix.shape[1]
+    if (size or found) and size != 0:
+        if not found:
+            matrix = numpy.full((len(present), size or 0), numpy.nan, numpy.float32)
+        valid = None if present.all() else pyarrow.array(present).buffers()[1]
+        kind, numbers = pyarrow.list_(pyarrow.float32(), size or found), pyarrow.array(matrix.reshape(-1))
+        return pyarrow.FixedSizeListArray.from_buffers(kind, len(present), [valid], children=[numbers])
+    ends = numpy.concatenate(([0], numpy.cumsum(present * found))).astype(numpy.int32)
+    starts = pyarrow.array(ends, mask=numpy.append(~present, False))
+    return pyarrow.ListArray.from_arrays(starts, pyarrow.array(matrix[present].reshape(-1), pyarrow.float32()))
+
+
+def vector_rows(array: Any) -> tuple[Any, Any]:
+    """Return an array of vectors of one size as a matrix, which is not copied, and which of its rows have one."""
+    if not pyarrow.types.is_fixed_size_list(array.type):  # no row has one, and nobody said their size
+        return numpy.empty((len(array), 0), numpy.float32), numpy.zeros(len(array), bool)
+    size, start = array.type.list_size, array.offset
+    matrix = array.values.to_numpy(zero_copy_only=False).reshape(-1, size)[start : start + len(array)]
+    return matrix, array.is_valid().to_numpy(zero_copy_only=False)
+
+
+def is_vector(kind: Any) -> bool:
+    """Check whether an Arrow type is that of a column of vectors."""
+    is_list = pyarrow.types.is_fixed_size_list(kind) or pyarrow.types.is_list(kind)
+    return bool(is_list and kind.value_type == pyarrow.float32())
 
 
 def _arrow_type(of: Described) -> Any:

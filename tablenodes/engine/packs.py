@@ -1,0 +1,269 @@
+"""Packs: many rows that go in one request, each of which has its own end, its own place in the journal, its own body.
+
+An API that takes a list of inputs answers with a list. The loop sends packs; whatever knows rows, knows each of them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from ..problems import error_body
+from .calls import Answer, Call
+from .outcomes.judge import Verdict
+from .outcomes.rules import Failure
+from .pack_answers import Part, taken_apart
+from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
+
+if TYPE_CHECKING:
+    from .journal.recorder import Recorder
+    from .sink import Sink, Source
+
+MOST_BYTES = 8_000_000  # of a pack's body
+MOST_TOKENS = 300_000  # of its inputs, as a guess
+_BYTES_PER_TOKEN = 3  # of a text's JSON, at the least: a pack that is refused for its size costs a request
+_GROUPS = 32  # kinds of requests that are gathered at a time
+_REFUSED = range(400, 500)
+_GONE = (404, 405, 410)
+_new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
+
+Judged = Callable[[Any, Verdict], tuple[Verdict, Any]]
+"""Returns the verdict on one vector as it stands in an answer, and the vector."""
+
+
+class Pack:
+    """Rows that are sent together; `parts` is what each has of the answer, `is_refused` whether fewer may be let in."""
+
+    __slots__ = ("calls", "is_refused", "parts", "weights")
+
+    def __init__(self, calls: Sequence[Call], weights: Sequence[int]) -> None:
+        self.calls, self.weights = calls, weights
+        self.parts: list[Part] | None = None
+        self.is_refused = False
+
+
+class Each(NamedTuple):
+    """Stands in the place of a pack's end: that of each of its rows, in an earlier run."""
+
+    ends: list[tuple[int, End | None]]
+
+
+class _Group:
+    """Rows that ask the same but for their inputs, and are gathered."""
+
+    __slots__ = ("bytes", "calls", "inputs", "template", "tokens", "weights")
+
+    def __init__(self, template: bytes) -> None:
+        self.template = template
+        self.calls: list[Call] = []
+        self.inputs: list[bytes] = []
+        self.weights: list[int] = []
+        self.bytes = self.tokens = 0
+
+
+class Packs:
+    """A source after another one, that packs its calls, and a sink before another one, that knows no packs.
+
+    A pack's call has a key below 0. A pack that is refused is halved, down to the row that is refused alone; `sizes`
+    says of each row with how many it was answered.
+    """
+
+    def __init__(self, sink: Sink, recorder: Recorder, most: int, judged: Judged) -> None:
+        self._sink, self._known, self._most, self._judged = sink, recorder, most, judged
+        self.packs: dict[int, Pack] = {}  # by the keys of their calls
+        self._groups: dict[tuple[Any, ...], _Group] = {}
+        self._ready: deque[Call] = deque()
+        self._halves: deque[Sequence[Call]] = deque()
+        self._sent: dict[int, tuple[int, bool]] = {}  # of rows that were in packs that were refused: their sends
+        self._source: Source = iter(())
+        self._last = 0
+        self._sizes = array("H")
+
+    # The source.
+
+    def packed(self, source: Source) -> Iterator[Any]:
+        """Return the source of packs: what another one gives, packed."""
+        self._source = source
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            if self._halves:
+                return self._call(self._halves.popleft())
+            if self._ready:
+                return self._ready.popleft()
+            for item in self._source:
+                if type(item) is not Call:
+                    return item
+                self._gather(item)
+                break
+            else:
+                while self._groups:
+                    self._close(next(iter(self._groups)))
+                if not self._ready:
+                    raise StopIteration
+
+    def _gather(self, call: Call) -> None:
+        """Put a call to those that ask the same; one that can not be packed goes alone."""
+        body = orjson.loads(call.body)
+        asked = body.pop("input", None)
+        weight = _weight(asked)
+        if weight is None:
+            self._ready.append(call)
+            return
+        written, template = orjson.dumps(asked), orjson.dumps(body)
+        tokens = len(written) // _BYTES_PER_TOKEN if type(asked) is str else weight
+        history = call.key in self._known.earlier, self._known.knows and self._known.was_refused(call.key)
+        name = (template, type(asked), *history)
+        group = self._groups.get(name)
+        if group is not None and (group.bytes + len(written) > MOST_BYTES or group.tokens + tokens > MOST_TOKENS):
+            self._close(name)
+            group = None
+        if group is None:
+            if len(self._groups) >= _GROUPS:
+                self._close(next(iter(self._groups)))
+            group = self._groups[name] = _Group(template)
+        group.calls.append(call)
+        group.inputs.append(written)
+        group.weights.append(weight)
+        group.bytes += len(written) + 1
+        group.tokens += tokens
+        if len(group.calls) >= self._most:
+            self._close(name)
+
+    def _close(self, name: tuple[Any, ...]) -> None:
+        group = self._groups.pop(name)
+        self._ready.append(self._made(group))
+
+    def _call(self, calls: Sequence[Call]) -> Call:
+        """Return the call of rows that were sent together before, with others."""
+        group = _Group(b"")
+        for call in calls:
+            body = orjson.loads(call.body)
+            asked = body.pop("input")
+            group.template = orjson.dumps(body)
+            group.calls.append(call)
+            group.inputs.append(orjson.dumps(asked))
+            group.weights.append(_weight(asked) or 0)
+        return self._made(group)
+
+    def _made(self, group: _Group) -> Call:
+        first = group.calls[0]
+        if len(group.calls) == 1:
+            return first
+        self._last -= 1
+        self.packs[self._last] = pack = Pack(group.calls, group.weights)
+        rest = b"}" if group.template == b"{}" else b"," + group.template[1:]
+        body = b'{"input":[' + b",".join(group.inputs) + b"]" + rest
+        of_rows: Callable[..., Verdict] = first.judge
+        judge = partial(_judged, pack, partial(of_rows, use=partial(self._take_apart, pack)))
+        made: Call = _new(Call, (self._last, first.request, body, first.total, judge, None))
+        return made
+
+    def _take_apart(self, pack: Pack, document: Any, verdict: Verdict) -> Verdict:
+        """Return the verdict on a pack's answer, and keep what each row has of it."""
+        found = taken_apart(document, verdict, pack.weights, self._judged)
+        if isinstance(found, str):
+            return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason="does_not_fit", message=found)
+        pack.parts = found
+        return verdict
+
+    # The sink.
+
+    @property
+    def room(self) -> int:
+        """How many rows may have begun and not ended."""
+        return self._sink.room
+
+    def accept(self, key: int, end: Any) -> None:
+        """Accept the end of a row, or of a pack: each of its rows ends, or they are sent again in halves."""
+        pack = self.packs.pop(key, None)
+        if pack is None:
+            self._end(key, end)
+        elif type(end) is Each:
+            for row, earlier in end.ends:
+                if earlier is not None:
+                    self._end(row, earlier)
+        elif pack.is_refused and end.kind is Failure.FINAL and end.attempts:
+            self._halve(pack.calls, end)
+        else:
+            self._end_all(pack, end)
+
+    def _end_all(self, pack: Pack, end: End) -> None:
+        parts, size = pack.parts if end.outcome == OK else None, len(pack.calls)
+        if end.outcome == UNUSABLE:
+            end = end._replace(body=error_body(UNUSABLE, str(end.message)), prompt_tokens=None, total_tokens=None)
+        if pack.calls[-1].key >= len(self._sizes):
+            self._sizes.extend([0] * (pack.calls[-1].key + 1 - len(self._sizes)))
+        earlier = self._known.earlier
+        for index, call in enumerate(pack.calls):
+            row = call.key
+            own = end if parts is None else _end_of(end, parts[index])
+            if earlier and end.attempts and (before := earlier.get(row)) is not None:
+                own = own._replace(attempts=own.attempts + before[0], maybe_billed=own.maybe_billed or before[1])
+            self._known.forget(row)
+            self._sizes[row] = size if end.attempts else 0
+            self._end(row, own)
+
+    def _end(self, row: int, end: End) -> None:
+        if self._sent and (before := self._sent.pop(row, None)) is not None:
+            end = end._replace(attempts=end.attempts + before[0], maybe_billed=end.maybe_billed or before[1])
+        self._sink.accept(row, end)
+
+    def _halve(self, calls: Sequence[Call], end: End) -> None:
+        """Have rows that were refused together sent again, in two halves."""
+        for call in calls:
+            sends, billed = self._sent.get(call.key, (0, False))
+            self._sent[call.key] = sends + end.attempts, billed or end.maybe_billed
+        middle = len(calls) // 2
+        self._halves.extendleft((calls[middle:], calls[:middle]))
+
+    def finish(self, reason: str | None) -> None:
+        """End what never began, or was in a pack that was refused and was not sent again."""
+        for row in [*self._sent]:
+            self._end(row, unanswered(NOT_SENT, reason or "not sent"))
+        self._sink.finish(reason)
+
+    def sizes(self, rows: int) -> list[int | None]:
+        """Return of each row with how many it was sent in one request; None where it was sent alone, or not at all."""
+        return [*((size or None) for size in self._sizes), *[None] * (rows - len(self._sizes))]
+
+
+def _weight(asked: Any) -> int | None:
+    """Return how much of a pack's tokens an input has: its characters, or its tokens; None for no single input."""
+    if type(asked) is str:
+        return len(asked)
+    return len(asked) if type(asked) is list and asked and all(type(each) is int for each in asked) else None
+
+
+def _judged(pack: Pack, judge: Callable[[Answer, bytes], Verdict], answer: Answer, asked: bytes) -> Verdict:
+    """Return what a pack's answer means; a refusal is its rows' own, and says nothing of the server."""
+    pack.parts = None
+    verdict = judge(answer, asked)
+    status = answer.status or 0
+    refused = (status in _REFUSED and status not in _GONE) or verdict.outcome == "too_large"
+    pack.is_refused = verdict.kind is Failure.FINAL and verdict.circuit in (None, "row") and refused
+    return verdict._replace(circuit="row") if pack.is_refused else verdict
+
+
+def _end_of(end: End, part: Part) -> End:
+    """Return a row's end, of that of its pack and its own part."""
+    _, _, status, attempts, billed, reused, latency, request_id, finish, wait, *_, started = end
+    body, verdict = part
+    outcome, kind, message = verdict[:3]
+    # fmt: off
+    made: End = _new(End, (
+        outcome, body, status, attempts, billed, reused, latency,
+        request_id, finish, wait, verdict.prompt_tokens, end.completion_tokens, verdict.total_tokens,
+        verdict.reason, message or None, kind, started,
+    ))
+    # fmt: on
+    return made

@@ -1,0 +1,166 @@
+"""The bodies of answers with a vector: kept as the vector and what stands around it, a third less than as text."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from ..vectors import Vectors, embedding_in, vector_of
+from .packed_columns import AT_ONCE, NO_SLOT
+
+_FIELD = b'"embedding":'
+_HEADS = 4096  # that are kept once, however many rows have them
+
+
+class VectorBody(bytes):
+    """An answer's body whose vector is known already: what stands `before` it, and the `vector` itself."""
+
+    before: bytes
+    vector: Any
+
+
+class _Batch:
+    """The bodies of some ends: what stands around each vector, or the whole; the vectors are `rows` of a matrix."""
+
+    __slots__ = ("matrix", "parts", "rows")
+
+    def __init__(self, parts: list[Any], matrix: Any, rows: Any) -> None:
+        self.parts, self.matrix, self.rows = parts, matrix, rows
+
+
+class VectorBodies:
+    """Bodies that come as bytes: each is kept as its vector where the two are the same to the byte, else as it is."""
+
+    def __init__(self, batches: list[_Batch] | None = None) -> None:
+        self._batches = batches or []
+        self._heads: dict[bytes, bytes] = {}
+        self._made: tuple[Any, Vectors] | None = None  # of which slots, and their vectors
+
+    def put(self, number: int, values: Sequence[bytes]) -> None:
+        """Add a batch of bodies in place of those from it on."""
+        import numpy  # noqa: PLC0415 - loaded where there are answers
+
+        parts: list[Any] = []
+        vectors: list[Any] = []
+        for data in values:
+            vector, part = _known(data) if type(data) is VectorBody else _taken_apart(data)
+            fits = vector is not None and (not vectors or len(vector) == len(vectors[0]))
+            if fits:
+                vectors.append(vector)
+            parts.append(self._shared(*part) if fits else bytes(data))
+        rows = numpy.cumsum([type(part) is tuple for part in parts]) - 1
+        self._batches[number:] = [_Batch(parts, numpy.array(vectors, numpy.float32), rows)]
+
+    def _shared(self, before: bytes, after: bytes, written: Any) -> tuple[Any, ...]:
+        """Return what stands around a vector, one object for many rows."""
+        if len(self._heads) < _HEADS:
+            before, after = self._heads.setdefault(before, before), self._heads.setdefault(after, after)
+        return before, after, written
+
+    def __getitem__(self, slot: int) -> str:
+        batch, at = self._batches[slot // AT_ONCE], slot % AT_ONCE
+        part = batch.parts[at]
+        if type(part) is tuple:
+            before, after, written = part
+            part = before + written(batch.matrix[batch.rows[at]]) + after
+        return str(part, "utf-8", "replace")
+
+    def at(self, slots: Iterable[int], default: Any) -> Iterator[Any]:
+        """Yield the bodies at these slots, each made anew."""
+        return (default if slot == NO_SLOT else self[slot] for slot in slots)
+
+    def before(self, other: VectorBodies, batches: int) -> VectorBodies:
+        """Return these bodies with those of another column behind them."""
+        return VectorBodies(self._batches[:batches] + other._batches)
+
+    def vectors(self, slots: Sequence[int], are_ok: Sequence[bool]) -> Vectors:
+        """Return the vectors at these slots, of the rows that are ok, as a matrix in the rows' order.
+
+        Where it has all vectors of a batch, the batch is a part of it from then on: nothing is held twice.
+        """
+        import numpy  # noqa: PLC0415 - loaded where there are columns
+
+        if self._made is not None and self._made[0] is slots:
+            return self._made[1]
+        at, present = numpy.array(slots, numpy.int64), numpy.array(are_ok, bool)
+        sizes = {batch.matrix.shape[1] for batch in self._batches if len(batch.matrix)}
+        if len(sizes) != 1 or not self._has_all(at[present]):
+            texts = zip(are_ok, self.at(slots, None), strict=True)
+            return Vectors.of(vector_of(embedding_in(_read(body))) if ok else None for ok, body in texts)
+        matrix = numpy.empty((len(at), *sizes), numpy.float32)
+        order = numpy.argsort(numpy.where(present, at, -1), kind="stable")[len(at) - int(present.sum()) :]
+        matrix[~present] = numpy.nan
+        bounds = numpy.searchsorted(at[order], numpy.arange(len(self._batches) + 1) * AT_ONCE)
+        for number, batch in enumerate(self._batches):
+            self._move(batch, order[bounds[number] : bounds[number + 1]], at, matrix)
+        shown = matrix.view()
+        shown.flags.writeable = False
+        self._made = slots, Vectors(shown, present)
+        return self._made[1]
+
+    def _has_all(self, slots: Any) -> bool:
+        """Check whether each of these is kept as a vector."""
+        return all(type(self._batches[slot // AT_ONCE].parts[slot % AT_ONCE]) is tuple for slot in slots.tolist())
+
+    def _move(self, batch: _Batch, rows: Any, at: Any, matrix: Any) -> None:
+        """Copy the vectors of a batch to their rows of a matrix; where it has all of them, have the batch use that."""
+        import numpy  # noqa: PLC0415 - loaded where there are columns
+
+        places = at[rows] % AT_ONCE
+        matrix[rows] = batch.matrix[batch.rows[places]]
+        if len(numpy.unique(places)) == sum(type(part) is tuple for part in batch.parts):
+            moved = numpy.zeros(len(batch.parts), numpy.int64)
+            moved[places] = rows
+            batch.matrix, batch.rows = matrix, moved
+
+
+def _base64(vector: Any) -> bytes:
+    return b2a_base64(vector.tobytes(), newline=False)
+
+
+def _base64_size(vector: Any) -> int:
+    return (len(vector) * 4 + 2) // 3 * 4
+
+
+def _doubles(vector: Any) -> bytes:
+    return orjson.dumps(vector.astype(float).tolist())
+
+
+def _floats(vector: Any) -> bytes:
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _read(body: Any) -> Any:
+    try:
+        return orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _known(data: VectorBody) -> tuple[Any, Any]:
+    """Return what `_taken_apart` does, of a body whose vector is known."""
+    return data.vector, (data.before, data[len(data.before) + _base64_size(data.vector) :], _base64)
+
+
+def _taken_apart(data: bytes) -> tuple[Any, Any]:
+    """Return the vector of a body, what stands before and after it, and how it is written; None where that fails.
+
+    What is put together again is compared: nothing of a body may get lost.
+    """
+    start = data.find(_FIELD)
+    if start < 0 or data.find(_FIELD, start + 1) >= 0:
+        return None, None
+    start += len(_FIELD)
+    start += data[start : start + 1] == b" "
+    is_text = data[start : start + 1] == b'"'
+    start += is_text
+    end = data.find(b'"' if is_text else b"]", start) + (not is_text)
+    told = data[start:end]
+    vector = vector_of(told.decode("latin-1") if is_text else _read(told))
+    for written in () if vector is None else (_base64,) if is_text else (_doubles, _floats):
+        if written(vector) == told:
+            return vector, (data[:start], data[end:], written)
+    return None, None
