@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import Literal
 
@@ -34,8 +36,10 @@ class Probe:
 def probe(connection: Connection, path: str = "/models") -> Probe:
     """Ask a server for its models, once and with the key; return what came, after `SECONDS` at the latest.
 
-    No request of this kind is billed. The embedded model is not started.
+    No request of this kind is billed. The embedded model is not started. Of several servers each is asked.
     """
+    if len(connection.base_urls) > 1:
+        return _probe_each([replace(connection, base_url=each) for each in connection.base_urls], path)
     if connection.local_model is not None and connection.base_url is None:
         return Probe("usable", "runs on this machine, where it is installed; see tablenodes model status")
     hurried = replace(connection, timeout=Timeout(connect=SECONDS, total=SECONDS))
@@ -45,6 +49,16 @@ def probe(connection: Connection, path: str = "/models") -> Probe:
     except ConnectionSettingError as error:
         variable = error.values.get("variable")
         return Probe("not_set", f"not checked: {variable} is not set" if variable else str(error))
+
+
+def _probe_each(connections: Sequence[Connection], path: str) -> Probe:
+    """Return what came of several servers, each with its address; the first that cannot be used decides."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most have one server
+
+    with ThreadPoolExecutor(len(connections)) as threads:
+        found = [*threads.map(partial(probe, path=path), connections)]
+    words = "; ".join(f"{each.base_url} {one.message}" for each, one in zip(connections, found, strict=True))
+    return Probe(next((one.outcome for one in found if one.outcome != "usable"), "usable"), words)
 
 
 def _answer(endpoint: Endpoint, path: str) -> Answer:

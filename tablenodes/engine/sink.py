@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol, cast
 
 from ..problems import Rejected, error_body, in_a_line
@@ -160,13 +160,12 @@ class Records(Tally):
     kind: Column
     started: Column
 
-    pack_sizes: list[int | None] | None = None  # of each row, with how many it was sent; None where none is packed
-
     def __init__(self, rows: int, bodies: Packed | None = None) -> None:
         super().__init__()
         self._pending: dict[int, End] = {}  # one step adds to it, whoever may raise in between
         self._batches = 0  # of ends that are in the columns
         self._slots = array("i", [NO_SLOT]) * rows
+        self.further: dict[str, Sequence[Any]] = {}  # what a log has of some runs alone: `packed`, `server`
         self.shared: dict[int, int] = {}  # rows that have the end of another one: which one's
         for name in End._fields:
             packed = (bodies or Texts()) if name == "body" else Values()
@@ -225,10 +224,10 @@ class Records(Tally):
             billed[row] = value or billed[row]
         made.maybe_billed = Column.of(billed)
         made._slots, made._batches = own, self._batches + other._batches
-        if self.pack_sizes is not None and other.pack_sizes is not None:
-            made.pack_sizes = [*self.pack_sizes]
-            for row, size in zip(rows, other.pack_sizes, strict=True):
-                made.pack_sizes[row] = size
+        for name in self.further | other.further:
+            made.further[name] = both = [*self.further.get(name, repeat(None, len(self)))]
+            for row, value in zip(rows, other.further.get(name, repeat(None, len(rows))), strict=True):
+                both[row] = value
         asked = frozenset(rows)
         made.shared = {row: first for row, first in self.shared.items() if row not in asked}
         made.counts.update(made.outcome)

@@ -311,11 +311,11 @@ class Responses(AnswerTables[T], NodeOutput[T]):
         ``started`` is when the row was first sent, in seconds from the run's first moment; null where nothing was.
         ``message`` says why a row is not ok: the server's own words, which may repeat what the server was sent, else
         ours; ``reason`` is the server's code for it, or the rule that a row broke which was not sent. Of a row that is
-        ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``). ``packed``: rows a request.
+        ok both say what its answer lacks (``cut``, ``refused``, ``filtered``, ``empty``). ``packed``: rows a request;
+        ``server``: of several, where the last answer is from.
         """
-        columns = {name: getattr(self._records, name) for name in LOG_TYPES}
-        packed = {} if self._records.pack_sizes is None else {"packed": self._records.pack_sizes}
-        return cast("T", self._view.make(columns | packed, {**LOG_TYPES, "packed": "integer"}))
+        columns = {name: getattr(self._records, name) for name in LOG_TYPES} | self._records.further
+        return cast("T", self._view.make(columns, {**LOG_TYPES, "packed": "integer", "server": "text"}))
 
     def _cells(self, positions: Sequence[int]) -> dict[str, Sequence[Any]]:
         records, own = self._records, free_names(self._answers.types, self._view.columns)

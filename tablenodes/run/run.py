@@ -37,6 +37,7 @@ from .progress import Progress
 from .provenance import Provenance
 from .row_request import Requests
 from .rows import PlanInputs, Requested, conversations_asked, models_asked, of_rows, prepared
+from .server_watch import watched
 from .spending import Spending, pricing_of
 from .summary import Met, Summary, notes_on, say_failures
 from .watch import Watch
@@ -262,7 +263,8 @@ class Run:
     def _engine(self, stack: ExitStack) -> Engine:
         limits, patience, place = self.options.limits, self.options.retry.outage_patience, self.endpoint.place
         name = None if self.options.progress is False else self.asking.name
-        self.watch = Watch(self.records, self.scheduler, self.bar, place, patience, name, limits.grace)
+        self.servers = watched(self.scheduler, self.endpoint, self._count())
+        self.watch = Watch(self.records, self.scheduler, self.bar, place, patience, name, self.servers, limits.grace)
         return Engine(
             self.endpoint,
             limits,
@@ -356,7 +358,8 @@ class Run:
         self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
-        self.records.pack_sizes = self.engine.pack_sizes(len(self.view))
+        further = {"packed": self.engine.pack_sizes(len(self.view)), "server": self.servers and self.servers.served()}
+        self.records.further = {name: column for name, column in further.items() if column is not None}
         replaced = self.engine.loop.replaced
         spending = Spending(self.records.own_bodies, self.records.reused, self.pricing, models, replaced)
         summary = self._summary(time.monotonic() - self.watch.began, spending)
@@ -405,6 +408,8 @@ class Run:
             yield _SAMPLED
         if self.usable is not None:
             yield from self.usable.noted()
+        if self.servers is not None:
+            yield from self.servers.notes()
         budget = self.engine.loop.budget
         if budget is not None and budget.was_short and self.cost_limit is not None and self.cost_limit.is_wide:
             yield _WIDE

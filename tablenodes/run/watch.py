@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..engine.scheduling.stops import Wait
     from ..engine.sink import Records
     from .progress import Progress
+    from .server_watch import ServerWatch
     from .timeline import Timeline
 
 _BETWEEN = 0.1
@@ -43,6 +44,7 @@ class Watch:
     place: str
     patience: float  # seconds for which a server that is out is probed
     name: str | None
+    servers: ServerWatch | None = None
     grace: float = 0.0  # seconds that what is in flight is given once the run is interrupted
     began: float = 0.0  # the run's first moment on the clock
     clock: Callable[[], float] = time.monotonic  # the scheduler's
@@ -66,6 +68,8 @@ class Watch:
             recording.highest = in_flight
         if now < self._next:
             return
+        if self.servers is not None:
+            self.servers.tell(self.name, now)
         wait, ok = self.scheduler.wait(now), self.records.counts[OK]
         recording.look(now - self.began, self._counts(), self.scheduler.waiting, "" if wait is None else wait.reason)
         self._next = min(now + _BETWEEN, self.began + recording.until)

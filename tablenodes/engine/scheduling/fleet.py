@@ -83,11 +83,17 @@ class Fleet(Scheduler):
         self._asked: dict[int, set[int]] = {}
         self._rooms = [0] * servers
         self._front: Member | None = None
+        self.served_by = bytearray()  # by row, as many as are asked for: one more than the number of its last server
 
     @property
     def shared(self) -> tuple[Any, ...]:
         """What all servers have in common: the rows that have failed, what waits, sends, and their kinds."""
         return self._rows, self._waiting, self._granted, self.retries
+
+    @property
+    def away(self) -> dict[int, tuple[str, str]]:
+        """The servers that get no rows now but single ones, by number: the reason or the last outcome, and words."""
+        return {each.number: why for each in self.members if (why := each.away) is not None}
 
     # Where a call goes.
 
@@ -218,6 +224,8 @@ class Fleet(Scheduler):
             self.admission.served_at = now
             member.left = None
             member.took(now - mark.at)
+        if key < len(self.served_by):
+            self.served_by[key] = member.number + 1
         done = member.answered(key, verdict, sends, now, model)
         self._note(key, member)
         if self.stopped is None:

@@ -90,6 +90,7 @@ class Member(Scheduler):
         self.left: str | None = None
         self.why = ""
         self.seconds: float | None = None
+        self._failure: Verdict | None = None
 
     def room(self, now: float) -> int:
         return 0 if self.left is not None else super().room(now)
@@ -102,6 +103,14 @@ class Member(Scheduler):
     def recoveries(self) -> int:
         """How often this one has recovered, with what it was lent."""
         return self._recoveries
+
+    @property
+    def away(self) -> tuple[str, str] | None:
+        """Why no rows are sent to it, and in whose words: the reason why it was left, else the last row's outcome."""
+        if self.left is not None:
+            return self.left, self.why
+        failed = self._failure
+        return (failed.outcome, failed.message) if failed is not None and self._outage.is_shut else None
 
     def took(self, seconds: float) -> None:
         """Learn from the time that an answer took."""
@@ -120,6 +129,7 @@ class Member(Scheduler):
         due = super()._failed(key, row, kind, sends, now)
         if kind is Failure.UNUSABLE:
             return due
+        self._failure = row.verdict
         self._fleet.failed_at[key] = self.number
         others = self._fleet.has_other(self, now)
         if others and kind is Failure.AMBIGUOUS:
