@@ -10,6 +10,7 @@ from keyword import iskeyword
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from sentences import wording
 from test_schemas_verdicts import changes, reference, variants
@@ -193,3 +194,70 @@ def test_the_operations_of_a_large_document():
         root = reference("openai-2026-08", bundled)
         bodies = [body for full in variants(root, root)[:100] for body in (full, *islice(changes(full), 30))]
         assert [one.is_valid(body) for body in bodies] == [other.is_valid(body) for body in bodies]
+
+
+def test_a_document_in_yaml_may_be_long_or_repeat_its_parts_and_not_both(tmp_path):
+    """Keys are texts in either; parts that multiply are refused."""
+    path, begun = tmp_path / "a.yaml", 'openapi: 3.1.0\ninfo: {title: "A & B", 7: x, true: y, null: z}\n'
+    paths = "paths: {/x: {get: {operationId: g, responses: {200: {}}}}}\n"
+    path.write_text(begun + "long: '" + "x" * 2**21 + "'\n" + paths)
+    long = openapi.load(path)
+    assert [*long._components.document["info"]] == ["title", "7", "true", "null"]
+    assert [*long._components.document["paths"]["/x"]["get"]["responses"]] == ["200"]
+    path.write_text(begun + "shared: &s [1]\nagain: *s\n" + paths)
+    assert openapi.load(path)._components.document["again"] == [1]
+    multiplied = "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9))
+    for bomb in (f"a0: &a0 [x]\n{multiplied}", f"a0: !!seq &a0 [x]\n{multiplied}", f"a: [{{x: &a0 y}}]\n{multiplied}"):
+        path.write_text(begun + bomb + paths)
+        with pytest.raises(errors.SchemaError, match="values"):
+            openapi.load(path)
+    path.write_text(begun + "shared: &s [1]\nlong: '" + "x" * 2**21 + "'\n" + paths)
+    with pytest.raises(errors.SchemaError) as error:
+        openapi.load(path)
+    wording(str(error.value))
+
+
+def test_a_property_called_body_is_a_property():
+    """A column of that name holds its values, not whole requests."""
+    schema = {"type": "object", "properties": {"title": {"type": "string"}, "body": {"type": "string"}}}
+    content = {"application/json": {"schema": schema}}
+    paths = {"/issues": {"post": {"operationId": "open", "requestBody": {"content": content}}}}
+    node = openapi.load({"openapi": "3.1.0", "info": {}, "paths": paths}).node("open")
+    table = pd.DataFrame({"title": ["t"], "body": ["It is broken."]})
+    assert node().check(table).request(0).body == {"title": "t", "body": "It is broken."}
+    assert node(title="{{ body }}").check(table).request(0).body == {"title": "It is broken.", "body": "It is broken."}
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "/a/%2e%2E/b", "/.%2e"])
+def test_a_path_that_leads_elsewhere_is_none(path):
+    document = openapi.load({"openapi": "3.1.0", "info": {}, "paths": {path: {"get": {"operationId": "g"}}}})
+    assert document.operations["made"][0] != "yes"
+
+
+def test_an_item_of_a_list_in_a_header_has_no_comma():
+    parameter = {"name": "X-Tags", "in": "header", "schema": {"type": "array", "items": {"type": "string"}}}
+    paths = {"/x": {"get": {"operationId": "g", "parameters": [parameter]}}}
+    node = openapi.load({"openapi": "3.1.0", "info": {}, "paths": paths}).node("g")
+    check = node(X_Tags=["a", "{{ tag }}"]).check(pd.DataFrame({"tag": ["b", "b,c"]}))
+    assert check.request(0).headers["X-Tags"] == "a,b"
+    wording(str(check.problems["message"].iloc[0]))
+
+
+def test_operations_that_differ_in_their_query_alone_are_told_apart():
+    paths = {"/x": {"get": {}}, "/x?beta=true": {"get": {}}, "/y?beta=true": {"get": {}}}
+    document = openapi.load({"openapi": "3.1.0", "info": {}, "paths": paths})
+    urls = {name: document.node(name)().check(pd.DataFrame({"a": [1]})).request(0).url for name in ("GET /x", "GET /y")}
+    assert [url.partition("/v1")[2] for url in urls.values()] == ["/x", "/y?beta=true"]
+    assert document.node("GET /x?beta=true")._operation.query == "beta=true"
+
+
+def test_a_document_whose_schemas_all_reach_each_other_is_read_in_one_go():
+    """Each is looked at once, not once an operation."""
+    schemas = {
+        f"S{n}": {"properties": {"next": {"$ref": f"#/components/schemas/S{(n + 1) % 400}"}}} for n in range(400)
+    }
+    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}
+    paths = {f"/{n}": {"post": {"requestBody": body}} for n in range(400)}
+    began = time.process_time()
+    openapi.load({"openapi": "3.1.0", "info": {}, "paths": paths, "components": {"schemas": schemas}})
+    assert time.process_time() - began < 0.5

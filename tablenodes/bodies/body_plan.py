@@ -91,7 +91,8 @@ class BodyPlan(RowPlan):
         image = values.pop(IMAGE) if recipe.form.images is not None and IMAGE in made else None
         values |= extra
         named = values if image is None else {**values, IMAGE: image}
-        self._else_from = BODY if BODY in self.taken else None
+        self._holds = recipe.holds_requests and BODY in self.taken
+        self._else_from = BODY if self._holds else None
         self.columns = columns_read(named, table, *filter(None, [self._else_from]))
         self._columns_of = columns_of(named)
         self.sources = {name: source(name in made, self._columns_of.get(name)) for name in named}
@@ -101,7 +102,7 @@ class BodyPlan(RowPlan):
         row = self._row(values, table, constants, conversations)
         self.images = None
         if image is not None and recipe.form.images is not None:
-            if recipe.form.images.needs_text and recipe.form.images.place not in values and BODY not in self.taken:
+            if recipe.form.images.needs_text and recipe.form.images.place not in values and not self._holds:
                 hint = recipe.how_to_set("prompt")
                 raise SettingError(f"image is set, but there is no prompt that it could go with: {hint}", place=IMAGE)
             self.images = Images(image, row, folder, body_bytes, recipe.form.images)
@@ -114,7 +115,7 @@ class BodyPlan(RowPlan):
 
     def _others(self, recipe: Recipe, table: Sequence[str], reading: Sequence[str]) -> dict[str, str]:
         """Return where all other properties come from, or why the column that could hold them is left out."""
-        if BODY in self.taken:
+        if self._holds:
             return {_OTHERS: f"column {BODY}"}
         if not reading or recipe.columns != "auto" or BODY not in table:
             return {}
@@ -156,7 +157,7 @@ class BodyPlan(RowPlan):
                 values.setdefault(name, made[name])
             elif name in by_alias:
                 values[name] = CellValue(by_alias[name], by_alias[name])
-            elif name in self.taken and name != BODY and name not in recipe.form.aliases:
+            elif name in self.taken and (name != BODY or not recipe.holds_requests) and name not in recipe.form.aliases:
                 values[name] = CellValue(name, name)
             elif name == "messages" and recipe.shortcuts and CONVERSATION in self.taken:
                 values[name] = ConversationValue(CellValue(CONVERSATION, CONVERSATION))
@@ -187,7 +188,7 @@ class BodyPlan(RowPlan):
         may_be_null = (n for n, v in values.items() if isinstance(v, TextValue) and v.may_be_null(self._typings[n]))
         self._defaults |= dict.fromkeys(may_be_null)
         self._whole = Typing(self.schema.admits)
-        self._body_at = row.position.get(BODY) if BODY in self.taken else None
+        self._body_at = row.position.get(BODY) if self._holds else None
 
     def _constant(self, name: str, value: Any) -> Any:
         typed = self._typings[name](value)

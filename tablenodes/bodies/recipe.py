@@ -172,7 +172,7 @@ def taken(
     possible = dict.fromkeys((*own, *spoken_by, *([BODY] if holds_requests else ())))
     if wanted == "auto":
         read = {name for name in form.aliases if any(reads(value, name) for value in made.values())}
-        left = form.named_only | read | ({BODY} if reads_body else set())
+        left = form.named_only | read | ({BODY} if reads_body and holds_requests else set())
         names = [name for name in possible if name not in left and name in table]
         if (
             shortcuts and "prompt" not in names and "system" in names

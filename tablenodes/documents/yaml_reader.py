@@ -71,17 +71,17 @@ def read(path: Path, name: str) -> Document:
     return parse(text_of(path, name), name)
 
 
-def text_of(path: Path, name: str) -> str:
-    """Return what a file holds."""
+def text_of(path: Path, name: str, most: int = MOST_BYTES) -> str:
+    """Return what a file of at most so many bytes holds."""
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise WorkflowError(f"{name}: no such file{_nearest_file(path)}") from None
     except OSError as error:
         raise WorkflowError(f"{name}: cannot read it ({error.strerror})") from None
-    if len(content) > MOST_BYTES:
-        raise WorkflowError(f"{name}: is longer than {MOST_BYTES:,} bytes, the limit for such a file")
+    if len(content) > most:
+        raise WorkflowError(f"{name}: is longer than {most:,} bytes, the limit for such a file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -73,9 +73,10 @@ class ApiDocument:
         method, _, path = name.partition(" ")
         place = method.upper(), path.strip()
         found = [each for each in self._operations if name == each.id]
+        found = found or [each for each in self._operations if place == (each.method, _address(each))]
         found = found or [each for each in self._operations if place == (each.method, each.path)]
         if len(found) > 1:
-            places = ", ".join(repr(each.place) for each in found[:_SOME])
+            places = ", ".join(repr(f"{each.method} {_address(each)}") for each in found[:_SOME])
             raise SettingError(f"{self.name} has several operations {name!r}: name one by its place, {places}")
         if not found:
             known = [each.id or each.place for each in self._operations]
@@ -86,6 +87,11 @@ class ApiDocument:
         if found[0].why:
             raise SettingError(f"no node can be made of {found[0].id or found[0].place}: {found[0].why}")
         return found[0]
+
+
+def _address(operation: Operation) -> str:
+    """Return the path of an operation, with the query that it always has."""
+    return f"{operation.path}?{operation.query}" if operation.query else operation.path
 
 
 def _settings(operation: Operation) -> tuple[str, ...]:
@@ -153,9 +159,9 @@ def _read(path: Path) -> Any:
         from ..schemas.schema_source import read_document  # noqa: PLC0415 - loaded where it is needed
 
         return read_document(path, "")
-    from ..documents.yaml_reader import read  # noqa: PLC0415 - loaded where it is needed
+    from .yaml_document import read  # noqa: PLC0415 - loaded where it is needed
 
-    return read(path, path.name).value
+    return read(path)
 
 
 def _checked(document: Any, name: str) -> Mapping[str, Any]:

@@ -35,6 +35,18 @@ class Components:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
         self._known: dict[str, Component] = {}
+        self._whole: set[str] = set()  # those that reach nothing that is not there
+
+    def check(self, schema: Any) -> None:
+        """Raise `UnmadeError` where a schema reaches another file, or nothing; each component is looked at once."""
+        reached: set[str] = set()
+        waiting = [*_Translation(self.document).of(schema).needs]
+        while waiting:
+            name = waiting.pop()
+            if name not in reached and name not in self._whole:
+                reached.add(name)
+                waiting += self._component(name).needs
+        self._whole |= reached
 
     def standing_alone(self, schema: Any) -> dict[str, Any]:
         """Return a schema that needs no other document: what it reaches stands in its ``components``.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import schemas
 from ..answers import RowAnswers
+from ..bodies.recipe import BODY
 from ..nodes.answer_columns import answers_of
 from ..nodes.node import METHODS, OWN, Declaration, own_names
 from ..nodes.reference import documented
@@ -63,7 +64,8 @@ class OperationNode(RequestNode):
         return partial(OperationPlan, self._operation, self._schema_of_body())
 
     def _recipe(self) -> Recipe:
-        return replace(super()._recipe(), holds_requests=bool(self._operation.body_schema))
+        operation = self._operation
+        return replace(super()._recipe(), holds_requests=bool(operation.body_schema) and BODY not in operation.keys)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._operation, self._shown())

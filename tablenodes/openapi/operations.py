@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from ..schemas.subschemas import admitted, followed
 from .components import Components, UnmadeError
@@ -97,7 +97,7 @@ class _Reading:
         return Operation(known_as, self._method, self._path, summary, self._query, why=why)
 
     def _whole(self, begun: Operation) -> Operation:
-        if not self._path.startswith("/") or not {".", ".."}.isdisjoint(self._path.split("/")):
+        if not self._path.startswith("/") or not {".", ".."}.isdisjoint(map(unquote, self._path.split("/"))):
             raise UnmadeError("the path must begin with a slash, and '.' and '..' are no parts of it")
         found = [*self._parameters()]
         media_type, body, is_required = self._body()
@@ -110,7 +110,7 @@ class _Reading:
                 raise UnmadeError(f"no parameter describes {{{name[:60]}}} of the path")
         schemas = {one.key: _described(each) for one, each in zip(made, found, strict=True)}
         for schema in (*schemas.values(), body):
-            self._components.standing_alone(schema)  # or says what it refers to that is not there
+            self._components.check(schema)
         known = begun.id, begun.method, begun.path, begun.summary, begun.query
         return Operation(*known, tuple(made), schemas, body, properties, is_required, media_type)
 

@@ -118,9 +118,16 @@ def _written(parameter: Parameter, value: Any) -> str:
     if parameter.is_json or not isinstance(value, list | dict):
         return _scalar(parameter, value)
     if isinstance(value, list):
-        return ",".join(_scalar(parameter, each) for each in value)
+        return ",".join(_without_comma(parameter, each) for each in value)
     between = "=" if parameter.explode else ","
-    return ",".join(f"{key}{between}{_scalar(parameter, each)}" for key, each in value.items())
+    return ",".join(f"{_without_comma(parameter, k)}{between}{_without_comma(parameter, v)}" for k, v in value.items())
+
+
+def _without_comma(parameter: Parameter, value: Any) -> str:
+    """Return an item of a header, in which nothing is encoded: a comma would make two of it."""
+    if "," in (text := _scalar(parameter, value)):
+        raise refused(parameter, "is a list in a header, and an item of it has a comma, which would end it")
+    return text
 
 
 def _flat(parameter: Parameter, value: Any, between: str) -> Sequence[str]:
