@@ -125,6 +125,7 @@ def test_json_lines_that_are_read_once_have_the_types_of_the_first_batch(monkeyp
         return pa.concat_tables(made).to_pydict()
 
     assert read({"a": 1.5}, {"a": 2.5}, {"a": 3}) == {"a": [1.5, 2.5, 3.0]}
+    assert read({"a": None}, {"a": None}, {"a": 3}, {"a": "x"}) == {"a": [None, None, "3", '"x"']}  # whatever comes
     with pytest.raises(TableError, match=r"line 3: 'a' is text, and integer in the rows before"):
         read({"a": 1}, {"a": 2}, {"a": "x"})
     with pytest.raises(TableError, match=r"line 3: a column 'b' that the rows before have not"):
@@ -150,6 +151,48 @@ def test_several_files_are_one_table(tmp_path):
         in_batches(str(tmp_path / "part-*.csv"))
     with pytest.raises(TableError, match="no file matches"):
         in_batches(str(tmp_path / "other-*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [("", "2.csv' is empty"), ("id\n1\n", "has no column 'text'"), ("id,text,x\n", "has a column 'x'")],
+)
+def test_a_further_file_that_is_unlike_is_named_before_a_row_is_read(tmp_path, second, told):
+    (tmp_path / "1.csv").write_text("id,text\n1,a\n")
+    (tmp_path / "2.csv").write_text(second)
+    with pytest.raises(TableError, match=told):
+        batch_source(str(tmp_path / "*.csv"))
+
+
+def test_it_is_known_how_much_of_files_has_been_read(tmp_path, monkeypatch):
+    """From nothing to all of it, packed or not, and from the beginning where they are read again."""
+    monkeypatch.setattr(csv_batches, "BLOCK", 500)
+    text = "id,text\n" + "".join(f"{at},w{at}\n" for at in range(3_000))
+    (tmp_path / "1.csv").write_text(text)
+    (tmp_path / "2.csv.gz").write_bytes(gzip.compress(text.encode()))
+    source = batch_source([tmp_path / "1.csv", tmp_path / "2.csv.gz"])
+    for _ in range(2):
+        seen = [source.meter.done for _ in source.views()]
+        assert seen == sorted(seen)
+        assert seen[0] < source.meter.total // 4
+        assert seen[len(seen) // 4] < source.meter.total // 2
+        assert source.meter.done == source.meter.total
+    assert source.meter.told().endswith("MB read (100%)")
+
+
+def test_blank_lines_between_rows_are_told_once(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert sum(len(view) for view in batch_source(tmp_path / "a.jsonl").views()) == 2
+    assert capsys.readouterr().err.count("blank line") == 1
+
+
+def test_bytes_are_refused_by_a_file_of_text_before_anything_is_written(tmp_path):
+    with (
+        pytest.raises(TableError, match="column 'b' holds bytes"),
+        batch_writer(tmp_path / "a.csv", pa.schema([("b", pa.binary())])),
+    ):
+        pass
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_file_of_another_encoding_is_read_where_it_is_named(tmp_path):

@@ -254,3 +254,25 @@ def test_a_terminal_without_columns_has_a_bar_all_the_same(monkeypatch):
         while b"\n" not in drawn and select.select([seen], [], [], 10.0)[0]:
             drawn += os.read(seen.fileno(), 10_000)
     assert b"60 ok, 0 failed" in drawn
+
+
+def test_a_bar_without_a_number_of_rows_says_how_far_the_source_is_read():
+    """Behind what is waited for."""
+    drawn = []
+
+    class Drawn:
+        def draw(self, settled, ok, waits_for):
+            drawn.append((settled, ok, waits_for))
+
+        def refresh(self):
+            pass
+
+        def end(self, line):
+            drawn.append(line)
+
+    bar = bars.Progress(None, bar=Drawn(), how_far=lambda: "1.0 of 4.0 MB read (25%)")
+    bar.show(7, 6)
+    bar.show(8, 6, "pacing")
+    bar.close(9, 8)
+    assert drawn[:2] == [(7, 6, "1.0 of 4.0 MB read (25%)"), (8, 6, "pacing, 1.0 of 4.0 MB read (25%)")]
+    assert drawn[2].startswith("9 rows in")

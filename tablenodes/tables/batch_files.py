@@ -30,6 +30,7 @@ PathLike = str | os.PathLike[str]
 _TEXTS = ("csv", "tsv", "jsonl")
 _START = 4_096
 _PIECE = 2**20
+_LOOK = 2**16  # bytes of a further file of CSV that are looked at before the first row is sent
 
 
 def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None = None) -> BatchSource:
@@ -44,7 +45,8 @@ def file_source(source: PathLike | Sequence[PathLike], reading: Reading | None =
         return _of_input(parts[0])
     with parts[0].opened(known) as (schema, _):
         pass
-
+    for part in parts[1:]:
+        part.check(schema, known)
     meter = Meter(sum(map(os.path.getsize, paths))) if parts[0].form.name in _TEXTS else None
 
     def read() -> Iterator[Any]:
@@ -115,21 +117,29 @@ class _File:
 
         return int(parquet.read_metadata(self.path).num_rows)
 
+    def check(self, schema: Any, known: JsonTypes | None) -> None:
+        """Raise `TableError` for a file that is damaged, empty, or of other columns than the first, by its start."""
+        if self.form.name in (*_TEXTS, "parquet", "arrow"):
+            with self.opened(known, block=_LOOK) as (own, _):
+                like(own.empty_table(), schema, self.name)
+
     def types(self, known: JsonTypes | None = None) -> JsonTypes:
         """Return the types of the columns of JSON lines, and those that are known of other files."""
         known = JsonTypes() if known is None else known
         with self._text() as lines:
-            for _, row in numbered_objects(lines, self.name):
+            for _, row in numbered_objects(lines, self.name, tells=False):  # it is told where the rows are read
                 known.look_at(row)
         return known
 
     @contextmanager
-    def opened(self, known: JsonTypes | None, meter: Meter | None = None) -> Iterator[_Batches]:
+    def opened(
+        self, known: JsonTypes | None, meter: Meter | None = None, block: int | None = None
+    ) -> Iterator[_Batches]:
         """Open it: what is read of it is what the next batch needs; a meter is told which file is read."""
         try:
             if self.form.name in _TEXTS:
                 with self._text(meter) as stream:
-                    made: Any = self._of_text(stream, known)
+                    made: Any = self._of_text(stream, known, block)
                     yield _Batches(made.schema, made)
             elif self.form.name in ("parquet", "arrow"):
                 with pyarrow.OSFile(self.path) as source:
@@ -141,11 +151,11 @@ class _File:
         except (pyarrow.ArrowException, OSError, EOFError, lzma.LZMAError) as error:
             raise TableError(f"{self.name} is damaged or cut off") from error
 
-    def _of_text(self, stream: Any, known: JsonTypes | None) -> CsvBatches | JsonBatches:
+    def _of_text(self, stream: Any, known: JsonTypes | None, block: int | None) -> CsvBatches | JsonBatches:
         if self.form.name == "jsonl":
             return JsonBatches(stream, self.name, known)
         separators = ",;\t|" if self.form.name == "csv" else SEPARATORS[self.form.name]
-        return CsvBatches(stream, self.name, separators, self._reading.separator)
+        return CsvBatches(stream, self.name, separators, self._reading.separator, block)
 
     @contextmanager
     def _text(self, meter: Meter | None = None) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 import pyarrow
-from pyarrow import ipc
+from pyarrow import ipc, types
 
 from ..disk import new_file
 from ..errors import TableError
@@ -22,6 +22,7 @@ STREAMED = ("csv", "tsv", "jsonl", "parquet", "arrow")
 PARTIAL = ".partial"
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 32 * 2**20
+_INSTEAD = "leave the column out, or write .parquet"
 Write = Callable[[Any], None]
 
 
@@ -77,10 +78,16 @@ def check_streamed(path: str | os.PathLike[str], *, what: str = "output") -> For
     return form
 
 
+def _is_of_bytes(kind: Any) -> bool:
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+
+
 class _Texts:
     """Writes CSV, TSV or JSON lines, compressed where the ending says so."""
 
     def __init__(self, form: Format, schema: Any, handle: IO[bytes]) -> None:
+        for name in (each.name for each in schema if _is_of_bytes(each.type)):
+            raise TableError(f"column {name!r} holds bytes, which cannot be written as text; {_INSTEAD}")
         self._form, self._schema, self._is_first = form, schema, True
         self._handle: Any = handle if form.compression is None else compressing(handle, form.compression)
         self._close = None if form.compression is None else self._handle.close

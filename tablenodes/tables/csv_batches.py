@@ -32,11 +32,13 @@ _LONGEST = 2**30 - 1
 class CsvBatches:
     """The records of a file, read from a stream of UTF-8 piece by piece; the first piece says what its shape is.
 
-    Every cell is text. `names` are the columns.
+    Every cell is text. `names` are the columns; a `block` is as many bytes as are read at a time.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, separators: str, asked: str | None) -> None:
-        self._stream, self._name = stream, name
+    def __init__(
+        self, stream: IO[bytes], name: str, separators: str, asked: str | None, block: int | None = None
+    ) -> None:
+        self._stream, self._name, self._block = stream, name, BLOCK if block is None else block
         self._rest, self._lines, self._rows = b"", 0, 0
         self._is_over, self._has_feeds = False, True
         self._read_header()
@@ -72,7 +74,7 @@ class CsvBatches:
         self._has_feeds = ends_with_feeds(self._rest)
 
     def _read(self) -> None:
-        more = self._stream.read(BLOCK)
+        more = self._stream.read(self._block)
         self._is_over = not more
         self._rest += more
         if len(self._rest) > _LONGEST:

@@ -37,15 +37,15 @@ class JsonTypes:
             if kind != before:
                 self._kinds[name] = kind if before is None else _JSON
 
-    def schema(self, name: str) -> Any:
-        """Return the Arrow schema of the columns, all of which may be null; of a column of nulls alone it is text."""
+    def schema(self, name: str, unknown: str = "text") -> Any:
+        """Return the Arrow schema of the columns, all of which may be null; a column of nulls alone is `unknown`."""
         if not self._kinds:
             raise TableError(f"{name} is empty")
         try:
             checked_names(self._kinds)
         except ColumnError as error:
             raise ColumnError(f"{name}: {error}") from None
-        return pyarrow.schema([_field(column, kind or "text") for column, kind in self._kinds.items()])
+        return pyarrow.schema([_field(column, kind or unknown) for column, kind in self._kinds.items()])
 
 
 def kind_of_cell(value: Any) -> str:
@@ -73,6 +73,7 @@ class JsonBatches:
         self._name = name
         self._rows = numbered_objects(lines, name)
         self._first: list[tuple[int, dict[str, Any]]] = []
+        unknown = "text" if types is not None else _JSON  # whatever comes later fits
         if types is None:
             types = JsonTypes()
             for number, row in self._rows:
@@ -80,7 +81,7 @@ class JsonBatches:
                 self._first.append((number, row))
                 if len(self._first) == ROWS:
                     break
-        self.schema = types.schema(name)
+        self.schema = types.schema(name, unknown)
         self._kinds = {
             field.name: _JSON if field.metadata else next(k for k, of in PLAIN_TYPES.items() if of == field.type)
             for field in self.schema

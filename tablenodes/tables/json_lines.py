@@ -54,8 +54,8 @@ def frame_of(objects: Iterable[dict[str, Any]], name: str) -> pandas.DataFrame:
     return pandas.DataFrame(arrays, index=pandas.RangeIndex(rows), copy=False)
 
 
-def numbered_objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects that lines of JSON are, with the numbers of their lines."""
+def numbered_objects(lines: Iterable[bytes], name: str, *, tells: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects that lines of JSON are, with the numbers of their lines; `tells` of blank lines."""
     blank = skipped = 0
     for number, line in enumerate(lines, start=1):
         if line.isspace():
@@ -73,7 +73,7 @@ def numbered_objects(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, d
         if not isinstance(found, dict):
             raise TableError(f"{name}, line {number}: a JSON {kind_of(found)}, but a row must be an object")
         yield number, found
-    if skipped:
+    if skipped and tells:
         say(f"{name}: {counted(skipped, 'blank line')} between rows skipped")
 
 
