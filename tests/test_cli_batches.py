@@ -169,7 +169,6 @@ def test_a_query_of_a_database_comes_in_batches(rows, tmp_path):
     [
         (["-o", "a.xlsx"], "write one of csv"),
         ([], "--output must be a file"),
-        (["-o", "a.csv", "--duplicates", "once"], "leave --duplicates"),
         (["-o", "a.csv", "--memory", "much"], 'memory must be a size, such as "64MB"'),
         (["-o", "a.csv", "--columns", "idd"], "the table has no column 'idd'; did you mean 'id'?"),
     ],

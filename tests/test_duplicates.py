@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from background import nobody_at_work
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from servers import answer, echo, fault_server, held
 
 import tablenodes as tn
 from tablenodes.engine.calls import Call, Request
-from tablenodes.engine.journal import Keys
+from tablenodes.engine.journal import Keys, answer_blocks
 from tablenodes.engine.journal.recorder import Recorder
 from tablenodes.engine.sink import Records
 from tablenodes.engine.twins import Twins
@@ -165,6 +166,73 @@ def test_a_twin_is_forgotten_where_calls_are_kept():
     calls = [Call(key, request, body, 60.0, lambda *_: None) for key, body in enumerate([b"{}", b"[]", b"{}", b"{}"])]
     assert [getattr(item, "key", None) for item in twins.unlike(iter(calls))] == [0, 1, None, None]
     assert forgotten == [2, 3]
+
+
+def judged(request):
+    """Return what each word has whenever it is asked; one is refused."""
+    word = word_of(request)
+    return (400, {"error": {"message": "no", "code": "c"}}) if word == "x" else word * 50
+
+
+@settings(max_examples=15)
+@given(
+    st.text("abcx", max_size=25),
+    st.integers(1, 9),
+    st.sampled_from([100, 2_000, 10**6]),
+    st.sampled_from([2**15, 64]),
+    st.booleans(),
+)
+def test_in_batches_it_is_the_same(tmp_path_factory, words, size, window, full, has_journal):
+    """Whatever the batches are, wherever answers and batches wait, and however far behind an equal row is."""
+    table, asked = pa.table({"word": pa.array(words, pa.string()), "at": range(len(words))}), Counter()
+
+    def reply(request):
+        asked[word_of(request)] += 1
+        return judged(request)
+
+    ways = {"duplicates": "once", **SILENT}
+    if has_journal:
+        ways["journal"] = tmp_path_factory.mktemp("runs") / "journal"
+    whole = CHAT.run(table, canned(judged), **{**ways, "journal": None})
+    source = table.to_reader(size) if words else table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answer_blocks, "FULL", full)
+        for _ in range(1 + has_journal):
+            made = CHAT.run_batches(source, canned(reply), window=window, **ways)
+            together, source = made.read_all(), table.to_reader(size) if words else table
+    expected = whole.table
+    assert together.select(expected.column_names).to_pydict() == expected.to_pydict()
+    assert together["body"].to_pylist() == whole.result["body"].to_pylist()
+    for name in ("attempts", "request_id", "finish_reason", "reason", "message", "total_tokens", "prompt_tokens"):
+        kept = whole.usage if "tokens" in name else whole.log
+        assert together[name].to_pylist() == kept[name].to_pylist(), name
+    assert asked == Counter(set(words))
+    assert made.summary.outcomes == whole.summary.outcomes
+    assert (made.summary.shared, made.summary.shared_tokens) == (whole.summary.shared, whole.summary.shared_tokens)
+    assert made.summary.reused == (len(set(words)) if has_journal else 0)
+
+
+def test_a_row_of_a_stream_waits_for_its_first_in_a_batch_before(tmp_path):
+    """While others go on and leave; and what was refused is refused for each."""
+    come = threading.Event()
+    words = ["a", *"bcdefgh", "a", *"ijk", "a"]
+    with fault_server([held(come), *[echo()] * 10]) as server:
+        timer = threading.Timer(0.3, come.set)
+        timer.start()
+        made = CHAT.run_batches(
+            iter(pa.table({"word": words}).to_batches(max_chunksize=3)),
+            tn.Connection(server.url, ""),
+            duplicates="once",
+            window=1_000,
+            **SILENT,
+        )
+        table = made.read_all()
+        timer.join()
+        assert len(server.requests) == 11
+    assert table["word"].to_pylist() == words
+    texts = table.column(1).to_pylist()
+    assert texts[0] == texts[8] == texts[12]
+    assert made.summary.shared == 2
 
 
 def test_failed_twins_are_asked_again_once():

@@ -39,6 +39,7 @@ KEEPS_FILES = {
     "cli/printout.py": "tablenodes-unwritten-",
     "local/server.py": "a file without a name",
     "tables/spill.py": "`spill`",
+    "engine/journal/kept_ends.py": '`duplicates="once"`',
     "cluster/share_file.py": "`Share(path=…)`",
 }
 """Modules that choose a folder of the system's or the user's, and what the page calls their files."""

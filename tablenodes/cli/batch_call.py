@@ -58,8 +58,6 @@ def _why_whole(workflow: Workflow, given: Given) -> str:
         return "--output must be a file"
     if not is_streamed(path):
         return f"write one of {', '.join(STREAMED)}"
-    if given.duplicates != "send":
-        return "leave --duplicates out"
     return ""
 
 
@@ -166,7 +164,7 @@ class _Call:
 
         ((name, step),) = self._workflow._as_given
         how, own = self._how, {"limits": self._workflow.limits, "retry": self._workflow.retry}
-        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "store")
+        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "duplicates", "store")
         options = RunOptions.of(**{each: how[each] for each in taken}, **own)
         only = self._workflow._only
         context = Context(scope=name, when=None if only is None else When(only.plan, name=only.name))

@@ -56,8 +56,19 @@ class End(NamedTuple):
 
 
 _UNENDED = {**End._field_defaults, "outcome": NOT_SENT, "body": None}
-_SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
+SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""
+
+
+class SharedEnd(End):
+    """The end of a row that has what another one's end may share."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, end: End) -> SharedEnd:
+        """Return what a row has of an end, without its attempts and tokens."""
+        return cls(**{name: getattr(end, name) for name in SHARED})
 
 
 def end_of(
@@ -198,7 +209,7 @@ class Records(Tally):
         lent = self._slots[:]
         for row, first in self.shared.items():
             lent[row] = lent[first]
-        for name in _SHARED:
+        for name in SHARED:
             getattr(self, name).slots = lent
 
     def unended(self) -> list[int]:
@@ -218,7 +229,7 @@ class Records(Tally):
         for name in End._fields:
             mine, theirs = getattr(self, name), getattr(other, name)
             packed = mine.packed.before(theirs.packed, self._batches)
-            setattr(made, name, Column(lent if name in _SHARED else own, packed, mine.default))
+            setattr(made, name, Column(lent if name in SHARED else own, packed, mine.default))
         billed = [*self.maybe_billed]
         for row, value in zip(rows, other.maybe_billed, strict=True):
             billed[row] = value or billed[row]

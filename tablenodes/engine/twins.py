@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import orjson
 
 from .calls import Call
+from .first_rows import FirstRows
 from .sink import Sink
 
 if TYPE_CHECKING:
@@ -20,8 +21,39 @@ if TYPE_CHECKING:
 class SharingSink(Sink, Protocol):
     """A sink in which rows can have the ends of others."""
 
-    def share(self, row: int, first: int, outcome: str) -> None:
-        """End a row as its first twin has ended, with this outcome; without its attempts and tokens."""
+    def share(self, row: int, first: int, known: Any) -> None:
+        """End a row as its first twin has ended, of which this is known; without its attempts and tokens."""
+
+
+class Ends(Protocol):
+    """Knows of the ends of rows what others share."""
+
+    def put(self, row: int, end: End) -> Any:
+        """Keep the end of a row, and return what `SharingSink.share` is told of it."""
+
+    def get(self, row: int) -> Any:
+        """Return what was kept of a row; None where it has no end by now."""
+
+
+class Outcomes:
+    """Knows the outcomes of rows whose ends the sink keeps: a byte a row."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}  # from 1 on
+        self._codes = bytearray()
+
+    def put(self, row: int, end: End) -> str:
+        """Keep the outcome of a row, and return it."""
+        if row >= len(self._codes):
+            self._codes.extend(bytes(row + 1 - len(self._codes)))
+        outcome = str(end[0])
+        self._codes[row] = self._names.setdefault(outcome, len(self._names) + 1)
+        return outcome
+
+    def get(self, row: int) -> str | None:
+        """Return the outcome of a row."""
+        code = self._codes[row] if row < len(self._codes) else 0
+        return [*self._names][code - 1] if code else None
 
 
 class _Twin(NamedTuple):
@@ -34,26 +66,25 @@ class Twins:
     """A source after another one, of unlike calls alone, and a sink before another one.
 
     A row with an answer of its own in the journal keeps that. The journal has the first of equal rows, and no other: so
-    a run that sends each finds the first one's answer and asks for the others'. What is kept is a digest for each
-    request, and a byte for each row. `are_sampled` says whether a row shares an answer that might have been another.
+    a run that sends each finds the first one's answer and asks for the others'. What is kept is 12 bytes for each
+    request, and what `ends` keeps. `are_sampled` says whether a row shares an answer that might have been another.
     """
 
-    def __init__(self, sink: SharingSink, keys: Keys, recorder: Recorder) -> None:
+    def __init__(self, sink: SharingSink, keys: Keys, recorder: Recorder, ends: Ends | None = None) -> None:
         self._sink, self._keys, self._recorder = sink, keys, recorder
-        self._firsts: dict[bytes, int] = {}
+        self._ends = Outcomes() if ends is None else ends
+        self._firsts = FirstRows()
         self._waiting: dict[int, list[int]] = {}
-        self._codes: dict[str, int] = {}  # by outcome, from 1 on
-        self._ended = bytearray()  # of each row the code of its outcome, 0 while it has none
         self.are_sampled = False
 
     def unlike(self, source: Source) -> Iterator[Any]:
         """Yield what a source gives: of equal calls the first, or its end in an earlier run."""
-        firsts, digest_of, recall = self._firsts, self._keys.key, self._recorder.recall
+        first_of, digest_of, recall = self._firsts.first, self._keys.key, self._recorder.recall
         for item in source:
             if type(item) is not Call:
                 yield item
                 continue
-            first = firsts.setdefault(digest_of(item.body, getattr(item.scope, "place", b"")).digest, item.key)
+            first = first_of(digest_of(item.body, getattr(item.scope, "place", b"")).digest, item.key)
             found: Any = recall(item)
             if first != item.key and type(found) is Call:
                 self._recorder.forget(item.key)
@@ -72,18 +103,15 @@ class Twins:
             self._follow(row, end.first)
             return
         self._sink.accept(row, end)  # type: ignore[arg-type] # there are but two kinds
-        outcome = end[0]
-        if row >= len(self._ended):
-            self._ended.extend(bytes(row + 1 - len(self._ended)))
-        self._ended[row] = self._codes.setdefault(str(outcome), len(self._codes) + 1)
+        known = self._ends.put(row, end)  # type: ignore[arg-type]
         for follower in self._waiting.pop(row, ()):
-            self._sink.share(follower, row, str(outcome))
+            self._sink.share(follower, row, known)
 
     def _follow(self, row: int, first: int) -> None:
         """End a row as its first twin has ended; have it wait where that has not."""
-        code = self._ended[first] if first < len(self._ended) else 0
-        if code:
-            self._sink.share(row, first, [*self._codes][code - 1])
+        known = self._ends.get(first)
+        if known is not None:
+            self._sink.share(row, first, known)
         else:
             self._waiting.setdefault(first, []).append(row)
 

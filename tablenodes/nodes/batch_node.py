@@ -66,8 +66,8 @@ class BatchNode(Node):
         on_invalid : {"report", "raise"}
             What happens with rows that cannot be sent: they are reported in their place, or, with ``check="first"``,
             nothing is sent.
-        duplicates : {"send"}
-            Each row is sent.
+        duplicates : {"send", "once"}
+            As in `run`; what equal rows share waits in a temporary file, beside the journal if there is one.
         check : {"lazy", "first", False}
             When the rows are checked: as they come, or all before the first is sent, for which the source is read
             twice. With False, bodies are not checked against the schema; it is for the server to refuse them.
@@ -98,8 +98,6 @@ class BatchNode(Node):
 
         self._refuse_later("run_batches")
         check_batch_options(check, on_invalid)
-        if duplicates != "send":
-            raise SettingError('duplicates="once" needs the whole table: use run', place="duplicates")
         options = RunOptions.of(
             limits=limits,
             retry=retry,
@@ -108,6 +106,7 @@ class BatchNode(Node):
             on_invalid=on_invalid,
             on_in_doubt=on_in_doubt,
             retry_failed=retry_failed,
+            duplicates=duplicates,
         )
         return self._in_batches(
             source,

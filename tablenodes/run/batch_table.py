@@ -9,7 +9,7 @@ from .. import tables
 from ..answers import USAGE_TYPES
 from ..answers.row_answers import BESIDE
 from ..column_names import free_names
-from ..engine.sink import Records
+from ..engine.sink import Records, SharedEnd
 from .account import Account
 from .output import LOG_TYPES
 from .spending import Spending
@@ -79,7 +79,7 @@ class BatchTable(Account):
         return self._made(view, records, range(start, start + len(records)), left_out)
 
     def _made(self, view: TableView, records: Records, rows: Sequence[int], left_out: Collection[int] = ()) -> Any:
-        spending = Spending(records.body, records.reused, self._pricing, partial(self._models, view), self.taken())
+        spending = Spending(_own(records), records.reused, self._pricing, partial(self._models, view), self.taken())
         self.add(view, records, spending, rows, left_out)
         return self._table(view, records, spending)
 
@@ -91,6 +91,7 @@ class BatchTable(Account):
         for at, row in enumerate(rows):
             records.accept(at, late[row])
         records.finish(None)
+        records.shared = {at: at for at, row in enumerate(rows) if type(late[row]) is SharedEnd}
         return tables.patched(table, rows, self._made(view, records, [start + row for row in rows]))
 
     def _table(self, view: TableView, records: Records, spending: Spending) -> Any:
@@ -100,3 +101,9 @@ class BatchTable(Account):
         ends = (*answered.values(), records.status, records.outcome, told, records.body)
         values = (*ends, *(used[name] for name in USAGE_TYPES), *(getattr(records, name) for name in _LOGGED))
         return view.replacing(dict(zip(self._types, values, strict=True)), self._types)
+
+
+def _own(records: Records) -> Any:
+    """Return the bodies that were paid for: not those of rows that share another one's."""
+    shared, bodies = records.shared, records.body
+    return [None if row in shared else body for row, body in enumerate(bodies)] if shared else bodies

@@ -21,7 +21,7 @@ from ..engine.journal import Journal, Keys, KeysAmong
 from ..engine.journal.recorder import JournalRecorder, Recorder
 from ..engine.scheduling import Admission, Budget, scheduler_for
 from ..engine.sink import NOT_SENT, OK, Records
-from ..engine.twins import Twins
+from ..engine.twins import Outcomes, Twins
 from ..engine.warm_start import warm_start
 from ..errors import Interrupted, JournalError, SettingError, TransportError
 from ..problems import Remark
@@ -159,6 +159,7 @@ def say_no_journal() -> None:
 class Run:
     """One run over a table: all that it is made of; what it opens is closed by `stack`."""
 
+    _shared_ends: Any = Outcomes  # makes what knows of rows that have ended what equal rows share
     admission: Admission | None = None  # what stands between the rows and their calls, where it is not the run's own
 
     def __init__(
@@ -195,9 +196,8 @@ class Run:
         if not options.send:
             self.scheduler.stop("journal_only")
         self.records, self.usable = self._sink(), asking.answers.usable()
-        self.twins: Twins | None = None
-        if options.duplicates == "once":
-            self.twins = Twins(self.records, Keys(self.known_as), self.recorder)
+        once = options.duplicates == "once"
+        self.twins = Twins(self.records, Keys(self.known_as), self.recorder, self._shared_ends()) if once else None
         self.bar = stack.enter_context(self._progress())
         self.engine = self._engine(stack)
 

@@ -8,11 +8,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..bodies.recipe import BODY
 from ..connection.endpoint import opened
+from ..engine.journal.kept_ends import KeptEnds
 from ..engine.scheduling.stops import not_sent_because
 from ..engine.sink import OK, SKIPPED
 from ..errors import EndedError, Interrupted, SettingError
@@ -129,6 +131,12 @@ class Stream(Run):
         spill = tables.Spill()
         self._stack.callback(spill.close)
         return Windows(self._made, spill, *self._bytes)
+
+    def _shared_ends(self) -> KeptEnds:
+        journal = self.options.journal
+        ends = KeptEnds(None if journal is None else Path(journal).parent)
+        self._stack.callback(ends.close)
+        return ends
 
     def keep_open(self, stack: ExitStack) -> None:
         """Close what the run needs when it has ended, and not before."""
@@ -265,6 +273,8 @@ class Stream(Run):
             requests=scheduler.sent,
             first_try=scheduler.first_try,
             reused=made.reused,
+            shared=self.records.shared,
+            shared_tokens=self.records.shared_tokens,
             retries={kind: count for kind, count in scheduler.retries.items() if count},
             prompt_tokens=made.prompt_tokens,
             completion_tokens=made.completion_tokens,

@@ -6,7 +6,7 @@ import sys
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engine.sink import NOT_SENT, Records, Tally, unanswered
+from ..engine.sink import NOT_SENT, Records, SharedEnd, Tally, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -30,7 +30,7 @@ class Make(Protocol):
 class _Batch:
     """A batch whose rows have begun: its positions in the whole table, and what became of those that have ended."""
 
-    __slots__ = ("bytes", "late", "left", "number", "packed", "records", "start", "stop", "view")
+    __slots__ = ("bytes", "late", "left", "number", "packed", "records", "shared", "start", "stop", "view")
 
     def __init__(self, number: int, start: int, view: TableView, records: Any) -> None:
         self.number, self.start, self.stop = number, start, start + len(view)
@@ -39,6 +39,13 @@ class _Batch:
         self.left, self.bytes = len(view), 0
         self.packed: Any = None
         self.late: dict[int, Any] = {}
+        self.shared: set[int] = set()  # rows that have the ends of others
+
+    def finish(self) -> None:
+        """End what is known of its rows in memory."""
+        self.records.finish(None)
+        if self.shared:
+            self.records.shared = {row: row for row in self.shared}
 
 
 class Windows(Tally):
@@ -59,6 +66,7 @@ class Windows(Tally):
         self._done: dict[int, Any] = {}  # by their number: tables, or where they are in the file
         self._begun = self._handed_out = self._rows = 0
         self._open_bytes = self._done_bytes = 0
+        self.shared = self.shared_tokens = 0
 
     def __len__(self) -> int:
         return self._rows
@@ -87,7 +95,7 @@ class Windows(Tally):
         """Put the end of a row, of so many bytes, into its batch."""
         batch = self._last
         if batch is None or not batch.start <= row < batch.stop:
-            self._last = batch = self._batches[bisect_right(self._starts, row) - 1]
+            batch = self._batch_of(row)
         if batch.records is None:
             batch.late[row - batch.start] = end
         else:
@@ -99,6 +107,14 @@ class Windows(Tally):
             self._complete(batch)
         elif self._open_bytes > self._window:
             self._pack()
+
+    def share(self, row: int, first: int, known: End) -> None:
+        """End a row as another one has ended; without its attempts and tokens."""
+        batch = self._batch_of(row)
+        batch.shared.add(row - batch.start)
+        self.shared += 1
+        self.shared_tokens += known.total_tokens or 0
+        self.accept(row, SharedEnd.of(known))
 
     def finish(self, reason: str | None) -> None:
         """End the rows of open batches that never began."""
@@ -122,6 +138,10 @@ class Windows(Tally):
         self._done_bytes -= size
         return found if size else self._spill.take(found)
 
+    def _batch_of(self, row: int) -> _Batch:
+        self._last = batch = self._batches[bisect_right(self._starts, row) - 1]
+        return batch
+
     def _complete(self, batch: _Batch) -> None:
         """Make the table of a batch whose rows have all ended."""
         at = bisect_right(self._starts, batch.start) - 1
@@ -129,7 +149,7 @@ class Windows(Tally):
         self._open_bytes -= batch.bytes
         self._last = self._batches[-1] if self._batches else None
         if batch.records is not None and batch.view is not None:
-            batch.records.finish(None)
+            batch.finish()
             table = self._make(batch.view, batch.records, batch.start)
         else:
             table = self._make.patched(self._spill.take(batch.packed[0]), batch.late, batch.start)
@@ -146,7 +166,7 @@ class Windows(Tally):
         if batch.records is None or batch.view is None:
             return
         missing = frozenset(batch.records.unended())
-        batch.records.finish(None)
+        batch.finish()
         packed = self._make(batch.view, batch.records, batch.start, missing)
         batch.packed, batch.view, batch.records = (self._spill.put(packed), missing), None, None
         self._open_bytes -= batch.bytes
