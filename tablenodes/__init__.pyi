@@ -8,6 +8,7 @@ from ._version import __version__ as __version__
 from .connection import Connection as Connection
 from .nodes.async_nodes import CreateChatCompletionAsync as CreateChatCompletionAsync
 from .nodes.async_nodes import CreateCompletionAsync as CreateCompletionAsync
+from .nodes.async_nodes import CreateResponseAsync as CreateResponseAsync
 from .nodes.async_nodes import RetrieveResponse as RetrieveResponse
 from .nodes.conversation_nodes import AddAssistantMessage as AddAssistantMessage
 from .nodes.conversation_nodes import AddSystemMessage as AddSystemMessage
@@ -58,6 +59,7 @@ __all__ = [
     "CreateEmbedding",
     "CreateModeration",
     "CreateResponse",
+    "CreateResponseAsync",
     "Estimate",
     "Limits",
     "NodeOutput",

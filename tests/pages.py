@@ -72,7 +72,9 @@ def reader(folder: Path, reply: Any) -> Iterator[None]:
 
     def react(exchange: Exchange) -> None:
         transport: Any = tn.testing.canned(reply).transport
-        transport.start(Call(0, Request("POST", "http://canned.invalid/", ()), exchange.received.body, 60.0))
+        transport.start(
+            Call(0, Request("POST", f"http://canned.invalid{exchange.received.path}", ()), exchange.received.body, 60.0)
+        )
         (said,) = transport.wait(0)
         exchange.send(said.headers + said.body)
 

@@ -73,6 +73,17 @@ def seen(request):
     return {name: said[name] for name in request["response_format"]["json_schema"]["schema"]["properties"]}
 
 
+def rated(request):
+    """Answer by what is read, as a request for a response asks."""
+    is_good = "Works" in request["input"]
+    return {"sentiment": "positive" if is_good else "negative", "stars": 5 if is_good else 1}
+
+
+def moderated(request):
+    """Return the scores of a post."""
+    return {"violence": 0.97 if "find you" in request["input"] else 0.01, "hate": 0.02}
+
+
 def talked(request):
     """Answer in two turns."""
     said = str(request["messages"])
@@ -88,6 +99,8 @@ def talked(request):
         *((name, "Well.") for name in ("scale.md", "clusters.md")),
         ("images.md", seen),
         ("conversations.md", talked),
+        ("responses.md", rated),
+        ("moderation.md", moderated),
         ("testing.md", "nobody is asked"),
         ("openapi.md", "nobody is asked"),
     ],
@@ -100,6 +113,7 @@ def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp
     (tmp_path / "photos.csv").write_text("photo\nphotos/a.png\nphotos/b.png\n")
     with reader(tmp_path, reply):
         pd.DataFrame(REVIEWS).to_csv("reviews.csv", index=False)
+        Path("posts.csv").write_text("post\nWhat a lovely kettle.\nI will find you.\n")
         Path("parts").mkdir()
         for part in range(2):
             pd.DataFrame(REVIEWS)[part * 2 :][:2].to_csv(f"parts/{part}.csv", index=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -517,3 +518,40 @@ def _seconds(act, times):
     for _ in range(times):
         act()
     return (time.perf_counter() - start) / times
+
+
+def test_the_form_of_a_response_is_said_as_a_chat_says_it():
+    """This server reads no other; what no answer could satisfy it must refuse, as of a chat."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    form = {"type": "json_schema", "name": "answer", "strict": True, "schema": schema}
+    body, offer = plainly(orjson.dumps({"input": "x", "text": {"format": form}}))
+    assert offer is None
+    assert orjson.loads(body) == {
+        "input": "x",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    }
+    plain = orjson.dumps({"input": "x", "text": {"format": {"type": "text"}}})
+    assert plainly(plain) == (plain, None)
+
+
+@pytest.mark.parametrize(("used", "status"), [(16, "incomplete"), (15, "completed")])
+def test_a_response_that_has_all_its_tokens_was_cut(used, status):
+    """The server says of each that it is completed."""
+    said = orjson.dumps({"status": "completed", "usage": {"output_tokens": used}})
+    transport = FunctionCalls(Answering(said))
+    transport.start(Call(0, Request("POST", "http://x", ()), b'{"input":"x","max_output_tokens":16}', 60.0))
+    (answer,) = transport.wait(0)
+    assert orjson.loads(answer.body)["status"] == status
+
+
+class Answering:
+    """A transport whose every answer is the same."""
+
+    def __init__(self, body):
+        self.body, self.keys = body, []
+
+    def start(self, call):
+        self.keys.append(call.key)
+
+    def wait(self, seconds):
+        return [Answer(key, 200, b"", self.body) for key in self.keys]

@@ -114,10 +114,10 @@ def call(given: Given) -> int:
 def submit(given: Given) -> int:
     """Hand a node's requests to a worker in the background, and write the ids of their answers at once.
 
-    The node is CreateChatCompletionAsync or CreateCompletionAsync. The table, with future_response_id and
-    error_message, is written where call would write it. The worker ends by itself; tablenodes retrieve gets the
-    answers: give it the same --answer. With --output or --submission, rows that were submitted before keep their ids
-    and are not sent twice, wherever the files are.
+    The node is CreateChatCompletionAsync, CreateCompletionAsync or CreateResponseAsync. The table, with
+    future_response_id and error_message, is written where call would write it. The worker ends by itself; tablenodes
+    retrieve gets the answers: give it the same --answer. With --output or --submission, rows that were submitted before
+    keep their ids and are not sent twice, wherever the files are.
     """
     kept = "".join(f" --answer {quote(text)}" for text in given.answers)
     kept += _of_store(given.store)

@@ -37,9 +37,11 @@ def plainly(body: bytes) -> tuple[bytes, Offer | None]:
     A schema for the answer that nothing satisfies becomes one that the server refuses: the engine would not survive it.
     """
     # Inside a text a quote is escaped, so no prompt meets this test; every mention of a function or a schema does.
-    if b'"tool' not in body and b'"function' not in body and b'"response_format"' not in body:
+    if not any(mark in body for mark in (b'"tool', b'"function', b'"response_format"', b'"text":{')):
         return body, None
     request = orjson.loads(body)
+    if isinstance(request, dict) and "input" in request:
+        return _with_format(request, body), None
     if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
         return body, None
     given = request.copy()
@@ -53,6 +55,21 @@ def plainly(body: bytes) -> tuple[bytes, Offer | None]:
     if wrong:
         request["response_format"] = _answer_schema({"$ref": f"#/{wrong}"})
     return (body if request == given else orjson.dumps(request)), offer
+
+
+def _with_format(request: dict[str, Any], body: bytes) -> bytes:
+    """Return a request for a response whose answer's form is said as a chat says it: this server reads no other."""
+    text = request.get("text")
+    form = text.get("format") if isinstance(text, dict) else None
+    kind = form.get("type") if isinstance(form, dict) else None
+    if form is None or kind not in ("json_schema", "json_object"):
+        return body
+    del request["text"]
+    named = {"json_schema": {"name": "answer", "schema": form.get("schema", {})}} if kind == "json_schema" else {}
+    asked = {"type": kind, **named}
+    wrong = contradiction(asked)
+    request["response_format"] = _answer_schema({"$ref": f"#/{wrong}"}) if wrong else asked
+    return orjson.dumps(request)
 
 
 def _ask_for_a_call(request: dict[str, Any], offer: Offer) -> None:

@@ -12,6 +12,8 @@ from ..errors import ModelError
 from .function_requests import Offer, plainly
 from .server import LocalServer
 
+_LIMIT = b'"max_output_tokens"'
+
 
 class FunctionCalls(Wrapper):
     """A transport that serves functions and tools with a schema-constrained answer.
@@ -32,6 +34,7 @@ class FunctionCalls(Wrapper):
     def __init__(self, inner: Transport) -> None:
         super().__init__(inner)
         self._offers: dict[int, Offer] = {}
+        self._limits: dict[int, int] = {}
 
     def start(self, call: Call) -> None:
         """Begin a call, with its functions said plainly."""
@@ -42,17 +45,20 @@ class FunctionCalls(Wrapper):
             body, offer = call.body, None
         if offer is not None:
             self._offers[call.key] = offer
+        if _LIMIT in call.body and (limit := _limit_of(call.body)) is not None:
+            self._limits[call.key] = limit
         self.inner.start(call if body is call.body else call._replace(body=body))
 
     def cancel(self, key: int) -> None:
         """Drop a call."""
         self._offers.pop(key, None)
+        self._limits.pop(key, None)
         self.inner.cancel(key)
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the events that came, answers with a call in the API's shape."""
         events = self.inner.wait(seconds)
-        return [self._told(event) for event in events] if self._offers else events
+        return [self._told(event) for event in events] if self._offers or self._limits else events
 
     def close(self) -> None:
         """Drop every call and close every connection."""
@@ -62,10 +68,27 @@ class FunctionCalls(Wrapper):
     def _told(self, event: Event) -> Event:
         if not isinstance(event, Answer):
             return event
-        offer = self._offers.pop(event.key, None)
-        if offer is None or event.status != 200 or event.fault is not None:
+        offer, limit = self._offers.pop(event.key, None), self._limits.pop(event.key, None)
+        if event.status != 200 or event.fault is not None:
             return event
-        return event._replace(body=with_calls(event.body, offer))
+        if limit is not None:
+            return event._replace(body=_cut_at(event.body, limit))
+        return event if offer is None else event._replace(body=with_calls(event.body, offer))
+
+
+def _limit_of(body: bytes) -> int | None:
+    request = _parsed(body)
+    limit = request.get("max_output_tokens") if isinstance(request, dict) and "input" in request else None
+    return limit if type(limit) is int else None
+
+
+def _cut_at(body: bytes, limit: int) -> bytes:
+    """Return a response that has all the tokens that it may have as one that was cut: this server says of none."""
+    answer = _parsed(body)
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict) or answer.get("status") != "completed" or usage.get("output_tokens", 0) < limit:
+        return body
+    return orjson.dumps(answer | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}})
 
 
 def with_calls(body: bytes, offer: Offer) -> bytes:

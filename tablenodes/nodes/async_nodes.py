@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..answers import RowAnswers
 from ..bodies.body_plan import BodyPlan
 from ..bodies.recipe import Recipe
+from ..bodies.response_plan import ResponsePlan
 from ..bodies.settings_plan import SettingsPlan, needed
 from ..bodies.stop_sequences import separated, sequences
 from ..bodies.values import TextValue, is_varying
@@ -25,7 +26,7 @@ from ..run.rows import Context, PlanInputs
 from ..store import ids
 from .answer_columns import CHECKS, answers_of, beside_earlier, check_free, suffixed
 from .answer_shapes import Shape, of_any
-from .declarations import CreateChatCompletion, CreateCompletion
+from .declarations import CreateChatCompletion, CreateCompletion, CreateResponse
 from .node import OWN, Declaration, Node
 from .reference import documented
 from .request_node import RequestNode
@@ -172,6 +173,17 @@ class CreateCompletionAsync(AsyncRequestNode, CreateCompletion):
     """
 
     _declared = _later(CreateCompletion._declared)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CreateResponseAsync(AsyncRequestNode, CreateResponse):
+    """Ask a model by the Responses API, without waiting for its answer: POST /responses, by a worker.
+
+    Its settings are those of `CreateResponse`. Set the same ``answer`` on the `RetrieveResponse` that gets the answers.
+    """
+
+    _declared = replace(_later(CreateResponse._declared), bodies=ResponsePlan)
 
 
 @documented

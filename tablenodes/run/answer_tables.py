@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..answers import USAGE_TYPES, Embeddings, RowAnswers, call_table, choice_table
 from ..answers.moderation import ModerationAnswers, flag_columns, score_columns
+from ..engine.outcomes.answer_json import readable
+from ..engine.sink import OK
 from ..errors import UsageError
 from .comparison import Comparison, Side, compared
 from .row_columns import RowColumns
@@ -82,6 +84,17 @@ class AnswerTables(Generic[T]):
         """
         objects = self._view.holds_objects
         return self._long(call_table(self._records.body, self._records.outcome, objects=objects))
+
+    @cached_property
+    def ids(self) -> Any:
+        """The id that the server gave each answer, null where a row has none: a column of the table's own kind.
+
+        An answer that the server keeps is gone on from by it, as ``previous_response_id`` of `CreateResponse`.
+        """
+        found = zip(self._records.body, self._records.outcome, strict=True)
+        documents = (readable(body) if outcome == OK else None for body, outcome in found)
+        ids = [document.get("id") if isinstance(document, dict) else None for document in documents]
+        return self._view.series("id", [one if isinstance(one, str) else None for one in ids], "text")
 
     @cached_property
     def flags(self) -> T:

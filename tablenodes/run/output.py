@@ -55,7 +55,7 @@ LOG_TYPES = {
 }
 
 _MADE_OF_THE_REST = frozenset(
-    {"result", "table", "text", "log", "answers", "usage", "choices", "calls", "flags", "scores", "_answered"}
+    {"result", "table", "text", "log", "answers", "usage", "choices", "calls", "ids", "flags", "scores", "_answered"}
 )
 _BESIDE = dict(zip(BESIDE, ("integer", "text", "text"), strict=True))
 
