@@ -208,3 +208,39 @@ def test_what_needs_the_whole_table_is_refused(nodes, told):
     with pytest.raises(tn.errors.WorkflowError, match=told) as caught:
         workflow.run_batches(table_of(3), progress=False)
     assert caught.value.code == "whole_table"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_no_fresh_row_is_paid_for_while_a_later_node_refuses_all(status):
+    """Some rows from further on are asked to see whose fault it is, then the run stops."""
+    sent = []
+
+    def refuse(body):
+        sent.append(body)
+        is_later = " of " in body["messages"][-1]["content"]
+        return (status, {"error": {"message": "no such thing"}}) if is_later else "x"
+
+    made = tn.Workflow(THREE).run_batches(
+        iter(table_of(4_000).to_batches(50)), tn.testing.canned(refuse), progress=False, limits=tn.Limits(concurrency=8)
+    )
+    together = made.read_all()
+    assert len(sent) < 200
+    assert together["id"].to_pylist() == list(range(4_000))
+    assert made.summaries["again"].outcomes["not_sent"] > 3_800
+    assert made.summaries["again"].stopped
+
+
+def test_rows_that_a_later_node_refuses_for_themselves_stop_nothing():
+    """Where one from further on is answered, all go on, in their order."""
+
+    def refuse(body):
+        text = body["messages"][-1]["content"]
+        number = int(text.rpartition("w")[2] or 0) if "w" in text else 999
+        return (400, {"error": {"message": "no"}}) if " of " in text and number < 60 else "x"
+
+    limits = tn.Limits(concurrency=8)
+    made = tn.Workflow(THREE).run_batches(table_of(300), tn.testing.canned(refuse), progress=False, limits=limits)
+    together = made.read_all()
+    assert together["id"].to_pylist() == list(range(300))
+    assert [name == "ok" for name in together["again_outcome"].to_pylist()] == [at >= 60 for at in range(300)]
+    assert made.summaries["last"].ok == 300

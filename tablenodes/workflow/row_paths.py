@@ -15,6 +15,7 @@ from .passage import Passage
 
 if TYPE_CHECKING:
     from ..engine.journal.recorder import Recorder
+    from .stream_gate import StreamGate
     from .stream_step import StreamStep
 
 _TOGETHER = 256  # rows that are worked on together where the store is read or written
@@ -42,7 +43,9 @@ class RowPaths:
         self._waits = 0  # rows that wait at nodes behind the first that sends
         self._is_over = False
         self._ending: End | None = None
+        self._passed: deque[tuple[int, Any]] = deque()  # fresh rows that a probe went over
         self.recorder: Recorder
+        self.gate: StreamGate
 
     def open(self, start: int, cells: Iterator[Any]) -> None:
         """Go on with the rows of a batch, the first of which is at `start`."""
@@ -88,18 +91,34 @@ class RowPaths:
 
     def _begin(self) -> bool:
         """Make some fresh rows ready; return whether there were any."""
-        count = len(self._steps)
-        fresh = [Passage(row, cells, count) for row, cells in enumerate(islice(self._fresh, self._many), self._row)]
-        while not fresh and self._ending is None and not self._is_over:
-            if not self._more():
-                self._is_over = True
-                return False
-            fresh = [Passage(row, cells, count) for row, cells in enumerate(islice(self._fresh, self._many), self._row)]
-        self._row += len(fresh)
-        self._steps[0].waiting.extend(fresh)
+        places = self.gate.places() if self._ending is None else 0
+        if places is None:
+            return False
+        fresh = self._probe(places) if places else self._next(self._many)
+        self._steps[0].waiting.extend(Passage(row, cells, len(self._steps)) for row, cells in fresh)
         for step in self._steps[: self._first + 1]:
             self._work(step)
         return bool(fresh)
+
+    def _next(self, count: int) -> list[tuple[int, Any]]:
+        """Return some fresh rows; none where there are no more."""
+        if self._passed:
+            return [self._passed.popleft() for _ in range(min(count, len(self._passed)))]
+        fresh = [*enumerate(islice(self._fresh, count), self._row)]
+        while not fresh and self._ending is None and not self._is_over:
+            self._is_over = not self._more()
+            fresh = [*enumerate(islice(self._fresh, count), self._row)]
+        self._row += len(fresh)
+        return fresh
+
+    def _probe(self, places: int) -> list[tuple[int, Any]]:
+        """Return the fresh row that is so many places further on, or the last one."""
+        passed: list[tuple[int, Any]] = []
+        while len(passed) < places and (found := self._next(1)):
+            passed += found
+        row = passed[-1:]
+        self._passed.extendleft(reversed(passed[:-1]))
+        return row
 
     @property
     def _many(self) -> int:

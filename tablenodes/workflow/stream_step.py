@@ -14,6 +14,7 @@ from ..problems import Rejected
 from ..run.rows import conversation_of, decision, encoded
 from ..run.summary import Summary
 from .passage import AnsweredSoFar, CellReader, Passage
+from .stream_gate import Refusals
 
 if TYPE_CHECKING:
     from ..answers.row_answers import Usable
@@ -69,6 +70,7 @@ class StreamStep:
         self.counts: Counter[str] = Counter()
         self.requests = self.first_try = 0
         self.retries: Counter[str] = Counter()
+        self.refusals = Refusals()
         self.usable: Usable | None = None
         self.skipped: str | None = None  # why the first row was skipped
         self._failed: dict[int, list[str]] = {}  # by the keys of calls: what their attempts failed of
@@ -104,12 +106,15 @@ class StreamStep:
 
     def watched(self, judge: Judge) -> Judge:
         """Return what judges answers, and remembers why attempts failed."""
-        failed = self._failed
+        failed, refusals = self._failed, self.refusals
 
         def judged(answer: Answer, asked: bytes) -> Verdict:
             verdict = judge(answer, asked)
             if verdict.kind is not None:
                 failed.setdefault(answer.key, []).append(verdict.kind.value)
+                refusals.refused(answer.key, verdict, lambda: model_of(asked))
+            elif not refusals.is_answered:
+                refusals.answered()
             return verdict
 
         return judged

@@ -27,6 +27,7 @@ from ..run.wiring import caller
 from . import workflow_check
 from .row_paths import RowPaths
 from .runner import check_prices, say_doubts
+from .stream_gate import StreamGate
 from .stream_plan import StreamPlan, why_whole
 from .stream_table import PassageWindows, StreamTable
 from .workflow_batches import NodeEnd, WorkflowBatches
@@ -178,7 +179,9 @@ class WorkflowStream(Stream):
 
     def _calls(self) -> Any:
         """Return the calls of all rows, of which those that need not be sent have their ends."""
-        self._paths.recorder = self.recorder
+        self._paths.recorder, scheduler = self.recorder, self.scheduler
+        alike = self.options.limits.stop_after_alike
+        self._paths.gate = StreamGate(self._steps, alike, lambda: scheduler.in_flight, scheduler.stop)
         for step in self._sending:
             asking: Any = step.asking
             request = self.endpoint.request(asking.method, asking.path)

@@ -48,6 +48,11 @@ def sign_of(verdict: Verdict, model: str | None = None) -> str | None:
     return words if _SIZED.search(words) and len(_NUMBERED.findall(words)) > 1 else _NUMBERED.sub("#", words)
 
 
+def reason_of(sign: str) -> str:
+    """Return the reason to stop for refusals of a sign."""
+    return _STOPS.get(sign, _NOT_JSON if sign == _NOT_JSON else _ALIKE)
+
+
 def _sign_of_model(model: str) -> str:
     return f"{_OF_MODEL}{model}"
 
@@ -202,7 +207,7 @@ class Circuits:
         elif sign != _NOT_JSON and self._answered_before():
             self._known.add(sign)
         else:
-            self.trial = Trial(sign, _NOT_JSON if sign == _NOT_JSON else _ALIKE, policy.PROBES_ALIKE)
+            self.trial = Trial(sign, reason_of(sign), policy.PROBES_ALIKE)
 
     def probed(self, verdict: Verdict, model: str | None, *, is_waited_for: bool) -> str | None:
         """Record how the trial's probe ended that is no success; return the reason to stop, if it is confirmed.
