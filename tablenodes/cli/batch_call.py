@@ -1,10 +1,10 @@
-"""``tablenodes call`` over a table that is too long for the memory: it is read, asked and written in batches."""
+"""``tablenodes call`` and ``run`` over a table that is too long for the memory: it is worked on in batches."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from .presentation import Manner, check_beside, how_to_go_on, write_beside
 from .printout import PREVIEW, is_terminal, show_table
 
 if TYPE_CHECKING:
-    from ..run.response_batches import ResponseBatches
+    from ..run.options import RunOptions
     from ..workflow import Workflow
 
 _ROWS = 100_000
@@ -37,23 +37,40 @@ _BASE = 200 * 2**20
 """Bytes that a run needs whatever its table is: the libraries, and what is in flight."""
 
 
-def comes_in_batches(workflow: Workflow, given: Given) -> bool:
-    """Check whether a call is to be carried out in batches; raise `click.BadParameter` where it cannot be."""
-    why_not = _why_whole(workflow, given)
+def comes_in_batches(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> bool:
+    """Check whether a run is to be carried out in batches; raise `click.BadParameter` where it cannot be."""
+    why_not, table = _why_whole(workflow, given, how), _table_of(workflow, given)
     if given.memory is not None and why_not:
         raise click.BadParameter(f"the table is worked on as a whole: {why_not}", param_hint="--memory")
-    return not why_not and (given.memory is not None or _is_large(given.table))
+    if not why_not:
+        return table is not None and (given.memory is not None or _is_large(table))
+    if not workflow._alone and table is not None and how["progress"] is not False and _is_large(table):
+        say(f"the whole table is held in memory: {why_not}")
+    return False
 
 
-def _why_whole(workflow: Workflow, given: Given) -> str:
-    """Return why a call needs the whole table in memory; empty where it does not."""
+def _table_of(workflow: Workflow, given: Given) -> Any:
+    return workflow.table if given.table is None else given.table
+
+
+def _why_whole(workflow: Workflow, given: Given, how: Mapping[str, Any]) -> str:
+    """Return why a run needs the whole table in memory; empty where it does not."""
     from ..nodes.batch_node import BatchNode  # noqa: PLC0415
     from ..tables import STREAMED, is_streamed  # noqa: PLC0415 - loads pandas
+    from ..workflow.stream_plan import why_whole  # noqa: PLC0415 - loads the engine
+    from ..workflow.workflow_check import connections_of  # noqa: PLC0415
 
-    ((_, step),) = workflow._as_given
+    (_, step), *_ = workflow._as_given
     node, path = step.node, getattr(workflow.output, "path", None)
-    if not isinstance(node, BatchNode) or node._declared.later:
-        return "this node sends nothing itself"
+    if not workflow._alone:
+        why = why_whole(workflow, connections_of(workflow, how["connection"]))
+        why = why or ("leave --report out" if given.report is not None else "")
+        why = why or ("leave --duplicates out" if given.duplicates != "send" else "")
+    else:
+        sends = isinstance(node, BatchNode) and not node._declared.later
+        why = "" if sends else "this node sends nothing itself"
+    if why:
+        return why
     if path is None or not hasattr(workflow.output, "raw"):
         return "--output must be a file"
     if not is_streamed(path):
@@ -78,17 +95,22 @@ def _is_large(table: Any) -> bool:
     return len(paths) > 1 or rows > _ROWS or size > _BYTES
 
 
-def call_in_batches(workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner) -> int:
-    """Run the node over the table's batches, write what comes of them, and say how it went."""
+def call_in_batches(
+    workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner, inputs: Mapping[str, Any]
+) -> int:
+    """Run the nodes over the table's batches, write what comes of them, and say how it went."""
     with voiced(_silent) if shown.is_quiet else nullcontext(), detailed(shown=shown.is_detailed):
-        return _Call(workflow, given, how, shown).run()
+        return (_Call if workflow._alone else _WorkflowCall)(workflow, given, how, shown, inputs).run()
 
 
 class _Call:
     """A call in batches."""
 
-    def __init__(self, workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner) -> None:
+    def __init__(
+        self, workflow: Workflow, given: Given, how: dict[str, Any], shown: Manner, inputs: Mapping[str, Any]
+    ) -> None:
         self._workflow, self._given, self._how, self._shown = workflow, given, how, shown
+        self._table, self._inputs = _table_of(workflow, given), inputs
         self._path = workflow.output.path  # type: ignore[union-attr] # it was checked
         self._beside = {what: path for what, path in shown.beside.items() if path is not None}
         self._log, self._written = self._beside.get("log"), 0
@@ -101,9 +123,9 @@ class _Call:
         from ..workflow.destination import refuse_as_journal  # noqa: PLC0415 - loaded where it is used
         from ..workflow.workflow_check import file_of  # noqa: PLC0415
 
-        table, journal = file_of(self._workflow, self._given.table), self._how["journal"]
+        table, journal = file_of(self._workflow, self._table), self._how["journal"]
         self._workflow.output.check(table)  # type: ignore[union-attr]
-        check_beside(self._beside, self._workflow, self._given.table, journal)
+        check_beside(self._beside, self._workflow, self._table, journal)
         if journal is not None:
             refuse_as_journal(journal, table=table, output=self._path)
         if self._given.rows is not None:
@@ -118,22 +140,27 @@ class _Call:
             if self._written:
                 self._tell(batches, f"{self._path}{tables.PARTIAL}")
             if isinstance(stopped, EndedError | Interrupted) and self._how["journal"] is not None:
-                say(how_to_go_on(stopped, batches.summary.ok, self._how["journal"]))
+                answered = sum(end.summary.ok for end in self._ends(batches).values())
+                say(how_to_go_on(stopped, answered, self._how["journal"]))
             raise
         self._tell(batches, self._path)
         if not self._is_reported:
             return BAD_INPUT
-        return SOME_FAILED if batches.summary.failed else OK
+        return SOME_FAILED if any(end.summary.failed for end in self._ends(batches).values()) else OK
 
-    def _write(self, batches: ResponseBatches) -> None:
+    def _ends(self, batches: Any) -> Mapping[str, Any]:
+        """Return what became of each node's rows."""
+        return {next(name for name, _ in self._workflow._as_given): batches}
+
+    def _write(self, batches: Any) -> None:
         """Write the output and the log, as the batches come."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
-        columns = self._columns(batches)
-        schema = tables.schema_of(batches.schema, columns)
+        columns, names = self._columns(batches)
+        schema = tables.schema_of(batches.schema, columns, names)
         with tables.batch_writer(self._path, schema) as write, self._logging(batches) as log:
             for batch in batches:
-                part = tables.columns_of_batch(batch, columns)
+                part = tables.columns_of_batch(batch, columns, names)
                 self._head = part if self._head is None else self._head
                 write(part)
                 log(batch)
@@ -143,10 +170,10 @@ class _Call:
         """Check whether the run may begin: who is asked is told what it is likely to cost, by its first rows."""
         from .. import tables  # noqa: PLC0415 - loads pandas
 
-        run = Intended(self._workflow, None, {}, self._how)
+        run = Intended(self._workflow, None, self._inputs, self._how)
         if not is_asked(run, self._given):
             return True
-        source = tables.batch_source(self._given.table, None, tables.Reading(**self._reading()))
+        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
         first, times = source.start(self._given.rows)
         return consented(run._replace(table=first), self._given, times)[1]
 
@@ -154,55 +181,63 @@ class _Call:
         """Return what is said of how the table's file is read."""
         from ..workflow.table_source import TableSource  # noqa: PLC0415 - loaded where it is used
 
-        table = self._given.table
+        table = self._table
         return table.options() if isinstance(table, TableSource) else {}
 
-    def _batches(self) -> ResponseBatches:
-        """Begin the run."""
+    def _options(self) -> RunOptions:
         from ..run.options import RunOptions  # noqa: PLC0415 - the engine is loaded where it is needed
-        from ..run.rows import Context, When  # noqa: PLC0415
+
+        own = {"limits": self._workflow.limits, "retry": self._workflow.retry}
+        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "duplicates", "store")
+        return RunOptions.of(**{each: self._how[each] for each in taken}, **own)
+
+    def _batches(self) -> Any:
+        """Begin the run."""
+        from ..run.rows import Context, When  # noqa: PLC0415 - the engine is loaded where it is needed
 
         ((name, step),) = self._workflow._as_given
-        how, own = self._how, {"limits": self._workflow.limits, "retry": self._workflow.retry}
-        taken = ("journal", "send", "progress", "retry_failed", "on_in_doubt", "duplicates", "store")
-        options = RunOptions.of(**{each: how[each] for each in taken}, **own)
-        only = self._workflow._only
+        how, options, only = self._how, self._options(), self._workflow._only
         context = Context(scope=name, when=None if only is None else When(only.plan, name=only.name))
         connection = how["connection"] or step.connection or self._workflow.connection
         node: Any = step.node  # a BatchNode, as was checked
         how_read = {"reading": self._reading(), "rows": self._given.rows}
-        source, window = self._given.table, self._window()
-        made: ResponseBatches = node._in_batches(source, connection, options, context, window=window, **how_read)
-        return made
+        return node._in_batches(self._table, connection, options, context, window=self._window(), **how_read)
 
-    def _columns(self, batches: ResponseBatches) -> list[str]:
-        """Return the columns that are written."""
+    def _columns(self, batches: Any) -> tuple[list[str], list[str]]:
+        """Return the columns that are written, and what they are called there."""
+        named, chosen = batches._named, self._shown.columns
         if self._shown.is_raw:
-            return [*batches._named.raw]
-        if self._shown.columns is None:
-            return [*batches._named.table]
-        for name in self._shown.columns:
+            return [*named.raw], [*(named.raw.values() if isinstance(named.raw, dict) else named.raw)]
+        for name in chosen or ():
             if name not in batches.schema.names:
                 raise ColumnError(f"--columns: the table has no column {name!r}{nearest(name, batches.schema.names)}")
-        return [*self._shown.columns]
+        columns = [*(named.table if chosen is None else chosen)]
+        return columns, columns
 
     @contextmanager
-    def _logging(self, batches: ResponseBatches) -> Iterator[Callable[[Any], None]]:
+    def _logging(self, batches: Any) -> Iterator[Callable[[Any], None]]:
         """Open the log, if one is asked for; the function that is returned adds a batch to it."""
         from .. import tables  # noqa: PLC0415 - loads pandas
-        from ..run.output import LOG_TYPES  # noqa: PLC0415 - loaded by now
 
         if self._log is None:
             yield _silent
             return
-        columns = [*batches._named.log]
+        none = next(self._entries(tables.no_rows(batches.schema), batches._named))
+        with tables.batch_writer(self._log, none.schema, what="log") as write:
 
-        def entries(batch: Any) -> Any:
-            numbers = FIRST_ROW.get() + self._written
-            return tables.numbered(tables.columns_of_batch(batch, columns, [*LOG_TYPES]), numbers)
+            def log(batch: Any) -> None:
+                for part in self._entries(batch, batches._named):
+                    write(part)
 
-        with tables.batch_writer(self._log, entries(tables.no_rows(batches.schema)).schema, what="log") as write:
-            yield lambda batch: write(entries(batch))
+            yield log
+
+    def _entries(self, batch: Any, named: Any) -> Iterator[Any]:
+        """Yield the parts of the log that a batch is."""
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..run.output import LOG_TYPES  # noqa: PLC0415 - loaded by now
+
+        part = tables.columns_of_batch(batch, [*named.log], [*LOG_TYPES])
+        yield tables.numbered(part, FIRST_ROW.get() + self._written)
 
     def _window(self) -> int:
         """Return the bytes of finished rows that may wait in memory."""
@@ -213,28 +248,70 @@ class _Call:
         asked = size_in_bytes(self._given.memory, "memory")
         return max(16 * 2**20, (asked - _BASE) // 2)
 
-    def _tell(self, batches: ResponseBatches, path: str) -> None:
+    def _tell(self, batches: Any, path: str) -> None:
         """Show the first rows, how it went and where things are."""
-        if self._head is not None and is_terminal() and not self._shown.is_quiet:
-            show_table(self._head.slice(0, PREVIEW))
+        ends = self._ends(batches)
+        if self._head is not None and (is_terminal() or not self._shown.asked) and not self._shown.is_quiet:
+            show_table(self._brief(self._head.slice(0, PREVIEW), ends))
         places = [f"wrote {path}: {counted(self._written, 'row')}"]
         if (journal := self._how["journal"]) is not None and os.path.exists(journal):
             places.append(f"journal {journal}")
         if self._log is not None:
             places.append(f"log {self._log}")
-        name = next(name for name, _ in self._workflow._as_given)
-        if (page := self._beside.get("report")) is not None and self._write_report({name: batches}, page):
+        if (page := self._beside.get("report")) is not None and self._write_report(ends, page):
             places.append(f"report {page}")
-        has_journal = journal is not None
-        for line in report({name: batches}, ["; ".join(places)], keeps=True, has_journal=has_journal):  # type: ignore[dict-item]
+        for line in report(ends, ["; ".join(places)], keeps=True, has_journal=journal is not None):
             say(line)
 
-    def _write_report(self, outputs: dict[str, ResponseBatches], path: str) -> bool:
+    def _brief(self, head: Any, _: Mapping[str, Any]) -> Any:
+        """Return the first rows as a person looks at them."""
+        return head
+
+    def _write_report(self, outputs: Mapping[str, Any], path: str) -> bool:
         """Write the report; return whether it could be written."""
         from ..report import page  # noqa: PLC0415 - loaded where it is used
 
         self._is_reported = write_beside("report", lambda: page.write(outputs, path, how_set=option_for))
         return self._is_reported
+
+
+class _WorkflowCall(_Call):
+    """A workflow's run in batches."""
+
+    def _batches(self) -> Any:
+        from .. import tables  # noqa: PLC0415 - loads pandas
+        from ..nodes.batch_node import SPILL  # noqa: PLC0415 - loaded where it is used
+        from ..workflow.workflow_check import check_content  # noqa: PLC0415 - loaded by now
+        from ..workflow.workflow_stream import stream  # noqa: PLC0415
+
+        source = tables.batch_source(self._table, None, tables.Reading(**self._reading()))
+        source = source if self._given.rows is None else source.part(self._given.rows)
+        check_content(self._workflow, source.view)
+        shown: Any = {"raw": self._shown.is_raw, "logged": self._log is not None}
+        how: Any = {"check": "lazy", "window": self._window(), "spill": SPILL}
+        connection = self._how["connection"]
+        return stream(self._workflow, source, self._inputs, connection, self._options(), **how, **shown)
+
+    def _ends(self, batches: Any) -> Mapping[str, Any]:
+        return dict(batches._ended())
+
+    def _entries(self, batch: Any, named: Any) -> Iterator[Any]:
+        from .. import tables  # noqa: PLC0415 - loads pandas
+
+        for node, names in named.logs.items():
+            part = tables.columns_of_batch(batch, [*names], [*names.values()])
+            yield tables.numbered(part, FIRST_ROW.get() + self._written, node)
+
+    def _brief(self, head: Any, ends: Mapping[str, Any]) -> Any:
+        """Return the first rows without the columns that say nothing: that all of a node's are ok."""
+        from ..workflow.workflow_check import ended_beside  # noqa: PLC0415 - loaded by now
+
+        if self._shown.columns is not None or self._shown.is_raw:
+            return head
+        whole = [name for name, end in ends.items() if end.summary.ok == end.summary.rows and len(ends) > 1]
+        steps = dict(self._workflow._steps)
+        idle = {column for name in whole for column in ended_beside(name, steps[name])}
+        return head.select([name for name in head.schema.names if name not in idle])
 
 
 def _silent(_: Any) -> None:

@@ -45,7 +45,9 @@ _RETRY = "Which failed rows to have sent again first: those whose failure may pa
 _WAIT = option("--wait -w", "SECONDS", _LONG, type=click.FloatRange(0))
 
 
-@command("run", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *options.OUTPUT, *_HOW, *options.LATER)
+@command(
+    "run", options.FILE, options.TABLE, options.INPUTS, *options.INPUT, *options.OUTPUT, MEMORY, *_HOW, *options.LATER
+)
 def run(given: Given) -> int:
     """Run a workflow and write its table.
 
@@ -73,8 +75,8 @@ def _run(
         return code
     beside = {"log": given.log, "report": getattr(given, "report", None)}
     shown = Manner(raw, given.form, columns, asked, beside, given.quiet, given.verbose)
-    if hasattr(given, "memory") and comes_in_batches(workflow, given):
-        return call_in_batches(workflow, given, how, shown)
+    if hasattr(given, "memory") and comes_in_batches(workflow, given, how):
+        return call_in_batches(workflow, given, how, shown, inputs)
     presented = Presentation(shown, how, later=later, keeps=keeps)
     table = table_of(workflow, given.table, given.rows)
     table, agreed = consented(Intended(workflow, table, inputs, how), given)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..settings import Limits, Retry
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)[bB]?\s*")
-_SPILL = 10_000_000_000
+SPILL = 10_000_000_000
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -174,7 +174,7 @@ class BatchNode(Node):
         *,
         check: str | bool = "lazy",
         window: int,
-        spill: int = _SPILL,
+        spill: int = SPILL,
         query: str | None = None,
         reading: Mapping[str, str] | None = None,
         rows: slice | None = None,

@@ -25,6 +25,8 @@ def batch_source(source: Any, query: str | None = None, reading: Reading | None 
 
     `reading` says how a file is read.
     """
+    if isinstance(source, BatchSource):
+        return source
     if (asked := _database(source, query)) is not None:
         return _of_query(asked)
     if query is not None:

@@ -199,7 +199,12 @@ def no_rows(schema: Any) -> Any:
     return pyarrow.RecordBatch.from_pylist([], schema=schema)
 
 
-def numbered(batch: Any, first: int) -> Any:
-    """Return a record batch with the positions of its rows, counted from `first`, as its first column ``row``."""
+def numbered(batch: Any, first: int, node: str = "") -> Any:
+    """Return a record batch with the positions of its rows, counted from `first`, as its first column ``row``.
+
+    With a `node`, the column ``node`` goes before, with its name.
+    """
     rows = pyarrow.array(range(first, first + batch.num_rows), pyarrow.int64())
-    return pyarrow.RecordBatch.from_arrays([rows, *batch.columns], ["row", *batch.schema.names])
+    own = {"node": pyarrow.array([node] * batch.num_rows, pyarrow.string())} if node else {}
+    names = [*own, "row", *batch.schema.names]
+    return pyarrow.RecordBatch.from_arrays([*own.values(), rows, *batch.columns], names)

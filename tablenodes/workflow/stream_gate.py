@@ -1,4 +1,4 @@
-"""The gate of a workflow's fresh rows: none goes on while a node refuses all rows alike, so that none is paid in vain."""
+"""The gate of a workflow's fresh rows: none goes on while a node refuses all rows alike: it would be paid in vain."""
 
 from __future__ import annotations
 

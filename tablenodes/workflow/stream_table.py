@@ -81,10 +81,7 @@ class StreamTable:
         table = tables.view(outputs.table)
         last = [*outputs.values()][-1]
         own: dict[str, Any] = {f"raw.{name}": kind for name, kind in last._types.items()} if raw else {}
-        logs = {
-            step.name: [name for name in LOG_TYPES if name in tables.view(outputs[step.name].log).columns]
-            for step in (steps if logged else ())
-        }
+        logs = {step.name: [*LOG_TYPES] for step in (steps if logged else ())}
         own |= {f"log.{step}.{name}": LOG_TYPES[name] for step, names in logs.items() for name in names}
         free = free_names(own, table.columns)
         self._own = {free[name]: kind for name, kind in own.items()}
@@ -146,7 +143,11 @@ class StreamTable:
         values = [last._columns[name] for name in self.columns.raw.values()]
         for step, names in self.columns.logs.items():
             log = tables.view(outputs[step].log)
-            values += [[cell for (cell,) in log.rows((name,))] for name in names.values()]
+            none = [None] * len(log)
+            known = (
+                [cell for (cell,) in log.rows((each,))] if each in log.columns else none for each in names.values()
+            )
+            values += known
         made = dict(zip(self._own, values, strict=True))
         return tables.view(outputs.table).replacing(made, self._own)
 

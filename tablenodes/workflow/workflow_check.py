@@ -294,18 +294,18 @@ def _taken(name: str, node: Node, columns: Sequence[str], written: dict[str, str
         if (other := written.setdefault(column, name)) != name:
             both = f"nodes {other!r} and {name!r} both make the column {column!r} of the workflow's table"
             yield WorkflowError(f"{both}: choose another id, or another name with into", place="into")
-    written |= dict.fromkeys(_beside(name, node), name)
+    written |= dict.fromkeys(ended_beside(name, node), name)
 
 
 def _written(name: str, node: Node, columns: Sequence[str]) -> dict[str, Any]:
     """Return the columns that the table has of a node beside others, and types; without a name it is the only one."""
     made = node._answer_columns(name) if name or hasattr(node, "_answers") else {}
     found = {**(made or node._declared.makes)}
-    beside = free_names(_beside(name, node) if name or made else (), (*columns, *found))
+    beside = free_names(ended_beside(name, node) if name or made else (), (*columns, *found))
     return found | {free: "integer" if own.endswith(BESIDE[0]) else "text" for own, free in beside.items()}
 
 
-def _beside(name: str, node: Node) -> tuple[str, ...]:
+def ended_beside(name: str, node: Node) -> tuple[str, ...]:
     """Return the columns that say what became of a node's rows."""
     answers: RowAnswers | None = getattr(node, "_answers", None) if node._answer_columns(name) else None
     return tuple(f"{name}_{each}" for each in BESIDE[1:]) if answers is None else answers.within(name).made[-3:]

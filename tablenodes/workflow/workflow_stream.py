@@ -182,9 +182,11 @@ class WorkflowStream(Stream):
         self._paths.recorder, scheduler = self.recorder, self.scheduler
         alike = self.options.limits.stop_after_alike
         self._paths.gate = StreamGate(self._steps, alike, lambda: scheduler.in_flight, scheduler.stop)
+        requests: dict[Any, Any] = {}  # nodes of one path have one: a connection is set up anew for another
         for step in self._sending:
             asking: Any = step.asking
             request = self.endpoint.request(asking.method, asking.path)
+            request = requests.setdefault(request, request)
             known_as = request._replace(url=self.endpoint.identity(asking.path))
             judging = self.engine.judging(
                 choices=asking.choices,
