@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ..answers import RowAnswers
 from ..column_names import OUTPUTS
 from ..engine.sink import OK
 from ..problems import Rejected
 from ..run.table_run import Making, cell_of, end_of_made
 
 if TYPE_CHECKING:
-    from ..answers import RowAnswers
-
     Place = int | tuple["MadeSoFar", int]
     """Where a column's cell is: among the cells of the source that are read, or in what an earlier node made."""
 
@@ -86,6 +85,7 @@ class AnsweredSoFar:
 
     def __init__(self, position: int, answers: RowAnswers) -> None:
         self._at, self._answers, self._value_of = position, answers, answers.reader()
+        self._reads_columns = type(answers).columns is not RowAnswers.columns
 
     def _answer_to(self, passage: Passage) -> tuple[str, str]:
         end = passage.ends[self._at]
@@ -97,6 +97,9 @@ class AnsweredSoFar:
 
     def _answer_at(self, passage: Passage) -> Any:
         end = passage.ends[self._at]
+        if self._reads_columns:  # a kind of answers of its own
+            body = end.body.decode("utf-8", "replace")
+            return next(iter(self._answers.columns([body], [end.outcome]).values()))[0]
         value = self._value_of(end.body.decode("utf-8", "replace")) if end.outcome == OK else None
         if self._answers.is_one or end.outcome != OK:
             return value

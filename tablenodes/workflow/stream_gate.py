@@ -11,7 +11,6 @@ from ..engine.scheduling.circuits import reason_of, sign_of
 
 if TYPE_CHECKING:
     from ..engine.outcomes.judge import Verdict
-    from .stream_step import StreamStep
 
 _REFUSALS = (Failure.FINAL, Failure.UNUSABLE)
 
@@ -53,12 +52,12 @@ class StreamGate:
 
     def __init__(
         self,
-        steps: Sequence[StreamStep],
+        refusals: Sequence[Refusals],
         alike: int | None,
         in_flight: Callable[[], int],
         stop: Callable[[str, str], None],
     ) -> None:
-        self._refusals = [step.refusals for step in steps if step.making is None]
+        self._refusals = refusals
         self._alike, self._in_flight, self._stop = alike, in_flight, stop
         self._suspect: Refusals | None = None
         self._met = self._probes = 0

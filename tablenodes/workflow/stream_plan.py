@@ -41,7 +41,10 @@ def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> st
     kinds = {name: node._row_by_row(name) for name, node in workflow._steps}
     if whole := next((name for name, kind in kinds.items() if kind is None), None):
         return f"node {whole!r} hands rows to a worker, or waits for what it was answered"
-    sending = [name for name, kind in kinds.items() if isinstance(kind, Asking)]
+    asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
+    if packed := next((name for name, kind in asking.items() if kind.pack), None):
+        return f"node {packed!r} sends many rows in one request"
+    sending = [*asking]
     if not sending:
         return "none of its nodes sends anything"
     own = connections[sending[0]]
@@ -91,6 +94,8 @@ class StreamPlan:
         reader, position = self._reader(plan.columns, answers), len(self.steps)
         step = StreamStep(position, name, node, plan, reader, deciding, context, self._options, account)
         step.asking, step.making = asking, making
+        if asking is not None:
+            step.answers = asking.answers.streamed()
         step.models_differ = asking is not None and self._pricing.is_known and plan.constant("model") is None
         followed = [*node._follows().values()]
         step.follows = next((each for each in self.steps if each.name in followed), None)
@@ -116,10 +121,9 @@ class StreamPlan:
         """Note what later nodes find of a node: its answers, or the columns that it made."""
         making, node = step.making, step.node
         if making is None:
-            answers = node._answers  # type: ignore[attr-defined] # it sends
-            self._so_far[step.name] = AnsweredSoFar(step.position, answers)
+            self._so_far[step.name] = AnsweredSoFar(step.position, step.answers)
             records, spending = Records(0), Spending((), (), self._pricing)
-            output: Any = Responses(view, records, Summary(0, {}), lambda: (), spending, answers)
+            output: Any = Responses(view, records, Summary(0, {}), lambda: (), spending, step.answers)
         else:
             before = {name: self._place(self._found[name]) for name in making.makes if name in self._found}
             self._so_far[step.name] = so_far = MadeSoFar(step.position, making, before)

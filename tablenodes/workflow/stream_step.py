@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..answers import TEXTS
 from ..bodies.recipe import CONVERSATION
 from ..engine.calls import model_of
 from ..engine.sink import OK, End
@@ -17,6 +18,7 @@ from .passage import AnsweredSoFar, CellReader, Passage
 from .stream_gate import Refusals
 
 if TYPE_CHECKING:
+    from ..answers import RowAnswers
     from ..answers.row_answers import Usable
     from ..bodies.settings_plan import RowPlan
     from ..engine.calls import Answer
@@ -45,6 +47,7 @@ class StreamStep:
     """
 
     call: Callable[[bytes, int], Any]
+    answers: RowAnswers = TEXTS
 
     def __init__(
         self,
@@ -148,7 +151,7 @@ class RepliesTo:
 
     def __init__(self, step: StreamStep, passages: Sequence[Passage]) -> None:
         self._step, self._passages = step, passages
-        self._answers = AnsweredSoFar(step.position, step.node._answers)  # type: ignore[attr-defined] # it sends
+        self._answers = AnsweredSoFar(step.position, step.answers)
 
     def _asked(self) -> Iterator[str | None]:
         return self._step.asked(self._passages)

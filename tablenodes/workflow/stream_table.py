@@ -41,7 +41,9 @@ class PassageRecords:
 
     def __init__(self, steps: Sequence[StreamStep], rows: int) -> None:
         self.left = set(range(rows))
-        self.of: list[Any] = [Records(rows) if step.making is None else [_UNMADE] * rows for step in steps]
+        self.of: list[Any] = [
+            Records(rows, step.answers.bodies()) if step.making is None else [_UNMADE] * rows for step in steps
+        ]
         self.models = {step.position: [""] * rows for step in steps if step.models_differ}
 
     def accept(self, row: int, passage: Passage) -> None:
@@ -132,8 +134,7 @@ class StreamTable:
         if step.making is not None:
             return output_of(step.making, view, own, step.context)
         spending = Spending((), (), self._pricing)
-        answers = step.node._answers  # type: ignore[attr-defined] # it sends
-        return Responses(view, own, Summary.of(own.counts), lambda: (), spending, answers)
+        return Responses(view, own, Summary.of(own.counts), lambda: (), spending, step.answers)
 
     def _table(self, outputs: WorkflowOutput) -> Any:
         """Return the table that is written, and behind it what else is wanted."""

@@ -181,7 +181,9 @@ class WorkflowStream(Stream):
         """Return the calls of all rows, of which those that need not be sent have their ends."""
         self._paths.recorder, scheduler = self.recorder, self.scheduler
         alike = self.options.limits.stop_after_alike
-        self._paths.gate = StreamGate(self._steps, alike, lambda: scheduler.in_flight, scheduler.stop)
+        self._paths.gate = StreamGate(
+            [step.refusals for step in self._sending], alike, lambda: scheduler.in_flight, scheduler.stop
+        )
         requests: dict[Any, Any] = {}  # nodes of one path have one: a connection is set up anew for another
         for step in self._sending:
             asking: Any = step.asking
