@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 
 import pandas as pd
@@ -14,6 +15,8 @@ import tablenodes as tn
 from tablenodes.engine.scheduling.fleet import Fleet
 from tablenodes.run.server_watch import ServerWatch
 from tablenodes.settings import Limits, Retry
+
+UNKNOWN = b'{"error": {"message": "no such model", "code": "model_not_found"}}'
 
 
 class Served:
@@ -177,8 +180,7 @@ def test_a_model_that_one_server_lacks():
     """Its rows go to the other; those of a model that none knows are not sent any more."""
 
     def lacking(*names):
-        body = b'{"error": {"message": "no such model", "code": "model_not_found"}}'
-        return lambda at, key: status(404, body=body) if model(key) in names else None
+        return lambda at, key: status(404, body=UNKNOWN) if model(key) in names else None
 
     def model(key):
         return ("a", "b", "c")[key % 3]
@@ -203,6 +205,17 @@ def test_a_slow_server_gets_as_many_as_it_can_take():
     assert run.outcomes == ["ok"] * 2000
     assert len(fast.asked) >= 1980
     assert run.seconds <= 1.1 * 2000 * 0.05 / 16 + 1
+
+
+def test_a_server_that_was_slow_is_looked_at_again():
+    """By one call at a time: one that had to load its model first is used as the others from then on."""
+    cold = Served(answer=lambda at, key: {**ok(), "seconds": 1.5} if at < 1001 else None)
+    run = Spread(2000, [Served(), cold], limits=Limits(concurrency=16)).run()
+    assert run.outcomes == ["ok"] * 2000
+    assert sum(at >= 1001 for at, _ in cold.asked) >= 600
+    slow = Served(seconds=1.0)
+    run = Spread(1600, [Served(), slow], limits=Limits(concurrency=8)).run()
+    assert len(slow.asked) <= 4 + run.seconds / 4 + 1
 
 
 def test_conversations_stay_where_they_began():
@@ -251,6 +264,34 @@ def dies(exchange):
 
 def table(rows):
     return pd.DataFrame({"prompt": [f"row {at}" for at in range(rows)]})
+
+
+FAULTS = [
+    *(status(500), status(502), status(429), status(429, b"retry-after: 1\r\n"), status(429, b"retry-after: 400\r\n")),
+    *(status(401), status(403, body=b'{"error": {"message": "no"}}'), status(404, body=UNKNOWN)),
+    *(fault(name, reached=False) for name in ("connect", "dns", "tls")),
+]
+
+
+def failing(chance):
+    """Return a server that fails in one way, then in another, dies and may come back."""
+    later, *ways = chance.choice([0.2, 1, 3]), chance.choice([None, *FAULTS]), chance.choice([None, *FAULTS])
+    dies = chance.choice([math.inf, 1000, 1000.7, 1002])
+    answer = lambda at, key: ways[at > 1000 + later] if chance.random() < 0.9 else None  # noqa: E731
+    return Served(chance.randint(1, 8), chance.choice([0.01, 0.05]), dies, chance.choice([1004, math.inf]), answer)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_one_server_would_answer_is_answered(seed):
+    """Whatever the others do, and in whichever order: each row has one end, and all requests are counted."""
+    chance = random.Random(seed)
+    servers = [failing(chance) for _ in range(chance.randint(1, 3))]
+    servers.insert(chance.randint(0, len(servers)), Served())
+    limits = Limits(concurrency=chance.choice([1, 4, 16]))
+    run = Spread(60, servers, seed=seed, limits=limits, retry=Retry(ambiguous=3))
+    assert run.run().outcomes == ["ok"] * 60
+    assert run.scheduler.sent == sum(run.begun.values())
+    assert not run.scheduler.failed_at
 
 
 def test_who_gets_no_rows_is_said(monkeypatch, capsys):

@@ -56,6 +56,8 @@ RETRY_SHARE = 5  # fresh rows that go for each that is tried again, where both w
 STICKINESS = 1.25
 """How much longer a call may take, by what the servers have shown, at the one that has the beginning of its prompt."""
 BEGINNING = 1024  # bytes of what comes before a user's first message, and of that, by which prompts begin alike
+LOOK_AFTER, LOOK_LONGEST = 4.0, 10.0
+"""A slower server without calls gets one again after so many times as long as its answers took; seconds at most."""
 LATENCY_MEMORY = 0.1  # the weight of the newest answer in what is known of a server's time
 
 # Pacing.

@@ -79,7 +79,7 @@ class Fleet(Scheduler):
         self.circuits = cast("Any", _Circuits(self))
         self._placed: dict[int, tuple[Member, Any]] = {}
         self._in_flight = cast("Any", self._placed)
-        self.failed_at: dict[int, int] = {}
+        self.failed_at: dict[int, set[int]] = {}  # by row, the servers that it has failed at
         self._asked: dict[int, set[int]] = {}
         self._rooms = [0] * servers
         self._front: Member | None = None
@@ -102,20 +102,20 @@ class Fleet(Scheduler):
         return self._placed[key][0].number
 
     def started(self, key: int, now: float, tokens: int = 0, body: bytes = b"") -> float:
-        member = self._choose(key, body)
+        member = self._choose(key, body, now)
         self._rooms[member.number] -= 1
         self._placed[key] = member, self._pacing.started(now, tokens)
         if self._learned.active:
             self._learned.sent(now)
         return member.started(key, now, tokens)
 
-    def _choose(self, key: int, body: bytes) -> Member:
+    def _choose(self, key: int, body: bytes, now: float) -> Member:
         """Return the server for a call."""
         able = [each for each in self.members if self._rooms[each.number] > 0] or self.members
         if len(able) > 1 and (refused := self._asked.get(key)) is not None:
             able = [each for each in able if each.number not in refused] or able
         if len(able) > 1 and (failed := self.failed_at.get(key)) is not None:
-            able = [each for each in able if each.number != failed]
+            able = [each for each in able if each.number not in failed] or able
         if len(able) == 1:
             return able[0]
         asked = asked_of(body)
@@ -123,7 +123,10 @@ class Fleet(Scheduler):
         able = [each for each in able if model not in each.circuits.missing_models] or able
         known = [each.seconds for each in able if each.seconds is not None]
         guess = min(known, default=1.0)
-        load = {each: each.expects or guess * (1 + each.in_flight) for each in able}
+        for each in able:
+            each.look_again(guess, now)
+        told = [(each, each.expects) for each in able]
+        load = {each: guess * (1 + each.in_flight) if time is None else time for each, time in told}
         beginning = beginning_of(asked)
         home = max(able, key=lambda each: hashlib.blake2b(beginning, salt=b"%d" % each.number).digest())
         best = min(able, key=load.__getitem__)
@@ -243,10 +246,12 @@ class Fleet(Scheduler):
                 each.lend(self._recoveries)
 
     def _count(self) -> None:
-        members = self.members
-        self.sent, self.tokens = sum(each.sent for each in members), sum(each.tokens for each in members)
-        self.repeats = sum(each.repeats for each in members)
-        self.first_try = sum(each.first_try for each in members)
+        self.sent = self.tokens = self.repeats = self.first_try = 0
+        for each in self.members:
+            self.sent += each.sent
+            self.tokens += each.tokens
+            self.repeats += each.repeats
+            self.first_try += each.first_try
 
     def _forget(self, key: int) -> None:
         self.failed_at.pop(key, None)

@@ -49,7 +49,7 @@ class Company(Protocol):
     """All servers together, as far as one of them asks."""
 
     admission: FleetAdmission
-    failed_at: dict[int, int]
+    failed_at: dict[int, set[int]]
 
     @property
     def shared(self) -> tuple[Any, ...]:
@@ -90,6 +90,8 @@ class Member(Scheduler):
         self.left: str | None = None
         self.why = ""
         self.seconds: float | None = None
+        self._looks, self._last_at = False, -math.inf
+        self._moving: int | None = None  # the row that is asked elsewhere
         self._failure: Verdict | None = None
 
     def room(self, now: float) -> int:
@@ -113,14 +115,26 @@ class Member(Scheduler):
         return (failed.outcome, failed.message) if failed is not None and self._outage.is_shut else None
 
     def took(self, seconds: float) -> None:
-        """Learn from the time that an answer took."""
-        before = seconds if self.seconds is None else self.seconds
+        """Learn from the time that an answer took; after a look, what was known before is nothing any more."""
+        before = seconds if self.seconds is None or self._looks else self.seconds
+        self._looks = False
         self.seconds = before + policy.LATENCY_MEMORY * (seconds - before)
 
     @property
     def expects(self) -> float | None:
         """Seconds that one more call would take, by what it has shown; None where nothing came of it yet."""
+        if self._looks:
+            return math.inf if self._in_flight else 0.0
         return None if self.seconds is None else self.seconds * (1 + len(self._in_flight))
+
+    def look_again(self, best: float, now: float) -> None:
+        """Have one call look whether it is as fast as the `best`, where it was slower, and has had none for a while."""
+        if self.seconds is not None and not self._in_flight and self.seconds > policy.STICKINESS * best:
+            self._looks = now >= self._last_at + min(policy.LOOK_LONGEST, policy.LOOK_AFTER * self.seconds)
+
+    def started(self, key: int, now: float, tokens: int = 0, body: bytes = b"") -> float:
+        self._last_at = now
+        return super().started(key, now, tokens, body)
 
     def _may_repeat(self, key: int, granted: int) -> bool:
         return super()._may_repeat(key, granted) and self._fleet.has_sends_left
@@ -130,7 +144,7 @@ class Member(Scheduler):
         if kind is Failure.UNUSABLE:
             return due
         self._failure = row.verdict
-        self._fleet.failed_at[key] = self.number
+        self._fleet.failed_at.setdefault(key, set()).add(self.number)
         others = self._fleet.has_other(self, now)
         if others and kind is Failure.AMBIGUOUS:
             self._outage.failed(key, row.verdict.outcome, policy.OUTAGE_FAILURES, now)
@@ -156,12 +170,17 @@ class Member(Scheduler):
         self._rows[key] = row
         if (trial := self.circuits.trial) is not None and trial.probes is None:
             trial.probes = 1  # rows are answered elsewhere: no leap to the last one is needed
+        self._moving = key
         self._count_refusal(key, verdict, model, now)
+        self._moving = None
         self.circuits.held.pop(key, None)
         if key in self._rows:  # else it has its end, for the run was stopped
             due = now if self._fleet.has_other(self, now) else now + policy.PROBE_FIRST
             self._waiting.add(key, due, row)
         return None
+
+    def _release(self, held: dict[int, Verdict]) -> None:
+        super()._release({key: verdict for key, verdict in held.items() if key != self._moving})
 
     def stop(self, reason: str, words: str = "") -> None:
         """Leave this server, where the reason is its own and another one is there; else end the run."""

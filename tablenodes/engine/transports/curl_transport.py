@@ -12,6 +12,8 @@ from .curl_transfer import Options, Transfer, options_of
 from .network_environment import certificates, proxy_for, sockets_allowed
 from .wrapper import Carrying
 
+_KNOWN = 256  # requests whose options are kept: of one each row has its own, of several servers each has one
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CurlTransport(Carrying):
@@ -21,9 +23,8 @@ class CurlTransport(Carrying):
         self.capacity = sockets_allowed(self.concurrency)
         self._common = Common(self.body_bytes, self.may_send, self.clock, self.stream)
         self._trusted = certificates(Veiled(os.environ), self.ca_bundle)
-        self._last_request: Request | None = None
+        self._known: dict[Request, Options] = {}
         self._closed = False
-        self._options: Options
         self._open()
 
     def start(self, call: Call) -> None:
@@ -115,11 +116,14 @@ class CurlTransport(Carrying):
         self._spare: dict[type[Lane], list[Transfer]] = {SocketLane: [], PerformLane: []}
 
     def _options_of(self, request: Request) -> Options:
-        if self._last_request is not request:
+        options = self._known.get(request)
+        if options is None:
             proxy = proxy_for(request.url, Veiled(os.environ), self.proxy)
-            self._last_request = request
-            self._options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self.timeout.connect)
-        return self._options
+            options = options_of(request, proxy=proxy, trusted=self._trusted, connect=self.timeout.connect)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[request] = options
+        return options
 
     def _new_transfer(self, kind: type[Lane]) -> Transfer:
         roomy = [lane for lane in self._lanes if type(lane) is kind and lane.width < WIDTH]
