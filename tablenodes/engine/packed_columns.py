@@ -14,6 +14,7 @@ NO_SLOT = -1
 _AS_THEY_ARE = 2**24  # bytes of texts of a run that are not compressed: of a short run all
 _PIECE = 2**16  # bytes of texts that are compressed together
 _OPEN = 64  # pieces that are open at a time where all texts are read
+_SAMPLE = 16  # texts that say whether those of a batch differ
 _CODEC = "lz4_raw"  # pyarrow's name: what costs a run least
 
 
@@ -94,7 +95,7 @@ class Texts:
         self._firsts: list[int] = []  # of each piece the slot of its first text
         self._pieces: list[tuple[bytes, int, array[int]]] = []  # the bytes; their size once unpacked; the texts' ends
         self._bytes = bytes_before
-        self._last: tuple[int, bytes, array[int]] | None = None
+        self._last: tuple[int, list[str]] | None = None
 
     def put(self, number: int, values: Sequence[bytes]) -> None:
         """Add a batch of texts in place of those from it on."""
@@ -120,42 +121,45 @@ class Texts:
                 return short, len(texts)
         return texts, 0
 
-    def _opened(self, number: int) -> tuple[bytes, array[int]]:
-        """Return the bytes of a piece, and where its texts end."""
+    def _opened(self, number: int) -> list[str]:
+        """Return the texts of a piece."""
         content, size, ends = self._pieces[number]
         if size:
             from ..tables.compression import decompressed  # noqa: PLC0415 - loads pyarrow
 
             content = decompressed(_CODEC, content, size)
-        return content, ends
+        starts = chain((0,), ends)
+        if content.isascii():  # as nearly all are: a text is cut out of one, without a decoder for each
+            return [*map(content.decode("ascii").__getitem__, map(slice, starts, ends))]
+        return [content[start:end].decode("utf-8", "replace") for start, end in zip(starts, ends, strict=False)]
 
     def __getitem__(self, slot: int) -> str:
         number = bisect_right(self._firsts, slot) - 1
         last = self._last
         if last is None or last[0] != number:  # rows beside each other are mostly in one piece
-            self._last = last = (number, *self._opened(number))
-        _, content, ends = last
-        at = slot - self._firsts[number]
-        return content[ends[at - 1] if at else 0 : ends[at]].decode("utf-8", "replace")
+            self._last = last = number, self._opened(number)
+        return last[1][slot - self._firsts[number]]
 
     def at(self, slots: Iterable[int], default: Any) -> Iterator[Any]:
         """Yield the texts at these slots."""
-        opened: dict[int, tuple[bytes, array[int]]] = {}
+        opened: dict[int, list[str]] = {}
+        texts: list[str] = []
         first = stop = 0
         for slot in slots:
+            if first <= slot < stop:
+                yield texts[slot - first]
+                continue
             if slot == NO_SLOT:
                 yield default
                 continue
-            if not first <= slot < stop:
-                number = bisect_right(self._firsts, slot) - 1
-                content, ends = found = opened.pop(number, None) or self._opened(number)
-                opened[number] = found  # the one that was used last is the last one
-                if len(opened) > _OPEN:
-                    del opened[next(iter(opened))]
-                first = self._firsts[number]
-                stop = first + len(ends)
-            at = slot - first
-            yield content[ends[at - 1] if at else 0 : ends[at]].decode("utf-8", "replace")
+            number = bisect_right(self._firsts, slot) - 1
+            texts = opened.pop(number, []) or self._opened(number)
+            opened[number] = texts  # the piece that was used last is the last one
+            if len(opened) > _OPEN:
+                del opened[next(iter(opened))]
+            first = self._firsts[number]
+            stop = first + len(texts)
+            yield texts[slot - first]
 
     def before(self, other: Texts, batches: int) -> Texts:
         """Return these texts with those of another column behind them."""
@@ -215,7 +219,9 @@ def _packed(values: Sequence[Any]) -> Sequence[Any]:
             return array("d" if type(first) is float else "q", values)
     if not types <= {str, type(None)}:
         return values
+    if types == {str} and len({*values[:_SAMPLE]}) == min(count, _SAMPLE):
+        joined = "\n".join(values)
+        if joined.count("\n") == count - 1:
+            return _Lines(joined, count)
     known = {value: value for value in values}
-    if len(known) == count and types == {str} and (joined := "\n".join(values)).count("\n") == count - 1:
-        return _Lines(joined, count)
     return tuple(map(known.get, values))

@@ -25,7 +25,7 @@ PLAIN_TYPES = MappingProxyType(
 )
 
 
-_CHUNK = 2**15  # values of a packed column that are unpacked at a time
+_CHUNK = 2**13  # values of a packed column that are unpacked at a time
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
