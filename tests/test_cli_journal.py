@@ -75,6 +75,26 @@ def test_a_journal_is_verified_and_compacted(journal, command):
     wording(err.replace(str(journal), "words.journal"))
 
 
+def test_a_folder_of_journals_is_one(tmp_path, command):
+    """Shown, verified, compacted and printed as one; a file that is damaged is named."""
+    with fault_server(echo()) as server:
+        first, second = (NODE.mapper(tn.Connection(server.url, ""), journal=tmp_path / "answers") for _ in range(2))
+        for words in ("ab", "cde"):
+            first(pd.DataFrame({"word": list(words)}))
+        for options in ((), ("--verify",), ("--compact",)):
+            code, out, err = command("journal", tmp_path / "answers", *options)
+            assert (code, err) == (0, "")
+            wording(out.splitlines()[0].replace(str(tmp_path), ""), size=out.splitlines()[0].split(", ")[3])
+            assert out.split()[-3:] == ["ok", "5", "5"]
+        assert len(command("journal", tmp_path / "answers", "--jsonl")[1].splitlines()) == 5
+        assert second(pd.DataFrame({"word": list("edcba")}))["reused"].all()
+        damaged = min((tmp_path / "answers").glob("*.journal"))
+        damaged.write_bytes(damaged.read_bytes()[:5000])
+        assert damaged.name in command("journal", tmp_path / "answers", "--verify")[2]
+    (tmp_path / "none").mkdir()
+    wording.line(command("journal", tmp_path / "none")[2].replace(str(tmp_path), ""))
+
+
 def test_the_rows_of_a_journal_are_printed(journal, command):
     """With the whole answers: whatever happens to the output, they can be had."""
     code, out, _ = command("journal", journal, "--jsonl")

@@ -23,7 +23,7 @@ from test_mapper import journals
 import tablenodes as tn
 from tablenodes.cluster import Share
 from tablenodes.cluster.share_actor import ActorHandle
-from tablenodes.errors import ColumnError, ConnectionSettingError, StoreError, TableError
+from tablenodes.errors import ColumnError, ConnectionSettingError, SettingError, StoreError, TableError
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 ROWS = 400
@@ -150,6 +150,8 @@ def test_what_does_not_fit_is_an_error_before_anything_is_sent(client):
         tn.cluster.map(frame(), NODE.replace(prompt="{{ other }}"), connection)
     with wording.raises(TableError):
         tn.cluster.map(WORDS, NODE, connection)
+    with wording.raises(SettingError):
+        tn.cluster.map(frame(), "Say {{ word }}", connection)
 
 
 def test_a_worker_without_the_key_is_one_clear_line(client):

@@ -21,7 +21,14 @@ from sentences import wording
 from servers import answer, echo, echo_server, fault_server
 
 import tablenodes as tn
-from tablenodes.errors import ConnectionSettingError, JournalError, SettingError, UsageError
+from tablenodes.errors import (
+    ConnectionSettingError,
+    JournalError,
+    SettingError,
+    SettingNameError,
+    TableError,
+    UsageError,
+)
 
 NODE = tn.CreateChatCompletion(model="m", prompt="Say {{ word }}")
 WORDS = pd.DataFrame({"word": [f"w{i}" for i in range(60)]}, index=range(100, 160))
@@ -108,6 +115,42 @@ def test_a_column_that_is_not_there_is_an_error():
         mapper(WORDS.rename(columns={"word": "other"}))
     with pytest.raises(UsageError):
         mapper(WORDS.assign(answer="gold"))
+
+
+@pytest.mark.parametrize("empty", [pd.DataFrame(), pa.table({}), pa.RecordBatch.from_pydict({})])
+def test_a_part_without_rows_may_have_no_columns_either(empty):
+    """Engines have such a thing in the place of an empty part; what comes out has its columns and types."""
+    made = NODE.mapper(tn.testing.canned("yes"))(empty)
+    assert (type(made), len(made)) == (type(empty), 0)
+    names = list(made.columns) if isinstance(made, pd.DataFrame) else made.column_names
+    assert names == NODE.mapper().schema.names
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["a", "b"], dtype="category"),
+        pd.Series(["a", "b"], dtype="string[pyarrow]"),
+        pd.Series(["a", "b"], index=pd.MultiIndex.from_tuples([(1, "x"), (1, "y")], names=["one", "other"])),
+        pd.Series([], dtype=float),
+    ],
+)
+def test_a_column_may_be_of_any_kind(column):
+    """Labels, Arrow's text, several levels of an index, and no rows of another type."""
+    mapper = NODE.mapper(tn.testing.canned("yes"))
+    made = mapper(column.to_frame("word"))
+    pd.testing.assert_index_equal(made.index, column.index)
+    pd.testing.assert_series_equal(made.dtypes, mapper.meta.dtypes)
+
+
+def test_what_is_no_table_is_an_error_with_the_way():
+    """Ray Data's default, and a setting that a mapper does not have."""
+    with wording.raises(TableError):
+        NODE.mapper(tn.testing.canned("yes"))({"word": ["a"]})
+    with wording.raises(SettingNameError):
+        NODE.mapper(tn.testing.canned("yes"), retry_failed="all")
+    with wording.raises(SettingNameError):
+        NODE.run(WORDS, tn.testing.canned("yes"), share=5)
 
 
 # --- what does not travel -------------------------------------------------------------------------------------------
@@ -234,6 +277,13 @@ def test_a_batch_that_is_computed_twice_is_sent_once(tmp_path):
         assert again["reused"].all()
         assert list(again["answer"]) == list(first["answer"])
         assert len(server.requests) == len(WORDS)
+
+
+def test_an_index_that_cannot_be_read_is_an_error_with_the_way(tmp_path):
+    """Nothing is in it that is not in the journals."""
+    (tmp_path / "answers.index").write_bytes(b"no database" * 500)
+    with wording.raises(JournalError):
+        NODE.mapper(tn.testing.canned("yes"), journal=tmp_path)(WORDS)
 
 
 def test_two_attempts_at_once_meet_no_lock(tmp_path):

@@ -248,8 +248,9 @@ def test_a_share_that_is_gone_ends_a_run_before_it_sends(tmp_path):
         copy = pickle.loads(pickle.dumps(mapper))
         for each in tmp_path.iterdir():
             each.unlink()
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError) as caught:
             copy(words(3))
+        assert caught.value.code == "no_share"
         assert server.requests == []
 
 

@@ -50,6 +50,7 @@ ENTRIES = {
 """Where the page has the messages of a code."""
 SAYING_ALL = {
     "actor",
+    "no_share",
     "another_server",
     "answer",
     "answer_readings",

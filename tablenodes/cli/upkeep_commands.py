@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -191,7 +192,7 @@ def worker(given: Given) -> None:
 
 @command(
     "journal",
-    Argument("path", "JOURNAL", "The journal's file, such as answers.csv.journal."),
+    Argument("path", "JOURNAL", "The journal's file, such as answers.csv.journal, or a folder of journals."),
     flag("--jsonl", "Print each row with its answer as a line of JSON."),
     flag("--verify", "Read all of it, every answer too, and say whether it is as it was written."),
     flag("--compact", "Write it anew, as small as it gets; nothing of it is lost."),
@@ -200,25 +201,42 @@ def journal(given: Given) -> None:
     """Show what is in a journal that no run is using: rows by outcome, and how many requests they took."""
     from ..engine.journal import Journal  # noqa: PLC0415 - loaded where it is used
 
-    path = given.path
-    if not os.path.exists(path):
+    path, found = given.path, _journals(Path(given.path))
+    before, rows, sends = sum(map(os.path.getsize, found)), 0, 0
+    ends: Counter[str] = Counter()
+    requests: Counter[str] = Counter()
+    for each in found:
+        if given.compact:
+            with closing(Journal(each)) as opened:
+                opened.compact()
+        with closing(Journal(each, looks=True)) as opened:
+            if given.verify:
+                opened.verify()
+            if given.jsonl:
+                _print_rows(opened)
+            rows, sends = rows + len(opened), sends + opened.sends
+            for outcome, number, begun in opened.tally():
+                ends[outcome or "in_doubt"] += number
+                requests[outcome or "in_doubt"] += begun
+    if given.jsonl:
+        return
+    size = sized(sum(map(os.path.getsize, found)))
+    size += f" (was {sized(before)})" if given.compact else ""
+    size += "; all of it is as it was written" if given.verify else ""
+    files = f"{counted(len(found), 'journal')}, " if os.path.isdir(path) else ""
+    show(f"{path}: {files}{counted(rows, 'row')}, {counted(sends, 'request')}, {size}")
+    told = sorted(ends.items(), key=lambda end: (-end[1], end[0]))
+    _show_table(("outcome", "rows", "requests"), [(end, f"{rows:,}", f"{requests[end]:,}") for end, rows in told])
+
+
+def _journals(path: Path) -> list[Path]:
+    """Return the files of a journal: one, or those of a folder that a node's mapper has filled."""
+    if not path.exists():
         raise JournalError(f"{path}: no such file")
-    before = os.path.getsize(path)
-    if given.compact:
-        with closing(Journal(Path(path))) as opened:
-            opened.compact()
-    with closing(Journal(Path(path), looks=True)) as opened:
-        if given.verify:
-            opened.verify()
-        if given.jsonl:
-            _print_rows(opened)
-            return
-        size = sized(os.path.getsize(path))
-        size += f" (was {sized(before)})" if given.compact else ""
-        size += "; all of it is as it was written" if given.verify else ""
-        show(f"{path}: {counted(len(opened), 'row')}, {counted(opened.sends, 'request')}, {size}")
-        rows = [(outcome or "in_doubt", f"{number:,}", f"{sends:,}") for outcome, number, sends in opened.tally()]
-        _show_table(("outcome", "rows", "requests"), rows)
+    found = sorted(path.glob("*.journal")) if path.is_dir() else [path]
+    if not found:
+        raise JournalError(f"{path}: there is no journal in this folder")
+    return found
 
 
 def _show_table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

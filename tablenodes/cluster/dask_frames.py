@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TableError
+from ..errors import SettingError, TableError
 
 if TYPE_CHECKING:
     from ..connection.connection import GivenConnection
@@ -67,6 +67,8 @@ def map(  # noqa: A001 - what Dask calls it, too
     if meta is None or not hasattr(meta, "columns") or not hasattr(ddf, "map_partitions"):
         how = "make one with dask.dataframe.from_pandas(it, npartitions=8)"
         raise TableError(f"a {type(ddf).__name__} is no Dask DataFrame: {how}")
+    if not hasattr(node, "mapper"):
+        raise SettingError(f"node must be a node that sends, such as CreateChatCompletion, not {type(node).__name__}")
     mapper = node.mapper(connection, limits=limits, retry=retry, journal=journal, share=share)
     plan = mapper.checked(meta)
     topic = f"tablenodes-{secrets.token_hex(8)}"

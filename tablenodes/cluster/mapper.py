@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ..connection.connection import is_custom
-from ..errors import ConnectionSettingError, SettingError, UsageError, framed
+from ..errors import ConnectionSettingError, SettingError, TableError, UsageError, framed
 from ..notices import voiced
 from ..secret import Secret
 
@@ -110,9 +110,14 @@ class Mapper:
         from ..connection.endpoint import opened  # noqa: PLC0415
         from ..run.rows import Context  # noqa: PLC0415
         from ..run.run import planned, refuse  # noqa: PLC0415
-        from .partition_run import PartitionRun, Place  # noqa: PLC0415
+        from .partition_run import Part, PartitionRun, Place  # noqa: PLC0415
 
+        if isinstance(batch, dict):
+            how = 'give it pandas or Arrow tables; in Ray Data, map_batches(…, batch_format="pyarrow")'
+            raise TableError(f"a mapper takes no dict of columns: {how}")
         view, context = tables.view(batch), Context()
+        if not len(view) and not view.columns:  # what engines have in the place of a part that is empty
+            return tables.like_given(self._table(view).empty(), batch), Part({}, [], [])
         with voiced(_nothing), ExitStack() as stack:
             try:
                 endpoint = stack.enter_context(opened(self._connection))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sqlite3
 import tempfile
 import threading
@@ -53,7 +54,11 @@ class ShareFile:
             kept = database.execute("SELECT limits FROM share").fetchone()[0]
         if kept != repr(limits):
             how = "give the same ones, or another path"
-            raise SettingError(f"{self._path}: the share has other limits; {how}", code="other_limits", place="limits")
+            raise SettingError(
+                f"{self._path}: the share has other limits ({_differing(kept, repr(limits))}); {how}",
+                code="other_limits",
+                place="limits",
+            )
 
     def renew(self, report: Report) -> Lease:
         """Return a process's next lease, for what it reports."""
@@ -89,6 +94,12 @@ class ShareFile:
 
     def _connect(self) -> sqlite3.Connection:
         """Open the file; what a lease says has no need to outlast the machine's power."""
+        if not self._path.exists():
+            raise StoreError(
+                f"{self._path}: no such file on {socket.gethostname()}: a share in a file is one machine's, and goes "
+                "with the program that made it; for workers on other machines, Share(limits, client)",
+                code="no_share",
+            )
         _KIND.refuse_other_files(self._path)
         database = sqlite3.connect(
             f"{self._path.as_uri()}?mode=rw", timeout=_BUSY, isolation_level=None, check_same_thread=False, uri=True
@@ -106,6 +117,14 @@ def _restored(path: Path, limits: Limits) -> ShareFile:
     made = ShareFile.__new__(ShareFile)
     made._open_at(path, limits)  # noqa: SLF001 - it is ours
     return made
+
+
+def _differing(kept: str, given: str) -> str:
+    """Return which limits of a share are others than those that are given."""
+    texts = [text.removeprefix("Limits(").removesuffix(")").split(", ") for text in (kept, given)]
+    return ", ".join(
+        f"{one}, not {other.partition('=')[2]}" for one, other in zip(*texts, strict=False) if one != other
+    )
 
 
 def _read(kept: str, path: Path) -> Ledger:

@@ -115,6 +115,7 @@ _OPTIONS = {
     **dict.fromkeys(
         ("concurrency", "maxrequests", "maxcost", "requestsperminute", "ratelimit"), "set limits=Limits(…)"
     ),
+    "share": "it is for processes that have a part of the table each: node.mapper(share=…)",
 }
 
 

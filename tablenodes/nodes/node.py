@@ -89,7 +89,7 @@ class Declaration:
         return bool(self.operation) and not self.later
 
 
-_CALLS = ("check", "estimate", "run")
+_CALLS = ("check", "estimate", "run", "run_batches", "mapper")
 
 
 def _option_elsewhere(node: Node, name: str) -> str | None:

@@ -44,7 +44,9 @@ _PUT_FILE = "INSERT OR IGNORE INTO file (name, run, owner, whole) VALUES (?, ?, 
 _WAIT = 120.0  # seconds that another process is waited for, which is putting a journal into the index
 _CACHE = 65_536  # KiB: digests come in no order, so each may be anywhere in the index
 _DOUBT, _PASSING, _SETTLED, _ANSWERED = range(4)  # what is known of a row
-_KIND = FileKind("journal's index", JournalError, "nothing", {})
+_ANEW = "the journal's index cannot be read; delete this file: it is made anew"
+_CODES = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+_KIND = FileKind("journal's index", JournalError, "nothing", dict.fromkeys(_CODES, _ANEW))
 
 
 class Found(NamedTuple):
