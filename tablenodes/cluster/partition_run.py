@@ -110,6 +110,7 @@ class PartitionRun(Run):
         models = partial(models_asked, self.plan, self.view, self.context)
         table = BatchTable(beside, self.asking.answers, self.pricing, lambda _: models())
         table.replaced = loop.replaced
+        table.has_report = False
         made = table(beside, self.records, 0)
         return made, Part(dict(counts), table.failures.listed(), [*map(str, self._notes())])
 

@@ -25,6 +25,7 @@ class Account:
     def __init__(self, pricing: Pricing) -> None:
         self.failures, self.spent = Failures(), Spent(0.0) if pricing.is_known else None
         self.sums, self.firsts = RowSums(), FirstRows()
+        self.has_report = True  # or nobody asks for the first rows of reasons
         self.replaced: list[Replaced] = []
         self._again = Counter[str]()  # the tokens of answers that were replaced
         self.met = Met.of(Records(0))
@@ -60,7 +61,8 @@ class Account:
         """Add rows of a view, which are at these positions of the whole table; those that are left out end later."""
         ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
         for group, at in self.failures.add(ends, rows, left_out).items():
-            self.firsts.keep(group, rows[at], view, at)
+            if self.has_report:
+                self.firsts.keep(group, rows[at], view, at)
         self.met = self.met.joined(Met.of(records))
         self.sums.add(records, spending, left_out)
         for name in ("prompt_tokens", "completion_tokens"):
