@@ -19,7 +19,7 @@ Most arguments that stand in the request are right then; what must be concluded,
 """
 BUDGET = 4000
 """Characters of all examples, about half of a slot's default context; functions beyond get fewer examples, or none."""
-_FORM = b'"text":{'
+_FORM = b'"format":{"type":"json'  # of a response's text; a longer word is found faster
 WORDS = ("the red one", "Rome", "Friday", "a long story", "Anna", "number nine")
 NUMBERS = (17, 4, 230)
 
