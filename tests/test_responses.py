@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import orjson
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from sentences import wording
 from servers import answer, fault_server, message
 
 import tablenodes as tn
-from tablenodes.engine.calls import Answer
+from tablenodes.answers import TEXTS, call_table, choice_table, usage_columns
+from tablenodes.engine.calls import Answer, tokens_of
+from tablenodes.engine.outcomes import OUTCOMES
 from tablenodes.engine.outcomes.assembly import as_stream, assembled
 from tablenodes.engine.outcomes.judge import judge
 
@@ -280,3 +284,52 @@ def test_an_estimate_counts_the_prompt_and_the_form_of_the_answer():
     assert formed.input_tokens.likely > plain.input_tokens.likely
     assert formed.output_tokens.high < plain.output_tokens.high
     assert ASK.replace(max_output_tokens=16).estimate(TABLE).output_tokens.high == 32
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_comes_has_an_outcome(seed):
+    """A body or an event with odd values anywhere; all that reads answers takes it."""
+    some = random.Random(seed)
+    odd = [None, True, -1, "x", "", [], {}, [1], {"a": 1}, "response.completed"]
+
+    def changed(value):
+        if some.random() < 0.08:
+            return some.choice(odd)
+        if isinstance(value, dict):
+            return {name: changed(each) for name, each in value.items() if some.random() > 0.03}
+        return [changed(each) for each in value] if isinstance(value, list) else value
+
+    events = [orjson.loads(each.split(b"data: ")[1]) for each in (*BEGUN, ENDS["completed"][0])]
+    stream = b"".join(b"data: %b\n\n" % orjson.dumps(changed(each)) for each in events)
+    for body in (stream, orjson.dumps(changed(WHOLE))):
+        verdict = judged(body)
+        assert verdict.outcome in OUTCOMES
+        kept = (verdict.body or body).decode()
+        assert TEXTS.text_in(kept) is None or call_table([kept], ["ok"], objects=True)
+        assert choice_table(TEXTS, [kept], ["ok"])
+        assert usage_columns([kept])
+
+
+def test_the_embedded_model_calls_tools_in_a_chat_alone():
+    node = ASK.replace(tools=[{"name": "f", "parameters": []}])
+    with pytest.raises(tn.errors.SettingError) as error:
+        node.check(TABLE, tn.Connection.local())
+    wording(str(error.value))
+
+
+def test_an_image_is_counted_as_one():
+    """Whatever its base64 is."""
+    url = f"data:image/png;base64,{'A' * 400_000}"
+    node = ASK.replace(input=[{"role": "user", "content": [{"type": "input_image", "image_url": url}]}], prompt=None)
+    assert tokens_of(orjson.dumps(node.check(TABLE).request(0).body)) < 2_000
+    assert node.estimate(TABLE).input_tokens.high < 20_000
+
+
+def test_a_kept_answer_is_read_as_what_it_is(tmp_path):
+    """By its journal, and by another kind of node."""
+    node = tn.CreateResponse(model="m", prompt="x", answer={"stars": int})
+    out = node.run(TABLE, tn.testing.canned({"stars": 2}), journal=tmp_path / "j", progress=False)
+    assert list(out.ids) == ["resp_canned"] * 2
+    raw = tn.read_journal(tmp_path / "j")
+    assert list(raw["total_tokens"]) == list(out.usage["total_tokens"])
+    assert list(tn.CreateChatCompletion(answer={"stars": int}).parse(out.result).answers["stars"]) == [2, 2]

@@ -34,7 +34,7 @@ _CALLED = {
     **dict.fromkeys(("input", "question"), "prompt"),
     **dict.fromkeys(("instructions", "systemprompt"), "system"),
     **dict.fromkeys(("maxtokens", "maxcompletiontokens"), "max_output_tokens"),
-    **dict.fromkeys(("messages", "inputs"), "input"),
+    **dict.fromkeys(("messages", "inputs", "prompt", "text"), "input"),
     "responseformat": "text",
     "reasoningeffort": "reasoning",
     "functions": "tools",

@@ -9,10 +9,14 @@ _REASONS: Mapping[str, str] = {"max_output_tokens": "length", "max_tokens": "len
 """Why an answer is incomplete, in a chat's words where those differ."""
 _ENDS: Mapping[str, str] = {"completed": "stop", "incomplete": "incomplete"}
 _UNDERWAY = frozenset(("queued", "in_progress"))
-_RUN_BY_SERVER = frozenset(
-    ("web_search_call", "file_search_call", "code_interpreter_call", "mcp_call", "mcp_list_tools", "tool_search_call")
+_NO_CALLS = frozenset(
+    (
+        *("message", "reasoning", "compaction"),
+        *("web_search_call", "file_search_call", "code_interpreter_call", "mcp_call", "mcp_list_tools"),
+        *("tool_search_call", "tool_search_output"),
+    )
 )
-"""Calls that the server has made itself on the way to an answer, and which are none."""
+"""The items that hold no call which somebody else must carry out: the server has made some on its way to an answer."""
 
 
 def choices_of(document: Any) -> list[Any] | None:
@@ -23,7 +27,8 @@ def choices_of(document: Any) -> list[Any] | None:
     if type(choices) is list:
         return choices
     output = document.get("output")
-    if type(output) is not list or document.get("status") in _UNDERWAY:
+    status = document.get("status")
+    if type(output) is not list or (type(status) is str and status in _UNDERWAY):
         return None
     return [_choice(document, [item for item in output if type(item) is dict])]
 
@@ -53,7 +58,7 @@ def _choice(document: dict[str, Any], output: list[dict[str, Any]]) -> dict[str,
 def _is_call(item: dict[str, Any]) -> bool:
     """Check whether an item is something to be done by whoever asked, or made for them: a call, an image."""
     kind = item.get("type", "message")
-    return kind not in ("message", "reasoning", "compaction") and kind not in _RUN_BY_SERVER
+    return type(kind) is str and kind not in _NO_CALLS
 
 
 def _call(item: dict[str, Any]) -> dict[str, Any]:
