@@ -26,6 +26,7 @@ from tablenodes.engine.scheduling import Scheduler
 from tablenodes.engine.scheduling.budget import Budget
 from tablenodes.engine.sink import Records
 from tablenodes.errors import SettingError
+from tablenodes.run import cost_limit
 from tablenodes.run.cost_limit import CostLimit
 
 PRICES = {"m": {"input": 10, "output": 100}}
@@ -198,8 +199,9 @@ def test_the_highest_price_has_all_choices_and_the_models_context():
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_what_a_journal_cannot_say_counts_as_the_dearest(tmp_path, lost):
-    """An answer of no model that has a price, and a send whose answer was lost."""
+def test_what_a_journal_cannot_say_counts_as_the_dearest(tmp_path, monkeypatch, lost):
+    """An answer of no model that has a price, and a send whose answer was lost, however few are read at a time."""
+    monkeypatch.setattr(cost_limit, "_AT_A_TIME", 1)
     prices = PRICES | {"k": {"input": 20, "output": 200}}
     replies = iter([lambda exchange: exchange.send(message(body(10, 10))), lambda exchange: exchange.reset()])
     with fault_server(lambda exchange: next(replies)(exchange)) as running:

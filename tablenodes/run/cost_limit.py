@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..engine.outcomes.judge import Verdict
 
 _CONTEXT = 131_072  # tokens that a model of which nothing is known takes at the most
+_AT_A_TIME = 1024  # answers of a journal that are in memory together
 
 
 class CostLimit:
@@ -53,26 +55,30 @@ class CostLimit:
         if not 200 <= answer.status < 300:
             return 0.0
         body = answer.body if verdict.body is None else verdict.body
-        used = usage_columns([body.decode("utf-8", "replace")])
-        return costs(used, self._pricing, lambda: [model_of(asked)])[0]
+        return costs(_used([body]), self._pricing, lambda: [model_of(asked)])[0]
 
     def spent(self, journal: Journal, dearest_call: float = 0.0) -> float:
         """Return what a journal's runs have spent; a send whose answer was lost counts as the dearest one.
 
         Where an answer names no model that has a price, it is taken for that of the dearest one.
         """
-        bodies: list[str] = []
-        lost = 0
-        for entry in journal:
-            lost += entry.last is None or entry.billed
-            if entry.last is not None and entry.last.status == 200:
-                bodies.append(entry.last.body.decode("utf-8", "replace"))
         cards = ((name, self._pricing.card(name)) for name in self._models)
         by_price = sorted((card.most(1, 1), name) for name, card in cards if card is not None)
         dearest = by_price[-1][1] if by_price else None
-        found = costs(usage_columns(bodies), self._pricing, lambda: [dearest] * len(bodies))
-        known = [cost for cost in found if cost is not None]
-        return sum(known) + (lost * max(dearest_call, *known, 0.0) if lost else 0.0)
+        spent, most, lost, rows = 0.0, dearest_call, 0, iter(journal)
+        while entries := [*islice(rows, _AT_A_TIME)]:
+            lost += sum(entry.last is None or entry.billed for entry in entries)
+            answers = [entry.last.body for entry in entries if entry.last is not None and entry.last.status == 200]
+            known = [cost for cost in self._costs(answers, dearest) if cost is not None]
+            spent, most = spent + sum(known), max(most, *known, 0.0)
+        return spent + lost * most
+
+    def _costs(self, answers: list[bytes], model: str | None) -> Iterable[float | None]:
+        return costs(_used(answers), self._pricing, lambda: [model] * len(answers))
+
+
+def _used(answers: Iterable[bytes]) -> Any:
+    return usage_columns([body.decode("utf-8", "replace") for body in answers])
 
 
 def refuse_later() -> None:
