@@ -12,6 +12,7 @@ from .vector_bodies import VectorBody
 
 _CLOSES = b'""}]}'  # what stands behind ``"embedding":`` where it is empty, and the last
 _END = b'"}]}'
+_PLAIN = 3  # properties of an item: object, index, embedding
 
 
 class Part(NamedTuple):
@@ -33,16 +34,26 @@ def taken_apart(
     if isinstance(items, str):
         return items
     rest = {name: value for name, value in document.items() if name not in ("data", "usage")}
-    used = _shared(document.get("usage"), weights)
-    made = []
+    used, made = _shared(document.get("usage"), weights), []
+    known: dict[Any, tuple[bytes, Verdict]] = {}  # what stands before a vector, and its verdict
     for item, usage in zip(items, used, strict=True):
         embedding = item.get("embedding")
-        own, vector = judged(embedding, verdict)
-        own = own._replace(prompt_tokens=usage.get("prompt_tokens"), total_tokens=usage.get("total_tokens"))
-        others = {name: value for name, value in item.items() if name not in ("index", "embedding")}
-        alone = {**rest, **({"usage": usage} if usage else {}), "data": [{**others, "index": 0, "embedding": ""}]}
-        made.append(Part(_body(orjson.dumps(alone)[: -len(_CLOSES)], embedding, vector), own))
+        name = (*usage.values(), item.get("object")) if len(item) == _PLAIN else None
+        if (found := known.get(name)) is None:
+            tokens = usage.get("prompt_tokens"), usage.get("total_tokens")
+            found = _before(rest, usage, item), verdict._replace(prompt_tokens=tokens[0], total_tokens=tokens[1])
+            if name is not None and type(name[-1]) is str:
+                known[name] = found
+        own, vector = judged(embedding, found[1])
+        made.append(Part(_body(found[0], embedding, vector), own))
     return made
+
+
+def _before(rest: Mapping[str, Any], usage: Mapping[str, int], item: Mapping[str, Any]) -> bytes:
+    """Return what stands before the vector in a row's own answer."""
+    others = {name: value for name, value in item.items() if name not in ("index", "embedding")}
+    alone = {**rest, **({"usage": usage} if usage else {}), "data": [{**others, "index": 0, "embedding": ""}]}
+    return orjson.dumps(alone)[: -len(_CLOSES)]
 
 
 def _body(before: bytes, embedding: Any, vector: Any) -> bytes:

@@ -81,6 +81,7 @@ class Packs:
         self._halves: deque[Sequence[Call]] = deque()
         self._sent: dict[int, tuple[int, bool]] = {}  # of rows that were in packs that were refused: their sends
         self._source: Source = iter(())
+        self._around = b"", b"", b""  # what stood around the input of the last body, and that as JSON
         self._last = 0
         self._sizes = array("H")
 
@@ -113,13 +114,11 @@ class Packs:
 
     def _gather(self, call: Call) -> None:
         """Put a call to those that ask the same; one that can not be packed goes alone."""
-        body = orjson.loads(call.body)
-        asked = body.pop("input", None)
+        asked, written, template = self._read(call.body)
         weight = _weight(asked)
         if weight is None:
             self._ready.append(call)
             return
-        written, template = orjson.dumps(asked), orjson.dumps(body)
         tokens = len(written) // _BYTES_PER_TOKEN if type(asked) is str else weight
         history = call.key in self._known.earlier, self._known.knows and self._known.was_refused(call.key)
         name = (template, type(asked), *history)
@@ -139,6 +138,25 @@ class Packs:
         if len(group.calls) >= self._most:
             self._close(name)
 
+    def _read(self, data: bytes) -> tuple[Any, bytes, bytes]:
+        """Return a body's input, that as JSON, and the rest as JSON, which is mostly that of the body before."""
+        before, after, template = self._around
+        if before and data.startswith(before) and data.endswith(after):
+            written = data[len(before) : len(data) - len(after)]
+            try:
+                asked = orjson.loads(written)
+            except orjson.JSONDecodeError:
+                asked = None
+            if type(asked) is str:
+                return asked, written, template
+        body = orjson.loads(data)
+        asked = body.pop("input", None)
+        written, template = orjson.dumps(asked), orjson.dumps(body)
+        before, found, after = data.partition(b'"input":' + written)
+        if type(asked) is str and found and orjson.loads(before + b'"input":0' + after) == {**body, "input": 0}:
+            self._around = before + b'"input":', after, template
+        return asked, written, template
+
     def _close(self, name: tuple[Any, ...]) -> None:
         group = self._groups.pop(name)
         self._ready.append(self._made(group))
@@ -147,11 +165,9 @@ class Packs:
         """Return the call of rows that were sent together before, with others."""
         group = _Group(b"")
         for call in calls:
-            body = orjson.loads(call.body)
-            asked = body.pop("input")
-            group.template = orjson.dumps(body)
+            asked, written, group.template = self._read(call.body)
             group.calls.append(call)
-            group.inputs.append(orjson.dumps(asked))
+            group.inputs.append(written)
             group.weights.append(_weight(asked) or 0)
         return self._made(group)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import mmap
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from ..vectors import Vectors, embedding_in, vector_of
 from .packed_columns import AT_ONCE, NO_SLOT
 
 _FIELD = b'"embedding":'
+_LONG_RUNS = 8  # rows that are copied together at the least; else one by one
 _HEADS = 4096  # that are kept once, however many rows have them
 
 
@@ -52,7 +54,7 @@ class VectorBodies:
                 vectors.append(vector)
             parts.append(self._shared(*part) if fits else bytes(data))
         rows = numpy.cumsum([type(part) is tuple for part in parts]) - 1
-        self._batches[number:] = [_Batch(parts, numpy.array(vectors, numpy.float32), rows)]
+        self._batches[number:] = [_Batch(parts, _joined(vectors), rows)]
 
     def _shared(self, before: bytes, after: bytes, written: Any) -> tuple[Any, ...]:
         """Return what stands around a vector, one object for many rows."""
@@ -110,11 +112,29 @@ class VectorBodies:
         import numpy  # noqa: PLC0415 - loaded where there are columns
 
         places = at[rows] % AT_ONCE
-        matrix[rows] = batch.matrix[batch.rows[places]]
+        kept = batch.rows[places]
+        ends = [*(numpy.flatnonzero((numpy.diff(rows) != 1) | (numpy.diff(kept) != 1)) + 1).tolist(), len(rows)]
+        start = 0
+        for end in ends if len(ends) * _LONG_RUNS < len(rows) else ():  # rows that came together stand together
+            matrix[rows[start] : rows[start] + end - start] = batch.matrix[kept[start] : kept[start] + end - start]
+            start = end
+        if start < len(rows):
+            matrix[rows] = batch.matrix[kept]
         if len(numpy.unique(places)) == sum(type(part) is tuple for part in batch.parts):
             moved = numpy.zeros(len(batch.parts), numpy.int64)
             moved[places] = rows
             batch.matrix, batch.rows = matrix, moved
+
+
+def _joined(vectors: list[Any]) -> Any:
+    """Return vectors as a matrix, whose memory is the system's again as soon as nobody has it."""
+    import numpy  # noqa: PLC0415 - loaded where there are answers
+
+    if not vectors:
+        return numpy.empty((0, 0), numpy.float32)
+    size = len(vectors), len(vectors[0])
+    room = mmap(-1, 4 * size[0] * size[1])
+    return numpy.stack(vectors, out=numpy.frombuffer(room, numpy.float32).reshape(size))
 
 
 def _base64(vector: Any) -> bytes:
