@@ -92,6 +92,16 @@ def talked(request):
     return "Because of love." if "love" in said and "Yes." in said else "Because of breaks."
 
 
+def meant(request):
+    """Return what a text is about, as a vector; to a chat, whether somebody complains."""
+    if "messages" in request:
+        return "Terrible" in request["messages"][0]["content"]
+    text = request["input"]
+    found = [bool(re.search(words, text)) + 0.0 for words in ("lamp", "soup", "Terrible|bad")]
+    length = sum(found) ** 0.5 or 1.0
+    return [each / length for each in found]
+
+
 @pytest.mark.parametrize(
     ("name", "reply"),
     [
@@ -103,6 +113,7 @@ def talked(request):
         ("moderation.md", moderated),
         ("testing.md", "nobody is asked"),
         ("openapi.md", "nobody is asked"),
+        ("embeddings.md", meant),
     ],
 )
 def test_a_page_runs_from_top_to_bottom_and_prints_what_it_says(name, reply, tmp_path):
