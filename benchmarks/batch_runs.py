@@ -44,6 +44,14 @@ if way == "memory":
 elif way == "fields in memory":
     node = node.replace(answer={"stars": int, "mood": str, "why": str})
     tn.write_table(node.run(tn.read_table(source), connection, progress=False).table, target)
+elif way == "workflow":
+    ask = node.replace
+    second, third = (ask(prompt=f"{{{{ {name} }}}}: {prompt}") for name in ("first", "second"))
+    nodes = {"first": node, "second": second, "answer": third}
+    batches = tn.Workflow(nodes).run_batches(source, connection, progress=False)
+    with batches, parquet.ParquetWriter(target, batches.schema) as file:
+        for batch in batches:
+            file.write_batch(batch)
 else:
     how = {"journal": f"{folder}/a.journal"} if way == "journal" else {"check": "first"} if way == "first" else {}
     batches = node.run_batches(source, connection, progress=False, **how)
@@ -54,12 +62,13 @@ else:
 
 
 class Way(NamedTuple):
-    """A way to ask the table: the ending of its source and its target, and the server's path."""
+    """A way to ask the table: the ending of its source and its target, the server's path, and how long the table is."""
 
     source: str
     target: str
     path: str = ""
     told: str = ""
+    times: int = 1  # how many times the rows
 
 
 WAYS = {
@@ -68,6 +77,8 @@ WAYS = {
     "first": Way("parquet", "parquet", told='… with check="first"'),
     "journal": Way("parquet", "parquet", told="… with a journal"),
     "held": Way("held.parquet", "parquet", "/held", told=f"… with one row of {servers.HELD} s in the middle"),
+    "thrice": Way("thrice.parquet", "parquet", told="three times the rows", times=3),
+    "workflow": Way("parquet", "parquet", told="a workflow of three nodes, for each row"),
     "jsonl": Way("jsonl", "parquet", told="JSON lines, read once before"),
     "fields in memory": Way("csv", "csv", "/fields", told="CSV, answer= of three fields, in memory"),
     "command": Way("csv", "csv", "/fields", told="CSV, answer= of three fields, the command line"),
@@ -101,7 +112,7 @@ def main() -> None:
         for _ in range(asked.rounds):
             for name in names:
                 found[name].append(_measured(name, asked.rows, Path(folder), addresses))
-                print(_line(name, found[name][-1], asked.rows), flush=True)
+                print(_line(name, found[name][-1], asked.rows * WAYS[name].times), flush=True)
     _tell(found, asked.rows)
 
 
@@ -111,9 +122,10 @@ def _tell(found: dict[str, list[Measured]], rows: int) -> None:
     print(f"\n{'way':<52}{'rows/s':>9}{'µs CPU a row':>14}{'MB':>6}{'to memory':>11}")
     for name, each in found.items():
         wall = statistics.median(one.wall for one in each)
+        count = rows * WAYS[name].times
         ratio = statistics.median(b.wall / o.wall for b, o in zip(base, each, strict=True)) if base else float("nan")
-        cpu, peak = statistics.median(one.cpu for one in each) / rows * 1e6, max(one.peak for one in each) / 2**20
-        print(f"{WAYS[name].told:<52}{rows / wall:>9,.0f}{cpu:>14.1f}{peak:>6.0f}{ratio:>11.2f}", flush=True)
+        cpu, peak = statistics.median(one.cpu for one in each) / count * 1e6, max(one.peak for one in each) / 2**20
+        print(f"{WAYS[name].told:<52}{count / wall:>9,.0f}{cpu:>14.1f}{peak:>6.0f}{ratio:>11.2f}", flush=True)
 
 
 def _line(name: str, found: Measured, rows: int) -> str:
@@ -127,7 +139,7 @@ def _line(name: str, found: Measured, rows: int) -> str:
 
 def _measured(name: str, rows: int, folder: Path, addresses: Addresses) -> Measured:
     """Run a way, look at what it wrote, and return what it took."""
-    way = WAYS[name]
+    way, rows = WAYS[name], rows * WAYS[name].times
     source, target = folder / f"rows.{way.source}", folder / f"out.{way.target}"
     if not source.exists():
         _write(source, rows)

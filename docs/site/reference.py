@@ -19,11 +19,21 @@ from tablenodes.run.comparison import Comparison
 from tablenodes.run.response_batches import ResponseBatches
 from tablenodes.run.row_request import RowRequest
 from tablenodes.run.summary import Summary
+from tablenodes.workflow.workflow_batches import WorkflowBatches
 from tablenodes.workflow.workflow_estimate import WorkflowEstimate
 
 from .docstrings import defined, inline, markdown
 
-RETURNED = (ApiDocument, Comparison, Mapper, ResponseBatches, RowRequest, Summary, WorkflowEstimate)
+RETURNED = (
+    ApiDocument,
+    Comparison,
+    Mapper,
+    ResponseBatches,
+    RowRequest,
+    Summary,
+    WorkflowBatches,
+    WorkflowEstimate,
+)
 """Classes that no program names, since methods return them."""
 NAMES = {name: getattr(tn, name) for name in tn._HOMES if name not in known_nodes()} | {
     each.__name__: each for each in RETURNED
