@@ -206,7 +206,7 @@ def _write(path: Path, rows: int) -> None:
 def _read(path: Path) -> Iterator[Any]:
     """Yield the batches of a table that was written."""
     if path.suffix == ".parquet":
-        yield from parquet.ParquetFile(path).iter_batches(_PIECE)
+        yield from parquet.ParquetFile(path, pre_buffer=False).iter_batches(_PIECE)
     else:
         yield from csv.open_csv(path)
 

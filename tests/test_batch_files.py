@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -178,6 +180,22 @@ def test_it_is_known_how_much_of_files_has_been_read(tmp_path, monkeypatch):
         assert seen[len(seen) // 4] < source.meter.total // 2
         assert source.meter.done == source.meter.total
     assert source.meter.told().endswith("MB read (100%)")
+
+
+def test_what_was_read_of_a_parquet_file_does_not_stay_in_memory(tmp_path):
+    """However many groups of rows it has, and however long they are: those before are let go of."""
+    cells = [os.urandom(2**18).hex() for _ in range(96)]
+    schema = pa.schema([("text", pa.string())])
+    with pyarrow.parquet.ParquetWriter(
+        tmp_path / "a.parquet", schema, compression="none", use_dictionary=False
+    ) as file:
+        for cell in cells:
+            file.write_table(pa.table({"text": [cell]}))
+    before, held = pa.total_allocated_bytes(), []
+    for view in batch_source(tmp_path / "a.parquet").views():
+        assert len(view) <= 16
+        held.append(pa.total_allocated_bytes() - before)
+    assert max(held) < 24 * 2**20
 
 
 def test_blank_lines_between_rows_are_told_once(tmp_path, capsys):

@@ -17,7 +17,7 @@ import pyarrow
 from pyarrow import ipc
 
 from ..errors import TableError
-from .batches import BATCH_ROWS, BatchSource, Meter, like
+from .batches import BATCH_BYTES, BATCH_ROWS, BatchSource, Meter, like
 from .columnar import stored
 from .csv_batches import CsvBatches
 from .formats import SEPARATORS, Reading, check_is_text, path_of
@@ -220,9 +220,12 @@ class _Recoded(io.RawIOBase):
 def _of_parquet(source: Any) -> _Batches:
     from pyarrow import parquet  # noqa: PLC0415 - what it needs takes long to load
 
-    file = parquet.ParquetFile(source)
+    file = parquet.ParquetFile(source, pre_buffer=False)  # else all that was read of the file stays in memory
     schema = _changed(file.schema_arrow.empty_table()).schema
-    tables = (pyarrow.Table.from_batches([each]) for each in file.iter_batches(BATCH_ROWS))
+    about = file.metadata
+    size = sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups))
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES * about.num_rows // max(1, size)))
+    tables = (pyarrow.Table.from_batches([each]) for each in file.iter_batches(rows))
     return _Batches(schema, (_checked(table) for table in tables))
 
 
