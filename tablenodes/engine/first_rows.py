@@ -1,4 +1,4 @@
-"""Which row was the first to ask what: in 12 bytes for each request that is unlike the others."""
+"""Which row was the first to ask what: in about 15 bytes for each request that is unlike the others."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Twins:
     """A source after another one, of unlike calls alone, and a sink before another one.
 
     A row with an answer of its own in the journal keeps that. The journal has the first of equal rows, and no other: so
-    a run that sends each finds the first one's answer and asks for the others'. What is kept is 12 bytes for each
+    a run that sends each finds the first one's answer and asks for the others'. What is kept is 15 bytes for each
     request, and what `ends` keeps. `are_sampled` says whether a row shares an answer that might have been another.
     """
 

@@ -1,4 +1,4 @@
-"""Ends of rows that equal rows may have later: in a temporary file, with 8 bytes a row in memory."""
+"""Ends of rows that equal rows may have later: in a temporary file, with about 10 bytes a row in memory."""
 
 from __future__ import annotations
 
