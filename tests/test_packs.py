@@ -202,9 +202,10 @@ def test_a_packs_size_is_bounded():
     server = Server(lambda body: embeddings({"input": [text[:2] for text in body["input"]]}))
     run(pd.DataFrame({"text": [f"t{i}" + "x" * 300_000 for i in range(8)]}), server)
     assert [len(body["input"]) for body in server.bodies] == [2] * 4
-    for wrong in (0, 2049, True, "2"):
+    for wrong in (0, 2049, True, "2.5"):
         with pytest.raises(tn.errors.SettingError):
             NODE.replace(pack=wrong)
+    assert NODE.replace(pack="16") == NODE  # as a command line writes it
 
 
 def test_a_journal_knows_rows_and_no_packs(tmp_path):

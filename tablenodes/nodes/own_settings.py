@@ -62,9 +62,10 @@ def _checked_columns(columns: Any) -> Any:
 
 
 def checked_pack(value: Any) -> int | None:
-    """Return how many rows go in one request; None where that is one."""
+    """Return how many rows go in one request, which may be written as a text; None where that is one."""
     if value is None:
         return None
+    value = int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ROWS:
         raise SettingError(f"pack must be a whole number of rows from 1 to {MOST_ROWS:,}", place=PACK)
     return value if value > 1 else None
