@@ -244,3 +244,13 @@ def test_rows_that_a_later_node_refuses_for_themselves_stop_nothing():
     assert together["id"].to_pylist() == list(range(300))
     assert [name == "ok" for name in together["again_outcome"].to_pylist()] == [at >= 60 for at in range(300)]
     assert made.summaries["last"].ok == 300
+
+
+def test_rows_that_have_begun_go_on_where_nothing_more_may_wait():
+    """What waits behind others has no room left: no row begins until there is, and none is stuck."""
+    limits, batches = tn.Limits(concurrency=8), iter(table_of(60).to_batches(5))
+    made = tn.Workflow(THREE).run_batches(
+        batches, tn.testing.canned("x"), progress=False, window=1, spill=1, limits=limits
+    )
+    assert made.read_all()["id"].to_pylist() == list(range(60))
+    assert [summary.ok for summary in made.summaries.values()] == [60] * 3

@@ -47,7 +47,8 @@ class Refusals:
 class StreamGate:
     """Decides which fresh row is next: after so many refusals `alike` of one node, some from further on, one at a time.
 
-    If that node refuses these alike too, the run is stopped; `in_flight` says how many calls are on their way.
+    If that node refuses these alike too, the run is stopped; `in_flight` says how many calls are under way, `is_full`
+    whether what waits behind a slow row has no more room.
     """
 
     def __init__(
@@ -56,14 +57,18 @@ class StreamGate:
         alike: int | None,
         in_flight: Callable[[], int],
         stop: Callable[[str, str], None],
+        is_full: Callable[[], bool],
     ) -> None:
         self._refusals = refusals
-        self._alike, self._in_flight, self._stop = alike, in_flight, stop
+        self._alike, self._in_flight = alike, in_flight
+        self._stop, self._is_full = stop, is_full
         self._suspect: Refusals | None = None
         self._met = self._probes = 0
 
     def places(self) -> int | None:
         """Return how many places further on the next fresh row is to be; 0 for the next ones, None for none now."""
+        if self._is_full() and self._in_flight():
+            return None
         if self._alike is None:
             return 0
         if self._suspect is None or self._suspect.is_answered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,6 +167,15 @@ class PassageWindows(Windows):
     def __init__(self, make: StreamTable, steps: Sequence[StreamStep], read: Sequence[str], *kept: Any) -> None:
         super().__init__(make, *kept)
         self._records, self._read, self._steps = partial(PassageRecords, steps), read, steps
+
+    @property
+    def room(self) -> int:
+        """How many calls may go: rows that have begun go on, whatever waits; none while a batch can be handed out."""
+        return 0 if self.has_news() else sys.maxsize
+
+    def is_full(self) -> bool:
+        """Check whether no more rows may begin, since too much waits behind a slow one."""
+        return self._spill.bytes >= self._most
 
     def begin(self, view: TableView) -> None:
         """Open a batch, whose rows follow those that have begun."""

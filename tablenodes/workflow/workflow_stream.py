@@ -182,7 +182,11 @@ class WorkflowStream(Stream):
         self._paths.recorder, scheduler = self.recorder, self.scheduler
         alike = self.options.limits.stop_after_alike
         self._paths.gate = StreamGate(
-            [step.refusals for step in self._sending], alike, lambda: scheduler.in_flight, scheduler.stop
+            [step.refusals for step in self._sending],
+            alike,
+            lambda: scheduler.in_flight,
+            scheduler.stop,
+            self.records.is_full,
         )
         requests: dict[Any, Any] = {}  # nodes of one path have one: a connection is set up anew for another
         for step in self._sending:
