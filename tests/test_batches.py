@@ -322,11 +322,18 @@ def test_what_waits_is_on_the_disk_and_no_row_begins_beyond_its_limit():
     assert spill.bytes > 0
     for row in range(10, 30):
         made.accept(row, End("ok", b"x" * 200))
-    assert (made.room, made.has_news()) == (0, False)
+    assert (made.room, made.has_news()) == (1, False)  # where none is on its way
     made.accept(0, End("ok", b"late"))
     assert [made.take()["body"][0].as_py()[:4] for _ in range(3)] == ["late", "xxxx", "xxxx"]
     assert (spill.bytes, made.room) == (0, sys.maxsize)
     spill.close()
+
+
+def test_a_run_whose_limit_is_reached_comes_to_its_end():
+    """However little may wait: the first batch gets the rows that it needs."""
+    node, batches = tn.CreateChatCompletion(model="m", prompt="{{ text }}"), batches_of(table_of(40), 5)
+    made = node.run_batches(batches, tn.testing.canned("x"), progress=False, window=1, spill=1)
+    assert made.read_all()["id"].to_pylist() == list(range(40))
 
 
 def test_the_first_row_of_a_reason_is_the_first_in_the_table():

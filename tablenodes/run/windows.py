@@ -73,8 +73,13 @@ class Windows(Tally):
 
     @property
     def room(self) -> int:
-        """How many rows may have begun and not ended: none more while a batch waits to be handed out."""
-        return sys.maxsize if self._spill.bytes < self._most and not self.has_news() else 0
+        """How many rows may have begun and not ended: none more while a batch waits to be handed out.
+
+        Beyond the limit one goes at a time, where none is on its way: the first batch may need it.
+        """
+        if self.has_news():
+            return 0
+        return sys.maxsize if self._spill.bytes < self._most else 1
 
     def begin(self, view: TableView) -> None:
         """Open a batch, whose rows follow those that have begun."""
