@@ -37,14 +37,13 @@ GIVEN = {"text": "Say {{ word }}", "tool_call_id": "{{ word }}", "model": "m"}
 
 
 def settings_of(name):
-    """The fewest settings that a node needs: texts that come from the column ``word``."""
+    """The fewest settings that a node needs, as its schema says if it has one: texts of the column ``word``."""
     kind = KINDS[name]
-    fields = {each.name for each in dataclasses.fields(kind)}
-    needed = {each: GIVEN[each] for each in ("text", "tool_call_id") if each in fields and not kind._declared.operation}
-    if kind._declared.operation:
-        needed |= {each: GIVEN.get(each, "Say {{ word }}") for each in kind._described_by().required}
-        if kind._declared.shortcuts:
-            needed["prompt"] = needed.pop("messages")
+    if not kind._declared.operation:
+        return {each.name: GIVEN[each.name] for each in dataclasses.fields(kind) if each.name in GIVEN}
+    needed = {each: GIVEN.get(each, "Say {{ word }}") for each in kind._described_by().required}
+    if kind._declared.shortcuts:
+        needed["prompt"] = needed.pop("messages")
     return needed
 
 
@@ -193,22 +192,18 @@ def test_what_comes_later_is_typed_as_what_comes_at_once(name, kind, rows, tmp_p
 
 @pytest.mark.parametrize("name", [name for name in KINDS if KINDS[name]._answer_columns(node_of(name), "a")])
 def test_a_later_node_reads_the_answer_of_every_node_that_has_one(name, rows, tmp_path):
-    """As ``{{ ID }}``; the workflow's table has it in a column of that name, or its fields in columns after it."""
+    """As ``{{ ID }}``: what the workflow's table has in the columns that the node says, one value or a record."""
     asked = {"asked": node_of("CreateChatCompletionAsync")} if name == "RetrieveResponse" else {}
     nodes = {**asked, "first": node_of(name), "second": tn.Return(text="<{{ first }}>")}
     with fault_server(echo()) as server, ending(tmp_path / "store") as store:
         flow = tn.Workflow(nodes, connection=tn.Connection(server.url, "k" * 20))
         assert all(found.valid == 3 for found in flow.check(rows.words.iloc[:3]).values())
         table = flow.run(rows.words.iloc[:3], progress=False, store=store).table
-    fields = KINDS[name](**settings_of(name))._answers.fields if name in ASKING else ("answer",)
-    read = [text[1:-1] for text in table["second"]]
-    if len(fields) == 1:
-        told = [text if isinstance(text, str) else orjson.dumps(plain(text)).decode() for text in table["first"]]
-        assert told == read
-    else:
-        columns = (table[f"first_{field}"] for field in fields)
-        records = [dict(zip(fields, values, strict=True)) for values in zip(*columns, strict=True)]
-        assert [orjson.loads(text) for text in read] == records
+    columns = [*node_of(name)._answer_columns("first")]
+    records = [{each.removeprefix("first_"): row[each] for each in columns} for row in table.to_dict("records")]
+    answers = [plain(each if len(each) > 1 else each["first"]) for each in records]
+    said = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in answers]
+    assert list(table["second"]) == [f"<{each}>" for each in said]
     assert list(table.index) == [100, 101, 102]
 
 

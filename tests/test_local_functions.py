@@ -14,6 +14,7 @@ from sentences import wording
 
 import tablenodes as tn
 from tablenodes.engine.calls import Answer, Call, Chunk, Request
+from tablenodes.engine.outcomes.assembly import assembled
 from tablenodes.local import FunctionCalls
 from tablenodes.local.function_requests import BUDGET, contradiction, examples, plainly
 
@@ -534,14 +535,21 @@ def test_the_form_of_a_response_is_said_as_a_chat_says_it():
     assert plainly(plain) == (plain, None)
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("used", "status"), [(16, "incomplete"), (15, "completed")])
-def test_a_response_that_has_all_its_tokens_was_cut(used, status):
-    """The server says of each that it is completed."""
-    said = orjson.dumps({"status": "completed", "usage": {"output_tokens": used}})
+def test_a_response_that_has_all_its_tokens_was_cut(used, status, stream):
+    """The server says of each that it is completed, in the last event where it is streamed."""
+    whole = {"status": "completed", "output": [], "usage": {"output_tokens": used}}
+    said = orjson.dumps(whole)
+    if stream:
+        event = orjson.dumps({"type": "response.completed", "response": whole})
+        said = b'event: response.created\ndata: {"type":"response.created"}\n\n'
+        said += b"event: response.completed\ndata: %b\n\n" % event
     transport = FunctionCalls(Answering(said))
     transport.start(Call(0, Request("POST", "http://x", ()), b'{"input":"x","max_output_tokens":16}', 60.0))
     (answer,) = transport.wait(0)
-    assert orjson.loads(answer.body)["status"] == status
+    body = orjson.dumps(assembled(answer.body).document()) if stream else answer.body
+    assert orjson.loads(body)["status"] == status
 
 
 class Answering:

@@ -16,6 +16,7 @@ from tablenodes.engine.calls import Answer, tokens_of
 from tablenodes.engine.outcomes import OUTCOMES
 from tablenodes.engine.outcomes.assembly import as_stream, assembled
 from tablenodes.engine.outcomes.judge import judge
+from tablenodes.run.cures import cure, set_in_python
 
 TABLE = pd.DataFrame({"review": ["good", "bad"]})
 ASK = tn.CreateResponse(model="m", prompt="Read {{ review }}")
@@ -286,6 +287,18 @@ def test_an_estimate_counts_the_prompt_and_the_form_of_the_answer():
     assert ASK.replace(max_output_tokens=16).estimate(TABLE).output_tokens.high == 32
 
 
+def test_the_limit_of_an_answer_is_called_as_its_node_calls_it():
+    """In an estimate, in a run's notes, and in what to do about answers that were cut."""
+    prices = {"m": {"input": 1, "output": 1}}
+    dear = tn.Limits(max_cost=0.02)
+    out = ASK.run(pd.concat([TABLE] * 4), tn.testing.canned("Hi", prices=prices), limits=dear, progress=False)
+    cut = ASK.replace(answer=int).run(TABLE, tn.testing.canned((200, cut_by("max_output_tokens"))), progress=False)
+    cures = [cure(each, set_in_python, cut._provenance) for each in cut._failures()]
+    told = [*ASK.estimate(TABLE).assumptions, *out.summary.notes, *cures]
+    assert sum("max_output_tokens" in each for each in told) == 3
+    assert not any("max_tokens" in each or "max_completion" in each for each in told)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_comes_has_an_outcome(seed):
     """A body or an event with odd values anywhere; all that reads answers takes it."""
@@ -310,8 +323,13 @@ def test_whatever_comes_has_an_outcome(seed):
         assert usage_columns([kept])
 
 
-def test_the_embedded_model_calls_tools_in_a_chat_alone():
-    node = ASK.replace(tools=[{"name": "f", "parameters": []}])
+@pytest.mark.parametrize(
+    "node",
+    [ASK.replace(tools=[{"name": "f", "parameters": []}]), tn.CreateModeration(input="x")],
+    ids=["tools", "moderation"],
+)
+def test_what_the_embedded_model_cannot_do_is_said_before_anything_is_sent(node):
+    """It calls tools in a chat alone, and serves three endpoints."""
     with pytest.raises(tn.errors.SettingError) as error:
         node.check(TABLE, tn.Connection.local())
     wording(str(error.value))

@@ -11,6 +11,8 @@ import orjson
 IMAGE_MOST = 40_000  # tokens of one image or recording that is named by its address, at the most
 _IMAGE = (85.0, 800.0, 3000.0)  # tokens of one, as a guess
 _MESSAGE = (2.0, 4.0, 8.0)  # tokens around the text of one message
+_OF_CHAT = ("max_completion_tokens", "max_tokens")
+_LIMITS = {"/responses": ("max_output_tokens",), "/completions": ("max_tokens",)}
 _ASKED_BY = ("tools", "functions", "response_format", "text")  # what a server turns into text, too
 _KINDS = {
     "letter": (0.17, 0.225, 0.30),
@@ -71,8 +73,13 @@ def answers_asked(body: Mapping[str, Any]) -> int:
 
 def answer_limit(body: Mapping[str, Any]) -> int | None:
     """Return how many tokens each answer may have by the request; None where it does not say."""
-    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    limits = (body.get(name) for name in (*_OF_CHAT, "max_output_tokens"))
     return min((each for each in limits if type(each) is int and each >= 0), default=None)
+
+
+def limit_names(path: str) -> tuple[str, ...]:
+    """Return what requests to a path call how many tokens an answer may have, the newest name first."""
+    return _LIMITS.get(path, _OF_CHAT)
 
 
 def answer_guess(body: Mapping[str, Any]) -> Spread | None:

@@ -20,6 +20,7 @@ from .complaints import option_for, worded
 
 if TYPE_CHECKING:
     from ..run.output import NodeOutput
+    from ..run.provenance import Provenance
 
     Outputs = Mapping[str, NodeOutput[Any]]
 
@@ -53,7 +54,7 @@ def report(
         for name, output in outputs.items()
     }
     every = [*chain(*found.values())]
-    keys = {name: _key_variable(output) for name, output in outputs.items()}
+    made = {name: output._provenance for name, output in outputs.items()}
     limit = next((output.summary.stopped for output in outputs.values() if output.summary.stopped in _LIMITS), "")
     again = _again(every, limit, _Whole.of(outputs), has_journal=has_journal) if keeps else []
     is_mixed = bool(again) and has_journal and not limit and not all(each.passes for each in every)
@@ -62,7 +63,7 @@ def report(
     is_one = all(output.summary.rows == 1 for output in outputs.values())
     lines: list[str] = []
     for longest in _LENGTHS:
-        lines = [*_told(heads, found, keys, longest, is_one=is_one, sent_again=is_mixed), *tail]
+        lines = [*_told(heads, found, made, longest, is_one=is_one, sent_again=is_mixed), *tail]
         if width is None:
             return lines
         if folded("\n".join(lines), width).count("\n") < room:
@@ -107,7 +108,7 @@ def _times(output: NodeOutput[Any]) -> Iterator[tuple[str, str]]:
 def _told(
     heads: Mapping[str, str],
     found: Mapping[str, Sequence[Failed]],
-    keys: Mapping[str, str],
+    made: Mapping[str, Provenance | None],
     longest: int | None,
     *,
     is_one: bool,
@@ -119,7 +120,7 @@ def _told(
         told, rest = found[name][:_KINDS], found[name][_KINDS:]
         places = ["" if is_one else _place(each, is_first=at == 0) for at, each in enumerate(told)]
         pairs = zip(told, places, strict=True)
-        lines += [head, *(_failed(each, place, longest, keys[name], sent_again=sent_again) for each, place in pairs)]
+        lines += [head, *(_failed(each, place, longest, made[name], sent_again=sent_again) for each, place in pairs)]
         if rest:
             rows = counted(sum(each.rows for each in rest), "more row")
             lines.append(f"{rows} failed in {counted(len(rest), 'other way')}: see the column message")
@@ -130,19 +131,14 @@ def _place(failed: Failed, *, is_first: bool) -> str:
     return f" (first at row {place_of(failed.row)}{', rows count from 0' if is_first else ''})"
 
 
-def _key_variable(output: NodeOutput[Any]) -> str:
-    """Return the environment variable of a run's key, where its connection names one."""
-    return "" if output._provenance is None else output._provenance.key_variable
-
-
-def _failed(failed: Failed, place: str, longest: int | None, key_variable: str, *, sent_again: bool) -> str:
+def _failed(failed: Failed, place: str, longest: int | None, made: Provenance | None, *, sent_again: bool) -> str:
     """Return how many rows failed, of what, which is the first of them, and what to do."""
     why = failed.message or f"HTTP {failed.status}"
     if longest is not None and len(why) > longest:
         why = _shortened(why, longest if failed.status is None else longest // 3, longest)
     line = f"{_how(failed)}: {why.removeprefix('not sent: ').removeprefix('not answered yet: ')}{place}"
     otherwise = "run the same command again" if failed.passes and sent_again else ""
-    fix = cure(failed, option_for, key_variable) or otherwise
+    fix = cure(failed, option_for, made) or otherwise
     return f"{line}\n  to do    {fix}" if fix else line
 
 

@@ -13,6 +13,7 @@ from .function_requests import Offer, plainly
 from .server import LocalServer
 
 _LIMIT = b'"max_output_tokens"'
+_COMPLETED, _INCOMPLETE = b"event: response.completed\ndata: ", b"event: response.incomplete\ndata: "
 
 
 class FunctionCalls(Wrapper):
@@ -63,6 +64,7 @@ class FunctionCalls(Wrapper):
     def close(self) -> None:
         """Drop every call and close every connection."""
         self._offers.clear()
+        self._limits.clear()
         self.inner.close()
 
     def _told(self, event: Event) -> Event:
@@ -83,12 +85,22 @@ def _limit_of(body: bytes) -> int | None:
 
 
 def _cut_at(body: bytes, limit: int) -> bytes:
-    """Return a response that has all the tokens that it may have as one that was cut: this server says of none."""
-    answer = _parsed(body)
-    usage = answer.get("usage") if isinstance(answer, dict) else None
+    """Return a response that has all the tokens that it may have as one that was cut: this server says of none.
+
+    Of one that is streamed, it is in the last event.
+    """
+    before, completed, last = body.rpartition(_COMPLETED)
+    event = _parsed(last)
+    answer = event.get("response") if completed and isinstance(event, dict) else event
+    if not isinstance(answer, dict):
+        return body
+    usage = answer.get("usage")
     if not isinstance(usage, dict) or answer.get("status") != "completed" or usage.get("output_tokens", 0) < limit:
         return body
-    return orjson.dumps(answer | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}})
+    cut = answer | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    if not completed:
+        return orjson.dumps(cut)
+    return b"%b%b%b\n\n" % (before, _INCOMPLETE, orjson.dumps({"type": "response.incomplete", "response": cut}))
 
 
 def with_calls(body: bytes, offer: Offer) -> bytes:

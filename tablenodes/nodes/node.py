@@ -204,6 +204,11 @@ class Node:
         """Return the columns of the table that later nodes of a workflow find, of those that this one finds."""
         return (*columns, *(name for name in self._declared.makes if name not in columns))
 
+    @property
+    def _pack(self) -> int | None:
+        """How many rows go in one request; None where each has its own."""
+        return getattr(self, "pack", None) if self._declared.packs else None
+
     def _begins_empty(self) -> bool:
         """Return whether the conversations that it makes may have no message yet."""
         return False

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     Schema = str | os.PathLike[str] | Mapping[str, Any]
 
+_SERVED_LOCALLY = ("/chat/completions", "/completions", "/responses")
 # What is the whole of the messages, and what makes messages too.
 _ALONE = {"messages": ("prompt", "system", "conversation"), "conversation": ("prompt", "system")}
 
@@ -155,6 +156,10 @@ class RequestNode(BatchNode):
 
     def _check_local(self) -> None:
         """Raise `SettingError` for what the embedded model cannot do."""
+        path = self._declared.path
+        if not self._declared.as_it_came and path not in _SERVED_LOCALLY:
+            told = f"the embedded model serves {', '.join(_SERVED_LOCALLY)}, and not {path}: use another server"
+            raise SettingError(told, place="connection")
         if getattr(self, IMAGE, None) is not None:
             raise SettingError("image: the embedded model sees no images; use a server whose model does", place=IMAGE)
         calls = getattr(self, "tools", None) is not None or getattr(self, "answer_mode", None) == "tool"
@@ -175,11 +180,6 @@ class RequestNode(BatchNode):
         kind, declared = type(self).__name__, self._declared
         own = scope or kind, declared.path, self._plan, declared.choices, seconds, self._answers
         return Asking(*own, kind, self._shown(), declared.method, declared.as_it_came, self._pack)
-
-    @property
-    def _pack(self) -> int | None:
-        """How many rows go in one request; None where each has its own."""
-        return getattr(self, PACK) if self._declared.packs else None
 
     def _carry_out(self, table: Any, connection: Connection | None, context: Context, options: RunOptions) -> AnyOutput:
         from ..run.run import run  # noqa: PLC0415 - the engine is loaded where it is needed

@@ -72,7 +72,6 @@ class Part:
     def __init__(self, place: int, name: str, output: Any) -> None:
         self.place, self.name, self.output = place, name, output
         self.measures = measures_of(output._measured())
-        self.key_variable = output._provenance.key_variable if output._provenance is not None else ""
 
 
 def section(part: Part, manner: Manner) -> dict[str, Any]:
@@ -230,7 +229,7 @@ def _failures(found: Sequence[Failed], part: Part, manner: Manner) -> Iterator[d
             "message": _bounded(hidden(told), _MESSAGE),
             "rows": f"{each.rows:,}",
             "first": f"{place_of(each.row):,}",
-            "cure": cure(each, manner.how_set, part.key_variable),
+            "cure": cure(each, manner.how_set, part.output._provenance),
             "again": "a run with the same journal sends them again" if each.passes else "",
         }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..answers import Pricing, answer_limit, answers_asked, costs, prompt_bound, usage_columns
+from ..answers import Pricing, answer_limit, answers_asked, costs, limit_names, prompt_bound, usage_columns
 from ..engine.calls import model_of
 from ..engine.scheduling.budget import Budget
 from ..errors import SettingError
@@ -25,7 +25,7 @@ _AT_A_TIME = 1024  # answers of a journal that are in memory together
 class CostLimit:
     """What requests and answers of a server cost, where they ask some `models`.
 
-    `is_wide`: a request did not say how long its answer may be.
+    `is_wide`: a request did not say how long its answer, which costs something, may be.
     """
 
     def __init__(self, pricing: Pricing, models: Iterable[str | None]) -> None:
@@ -36,6 +36,14 @@ class CostLimit:
         """Return the budget of a run; what the journal's earlier runs have spent counts too."""
         return Budget(limit, self.most, self.charged, 0.0 if journal is None else self.spent(journal))
 
+    def noted(self, budget: Budget, path: str) -> Iterator[str]:
+        """Yield how more of the requests to a path can be sent at a time, where their limit kept them waiting."""
+        if budget.was_short and self.is_wide:
+            yield (
+                "max_cost kept requests waiting: each counts as if its answer were as long as the model allows; "
+                f"set {limit_names(path)[-1]}, so that more are sent at a time"
+            )
+
     def most(self, data: bytes) -> float:
         """Return what a request costs at the most: by the bytes of its body, and the tokens that it may be answered."""
         body = orjson.loads(data)
@@ -44,7 +52,7 @@ class CostLimit:
         if card is None:  # no row asks such a model: see `refuse_unpriced`
             return 0.0
         limit = answer_limit(body)
-        self.is_wide = self.is_wide or limit is None
+        self.is_wide = self.is_wide or (limit is None and card.most(0, 1) > 0)
         most = (card.context or _CONTEXT) if limit is None else limit
         return card.most(prompt_bound(body, len(data)), answers_asked(body) * most)
 

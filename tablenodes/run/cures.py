@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..answers import limit_names
 from ..engine.outcomes.error_codes import is_about_content, is_about_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .failures import Failed
+    from .provenance import Provenance
 
 _ADDRESS = "check that the server is running, and its address ({base_url})"
 _LONGER = "shorten these rows, or use a model with a longer context ({model})"
@@ -33,7 +35,7 @@ _OF_OUTCOME = {
     "invalid_request": "correct these cells, or the settings that read them",
 }
 _OF_REASON = {
-    "cut": "allow longer answers ({max_completion_tokens}, or max_tokens where that is set), or ask for shorter ones",
+    "cut": "allow longer answers ({limit}), or ask for shorter ones",
     "filtered": "change these rows: a content filter held the answers back",
     "refused": "change the prompt or these rows: the model would not answer",
     "empty": "ask these rows again, or use another model ({model})",
@@ -56,14 +58,16 @@ _DISLIKED = "change these rows, or leave them out: the server refuses what they 
 _REFUSED = "correct these rows, or the setting that the server names ({settings})"
 
 
-def cure(failed: Failed, how_set: Callable[[str], str], key_variable: str = "") -> str:
+def cure(failed: Failed, how_set: Callable[[str], str], made: Provenance | None = None) -> str:
     """Return what to do about rows that failed alike; empty where there is nothing to add to what is said.
 
-    `how_set` returns how a setting is set at the door that says it; `key_variable` is the environment variable that the
-    run had its key from, where its connection names one.
+    `how_set` returns how a setting is set at the door that says it; `made` says which node asked, and which
+    environment variable its run had its key from, where its connection names one.
     """
     words = _Words(how_set)
-    words["key"] = key_variable or _KEY.format_map(words)
+    words["key"] = (made and made.key_variable) or _KEY.format_map(words)
+    limit, *others = limit_names(made.path if made else "")
+    words["limit"] = ", or ".join([how_set(limit), *(f"{name} where that is set" for name in others)])
     return _sentence(failed).format_map(words)
 
 

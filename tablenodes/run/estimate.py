@@ -25,6 +25,7 @@ from ..answers import (
     answer_guess,
     answer_limit,
     answers_asked,
+    limit_names,
     listed_prices,
     prompt_guesses,
     prompt_of,
@@ -161,7 +162,7 @@ def estimated(
         for body, _, entry in known:
             rows.add(body, entry)
     pricing = pricing_of(connection, endpoint.base_url)
-    return _Estimating(rows, pricing, limits, endpoint.slots, pack or 1).made(earlier, may_skip=may_skip)
+    return _Estimating(rows, pricing, limits, endpoint.slots, pack or 1, path).made(earlier, may_skip=may_skip)
 
 
 class _Sent:
@@ -271,6 +272,7 @@ class _Estimating:
     limits: Limits
     slots: int | None
     pack: int
+    path: str
     said: list[str] = field(default_factory=list)
 
     def made(self, earlier: Spread | None, *, may_skip: bool) -> Estimate:
@@ -349,7 +351,8 @@ class _Estimating:
             self.said.append(f"an answer has {_ANSWER.likely:,.0f} tokens, at most what its request allows: a guess")
         else:
             low, _, high = _ANSWER
-            self.said.append(f"an answer has {low:,.0f} to {high:,.0f} tokens: a guess, for no max_tokens is set")
+            unset = limit_names(self.path)[-1]
+            self.said.append(f"an answer has {low:,.0f} to {high:,.0f} tokens: a guess, for no {unset} is set")
 
     def _measured(self, answers: Sequence[Any]) -> str:
         return f"{counted(len(answers), 'answer')} of the journal"

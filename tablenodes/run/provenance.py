@@ -37,6 +37,8 @@ class Named(Protocol):
     def kind(self) -> str: ...  # noqa: D102
     @property
     def settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
 
 
 class Asked(NamedTuple):
@@ -45,6 +47,7 @@ class Asked(NamedTuple):
     name: str
     kind: str
     settings: Mapping[str, Any]
+    path: str = ""
 
 
 class Setting(NamedTuple):
@@ -57,7 +60,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which node made an output, of which class, with which settings by their group, and the time at which it began."""
+    """Which node made an output, of which class, with which settings by their group, and the time at which it began.
+
+    `path` is where the node's requests go, below the base URL.
+    """
 
     node: str
     kind: str
@@ -65,6 +71,7 @@ class Provenance:
     began: float | None = None
     versions: str = ""
     key_variable: str = ""  # that the connection names; what may be a key by mistake is none
+    path: str = ""
 
     @classmethod
     def of(
@@ -85,7 +92,7 @@ class Provenance:
         versions = f"tablenodes {__version__}, Python {platform.python_version()}, {platform.system()}"
         named = (connection and connection.api_key_env) or ""
         variable = named if named == named.upper() else ""
-        return cls(asking.name, asking.kind, groups, time.time() - seconds, versions, variable)
+        return cls(asking.name, asking.kind, groups, time.time() - seconds, versions, variable, asking.path)
 
 
 def _described(each: tuple[str, Any]) -> Setting:

@@ -61,10 +61,6 @@ _SAMPLED = "equal rows share one sampled answer: with n, a temperature other tha
 _ELSEWHERE = (
     "the environment names another server than in the first run, and its rows go to no other unasked: pass connection="
 )
-_WIDE = (
-    "max_cost kept requests waiting: each counts as if its answer were as long as the model allows; set max_tokens, so "
-    "that more are sent at a time"
-)
 _NO_USAGE = "the server refused stream_options: streamed rows were sent without it and may have no token counts"
 
 
@@ -411,8 +407,8 @@ class Run:
         if self.servers is not None:
             yield from self.servers.notes()
         budget = self.engine.loop.budget
-        if budget is not None and budget.was_short and self.cost_limit is not None and self.cost_limit.is_wide:
-            yield _WIDE
+        if budget is not None and self.cost_limit is not None:
+            yield from self.cost_limit.noted(budget, self.asking.path)
         streams, capacity = self.engine.streams, self.engine.loop.capacity
         if streams.option_refused:
             yield _NO_USAGE

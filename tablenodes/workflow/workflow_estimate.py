@@ -94,6 +94,7 @@ def estimate(
                 may_skip=bool(decided),
                 method=node._declared.method,
                 writes=node._declared.writes,
+                pack=node._pack,
             )
             sent = found[name].to_send
             growth.answers[name] = Spread(*(each / sent for each in found[name].output_tokens)) if sent else _NONE
