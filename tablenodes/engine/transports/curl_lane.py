@@ -51,8 +51,8 @@ class Common:
     last_piece: dict[int, float] = field(default_factory=dict)
     unsent: int = 0  # calls that have begun and have not been sent
     raised: BaseException | None = None  # by `may_send`, to be raised again outside of libcurl
-    # For each connection, by its ends, what tells whether anything has come on it.
-    news: dict[tuple[str, int, str, int], Callable[[int], object]] = field(default_factory=dict)
+    # For each connection, by its ends, its socket, and what tells whether anything has come on it.
+    news: dict[tuple[str, int, str, int], tuple[int, Callable[[int], object]]] = field(default_factory=dict)
 
 
 class Carried(Protocol):
@@ -67,11 +67,17 @@ class Carried(Protocol):
 
 
 class Lane(ABC):
-    """A CurlMulti with `width` handles; `timer` says when to call `run`, 0 for at once."""
+    """A CurlMulti with `width` handles; `timer` says when to call `run`, 0 for at once.
+
+    `stirred` are the sockets on which something may have come; None where nobody knows. Those of calls whose answer is
+    not fetched yet are `busy`.
+    """
 
     def __init__(self, readiness: Readiness, by_descriptor: dict[int, Lane], common: Common) -> None:
         self.timer = NEVER
         self.width = 0
+        self.stirred: set[int] | None = None
+        self.busy: set[int] = set()
         self.multi = multi = pycurl.CurlMulti()
         self._readiness = readiness
         self._by_descriptor = by_descriptor
@@ -160,6 +166,8 @@ class PerformLane(Lane):
     def run(self, now: float, in_flight: Iterable[Carried]) -> None:
         if self._due <= now:
             self._note_heard(now, in_flight)
+        if self._common.unsent:  # one look at all sockets, in place of one at each that a call is about to be sent over
+            self.stirred = self._readiness.stirred()
         self.multi.perform()
         milliseconds = self.multi.timeout()
         if milliseconds == 0:
@@ -190,6 +198,7 @@ class EpollReadiness:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._states = select.epoll()  # of the sockets that are watched for changes
         self.wishes: dict[int, int] = {}
         self._watched: set[int] = set()
 
@@ -201,14 +210,20 @@ class EpollReadiness:
 
     def watch_changes(self, descriptor: int) -> None:
         """Have `wait` return a socket once for each change on it, until it is closed."""
-        try:
-            self._epoll.register(descriptor, _CHANGES)
-        except FileExistsError:
-            self._epoll.modify(descriptor, _CHANGES)
+        for epoll, mask in ((self._epoll, _CHANGES), (self._states, select.EPOLLIN)):
+            try:
+                epoll.register(descriptor, mask)
+            except FileExistsError:
+                epoll.modify(descriptor, mask)
+
+    def stirred(self) -> set[int]:
+        """Return the sockets watched for changes on which something has come that nobody has read, be it the end."""
+        return {descriptor for descriptor, _ in self._states.poll(0)}
 
     def close(self) -> None:
         """Stop watching."""
         self._epoll.close()
+        self._states.close()
 
     def _apply(self) -> None:
         epoll, watched = self._epoll, self._watched
@@ -260,6 +275,9 @@ class SelectorReadiness:
             time.sleep(min(left, _TURN) if watching else left)
 
     def watch_changes(self, descriptor: int) -> None:
+        raise NotImplementedError
+
+    def stirred(self) -> set[int]:
         raise NotImplementedError
 
     def close(self) -> None:

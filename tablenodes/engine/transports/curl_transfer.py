@@ -53,6 +53,14 @@ _AFTER_SENDING = {
 }
 
 
+def _nothing(_: int) -> object:
+    """Return that nothing has come."""
+    return None
+
+
+_UNKNOWN = (-1, _nothing)
+
+
 class _Unshown(list[bytes]):
     """Header lines, the key among them: tools that print the local variables of a traceback print none of it."""
 
@@ -105,6 +113,7 @@ class Transfer:
         self.proxy = ""
         self.secure = self.sends_body = False
         self.total = 0.0
+        self.descriptor = -1  # of the connection over which it was sent
         self.stale = self.over_kept = False
         self.opened: list[int] = []
         self.head: list[bytes] = []
@@ -146,19 +155,25 @@ class Transfer:
 
     def may_send(self, address: str, own_address: str, port: int, own_port: int) -> int:
         """Answer libcurl whether it may send the request over the connection that it has."""
-        common = self.common
-        ends = own_address, own_port, address, port
+        common, lane, ends = self.common, self.lane, (own_address, own_port, address, port)
         try:
             self.over_kept = not self.opened
             if self.opened:
-                common.news[ends] = _news_of(_bound_to(own_port, self.opened))
+                descriptor = _bound_to(own_port, self.opened)
+                common.news[ends] = descriptor, _news_of(descriptor)
                 self.opened.clear()
-            elif (news := common.news.get(ends)) is not None and news(0):
-                self.stale = True
-                return _ABORT
+            else:
+                descriptor, news = common.news.get(ends, _UNKNOWN)
+                stirred = lane.stirred
+                if (stirred is None or descriptor in stirred or descriptor in lane.busy) and news(0):
+                    self.stale = True
+                    return _ABORT
             if common.may_send is None or common.may_send(self.call.key):
                 common.unsent -= not self.sends
                 self.sends += 1
+                lane.busy.discard(self.descriptor)
+                self.descriptor = descriptor
+                lane.busy.add(descriptor)
                 return _GO_ON
         except BaseException as error:  # noqa: BLE001 - pycurl would print it and go on; `wait` raises it
             common.raised = error
@@ -260,6 +275,7 @@ class Transfer:
     def drop(self) -> None:
         """Forget what it carried; its handle is kept for another call."""
         self.common.unsent -= not self.sends
+        self.lane.busy.discard(self.descriptor)
         self.head.clear()
         self.pieces.clear()
         if len(self.call.body) > _LARGE:
