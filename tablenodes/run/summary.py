@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _REASONS = 3
 _LACKING = {"filtered": "held back by a content filter", "refused": "refused by the model", "empty": "empty"}
-_CALLS = ("tool_calls", "function_call")
+_CALLS = frozenset(("tool_calls", "function_call"))
 _NO_KEY_HERE = Remark(
     "no API key was sent: OPENAI_API_KEY goes only to the environment's own base URL; "
     "for another server, name it with api_key_env=",
@@ -243,8 +243,10 @@ class Met(NamedTuple):
         told = ((reason, outcome) for reason, outcome in zip(records.reason, records.outcome, strict=True) if reason)
         lacks = Counter(reason for reason, outcome in told if outcome == OK)
         ends = zip(records.status, records.body, strict=True) if records.counts["http_error"] else ()
-        reasons = zip(records.finish_reason, records.outcome, strict=True)
-        calling = sum(reason in _CALLS and outcome == OK for reason, outcome in reasons)
+        calling = 0
+        if not _CALLS.isdisjoint(records.finish_reason):
+            reasons = zip(records.finish_reason, records.outcome, strict=True)
+            calling = sum(reason in _CALLS and outcome == OK for reason, outcome in reasons)
         return cls(lacks, any(status == 404 and not is_api_error(body) for status, body in ends), calling)
 
     def joined(self, other: Met) -> Met:
