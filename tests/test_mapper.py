@@ -13,6 +13,7 @@ import threading
 import cloudpickle
 import orjson
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import requests
@@ -96,6 +97,15 @@ def test_what_arrow_has_comes_back_as_the_same_kind(kind):
         assert whole.schema == mapper.schema_beside(table.schema)
         assert whole.column_names[:4] == ["word", "status", "answer", "status_2"]
         assert (made.num_rows, whole.num_rows) == (given.num_rows, given.num_rows)
+
+
+def test_a_polars_data_frame_comes_back_as_one():
+    """Its schema is none of Arrow's, and is said to be none."""
+    table, mapper = pl.DataFrame({"word": ["w0", "w1"]}), NODE.mapper(tn.testing.canned("yes"))
+    made = mapper.beside(table)
+    assert (type(made), made.columns[:2], made.height) == (pl.DataFrame, ["word", "answer"], 2)
+    with wording.raises(TableError):
+        mapper.schema_beside(table.schema)
 
 
 def test_nothing_is_said_and_nothing_is_held_where_it_works(capfd):
@@ -210,6 +220,26 @@ def test_a_worker_without_the_key_says_so_in_one_line():
     assert (caught.value.code, str(caught.value).count("\n")) == ("variable_unset", 0)
     assert str(os.getpid()) in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_worker_without_an_address_of_its_own_has_that_of_where_the_mapper_was_made(monkeypatch, own):
+    """Rows that are for one server never go to another because a variable did not come along."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-worker")
+    with fault_server(answer(b"{}", 500)) as other, fault_server(echo()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", other.url if own else server.url)
+        sent = pickle.dumps(NODE.mapper())
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url) if own else monkeypatch.delenv("OPENAI_BASE_URL")
+        made = pickle.loads(sent)(WORDS)
+        assert (len(server.requests), other.requests) == (len(WORDS), [])
+    assert set(made["outcome"]) == {"ok"}
+
+
+def test_an_address_with_a_password_does_not_travel(monkeypatch):
+    """It is refused where the mapper is made."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:word@127.0.0.1/v1")
+    with pytest.raises(ConnectionSettingError):
+        NODE.mapper()
 
 
 # --- a folder of journals -------------------------------------------------------------------------------------------

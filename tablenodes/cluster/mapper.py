@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from .. import addresses
 from ..connection.connection import is_custom
 from ..errors import ConnectionSettingError, SettingError, TableError, UsageError, framed
 from ..notices import voiced
-from ..secret import Secret
+from ..secret import Secret, Veiled
 
 if TYPE_CHECKING:
     from ..bodies.body_plan import BodyPlan
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from .share import Share
 
 _OF_ALL = ("max_requests", "token_budget", "max_cost")
+_ADDRESS = "OPENAI_BASE_URL"
 
 
 class Mapper:
-    """A node as a function of a batch: a pandas DataFrame, an Arrow Table or an Arrow RecordBatch; the same comes out.
+    """A node as a function of a batch: a pandas or Polars DataFrame, an Arrow Table or RecordBatch; the same comes out.
 
     Called with a batch, it returns the columns that the node makes, one row a row, in the batch's order and with its
     index: the answer's columns, ``status``, ``outcome``, ``message``, ``body``, the tokens, ``model``, ``cost`` and
@@ -43,6 +45,10 @@ class Mapper:
         self.__name__ = asking.name  # what engines call it by
         self._run = f"{int(time.time()):x}{secrets.token_hex(4)}"
         _check_connection(connection)
+        is_said = connection.base_urls or connection.local_model is not None
+        self._address = "" if is_said else os.environ.get(_ADDRESS, "")
+        if self._address:
+            addresses.split_base_url(self._address, _ADDRESS)
         if share is None:
             _check_limits(options)
 
@@ -120,7 +126,7 @@ class Mapper:
             return tables.like_given(self._table(view).empty(), batch), Part({}, [], [])
         with voiced(_nothing), ExitStack() as stack:
             try:
-                endpoint = stack.enter_context(opened(self._connection))
+                endpoint = stack.enter_context(opened(self._connection, self._environ()))
             except ConnectionSettingError as error:
                 raise framed(error, f"on {socket.gethostname()}, process {os.getpid()}: ") from None
             plan = planned(self._asking, view, endpoint, context, self._options)
@@ -130,6 +136,12 @@ class Mapper:
             run = PartitionRun(where, self._share, self._options, **given, stack=stack)
             made, part = run.made(view if beside else view.without(view.columns))
         return tables.like_given(made, batch), part
+
+    def _environ(self) -> Veiled | None:
+        """Return a worker's environment, with the address of where the mapper was made if it names none itself."""
+        if not self._address or os.environ.get(_ADDRESS):
+            return None
+        return Veiled({**os.environ, _ADDRESS: self._address})
 
     def _table(self, view: TableView) -> BatchTable:
         from ..run.batch_table import BatchTable  # noqa: PLC0415 - the engine is loaded where it is needed
@@ -142,18 +154,16 @@ class Mapper:
         if connection.session is not None or is_custom(connection.transport):
             what = "session" if connection.session is not None else "transport"
             raise SettingError(f"the connection's {what} is an object of this process, and cannot be sent to another")
-        return _restored, (self._asking, connection, self._options, self._share, self._run)
+        return _restored, (self.__dict__,)
 
     def __repr__(self) -> str:
         kept = "" if self._options.journal is None else f", journal={str(self._options.journal)!r}"
         return f"Mapper({self._asking.name}, {self._connection!r}{kept})"
 
 
-def _restored(asking: Asking, connection: Connection, options: RunOptions, share: Share | None, run: str) -> Mapper:
+def _restored(state: dict[str, Any]) -> Mapper:
     made = Mapper.__new__(Mapper)
-    made.__dict__.update(
-        __name__=asking.name, _asking=asking, _connection=connection, _options=options, _share=share, _run=run
-    )
+    made.__dict__.update(state)
     return made
 
 

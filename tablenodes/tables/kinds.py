@@ -55,6 +55,8 @@ def view(table: Any, *, read: bool = True) -> TableView:
 def rowless(like: Any, kind: str) -> TableView:
     """Return the view of a table without rows: with the columns of a data frame or an Arrow schema, or None at all."""
     if kind == "pyarrow":
+        if not isinstance(like, pyarrow.Schema | None):
+            raise TableError(f"a {type(like).__name__} is no Arrow schema: give the schema of an Arrow table")
         return ArrowView((pyarrow.schema([]) if like is None else like).empty_table())
     import pandas  # noqa: PLC0415 - loaded where it is needed
 
