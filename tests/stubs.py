@@ -46,12 +46,25 @@ def _home(home: str, name: str) -> str:
 def _nodes() -> str:
     """Return the declarations of the nodes that send, with every setting described as the schema describes it."""
     tree = ast.parse(NODES.read_text())
+    shared = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef) and len(each.decorator_list) == 1}
+    tree.body = [each for each in tree.body if each not in shared.values()]
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
+            _put_in(node, shared)
             node.decorator_list = node.decorator_list[1:]  # which describes the settings too, where they are run
             node.body = [each for each in node.body if not isinstance(each, ast.FunctionDef)]  # all of them private
             _describe(node)
     return _SAID.format(source="declarations.py and the schemas") + ast.unparse(tree)
+
+
+def _put_in(node: ast.ClassDef, shared: dict[str, ast.ClassDef]) -> None:
+    """Write what a node has of a base of several nodes as its own: each has its words of it there."""
+    base = shared.get(ast.unparse(node.bases[0]))
+    if base is not None:
+        node.bases = base.bases
+        words = (ast.get_docstring(base) or "").partition("----------\n")[2]
+        node.body[0] = ast.Expr(ast.Constant(f"{ast.get_docstring(node)}\n{words}\n"))
+        node.body += base.body[1:]
 
 
 def _describe(node: ast.ClassDef) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -47,3 +48,12 @@ def test_little_stands_in_contributing():
     """It links to the page that has the rest."""
     assert TEXTS["CONTRIBUTING.md"].count("\n") <= 40
     assert "docs/how-it-is-built.md" in TEXTS["CONTRIBUTING.md"]
+
+
+def test_a_node_that_sends_is_declared_in_forty_lines():
+    """Apart from its docstring; what several have in common stands once."""
+    tree = ast.parse((ROOT / "tablenodes" / "nodes" / "declarations.py").read_text())
+    kinds = [each for each in tree.body if isinstance(each, ast.ClassDef)]
+    assert len(kinds) > 4
+    long = [each.name for each in kinds if each.end_lineno - each.body[0].end_lineno > 36]  # and what stands above it
+    assert long == []

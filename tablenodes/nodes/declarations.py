@@ -29,9 +29,53 @@ if TYPE_CHECKING:
     Object = Mapping[str, Any] | str | Column | None
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ModelRequest(RequestNode):
+    """What is asked of a model by a chat and by a response alike.
+
+    Parameters
+    ----------
+    tool_choice : str or dict
+        As the API wants it, or one function's name.
+    tools : list of dict
+        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of ``parameters``,
+        each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a list) and ``required``.
+    answer : type, list or mapping
+        What an answer is, which then comes as typed columns: a type, labels such as ``["positive", "negative"]``, or
+        fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str], "reason?": str}``; also a JSON
+        Schema, a dataclass, a TypedDict, a pydantic model, or ``"@schema.json"``. An answer that is cut, refused or
+        does not fit is ``unusable``.
+    answer_mode : "json_schema", "json_object" or "tool"
+        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
+    image_root : path, optional
+        Another folder, below which the files of `image` must lie.
+    """
+
+    metadata: Object = None
+    moderation: Object = None
+    parallel_tool_calls: Flag = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    prompt_cache_retention: Text = None
+    safety_identifier: Text = None
+    service_tier: Text = None
+    store: Flag = None
+    stream: Flag = None
+    stream_options: Object = None
+    temperature: Number = None
+    tool_choice: Object = None
+    tools: List = None
+    top_logprobs: Integer = None
+    top_p: Number = None
+    user: Text = None
+    answer: Any = field(default=None, metadata=OWN)
+    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
+    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
+
+
 @documented
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CreateChatCompletion(RequestNode):
+class CreateChatCompletion(ModelRequest):
     """Ask a chat model: POST /chat/completions.
 
     Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
@@ -50,24 +94,15 @@ class CreateChatCompletion(RequestNode):
         folder of the table's file (the current folder for a table in memory) and be PNG, JPEG, GIF or WebP; it is read
         when its row is sent. URLs are left to the server. An empty cell is no image. With the API's ``detail``:
         ``{"url": tn.col("path"), "detail": "low"}``.
-    image_root : path, optional
-        Another folder, below which the files of `image` must lie.
     conversation : str
         The id of a conversation, as `CreateConversation` and `AddUserMessage` give it; in place of `messages`.
-    functions, tools : list of dict
+    functions : list of dict
         As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of ``parameters``,
         each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a list) and ``required``.
-    function_call, tool_choice : str or dict
+    function_call : str or dict
         As the API wants them, or one function's name.
     model : str
         The model's name.
-    answer : type, list or mapping
-        What an answer is, which then comes as typed columns: a type, labels such as ``["positive", "negative"]``, or
-        fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str], "reason?": str}``; also a JSON
-        Schema, a dataclass, a TypedDict, a pydantic model, or ``"@schema.json"``. An answer that is cut, refused or
-        does not fit is ``unusable``.
-    answer_mode : "json_schema", "json_object" or "tool"
-        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     """
 
     _declared = Declaration(operation="create_chat_completion", path="/chat/completions", shortcuts=True, form=CHAT)
@@ -86,36 +121,16 @@ class CreateChatCompletion(RequestNode):
     logprobs: Flag = None
     max_completion_tokens: Integer = None
     max_tokens: Integer = None
-    metadata: Object = None
     modalities: List = None
-    moderation: Object = None
     n: Integer = None
-    parallel_tool_calls: Flag = None
     prediction: Object = None
     presence_penalty: Number = None
-    prompt_cache_key: Text = None
-    prompt_cache_options: Object = None
-    prompt_cache_retention: Text = None
     reasoning_effort: Text = None
     response_format: Object = None
-    safety_identifier: Text = None
     seed: Integer = None
-    service_tier: Text = None
     stop: List = None
-    store: Flag = None
-    stream: Flag = None
-    stream_options: Object = None
-    temperature: Number = None
-    tool_choice: Object = None
-    tools: List = None
-    top_logprobs: Integer = None
-    top_p: Number = None
-    user: Text = None
     verbosity: Text = None
     web_search_options: Object = None
-    answer: Any = field(default=None, metadata=OWN)
-    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
-    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
 
 
 @documented
@@ -237,7 +252,7 @@ class CreateModeration(RequestNode):
 
 @documented
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CreateResponse(RequestNode):
+class CreateResponse(ModelRequest):
     """Ask a model by the Responses API: POST /responses.
 
     Every setting may be a constant, a text with ``{{ column }}`` placeholders, or ``tn.col("name")``. A setting that is
@@ -255,15 +270,6 @@ class CreateResponse(RequestNode):
         What the last message of the user shows, after its text; as in `CreateChatCompletion`.
     image_root : path, optional
         Another folder, below which the files of `image` must lie.
-    tools : list of dict
-        As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of ``parameters``,
-        each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a list) and ``required``.
-    tool_choice : str or dict
-        As the API wants it, or one function's name.
-    answer : type, list or mapping
-        What an answer is, which then comes as typed columns; as in `CreateChatCompletion`.
-    answer_mode : "json_schema", "json_object" or "tool"
-        How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     """
 
     _declared = Declaration(
@@ -288,26 +294,6 @@ class CreateResponse(RequestNode):
     include: List = None
     max_output_tokens: Integer = None
     max_tool_calls: Integer = None
-    metadata: Object = None
-    moderation: Object = None
-    parallel_tool_calls: Flag = None
-    prompt_cache_key: Text = None
-    prompt_cache_options: Object = None
-    prompt_cache_retention: Text = None
     reasoning: Object = None
-    safety_identifier: Text = None
-    service_tier: Text = None
-    store: Flag = None
-    stream: Flag = None
-    stream_options: Object = None
-    temperature: Number = None
     text: Object = None
-    tool_choice: Object = None
-    tools: List = None
-    top_logprobs: Integer = None
-    top_p: Number = None
     truncation: Text = None
-    user: Text = None
-    answer: Any = field(default=None, metadata=OWN)
-    answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
-    image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)

@@ -70,39 +70,43 @@ class CreateChatCompletion(RequestNode):
         The most tokens that an answer may use, hidden reasoning included.
     max_tokens : int, Column or text with placeholders, optional
         Replaced by `max_completion_tokens`: the most tokens that an answer may have.
-    metadata : dict, Column or text with placeholders, optional
-        Labels that the server keeps with the request: short texts by name.
     modalities : list, Column or text with placeholders, optional
         What the answer is made of: text, audio, or both.
-    moderation : dict, Column or text with placeholders, optional
-        Has the request and the answer moderated on the way: with which model, and what happens then.
     n : int, Column or text with placeholders, optional
         How many answers to give for this one request; every one of them is paid for.
-    parallel_tool_calls : bool, Column or text with placeholders, optional
-        Whether one answer may call several tools at once.
     prediction : dict, Column or text with placeholders, optional
         Text that most of the answer is expected to repeat, so that it comes faster.
     presence_penalty : float, Column or text with placeholders, optional
         Above 0, words that came up at all become less likely, so that new topics come sooner; below 0, more
         likely.
+    reasoning_effort : str, Column or text with placeholders, optional
+        How much a reasoning model thinks before it answers; less is faster and cheaper.
+    response_format : dict, Column or text with placeholders, optional
+        The form of the answer: plain text, any JSON object, or JSON that follows a schema.
+    seed : int, Column or text with placeholders, optional
+        The same seed and the same request give mostly the same answer.
+    stop : list, Column or text with placeholders, optional
+        Up to four texts at which the answer ends; they are not part of it.
+    verbosity : str, Column or text with placeholders, optional
+        How long and detailed the answer should be.
+    web_search_options : dict, Column or text with placeholders, optional
+        Lets the model search the web first: how much it reads, and from where it searches.
+    metadata : dict, Column or text with placeholders, optional
+        Labels that the server keeps with the request: short texts by name.
+    moderation : dict, Column or text with placeholders, optional
+        Has the request and the answer moderated on the way: with which model, and what happens then.
+    parallel_tool_calls : bool, Column or text with placeholders, optional
+        Whether one answer may call several tools at once.
     prompt_cache_key : str, Column or text with placeholders, optional
         Requests with the same key are likely to find one another's cached prompts.
     prompt_cache_options : dict, Column or text with placeholders, optional
         How the beginning of the prompt is cached: automatically or where marked, and for how long.
     prompt_cache_retention : str, Column or text with placeholders, optional
         Replaced by `prompt_cache_options`: how long the cached beginning of the prompt is kept.
-    reasoning_effort : str, Column or text with placeholders, optional
-        How much a reasoning model thinks before it answers; less is faster and cheaper.
-    response_format : dict, Column or text with placeholders, optional
-        The form of the answer: plain text, any JSON object, or JSON that follows a schema.
     safety_identifier : str, Column or text with placeholders, optional
         A stable name for the end user, best hashed, by which misuse can be told apart.
-    seed : int, Column or text with placeholders, optional
-        The same seed and the same request give mostly the same answer.
     service_tier : str, Column or text with placeholders, optional
         The class of service that handles and bills the request.
-    stop : list, Column or text with placeholders, optional
-        Up to four texts at which the answer ends; they are not part of it.
     store : bool, Column or text with placeholders, optional
         Whether the server keeps the answer for its owner to look at later.
     stream : bool, Column or text with placeholders, optional
@@ -112,7 +116,7 @@ class CreateChatCompletion(RequestNode):
     temperature : float, Column or text with placeholders, optional
         How freely words are chosen: 0 for the likeliest ones, up to 2 for surprising ones.
     tool_choice : dict, Column or text with placeholders, optional
-        As the API wants them, or one function's name.
+        As the API wants it, or one function's name.
     tools : list, Column or text with placeholders, optional
         As the API wants them, or the short way: each with ``name``, ``description`` and a flat list of
         ``parameters``, each of these with ``name``, ``description``, ``type``, and perhaps ``enumValues`` (a
@@ -124,10 +128,6 @@ class CreateChatCompletion(RequestNode):
         `temperature`.
     user : str, Column or text with placeholders, optional
         Replaced by `safety_identifier` and `prompt_cache_key`: a stable name for the end user.
-    verbosity : str, Column or text with placeholders, optional
-        How long and detailed the answer should be.
-    web_search_options : dict, Column or text with placeholders, optional
-        Lets the model search the web first: how much it reads, and from where it searches.
     answer : type, list or mapping
         What an answer is, which then comes as typed columns: a type, labels such as ``["positive",
         "negative"]``, or fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str],
@@ -154,22 +154,24 @@ class CreateChatCompletion(RequestNode):
     logprobs: Flag = None
     max_completion_tokens: Integer = None
     max_tokens: Integer = None
-    metadata: Object = None
     modalities: List = None
-    moderation: Object = None
     n: Integer = None
-    parallel_tool_calls: Flag = None
     prediction: Object = None
     presence_penalty: Number = None
+    reasoning_effort: Text = None
+    response_format: Object = None
+    seed: Integer = None
+    stop: List = None
+    verbosity: Text = None
+    web_search_options: Object = None
+    metadata: Object = None
+    moderation: Object = None
+    parallel_tool_calls: Flag = None
     prompt_cache_key: Text = None
     prompt_cache_options: Object = None
     prompt_cache_retention: Text = None
-    reasoning_effort: Text = None
-    response_format: Object = None
     safety_identifier: Text = None
-    seed: Integer = None
     service_tier: Text = None
-    stop: List = None
     store: Flag = None
     stream: Flag = None
     stream_options: Object = None
@@ -179,8 +181,6 @@ class CreateChatCompletion(RequestNode):
     top_logprobs: Integer = None
     top_p: Number = None
     user: Text = None
-    verbosity: Text = None
-    web_search_options: Object = None
     answer: Any = field(default=None, metadata=OWN)
     answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)
     image_root: str | os.PathLike[str] | None = field(default=None, metadata=OWN)
@@ -367,6 +367,13 @@ class CreateResponse(RequestNode):
         How many tokens the answer may have at the most, those of its reasoning included.
     max_tool_calls : int, Column or text with placeholders, optional
         How many calls of the server's own tools there may be at the most.
+    reasoning : dict, Column or text with placeholders, optional
+        How much a reasoning model thinks first (`effort`), and whether it sums that up (`summary`).
+    text : dict, Column or text with placeholders, optional
+        The form of the answer (`format`: text, JSON, or a JSON Schema), and how long-winded it is
+        (`verbosity`).
+    truncation : str, Column or text with placeholders, optional
+        What happens with an input that is too long: `auto` leaves out its oldest items, `disabled` refuses it.
     metadata : dict, Column or text with placeholders, optional
         Up to 16 texts of your own, by their names, kept with the answer.
     moderation : dict, Column or text with placeholders, optional
@@ -379,8 +386,6 @@ class CreateResponse(RequestNode):
         How the beginnings of prompts are kept in the cache.
     prompt_cache_retention : str, Column or text with placeholders, optional
         How long the beginnings of prompts are kept in the cache.
-    reasoning : dict, Column or text with placeholders, optional
-        How much a reasoning model thinks first (`effort`), and whether it sums that up (`summary`).
     safety_identifier : str, Column or text with placeholders, optional
         A name for your user that says nothing about them, by which misuse is seen.
     service_tier : str, Column or text with placeholders, optional
@@ -393,9 +398,6 @@ class CreateResponse(RequestNode):
         How it comes piece by piece.
     temperature : float, Column or text with placeholders, optional
         How freely words are chosen; 0 is the most likely ones.
-    text : dict, Column or text with placeholders, optional
-        The form of the answer (`format`: text, JSON, or a JSON Schema), and how long-winded it is
-        (`verbosity`).
     tool_choice : dict, Column or text with placeholders, optional
         As the API wants it, or one function's name.
     tools : list, Column or text with placeholders, optional
@@ -406,12 +408,13 @@ class CreateResponse(RequestNode):
         How many likely tokens to return at each place, with their probabilities.
     top_p : float, Column or text with placeholders, optional
         Choose among the likeliest words only that have this much probability together.
-    truncation : str, Column or text with placeholders, optional
-        What happens with an input that is too long: `auto` leaves out its oldest items, `disabled` refuses it.
     user : str, Column or text with placeholders, optional
         A name for your user; of old, for `safety_identifier` and `prompt_cache_key`.
     answer : type, list or mapping
-        What an answer is, which then comes as typed columns; as in `CreateChatCompletion`.
+        What an answer is, which then comes as typed columns: a type, labels such as ``["positive",
+        "negative"]``, or fields such as ``{"sentiment": ["good", "bad"], "stars": int, "topics": [str],
+        "reason?": str}``; also a JSON Schema, a dataclass, a TypedDict, a pydantic model, or
+        ``"@schema.json"``. An answer that is cut, refused or does not fit is ``unusable``.
     answer_mode : "json_schema", "json_object" or "tool"
         How the server is asked for it: by a strict schema, as any JSON object, or by one forced tool.
     image_root : path, optional
@@ -435,25 +438,25 @@ class CreateResponse(RequestNode):
     include: List = None
     max_output_tokens: Integer = None
     max_tool_calls: Integer = None
+    reasoning: Object = None
+    text: Object = None
+    truncation: Text = None
     metadata: Object = None
     moderation: Object = None
     parallel_tool_calls: Flag = None
     prompt_cache_key: Text = None
     prompt_cache_options: Object = None
     prompt_cache_retention: Text = None
-    reasoning: Object = None
     safety_identifier: Text = None
     service_tier: Text = None
     store: Flag = None
     stream: Flag = None
     stream_options: Object = None
     temperature: Number = None
-    text: Object = None
     tool_choice: Object = None
     tools: List = None
     top_logprobs: Integer = None
     top_p: Number = None
-    truncation: Text = None
     user: Text = None
     answer: Any = field(default=None, metadata=OWN)
     answer_mode: AnswerMode = field(default="json_schema", metadata=OWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -274,9 +274,14 @@ def own_names(kind: type[Node]) -> tuple[str, ...]:
 
 
 def setting_names(kind: type[Node]) -> tuple[str, ...]:
-    """Return the names of all settings of a kind of node, in their declared order, the node's own last."""
-    own = own_names(kind)
-    return (*(each.name for each in fields(kind) if each.name not in own), *own)
+    """Return the names of all settings of a kind of node, as they are declared, a base's behind those of its own.
+
+    Those that say something about the node itself are the last.
+    """
+    own, bases = own_names(kind), [base for base in kind.__mro__[::-1] if is_dataclass(base)]
+    depth = {each.name: at for at, base in reversed([*enumerate(bases)]) for each in fields(base)}
+    declared = sorted(fields(kind), key=lambda each: -depth[each.name])
+    return (*(each.name for each in declared if each.name not in own), *own)
 
 
 def setting_of(kind: type[Node], name: str) -> str:
