@@ -37,7 +37,7 @@ class Redaction:
             if body.find(form) >= 0 or headers.find(form) >= 0 or (told and told.find(form) >= 0):
                 break
         else:
-            if not (_may_be_escaped(body) and self._escaped().search(body)):
+            if not (_BACKSLASH in body and _may_be_escaped(body) and self._escaped().search(body)):
                 return answer
         return answer._replace(body=self.mask(body), headers=self.mask(headers), message=self.mask(told).decode())
 

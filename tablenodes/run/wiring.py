@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -81,7 +80,7 @@ class Engine:
             scheduler,
             sink if self._packs is None else self._packs,
             recorder if self._packs is None else PackRecorder(recorder, self._packs),
-            redaction if asked else partial(redacted, redaction=redaction),
+            redaction if asked else lambda answer: redacted(answer, redaction),
             grace=limits.grace,
             on_turn=on_turn,
             budget=budget,
@@ -128,15 +127,21 @@ class Engine:
         judged: Callable[..., Verdict] = judge,
     ) -> Judge:
         """Return what judges the answers of one node's rows; see `calls`."""
-        return partial(
-            judged,
-            needs_choices=choices,
-            at_most_once=at_most_once,
-            secrets=self._endpoint.secrets,
-            wall_clock=time.time,
-            read_stream=self.streams.read,
-            use=use,
-        )
+        secrets, read_stream, wall_clock = self._endpoint.secrets, self.streams.read, time.time
+
+        def judging(answer: Answer, asked: bytes) -> Verdict:  # no partial, which makes a dict for each row
+            return judged(
+                answer,
+                asked,
+                needs_choices=choices,
+                at_most_once=at_most_once,
+                secrets=secrets,
+                wall_clock=wall_clock,
+                read_stream=read_stream,
+                use=use,
+            )
+
+        return judging
 
     def _may_send_once(self, key: int) -> bool:
         return self.loop.may_send_once(key)

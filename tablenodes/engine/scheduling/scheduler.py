@@ -199,7 +199,7 @@ class Scheduler:
         if self._most is not None or self.tokens >= self._budget:
             self._stop_if_spent()
         if kind is None or kind is Failure.UNUSABLE:  # the server is well: it answered
-            self._largest = max(self._largest, mark.guess)
+            self._largest = mark.guess if mark.guess > self._largest else self._largest
             self.admission.served_at = now
             if self._failing:
                 self._recovered(key, verdict, model, mark.at, now)
