@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from .answer_judge import AnswerJudge
 from .answer_judge import Verdict as Judged
 from .answer_schema import FieldType
 from .strict_form import ANSWER
+from .usage import documents_of, no_usage, usage_columns
 
 if TYPE_CHECKING:
     from ..engine.outcomes.judge import Verdict
@@ -108,7 +109,10 @@ class RowAnswers:
         """Return what the model wrote of a body; None where it wrote nothing, or nothing can be read."""
         if self.is_whole:
             return body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-        document = readable(body)
+        return self.text_of(readable(body))
+
+    def text_of(self, document: Any) -> str | None:
+        """Return what the model wrote of a body's document; None where it wrote nothing."""
         try:
             found = document["choices"][0]["message"]["content"]  # where nearly every text is
         except (LookupError, TypeError):
@@ -121,12 +125,15 @@ class RowAnswers:
 
     def reader(self) -> Callable[[str | bytes | None], Any]:
         """Return what reads the value of an answer out of a body; None where it has none."""
+        return self._reader(self.text_in)
+
+    def _reader(self, text_of: Callable[[Any], str | None]) -> Callable[[Any], Any]:
         if self.schema is None:
-            return self.text_in
+            return text_of
         judge = AnswerJudge(self.schema)
 
-        def value_of(body: str | bytes | None) -> Any:
-            text = self.text_in(body)
+        def value_of(whole: Any) -> Any:
+            text = text_of(whole)
             return None if text is None else judge(text).value
 
         return value_of
@@ -136,6 +143,16 @@ class RowAnswers:
         value_of = self.reader()
         ends = zip(bodies, outcomes, strict=True)
         return self.values(value_of(body) if outcome == OK else None for body, outcome in ends)
+
+    def with_usage(
+        self, bodies: Iterable[str | None], outcomes: Iterable[str]
+    ) -> tuple[Mapping[str, Sequence[Any]], dict[str, list[Any]]]:
+        """Return what `columns` does, and what `usage_columns` does; where both read a body, it is parsed once."""
+        if self.is_whole or type(self) is not RowAnswers:
+            return self.columns(bodies, outcomes), usage_columns(bodies)
+        used, value_of = no_usage(), self._reader(self.text_of)
+        ends = zip(documents_of(bodies, used), outcomes, strict=True)
+        return self.values(value_of(document) if outcome == OK else None for document, outcome in ends), used
 
     def values(self, values: Iterable[Any]) -> dict[str, list[Any]]:
         """Return the columns of these values of answers, each of which is None where there is none."""

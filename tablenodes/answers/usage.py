@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from ..engine.outcomes.answer_json import readable
 from ..engine.outcomes.response_objects import counted
@@ -24,7 +27,9 @@ USAGE_TYPES = {
     "cost": FieldType("number", nullable=True),
 }
 """The columns of what answers used, with their types."""
-_READ = (*COUNTS, "total_tokens", "created", "model", "service_tier")
+_TEXTS = ("model", "service_tier")
+_READ = (*COUNTS, "total_tokens", "created", *_TEXTS)
+_NOTHING = (None,) * len(_READ)
 _MOST = 2**53
 _AT_ONCE = 1000  # bodies that are read together
 _NONE: dict[str, Any] = {}
@@ -35,13 +40,33 @@ def usage_columns(bodies: Iterable[str | None]) -> dict[str, list[Any]]:
 
     They are the columns of `USAGE_TYPES` but the cost, and what a cost depends on besides.
     """
-    made: dict[str, list[Any]] = {name: [] for name in _READ}
-    known: dict[Any, Any] = {}  # nearly all rows have the same: one object for each
-    left = iter(bodies)
-    while used := [*map(_used, islice(left, _AT_ONCE))]:
-        for column, values in zip(made.values(), zip(*used, strict=True), strict=True):
-            column.extend(map(known.setdefault, values, values))
+    made = no_usage()
+    deque(documents_of(bodies, made), 0)
     return made
+
+
+def no_usage() -> dict[str, list[Any]]:
+    """Return the columns that `usage_columns` does, of no bodies."""
+    return {name: [] for name in _READ}
+
+
+def documents_of(bodies: Iterable[str | None], used: dict[str, list[Any]]) -> Iterator[Any]:
+    """Yield the document that each body is, None of what cannot be read; what it used is added to the columns."""
+    known: dict[Any, Any] = {}  # nearly all rows have the same: one object for each
+    left, wide = iter(bodies), len(_READ)
+    is_more = True
+    while is_more:
+        is_more, flat = False, []
+        for body in islice(left, _AT_ONCE):
+            try:
+                document = orjson.loads(body)  # type: ignore[arg-type] # None is what it cannot read
+            except ValueError:
+                document = readable(body)
+            is_more = True
+            flat += _used(document)
+            yield document  # none is kept: the garbage collector would look through them again and again
+        for at, name in enumerate(_READ):
+            used[name].extend(_checked(flat[at::wide], str if name in _TEXTS else int, known))
 
 
 def costs(
@@ -73,38 +98,42 @@ def _lacks_a_card(card: RateCard | None, tokens: int | None) -> bool:
     return card is None and tokens is not None
 
 
-def _used(body: str | None) -> tuple[Any, ...]:
-    """Return what a body says, in the order of `_READ`."""
-    found = readable(body)
-    if type(found) is not dict:
-        found = _NONE
-    usage = found.get("usage")
+def _checked(values: Sequence[Any], of: type, known: dict[Any, Any]) -> Iterable[Any]:
+    """Return values with None for those that are none of a type, and with those that are `known` for their equals."""
+    types = {*map(type, values)}
+    if types == {type(None)}:
+        return values
+    if types != {of}:
+        values = [value if type(value) is of else None for value in values]
+    found = {*values}
+    found.discard(None)
+    if of is int and (min(found, default=0) < 0 or max(found, default=0) >= _MOST):
+        values = [None if value is None or not 0 <= value < _MOST else value for value in values]
+    elif len(found) == 1 and types == {of}:
+        return repeat(known.setdefault(values[0], values[0]), len(values))
+    return map(known.setdefault, values, values)
+
+
+def _used(document: Any) -> tuple[Any, ...]:
+    """Return what a body says, in the order of `_READ`, whatever it is."""
+    if type(document) is not dict:
+        return _NOTHING
+    found = document.get
+    usage = found("usage")
     if type(usage) is not dict:
         usage = _NONE
-    if "input_tokens" in usage:
+    elif "input_tokens" in usage:
         usage = counted(usage)
-    read, wrote = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if type(read) is not dict:
-        read = _NONE
-    if type(wrote) is not dict:
-        wrote = _NONE
-    cached, reasoning = read.get("cached_tokens"), wrote.get("reasoning_tokens")
+    said = usage.get
+    cached = new = heard = reasoning = spoken = None
+    if type(read := said("prompt_tokens_details")) is dict:
+        cached, new, heard = read.get("cached_tokens"), read.get("cache_write_tokens"), read.get("audio_tokens")
+    if type(wrote := said("completion_tokens_details")) is dict:
+        reasoning, spoken = wrote.get("reasoning_tokens"), wrote.get("audio_tokens")
     if cached is None:
-        cached = usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+        cached = said("cached_tokens", said("prompt_cache_hit_tokens"))
     if reasoning is None:
-        reasoning = usage.get("reasoning_tokens")
-    model, tier = found.get("model"), found.get("service_tier", usage.get("service_tier"))
-    counts = (
-        usage.get("prompt_tokens"),
-        cached,
-        read.get("cache_write_tokens"),
-        read.get("audio_tokens"),
-        usage.get("completion_tokens"),
-        reasoning,
-        wrote.get("audio_tokens"),
-        usage.get("total_tokens"),
-        found.get("created", found.get("created_at")),
-    )
-    # One comparison after the other in place: a call for each takes as long as to parse the body.
-    checked = [value if type(value) is int and 0 <= value < _MOST else None for value in counts]
-    return *checked, model if type(model) is str else None, tier if type(tier) is str else None
+        reasoning = said("reasoning_tokens")
+    prompt, completion, total = said("prompt_tokens"), said("completion_tokens"), said("total_tokens")
+    created, tier = found("created", found("created_at")), found("service_tier", said("service_tier"))
+    return prompt, cached, new, heard, completion, reasoning, spoken, total, created, found("model"), tier

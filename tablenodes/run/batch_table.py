@@ -15,7 +15,7 @@ from .output import LOG_TYPES
 from .spending import Spending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ..answers import Pricing, RowAnswers
     from ..engine.sink import End
@@ -72,16 +72,22 @@ class BatchTable(Account):
 
     def empty(self) -> Any:
         """Return the table of no rows, of a table that has none itself: it has the columns and types of all others."""
-        return self._table(self._view, Records(0), Spending((), (), self._pricing))
+        answered = self._answers.columns((), ())
+        return self._table(self._view, Records(0), Spending((), (), self._pricing), answered)
 
     def __call__(self, view: TableView, records: Records, start: int, left_out: Collection[int] = ()) -> Any:
         """Return the table of a batch whose first row is at `start`; rows that are left out end later."""
         return self._made(view, records, range(start, start + len(records)), left_out)
 
     def _made(self, view: TableView, records: Records, rows: Sequence[int], left_out: Collection[int] = ()) -> Any:
-        spending = Spending(_own(records), records.reused, self._pricing, partial(self._models, view), self.taken())
+        answered, used = self._answers.with_usage(records.body, records.outcome)
+        for row in records.shared:  # which have not paid for it
+            for values in used.values():
+                values[row] = None
+        models = partial(self._models, view)
+        spending = Spending(_own(records), records.reused, self._pricing, models, self.taken(), used)
         self.add(view, records, spending, rows, left_out)
-        return self._table(view, records, spending)
+        return self._table(view, records, spending, answered)
 
     def patched(self, table: Any, late: dict[int, End], start: int) -> Any:
         """Return the table with the ends of rows that were left out of it."""
@@ -94,8 +100,9 @@ class BatchTable(Account):
         records.shared = {at: at for at, row in enumerate(rows) if type(late[row]) is SharedEnd}
         return tables.patched(table, rows, self._made(view, records, [start + row for row in rows]))
 
-    def _table(self, view: TableView, records: Records, spending: Spending) -> Any:
-        answered = self._answers.columns(records.body, records.outcome)
+    def _table(
+        self, view: TableView, records: Records, spending: Spending, answered: Mapping[str, Sequence[Any]]
+    ) -> Any:
         told = [None if outcome == "ok" else why for outcome, why in zip(records.outcome, records.message, strict=True)]
         used = {**spending.columns, "cost": spending.cost}
         ends = (*answered.values(), records.status, records.outcome, told, records.body)

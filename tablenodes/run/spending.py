@@ -73,7 +73,8 @@ class Spent:
 class Spending:
     """What the answers of a run used and cost, by row; `models` returns the models that were asked.
 
-    `replaced` are answers that were paid for and that another one took the place of.
+    `replaced` are answers that were paid for and that another one took the place of; `used` is what the bodies say that
+    they used, where they have been read.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Spending:
         pricing: Pricing,
         models: Models | None = None,
         replaced: Sequence[Replaced] = (),
+        used: dict[str, list[Any]] | None = None,
     ) -> None:
         self._bodies, self._reused, self._pricing, self._models = bodies, reused, pricing, models
-        self._replaced = replaced
+        self._replaced, self._used = replaced, used
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_models": None, "columns": self.columns, "cost": self.cost}
@@ -93,7 +95,7 @@ class Spending:
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
         """What each answer used."""
-        return usage_columns(self._bodies)
+        return usage_columns(self._bodies) if self._used is None else self._used
 
     @cached_property
     def cost(self) -> list[float | None]:
