@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..engine.sink import Records
+from ..engine.sink import OK, Records
 from .failures import Failures
 from .row_sums import FirstRows, RowSums
 from .spending import Spent
@@ -59,10 +59,11 @@ class Account:
         left_out: Collection[int] = (),
     ) -> None:
         """Add rows of a view, which are at these positions of the whole table; those that are left out end later."""
-        ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
-        for group, at in self.failures.add(ends, rows, left_out).items():
-            if self.has_report:
-                self.firsts.keep(group, rows[at], view, at)
+        if {*records.outcome} != {OK}:
+            ends = zip(records.outcome, records.status, records.message, records.reason, records.kind, strict=True)
+            for group, at in self.failures.add(ends, rows, left_out).items():
+                if self.has_report:
+                    self.firsts.keep(group, rows[at], view, at)
         self.met = self.met.joined(Met.of(records))
         self.sums.add(records, spending, left_out)
         for name in ("prompt_tokens", "completion_tokens"):
