@@ -13,6 +13,7 @@ from sentences import wording
 from servers import fault_server, message
 
 import tablenodes as tn
+from tablenodes.answers import RowAnswers, usage_columns
 from tablenodes.cli import main
 from tablenodes.errors import ColumnError, SettingError, SettingNameError, UsageError
 
@@ -434,3 +435,32 @@ def test_the_embedded_model_is_shown_no_images():
     node = tn.CreateChatCompletion(prompt="{{ word }}", image="x.png")
     with wording.raises(SettingError):
         node.run(words("x"), tn.Connection.local())
+
+
+ODD = [
+    None,
+    "",
+    "no JSON",
+    "[1]",
+    '{"usage": 5}',
+    '{"usage": {"prompt_tokens": true}}',
+    '{"usage": {"total_tokens": -1}}',
+]
+ODD += ['{"model": 4, "usage": {"prompt_tokens": 9007199254740992, "completion_tokens": 9007199254740991}}']
+ODD += ['{"model": "m\\ud800", "choices": [{"message": {"content": "a\\ud800"}}], "usage": {"prompt_tokens": 3}}']
+
+
+@pytest.mark.parametrize("answers", [RowAnswers(), RowAnswers(is_whole=True)])
+def test_bodies_that_are_read_once_say_what_they_say_alone(answers):
+    """What the answers are and what they used, read together or apart, also of bodies that are no answers."""
+    bodies = [*(reply.decode() for reply in REPLIES.values()), *ODD] * 50
+    outcomes = [("ok", "http_error")[at % 7 == 3] for at in range(len(bodies))]
+    alone = [usage_columns([body]) for body in bodies]
+    made, used = answers.with_usage(bodies, outcomes)
+    assert used == {name: [one[name][0] for one in alone] for name in alone[0]}
+    assert {name: [*values] for name, values in made.items()} == {
+        name: [*values] for name, values in answers.columns(bodies, outcomes).items()
+    }
+    assert alone[len(REPLIES) + 7]["prompt_tokens"] == [None]
+    assert alone[len(REPLIES) + 7]["completion_tokens"] == [2**53 - 1]
+    assert [one["prompt_tokens"] for one in alone[len(REPLIES) :][4:7]] == [[None]] * 3

@@ -261,6 +261,20 @@ def test_what_is_written_in_batches_is_what_is_written_at_once(tmp_path, ending,
     assert [path.name for path in tmp_path.iterdir() if path not in (at_once_, in_parts)] == []
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_nan_of_json_lines_is_written_as_it_was_read(tmp_path, ending):
+    """A number that JSON has not is the same text whether the table was whole or came in batches."""
+    (tmp_path / "t.jsonl").write_text('{"x": 1.5}\n{"x": NaN}\n')
+    at_once_, in_parts = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    tn.write_table(tn.read_table(tmp_path / "t.jsonl"), at_once_)
+    source = batch_source(tmp_path / "t.jsonl")
+    with batch_writer(in_parts, source.schema) as write:
+        for view in source.views():
+            write(*view.table.to_batches())
+    assert at_once_.read_text() == in_parts.read_text()
+    assert "NaN" in in_parts.read_text()
+
+
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "jsonl"])
 def test_what_was_written_before_an_end_is_kept_beside(tmp_path, ending):
     """An earlier file stays as it was."""

@@ -145,7 +145,7 @@ class RowAnswers:
         return self.values(value_of(body) if outcome == OK else None for body, outcome in ends)
 
     def with_usage(
-        self, bodies: Iterable[str | None], outcomes: Iterable[str]
+        self, bodies: Sequence[str | None], outcomes: Sequence[str]
     ) -> tuple[Mapping[str, Sequence[Any]], dict[str, list[Any]]]:
         """Return what `columns` does, and what `usage_columns` does; where both read a body, it is parsed once."""
         if self.is_whole or type(self) is not RowAnswers:

@@ -56,7 +56,8 @@ def documents_of(bodies: Iterable[str | None], used: dict[str, list[Any]]) -> It
     left, wide = iter(bodies), len(_READ)
     is_more = True
     while is_more:
-        is_more, flat = False, []
+        is_more = False
+        flat: list[Any] = []
         for body in islice(left, _AT_ONCE):
             try:
                 document = orjson.loads(body)  # type: ignore[arg-type] # None is what it cannot read

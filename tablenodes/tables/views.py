@@ -29,6 +29,9 @@ class WrittenNaN(float):
         """Return it."""
         return super().__new__(cls, "nan")
 
+    def __str__(self) -> str:
+        return "NaN"  # as it is written
+
 
 class Column(NamedTuple):
     """How the cells of one column are read; their `size` is in bytes, about, 0 where reading costs no new memory."""
