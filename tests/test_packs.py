@@ -177,6 +177,25 @@ def test_a_pack_is_retried_as_one_request(status):
     assert len(server.bodies) == 2
 
 
+def test_base64_is_read_together_and_kept_to_the_byte():
+    """Also where the last bits of one say nothing and are set, and where one is no vector."""
+    written = ["AACAPw==", "AAAAQB==", "AABAQA=="]
+
+    def react(body):
+        answer = embeddings(body)
+        for item, text in zip(answer["data"], written, strict=True):
+            item["embedding"] = text
+        return answer
+
+    out = run(texts(3), react)
+    assert out.vectors.to_numpy().tolist() == [[1.0], [2.0], [3.0]]
+    assert [orjson.loads(body)["data"][0]["embedding"] for body in out.result["body"]] == written
+    written[1] = "AADAfw=="  # not a number
+    out = run(texts(3), react)
+    assert list(out.log["outcome"]) == ["ok", "unusable", "ok"]
+    assert np.isnan(out.vectors.to_numpy()[1]).all()
+
+
 def test_only_what_asks_the_same_is_packed():
     """Another model or dimension is another request; a list of texts is one for itself."""
     table = texts(12).assign(model=["a", "b", "c"] * 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from ..engine.outcomes.rules import Failure
 from ..engine.packed_columns import Column
 from ..engine.sink import OK, UNUSABLE
 from ..engine.vector_bodies import VectorBodies
-from ..vectors import Vectors, embedding_in, vector_of
+from ..vectors import Vectors, embedding_in, vector_of, vectors_of
 from .answer_schema import FieldType
 from .row_answers import RowAnswers
 
@@ -89,20 +89,27 @@ class UsableVectors:
 
     def __call__(self, document: Any, verdict: Verdict) -> Verdict:
         """Return the verdict, or that of an answer that cannot be used."""
-        return self.judged(embedding_in(document), verdict)[0]
+        embedding = embedding_in(document)
+        return self._judged(embedding, vector_of(embedding), verdict)
 
-    def judged(self, embedding: Any, verdict: Verdict) -> tuple[Verdict, Any]:
-        """Return the verdict on an embedding as it stands in an answer, and the vector; None where it is none."""
-        vector = vector_of(embedding)
+    def judged(self, embeddings: Sequence[Any], verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], list[Any]]:
+        """Return the verdicts on embeddings as they stand in an answer, and the vectors; None for one that is none."""
+        vectors = vectors_of(embeddings)
+        sizes = {None if vector is None else len(vector) for vector in vectors}
+        if len(sizes) > 1 or not sizes <= {self.size}:
+            verdicts = [*map(self._judged, embeddings, vectors, verdicts)]
+        return verdicts, vectors
+
+    def _judged(self, embedding: Any, vector: Any, verdict: Verdict) -> Verdict:
         if vector is None:
             reason = "empty" if embedding is None else "does_not_fit"
             form = "the embedding is neither base64 of finite 32-bit floats nor a list of finite numbers"
-            return self._unusable(verdict, reason, "the answer has no embedding" if embedding is None else form), None
+            return self._unusable(verdict, reason, "the answer has no embedding" if embedding is None else form)
         self.size = self.size or len(vector)
-        if len(vector) != self.size:
-            told = f"the embedding has {len(vector):,} numbers, where those of this run have {self.size:,}"
-            return self._unusable(verdict, "does_not_fit", told), None
-        return verdict, vector
+        if len(vector) == self.size:
+            return verdict
+        told = f"the embedding has {len(vector):,} numbers, where those of this run have {self.size:,}"
+        return self._unusable(verdict, "does_not_fit", told)
 
     def _unusable(self, verdict: Verdict, reason: str, message: str) -> Verdict:
         return verdict._replace(outcome=UNUSABLE, kind=Failure.UNUSABLE, reason=reason, message=message)

@@ -17,7 +17,7 @@ from ..problems import error_body
 from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
-from .pack_answers import Part, taken_apart
+from .pack_answers import Judged, Part, taken_apart
 from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ _GROUPS = 32  # kinds of requests that are gathered at a time
 _REFUSED = range(400, 500)
 _GONE = (404, 405, 410)
 _new: Any = tuple.__new__  # a named tuple's own constructor takes three times as long
-
-Judged = Callable[[Any, Verdict], tuple[Verdict, Any]]
-"""Returns the verdict on one vector as it stands in an answer, and the vector."""
 
 
 class Pack:
@@ -119,11 +116,12 @@ class Packs:
         if weight is None:
             self._ready.append(call)
             return
-        tokens = len(written) // _BYTES_PER_TOKEN if type(asked) is str else weight
-        history = call.key in self._known.earlier, self._known.knows and self._known.was_refused(call.key)
-        name = (template, type(asked), *history)
+        size, known = len(written), self._known
+        tokens = size // _BYTES_PER_TOKEN if type(asked) is str else weight
+        history = call.key in known.earlier, known.knows and known.was_refused(call.key)
+        name = template, type(asked), history
         group = self._groups.get(name)
-        if group is not None and (group.bytes + len(written) > MOST_BYTES or group.tokens + tokens > MOST_TOKENS):
+        if group is not None and (group.bytes + size > MOST_BYTES or group.tokens + tokens > MOST_TOKENS):
             self._close(name)
             group = None
         if group is None:
@@ -133,7 +131,7 @@ class Packs:
         group.calls.append(call)
         group.inputs.append(written)
         group.weights.append(weight)
-        group.bytes += len(written) + 1
+        group.bytes += size + 1
         group.tokens += tokens
         if len(group.calls) >= self._most:
             self._close(name)

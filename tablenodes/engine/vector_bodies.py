@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from mmap import mmap
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,11 +16,29 @@ _LONG_RUNS = 8  # rows that are copied together at the least; else one by one
 _HEADS = 4096  # that are kept once, however many rows have them
 
 
-class VectorBody(bytes):
-    """An answer's body whose vector is known already: what stands `before` it, and the `vector` itself."""
+class Around(NamedTuple):
+    """What stands around a vector in a body, and what returns how the vector is written."""
 
     before: bytes
+    after: bytes
+    written: Callable[[Any], bytes]
+
+
+class VectorBody(bytes):
+    """An answer's body whose vector is known already: the `vector` itself, and what stands `around` its base64."""
+
+    around: Around
     vector: Any
+
+    @classmethod
+    def of(cls, around: Around, embedding: str, vector: Any) -> bytes:
+        """Return the body of a vector that came as this base64; a plain one where it is usually written otherwise."""
+        told = embedding.encode()
+        made = cls(b"".join((around.before, told, around.after)))
+        if told.endswith(b"=") and as_base64(vector)[-4:] != told[-4:]:
+            return bytes(made)
+        made.around, made.vector = around, vector
+        return made
 
 
 class _Batch:
@@ -38,7 +55,7 @@ class VectorBodies:
 
     def __init__(self, batches: list[_Batch] | None = None) -> None:
         self._batches = batches or []
-        self._heads: dict[bytes, bytes] = {}
+        self._heads: dict[Around, Around] = {}
         self._made: tuple[Any, Vectors] | None = None  # of which slots, and their vectors
 
     def put(self, number: int, values: Sequence[bytes]) -> None:
@@ -47,25 +64,25 @@ class VectorBodies:
 
         parts: list[Any] = []
         vectors: list[Any] = []
+        size = None
         for data in values:
-            vector, part = _known(data) if type(data) is VectorBody else _taken_apart(data)
-            fits = vector is not None and (not vectors or len(vector) == len(vectors[0]))
-            if fits:
+            vector, around = (data.vector, data.around) if type(data) is VectorBody else _taken_apart(data)
+            if vector is None or len(vector) != (size := size or len(vector)):
+                parts.append(bytes(data))
+            else:
                 vectors.append(vector)
-            parts.append(self._shared(*part) if fits else bytes(data))
-        rows = numpy.cumsum([type(part) is tuple for part in parts]) - 1
+                parts.append(self._shared(around))
+        rows = numpy.cumsum([type(part) is Around for part in parts]) - 1
         self._batches[number:] = [_Batch(parts, _joined(vectors), rows)]
 
-    def _shared(self, before: bytes, after: bytes, written: Any) -> tuple[Any, ...]:
+    def _shared(self, around: Around) -> Around:
         """Return what stands around a vector, one object for many rows."""
-        if len(self._heads) < _HEADS:
-            before, after = self._heads.setdefault(before, before), self._heads.setdefault(after, after)
-        return before, after, written
+        return self._heads.setdefault(around, around) if len(self._heads) < _HEADS else around
 
     def __getitem__(self, slot: int) -> str:
         batch, at = self._batches[slot // AT_ONCE], slot % AT_ONCE
         part = batch.parts[at]
-        if type(part) is tuple:
+        if type(part) is Around:
             before, after, written = part
             part = before + written(batch.matrix[batch.rows[at]]) + after
         return str(part, "utf-8", "replace")
@@ -105,7 +122,7 @@ class VectorBodies:
 
     def _has_all(self, slots: Any) -> bool:
         """Check whether each of these is kept as a vector."""
-        return all(type(self._batches[slot // AT_ONCE].parts[slot % AT_ONCE]) is tuple for slot in slots.tolist())
+        return all(type(self._batches[slot // AT_ONCE].parts[slot % AT_ONCE]) is Around for slot in slots.tolist())
 
     def _move(self, batch: _Batch, rows: Any, at: Any, matrix: Any) -> None:
         """Copy the vectors of a batch to their rows of a matrix; where it has all of them, have the batch use that."""
@@ -120,7 +137,7 @@ class VectorBodies:
             start = end
         if start < len(rows):
             matrix[rows] = batch.matrix[kept]
-        if len(numpy.unique(places)) == sum(type(part) is tuple for part in batch.parts):
+        if len(numpy.unique(places)) == sum(type(part) is Around for part in batch.parts):
             moved = numpy.zeros(len(batch.parts), numpy.int64)
             moved[places] = rows
             batch.matrix, batch.rows = matrix, moved
@@ -132,17 +149,15 @@ def _joined(vectors: list[Any]) -> Any:
 
     if not vectors:
         return numpy.empty((0, 0), numpy.float32)
-    size = len(vectors), len(vectors[0])
-    room = mmap(-1, 4 * size[0] * size[1])
-    return numpy.stack(vectors, out=numpy.frombuffer(room, numpy.float32).reshape(size))
+    made = numpy.frombuffer(mmap(-1, 4 * len(vectors) * len(vectors[0])), numpy.float32)
+    return numpy.concatenate(vectors, out=made).reshape(len(vectors), -1)
 
 
-def _base64(vector: Any) -> bytes:
-    return b2a_base64(vector.tobytes(), newline=False)
+def as_base64(vector: Any) -> bytes:
+    """Return a vector as base64."""
+    from pybase64 import b64encode  # noqa: PLC0415 - loaded where there are answers
 
-
-def _base64_size(vector: Any) -> int:
-    return (len(vector) * 4 + 2) // 3 * 4
+    return b64encode(vector)
 
 
 def _doubles(vector: Any) -> bytes:
@@ -160,11 +175,6 @@ def _read(body: Any) -> Any:
         return None
 
 
-def _known(data: VectorBody) -> tuple[Any, Any]:
-    """Return what `_taken_apart` does, of a body whose vector is known."""
-    return data.vector, (data.before, data[len(data.before) + _base64_size(data.vector) :], _base64)
-
-
 def _taken_apart(data: bytes) -> tuple[Any, Any]:
     """Return the vector of a body, what stands before and after it, and how it is written; None where that fails.
 
@@ -180,7 +190,7 @@ def _taken_apart(data: bytes) -> tuple[Any, Any]:
     end = data.find(b'"' if is_text else b"]", start) + (not is_text)
     told = data[start:end]
     vector = vector_of(told.decode("latin-1") if is_text else _read(told))
-    for written in () if vector is None else (_base64,) if is_text else (_doubles, _floats):
+    for written in () if vector is None else (as_base64,) if is_text else (_doubles, _floats):
         if written(vector) == told:
-            return vector, (data[:start], data[end:], written)
+            return vector, Around(data[:start], data[end:], written)
     return None, None
