@@ -129,7 +129,7 @@ class Engine:
         """Return what judges the answers of one node's rows; see `calls`."""
         secrets, read_stream, wall_clock = self._endpoint.secrets, self.streams.read, time.time
 
-        def judging(answer: Answer, asked: bytes) -> Verdict:  # no partial, which makes a dict for each row
+        def judging(answer: Answer, asked: bytes, use: Any = use) -> Verdict:  # a partial makes a dict for each row
             return judged(
                 answer,
                 asked,
