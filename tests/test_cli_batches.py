@@ -185,7 +185,7 @@ def test_long_tables_and_patterns_come_in_batches_by_themselves(rows, monkeypatc
     """Above so many rows or bytes; several files are one table."""
     tn.write_table(pa.table({"text": ["w1", "w2", "w3"]}), "rows.parquet")
     (tmp_path / "rows-2.csv").write_text("id,text\n1,x\n")
-    monkeypatch.setattr(batch_call, "_ROWS", 2)
+    monkeypatch.setattr(batch_call, "HELD_ROWS", 2)
     called = []
     monkeypatch.setattr("tablenodes.cli.run_commands.call_in_batches", lambda *given: called.append(given) or 0)
     with fault_server(judged) as server:

@@ -15,6 +15,8 @@ import tablenodes as tn
 from tablenodes.plain import plain
 from tablenodes.problems import Unfit
 from tablenodes.templates import template as template_module
+from tablenodes.templates.bounds import Room
+from tablenodes.templates.environment import Lacking
 from tablenodes.templates.template import Template
 
 
@@ -635,3 +637,27 @@ def test_a_text_is_read_once_however_often_a_workflow_asks_for_it(monkeypatch):
     nodes = {f"n{i}": tn.CreateChatCompletion(model="m", prompt=prompt) for i, prompt in enumerate(prompts)}
     tn.Workflow(nodes).graph("svg")
     assert {read.count(source) for source in read if "read once" in source} == {2}  # to look at it, and for its code
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ outputs.a.answer }}", "{{ text }}: {{ outputs.a.answer.word }}!", "{{outputs.b}}"]
+)
+@pytest.mark.parametrize(
+    "read",
+    [
+        *({"a": {"answer": value}} for value in ("a text ✓", "", "x" * 70_000, None, 3, 2.0, ["x"], {"word": "w"})),
+        *({"a": {"answer": {"word": value}}, "b": value} for value in (None, "w", True, {"items": None})),
+        *({}, {"a": None}, {"a": {}}, {"a": {"answer": {"items": 1}}}, {"a": Lacking({"outcome": "x"}, "outputs.a")}),
+    ],
+)
+def test_what_is_read_of_an_answer_is_the_same_without_jinja(source, read):
+    template = Template(source, "prompt")
+    position, cells = {"text": 0, "outputs": 1}, ("t", read)
+
+    def made(render):
+        try:
+            return render(cells)
+        except Unfit as unfit:
+            return unfit.args
+
+    assert made(template.bind(position, {})) == made(template._general(position, {}, Room()))

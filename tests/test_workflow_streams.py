@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from servers import completion, fault_server, message
 
 import tablenodes as tn
+from tablenodes.workflow import stream_plan
 
 FIELDS = {"word": str, "length": int}
 
@@ -208,6 +209,23 @@ def test_what_needs_the_whole_table_is_refused(nodes, told):
     with pytest.raises(tn.errors.WorkflowError, match=told) as caught:
         workflow.run_batches(table_of(3), progress=False)
     assert caught.value.code == "whole_table"
+
+
+def test_a_check_says_what_has_a_long_table_held_in_memory(monkeypatch):
+    """Once, with the way; of a short table, and of what can be run in batches, nothing is said."""
+    later = tn.CreateChatCompletionAsync(model="m", prompt="{{ ask }}")
+    whole, streamed = ({"ask": chat("x"), "say": each} for each in (later, chat("{{ ask }}")))
+
+    def said(nodes):
+        found = tn.Workflow(nodes, connection=tn.testing.canned("x")).check(table_of(3))
+        return [told for each in found.values() for told in each.warnings if "in memory" in told]
+
+    assert said(whole) == []
+    monkeypatch.setattr(stream_plan, "HELD_ROWS", 2)
+    (told,) = said(whole)
+    assert "node 'say' hands rows to a worker" in told
+    assert "a workflow of its own" in told
+    assert said(streamed) == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])

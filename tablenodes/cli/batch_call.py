@@ -14,6 +14,7 @@ from ..database_address import DatabaseTable
 from ..errors import ColumnError, EndedError, Interrupted, TableError, nearest
 from ..notices import counted, say, voiced
 from ..run.display import FIRST_ROW, detailed
+from ..run.options import HELD_ROWS
 from .closing_report import report
 from .command_options import Given, option, under
 from .complaints import BAD_INPUT, OK, SOME_FAILED, option_for
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from ..run.options import RunOptions
     from ..workflow import Workflow
 
-_ROWS = 100_000
 _BYTES = 256 * 2**20
 _PACKED = 4  # times as long as its file is a text that was compressed, about
 _HOW_LARGE = (
     "Hold at most about this much of the table in memory, such as 400MB: it is read, asked and written in batches. "
-    f"Default: so above {_ROWS:,} rows or {_BYTES // 2**20} MB, where the output is a file to which that can be done."
+    f"Default: so above {HELD_ROWS:,} rows or {_BYTES // 2**20} MB, where the output is a file to which that can be "
+    "done."
 )
 (MEMORY,) = under("Output", option("--memory", "SIZE", _HOW_LARGE))
 _BASE = 200 * 2**20
@@ -92,7 +93,7 @@ def _is_large(table: Any) -> bool:
             rows += tables.count_rows(each) or 0
         if os.path.isfile(each):
             size += os.path.getsize(each) * (_PACKED if each.endswith((".gz", ".xz", ".zst", ".bz2")) else 1)
-    return len(paths) > 1 or rows > _ROWS or size > _BYTES
+    return len(paths) > 1 or rows > HELD_ROWS or size > _BYTES
 
 
 def call_in_batches(

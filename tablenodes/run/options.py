@@ -21,6 +21,7 @@ OnText = Callable[[int, str], None]
 Duplicates = Literal["send", "once"]
 
 DAY = 86_400.0
+HELD_ROWS = 100_000  # of a table that is held in memory; a command works on a longer one in batches by itself
 DEADLINES = Range(1, 30 * DAY)
 
 

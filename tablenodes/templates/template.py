@@ -18,7 +18,7 @@ from .bounds import OF_TEXTS, Room
 from .environment import InputValues, RowCells, UnusableCell, UnusableFound, as_text, environment
 from .syntax import code_of, parsed
 from .template_faults import LITERALLY, Wording, empty, unread
-from .template_ways import Path, compared, found, instead_of, names_in, paths
+from .template_ways import Path, chain, compared, found, instead_of, names_in, paths
 
 Cells = tuple[Any, ...]
 Render = Callable[[Cells], str]
@@ -175,9 +175,13 @@ class Template:
         """
         if room is None:
             return _beginning(own := Room(), self.bind(position, constants, own))
-        if self._parts is not None and not set(self.names) & set(RESERVED):
-            return _joiner([position[p] if is_name else p for is_name, p in self._parts], position, room)
-        return self._general(position, constants, room)
+        parts, reserved = self._parts, set(self.names) & set(RESERVED)
+        if parts is None or reserved - {OUTPUTS} or (reserved and OUTPUTS not in position):
+            return self._general(position, constants, room)
+        if reserved:
+            ways = [p if isinstance(p, str) else (position[str(p[0])], p[1:]) for p in parts]
+            return _reader(ways, room.large, self._general(position, constants, room))
+        return _joiner([p if isinstance(p, str) else position[str(p[0])] for p in parts], position, room)
 
     def _general(self, position: Mapping[str, int], constants: Mapping[str, Any], room: Room) -> Render:
         compiled = jinja2.Template.from_code(environment().within(room), self._code, {})
@@ -333,6 +337,26 @@ def _joiner(parts: list[str | int], position: Mapping[str, int], room: Room) -> 
     return fast
 
 
+def _reader(parts: Sequence[str | tuple[int, Path]], large: int, general: Render) -> Render:
+    """Join texts, bare names and what is read of answers; it is the `general` case where one is no short text."""
+
+    def joined(cells: Cells) -> str:
+        texts = []
+        for part in parts:
+            if type(part) is str:
+                texts.append(part)
+                continue
+            value = cells[part[0]]  # type: ignore[index]
+            for step in part[1]:
+                value = value.get(step) if type(value) is dict else None
+            if type(value) is not str or len(value) > large:
+                return general(cells)
+            texts.append(value)
+        return "".join(texts)
+
+    return joined
+
+
 def _shown(value: Any, name: str, room: Room) -> str:
     """Return what a placeholder shows of a cell."""
     if value is None:
@@ -345,17 +369,19 @@ def _shown(value: Any, name: str, room: Room) -> str:
     return text
 
 
-def _plain_parts(tree: nodes.Template) -> list[tuple[bool, str]] | None:
-    """Return (is a name, text or name) for each part, or None where there is more than bare names."""
-    parts: list[tuple[bool, str]] = []
+def _plain_parts(tree: nodes.Template) -> list[str | Path] | None:
+    """Return the texts and, as ways, bare names and what is read of answers; None where there is more than these."""
+    parts: list[str | Path] = []
     for output in tree.body:
         if not isinstance(output, nodes.Output):
             return None
         for node in output.nodes:
             if isinstance(node, nodes.TemplateData):
-                parts.append((False, node.data))
-            elif isinstance(node, nodes.Name) and node.name != ROW:
-                parts.append((True, node.name))
+                parts.append(node.data)
+            elif isinstance(node, nodes.Name) and node.name not in (ROW, OUTPUTS):
+                parts.append((node.name,))
+            elif isinstance(node, nodes.Getattr) and chain(node)[:1] == (OUTPUTS,):
+                parts.append(chain(node))
             else:
                 return None
     return parts

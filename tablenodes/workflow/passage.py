@@ -10,7 +10,7 @@ import orjson
 
 from ..answers import RowAnswers
 from ..column_names import OUTPUTS
-from ..engine.sink import OK
+from ..engine.sink import OK, End
 from ..problems import Rejected
 from ..run.table_run import Making, cell_of, end_of_made
 
@@ -86,10 +86,17 @@ class AnsweredSoFar:
     def __init__(self, position: int, answers: RowAnswers) -> None:
         self._at, self._answers, self._value_of = position, answers, answers.reader()
         self._reads_columns = type(answers).columns is not RowAnswers.columns
+        self._read: tuple[End | None, str] = None, ""
+
+    def _text_of(self, end: End) -> str:
+        """Return the body of an end as text, of the last one without reading it again."""
+        if self._read[0] is not end:
+            self._read = end, end.body.decode("utf-8", "replace")
+        return self._read[1]
 
     def _answer_to(self, passage: Passage) -> tuple[str, str]:
         end = passage.ends[self._at]
-        return end.outcome, end.body.decode("utf-8", "replace")
+        return end.outcome, self._text_of(end)
 
     def _end_of(self, passage: Passage) -> tuple[str, int | None, str | None]:
         end = passage.ends[self._at]
@@ -98,9 +105,8 @@ class AnsweredSoFar:
     def _answer_at(self, passage: Passage) -> Any:
         end = passage.ends[self._at]
         if self._reads_columns:  # a kind of answers of its own
-            body = end.body.decode("utf-8", "replace")
-            return next(iter(self._answers.columns([body], [end.outcome]).values()))[0]
-        value = self._value_of(end.body.decode("utf-8", "replace")) if end.outcome == OK else None
+            return next(iter(self._answers.columns([self._text_of(end)], [end.outcome]).values()))[0]
+        value = self._value_of(self._text_of(end)) if end.outcome == OK else None
         if self._answers.is_one or end.outcome != OK:
             return value
         return {name: None if value is None else value[name] for name in self._answers.fields}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
 from ..column_names import free_names
 from ..engine.sink import Records
+from ..problems import Remark
 from ..run.account import Account
+from ..run.options import HELD_ROWS
 from ..run.output import Responses
 from ..run.rows import Asking, Context, PlanInputs
 from ..run.run import planned
@@ -37,19 +39,27 @@ if TYPE_CHECKING:
 
 
 def why_whole(workflow: Definition, connections: Mapping[str, Connection]) -> str:
-    """Return what of a workflow needs the whole table in memory; empty where nothing does."""
+    """Return what of a workflow needs the whole table in memory, and what to do; empty where nothing does."""
     kinds = {name: node._row_by_row(name) for name, node in workflow._steps}
     if whole := next((name for name, kind in kinds.items() if kind is None), None):
-        return f"node {whole!r} hands rows to a worker, or waits for what it was answered"
+        later = f"node {whole!r} hands rows to a worker, or waits for what it was answered"
+        return f"{later}; make it a workflow of its own"
     asking = {name: kind for name, kind in kinds.items() if isinstance(kind, Asking)}
     if packed := next((name for name, kind in asking.items() if kind.pack), None):
-        return f"node {packed!r} sends many rows in one request"
+        return f"node {packed!r} sends many rows in one request; leave pack out"
     sending = [*asking]
     if not sending:
         return "none of its nodes sends anything"
     own = connections[sending[0]]
     other = next((name for name in sending if connections[name] != own), None)
-    return "" if other is None else f"nodes {sending[0]!r} and {other!r} have different connections"
+    apart = f"nodes {sending[0]!r} and {other!r} have different connections; give both the same"
+    return "" if other is None else apart
+
+
+def held(workflow: Definition, rows: int, connections: Mapping[str, Connection]) -> Iterator[Remark]:
+    """Yield what has a long table held in memory as a whole, and what to do."""
+    if rows > HELD_ROWS and not workflow._alone and (why := why_whole(workflow, connections)):
+        yield Remark(f"a table of more than {HELD_ROWS:,} rows is held in memory as a whole: {why}", "table")
 
 
 class StreamPlan:

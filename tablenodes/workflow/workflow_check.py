@@ -30,6 +30,7 @@ from .definition import Definition
 from .definition_reader import together
 from .inputs import failed, resolved
 from .references import columns_read, doubts, faults, no_node, templates, unread_inputs, upstream
+from .stream_plan import held
 from .table_source import read as read_source
 
 _ANSWERS = "; an earlier node's answer is {{ ID }}, and all that came of it {{ outputs.ID }}"
@@ -66,7 +67,8 @@ def check(
     check_content(workflow, view)
     found = checks(workflow, view, values, made, connections)
     first = next(iter(found))
-    found[first] = replace(found[first], warnings=(*warnings_of(workflow), *found[first].warnings))
+    warnings = *warnings_of(workflow), *held(workflow, len(view), connections), *found[first].warnings
+    found[first] = replace(found[first], warnings=warnings)
     return Checks(found)
 
 

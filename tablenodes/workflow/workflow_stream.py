@@ -57,7 +57,7 @@ def stream(
     """Run a workflow over the batches of a source; see `Workflow.run_batches`."""
     connections = workflow_check.connections_of(workflow, connection)
     if why := why_whole(workflow, connections):
-        raise WorkflowError(f"the workflow works on its table as a whole, since {why}: use run", code="whole_table")
+        raise WorkflowError(f"the workflow works on its table as a whole: {why}, or use run", code="whole_table")
     if options.progress is not False:
         display.announce_default(*connections.values())
     values, view = workflow_check.values_of(workflow, inputs), batches.view
