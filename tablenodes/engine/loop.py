@@ -41,7 +41,8 @@ class Loop:
     """Sends calls, and hands the end of each to a sink.
 
     `failure` is why the journal or the transport failed, `interrupted` whether a signal ended the run; what came before
-    is in the sink all the same. `grace` is in seconds, `began` the run's first moment on the clock.
+    is in the sink all the same. `grace` is in seconds; on the clock, `began` is the run's first moment, and `leave_at`
+    when it leaves whatever is in flight.
     """
 
     transport: Transport
@@ -62,7 +63,7 @@ class Loop:
         self.replaced: list[tuple[bytes, str, int]] = []  # paid answers that others took the place of; models, keys
         self._unsent: set[int] = set()
         self._fresh: Fresh
-        self._leave_at = math.inf
+        self.leave_at = math.inf
         self._models_matter = False  # bodies are looked into only once the server has refused a model
         self.interrupted = False
         self.began = -math.inf  # the run's first moment
@@ -128,7 +129,7 @@ class Loop:
         if not self.interrupted:
             self.interrupted = True
             self.scheduler.stop("interrupted")
-            self._leave_at = min(self._leave_at, self.clock() + self.grace)
+            self.leave_at = min(self.leave_at, self.clock() + self.grace)
 
     def may_send_once(self, key: int) -> bool:
         """Check whether a transport may begin a send, where each must be in the journal before it is made.
@@ -243,7 +244,7 @@ class Loop:
     def _break_off(self, error: BaseException, key: int, chosen: list[Call], now: float) -> None:
         """Begin no more calls, for one cannot be; those that have begun are given the grace of an interrupt."""
         self._fail(transport_failed(error), "transport")
-        self._leave_at = min(self._leave_at, -math.inf if is_from_handler(error) else now + self.grace)
+        self.leave_at = min(self.leave_at, -math.inf if is_from_handler(error) else now + self.grace)
         unsent = [call for call in chosen if call.key not in self.scheduler.begun]
         for call in unsent:
             self._keep(self.recorder.take_back, call.key)
@@ -295,7 +296,7 @@ class Loop:
             return self.transport.wait(seconds)
         except BaseException as error:  # noqa: BLE001 - a user's own transport may raise anything, so may a handler
             self._fail(transport_failed(error), "transport")
-            self._leave_at = -math.inf
+            self.leave_at = -math.inf
             return []
 
     def _settle(self, answer: Answer) -> None:
@@ -392,7 +393,9 @@ class Loop:
         """Heed Ctrl-C: stop sending at once; return whether to leave what is in flight too."""
         if interrupts.level:
             self.interrupt()
-        return interrupts.level >= AT_ONCE or self.clock() >= self._leave_at
+        if interrupts.level >= AT_ONCE:
+            self.leave_at = -math.inf
+        return self.clock() >= self.leave_at
 
     def _patience(self) -> float:
         """Return the seconds to wait for an event."""
@@ -425,7 +428,7 @@ class Loop:
         began = self.clock()
         try:
             for item in source:
-                hurries = interrupts.level >= AT_ONCE or (self.interrupted and self.clock() >= self._leave_at)
+                hurries = interrupts.level >= AT_ONCE or (self.interrupted and self.clock() >= self.leave_at)
                 if hurries and self.clock() >= began + policy.LOOKED_UP_AT_ONCE:
                     break
                 if not isinstance(item, Call):

@@ -55,6 +55,7 @@ class End(NamedTuple):
     started: float | None = None
 
 
+BREATH = End("", b"")  # of no row: there is no room until the loop has taken a turn
 _UNENDED = {**End._field_defaults, "outcome": NOT_SENT, "body": None}
 SHARED = ("outcome", "body", "status", "request_id", "finish_reason", "retry_after", "reason", "message", "kind")
 """What a row has of another one's end: nothing was sent for it, and nothing spent."""

@@ -16,6 +16,7 @@ import orjson
 
 from . import policy
 from .calls import Answer, Call
+from .sink import BREATH
 
 if TYPE_CHECKING:
     from .sink import Source
@@ -83,7 +84,7 @@ def warm_start(source: Source, has_begun: Callable[[int], bool], has_ended: Call
         for item in itertools.islice(source, policy.WARM_LOOK_MOST):
             ahead.append(item)
             calls += type(item) is Call
-            if calls == policy.WARM_LOOK:
+            if calls == policy.WARM_LOOK or item[1] is BREATH:
                 break
     except Exception as error:  # noqa: BLE001 - it comes out where it would have
         return itertools.chain(ahead, _raising(error))

@@ -238,8 +238,7 @@ class Run:
         return journal
 
     def _recorder(self) -> Recorder:
-        journal = self.journal
-        if journal is None:
+        if (journal := self.journal) is None:
             return Recorder()
         return JournalRecorder(
             journal,
@@ -286,8 +285,8 @@ class Run:
         return CostLimit(self.pricing, models)
 
     def _budget(self) -> Budget | None:
-        limit = self.options.limits.max_cost
-        return None if limit is None or self.cost_limit is None else self.cost_limit.budget(limit, self.journal)
+        limit, by = self.options.limits.max_cost, self.cost_limit
+        return None if limit is None or by is None else by.budget(limit, self.journal)
 
     def _rows(self) -> Iterator[Any]:
         return prepared(self.plan, self.view, self.context)
@@ -307,12 +306,15 @@ class Run:
         )
         if display.DETAILED.get():
             self._say_how()
-        source = self.recorder.recalled(calls) if self.twins is None else self.twins.unlike(calls)
+        source = self._recalled(calls) if self.twins is None else self.twins.unlike(calls)
         if self.recorder.knows and self._says_what_is_known():
             others = sum(each.summary.rows for each in self.context.outputs.values())
             name, sends = self.asking.name, self.options.send
             source = announced(source, self.recorder, name, self.engine.loop.sink, sends=sends, others=others)
         return self._warmed(source) if self._may_warm_up() else self.engine.packed(source)
+
+    def _recalled(self, calls: Source) -> Source:
+        return self.recorder.recalled(calls)
 
     def carry_out(self) -> Responses[Any]:
         """Send the rows, and return what became of them."""
@@ -350,8 +352,7 @@ class Run:
         return warm_start(source, self.engine.streams.has_begun, lambda: scheduler.stopped is not None)
 
     def _output(self) -> Responses[Any]:
-        counts = self.records.counts
-        self.bar.close(self.records.settled - counts[NOT_SENT], counts[OK])
+        self.bar.close(self.records.settled - self.records.counts[NOT_SENT], self.records.counts[OK])
         asked = partial(conversations_asked, self.plan, self.view, self.context)
         models = partial(models_asked, self.plan, self.view, self.context)
         further = {"packed": self.engine.pack_sizes(len(self.view)), "server": self.servers and self.servers.served()}
@@ -441,6 +442,5 @@ def _spent(tokens: list[int | None], reused: list[bool], replaced: list[int | No
 
 
 def _close(journal: Journal) -> None:
-    # All that matters was committed at the run's end; without the mark of a clean end the next run looks closer.
-    with suppress(JournalError):
+    with suppress(JournalError):  # what matters is committed; without the mark of a clean end the next run looks closer
         journal.close()

@@ -39,11 +39,15 @@ if TYPE_CHECKING:
 
     from ..connection.connection import Connection
     from ..connection.endpoint import Endpoint
+    from ..engine.scheduling import Scheduler
+    from ..engine.sink import Source
     from ..tables import BatchSource, TableView
     from .batch_table import BatchColumns
     from .check import Check
+    from .late_windows import LateWindows
     from .options import RunOptions
     from .rows import Asking, Context
+    from .watch import Watch
 
 
 def stream(
@@ -102,6 +106,16 @@ def _check_all(asking: Asking, batches: BatchSource, plan: Any, endpoint: Endpoi
     return None if found is None else replace(found, rows=rows, valid=rows - unfit, skipped=0)
 
 
+def _is_stopped(scheduler: Scheduler) -> bool:
+    return scheduler.stopped is not None
+
+
+def _take_turn(watch: Watch, late: LateWindows) -> None:
+    """Do what is done at each turn; no method of the run, which its loop must not hold."""
+    late.turn()
+    watch()
+
+
 class Stream(Run):
     """One run over batches."""
 
@@ -121,8 +135,11 @@ class Stream(Run):
         self._bytes = window, spill
         self._stack, self._is_closed = stack, False
         self._broken: Exception | None = None
+        self._late: LateWindows | None = None
         self.summary: Summary | None = None
         super().__init__(asking, plan, batches.view, endpoint, context, options, stack)
+        if self._late is not None:
+            self.engine.loop.on_turn = partial(_take_turn, self.watch, self._late)
 
     def _sink(self) -> Windows:
         models = partial(models_asked, self.plan)
@@ -130,7 +147,14 @@ class Stream(Run):
         self._made = BatchTable(self.view, self.asking.answers, pricing, lambda view: models(view, self.context))
         spill = tables.Spill()
         self._stack.callback(spill.close)
-        return Windows(self._made, spill, *self._bytes)
+        if not self.recorder.knows or self.options.duplicates == "once":
+            return Windows(self._made, spill, *self._bytes)
+        from .late_windows import LateWindows  # noqa: PLC0415 - of a run that goes on where another one ended
+
+        recorder: Any = self.recorder
+        is_stopped = partial(_is_stopped, self.scheduler)
+        self._late = LateWindows(self._made, spill, *self._bytes, recorder, is_stopped)
+        return self._late
 
     def _shared_ends(self) -> KeptEnds:
         journal = self.options.journal
@@ -180,6 +204,9 @@ class Stream(Run):
             self.records.begin(view)
             yield from prepared(self.plan, view, self.context)
 
+    def _recalled(self, calls: Source) -> Source:
+        return super()._recalled(calls) if self._late is None else self._late.unfinished(calls)
+
     def _readable(self) -> Iterator[TableView]:
         """Yield the batches; where the source breaks, what has been read of it comes to its end."""
         try:
@@ -201,12 +228,14 @@ class Stream(Run):
             yield None
             self.watch.began = began = time.monotonic()
             self._made.replaced = self.engine.loop.replaced
-            turns = self.engine.loop.turns(self._calls(), windows.has_news)
+            has_work = windows.has_news if self._late is None else self._late.has_work
+            turns = self.engine.loop.turns(self._calls(), has_work)
             for _ in turns:
                 while windows.has_news():
                     yield self._taken()
-            while windows.has_news():
-                yield self._taken()
+                if self.scheduler.stopped is not None and not self.scheduler.in_flight:
+                    yield from self._rest()
+            yield from self._rest()
             if not self._is_over():
                 yield from self._not_sent()
             self._end(began)
@@ -214,6 +243,8 @@ class Stream(Run):
             self._is_closed = True
             if turns is not None:
                 turns.close()
+            for _ in self._rest():
+                pass  # nobody takes it any more, but the summary has it
             self._end(began)
             raise
         except Exception:
@@ -222,6 +253,18 @@ class Stream(Run):
             raise
         finally:
             self._stack.close()
+
+    def _rest(self) -> Iterator[Any]:
+        """Yield the batches whose rows have all ended, where the run was ended in time for those that were put off."""
+        late, loop = self._late, self.engine.loop
+        while True:
+            while self.records.has_news():
+                yield self._taken()
+            if late is None or not late.is_due or loop.clock() >= loop.leave_at:
+                break
+            late.bring()
+        if late is not None and late.failure is not None and loop.failure is None:
+            loop.stop(late.failure)
 
     def _taken(self) -> Any:
         return tables.batch_of(self.records.take())

@@ -83,11 +83,15 @@ class Windows(Tally):
 
     def begin(self, view: TableView) -> None:
         """Open a batch, whose rows follow those that have begun."""
-        self._last = batch = _Batch(self._begun, self._rows, view, self._records(len(view)))
-        self._batches.append(batch)
-        self._starts.append(batch.start)
+        self._open(self._begun, self._rows, view)
         self._begun += 1
-        self._rows = batch.stop
+        self._rows += len(view)
+
+    def _open(self, number: int, start: int, view: TableView) -> None:
+        self._last = batch = _Batch(number, start, view, self._records(len(view)))
+        at = bisect_right(self._starts, start)
+        self._batches.insert(at, batch)
+        self._starts.insert(at, start)
 
     def accept(self, row: int, end: End) -> None:
         """Accept the end of a row."""

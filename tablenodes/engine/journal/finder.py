@@ -30,7 +30,12 @@ class Finder:
         self._places: _Places | None = None
 
     def find(self, key: Key) -> Entry | None:
-        """Return the row of a key, or None."""
+        """Return what is known of a key's row, or None."""
+        row = self.row(key)
+        return None if row is None else self._journal.entry(row)
+
+    def row(self, key: Key) -> Row | None:
+        """Return the row of a key, unchecked, or None; its answer is not read."""
         if not self._left:
             return None
         row = self._row_in_turn()
@@ -40,7 +45,7 @@ class Finder:
                 return None
         self._left -= 1
         self._next = row[0] + 1
-        return self._journal.entry(row)
+        return row
 
     def _row_in_turn(self) -> Row | None:
         """Return the row behind the one that was found last; the longer rows are found so, the more are read ahead."""

@@ -10,14 +10,15 @@ from ..calls import Answer, Call, place_of
 from ..outcomes.judge import Verdict, is_outlasted
 from ..outcomes.rules import Failure
 from ..sink import NOT_SENT, End, Source, end_of, in_doubt
-from .entry import Entry, KeptAnswer, Key, Keys
+from .entry import Entry, KeptAnswer, Key, Keys, may_pass
 from .finder import Finder
-from .journal import Journal
+from .journal import Journal, Row
 
 Body = bytes | Rejected
 RETRY_FAILED = ("transient", "all", "none")  # which failed rows of an earlier run are sent again, or their outcomes
 _NEVER_SENT = KeptAnswer(NOT_SENT, Failure.NOT_EXECUTED.value)
 _REFUSED = ("auth", "quota_exhausted", NOT_SENT)
+_AT_A_TIME = 1024  # rows whose ends are read at once
 _SETTLED = ("http_error", NOT_SENT)
 """Outcomes of refusals that were known only once others were answered, or refused too."""
 
@@ -129,6 +130,33 @@ class JournalRecorder(Recorder):
         self.earlier[call.key] = entry.sends, entry.billed
         return call
 
+    def looked_up(self, call: Call) -> tuple[Key, Row | None]:
+        """Return the key of a call, and the journal's row of it, unchecked; to be asked in the table's order."""
+        key = call.scope.key(call.body)
+        return key, self._finder.row(key)
+
+    def reuses(self, row: Row) -> bool:
+        """Check whether the end in the journal is used again, whatever its answer is; count it then."""
+        outcome, kind = row[5:7]
+        if outcome is not None and kind is not None:
+            self.journal.check(row)
+        again = self._is_again(outcome, kind, bool(row[4]))
+        self.reused += not again
+        return not again
+
+    def recalled_as(self, call: Call, key: Key, row: Row | None) -> Call | tuple[int, End]:
+        """Do what `recall` does for a call that was looked up."""
+        return self._recalled(call, key, None if row is None else self.journal.entry(row))
+
+    def ends(self, call: Call, first: int, places: Sequence[int]) -> Iterator[tuple[int, End]]:
+        """Yield the ends in the journal of a table's rows from the first on; their calls are as this one is."""
+        for at in range(0, len(places), _AT_A_TIME):
+            rows = self.journal.at(places[at : at + _AT_A_TIME])
+            for number, row in enumerate(rows, first + at):
+                entry = self.journal.entry(row)
+                entry.billed = entry.billed or entry.last is None
+                yield number, _end(call, entry)
+
     def before(self, call: Call) -> End | None:
         return _end(call, self._entries[call.key]) if call.key in self.earlier else None
 
@@ -146,11 +174,15 @@ class JournalRecorder(Recorder):
 
     def _again(self, entry: Entry) -> bool:
         """Check whether a row is to be sent that was sent before."""
-        if entry.last is None:
+        last = entry.last
+        return self._is_again(last and last.outcome, last and last.kind, entry.billed)
+
+    def _is_again(self, outcome: str | None, kind: str | None, billed: bool) -> bool:
+        if outcome is None:
             return self.resend_doubtful
-        if entry.last.kind is None or (self.at_most_once and entry.billed):
+        if kind is None or (self.at_most_once and billed):
             return False
-        return is_asked_again(self.retry_failed, entry.last.outcome, may_pass=entry.last.may_pass)
+        return is_asked_again(self.retry_failed, outcome, may_pass=may_pass(outcome, Failure(kind)))
 
     def surveyed(self, prepared: Iterable[Body], keys: Keys) -> Iterator[tuple[Body, Key | None, Entry | None]]:
         """Yield each row with its key, None where it is rejected, and its end in an earlier run that is used again."""

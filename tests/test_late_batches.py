@@ -1,0 +1,129 @@
+"""A stream that goes on where another run ended: what that has finished makes way for what is to be sent."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tablenodes as tn
+
+NODE = tn.CreateChatCompletion(model="m", prompt="{{ text }}", answer={"word": str, "length": int})
+APART = {"latency", "started", "reused"}
+
+
+def table_of(words):
+    return pa.table({"id": pa.array(range(len(words)), pa.int32()), "text": list(words)})
+
+
+def batches_of(table, size):
+    return iter(table.to_batches(max_chunksize=size))
+
+
+class Replies:
+    """Answers well, but for words with a 7; keeps what was asked."""
+
+    def __init__(self, ask=None):
+        self.asked, self._ask = [], ask
+
+    def __call__(self, body):
+        text = body["messages"][-1]["content"]
+        self.asked.append(text)
+        if self._ask is not None:
+            self._ask()
+        if "7" in text:
+            return 400, {"error": {"message": "no sevens", "code": "seven"}}
+        return orjson.dumps({"word": text, "length": len(text)}).decode()
+
+
+def resumed(table, journal, size, **more):
+    """Return what comes of a stream, its summary, and what was asked."""
+    replies = Replies()
+    made = NODE.run_batches(
+        batches_of(table, size), tn.testing.canned(replies), journal=journal, progress=False, **more
+    )
+    whole = made.read_all()
+    return whole, made.summary, sorted(replies.asked)
+
+
+def finished(words, journal):
+    NODE.run(table_of(words), tn.testing.canned(Replies()), journal=journal, progress=False)
+    return journal
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_a_resumed_stream_is_as_a_resumed_run(data):
+    """Whatever was finished before, however it is cut, and however little of it fits on the disk."""
+    word = st.sampled_from(["a", "b", "w7", *(f"w{at}" for at in range(20, 50))])
+    words = data.draw(st.lists(word, min_size=1, max_size=40))
+    before = data.draw(st.one_of(st.integers(0, len(words)).map(lambda stop: words[:stop]), st.permutations(words)))
+    ways = {"retry_failed": data.draw(st.sampled_from(["none", "all"]))}
+    size, spill = data.draw(st.sampled_from([1, 3, 7, 50])), data.draw(st.sampled_from([1, 10**9]))
+    with tempfile.TemporaryDirectory() as folder:
+        first = Path(folder, "first")
+        if before:
+            finished(before, first)
+            shutil.copy(first, Path(folder, "second"))
+        replies = Replies()
+        run = NODE.run(table_of(words), tn.testing.canned(replies), journal=first, progress=False, **ways)
+        made, summary, asked = resumed(table_of(words), Path(folder, "second"), size, spill=spill, **ways)
+    assert asked == sorted(replies.asked)
+    assert made.select(run.table.column_names).to_pydict() == run.table.to_pydict()
+    assert made["reused"].to_pylist() == run.log["reused"].to_pylist()
+    assert made["attempts"].to_pylist() == run.log["attempts"].to_pylist()
+    assert (summary.outcomes, summary.reused) == (run.summary.outcomes, run.summary.reused)
+
+
+def test_what_is_missing_is_sent_before_what_is_there_is_made(tmp_path):
+    """Only the first of it has left by then, so that something is seen at once."""
+    words = [f"w{at}" for at in range(1_500)]
+    journal, left, counts = finished(words, tmp_path / "j"), [], []
+    replies = Replies(lambda: counts.append(len(left)))
+    batches = batches_of(table_of([*words, "missing"]), 100)
+    for batch in NODE.run_batches(batches, tn.testing.canned(replies), journal=journal, progress=False):
+        left.append(len(batch))
+    assert replies.asked == ["missing"]
+    assert counts[0] <= 2
+    assert left == [100] * 15 + [1]
+
+
+def test_a_stop_loses_nothing_of_what_is_there(tmp_path):
+    """Rows that are in the journal come out with their answers; the others were not sent."""
+    words = [f"w{at}" for at in range(60)]
+    journal = finished(words[:20] + words[30:], tmp_path / "j")
+    limits = tn.Limits(max_requests=50 + 3, concurrency=1)
+    made, summary, asked = resumed(table_of(words), journal, 5, limits=limits)
+    assert asked == ["w20", "w21", "w22"]
+    assert made["outcome"].to_pylist()[23:30] == ["not_sent"] * 7
+    assert (summary.reused, summary.outcomes["not_sent"], len(made)) == (50, 7, 60)
+
+
+def test_what_is_closed_has_a_summary_of_what_was_put_off(tmp_path):
+    words = [f"x{at}" for at in range(300)]
+    journal = finished(words, tmp_path / "j")
+    replies = Replies()
+    with NODE.run_batches(
+        batches_of(table_of(words), 10), tn.testing.canned(replies), journal=journal, progress=False
+    ) as made:
+        next(iter(made))
+    assert (made.summary.reused, made.summary.rows, replies.asked) == (300, 300, [])
+
+
+def test_a_damaged_answer_ends_the_stream(tmp_path):
+    """Also one that is read only when its batch is handed out."""
+    words = [f"x{at}" for at in range(30)]
+    journal = finished(words, tmp_path / "j")
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("UPDATE block SET crc = crc + 1")
+        database.commit()
+    with pytest.raises(tn.errors.JournalError):
+        resumed(table_of(words), journal, 10)
