@@ -54,9 +54,8 @@ class Server:
         if isinstance(found, str):
             self.events.append(Answer(call.key, None, b"", b"", found))
             return
-        status, document = (
-            (found, {"error": {"message": "no", "code": "c"}}) if isinstance(found, int) else (200, found)
-        )
+        refusal = found, {"error": {"message": "no", "code": "c"}}
+        status, document = found if isinstance(found, tuple) else refusal if isinstance(found, int) else (200, found)
         data = orjson.dumps(document)
         self.events.append(Answer(call.key, status, HEAD % (status, len(data), SOON), data))
 
@@ -133,6 +132,15 @@ def test_a_refused_pack_is_halved_down_to_the_bad_rows():
     assert out.log["attempts"].iloc[5] == 5  # with 16, 8, 4 and 2 rows, and alone
     assert server.texts["bad5"] == 5
     assert out.summary.requests == len(server.bodies)
+
+
+@pytest.mark.parametrize(("param", "requests"), [("model", 4), ("input", 4 * 31), (None, 4 * 31)])
+def test_a_pack_that_is_refused_for_what_all_rows_ask_alike_is_not_halved(param, requests):
+    """No half of it fares better; each row has the refusal."""
+    server = Server(lambda body: (400, {"error": {"message": "no", "param": param}}))
+    out = run(texts(64), server)
+    assert set(out.log["outcome"]) == {"http_error"}
+    assert len(server.bodies) == requests
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ..problems import error_body
 from .calls import Answer, Call
 from .outcomes.judge import Verdict
 from .outcomes.rules import Failure
+from .outcomes.server_errors import server_error
 from .pack_answers import Judged, Part, taken_apart
 from .sink import NOT_SENT, OK, UNUSABLE, End, unanswered
 
@@ -265,7 +266,15 @@ def _judged(pack: Pack, judge: Callable[[Answer, bytes], Verdict], answer: Answe
     status = answer.status or 0
     refused = (status in _REFUSED and status not in _GONE) or verdict.outcome == "too_large"
     pack.is_refused = verdict.kind is Failure.FINAL and verdict.circuit in (None, "row") and refused
+    pack.is_refused = pack.is_refused and not _is_of_all(answer.body, asked)
     return verdict._replace(circuit="row") if pack.is_refused else verdict
+
+
+def _is_of_all(refusal: bytes, asked: bytes) -> bool:
+    """Check whether a refusal is about a property that all rows of a pack have alike: no half fares better."""
+    error = server_error(refusal)
+    param = (error.param or "").partition(".")[0]
+    return "model_not_found" in error.words or (param not in ("", "input") and param in orjson.loads(asked))
 
 
 def _end_of(end: End, part: Part) -> End:
