@@ -38,7 +38,7 @@ import pyarrow.parquet as parquet
 import tablenodes as tn
 way, source, target, url, folder, model, prompt, answer = sys.argv[1:]
 node = tn.CreateChatCompletion(model=model, prompt=prompt, columns=())
-connection = tn.Connection(url, "key")
+connection = tn.Connection(url, "a-long-key")
 if way == "memory":
     parquet.write_table(node.run(parquet.read_table(source), connection, progress=False).table, target)
 elif way == "fields in memory":
